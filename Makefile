@@ -1,0 +1,44 @@
+# The verbs of this project. `make demo` and `make test` are all the set-up there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast check fix sim soak mutants bench docs ci clean
+
+help:            ## say what each verb does
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
+
+install: $(STAMP) ## prepare the one environment that everything uses
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install    ## three replicas, load, SIGKILL of the leader, proof that nothing acknowledged was lost
+	$(BIN)/viewstamp demo
+
+check: install   ## read-only checks: format, lint, layers, types, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+fix: install     ## format and repair what can be repaired by a tool
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: check      ## all tests, at most ten minutes on two cores
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+test-fast: install ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow and not process"
+
+ci: test demo    ## what .ci/run calls
+
+clean:           ## remove what the build made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist

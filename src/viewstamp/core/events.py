@@ -1,0 +1,103 @@
+"""What a protocol core can be told. One event at a time, in the order it happened.
+
+The driver's whole contract (DESIGN 3) is four rules:
+
+1. feed events one at a time;
+2. carry out the effects of a step now, every `Persist` in order;
+3. after the sync feed `Persisted`;
+4. feed `Woke` when `now >= deadline`.
+
+`Captured` and `Staged` are to snapshots what `Persisted` is to the journal: they say that something that was
+asked for is durable.
+"""
+
+from typing import Any, NewType, TypeAlias
+
+import msgspec
+
+from viewstamp.core.ids import NodeId, PersistSeq
+from viewstamp.core.snapshots import Snapshot
+
+SnapshotToken = NewType("SnapshotToken", int)
+ReadToken = NewType("ReadToken", int)
+DirectiveToken = NewType("DirectiveToken", int)
+
+
+class Received(msgspec.Struct, frozen=True, gc=False):
+    """A message of this protocol arrived from another member. Its fields are typed, not trusted."""
+
+    source: NodeId
+    message: Any
+
+
+class Woke(msgspec.Struct, frozen=True, gc=False):
+    """The published deadline has passed."""
+
+
+class Persisted(msgspec.Struct, frozen=True, gc=False):
+    """Every `Persist` up to and including `seq` is durable."""
+
+    seq: PersistSeq
+
+
+class Captured(msgspec.Struct, frozen=True, gc=False):
+    """The snapshot asked for by `Capture(token)` is durable, or could not be made (`None`; ask again later)."""
+
+    token: SnapshotToken
+    snapshot: Snapshot | None
+
+
+class Staged(msgspec.Struct, frozen=True, gc=False):
+    """The last `Stage` of this token arrived: the snapshot is durable, or its digest was wrong (`None`)."""
+
+    token: SnapshotToken
+    snapshot: Snapshot | None
+
+
+class Proposed(msgspec.Struct, frozen=True, gc=False):
+    """Order this entry. Only fed to a core whose `accepting` is true; the data is opaque to it."""
+
+    data: bytes
+
+
+class Queried(msgspec.Struct, frozen=True, gc=False):
+    """Tell me, by `Answer(token)`, when a read that arrived now may be answered from the applied state."""
+
+    token: ReadToken
+
+
+class PeerUp(msgspec.Struct, frozen=True, gc=False):
+    """A connection to or from this member stands. A hint: protocols must be safe without it."""
+
+    peer: NodeId
+
+
+class PeerDown(msgspec.Struct, frozen=True, gc=False):
+    """The connection to this member broke or was refused. A hint, except where a protocol says otherwise."""
+
+    peer: NodeId
+
+
+class TransferLeadership(msgspec.Struct, frozen=True, tag="transfer", array_like=True):
+    """Let `to` lead, or any fit member where `to` is None."""
+
+    to: NodeId | None = None
+
+
+class TakeSnapshot(msgspec.Struct, frozen=True, tag="snapshot", array_like=True):
+    """Take a snapshot now and release the log before it."""
+
+
+Directive: TypeAlias = TransferLeadership | TakeSnapshot
+
+
+class Directed(msgspec.Struct, frozen=True, gc=False):
+    """An operator wants something of this node; answered by `Settled(token)`."""
+
+    token: DirectiveToken
+    directive: Directive
+
+
+Event: TypeAlias = (
+    Received | Woke | Persisted | Captured | Staged | Proposed | Queried | PeerUp | PeerDown | Directed
+)

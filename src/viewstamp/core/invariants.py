@@ -1,0 +1,102 @@
+"""How a protocol is judged: invariants that see one node, and an oracle that sees durable images and messages.
+
+The simulator's generic checks (one leader a view, one history, nothing acknowledged that is not durable, ...)
+are written once. What they need to know of a protocol's own messages and records they ask its `Oracle`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from viewstamp.core.ids import NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.snapshots import SnapshotMeta
+
+
+class InvariantViolated(AssertionError):
+    """A named invariant does not hold. The name is stable: tests and the mutation suite go by it."""
+
+    def __init__(self, name: str, explanation: str) -> None:
+        super().__init__(f"{name}: {explanation}")
+        self.name = name
+        self.explanation = explanation
+
+
+def ensure(condition: object, name: str, explanation: str) -> None:
+    """Raise `InvariantViolated` unless the condition holds. For hot paths test first, then raise."""
+    if not condition:
+        raise InvariantViolated(name, explanation)
+
+
+class DurableImage(Protocol):
+    """What a node would come back with if it crashed now: its disk, read by its own protocol as it is written.
+
+    The simulator makes one for each node, feeds it each write at the moment it becomes durable, and makes a new
+    one from what survived when the node crashed.
+    """
+
+    @property
+    def view(self) -> View:
+        """The highest view it would still know to have entered or promised."""
+        ...
+
+    @property
+    def promises(self) -> Mapping[str, Any]:
+        """The protocol's other durable promises by name (Raft: the vote)."""
+        ...
+
+    @property
+    def base(self) -> Viewstamp:
+        """The last entry that only the snapshot holds."""
+        ...
+
+    @property
+    def last(self) -> Viewstamp:
+        """The last entry of the log, `base` where it is empty."""
+        ...
+
+    def write(self, seq: PersistSeq, records: Sequence[bytes]) -> None:
+        """One more atomic write became durable."""
+        ...
+
+    def snapshot(self, meta: SnapshotMeta) -> None:
+        """A snapshot became durable."""
+        ...
+
+    def holds(self, viewstamp: Viewstamp) -> bool:
+        """Tell whether the entry at this viewstamp is in the log or behind the snapshot."""
+        ...
+
+    def data(self, seqno: Seqno) -> bytes | None:
+        """Return the data of the entry at `seqno`; None where the log does not hold it."""
+        ...
+
+
+class Oracle(Protocol):
+    """A protocol's own part in judging a whole cluster. One oracle watches one run."""
+
+    def check_node(self, core: Any) -> None:
+        """Raise `InvariantViolated` unless the orderings that one node must keep hold in this core."""
+        ...
+
+    def check_step(self, node: NodeId, core: Any) -> None:
+        """Compare a core with what it was after its previous step, if any: what may never go back."""
+        ...
+
+    def forget(self, node: NodeId) -> None:
+        """The node crashed: its volatile positions may go back now."""
+        ...
+
+    def make_image(self) -> DurableImage:
+        """Return the image of an empty disk."""
+        ...
+
+    def broken_promise(self, source: NodeId, message: Any, durable: DurableImage) -> str | None:
+        """Say what `message`, sent now by `source`, promises that its disk does not hold; None if nothing."""
+        ...
+
+    def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
+        """Tell whether these durable images justify that the entry at `viewstamp` is committed."""
+        ...
+
+    def describe(self, message: Any) -> str:
+        """Return the message as a short line of prose, for traces and golden transcripts."""
+        ...

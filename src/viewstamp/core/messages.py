@@ -1,0 +1,142 @@
+"""What clients and servers say to each other. One registry of tags: they are the wire's ABI.
+
+Every message is a tagged, array-like struct: fields may be appended with a default, never moved or removed. A
+client is known by its *number*, 63 random bits that it drew when it was made; a session is the promise of
+exactly-once that the cluster gave to a client, named by the position of the entry that opened it.
+"""
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from viewstamp.core.events import Directive
+from viewstamp.core.ids import NodeId
+from viewstamp.core.protocol import Status
+
+NO_SESSION: Final = 0
+"""In `Submit.session`: execute without remembering, once for each time it is committed."""
+
+
+class Submit(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Execute these commands. The encoded message goes into the log as it came."""
+
+    client: int
+    session: int
+    acknowledged: int
+    """The client has the results of all sequence numbers up to this one; they may be forgotten."""
+    calls: list[tuple[int, msgspec.Raw]]
+    """(sequence number, command), the sequence numbers ascending. A command is [method, argument, ...]."""
+
+
+class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Promise me exactly-once."""
+
+    client: int
+
+
+class KeepAlive(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """I am still here: do not let my session expire."""
+
+    client: int
+    session: int
+
+
+class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Forget this session now."""
+
+    client: int
+    session: int
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Evaluate these queries. `linearizable` and `stale` may be asked of any member (see `reads`)."""
+
+    client: int
+    reads: Literal["linearizable", "stale"]
+    calls: list[tuple[int, msgspec.Raw]]
+    """(request number, query). Request numbers share the client's space of sequence numbers."""
+
+
+class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Give an account of yourself."""
+
+    request: int
+
+
+class Direct(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """An operator's wish."""
+
+    request: int
+    directive: Directive
+
+
+Logged: TypeAlias = Submit | OpenSession | KeepAlive | CloseSession
+"""Messages that are ordered by the log."""
+
+ClientMessage: TypeAlias = Logged | Ask | AskStatus | Direct
+
+RESULT: Final = 0
+"""The payload is the encoded return value."""
+FAILED: Final = 1
+"""The machine raised: the payload is [kind, explanation]."""
+INVALID: Final = 2
+"""Not executed: the method or its arguments are wrong; the payload is the explanation."""
+EXPIRED: Final = 3
+"""Not executed: the session is not known any more; the payload is the explanation."""
+REFUSED: Final = 4
+"""Not executed, nor by any later effect of this attempt: a limit; the payload is the explanation."""
+
+
+class Results(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """How calls ended, of commands or queries."""
+
+    client: int
+    position: int
+    """Fencing token (`core.ids.fencing_token`) of the log at which these results hold."""
+    results: list[tuple[int, int, msgspec.Raw]]
+    """(sequence or request number, one of RESULT .. REFUSED, payload)."""
+
+
+class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The session stands; without a message within the time to live (of log time) it expires."""
+
+    client: int
+    session: int
+    time_to_live_ms: int
+
+
+class Redirect(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Not here. Try the leader, or any member where it is None."""
+
+    client: int
+    leader: NodeId | None
+    entered: bool
+    """False: what was sent has not entered the log. True: it may have, and may still be executed."""
+    sequences: list[int]
+    """The calls this is about; empty: whatever this client has under way here."""
+    reason: str
+
+
+class Notified(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """A one-way message of the machine to a session. May be lost or doubled."""
+
+    client: int
+    session: int
+    payload: msgspec.Raw
+
+
+class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Answer to `AskStatus`."""
+
+    request: int
+    status: Status
+
+
+class DirectReply(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Answer to `Direct`; None: done."""
+
+    request: int
+    refusal: str | None
+
+
+ServerMessage: TypeAlias = Results | SessionOpened | Redirect | Notified | StatusReply | DirectReply

@@ -1,0 +1,128 @@
+"""The interface of a protocol core, and what a protocol module must offer to be usable everywhere.
+
+Raft, viewstamped replication and primary-backup are each one class that satisfies `Core`. Runtime, simulator,
+sessions and invariants know only this file.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from viewstamp.core.effects import Effect
+from viewstamp.core.events import Event
+from viewstamp.core.guarantees import Guarantees
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View, Viewstamp
+from viewstamp.core.invariants import Oracle
+from viewstamp.core.snapshots import Snapshot
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What a node finds on its own disk when it starts. All empty: it never ran, or its disk was wiped."""
+
+    writes: Iterable[tuple[PersistSeq, tuple[bytes, ...]]] = ()
+    """The journal's atomic writes in order. It may begin with some that had been released (see `Release`)."""
+    written: PersistSeq = PersistSeq(0)
+    """Number of the last write, 0 where there is none."""
+    snapshot: Snapshot | None = None
+    """The newest valid snapshot."""
+
+
+class CoreSetup(msgspec.Struct, frozen=True):
+    """Everything that a core is given at birth."""
+
+    node: NodeId
+    members: tuple[NodeId, ...]
+    """The cluster's configured members, this node among them, in ascending order, each once."""
+    incarnation: Incarnation
+    rng: Random
+    options: Any
+    """The protocol's own options, of the type named by its `ProtocolDefinition.options_type`."""
+    recovered: Recovered
+    now: Instant
+
+
+class PeerStatus(msgspec.Struct, frozen=True, array_like=True):
+    """How far another member has come, as seen by the one that leads."""
+
+    node: NodeId
+    matched: int
+    """Highest seqno known to be on its disk."""
+    state: str
+    """A word of the protocol's: probe, replicate, snapshot, ..."""
+    heard_us_ago: int | None
+    """Microseconds since its last message; None: never."""
+
+
+class Status(msgspec.Struct, frozen=True, array_like=True):
+    """A node's own account of itself, for operators, tests and the simulator."""
+
+    node: NodeId
+    role: str
+    view: View
+    leader: NodeId | None
+    last: Viewstamp
+    committed: int
+    applied: int
+    snapshot: int
+    """Seqno of the newest snapshot; entries up to it may be gone from the log. 0: none."""
+    log_bytes: int
+    """Bytes of the journal that a restart would still need, without the snapshot."""
+    members: tuple[NodeId, ...]
+    peers: tuple[PeerStatus, ...] = ()
+    waiting_for: str = ""
+    """Why the node does not serve, in one line; empty where it does or merely follows."""
+
+
+class Core(Protocol):
+    """A protocol as a state machine without input or output: events in, effects out, one deadline.
+
+    `step` is synchronous, total over all events, and deterministic: it depends on the arguments of the
+    constructor and on the events so far, and on nothing else. It never raises for what a peer sent; an
+    `AssertionError` means that this node broke an invariant of its own and must stop.
+    """
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The next moment at which it wants to be woken; in the past means at once. None: never."""
+        ...
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The member that clients should talk to, as far as this node knows."""
+        ...
+
+    @property
+    def view(self) -> View:
+        """The current view (term, epoch)."""
+        ...
+
+    @property
+    def accepting(self) -> bool:
+        """Whether `Proposed` may be fed now: this node orders commands and has room for another entry."""
+        ...
+
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
+        """Take in one event and return what must be done, in order. `now` never goes back."""
+        ...
+
+    def status(self, now: Instant) -> Status:
+        """Return this node's own account of itself."""
+        ...
+
+
+class ProtocolDefinition(msgspec.Struct, frozen=True):
+    """All that runtime, simulator and command line need to know of a protocol."""
+
+    name: str
+    guarantees: Guarantees
+    options_type: type[Any]
+    """A frozen `msgspec.Struct`, validated on construction, every field with a default."""
+    message_type: Any
+    """The tagged union of its peers' messages: what `msgspec.msgpack.Decoder` gets. Tags are the ABI."""
+    make_core: Callable[[CoreSetup], Core]
+    make_oracle: Callable[[tuple[NodeId, ...]], Oracle]
+    """Makes what the simulator judges one cluster of this protocol by."""
+    write_routing: Literal["leader", "any"] = "leader"
+    """Where clients send commands: to the leader, or to whichever server the operator chose."""

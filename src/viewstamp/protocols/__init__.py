@@ -1,0 +1,1 @@
+"""The protocols. Each is a package of its own; they never import each other."""

@@ -1,0 +1,142 @@
+"""The outer seam: what a driver (the runtime or the simulator) exchanges with a replica or a client.
+
+A replica takes the events of `core.events` that come from the world, and two more that come from clients. It
+hands out the effects of `core.effects` that only the world can carry out, and three more. A client has a core
+of the same shape, so that retries, redirects and sessions run in the simulator as well.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NewType, TypeAlias
+
+import msgspec
+
+from viewstamp.core.effects import Persist, Release, Send, Stage
+from viewstamp.core.events import Captured, PeerDown, PeerUp, Persisted, Received, SnapshotToken, Staged, Woke
+from viewstamp.core.ids import ClientAddress, Instant, NodeId, Viewstamp
+from viewstamp.core.messages import ClientMessage, ServerMessage
+
+
+class Requested(msgspec.Struct, frozen=True, gc=False):
+    """A client's message arrived over the connection `source`; `encoded` is exactly what was decoded."""
+
+    source: ClientAddress
+    message: ClientMessage
+    encoded: bytes
+
+
+class ClientGone(msgspec.Struct, frozen=True, gc=False):
+    """The connection of this client is closed; its address is never used again."""
+
+    source: ClientAddress
+
+
+ReplicaEvent: TypeAlias = (
+    Received | Woke | Persisted | Captured | Staged | PeerUp | PeerDown | Requested | ClientGone
+)
+
+
+class Respond(msgspec.Struct, frozen=True, gc=False):
+    """Send a message to a client, if its connection still stands."""
+
+    to: ClientAddress
+    message: ServerMessage
+
+
+class Save(msgspec.Struct, frozen=True):
+    """Make a durable snapshot out of these parts, then answer `Captured(token)`.
+
+    The parts must be drained before the next event is fed to the replica, or in a forked copy of the process:
+    they are a view of the machine as it is now.
+    """
+
+    token: SnapshotToken
+    viewstamp: Viewstamp
+    header: bytes
+    parts: Iterator[bytes]
+
+
+class Halt(msgspec.Struct, frozen=True, gc=False):
+    """This replica must stop serving for good (its state differs from the leader's). Tell the operator."""
+
+    reason: str
+
+
+ReplicaEffect: TypeAlias = Send | Persist | Release | Stage | Respond | Save | Halt
+
+
+CallId = NewType("CallId", int)
+"""Drawn by the caller of a client core; every call ends in exactly one `Complete` with its id."""
+
+
+class Invoked(msgspec.Struct, frozen=True, gc=False):
+    """The application makes a call."""
+
+    call: CallId
+    kind: Literal["command", "linearizable", "stale"]
+    payload: bytes
+    """The encoded [method, argument, ...]."""
+    deadline: Instant
+    """The call is over at this moment, whatever has happened."""
+
+
+class Operated(msgspec.Struct, frozen=True, gc=False):
+    """An operator asks one certain node: for its status (directive None), or to follow a directive."""
+
+    call: CallId
+    node: NodeId
+    directive: Any
+    deadline: Instant
+
+
+class Cancelled(msgspec.Struct, frozen=True, gc=False):
+    """The application stopped waiting for this call. No `Complete` follows; what was sent stays sent."""
+
+    call: CallId
+
+
+class Closed(msgspec.Struct, frozen=True, gc=False):
+    """The application is done: every open call ends now, the session is given back."""
+
+
+ClientEvent: TypeAlias = Invoked | Operated | Cancelled | Closed | Received | PeerUp | PeerDown | Woke
+"""`Received`, `PeerUp` and `PeerDown` name the server as their source or peer."""
+
+
+class Returned(msgspec.Struct, frozen=True, gc=False):
+    """The call's result, encoded; `position` as in `messages.Results`."""
+
+    payload: bytes
+    position: int
+
+
+class Raised(msgspec.Struct, frozen=True, gc=False):
+    """The machine raised."""
+
+    kind: str
+    explanation: str
+
+
+class Failed(msgspec.Struct, frozen=True, gc=False):
+    """The call ended without a result. The reason is one line and names the nodes that did not answer."""
+
+    outcome: Literal["not_executed", "invalid", "session_expired", "unknown"]
+    reason: str
+
+
+Outcome: TypeAlias = Returned | Raised | Failed
+
+
+class Complete(msgspec.Struct, frozen=True, gc=False):
+    """A call ended. For `Operated` the outcome is `Returned` with the encoded reply message."""
+
+    call: CallId
+    outcome: Outcome
+
+
+class Deliver(msgspec.Struct, frozen=True, gc=False):
+    """A one-way message of the machine for this client's application, encoded."""
+
+    payload: bytes
+
+
+ClientEffect: TypeAlias = Send | Complete | Deliver
