@@ -41,7 +41,7 @@ class Persisted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Captured(msgspec.Struct, frozen=True, gc=False):
-    """The snapshot asked for by `Capture(token)` is durable, or could not be made (`None`; ask again later)."""
+    """The snapshot asked for by `Capture(token)` is durable, or could not be made (`None`: ask later)."""
 
     token: SnapshotToken
     snapshot: Snapshot | None

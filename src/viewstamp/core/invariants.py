@@ -1,4 +1,4 @@
-"""How a protocol is judged: invariants that see one node, and an oracle that sees durable images and messages.
+"""How a protocol is judged: invariants that see one node, an oracle that sees disks and messages.
 
 The simulator's generic checks (one leader a view, one history, nothing acknowledged that is not durable, ...)
 are written once. What they need to know of a protocol's own messages and records they ask its `Oracle`.
@@ -27,10 +27,10 @@ def ensure(condition: object, name: str, explanation: str) -> None:
 
 
 class DurableImage(Protocol):
-    """What a node would come back with if it crashed now: its disk, read by its own protocol as it is written.
+    """What a node would come back with if it crashed now: its disk, read as it is written.
 
-    The simulator makes one for each node, feeds it each write at the moment it becomes durable, and makes a new
-    one from what survived when the node crashed.
+    The simulator makes one for each node, feeds it each write at the moment it becomes durable, and makes a
+    new one from what survived when the node crashed.
     """
 
     @property
