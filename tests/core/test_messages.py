@@ -1,0 +1,91 @@
+"""The client wire format: tags and field order are the ABI, so the bytes themselves are pinned."""
+
+import msgspec
+import pytest
+
+from viewstamp.core import messages as m
+from viewstamp.core.events import TakeSnapshot, TransferLeadership
+from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
+from viewstamp.core.protocol import PeerStatus, Status
+
+RAW = msgspec.Raw(msgspec.msgpack.encode(["add", 3]))
+STATUS = Status(
+    node=NodeId(1),
+    role="leader",
+    view=View(2),
+    leader=NodeId(1),
+    last=Viewstamp(View(2), Seqno(9)),
+    committed=9,
+    applied=8,
+    snapshot=0,
+    log_bytes=100,
+    members=(NodeId(1), NodeId(2)),
+    peers=(PeerStatus(NodeId(2), 9, "replicate", 5),),
+)
+CLIENT_BYTES: list[tuple[m.ClientMessage, str]] = [
+    (m.Submit(7, 0, 0, [(1, RAW)]), "9501070000919201" + "92a361646403"),
+    (m.OpenSession(7), "920207"),
+    (m.KeepAlive(7, 8), "93030708"),
+    (m.CloseSession(7, 8), "93040708"),
+    (m.Ask(7, "stale", [(1, RAW)]), "940507a57374616c65919201" + "92a361646403"),
+    (m.AskStatus(1), "920601"),
+    (m.Direct(1, TransferLeadership(NodeId(2))), "93070192a87472616e7366657202"),
+    (m.Direct(1, TakeSnapshot()), "93070191a8736e617073686f74"),
+]
+SERVER_BYTES: list[tuple[m.ServerMessage, str]] = [
+    (m.Results(7, 5, [(1, m.RESULT, RAW)]), "9401070591930100" + "92a361646403"),
+    (m.SessionOpened(7, 8, 1000), "94020708cd03e8"),
+    (m.Redirect(7, NodeId(2), entered=False, sequences=[1], reason="x"), "96030702c29101a178"),
+    (m.Notified(7, 8, RAW), "94040708" + "92a361646403"),
+    (
+        m.StatusReply(1, STATUS),
+        "9305019c01a66c656164657202019202090908006492010291940209a97265706c696361746505a0",
+    ),
+    (m.DirectReply(1, None), "930601c0"),
+]
+
+
+def same(one: object, other: object) -> bool:
+    """Compare through the encoding: `Raw` values have no equality of their own."""
+    return msgspec.msgpack.encode(one) == msgspec.msgpack.encode(other)
+
+
+@pytest.mark.parametrize(("message", "expected"), CLIENT_BYTES)
+def test_client_message_has_these_bytes_when_encoded(message: m.ClientMessage, expected: str) -> None:
+    encoded = msgspec.msgpack.encode(message)
+    assert encoded.hex() == expected
+    decoded = msgspec.msgpack.decode(encoded, type=m.ClientMessage)
+    assert type(decoded) is type(message)
+    assert same(decoded, message)
+
+
+@pytest.mark.parametrize(("message", "expected"), SERVER_BYTES)
+def test_server_message_has_these_bytes_when_encoded(message: m.ServerMessage, expected: str) -> None:
+    encoded = msgspec.msgpack.encode(message)
+    assert encoded.hex() == expected
+    decoded = msgspec.msgpack.decode(encoded, type=m.ServerMessage)
+    assert type(decoded) is type(message)
+    assert same(decoded, message)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [99, 1],
+        [True, 7],
+        [2],
+        [2, "seven"],
+        [2, 7.5],
+        [5, 7, "dirty", []],
+        {"client": 7},
+        [7, 1, ["format-the-disk"]],
+    ],
+)
+def test_message_is_refused_when_it_is_not_of_the_schema(value: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=m.ClientMessage)
+
+
+def test_fields_appended_later_are_ignored_when_they_come_from_a_newer_peer() -> None:
+    newer = msgspec.msgpack.encode([2, 7, "appended later"])
+    assert msgspec.msgpack.decode(newer, type=m.ClientMessage) == m.OpenSession(7)
