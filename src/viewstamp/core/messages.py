@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.events import Directive
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
@@ -140,3 +141,39 @@ class DirectReply(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 ServerMessage: TypeAlias = Results | SessionOpened | Redirect | Notified | StatusReply | DirectReply
+
+
+_CLIENT_DECODER: Final = msgspec.msgpack.Decoder(ClientMessage)
+_SERVER_DECODER: Final = msgspec.msgpack.Decoder(ServerMessage)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises for input that is not what a decoder's type says (RecursionError: nested too deep)."""
+
+
+def decode_client_message(data: bytes | memoryview) -> ClientMessage:
+    """Return the message that a client sent.
+
+    Raises:
+        ProtocolViolation: it is not one; close the connection.
+    """
+    try:
+        return _CLIENT_DECODER.decode(data)
+    except UNREADABLE as error:
+        raise ProtocolViolation(f"not a client's message: {error}") from None
+
+
+def decode_server_message(data: bytes | memoryview) -> ServerMessage:
+    """Return the message that a server sent to a client.
+
+    Raises:
+        ProtocolViolation: it is not one; close the connection.
+    """
+    try:
+        return _SERVER_DECODER.decode(data)
+    except UNREADABLE as error:
+        raise ProtocolViolation(f"not a server's message: {error}") from None
+
+
+def encode_message(message: ClientMessage | ServerMessage) -> bytes:
+    """Return the message as bytes."""
+    return _ENCODER.encode(message)
