@@ -143,11 +143,11 @@ class DirectReply(msgspec.Struct, frozen=True, array_like=True, tag=6):
 ServerMessage: TypeAlias = Results | SessionOpened | Redirect | Notified | StatusReply | DirectReply
 
 
-_CLIENT_DECODER: Final = msgspec.msgpack.Decoder(ClientMessage)
-_SERVER_DECODER: Final = msgspec.msgpack.Decoder(ServerMessage)
+_CLIENT_DECODER: Final[msgspec.msgpack.Decoder[ClientMessage]] = msgspec.msgpack.Decoder(ClientMessage)
+_SERVER_DECODER: Final[msgspec.msgpack.Decoder[ServerMessage]] = msgspec.msgpack.Decoder(ServerMessage)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""All that msgspec raises for input that is not what a decoder's type says (RecursionError: nested too deep)."""
+"""All that msgspec raises for input that does not fit a decoder's type (RecursionError: nested too deep)."""
 
 
 def decode_client_message(data: bytes | memoryview) -> ClientMessage:
