@@ -1,0 +1,1 @@
+"""What survives a crash: the journal, snapshots, and the directory that holds both for one node."""
