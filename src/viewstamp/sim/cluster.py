@@ -1,0 +1,213 @@
+"""A whole simulated cluster: world, network, servers, clients, and the judge over all of them.
+
+Runs (`run.py`) and scripted scenarios (`scenario.py`) drive the same object. It does nothing by itself:
+faults and calls come from whoever holds it.
+"""
+
+from collections import Counter
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from viewstamp.core.events import PeerDown, PeerUp, Received
+from viewstamp.core.ids import ClientAddress, Instant, NodeId
+from viewstamp.core.invariants import InvariantViolated
+from viewstamp.core.messages import ServerMessage
+from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.replica.client import ClientCore, ClientSetup
+from viewstamp.replica.definition import MachineDefinition
+from viewstamp.sim.clients import ClientHost, Connection, Observer, SimClient, respond
+from viewstamp.sim.history import Recorder
+from viewstamp.sim.judge import Judge, watched
+from viewstamp.sim.network import Network
+from viewstamp.sim.options import SwarmOptions
+from viewstamp.sim.process import Process, ProcessSetup
+from viewstamp.sim.randomness import RandomTree
+from viewstamp.sim.trace import Trace
+from viewstamp.sim.tuning import protocol_options, replica_options
+from viewstamp.sim.workload import Workload
+from viewstamp.sim.world import World
+
+_NOTICE_US = 3_000
+
+
+class Cluster:
+    """All that exists in one run."""
+
+    def __init__(
+        self,
+        definition: ProtocolDefinition,
+        options: SwarmOptions,
+        seed: int,
+        workload: Workload,
+        trace: Trace,
+        *,
+        judge: Judge | None = None,
+        overrides: Any = None,
+    ) -> None:
+        """Make the cluster with all its servers down. `overrides` replaces the drawn protocol options."""
+        self.options = options
+        self.definition = definition
+        self.workload = workload
+        self.trace = trace
+        self.tree = RandomTree(seed)
+        self.world = World()
+        self.members = tuple(NodeId(number) for number in range(options.nodes))
+        oracle = definition.make_oracle(self.members)
+        self.judge = judge or Judge(self.members, oracle, definition.guarantees)
+        self.counts: Counter[str] = Counter()
+        """Effects of faults other than the network's own."""
+        self.failures: list[NodeId] = []
+        """Processes that ended because of their disk and that nobody has started again."""
+        self.network = Network(
+            self.world,
+            self.tree.stream("network"),
+            options.network,
+            definition.message_type,
+            self._deliver,
+        )
+        self._rng = self.tree.stream("cluster")
+        setup = self._process_setup(overrides)
+        self.processes = {node: Process(node, setup, options.disk) for node in self.members}
+        self.history = Recorder()
+        self.clients: dict[int, SimClient] = {}
+        self.connections: dict[ClientAddress, Connection] = {}
+        self.host = ClientHost(
+            self.world,
+            self.network,
+            self.judge,
+            trace,
+            self.processes,
+            self.history,
+            MachineDefinition.of(workload.machine),
+            self.connections,
+            count(1),
+            workload.learn,
+        )
+
+    def _process_setup(self, overrides: Any) -> ProcessSetup:
+        options, definition = self.options, self.definition
+        watching = msgspec.structs.replace(definition, make_core=watched(definition.make_core, self.judge))
+        return ProcessSetup(
+            world=self.world,
+            judge=self.judge,
+            trace=self.trace,
+            tree=self.tree,
+            members=self.members,
+            definition=watching,
+            protocol_options=overrides or protocol_options(definition, options.tuning),
+            replica_options=replica_options(options.tuning),
+            machine=self.workload.machine,
+            segment_bytes=options.tuning.segment_bytes,
+            state_check_every=options.tuning.state_check_every,
+            drift_max_ppm=options.processes.drift_max_ppm,
+            turn_max_us=options.processes.turn_max_us,
+            surroundings=self,
+        )
+
+    # Servers
+
+    @property
+    def running(self) -> list[NodeId]:
+        """The servers that are up."""
+        return [node for node, process in self.processes.items() if process.running]
+
+    def leaders(self) -> list[NodeId]:
+        """The servers that believe to lead, the highest view first."""
+        ghosts = self.judge.ghosts.nodes
+        leading = [
+            (core.view, node)
+            for node in self.running
+            if (core := ghosts[node].core) is not None and core.leader == node
+        ]
+        return [node for _, node in sorted(leading, reverse=True)]
+
+    def start(self, node: NodeId) -> bool:
+        """Start a server that is down; the others hear of it. False: its disk refuses."""
+        process = self.processes[node]
+        if not process.start():
+            self.counts["refused to start"] += 1
+            return False
+        for other in self.running:
+            if other != node:
+                self._hint(other, node, up=True)
+                self._hint(node, other, up=True)
+        return True
+
+    def crash(self, node: NodeId) -> None:
+        """Crash a server that is up."""
+        self.processes[node].crash()
+        self.counts["crash"] += 1
+        self._after_end(node)
+
+    def reset(self, first: NodeId, second: NodeId) -> None:
+        """Break the connection between two servers; it comes back at once."""
+        for node, other in ((first, second), (second, first)):
+            self._hint(node, other, up=False)
+            self._hint(node, other, up=True)
+        self.counts["connection reset"] += 1
+
+    # What processes reach outside themselves
+
+    def send(self, source: NodeId, to: NodeId, message: Any) -> None:
+        """Carry a message to another member."""
+        if source == to:
+            raise InvariantViolated("R69 SelfSend", f"node {source} sends a message to itself")
+        self.network.send(source, to, message)
+
+    def respond(self, source: NodeId, to: ClientAddress, message: ServerMessage) -> None:  # noqa: ARG002  a promise of `Surroundings`
+        """Carry a message to a client."""
+        respond(self.connections, to, message)
+
+    def died(self, node: NodeId, reason: str) -> None:
+        """A process ended because of its disk."""
+        self.counts["storage failed"] += 1
+        self.trace.note(self.world.now_us, "died", node, reason=reason)
+        self.failures.append(node)
+        self._after_end(node)
+
+    # Clients
+
+    def add_client(self, observer: Observer, *, exactly_once: bool = True) -> SimClient:
+        """Make a client; it connects by itself."""
+        name = -1 - len(self.clients)
+        rng = self.tree.stream("client", -name)
+        core = ClientCore(
+            ClientSetup(
+                servers=self.members,
+                number=rng.getrandbits(63),
+                rng=self.tree.stream("client", -name, "core"),
+                now=Instant(self.world.now_us),
+                exactly_once=exactly_once,
+                write_routing=self.definition.write_routing,
+            )
+        )
+        client = SimClient(name, self.host, core, rng, observer)
+        self.clients[name] = client
+        return client
+
+    def _after_end(self, node: NodeId) -> None:
+        for client in self.clients.values():
+            client.break_all(node)
+        for other in self.running:
+            self._hint(other, node, up=False)
+
+    def _hint(self, node: NodeId, peer: NodeId, *, up: bool) -> None:
+        process = self.processes[node]
+        if not self.network.is_cut(peer, node):
+            event = PeerUp(peer) if up else PeerDown(peer)
+            self.world.after(self._rng.randrange(1, _NOTICE_US), self._tell, node, process.life, event)
+
+    def _tell(self, node: NodeId, life: int, event: PeerUp | PeerDown) -> None:
+        process = self.processes[node]
+        # A connection that came and went meanwhile is not worth a word.
+        if process.life == life and self.processes[event.peer].running == (type(event) is PeerUp):
+            process.feed(event)
+
+    def _deliver(self, source: NodeId, to: NodeId, message: Any) -> None:
+        process = self.processes[to]
+        if process.running:
+            process.feed(Received(source, message))
+        else:
+            self.counts["arrived at nobody"] += 1

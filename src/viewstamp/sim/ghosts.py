@@ -1,0 +1,120 @@
+"""What the simulator knows and no node does: the committed history, the durable disks, who led when.
+
+Rules of this file: a ghost is written by the judge, read by the invariants, and never by a node. Everything
+in it is kept so that a question about one event costs O(1).
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Final
+
+import xxhash
+
+from viewstamp.core.effects import Entry
+from viewstamp.core.ids import ORIGIN, NodeId, View, Viewstamp
+from viewstamp.core.invariants import DurableImage, Oracle
+from viewstamp.core.protocol import Core
+
+CHAIN_START: Final = 0
+
+
+def link(chain: int, data: bytes) -> int:
+    """Return the hash of a log that ends with this data, given the hash of the log before it."""
+    return xxhash.xxh3_64_intdigest(data, chain)
+
+
+def _view_of(entry: Entry) -> View:
+    return entry.viewstamp.view
+
+
+class CommittedHistory:
+    """The one order of entries, as the first node to apply each of them showed it."""
+
+    __slots__ = ("_chains", "_entries")
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        """_entries[i] has the seqno i + 1."""
+        self._chains: list[int] = [CHAIN_START]
+        """_chains[i] is the hash of the first i entries."""
+
+    @property
+    def last(self) -> Viewstamp:
+        """The viewstamp of the last committed entry; the origin where there is none."""
+        return self._entries[-1].viewstamp if self._entries else ORIGIN
+
+    @property
+    def length(self) -> int:
+        """The seqno of the last committed entry."""
+        return len(self._entries)
+
+    def entry(self, seqno: int) -> Entry:
+        """Return the entry at this seqno, between 1 and `length`."""
+        assert seqno >= 1
+        return self._entries[seqno - 1]
+
+    def viewstamp(self, seqno: int) -> Viewstamp:
+        """Return the viewstamp at this seqno, between 0 and `length`."""
+        return self._entries[seqno - 1].viewstamp if seqno else ORIGIN
+
+    def chain(self, seqno: int) -> int:
+        """Return the hash of the history up to this seqno, between 0 and `length`."""
+        return self._chains[seqno]
+
+    def before_view(self, view: View) -> Viewstamp:
+        """Return the last committed entry of an earlier view than this one, or the origin."""
+        found = bisect_left(self._entries, view, key=_view_of)
+        return self.viewstamp(found)
+
+    def add(self, entry: Entry) -> None:
+        """Take in the next entry."""
+        assert entry.viewstamp.seqno == len(self._entries) + 1
+        self._chains.append(link(self._chains[-1], entry.data))
+        self._entries.append(entry)
+
+
+class NodeGhost:
+    """What the simulator knows of one node."""
+
+    __slots__ = ("applied", "core", "image", "led", "lost", "node", "running")
+
+    def __init__(self, node: NodeId, image: DurableImage) -> None:
+        self.node = node
+        self.core: Core | None = None
+        """The protocol core of the present life; None before the first."""
+        self.image = image
+        """What is durable on its disk now."""
+        self.applied = 0
+        """Seqno of the last entry that this life applied or restored."""
+        self.led: View | None = None
+        """The last view in which this life led."""
+        self.running = False
+        self.lost: DurableImage | None = None
+        """What was on its disk when that was last lost; None: it never was."""
+
+
+class Ghosts:
+    """All ghosts of one run."""
+
+    __slots__ = ("committed", "images", "members", "nodes", "now_us", "oracle")
+
+    def __init__(self, members: tuple[NodeId, ...], oracle: Oracle) -> None:
+        self.members = members
+        self.oracle = oracle
+        self.committed = CommittedHistory()
+        self.nodes = {node: NodeGhost(node, oracle.make_image()) for node in members}
+        self.images: Mapping[NodeId, DurableImage] = {}
+        self.now_us = 0
+        self.collect_images()
+
+    def collect_images(self) -> None:
+        """Gather the durable images anew; to be called whenever one was replaced."""
+        self.images = {node: ghost.image for node, ghost in self.nodes.items()}
+
+    def images_before_losses(self) -> Mapping[NodeId, DurableImage]:
+        """Return the images with those that were lost in place of what came after them."""
+        return {node: ghost.lost or ghost.image for node, ghost in self.nodes.items()}
+
+    def where(self, node: NodeId) -> str:
+        """Return when and where, for the explanation of a violation."""
+        return f"at {self.now_us / 1e6:.6f} s on node {node}"

@@ -1,0 +1,81 @@
+"""What is committed, and what justifies it."""
+
+# ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
+
+from typing import Any
+
+from viewstamp.core.effects import Entry
+from viewstamp.core.guarantees import Guarantees
+from viewstamp.core.ids import Viewstamp
+from viewstamp.sim.ghosts import Ghosts, NodeGhost
+from viewstamp.sim.invariants.base import Invariant
+
+
+class StateMachineSafety(Invariant):
+    """I4: all nodes apply one sequence, each entry the next one, none twice (Raft 5.4.3)."""
+
+    name = "I4 StateMachineSafety"
+
+    def applying(self, node: NodeGhost, entry: Entry) -> None:
+        """Compare with the committed history, where it reaches that far."""
+        seqno = entry.viewstamp.seqno
+        if seqno != node.applied + 1:
+            self.fail(node.node, f"it applies {entry.viewstamp} after seqno {node.applied}")
+        committed = self.ghosts.committed
+        if seqno <= committed.length:
+            known = committed.entry(seqno)
+            if known is not entry and (known.viewstamp != entry.viewstamp or known.data != entry.data):
+                self.fail(
+                    node.node, f"it applies {entry.viewstamp} where {known.viewstamp} was applied before"
+                )
+        elif entry.viewstamp.view < committed.last.view:
+            self.fail(node.node, f"it applies {entry.viewstamp} after {committed.last} was committed")
+
+    def restored(self, node: NodeGhost, viewstamp: Viewstamp) -> None:
+        """A snapshot holds what was committed and never takes a node back."""
+        committed = self.ghosts.committed
+        if viewstamp.seqno > committed.length or committed.viewstamp(viewstamp.seqno) != viewstamp:
+            self.fail(node.node, f"it restores the snapshot of {viewstamp}, which was never committed")
+        if viewstamp.seqno < node.applied:
+            self.fail(node.node, f"it restores the snapshot of {viewstamp} after it applied {node.applied}")
+
+
+class CommittedDurable(Invariant):
+    """I5: when an entry is first taken as committed, the durable disks justify it."""
+
+    name = "I5 CommittedDurable"
+
+    def applied(self, node: NodeGhost, entry: Entry) -> None:
+        """Ask the protocol whether these disks make the entry committed."""
+        ghosts = self.ghosts
+        if ghosts.oracle.committed_by(entry.viewstamp, ghosts.images):
+            return
+        # A disk that was lost after it acknowledged did hold the entry when the leader counted it.
+        if not ghosts.oracle.committed_by(entry.viewstamp, ghosts.images_before_losses()):
+            self.fail(node.node, f"it takes {entry.viewstamp} as committed, but too few disks hold it")
+
+
+class NoPriorViewCommit(Invariant):
+    """I10: a leader that commits by counting ends the step with an entry of its own view (Raft 5.4.2)."""
+
+    name = "I10 NoPriorTermCommit"
+
+    def __init__(self, ghosts: Ghosts) -> None:
+        super().__init__(ghosts)
+        self._latest: Entry | None = None
+        """The last entry that the present step committed; None: it committed nothing."""
+
+    @classmethod
+    def applies(cls, guarantees: Guarantees) -> bool:
+        """Only where a majority is counted."""
+        return guarantees.tolerates == "minority" and not guarantees.dynamic_membership
+
+    def applied(self, node: NodeGhost, entry: Entry) -> None:
+        """Remember what this step commits first."""
+        self._latest = entry
+
+    def stepped(self, node: NodeGhost, core: Any) -> None:
+        """Compare the view of the last such entry with the leader's."""
+        entry, self._latest = self._latest, None
+        if entry is not None and core.leader == node.node and entry.viewstamp.view != core.view:
+            self.fail(node.node, f"as leader of view {core.view} it commits {entry.viewstamp} by counting")

@@ -1,0 +1,240 @@
+"""Watches every step of every core and calls the invariants at their moments.
+
+The judge sits at the inner seam: `WatchedCore` stands between a replica and its protocol core, so that what
+is judged is exactly what the core was told and what it answered, before any of it is carried out.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from viewstamp.core.effects import Answer, Apply, Capture, Effect, Entry, Refuse, Restore, Send, Stage
+from viewstamp.core.events import Event, Queried
+from viewstamp.core.guarantees import Guarantees
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, View, Viewstamp
+from viewstamp.core.invariants import DurableImage, Oracle
+from viewstamp.core.messages import ClientMessage, ServerMessage
+from viewstamp.core.protocol import Core, Status
+from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.sim.ghosts import Ghosts, NodeGhost
+from viewstamp.sim.invariants import ALL, Invariant
+
+_MOMENTS: Final = (
+    "sent",
+    "applying",
+    "applied",
+    "restored",
+    "queried",
+    "answered",
+    "leading",
+    "stepped",
+    "durable",
+    "recovered",
+    "crashed",
+    "requested",
+    "responded",
+    "state",
+    "snapshot",
+)
+_Hooks = tuple[Callable[..., None], ...]
+
+
+class Judge:
+    """Keeps the ghosts of one run and asks the invariants."""
+
+    __slots__ = (*(f"_{moment}" for moment in _MOMENTS), "ghosts", "rare")
+
+    def __init__(
+        self,
+        members: tuple[NodeId, ...],
+        oracle: Oracle,
+        guarantees: Guarantees,
+        invariants: Sequence[type[Invariant]] = ALL,
+    ) -> None:
+        self.ghosts = Ghosts(members, oracle)
+        self.rare: Counter[str] = Counter()
+        """How often each rare state was seen: what a campaign reports as its coverage."""
+        chosen = [kind(self.ghosts) for kind in invariants if kind.applies(guarantees)]
+        for moment in _MOMENTS:
+            setattr(self, f"_{moment}", _hooks(chosen, moment))
+
+    def watch(self, node: NodeId, core: Core) -> "WatchedCore":
+        """Return the core with the judge at its side; from now on it is the node's present life."""
+        ghost = self.ghosts.nodes[node]
+        ghost.core = core
+        return WatchedCore(core, ghost, self)
+
+    def step(self, ghost: NodeGhost, core: Core, event: Event, effects: Sequence[Effect]) -> None:
+        """Look at one step of a core."""
+        if type(event) is Queried:
+            for hook in self._queried:
+                hook(ghost, event.token)
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                for hook in self._sent:
+                    hook(ghost, effect)
+            elif kind is Apply:
+                self._apply(ghost, effect.entry)  # type: ignore[union-attr]
+            elif kind in _LESS_FREQUENT:
+                self._look_at(ghost, effect)
+        if core.leader == ghost.node and core.view != ghost.led:
+            self._lead(ghost, core.view)
+        for hook in self._stepped:
+            hook(ghost, core)
+
+    def wrote(self, node: NodeId, seq: PersistSeq, records: Sequence[bytes]) -> None:
+        """An atomic write of this node became durable."""
+        ghost = self.ghosts.nodes[node]
+        ghost.image.write(seq, records)
+        for hook in self._durable:
+            hook(ghost)
+
+    def saved(self, node: NodeId, meta: SnapshotMeta) -> None:
+        """A snapshot of this node became durable."""
+        ghost = self.ghosts.nodes[node]
+        ghost.image.snapshot(meta)
+        self.rare["snapshot"] += 1
+        for hook in self._snapshot:
+            hook(ghost, meta.viewstamp, meta.digest)
+        for hook in self._durable:
+            hook(ghost)
+
+    def crashed(self, node: NodeId) -> None:
+        """A node went down, with whatever was not durable."""
+        ghost = self.ghosts.nodes[node]
+        if ghost.core is not None and ghost.core.leader == node:
+            self.rare["leader crashed"] += 1
+        ghost.running = False
+        ghost.core = None
+        ghost.led = None
+        for hook in self._crashed:
+            hook(ghost)
+
+    def recovered(self, node: NodeId, image: DurableImage, *, lost: bool) -> None:
+        """A node found this on its disk; `lost` says that the disk was emptied since it went down."""
+        ghost = self.ghosts.nodes[node]
+        before = ghost.image
+        if lost:
+            ghost.lost = before
+            self.rare["disk lost"] += 1
+        ghost.image = image
+        ghost.running = True
+        ghost.applied = image.base.seqno
+        self.ghosts.collect_images()
+        for hook in self._recovered:
+            hook(ghost, before, lost=lost)
+
+    def requested(self, node: NodeId, message: ClientMessage) -> None:
+        """A client's message reaches a node."""
+        for hook in self._requested:
+            hook(self.ghosts.nodes[node], message)
+
+    def responded(self, node: NodeId, message: ServerMessage) -> None:
+        """A node answers a client."""
+        for hook in self._responded:
+            hook(self.ghosts.nodes[node], message)
+
+    def state(self, node: NodeId, viewstamp: Viewstamp, digest: int) -> None:
+        """The hash of a node's state."""
+        for hook in self._state:
+            hook(self.ghosts.nodes[node], viewstamp, digest)
+
+    def _apply(self, ghost: NodeGhost, entry: Entry) -> None:
+        for hook in self._applying:
+            hook(ghost, entry)
+        ghost.applied = entry.viewstamp.seqno
+        committed = self.ghosts.committed
+        if ghost.applied > committed.length:
+            committed.add(entry)
+            for hook in self._applied:
+                hook(ghost, entry)
+
+    def _look_at(self, ghost: NodeGhost, effect: Effect) -> None:
+        match effect:
+            case Answer():
+                for hook in self._answered:
+                    hook(ghost, effect.token)
+            case Restore():
+                viewstamp = effect.snapshot.meta.viewstamp
+                for hook in self._restored:
+                    hook(ghost, viewstamp)
+                if viewstamp.seqno > ghost.applied:
+                    self.rare["snapshot installed"] += 1
+                ghost.applied = viewstamp.seqno
+            case Refuse():
+                self.rare["read refused"] += 1
+            case Stage():
+                self.rare["snapshot piece staged"] += 1
+            case _:
+                pass
+
+    def _lead(self, ghost: NodeGhost, view: View) -> None:
+        ghost.led = view
+        self.rare["leader elected"] += 1
+        if len([node for node in self.ghosts.nodes.values() if node.led is not None and _leads(node)]) > 1:
+            self.rare["two leaders at once"] += 1
+        for hook in self._leading:
+            hook(ghost, view)
+
+
+_LESS_FREQUENT: Final = frozenset((Answer, Restore, Refuse, Stage, Capture))
+
+
+def _leads(ghost: NodeGhost) -> bool:
+    return ghost.core is not None and ghost.core.leader == ghost.node
+
+
+def _hooks(invariants: Sequence[Invariant], moment: str) -> _Hooks:
+    """Return the bound methods of those invariants that look at this moment."""
+    idle = getattr(Invariant, moment)
+    return tuple(
+        getattr(invariant, moment) for invariant in invariants if getattr(type(invariant), moment) is not idle
+    )
+
+
+class WatchedCore:
+    """A protocol core whose every step the judge sees."""
+
+    __slots__ = ("_core", "_ghost", "_judge", "_step")
+
+    def __init__(self, core: Core, ghost: NodeGhost, judge: Judge) -> None:
+        self._core = core
+        self._step = core.step
+        self._ghost = ghost
+        self._judge = judge
+
+    @property
+    def deadline(self) -> Instant | None:
+        """As the core."""
+        return self._core.deadline
+
+    @property
+    def leader(self) -> NodeId | None:
+        """As the core."""
+        return self._core.leader
+
+    @property
+    def view(self) -> View:
+        """As the core."""
+        return self._core.view
+
+    @property
+    def accepting(self) -> bool:
+        """As the core."""
+        return self._core.accepting
+
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
+        """As the core, and judged."""
+        effects = self._step(event, now)
+        self._judge.step(self._ghost, self._core, event, effects)
+        return effects
+
+    def status(self, now: Instant) -> Status:
+        """As the core."""
+        return self._core.status(now)
+
+
+def watched(make: Callable[[Any], Core], judge: Judge) -> Callable[[Any], Core]:
+    """Return a `make_core` whose cores are watched."""
+    return lambda setup: judge.watch(setup.node, make(setup))

@@ -1,0 +1,132 @@
+"""The second half of a run: the disasters end for a quorum, and then the service must live (FAULTS 2).
+
+A random quorum is chosen, healed and restarted; its faults are switched off; the faults outside it become
+permanent. Within a bound the quorum must elect, serve every kind of call, and converge.
+"""
+
+from typing import Final
+
+from viewstamp.core.ids import NodeId
+from viewstamp.core.invariants import InvariantViolated
+from viewstamp.core.quorum import majority
+from viewstamp.replica.events import Failed, Outcome
+from viewstamp.sim.clients import SimClient
+from viewstamp.sim.cluster import Cluster
+from viewstamp.sim.faults import FaultInjector
+from viewstamp.sim.options import NetworkOptions
+from viewstamp.sim.workload import Plan
+
+NAME: Final = "I19 Liveness"
+SERVE_BOUND_US: Final = 30_000_000
+"""To elect and to answer one call of each kind, after everything was healed."""
+CONVERGE_BOUND_US: Final = 20_000_000
+CALL_GRACE_US: Final = 100_000
+"""How long after its deadline a call may end (DESIGN promise 3; issue 2: 100 ms)."""
+_CALM: Final = NetworkOptions()
+
+
+class LivenessPhase:
+    """Heals what must be healed and asks for proof of life."""
+
+    def __init__(self, cluster: Cluster, injector: FaultInjector) -> None:
+        self._cluster = cluster
+        self._injector = injector
+        self._rng = cluster.tree.stream("liveness")
+        self._answers: list[Outcome] = []
+
+    def run(self) -> None:
+        """Raise `InvariantViolated` where the service does not come back in time."""
+        chosen = self._choose()
+        self._heal(chosen)
+        self._let_calls_end()
+        self._serve()
+        self._converge(chosen)
+
+    def _choose(self) -> list[NodeId]:
+        """Return the nodes that are to live: all, or a bare quorum of those whose disks were never lost."""
+        cluster, size = self._cluster, self._cluster.options.nodes
+        sound = [node for node in cluster.members if not cluster.processes[node].damaged]
+        if self._rng.random() < 0.5:
+            return sound
+        kept = [node for node in sound if node not in self._injector.atlas.lost]
+        needed = majority(size) if cluster.definition.guarantees.tolerates == "minority" else 1
+        return sorted(
+            self._rng.sample(kept, min(len(kept), self._rng.randint(needed, max(needed, len(kept)))))
+        )
+
+    def _heal(self, chosen: list[NodeId]) -> None:
+        cluster = self._cluster
+        cluster.trace.note(cluster.world.now_us, "heal", -1, quorum=chosen)
+        self._injector.stop()
+        cluster.network.configure(_CALM)
+        for node, process in cluster.processes.items():
+            process.steady()
+            if node not in chosen and process.running:
+                cluster.crash(node)
+        for node in chosen:
+            if not cluster.processes[node].running:
+                cluster.start(node)
+        for client in cluster.clients.values():
+            client.reachable = frozenset(chosen)
+
+    def _let_calls_end(self) -> None:
+        """Every call ends by its deadline, in whatever."""
+        cluster = self._cluster
+        limit = cluster.world.now_us + cluster.options.load.call_timeout_us + CALL_GRACE_US
+        clients = list(cluster.clients.values())
+        if not cluster.world.run_while(lambda: any(client.calls for client in clients), limit):
+            open_calls = sum(len(client.calls) for client in clients)
+            raise InvariantViolated(
+                NAME, f"{open_calls} calls are open {CALL_GRACE_US} us after their deadline"
+            )
+
+    def _serve(self) -> None:
+        """A new client writes and reads every key, one call after the other."""
+        cluster = self._cluster
+        client = cluster.add_client(self)
+        limit = cluster.world.now_us + SERVE_BOUND_US
+        for plan in cluster.workload.final_plans():
+            self._ask(client, plan, limit)
+
+    def _ask(self, client: SimClient, plan: Plan, limit_us: int) -> None:
+        """Ask until it is answered: a call that was certainly not executed may be made again."""
+        cluster = self._cluster
+        while True:
+            self._answers.clear()
+            client.invoke(plan, max(1, limit_us - cluster.world.now_us))
+            if not cluster.world.run_while(lambda: not self._answers, limit_us + CALL_GRACE_US):
+                raise InvariantViolated(NAME, f"{plan.method}({plan.key}) has no answer after the heal")
+            answer = self._answers[-1]
+            if not isinstance(answer, Failed):
+                return
+            if answer.outcome == "unknown" or cluster.world.now_us >= limit_us:
+                raise InvariantViolated(
+                    NAME,
+                    f"{plan.method}({plan.key}) after the heal ended as {answer.outcome}: {answer.reason}",
+                )
+
+    def _converge(self, chosen: list[NodeId]) -> None:
+        """All live nodes reach the end of the history, in the same state."""
+        cluster = self._cluster
+        if not cluster.world.run_while(
+            lambda: not self._level(chosen), cluster.world.now_us + CONVERGE_BOUND_US
+        ):
+            places = {node: self._applied(node) for node in chosen}
+            length = cluster.judge.ghosts.committed.length
+            raise InvariantViolated(NAME, f"of {length} committed entries the nodes have applied {places}")
+        for node in chosen:
+            replica = cluster.processes[node].replica
+            assert replica is not None
+            cluster.judge.state(node, replica.applied, replica.digest)
+
+    def _level(self, chosen: list[NodeId]) -> bool:
+        length = self._cluster.judge.ghosts.committed.length
+        return all(self._applied(node) == length for node in chosen)
+
+    def _applied(self, node: NodeId) -> int:
+        replica = self._cluster.processes[node].replica
+        return -1 if replica is None else replica.applied.seqno
+
+    def completed(self, client: SimClient, plan: Plan | None, outcome: Outcome) -> None:  # noqa: ARG002  as `Observer`
+        """An answer to a call of this phase."""
+        self._answers.append(outcome)

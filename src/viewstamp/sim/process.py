@@ -1,0 +1,448 @@
+"""One simulated server process: the production driver's four rules in virtual time, over a simulated disk.
+
+A *life* runs from a start to the next crash. Everything scheduled for a life carries its number, and is
+ignored once that life is over. What is not on the disk when it ends is gone.
+
+Rules of this file:
+
+1. The replica is fed one event at a time; while the process is paused events wait in its inbox.
+2. Effects are carried out within the step, except what a disk or a network takes time for.
+3. One sync is in flight; what is appended meanwhile waits for the next (group commit).
+4. The judge hears of a write when it is durable, before anything that the replica says because of it.
+"""
+
+from collections import deque
+from random import Random
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from viewstamp.core.effects import Persist, Release, Send, Stage
+from viewstamp.core.errors import JournalCorrupt, StorageError
+from viewstamp.core.events import Captured, PeerDown, PeerUp, Persisted, Received, Staged, Woke
+from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId, PersistSeq
+from viewstamp.core.invariants import InvariantViolated
+from viewstamp.core.messages import ServerMessage
+from viewstamp.core.protocol import ProtocolDefinition, Recovered
+from viewstamp.replica.events import Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
+from viewstamp.replica.machine import StateMachine
+from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.replica import Replica, ReplicaSetup
+from viewstamp.sim.clock import NodeClock
+from viewstamp.sim.disk import SimFileSystem
+from viewstamp.sim.judge import Judge
+from viewstamp.sim.options import DiskOptions
+from viewstamp.sim.randomness import RandomTree
+from viewstamp.sim.trace import Trace
+from viewstamp.sim.world import World
+from viewstamp.storage.directory import DataDirectory, open_data_directory
+from viewstamp.storage.journal import SyncJob
+from viewstamp.storage.snapshots import SnapshotNotSaved
+
+DATA_PATH: Final = "/data"
+CLUSTER_ID: Final = "simulated"
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_WOKE: Final = Woke()
+
+
+class Surroundings(Protocol):
+    """What a process reaches outside itself."""
+
+    def send(self, source: NodeId, to: NodeId, message: Any) -> None:
+        """Carry a message to another member."""
+        ...
+
+    def respond(self, source: NodeId, to: ClientAddress, message: ServerMessage) -> None:
+        """Carry a message to a client."""
+        ...
+
+    def died(self, node: NodeId, reason: str) -> None:
+        """The process ended by itself: its disk failed. An operator may start it again."""
+        ...
+
+
+class ProcessSetup(msgspec.Struct, frozen=True):
+    """What all processes of a cluster have in common."""
+
+    world: World
+    judge: Judge
+    trace: Trace
+    tree: RandomTree
+    members: tuple[NodeId, ...]
+    definition: ProtocolDefinition
+    protocol_options: Any
+    replica_options: ReplicaOptions
+    machine: type[StateMachine]
+    segment_bytes: int
+    state_check_every: int
+    drift_max_ppm: int
+    turn_max_us: int
+    surroundings: Surroundings
+
+
+class Process:
+    """A server of the cluster, with its disk and its clock. Made down; `start` brings it up."""
+
+    def __init__(self, node: NodeId, setup: ProcessSetup, disk: DiskOptions) -> None:
+        self.node = node
+        self.setup = setup
+        self.world = setup.world
+        self.disk_options = disk
+        self.life = 0
+        """Number of the present or last life; grows at each start and each crash."""
+        self.running = False
+        self.damaged = False
+        """Whether its disk refuses to be opened. Only wiping it helps."""
+        self.replica: Replica | None = None
+        self.directory: DataDirectory | None = None
+        rng = setup.tree.stream("node", node)
+        drift = setup.drift_max_ppm
+        self.clock = NodeClock(start_us=rng.randrange(10**9), drift_ppm=rng.randint(-drift, drift))
+        self.files = SimFileSystem(setup.tree.stream("node", node, "disk"))
+        self._rng: Random = rng
+        self._turn_max_us = setup.turn_max_us
+        self._wiped = False
+        """Whether the disk was emptied since the last start."""
+        self._paused_until_us = 0
+        self._inbox: deque[ReplicaEvent] = deque()
+        self._armed_at_us: int | None = None
+        self._job: SyncJob | None = None
+        self._unsynced: deque[tuple[PersistSeq, tuple[bytes, ...]]] = deque()
+        """Appended, not durable yet."""
+        self._checked = 0
+        """Seqno at which the state was last compared."""
+
+    # Life and death
+
+    def start(self) -> bool:
+        """Recover from the disk and run. False: the disk is damaged, and the process refused to start."""
+        assert not self.running
+        self.life += 1
+        try:
+            directory = open_data_directory(
+                self.files,
+                DATA_PATH,
+                cluster_id=CLUSTER_ID,
+                node=self.node,
+                incarnation=Incarnation(self._rng.getrandbits(63)),
+                segment_bytes=self.setup.segment_bytes,
+            )
+            recovered = msgspec.structs.replace(directory.recovered, writes=tuple(directory.recovered.writes))
+        except JournalCorrupt as error:
+            self._refuse(str(error))
+            return False
+        except StorageError as error:
+            self.setup.surroundings.died(self.node, str(error))
+            return False
+        self.directory = directory
+        self._note("start", writes=recovered.written, incarnation=directory.identity.incarnation)
+        self._tell_judge(recovered)
+        self._make_replica(directory, recovered)
+        return True
+
+    def crash(self) -> None:
+        """End at once, as by SIGKILL and a power failure: what was not synced may vanish, tear or stay."""
+        assert self.running
+        self._note("crash")
+        self._end()
+        self.files.crash()
+
+    def wipe(self) -> None:
+        """Empty the disk of a process that is down."""
+        assert not self.running
+        self._note("wipe")
+        self.files = SimFileSystem(self.setup.tree.stream("node", self.node, "disk", self.life))
+        self._wiped = True
+        self.damaged = False
+
+    def pause(self, length_us: int) -> None:
+        """Stop running for a while, as by SIGSTOP."""
+        until = self.world.now_us + length_us
+        self._note("pause", length_us=length_us)
+        self._paused_until_us = max(self._paused_until_us, until)
+        self.world.at(until, self._resume, self.life)
+
+    def steady(self) -> None:
+        """From now on keep exact time, do not dawdle, and use a disk without faults."""
+        self.clock.steady(self.world.now_us)
+        self._turn_max_us = 0
+        self._paused_until_us = self.world.now_us
+        self.disk_options = DiskOptions()
+        if self.running:
+            self._resume(self.life)
+
+    # What the world tells it
+
+    def feed(self, event: ReplicaEvent) -> None:
+        """Let an event happen to the process; one that is down does not notice."""
+        if not self.running:
+            return
+        if self._paused_until_us > self.world.now_us:
+            self._inbox.append(event)
+            return
+        self._run(event)
+
+    @property
+    def now(self) -> Instant:
+        """What its clock shows."""
+        return self.clock.local(self.world.now_us)
+
+    # Within a life
+
+    def _make_replica(self, directory: DataDirectory, recovered: Recovered) -> None:
+        setup = self.setup
+        self.running = True
+        self.replica = Replica(
+            ReplicaSetup(
+                node=self.node,
+                members=setup.members,
+                incarnation=directory.identity.incarnation,
+                definition=setup.definition,
+                protocol_options=setup.protocol_options,
+                options=setup.replica_options,
+                machine=setup.machine,
+                rng=setup.tree.stream("node", self.node, "core", self.life),
+                recovered=recovered,
+                now=self.now,
+            )
+        )
+        self._checked = 0
+        self._arm()
+
+    def _tell_judge(self, recovered: Recovered) -> None:
+        image = self.setup.judge.ghosts.oracle.make_image()
+        if recovered.snapshot is not None:
+            image.snapshot(recovered.snapshot.meta)
+        for seq, records in recovered.writes:
+            image.write(seq, records)
+        self.setup.judge.recovered(self.node, image, lost=self._wiped)
+        self._wiped = False
+
+    def _refuse(self, reason: str) -> None:
+        self._note("refused to start", reason=reason)
+        if not self.files.rotten:
+            raise InvariantViolated(
+                "I29 RecoverExact", f"node {self.node} refuses an undamaged disk: {reason}"
+            )
+        self.damaged = True
+
+    def _end(self) -> None:
+        self.life += 1
+        self.running = False
+        self.replica = None
+        self.directory = None
+        self._inbox.clear()
+        self._unsynced.clear()
+        self._armed_at_us = self._job = None
+        self._paused_until_us = 0
+        self.setup.judge.crashed(self.node)
+
+    def _fail(self, error: StorageError) -> None:
+        """The disk failed: a process that cannot promise durability ends (FAULTS 1, rule 2)."""
+        self._note("storage failed", reason=str(error))
+        self._end()
+        self.files.crash()
+        self.setup.surroundings.died(self.node, str(error))
+
+    def _resume(self, life: int) -> None:
+        if life != self.life or self._paused_until_us > self.world.now_us:
+            return
+        while self._inbox and self.running:
+            self._run(self._inbox.popleft())
+        if self.running:
+            self._arm()
+
+    def _run(self, event: ReplicaEvent) -> None:
+        replica = self.replica
+        assert replica is not None
+        world = self.world
+        self.setup.judge.ghosts.now_us = world.now_us
+        self._trace(event)
+        effects = replica.step(event, self.clock.local(world.now_us))
+        if effects and not self._carry_out(effects):
+            return
+        seqno = replica.applied.seqno
+        if seqno != self._checked and seqno % self.setup.state_check_every == 0:
+            self._checked = seqno
+            self.setup.judge.state(self.node, replica.applied, replica.digest)
+        self._arm()
+
+    def _carry_out(self, effects: list[ReplicaEffect]) -> bool:
+        """Do what a step asks for. False: the process ended over it."""
+        directory, surroundings = self.directory, self.setup.surroundings
+        assert directory is not None
+        appended = False
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                surroundings.send(self.node, effect.to, effect.message)  # type: ignore[union-attr, arg-type]
+            elif kind is Persist:
+                directory.journal.append(effect.seq, effect.records)  # type: ignore[union-attr]
+                self._unsynced.append((effect.seq, effect.records))  # type: ignore[union-attr]
+                appended = True
+            elif kind is Respond:
+                self._respond(effect)  # type: ignore[arg-type]
+            else:
+                self._carry_out_rare(effect)
+                if not self.running:
+                    return False
+        return not appended or self._begin_sync()
+
+    def _respond(self, effect: Respond) -> None:
+        self.setup.judge.responded(self.node, effect.message)
+        self.setup.surroundings.respond(self.node, effect.to, effect.message)
+
+    def _carry_out_rare(self, effect: ReplicaEffect) -> None:
+        assert self.directory is not None
+        match effect:
+            case Release():
+                self.directory.journal.release(effect.before)
+            case Save():
+                self._save(effect)
+            case Stage():
+                self._stage(effect)
+            case Halt():
+                raise InvariantViolated("I28 BackupPrefix", f"node {self.node} halted: {effect.reason}")
+            case _:
+                raise AssertionError(f"an effect that no driver knows: {effect!r}")
+
+    # Disk
+
+    def _begin_sync(self) -> bool:
+        """Start the next sync unless one is under way. False: the disk failed."""
+        directory = self.directory
+        assert directory is not None
+        if self._job is not None:
+            return True
+        job = directory.journal.begin_sync()
+        if job is None:
+            return True
+        self._job = job
+        try:
+            job.write()
+        except StorageError as error:
+            self._fail(error)
+            return False
+        delay = 0 if self.disk_options.inline_sync else self._sync_delay()
+        self.world.after(delay, self._synced, self.life, job)
+        return True
+
+    def _sync_delay(self) -> int:
+        options = self.disk_options
+        if options.stall_rate and self._rng.random() < options.stall_rate:
+            return self._rng.randrange(options.stall_max_us)
+        return options.sync_min_us + int(self._rng.expovariate(1.0 / options.sync_mean_us))
+
+    def _synced(self, life: int, job: SyncJob) -> None:
+        if life != self.life:
+            return
+        assert self.directory is not None
+        try:
+            job.flush()
+            durable = self.directory.journal.finish_sync(job)
+        except StorageError as error:
+            self._fail(error)
+            return
+        self._job = None
+        judge = self.setup.judge
+        judge.ghosts.now_us = self.world.now_us
+        while self._unsynced and self._unsynced[0][0] <= durable:
+            judge.wrote(self.node, *self._unsynced.popleft())
+        self.feed(Persisted(durable))
+        if self.running and life == self.life:
+            self._begin_sync()
+
+    def _save(self, effect: Save) -> None:
+        assert self.directory is not None
+        body = b"".join(effect.parts)
+        try:
+            snapshot = self.directory.snapshots.save(effect.viewstamp, effect.header, (body,))
+        except SnapshotNotSaved:
+            self.world.after(self._sync_delay(), self._later, self.life, Captured(effect.token, None))
+            return
+        except StorageError as error:
+            self._fail(error)
+            return
+        self._note("snapshot", at=str(effect.viewstamp), size_bytes=len(body))
+        self.setup.judge.saved(self.node, snapshot.meta)
+        self.world.after(self._sync_delay(), self._later, self.life, Captured(effect.token, snapshot))
+
+    def _stage(self, effect: Stage) -> None:
+        assert self.directory is not None
+        staged: Staged | None
+        try:
+            staged = self.directory.snapshots.stage(effect.token, effect.meta, effect.offset, effect.data)
+        except SnapshotNotSaved:
+            staged = Staged(effect.token, None)
+        except StorageError as error:
+            self._fail(error)
+            return
+        if staged is not None:
+            if staged.snapshot is not None:
+                self.setup.judge.saved(self.node, staged.snapshot.meta)
+            self.world.after(self._sync_delay(), self._later, self.life, staged)
+
+    def _later(self, life: int, event: ReplicaEvent) -> None:
+        if life == self.life:
+            self.feed(event)
+
+    # Time
+
+    def _arm(self) -> None:
+        """See to it that the process is woken when its deadline has passed."""
+        assert self.replica is not None
+        deadline = self.replica.deadline
+        if deadline is None:
+            return
+        now = self.world.now_us
+        at = self.clock.true(deadline)
+        if at <= now:
+            at = now + (self._rng.randrange(self._turn_max_us) if self._turn_max_us else 0)
+        armed = self._armed_at_us
+        if armed is None or at < armed:
+            self._armed_at_us = at
+            self.world.at(at, self._wake, self.life, at)
+
+    def _wake(self, life: int, armed_at_us: int) -> None:
+        if life != self.life or armed_at_us != self._armed_at_us:
+            return
+        self._armed_at_us = None
+        if self._paused_until_us > self.world.now_us:
+            return  # resuming arms again
+        assert self.replica is not None
+        deadline = self.replica.deadline
+        if deadline is not None and deadline <= self.now:
+            self._run(_WOKE)
+        else:
+            self._arm()
+
+    # Trace
+
+    def _trace(self, event: ReplicaEvent) -> None:
+        trace = self.setup.trace
+        if type(event) is Received:
+            trace.feed(self.world.now_us, b"receive", event.source, _ENCODE(event.message))
+        elif type(event) is Requested:
+            trace.feed(self.world.now_us, b"request", self.node, event.encoded)
+        else:
+            trace.feed(self.world.now_us, b"event", self.node, type(event).__name__.encode())
+        if trace.verbose:
+            self._describe(event)
+
+    def _describe(self, event: ReplicaEvent) -> None:
+        trace, at = self.setup.trace, self.world.now_us
+        match event:
+            case Received():
+                prose = self.setup.judge.ghosts.oracle.describe(event.message)
+                trace.line(at, "receive", self.node, source=event.source, message=prose)
+            case Requested():
+                trace.line(at, "request", self.node, client=event.source, message=repr(event.message))
+            case Persisted():
+                trace.line(at, "persisted", self.node, seq=event.seq)
+            case PeerUp() | PeerDown():
+                trace.line(at, type(event).__name__, self.node, peer=event.peer)
+            case _:
+                trace.line(at, type(event).__name__, self.node)
+
+    def _note(self, kind: str, **fields: Any) -> None:
+        self.setup.trace.note(self.world.now_us, kind, self.node, **fields)

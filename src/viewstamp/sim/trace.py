@@ -1,0 +1,53 @@
+"""What happened in a run: a rolling hash of everything always, JSON lines of it where they are asked for.
+
+Rules of this file: whatever goes into a line is a function of the seed, so two runs of one seed give the same
+bytes; the hash covers every event whether or not lines are written, so a campaign can compare runs cheaply.
+"""
+
+from collections import deque
+from typing import Any, Final, TextIO
+
+import msgspec
+import xxhash
+
+LAST_LINES_MAX: Final = 200
+"""How many lines a trace without a file remembers for the report of a failure."""
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class Trace:
+    """Takes note of what happens in one run."""
+
+    __slots__ = ("_hash", "_sink", "last", "verbose")
+
+    def __init__(self, sink: TextIO | None = None, *, verbose: bool = False) -> None:
+        """Write JSON lines to `sink` if given; `verbose` keeps the last lines in memory even without one."""
+        self._hash = xxhash.xxh3_64()
+        self._sink = sink
+        self.verbose = verbose or sink is not None
+        """Whether lines are made at all. Who has to work to describe something asks this first."""
+        self.last: deque[str] = deque(maxlen=LAST_LINES_MAX)
+
+    @property
+    def digest(self) -> str:
+        """The hash of everything so far, as 16 hexadecimal digits."""
+        return self._hash.hexdigest()
+
+    def feed(self, at_us: int, kind: bytes, node: int, content: bytes) -> None:
+        """Let an event count in the hash."""
+        self._hash.update(b"%d %b %d %d " % (at_us, kind, node, len(content)))
+        self._hash.update(content)
+
+    def line(self, at_us: int, kind: str, node: int, **fields: Any) -> None:
+        """Write a line for a reader. Only called where `verbose`."""
+        text = _ENCODER.encode({"at_us": at_us, "kind": kind, "node": node, **fields}).decode()
+        self.last.append(text)
+        if self._sink is not None:
+            self._sink.write(text + "\n")
+
+    def note(self, at_us: int, kind: str, node: int, **fields: Any) -> None:
+        """Count something rare in the hash, and write its line where lines are wanted."""
+        self.feed(at_us, kind.encode(), node, _ENCODER.encode(fields))
+        if self.verbose:
+            self.line(at_us, kind, node, **fields)

@@ -1,0 +1,129 @@
+"""What the clients of a run do, and by which model the result is judged.
+
+A workload is the hook for any machine: it names the machine's class, plans calls, and says which sequential
+model their history must fit. `WORKLOADS` lists those that seeds draw from.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from viewstamp.replica.machine import StateMachine
+from viewstamp.sim.machines import Registers, Tally
+from viewstamp.sim.models import CounterModel, Model, Register
+from viewstamp.sim.options import LoadOptions
+
+CallKind = Literal["command", "linearizable", "stale"]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A call that a client is about to make."""
+
+    kind: CallKind
+    method: str
+    key: str
+    arguments: tuple[object, ...] = ()
+    """After the key."""
+
+
+class Workload(Protocol):
+    """What clients do to one machine. One object serves all clients of a run."""
+
+    machine: type[StateMachine]
+    model: Model
+
+    def plan(self, rng: Random) -> Plan:
+        """Return the next call of some client."""
+        ...
+
+    def learn(self, plan: Plan, result: object) -> None:
+        """Take note that this call returned this, so that later plans can build on it."""
+        ...
+
+    def final_plans(self) -> list[Plan]:
+        """Return calls, a write and a read for each key, whose success shows that the service lives."""
+        ...
+
+
+class _Keyed:
+    """What the workloads below share: few keys, so that clients meet; unique values, so nothing hides."""
+
+    def __init__(self, load: LoadOptions) -> None:
+        self.load = load
+        self.keys = [f"k{number}" for number in range(load.keys)]
+        self._values = 0
+
+    def _read_kind(self, rng: Random) -> CallKind | None:
+        """Return the kind of read if the next call is to be one."""
+        if rng.random() >= self.load.reads:
+            return None
+        return "stale" if rng.random() < self.load.stale_reads else "linearizable"
+
+    def _unique(self) -> str:
+        self._values += 1
+        return f"v{self._values}"
+
+
+class RegisterWorkload(_Keyed):
+    """Reads, writes and compare-and-sets of a few registers."""
+
+    machine = Registers
+    model: Model = Register()
+
+    def __init__(self, load: LoadOptions) -> None:
+        super().__init__(load)
+        self._known: dict[str, object] = {}
+        """For each key a value that it had once: a good guess for the next compare-and-set."""
+
+    def plan(self, rng: Random) -> Plan:
+        """Return the next call of some client."""
+        key = rng.choice(self.keys)
+        read = self._read_kind(rng)
+        if read is not None:
+            return Plan(read, "read", key)
+        if rng.random() < 0.5:
+            return Plan("command", "cas", key, (self._known.get(key), self._unique()))
+        return Plan("command", "write", key, (self._unique(),))
+
+    def learn(self, plan: Plan, result: object) -> None:
+        """Remember the latest value seen."""
+        if plan.method == "read":
+            self._known[plan.key] = result
+        elif plan.method == "write" or result is True:
+            self._known[plan.key] = plan.arguments[-1]
+
+    def final_plans(self) -> list[Plan]:
+        """Write and read every key."""
+        writes = [Plan("command", "write", key, (self._unique(),)) for key in self.keys]
+        return [*writes, *(Plan("linearizable", "read", key) for key in self.keys)]
+
+
+class TallyWorkload(_Keyed):
+    """Additions to a few counters: whatever is executed twice, or not at all, shows in every later result."""
+
+    machine = Tally
+    model: Model = CounterModel()
+
+    def plan(self, rng: Random) -> Plan:
+        """Return the next call of some client."""
+        key = rng.choice(self.keys)
+        read = self._read_kind(rng)
+        if read is not None:
+            return Plan(read, "read", key)
+        return Plan("command", "add", key, (rng.randint(1, 9),))
+
+    def learn(self, plan: Plan, result: object) -> None:
+        """Nothing to learn."""
+
+    def final_plans(self) -> list[Plan]:
+        """Add to and read every key."""
+        adds = [Plan("command", "add", key, (1,)) for key in self.keys]
+        return [*adds, *(Plan("linearizable", "read", key) for key in self.keys)]
+
+
+WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
+    "registers": RegisterWorkload,
+    "tally": TallyWorkload,
+}
