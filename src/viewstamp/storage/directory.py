@@ -43,7 +43,7 @@ class DataDirectory:
         self.journal = journal
         self.snapshots = snapshots
         self.recovered = recovered
-        """What a core is started with. Its writes are read from the disk when iterated: before any release."""
+        """What a core is started with. Its writes are read from the disk when iterated."""
         self._lock = lock
 
     def close(self) -> None:

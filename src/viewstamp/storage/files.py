@@ -2,10 +2,10 @@
 
 The rules of this file:
 
-1. All of `viewstamp.storage` reaches the disk through `FileSystem`; the simulator supplies another (`sim/disk.py`).
-2. `File` and `FileSystem` raise `OSError`, as the operating system does. The functions below them turn it into
-   `StorageError`, one line that says what was being done to which path.
-3. A failed sync is never tried again: the kernel may have dropped the pages and would report success (FAULTS 1).
+1. All of `viewstamp.storage` reaches the disk through `FileSystem`; the simulator has another (`sim/disk.py`).
+2. `File` and `FileSystem` raise `OSError`, as the operating system does. `explained` turns it into
+   `StorageError`: one line that says what was being done to which path.
+3. A failed sync is never tried again: the kernel may have dropped the pages and would report success.
 """
 
 import contextlib
@@ -169,19 +169,19 @@ class OsFileSystem:
 
     def rename(self, source: str, target: str) -> None:
         """Give a file another name."""
-        os.replace(source, target)
+        os.replace(source, target)  # noqa: PTH105  paths are strings here
 
     def unlink(self, path: str) -> None:
         """Remove a name."""
-        os.unlink(path)
+        os.unlink(path)  # noqa: PTH108  paths are strings here
 
     def listdir(self, path: str) -> list[str]:
         """Return the names in a directory, sorted."""
-        return sorted(os.listdir(path))
+        return sorted(os.listdir(path))  # noqa: PTH208  paths are strings here
 
     def mkdir(self, path: str) -> None:
         """Make a directory that only its owner may use."""
-        os.mkdir(path, DIRECTORY_MODE)
+        os.mkdir(path, DIRECTORY_MODE)  # noqa: PTH102  paths are strings here
 
     def sync_directory(self, path: str) -> None:
         """Make the names in this directory durable."""
@@ -264,7 +264,10 @@ def read_all(file: File, length: int, offset: int) -> bytes:
 
 
 def fill_with_zeros(file: File, size_bytes: int) -> None:
-    """Write zeros from the start: allocated extents alone make every later sync write metadata. Raises `OSError`."""
+    """Write zeros from the start: extents that are only allocated make every later sync write metadata.
+
+    Raises `OSError`.
+    """
     for offset in range(0, size_bytes, ZERO_FILL_PIECE_BYTES):
         piece = min(ZERO_FILL_PIECE_BYTES, size_bytes - offset)
         write_all(file, _ZEROS if piece == ZERO_FILL_PIECE_BYTES else _ZEROS[:piece], offset)

@@ -1,8 +1,8 @@
 """Bytes of a journal segment: its header, its frames, and the escape for long runs of zeros.
 
-docs/reference/disk-format.md explains the layout and what it proves. In short: one frame is one synced group of
-atomic writes; a frame header lies in one sector and says where it belongs; no sector of a frame is all zero, so
-a sector that a crash swallowed (it is still zero) differs from one that was damaged.
+docs/reference/disk-format.md explains the layout and what it proves. In short: one frame is one synced group
+of atomic writes; a frame's header lies in one sector and says where it belongs; no sector of a frame is all
+zero, so that a sector which a crash swallowed (it is still zero) differs from one that was damaged.
 """
 
 import struct
@@ -36,7 +36,8 @@ _FILLER: Final = b"\xff" * FRAME_ALIGNMENT
 # magic, flags, payload length, number of writes, first seq, floor, segment, offset, previous check, digest
 _FRAME: Final = struct.Struct("<4sIIIQQIIQQ")
 _CHECK: Final = struct.Struct("<Q")
-# magic, version, header length, identity seed, node, incarnation, segment, first seq, previous check, floor, size, cluster id
+# magic, version, header length, seed, node, incarnation, segment, first seq, previous check, floor, size,
+# cluster id
 _SEGMENT: Final = struct.Struct("<8sIIQQQQQQQQ64p")
 
 assert _FRAME.size + _CHECK.size == FRAME_HEADER_BYTES

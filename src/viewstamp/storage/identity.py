@@ -71,7 +71,7 @@ def _decode(content: bytes, path: str) -> Identity:
         version = msgspec.json.decode(content, type=_Version).format_version
         if version != FORMAT_VERSION:
             raise ConfigurationError(
-                f"{path} has format {version}, this program reads format {FORMAT_VERSION}: use the program that wrote it"
+                f"{path} has format {version}, this program reads {FORMAT_VERSION}: use the program that wrote it"
             )
         found = msgspec.json.decode(content, type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -84,6 +84,10 @@ def _decode(content: bytes, path: str) -> Identity:
             f"{path} is damaged: its checksum is wrong; nothing was changed: restore it from a backup"
         )
     return identity
+
+
+def _damaged(path: str, reason: str) -> JournalCorrupt:
+    return JournalCorrupt(f"{path} is damaged: {reason}; nothing was changed: restore it from a backup")
 
 
 def _check(identity: Identity) -> str:

@@ -57,8 +57,8 @@ class Journal(Protocol):
     def append(self, seq: PersistSeq, records: Sequence[bytes]) -> None:
         """Take in the atomic write number `written + 1`, of one record or more. Does not block.
 
-        It is durable once a sync that began later has finished. After a crash it is there as a whole or not at
-        all, and never without every write before it.
+        It is durable once a sync that began later has finished. After a crash it is there as a whole or not
+        at all, and never without every write before it.
         """
         ...
 
@@ -69,7 +69,7 @@ class Journal(Protocol):
     def begin_sync(self) -> SyncJob | None:
         """Return the job that makes everything appended so far durable; None: it is already.
 
-        At most one job is open: it ends with `finish_sync`. Appends go on meanwhile and wait for the next job.
+        At most one job is open: it ends with `finish_sync`. Appends go on meanwhile, for the next job.
         """
         ...
 
@@ -88,8 +88,8 @@ class Journal(Protocol):
     def begin_upkeep(self) -> Callable[[], None] | None:
         """Return slow work that is worth doing in another thread now; None: there is none.
 
-        It prepares space and deletes what was released. At most one at a time; a journal whose upkeep is never
-        called does the same work inside a sync. The work may raise `StorageError`; the process must end.
+        It prepares space and deletes what was released. At most one at a time; a journal whose upkeep is
+        never called does the same inside a sync. The work may raise `StorageError`; the process must end.
         """
         ...
 

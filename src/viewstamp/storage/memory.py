@@ -1,4 +1,4 @@
-"""Journal and snapshots in memory, for embedded clusters and fast simulations. They pass the same conformance suite.
+"""Journal and snapshots in memory, for embedded clusters and fast simulations; they pass the same suite.
 
 A `MemoryMedium` is what survives: keep it, close the journal, and open another on it to restart a node.
 """

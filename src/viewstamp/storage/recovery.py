@@ -1,9 +1,9 @@
 """Reading a journal back: what was written whole, what a crash tore, what was damaged.
 
-The argument stands in docs/reference/disk-format.md. Its core: a frame is written only after everything before
-it is durable, and a new segment is begun only after the one before is. Therefore only the very last frame can
-be torn, and a tear leaves at least one of its sectors all zero. Everything else is damage, and damage is never
-repaired here: it raises, and nothing is changed.
+The argument stands in docs/reference/disk-format.md. Its core: a frame is written only when everything before
+it is durable, and a new segment is begun only when the one before is. Therefore only the very last frame can
+be torn, and a tear leaves at least one of its sectors all zero. Everything else is damage, and damage is
+never repaired here: it raises, and nothing is changed.
 """
 
 from collections.abc import Iterator
@@ -139,7 +139,7 @@ class SegmentReader:
         data, offset = self._data, self.position.offset
         header = decode_frame_header(data, offset, self._seed)
         if header is None:
-            # The header's sector was zero behind `offset` and is written as a whole: old or new, nothing between.
+            # The header's sector was zero behind `offset` and is written as a whole: old or new, never half.
             if data[offset : offset + FRAME_HEADER_BYTES].strip(b"\0"):
                 return Damage(offset, "a frame's header is damaged")
             return None
@@ -161,10 +161,10 @@ class SegmentReader:
         while found >= 0:
             later = None if found % FRAME_ALIGNMENT else decode_frame_header(data, found, self._seed)
             if later is not None:
-                return Damage(
-                    self.position.offset,
-                    f"what stood here was durable once, for the frame of write {later.first_seq} stands at byte {found}",
+                reason = (
+                    f"this was durable once, for the frame of write {later.first_seq} stands at byte {found}"
                 )
+                return Damage(self.position.offset, reason)
             found = data.find(FRAME_MAGIC, found + 1)
         return None
 
@@ -248,7 +248,7 @@ def corrupt(path: str, damage: Damage) -> JournalCorrupt:
 def check_segment_header(
     data: bytes, number: int, identity: Identity, expected: Position | None
 ) -> SegmentHeader | Damage:
-    """Return the header of segment `number`, which must go on at `expected` where there is a segment before it."""
+    """Return the header of segment `number`, which goes on at `expected` if there is a segment before it."""
     decoded = decode_segment_header(data)
     if isinstance(decoded, str):
         return Damage(0, decoded)
@@ -319,8 +319,8 @@ def make_durable(folder: SegmentFolder, found: RecoveredJournal, file: File) -> 
     """Repair the tail on the disk, and write the last frame again.
 
     What was read may stand in memory only: the process before this one may have ended between a write and its
-    sync, or because the sync failed, after which the kernel counts the lost pages as written. Writing the last
-    frame once more, byte for byte, makes it durable; everything before it was durable when it was written.
+    sync, or because the sync failed, after which the kernel counts the lost pages as written. Writing the
+    last frame once more, byte for byte, makes it durable; what is before it was when it was written.
 
     Raises:
         StorageError: the disk did not do it. Nothing that was durable is harmed.

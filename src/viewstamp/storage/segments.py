@@ -138,7 +138,7 @@ class SegmentFolder:
         return file
 
     def discard_before(self, before: PersistSeq) -> None:
-        """Delete the segments that hold only writes numbered lower than `before`, oldest first, but never the last."""
+        """Delete the segments that hold only writes lower than `before`, oldest first, never the last."""
         if not self.can_discard_before(before):
             return
         with self._guard, explained("delete a journal segment in", self.path):
@@ -168,7 +168,7 @@ def first_segment(folder: SegmentFolder) -> None:
 
 
 def read_segment(folder: SegmentFolder, segment: int) -> bytes:
-    """Return the whole segment, which is never more than its header says, and never more than the format's limit.
+    """Return the whole segment, never more than the format's limit.
 
     Raises:
         StorageError: it cannot be read.

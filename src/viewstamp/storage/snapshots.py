@@ -49,17 +49,20 @@ class SnapshotStore(Protocol):
         """Make a snapshot out of these parts. It is durable when this returns.
 
         Raises:
-            SnapshotNotSaved: the disk refused, and nothing is left of it (the driver answers `Captured(token, None)`).
+            SnapshotNotSaved: the disk refused, nothing is left of it (the driver answers
+                `Captured(token, None)`).
         """
         ...
 
     def stage(self, token: SnapshotToken, meta: SnapshotMeta, offset: int, data: bytes) -> Staged | None:
         """Write a piece of a snapshot that is being received; see `effects.Stage`.
 
-        None: more is to come. With the last piece the answer says whether it is durable and had the right digest.
+        None: more is to come. With the last piece the answer says whether it is durable, or had the wrong
+        digest.
 
         Raises:
-            SnapshotNotSaved: the disk refused; what was staged is dropped (the driver answers `Staged(token, None)`).
+            SnapshotNotSaved: the disk refused; what was staged is dropped (the driver answers
+                `Staged(token, None)`).
         """
         ...
 

@@ -2,8 +2,9 @@
 
 The rules of this file:
 
-1. Appending gathers; a `SyncJob` takes all that was gathered and writes it as one frame (or a few, where a frame
-   would be too large), each durable before the next is begun. Only one job is open at a time. Recovery depends on it.
+1. Appending gathers; a `SyncJob` takes all that was gathered and writes it as one frame (or a few, where one
+   would be too large), each durable before the next is begun. One job is open at a time. Recovery depends on
+   it.
 2. A segment is begun only when the one before is durable to its end.
 3. After a failure nothing more is written: the process must end and recover.
 """
@@ -95,7 +96,7 @@ class Tail:
         )
 
     def flush(self) -> None:
-        """Wait until what was written is durable. A failure is final: the kernel may have dropped the pages."""
+        """Wait until what was written is durable. A failure is final: the kernel may drop the pages."""
         try:
             self._file.fdatasync()
         except OSError as error:
@@ -253,7 +254,7 @@ class Wal:
             self._tail.deletable_before = releases.popleft()[1]
 
     def begin_upkeep(self) -> Callable[[], None] | None:
-        """Return the making of the next segment and the deletion of released ones, if it is time for either."""
+        """Return the work of making the next segment and deleting released ones, if it is time for either."""
         if self._upkeep or self._failed:
             return None
         ready = self._folder.has_spare or not self._tail.half_full
@@ -272,7 +273,7 @@ class Wal:
             raise StorageError("the journal is closed or has failed; the process must end")
 
     def close(self) -> None:
-        """Write a mark if everything is durable, so that the next opening can prove that it was; close the files."""
+        """Write a mark if everything is durable, which the next opening takes as proof; close the files."""
         if self._failed:
             return
         idle = self._job is None and not self._pending

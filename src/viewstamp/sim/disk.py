@@ -1,0 +1,473 @@
+"""A disk with one seed: what was not synced may vanish, tear or survive; its other faults are asked for.
+
+The rules of this file:
+
+1. Content becomes durable by `fdatasync` of its file, names by `sync_directory` of theirs; nothing else counts.
+2. What is volatile is kept as the former versions of the sectors that changed: a sync costs nothing, and no
+   file is ever copied.
+3. A sync that failed has lost its sectors: a later one reports success and does not save them, as Linux does.
+4. Every effect of a fault is counted in `effects`.
+"""
+
+import errno
+import os
+import posixpath
+from collections import Counter
+from random import Random
+from typing import Final, TypeAlias
+
+import msgspec
+
+from viewstamp.storage.files import AlreadyLocked, Closeable, File, PathStatus
+
+SECTOR_BYTES: Final = 512
+_ROOTS: Final = frozenset({".", "/"})
+
+
+class PowerFailure(BaseException):
+    """The power failed before the operation that was asked for (`SimFileSystem.fail_at`). Call `crash` next."""
+
+
+class DiskFaults(msgspec.Struct):
+    """How often something goes wrong, each between 0 and 1. May be changed at any time."""
+
+    torn: float = 0.5
+    """How many of the files and directories with volatile content are torn in a crash; the others keep all of
+    it or lose all of it."""
+    sync_error: float = 0.0
+    """How many syncs of a file fail with EIO."""
+    disk_full: float = 0.0
+    """How many writes that make a file longer fail with ENOSPC."""
+    short_write: float = 0.0
+    """How many writes of more than one sector stop at a sector's end."""
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """A byte that is not what was written."""
+
+    path: str
+    offset: int
+
+
+class _Content:
+    """The content of one file."""
+
+    __slots__ = ("data", "dropped", "durable_bytes", "former")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        """As a reader sees it."""
+        self.durable_bytes = 0
+        """Length that would certainly survive a crash."""
+        self.former: dict[int, list[bytes]] = {}
+        """For each sector with volatile content what it held before, the durable version first."""
+        self.dropped: dict[int, list[bytes]] = {}
+        """The same for sectors that a failed sync gave up: only writing them again can save them."""
+
+    def write(self, data: bytes, offset: int) -> None:
+        content = self.data
+        end = offset + len(data)
+        for sector in range(offset // SECTOR_BYTES, (end + SECTOR_BYTES - 1) // SECTOR_BYTES):
+            begin = sector * SECTOR_BYTES
+            if sector in self.dropped:
+                self.former[sector] = self.dropped.pop(sector)
+            self.former.setdefault(sector, []).append(bytes(content[begin : begin + SECTOR_BYTES]))
+        if offset > len(content):
+            content.extend(bytes(offset - len(content)))
+        content[offset:end] = data
+
+    def sync(self) -> None:
+        self.former.clear()
+        self.durable_bytes = len(self.data)
+
+    def drop(self) -> None:
+        for sector, versions in self.former.items():
+            self.dropped.setdefault(sector, versions)
+        self.former.clear()
+
+    def crash(self, rng: Random, torn: float) -> str:
+        """Decide what survives and return the outcome in a word."""
+        volatile = {**self.former, **self.dropped}
+        if not volatile:
+            return "untouched"
+        outcome = _draw_outcome(rng, torn)
+        if outcome != "kept":
+            size = self._surviving_size(rng, outcome)
+            for sector, versions in sorted(volatile.items()):
+                if outcome == "lost":
+                    self._put(sector, versions[0])
+                elif rng.random() < 0.5:
+                    self._put(sector, rng.choice(versions))
+            del self.data[size:]
+        self.former.clear()
+        self.dropped.clear()
+        self.durable_bytes = len(self.data)
+        return outcome
+
+    def _surviving_size(self, rng: Random, outcome: str) -> int:
+        if outcome == "lost" or len(self.data) == self.durable_bytes:
+            return self.durable_bytes
+        steps = (len(self.data) - self.durable_bytes) // SECTOR_BYTES + 1
+        return min(self.durable_bytes + rng.randint(0, steps) * SECTOR_BYTES, len(self.data))
+
+    def _put(self, sector: int, version: bytes) -> None:
+        begin = sector * SECTOR_BYTES
+        length = len(self.data[begin : begin + SECTOR_BYTES])
+        self.data[begin : begin + length] = version[:length].ljust(length, b"\0")
+
+
+class _Link(msgspec.Struct, frozen=True):
+    """A name was made for this content; None: for a directory."""
+
+    path: str
+    content: _Content | None
+
+
+class _Unlink(msgspec.Struct, frozen=True):
+    path: str
+
+
+class _Rename(msgspec.Struct, frozen=True):
+    source: str
+    target: str
+
+
+_NameChange: TypeAlias = _Link | _Unlink | _Rename
+
+
+def _draw_outcome(rng: Random, torn: float) -> str:
+    if rng.random() < torn:
+        return "torn"
+    return "kept" if rng.random() < 0.5 else "lost"
+
+
+def _apply(change: _NameChange, names: dict[str, _Content | None]) -> None:
+    match change:
+        case _Link():
+            names[change.path] = change.content
+        case _Unlink():
+            names.pop(change.path, None)
+        case _Rename():
+            if change.source in names:
+                names[change.target] = names.pop(change.source)
+
+
+def _parent(path: str) -> str:
+    return posixpath.dirname(path) or "."
+
+
+class SimFile:
+    """An open file of a `SimFileSystem`."""
+
+    __slots__ = ("_content", "_files", "_life", "_path", "_writable")
+
+    def __init__(self, files: "SimFileSystem", path: str, content: _Content, *, writable: bool) -> None:
+        self._files = files
+        self._path = path
+        self._content = content
+        self._life = files.life
+        self._writable = writable
+
+    def _check(self) -> None:
+        if self._life != self._files.life:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    def pwrite(self, data: bytes, offset: int) -> int:
+        """Write some of `data` and return how many bytes."""
+        self._check()
+        assert self._writable
+        files = self._files
+        files.operate("pwrite", self._path)
+        offset = files.displace(offset)
+        data = files.shorten(data, offset)
+        files.check_space(len(self._content.data), offset + len(data))
+        self._content.write(data, offset)
+        return len(data)
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Return up to `length` bytes."""
+        self._check()
+        return bytes(self._content.data[offset : offset + length])
+
+    def fdatasync(self) -> None:
+        """Make content and length durable."""
+        self._check()
+        self._files.operate("fdatasync", self._path)
+        if self._files.happens("sync_error", self._files.faults.sync_error):
+            self._content.drop()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._content.sync()
+
+    def size(self) -> int:
+        """Return the length in bytes."""
+        self._check()
+        return len(self._content.data)
+
+    def close(self) -> None:
+        """Close it."""
+        self._life = -1
+
+
+class _SimLock:
+    __slots__ = ("_files", "_life", "_path")
+
+    def __init__(self, files: "SimFileSystem", path: str) -> None:
+        self._files = files
+        self._life = files.life
+        self._path = path
+
+    def close(self) -> None:
+        """Give the lock back, once."""
+        if self._life == self._files.life:
+            self._files.locked.discard(self._path)
+        self._life = -1
+
+
+class SimFileSystem:
+    """A `storage.files.FileSystem` that lives in memory and can be made to fail."""
+
+    def __init__(self, rng: Random, *, faults: DiskFaults | None = None) -> None:
+        self.faults = DiskFaults() if faults is None else faults
+        self.capacity_bytes: int | None = None
+        """Sum of the lengths of all files that it can hold; None: without end."""
+        self.effects: Counter[str] = Counter()
+        """How often each fault took effect."""
+        self.rotten: list[Damage] = []
+        """What `rot` and `displace_next` did."""
+        self.operations = 0
+        """Number of operations so far that change something or make it durable."""
+        self.fail_at: int | None = None
+        """Before this operation (the first is number 1) the power fails, once."""
+        self.displace_next_bytes = 0
+        """By how many bytes the next write goes astray; 0: it does not."""
+        self.life = 0
+        """Grows with each crash and kill; files opened before are dead."""
+        self.locked: set[str] = set()
+        self._rng = rng
+        self._names: dict[str, _Content | None] = {}
+        """All paths as a reader sees them; None: a directory."""
+        self._durable_names: dict[str, _Content | None] = {}
+        self._changes: list[_NameChange] = []
+        """What separates the two, in order."""
+
+    # FileSystem
+
+    def open(self, path: str, *, writable: bool) -> File:
+        """Open an existing file."""
+        return SimFile(self, path, self._content(path), writable=writable)
+
+    def create(self, path: str) -> File:
+        """Make a new empty file."""
+        self._make(path, _Content())
+        return self.open(path, writable=True)
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory."""
+        self._make(path, None)
+
+    def _make(self, path: str, content: _Content | None) -> None:
+        self.operate("create", path)
+        self._check_directory(_parent(path))
+        if path in self._names:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        self._change(_Link(path, content))
+
+    def rename(self, source: str, target: str) -> None:
+        """Give a file another name."""
+        self.operate("rename", target)
+        assert _parent(source) == _parent(target)
+        self._content(source)
+        self._change(_Rename(source, target))
+
+    def unlink(self, path: str) -> None:
+        """Remove a name."""
+        self.operate("unlink", path)
+        self._content(path)
+        self._change(_Unlink(path))
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the names in a directory, sorted."""
+        self._check_directory(path)
+        return sorted(posixpath.basename(name) for name in self._names if _parent(name) == path)
+
+    def sync_directory(self, path: str) -> None:
+        """Make the names in this directory durable."""
+        self.operate("sync_directory", path)
+        self._check_directory(path)
+        kept: list[_NameChange] = []
+        for change in self._changes:
+            where = change.target if isinstance(change, _Rename) else change.path
+            if _parent(where) == path:
+                _apply(change, self._durable_names)
+            else:
+                kept.append(change)
+        self._changes = kept
+
+    def status(self, path: str) -> PathStatus | None:
+        """Say what stands at a path; None: nothing."""
+        if path in _ROOTS:
+            return PathStatus("directory", 0o700, owned=True, size_bytes=0)
+        if path not in self._names:
+            return None
+        content = self._names[path]
+        if content is None:
+            return PathStatus("directory", 0o700, owned=True, size_bytes=0)
+        return PathStatus("file", 0o600, owned=True, size_bytes=len(content.data))
+
+    def lock(self, path: str) -> Closeable:
+        """Hold an exclusive lock."""
+        if path in self.locked:
+            raise AlreadyLocked("1")
+        if path not in self._names:
+            self._make(path, _Content())
+        self.locked.add(path)
+        return _SimLock(self, path)
+
+    def _content(self, path: str) -> _Content:
+        content = self._names.get(path)
+        if content is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return content
+
+    def _check_directory(self, path: str) -> None:
+        found = self.status(path)
+        if found is None or found.kind != "directory":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def _change(self, change: _NameChange) -> None:
+        _apply(change, self._names)
+        self._changes.append(change)
+
+    # Faults
+
+    def crash(self) -> None:
+        """The power failed: decide what survives of all that was not synced, and lose the rest."""
+        self.kill()
+        for content in self._contents():
+            self.effects[f"content_{content.crash(self._rng, self.faults.torn)}"] += 1
+        if self._changes:
+            self.effects[f"names_{self._crash_names()}"] += 1
+        reachable = {path for path in self._durable_names if self._has_parents(path)}
+        self._names = {path: content for path, content in self._durable_names.items() if path in reachable}
+        self._durable_names = dict(self._names)
+        self._changes = []
+
+    def _crash_names(self) -> str:
+        outcome = _draw_outcome(self._rng, self.faults.torn)
+        for change in self._changes:
+            if outcome == "kept" or (outcome == "torn" and self._rng.random() < 0.5):
+                _apply(change, self._durable_names)
+        return outcome
+
+    def _has_parents(self, path: str) -> bool:
+        parent = _parent(path)
+        return parent in _ROOTS or (parent in self._durable_names and self._has_parents(parent))
+
+    def kill(self) -> None:
+        """The process ended; the machine runs on, and everything it was told is still in its memory."""
+        self.life += 1
+        self.locked.clear()
+        self.fail_at = None
+
+    def rot(self, under: str = "") -> Damage | None:
+        """Flip one bit of a file whose path begins with `under`; None: there is nothing but zeros."""
+        used = {
+            path: len(content.data.rstrip(b"\0"))
+            for path, content in sorted(self._names.items())
+            if content is not None and path.startswith(under)
+        }
+        paths = [path for path, length in used.items() if length]
+        if not paths:
+            return None
+        path = self._rng.choices(paths, [used[path] for path in paths])[0]
+        damage = Damage(path, self._rng.randrange(used[path]))
+        self._content(path).data[damage.offset] ^= 1 << self._rng.randrange(8)
+        self.rotten.append(damage)
+        self.effects["bit_rot"] += 1
+        return damage
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file as a reader sees it now."""
+        return bytes(self._content(path).data)
+
+    def overwrite(self, path: str, content: bytes) -> None:
+        """Replace a file's content by force, as damage does; it is durable at once."""
+        target = self._content(path)
+        target.data[:] = content
+        target.former.clear()
+        target.dropped.clear()
+        target.durable_bytes = len(content)
+
+    def paths(self) -> list[str]:
+        """Return the paths of all files, sorted."""
+        return sorted(path for path, content in self._names.items() if content is not None)
+
+    def image(self) -> dict[str, bytes | None]:
+        """Return everything on it as a reader sees it now; None: a directory."""
+        return {path: None if found is None else bytes(found.data) for path, found in self._names.items()}
+
+    @staticmethod
+    def from_image(image: dict[str, bytes | None], rng: Random) -> "SimFileSystem":
+        """Return a disk on which all of this is durable."""
+        files = SimFileSystem(rng)
+        for path, data in image.items():
+            content = None
+            if data is not None:
+                content = _Content()
+                content.data[:] = data
+                content.durable_bytes = len(data)
+            files._names[path] = files._durable_names[path] = content
+        return files
+
+    def _contents(self) -> list[_Content]:
+        found: dict[int, _Content] = {}
+        for names in (self._durable_names, self._names):
+            for content in names.values():
+                if content is not None:
+                    found[id(content)] = content
+        return list(found.values())
+
+    # For `SimFile`
+
+    def operate(self, kind: str, path: str) -> None:
+        """Count an operation that is about to happen. Raises `PowerFailure` where `fail_at` says so."""
+        self.operations += 1
+        if self.operations == self.fail_at:
+            self.fail_at = None
+            raise PowerFailure(f"before operation {self.operations}: {kind} {path}")
+
+    def happens(self, effect: str, probability: float) -> bool:
+        """Draw, and count."""
+        if probability and self._rng.random() < probability:
+            self.effects[effect] += 1
+            return True
+        return False
+
+    def shorten(self, data: bytes, offset: int) -> bytes:
+        """Return as much of `data` as this write takes."""
+        first = SECTOR_BYTES - offset % SECTOR_BYTES
+        if len(data) <= first or not self.happens("short_write", self.faults.short_write):
+            return data
+        return data[: first + self._rng.randrange((len(data) - first - 1) // SECTOR_BYTES + 1) * SECTOR_BYTES]
+
+    def displace(self, offset: int) -> int:
+        """Return where the write really goes."""
+        if not self.displace_next_bytes:
+            return offset
+        astray = offset + self.displace_next_bytes
+        self.displace_next_bytes = 0
+        self.effects["misdirected_write"] += 1
+        self.rotten.append(Damage("", astray))
+        return astray
+
+    def check_space(self, length: int, wanted: int) -> None:
+        """Raise `OSError` where a file cannot grow from `length` to `wanted`."""
+        if wanted <= length:
+            return
+        full = self.happens("disk_full", self.faults.disk_full)
+        if not full and self.capacity_bytes is not None:
+            used = sum(len(content.data) for content in self._names.values() if content is not None)
+            full = used + wanted - length > self.capacity_bytes
+            self.effects["disk_full"] += full
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
