@@ -5,6 +5,7 @@ faults and calls come from whoever holds it.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -25,11 +26,15 @@ from viewstamp.sim.options import SwarmOptions
 from viewstamp.sim.process import Process, ProcessSetup
 from viewstamp.sim.randomness import RandomTree
 from viewstamp.sim.trace import Trace
-from viewstamp.sim.tuning import protocol_options, replica_options
+from viewstamp.sim.tuning import client_options, protocol_options, replica_options
 from viewstamp.sim.workload import Workload
 from viewstamp.sim.world import World
 
 _NOTICE_US = 3_000
+
+
+def _nobody_cares(node: NodeId) -> None:
+    """Leave a process down."""
 
 
 class Cluster:
@@ -58,8 +63,8 @@ class Cluster:
         self.judge = judge or Judge(self.members, oracle, definition.guarantees)
         self.counts: Counter[str] = Counter()
         """Effects of faults other than the network's own."""
-        self.failures: list[NodeId] = []
-        """Processes that ended because of their disk and that nobody has started again."""
+        self.on_death: Callable[[NodeId], None] = _nobody_cares
+        """Called when a process ended because of its disk: whoever operates it may start it again."""
         self.network = Network(
             self.world,
             self.tree.stream("network"),
@@ -135,9 +140,9 @@ class Cluster:
                 self._hint(node, other, up=True)
         return True
 
-    def crash(self, node: NodeId) -> None:
-        """Crash a server that is up."""
-        self.processes[node].crash()
+    def crash(self, node: NodeId, *, power: bool = True) -> None:
+        """Crash a server that is up, with its machine or alone."""
+        self.processes[node].crash(power=power)
         self.counts["crash"] += 1
         self._after_end(node)
 
@@ -164,8 +169,8 @@ class Cluster:
         """A process ended because of its disk."""
         self.counts["storage failed"] += 1
         self.trace.note(self.world.now_us, "died", node, reason=reason)
-        self.failures.append(node)
         self._after_end(node)
+        self.on_death(node)
 
     # Clients
 
@@ -181,6 +186,7 @@ class Cluster:
                 now=Instant(self.world.now_us),
                 exactly_once=exactly_once,
                 write_routing=self.definition.write_routing,
+                options=client_options(self.options.tuning),
             )
         )
         client = SimClient(name, self.host, core, rng, observer)

@@ -52,6 +52,7 @@ class FaultInjector:
         self._options = cluster.options
         self.atlas = Atlas(cluster.options.nodes, cluster.definition.guarantees)
         self.stopped = False
+        cluster.on_death = self.restart_later
         tree = cluster.tree
         self._partitioning = tree.stream("faults", "partitions")
         self._clogging = tree.stream("faults", "clogs")
@@ -152,7 +153,7 @@ class FaultInjector:
             leaders = self._cluster.leaders()
             if leaders and self._crashing.random() < 0.4:
                 node = leaders[0]
-            self._cluster.crash(node)
+            self._cluster.crash(node, power=self._crashing.random() < 0.7)
             self.restart_later(node)
 
     def _may_stop_one(self) -> bool:

@@ -25,6 +25,10 @@ CALL_GRACE_US: Final = 100_000
 _CALM: Final = NetworkOptions()
 
 
+def _must_not_happen(node: NodeId) -> None:
+    raise InvariantViolated(NAME, f"node {node} ended although its disk has no faults any more")
+
+
 class LivenessPhase:
     """Heals what must be healed and asks for proof of life."""
 
@@ -58,6 +62,7 @@ class LivenessPhase:
         cluster = self._cluster
         cluster.trace.note(cluster.world.now_us, "heal", -1, quorum=chosen)
         self._injector.stop()
+        cluster.on_death = _must_not_happen
         cluster.network.configure(_CALM)
         for node, process in cluster.processes.items():
             process.steady()

@@ -120,7 +120,7 @@ class TuningOptions(msgspec.Struct, frozen=True):
     chunk_bytes: int = 1 << 16
     segment_bytes: int = 1 << 16
     session_seconds: int = 60
-    spurious_snapshots: bool = False
+    sessions_max: int = 1_000
     state_check_every: int = 4
     """The state is hashed and compared at each seqno that this divides."""
 
@@ -325,6 +325,6 @@ def _draw_tuning(rng: Random) -> TuningOptions:
         chunk_bytes=rng.choice((16, 512, 1 << 16)),
         segment_bytes=rng.choice((4_096, 1 << 16)),
         session_seconds=rng.choice((5, 60)),
-        spurious_snapshots=rng.random() < 0.25,
+        sessions_max=rng.choice((2, 1_000, 1_000)),
         state_check_every=rng.choice((1, 8)),
     )

@@ -11,14 +11,14 @@ Rules of this file:
 4. The judge hears of a write when it is durable, before anything that the replica says because of it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from random import Random
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
-from viewstamp.core.errors import JournalCorrupt, StorageError
+from viewstamp.core.errors import ConfigurationError, JournalCorrupt, StorageError
 from viewstamp.core.events import Captured, PeerDown, PeerUp, Persisted, Received, Staged, Woke
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.invariants import InvariantViolated
@@ -29,7 +29,7 @@ from viewstamp.replica.machine import StateMachine
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.replica import Replica, ReplicaSetup
 from viewstamp.sim.clock import NodeClock
-from viewstamp.sim.disk import SimFileSystem
+from viewstamp.sim.disk import DiskFaults, SimFileSystem
 from viewstamp.sim.judge import Judge
 from viewstamp.sim.options import DiskOptions
 from viewstamp.sim.randomness import RandomTree
@@ -43,6 +43,7 @@ DATA_PATH: Final = "/data"
 CLUSTER_ID: Final = "simulated"
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _WOKE: Final = Woke()
+_NO_FAULTS: Final = frozenset({"content_untouched", "content_kept", "names_kept"})
 
 
 class Surroundings(Protocol):
@@ -98,7 +99,9 @@ class Process:
         rng = setup.tree.stream("node", node)
         drift = setup.drift_max_ppm
         self.clock = NodeClock(start_us=rng.randrange(10**9), drift_ppm=rng.randint(-drift, drift))
-        self.files = SimFileSystem(setup.tree.stream("node", node, "disk"))
+        self.files = self._make_disk()
+        self._old_effects: Counter[str] = Counter()
+        """Of disks that were wiped."""
         self._rng: Random = rng
         self._turn_max_us = setup.turn_max_us
         self._wiped = False
@@ -128,10 +131,11 @@ class Process:
                 segment_bytes=self.setup.segment_bytes,
             )
             recovered = msgspec.structs.replace(directory.recovered, writes=tuple(directory.recovered.writes))
-        except JournalCorrupt as error:
+        except (JournalCorrupt, ConfigurationError) as error:
             self._refuse(str(error))
             return False
         except StorageError as error:
+            self.files.crash()
             self.setup.surroundings.died(self.node, str(error))
             return False
         self.directory = directory
@@ -140,20 +144,37 @@ class Process:
         self._make_replica(directory, recovered)
         return True
 
-    def crash(self) -> None:
-        """End at once, as by SIGKILL and a power failure: what was not synced may vanish, tear or stay."""
+    def crash(self, *, power: bool = True) -> None:
+        """End at once. In a power failure what was not synced may vanish, tear or stay; else it stays."""
         assert self.running
-        self._note("crash")
+        self._note("crash", power=power)
         self._end()
-        self.files.crash()
+        if power:
+            self.files.crash()
+        else:
+            self.files.kill()
 
     def wipe(self) -> None:
         """Empty the disk of a process that is down."""
         assert not self.running
         self._note("wipe")
-        self.files = SimFileSystem(self.setup.tree.stream("node", self.node, "disk", self.life))
+        self._old_effects.update(self.files.effects)
+        self.files = self._make_disk()
         self._wiped = True
         self.damaged = False
+
+    def rot(self) -> bool:
+        """Flip a bit on the disk of a process that is down. False: there is nothing on it."""
+        assert not self.running
+        damage = self.files.rot(DATA_PATH)
+        if damage is not None:
+            self._note("bit rot", path=damage.path, offset=damage.offset)
+        return damage is not None
+
+    def fault_counts(self) -> dict[str, int]:
+        """Return how often each fault of its disks took effect."""
+        counts = self._old_effects + self.files.effects
+        return {f"disk {name}": count for name, count in counts.items() if name not in _NO_FAULTS}
 
     def pause(self, length_us: int) -> None:
         """Stop running for a while, as by SIGSTOP."""
@@ -168,6 +189,7 @@ class Process:
         self._turn_max_us = 0
         self._paused_until_us = self.world.now_us
         self.disk_options = DiskOptions()
+        self.files.faults = DiskFaults()
         if self.running:
             self._resume(self.life)
 
@@ -188,6 +210,16 @@ class Process:
         return self.clock.local(self.world.now_us)
 
     # Within a life
+
+    def _make_disk(self) -> SimFileSystem:
+        options = self.disk_options
+        faults = DiskFaults(
+            torn=options.torn,
+            sync_error=options.error_rate,
+            disk_full=options.full_rate,
+            short_write=options.short_writes,
+        )
+        return SimFileSystem(self.setup.tree.stream("node", self.node, "disk", self.life), faults=faults)
 
     def _make_replica(self, directory: DataDirectory, recovered: Recovered) -> None:
         setup = self.setup

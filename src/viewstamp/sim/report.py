@@ -2,6 +2,8 @@
 
 import msgspec
 
+from viewstamp.sim.plan import RunPlan
+
 
 class Violation(msgspec.Struct, frozen=True):
     """Why a run failed."""
@@ -17,12 +19,9 @@ class Violation(msgspec.Struct, frozen=True):
 class RunReport(msgspec.Struct, frozen=True):
     """One run. Two runs of one seed and one version give equal reports."""
 
-    protocol: str
-    seed: int
+    plan: RunPlan
     options: str
     """Everything that differs from the defaults, in one line."""
-    replay: str
-    """The command that repeats it."""
     violation: Violation | None
     trace_hash: str
     events: int
@@ -35,6 +34,16 @@ class RunReport(msgspec.Struct, frozen=True):
     """How often each rare state was reached."""
     committed: int
     """Entries in the one history."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of the plan."""
+        return self.plan.seed
+
+    @property
+    def replay(self) -> str:
+        """The command that repeats it."""
+        return self.plan.replay
 
     @property
     def ok(self) -> bool:

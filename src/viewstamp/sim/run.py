@@ -8,8 +8,6 @@ import traceback
 from collections import Counter
 from typing import Any, Final, TextIO
 
-import msgspec
-
 from viewstamp.core.errors import ViewstampError
 from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.protocol import ProtocolDefinition
@@ -21,44 +19,13 @@ from viewstamp.sim.faults import FaultInjector
 from viewstamp.sim.linearizable import check
 from viewstamp.sim.liveness import LivenessPhase
 from viewstamp.sim.options import SwarmOptions, draw_options, override
+from viewstamp.sim.plan import RunPlan
 from viewstamp.sim.report import RunReport, Violation
 from viewstamp.sim.trace import Trace
 from viewstamp.sim.workload import WORKLOADS, Plan, Workload
 
-EVENTS_MAX: Final = 40_000
-"""A safety phase ends after so many events, however little time has passed."""
-OPERATIONS_MAX: Final = 600
 _QUIET_SHARE: Final = 0.4
 _SHAKE_US: Final = 3_000_000
-
-
-class RunPlan(msgspec.Struct, frozen=True):
-    """What to run. Everything else follows from it."""
-
-    protocol: str
-    seed: int
-    nodes: int | None = None
-    """None: drawn."""
-    duration_us: int | None = None
-    without: tuple[str, ...] = ()
-    """Options that are set to their harmless default, as `group.field` or `group`; shrinking makes these."""
-    workload: str | None = None
-    """A name in `WORKLOADS`; None: drawn."""
-    events_max: int = EVENTS_MAX
-    operations_max: int = OPERATIONS_MAX
-
-    @property
-    def replay(self) -> str:
-        """The command that repeats this run."""
-        parts = [f"viewstamp sim --protocol {self.protocol} --seed {self.seed}"]
-        if self.nodes is not None:
-            parts.append(f"--nodes {self.nodes}")
-        if self.duration_us is not None:
-            parts.append(f"--duration-ms {self.duration_us // 1_000}")
-        if self.workload is not None:
-            parts.append(f"--workload {self.workload}")
-        parts += [f"--without {name}" for name in self.without]
-        return " ".join(parts)
 
 
 def options_of(plan: RunPlan, definition: ProtocolDefinition) -> SwarmOptions:
@@ -211,10 +178,8 @@ class _Run:
         for process in cluster.processes.values():
             faults.update(process.fault_counts())
         return RunReport(
-            protocol=self.plan.protocol,
-            seed=self.plan.seed,
+            plan=self.plan,
             options=self.options.describe(),
-            replay=self.plan.replay,
             violation=violation,
             trace_hash=self.trace.digest,
             events=self.world.events,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from viewstamp.core.protocol import ProtocolDefinition
-from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.options import ClientOptions, ReplicaOptions
 from viewstamp.sim.options import TuningOptions
 
 _T = TypeVar("_T")
@@ -44,5 +44,13 @@ def protocol_options(definition: ProtocolDefinition, tuning: TuningOptions) -> A
 def replica_options(tuning: TuningOptions) -> ReplicaOptions:
     """Return a replica's options with the drawn sizes."""
     options = with_known_fields(ReplicaOptions(), {"batch_commands_max": tuning.batch_max})
-    sessions = with_known_fields(options.sessions, {"time_to_live_ms": tuning.session_seconds * 1_000})
+    sessions = with_known_fields(
+        options.sessions,
+        {"time_to_live_ms": tuning.session_seconds * 1_000, "sessions_max": tuning.sessions_max},
+    )
     return msgspec.structs.replace(options, sessions=sessions)
+
+
+def client_options(tuning: TuningOptions) -> ClientOptions:
+    """Return a client's options that fit those of the replicas."""
+    return with_known_fields(ClientOptions(), {"message_calls_max": tuning.batch_max})

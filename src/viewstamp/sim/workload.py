@@ -5,12 +5,14 @@ model their history must fit. `WORKLOADS` lists those that seeds draw from.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from random import Random
 from typing import Final, Literal, Protocol
 
 import msgspec
 
 from viewstamp.replica.machine import StateMachine
+from viewstamp.sim.checker_store import VersionedStore
 from viewstamp.sim.machines import Registers, Tally
 from viewstamp.sim.models import CounterModel, Model, Register
 from viewstamp.sim.options import LoadOptions
@@ -123,7 +125,46 @@ class TallyWorkload(_Keyed):
         return [*adds, *(Plan("linearizable", "read", key) for key in self.keys)]
 
 
+class StoreWorkload(_Keyed):
+    """The versioned key/value store of 6.5840: conditional and unconditional puts, deletes, gets."""
+
+    model: Model = VersionedStore()
+
+    def __init__(self, load: LoadOptions) -> None:
+        super().__init__(load)
+        # By name: the simulator stands below the services and is not to know them.
+        self.machine: type[StateMachine] = import_module("viewstamp.services.kv").KeyValueStore
+        self._versions: dict[str, int] = {}
+        """For each key a version that it had once: a good guess for the next conditional put."""
+
+    def plan(self, rng: Random) -> Plan:
+        """Return the next call of some client."""
+        key = rng.choice(self.keys)
+        read = self._read_kind(rng)
+        if read is not None:
+            return Plan(read, "get", key)
+        draw = rng.random()
+        if draw < 0.1:
+            return Plan("command", "delete", key)
+        if draw < 0.3:
+            return Plan("command", "set", key, (self._unique(),))
+        return Plan("command", "put", key, (self._unique(), self._versions.get(key, 0)))
+
+    def learn(self, plan: Plan, result: object) -> None:
+        """Remember the latest version seen."""
+        if plan.method == "get" and isinstance(result, tuple | list):
+            self._versions[plan.key] = result[1]
+        elif isinstance(result, int) and not isinstance(result, bool):
+            self._versions[plan.key] = result
+
+    def final_plans(self) -> list[Plan]:
+        """Write and read every key."""
+        writes = [Plan("command", "set", key, (self._unique(),)) for key in self.keys]
+        return [*writes, *(Plan("linearizable", "get", key) for key in self.keys)]
+
+
 WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
+    "kv": StoreWorkload,
     "registers": RegisterWorkload,
     "tally": TallyWorkload,
 }

@@ -11,7 +11,7 @@ from viewstamp.sim.invariants.log import CommittedImmutable, LeaderCompleteness,
 from viewstamp.sim.invariants.ordering import Monotonic, Ordering
 from viewstamp.sim.invariants.reads import ReadIndex
 from viewstamp.sim.invariants.sessions import ExactlyOnce
-from viewstamp.sim.invariants.state import NoGap, SnapshotEquivalence, StateEquality
+from viewstamp.sim.invariants.state import SnapshotEquivalence, StateEquality
 
 ALL: tuple[type[Invariant], ...] = (
     ElectionSafety,
@@ -29,7 +29,6 @@ ALL: tuple[type[Invariant], ...] = (
     SnapshotEquivalence,
     ReadIndex,
     ExactlyOnce,
-    NoGap,
     StateEquality,
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from viewstamp.core.effects import Entry
 from viewstamp.core.ids import ORIGIN, NodeId, View, Viewstamp
 from viewstamp.sim.ghosts import Ghosts, NodeGhost, link
 from viewstamp.sim.invariants.base import Invariant
@@ -89,6 +90,13 @@ class CommittedImmutable(Invariant):
         super().__init__(ghosts)
         self._held: dict[NodeId, Viewstamp] = dict.fromkeys(ghosts.members, ORIGIN)
         """For each disk a committed entry that it holds, the last one seen."""
+
+    def applied(self, node: NodeGhost, entry: Entry) -> None:
+        """Remember which disks hold the entry at the moment it is committed."""
+        viewstamp = entry.viewstamp
+        for other, image in self.ghosts.images.items():
+            if image.holds(viewstamp):
+                self._held[other] = viewstamp
 
     def durable(self, node: NodeGhost) -> None:
         """Look for the committed entry that was there, then for a later one."""

@@ -1,6 +1,5 @@
 """Equal histories make equal states: by replay, by snapshot, on every node."""
 
-from viewstamp.core.effects import Entry
 from viewstamp.core.ids import Viewstamp
 from viewstamp.sim.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.invariants.base import Invariant
@@ -38,19 +37,3 @@ class SnapshotEquivalence(Invariant):
         """Compare with the first snapshot of this viewstamp."""
         if self._digests.setdefault(viewstamp, digest) != digest:
             self.fail(node.node, f"its snapshot of {viewstamp} differs from another one of the same place")
-
-
-class NoGap(Invariant):
-    """I27: committed viewstamps are contiguous: the next seqno, in the same view or a later one."""
-
-    name = "I27 NoGap"
-
-    def __init__(self, ghosts: Ghosts) -> None:
-        super().__init__(ghosts)
-        self._last = ghosts.committed.last
-
-    def applied(self, node: NodeGhost, entry: Entry) -> None:
-        """Compare with the one before."""
-        before, self._last = self._last, entry.viewstamp
-        if self._last.seqno != before.seqno + 1 or self._last.view < before.view:
-            self.fail(node.node, f"{self._last} was committed after {before}")

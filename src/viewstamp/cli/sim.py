@@ -1,0 +1,213 @@
+"""`viewstamp sim`: one seed, or a campaign of many.
+
+Exit codes: 0 every invariant held; 1 a violation was found, and the command that replays it printed; 2 an
+option cannot be used.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Final
+
+import msgspec
+from cyclopts import Parameter
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.protocols.registry import protocol_definition
+from viewstamp.sim.campaign import CampaignSummary, run_campaign
+from viewstamp.sim.executors import dask_executor, local_executor
+from viewstamp.sim.ledger import append_to_ledger
+from viewstamp.sim.plan import RunPlan
+from viewstamp.sim.report import RunReport
+from viewstamp.sim.run import execute, options_of
+from viewstamp.sim.shrink import shrink
+
+OK: Final = 0
+VIOLATION: Final = 1
+BAD_INPUT: Final = 2
+_BAR_CHARACTERS: Final = 24
+_REFRESH_S: Final = 0.5
+
+
+class Show(msgspec.Struct):
+    """How a campaign shows itself on a terminal: one line that is written over and over."""
+
+    total: int
+    started_s: float
+    live: bool
+    summary: CampaignSummary = msgspec.field(default_factory=CampaignSummary)
+    shown_s: float = 0.0
+
+    def report(self, report: RunReport) -> None:
+        """Count a run; repaint when it is time."""
+        self.summary.add(report)
+        now = monotonic()
+        if self.live and now - self.shown_s > _REFRESH_S:
+            self.shown_s = now
+            print(f"\r{self.line(now)}", end="", file=sys.stderr, flush=True)
+
+    def line(self, now_s: float) -> str:
+        """Return the progress as a line."""
+        done, elapsed = self.summary.seeds, max(1e-9, now_s - self.started_s)
+        filled = _BAR_CHARACTERS * done // max(1, self.total)
+        bar = "#" * filled + "-" * (_BAR_CHARACTERS - filled)
+        rates = f"{done / elapsed:.1f} seeds/s  {self.summary.events / elapsed:,.0f} events/s"
+        return f"[{bar}] {done}/{self.total}  {rates}  {self.summary.virtual_hours:.2f} simulated hours"
+
+
+def sim(
+    *,
+    protocol: str = "raft",
+    seed: int | None = None,
+    seeds: str | None = None,
+    nodes: int | None = None,
+    duration_ms: int | None = None,
+    workload: str | None = None,
+    without: tuple[str, ...] = (),
+    trace: Path | None = None,
+    jobs: int | None = None,
+    dask: str | None = None,
+    keep: Annotated[bool, Parameter(negative="")] = False,
+    ledger: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Run a cluster in a simulated world of disasters, and judge it.
+
+    Exit code 0: every invariant held. 1: one did not; the command that replays it is printed. 2: an option
+    cannot be used.
+
+    Parameters
+    ----------
+    protocol
+        Which protocol.
+    seed
+        Run this one seed (0 where neither --seed nor --seeds is given).
+    seeds
+        Run a campaign over these seeds, as FIRST..LAST.
+    nodes
+        Number of servers; otherwise the seed draws it.
+    duration_ms
+        Length of the safety phase in simulated time; otherwise the seed draws it.
+    workload
+        What the clients do: kv, registers or tally; otherwise the seed decides.
+    without
+        Leave out a group of options or one of them, such as disk or network.loss; may be repeated.
+    trace
+        With one seed: write every event, message, role and state change there, as JSON lines.
+    jobs
+        Processes of a campaign; otherwise as many as there are processors.
+    dask
+        Run a campaign on the Dask cluster whose scheduler is at this address.
+    keep
+        Do not shrink the first failing seed.
+    ledger
+        Append what a campaign did to this file.
+    json
+        Print the report as a JSON object.
+    """
+    try:
+        definition = protocol_definition(protocol)
+        duration_us = None if duration_ms is None else duration_ms * 1_000
+        template = RunPlan(protocol, 0, nodes, duration_us, without, workload)
+        plans = _plans(template, seeds if seeds is not None else str(seed or 0))
+        options_of(plans[0], definition)
+        if seeds is None:
+            return _one(plans[0], trace, as_json=json)
+        workers = jobs or os.cpu_count() or 1
+        summary = _campaign(plans, dask, workers, live=sys.stderr.isatty())
+    except (ConfigurationError, OSError) as error:
+        print(f"viewstamp sim: {error}", file=sys.stderr)
+        return BAD_INPUT
+    if ledger is not None:
+        append_to_ledger(ledger, protocol, seeds, summary)
+    print(msgspec.json.encode(summary).decode() if json else _table(summary))
+    return _explain(summary, definition, keep=keep) if summary.failed else OK
+
+
+def _plans(template: RunPlan, seeds: str) -> list[RunPlan]:
+    first, dots, last = seeds.partition("..")
+    try:
+        begin, end = int(first), int(last) if dots else int(first)
+    except ValueError:
+        raise ConfigurationError(f"--seeds {seeds}: write FIRST..LAST, two whole numbers") from None
+    if not 0 <= begin <= end:
+        raise ConfigurationError(f"--seeds {seeds}: the first must be 0 or more and not above the last")
+    return [msgspec.structs.replace(template, seed=number) for number in range(begin, end + 1)]
+
+
+def _one(plan: RunPlan, trace: Path | None, *, as_json: bool) -> int:
+    started = monotonic()
+    if trace is None:
+        report = execute(plan)
+    else:
+        with trace.open("w", encoding="utf-8") as sink:
+            report = execute(plan, sink=sink)
+    print(msgspec.json.encode(report).decode() if as_json else describe(report, monotonic() - started))
+    return OK if report.ok else VIOLATION
+
+
+def _campaign(plans: list[RunPlan], dask: str | None, workers: int, *, live: bool) -> CampaignSummary:
+    show = Show(len(plans), monotonic(), live)
+    executor, workers = (local_executor(workers), workers) if dask is None else dask_executor(dask)
+    holding: AbstractContextManager[Executor] = executor if dask is None else nullcontext(executor)
+    with holding:
+        run_campaign(plans, executor, workers=workers, on_report=show.report)
+    if live:
+        print(file=sys.stderr)
+    print(show.line(monotonic()))
+    return show.summary
+
+
+def _explain(summary: CampaignSummary, definition: ProtocolDefinition, *, keep: bool) -> int:
+    """Print the first failure, shrunk unless it is to be kept."""
+    failed = min(summary.failed, key=lambda report: report.seed)
+    print(describe(failed, 0.0))
+    if not keep:
+        plan = failed.plan
+        smaller, report = shrink(plan, definition, execute)
+        print("\nshrunk:" if smaller != plan else "\nit cannot be made smaller")
+        if smaller != plan:
+            print(describe(report, 0.0))
+    return VIOLATION
+
+
+def describe(report: RunReport, seconds: float) -> str:
+    """Return a report as text for people."""
+    lines = [
+        f"seed {report.seed}: {'every invariant held' if report.ok else 'VIOLATION'}",
+        f"options    {report.options}",
+        f"time       {report.virtual_us / 1e6:.1f} s simulated, {report.events:,} events"
+        + (f", {report.events / seconds:,.0f} a second" if seconds else ""),
+        f"committed  {report.committed} entries",
+        *_counts("operations", report.operations),
+        *_counts("faults", report.faults),
+        *_counts("rare", report.rare),
+        f"trace      {report.trace_hash}",
+    ]
+    if report.violation is not None:
+        at = report.violation.at_us / 1e6
+        lines += [f"violation  {report.violation.name} at {at:.6f} s", f"  {report.violation.explanation}"]
+        lines += report.violation.details.splitlines()
+        lines += [f"replay     {report.replay}"]
+    return "\n".join(lines)
+
+
+def _counts(title: str, counts: dict[str, int]) -> Iterator[str]:
+    text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    yield f"{title:<10} {text or 'none'}"
+
+
+def _table(summary: CampaignSummary) -> str:
+    verdict = f"{len(summary.failed)} violations" if summary.failed else "no violation"
+    lines = [f"{summary.seeds} seeds, {verdict}, {summary.committed:,} entries committed"]
+    lines += _counts("operations", summary.operations)
+    lines += _counts("faults", summary.faults)
+    reached = ", ".join(
+        f"{name} in {count} seeds ({summary.rare[name]})" for name, count in sorted(summary.reached.items())
+    )
+    return "\n".join([*lines, f"{'rare':<10} {reached}"])

@@ -1,0 +1,40 @@
+"""The committed ledger of campaigns: a Markdown table to which every long campaign adds a line."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from viewstamp.sim.campaign import CampaignSummary
+
+HEADING: Final = """# Simulation ledger
+
+What was simulated, a line for each long campaign (`make soak`). A campaign ends at its first violation.
+
+| version | protocol | seeds | run | simulated hours | events | operations | faults | violations |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def ledger_line(protocol: str, seeds: str, summary: CampaignSummary) -> str:
+    """Return a campaign as a line of the table."""
+    operations = sum(summary.operations[outcome] for outcome in ("ok", "raised", "failed", "unknown"))
+    cells = (
+        version("viewstamp"),
+        protocol,
+        seeds,
+        f"{summary.seeds:,}",
+        f"{summary.virtual_hours:.1f}",
+        f"{summary.events:,}",
+        f"{operations:,}",
+        f"{sum(summary.faults.values()):,}",
+        str(len(summary.failed)),
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def append_to_ledger(path: Path, protocol: str, seeds: str, summary: CampaignSummary) -> None:
+    """Add a line to the file, and its heading where it is new. Raises `OSError`."""
+    if not path.exists():
+        path.write_text(HEADING, encoding="utf-8")
+    with path.open("a", encoding="utf-8") as ledger:
+        ledger.write(ledger_line(protocol, seeds, summary))
