@@ -2,9 +2,9 @@
 
 The rules of this file:
 
-1. Content becomes durable by `fdatasync` of its file, names by `sync_directory` of theirs; nothing else counts.
-2. What is volatile is kept as the former versions of the sectors that changed: a sync costs nothing, and no
-   file is ever copied.
+1. Content becomes durable by `fdatasync` of its file, names by `sync_directory` of theirs, by nothing else.
+2. What is volatile is kept as former versions of the sectors that changed: a sync costs nothing, no file is
+   ever copied.
 3. A sync that failed has lost its sectors: a later one reports success and does not save them, as Linux does.
 4. Every effect of a fault is counted in `effects`.
 """
@@ -25,7 +25,7 @@ _ROOTS: Final = frozenset({".", "/"})
 
 
 class PowerFailure(BaseException):
-    """The power failed before the operation that was asked for (`SimFileSystem.fail_at`). Call `crash` next."""
+    """The power failed before the operation that was asked for (`SimFileSystem.fail_at`): now `crash`."""
 
 
 class DiskFaults(msgspec.Struct):

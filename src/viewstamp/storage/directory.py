@@ -12,6 +12,7 @@ from typing import Final
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt, StorageError
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.protocol import Recovered
+from viewstamp.core.snapshots import Snapshot
 from viewstamp.storage.files import AlreadyLocked, Closeable, FileSystem, explain, explained
 from viewstamp.storage.framing import SEGMENT_HEADER_BYTES, Identity
 from viewstamp.storage.identity import IDENTITY_NAME, make_identity, read_identity, write_identity
@@ -67,10 +68,11 @@ def open_data_directory(
 ) -> DataDirectory:
     """Open the data directory of this node, and make it if there is none.
 
-    `incarnation` is drawn at random by the caller and used only for a new directory; see `identity.incarnation`.
+    `incarnation` is drawn at random by the caller and used only for a new directory; the answer's `identity`
+    has the one that counts.
 
     Raises:
-        ConfigurationError: it is another node's, in use, not a data directory, or cannot be trusted or written.
+        ConfigurationError: it is another node's, in use, no data directory, not trustworthy or not writable.
         JournalCorrupt: its content is not what was written; nothing was changed.
         StorageError: the disk refused.
     """
@@ -95,7 +97,6 @@ def _make_directory(files: FileSystem, path: str) -> None:
         found = files.status(path)
         if found is None:
             files.mkdir(path)
-            files.sync_directory(posixpath.dirname(path) or ".")
             return
     except OSError as error:
         raise ConfigurationError(str(explain(error, "make the data directory", path))) from error
@@ -139,6 +140,7 @@ def _set_up(files: FileSystem, path: str, identity: Identity, segment_bytes: int
             files.unlink(f"{path}/{JOURNAL_NAME}/{name}")
         files.sync_directory(f"{path}/{JOURNAL_NAME}")
         files.sync_directory(path)
+        files.sync_directory(posixpath.dirname(path) or ".")
     create_wal(files, f"{path}/{JOURNAL_NAME}", identity, segment_bytes=segment_bytes)
     write_identity(files, path, identity)
 
@@ -167,15 +169,23 @@ def _compare(path: str, found: Identity, wanted: Identity) -> None:
         raise ConfigurationError(f"{path} belongs to node {found.node}, not to node {wanted.node}")
 
 
+def _newest_snapshot(snapshots: FileSnapshotStore) -> Snapshot | None:
+    newest, damaged = snapshots.newest_valid()
+    if damaged:
+        # An older snapshot may not meet the journal any more, which was released up to the newest.
+        raise JournalCorrupt(f"{damaged[0].path} is damaged: {damaged[0].reason}; {REMEDY}")
+    return newest
+
+
 def _open(
     files: FileSystem, path: str, identity: Identity, lock: Closeable, segment_bytes: int
 ) -> DataDirectory:
     snapshots = FileSnapshotStore(files, f"{path}/{SNAPSHOTS_NAME}", identity.seed)
     try:
-        newest, damaged = snapshots.newest_valid()
-        if damaged:
-            # An older snapshot may not meet the journal any more, which was released up to the newest.
-            raise JournalCorrupt(f"{damaged[0].path} is damaged: {damaged[0].reason}; {REMEDY}")
+        newest = _newest_snapshot(snapshots)
+        # The process before may have ended between a rename and its sync: what is read here must stay.
+        with explained("sync", path):
+            files.sync_directory(path)
         journal, writes = open_wal(files, f"{path}/{JOURNAL_NAME}", identity, segment_bytes=segment_bytes)
         try:
             snapshots.remove_remains()

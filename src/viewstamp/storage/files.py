@@ -2,7 +2,7 @@
 
 The rules of this file:
 
-1. All of `viewstamp.storage` reaches the disk through `FileSystem`; the simulator has another (`sim/disk.py`).
+1. All of `viewstamp.storage` reaches the disk through `FileSystem`; the simulator has another.
 2. `File` and `FileSystem` raise `OSError`, as the operating system does. `explained` turns it into
    `StorageError`: one line that says what was being done to which path.
 3. A failed sync is never tried again: the kernel may have dropped the pages and would report success.

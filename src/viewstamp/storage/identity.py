@@ -71,18 +71,14 @@ def _decode(content: bytes, path: str) -> Identity:
         version = msgspec.json.decode(content, type=_Version).format_version
         if version != FORMAT_VERSION:
             raise ConfigurationError(
-                f"{path} has format {version}, this program reads {FORMAT_VERSION}: use the program that wrote it"
+                f"{path} has format {version}, this program reads {FORMAT_VERSION}: use the one that wrote it"
             )
         found = msgspec.json.decode(content, type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise JournalCorrupt(
-            f"{path} is damaged: {error}; nothing was changed: restore it from a backup"
-        ) from error
+        raise _damaged(path, str(error)) from error
     identity = Identity(found.cluster_id, NodeId(found.node), Incarnation(found.incarnation), version)
     if found.check != _check(identity):
-        raise JournalCorrupt(
-            f"{path} is damaged: its checksum is wrong; nothing was changed: restore it from a backup"
-        )
+        raise _damaged(path, "its checksum is wrong")
     return identity
 
 

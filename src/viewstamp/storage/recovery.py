@@ -287,8 +287,10 @@ def recover(folder: SegmentFolder) -> RecoveredJournal:
             raise corrupt(
                 folder.file_path(number), Damage(found.position.offset, "the segment is not complete")
             )
-    released = found.position.floor - found.segments[0][1]
-    del found.sizes[: max(0, released)]
+    oldest = found.segments[0][1]
+    del found.sizes[: max(0, found.position.floor - oldest)]
+    # Segments may be deleted before a frame repeats why: what is gone was released.
+    found.position = msgspec.structs.replace(found.position, floor=max(found.position.floor, oldest))
     return found
 
 

@@ -25,7 +25,7 @@ from viewstamp.storage.files import File, FileSystem, explain, explained, read_a
 SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_FORMAT: Final = 1
 _MAGIC: Final = b"VSSNAPS\n"
-_SUFFIX: Final = ".snap"
+SNAPSHOT_SUFFIX: Final = ".snap"
 _READ_BYTES: Final = 1 << 20
 
 # magic, format, length of the protocol's header, view, seqno, size, digest
@@ -149,7 +149,7 @@ class SnapshotWriter:
 
 def snapshot_name(viewstamp: Viewstamp) -> str:
     """Return the file name of a snapshot; names sort like viewstamps."""
-    return f"{viewstamp.view:016x}-{viewstamp.seqno:016x}{_SUFFIX}"
+    return f"{viewstamp.view:016x}-{viewstamp.seqno:016x}{SNAPSHOT_SUFFIX}"
 
 
 def _body_begin(header: bytes) -> int:
@@ -215,7 +215,7 @@ class FileSnapshotStore:
         damaged: list[DamagedSnapshot] = []
         with explained("list", self._path):
             names = self._files.listdir(self._path)
-        for name in reversed([name for name in names if name.endswith(_SUFFIX)]):
+        for name in reversed([name for name in names if name.endswith(SNAPSHOT_SUFFIX)]):
             found = self._load(name)
             if isinstance(found, StoredSnapshot):
                 self.newest = found
@@ -242,11 +242,23 @@ class FileSnapshotStore:
         snapshot.close()
         return reason
 
+    def examine(self, name: str) -> SnapshotMeta | str:
+        """Verify the snapshot in the file `name`: return its meta, or what is wrong in a few words.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        found = self._load(name)
+        if isinstance(found, str):
+            return found
+        found.close()
+        return found.meta
+
     def remove_remains(self) -> None:
         """Delete what a crash left half done."""
         with explained("clean up", self._path):
             for name in self._files.listdir(self._path):
-                if not name.endswith(_SUFFIX):
+                if not name.endswith(SNAPSHOT_SUFFIX):
                     self._files.unlink(f"{self._path}/{name}")
             self._files.sync_directory(self._path)
 
@@ -309,7 +321,7 @@ class FileSnapshotStore:
         return snapshot
 
     def _prune(self) -> None:
-        names = [name for name in self._files.listdir(self._path) if name.endswith(_SUFFIX)]
+        names = [name for name in self._files.listdir(self._path) if name.endswith(SNAPSHOT_SUFFIX)]
         for name in names[:-SNAPSHOTS_KEPT]:
             self._files.unlink(f"{self._path}/{name}")
 
