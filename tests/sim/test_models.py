@@ -9,8 +9,10 @@ from viewstamp.sim.history import HistoryError, Operation, OutcomeKind
 from viewstamp.sim.linearizable import check
 from viewstamp.sim.models import CounterModel, LockModel, Model, Register
 
+Call = tuple[str, str | None, tuple[Any, ...], OutcomeKind, Any]
 
-def judge(model: Model, *calls: tuple[str, str | None, tuple[Any, ...], OutcomeKind, Any]) -> str:
+
+def judge(model: Model, *calls: Call) -> str:
     """Return the verdict on calls made one after the other."""
     history = [
         Operation(
@@ -21,8 +23,8 @@ def judge(model: Model, *calls: tuple[str, str | None, tuple[Any, ...], OutcomeK
     return check(history, model).outcome
 
 
-CREATE = ("put", "x", ("a", 0), "ok", 1)
-DELETE = ("delete", "x", (), "ok", True)
+CREATE: Call = ("put", "x", ("a", 0), "ok", 1)
+DELETE: Call = ("delete", "x", (), "ok", True)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ class Till(StateMachine):
 @pytest.mark.parametrize("independent_keys", [False, True])
 def test_machine_of_a_user_is_its_own_model(independent_keys: bool) -> None:
     model = MachineModel(Till, independent_keys=independent_keys)
-    deposit = ("deposit", "ann", (5,), "ok", 5)
+    deposit: Call = ("deposit", "ann", (5,), "ok", 5)
     assert judge(model, deposit, ("balance", "ann", (), "ok", 5), ("balance", "bob", (), "ok", 0)) == "ok"
     assert judge(model, deposit, ("balance", "ann", (), "ok", 0)) == "violation"
     assert judge(model, deposit, ("deposit", "ann", (-1,), "raised", "ValueError")) == "ok"
