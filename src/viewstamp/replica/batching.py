@@ -1,0 +1,219 @@
+"""Entries of the log are batches: the clients' own messages, gathered until the core takes them.
+
+A batch is the msgpack array [log time, [checked seqno, digest], [message, ...]]. Each message is checked and
+decoded once when it arrives at the leader, and its bytes are never encoded again.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import xxhash
+
+from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, ClientAddress
+from viewstamp.core.messages import UNREADABLE, Logged, Submit
+from viewstamp.replica.definition import InvalidCall, MachineDefinition
+from viewstamp.replica.options import ReplicaOptions
+
+_digest = xxhash.xxh3_64_intdigest
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """An entry's data."""
+
+    log_time: int
+    """The leader's log time when it proposed this, in microseconds."""
+    check: tuple[int, int]
+    """(seqno, digest of results up to it) of the leader when it proposed this."""
+    messages: list[Logged]
+
+
+class BatchUnreadable(Exception):
+    """A committed entry is not a batch: another version wrote it, or this one is broken."""
+
+
+class Call(NamedTuple):
+    """One command of a message, decoded. `arguments` is None where it cannot be: it is answered INVALID."""
+
+    sequence: int
+    digest: int
+    """Of the encoded call, to tell a copy from another command under the same number."""
+    arguments: Any
+
+
+class Prepared(NamedTuple):
+    """A message that is ordered by the log, with its calls decoded (none unless it is a `Submit`)."""
+
+    message: Logged
+    calls: list[Call]
+
+
+class Gathered(NamedTuple):
+    """A message that waits to be proposed."""
+
+    source: ClientAddress
+    prepared: Prepared
+    encoded: bytes
+
+
+_BATCH: Final[msgspec.msgpack.Decoder[Batch]] = msgspec.msgpack.Decoder(Batch)
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def encode_batch(log_time: int, check: tuple[int, int], messages: list[bytes]) -> bytes:
+    """Return the data of an entry made of encoded messages."""
+    return _ENCODER.encode((log_time, check, [msgspec.Raw(message) for message in messages]))
+
+
+def decode_batch(data: bytes, definition: MachineDefinition) -> tuple[Batch, list[Prepared]]:
+    """Return an entry's batch and its messages with decoded calls.
+
+    Raises:
+        BatchUnreadable: it is not a batch.
+    """
+    try:
+        batch = _BATCH.decode(data)
+    except UNREADABLE as error:
+        raise BatchUnreadable(f"an entry of the log is not a batch: {error}") from None
+    decode = definition.decoder("command")
+    prepared = [
+        Prepared(message, _calls(message, decode) if type(message) is Submit else [])
+        for message in batch.messages
+    ]
+    if sum(1 + len(each.calls) for each in prepared) >= COMMANDS_PER_ENTRY_MAX // 2:
+        raise BatchUnreadable("an entry of the log holds more commands than any replica proposes")
+    return batch, prepared
+
+
+def _calls(message: Submit, decode: Callable[[Any], Any]) -> list[Call]:
+    try:
+        return [Call(sequence, _digest(raw), decode(raw)) for sequence, raw in message.calls]
+    except UNREADABLE:
+        return [Call(sequence, _digest(raw), _decoded(raw, decode)) for sequence, raw in message.calls]
+
+
+def _decoded(raw: msgspec.Raw, decode: Callable[[Any], Any]) -> Any:
+    try:
+        return decode(raw)
+    except UNREADABLE:
+        return None
+
+
+class Examined(NamedTuple):
+    """A `Submit` after its check: what may enter the log, if anything, and why the rest may not."""
+
+    gathered: Gathered | None
+    invalid: list[tuple[int, str]]
+    """(sequence number, explanation)."""
+
+
+class Examiner:
+    """Checks what clients submit before it enters the log."""
+
+    __slots__ = ("_bytes_max", "_decode", "_definition")
+
+    def __init__(self, definition: MachineDefinition, options: ReplicaOptions) -> None:
+        self._definition = definition
+        self._decode = definition.decoder("command")
+        self._bytes_max = options.command_bytes_max
+
+    def examine(self, source: ClientAddress, message: Submit, encoded: bytes) -> Examined:
+        """Decode all calls; where some are invalid, encode the message again without them."""
+        try:
+            if (
+                len(encoded) <= self._bytes_max
+                and min([sequence for sequence, _ in message.calls], default=1) > 0
+            ):
+                decode = self._decode
+                calls = [Call(sequence, _digest(raw), decode(raw)) for sequence, raw in message.calls]
+                return Examined(Gathered(source, Prepared(message, calls), encoded), [])
+        except UNREADABLE:
+            pass  # at least one call is invalid: look at each
+        return self._sift(source, message)
+
+    def _sift(self, source: ClientAddress, message: Submit) -> Examined:
+        calls: list[Call] = []
+        kept: list[tuple[int, msgspec.Raw]] = []
+        invalid: list[tuple[int, str]] = []
+        for sequence, raw in message.calls:
+            try:
+                calls.append(self._check(sequence, raw))
+                kept.append((sequence, raw))
+            except InvalidCall as error:
+                invalid.append((sequence, str(error)))
+        if not kept:
+            return Examined(None, invalid)
+        remaining = msgspec.structs.replace(message, calls=kept)
+        return Examined(Gathered(source, Prepared(remaining, calls), _ENCODER.encode(remaining)), invalid)
+
+    def _check(self, sequence: int, raw: msgspec.Raw) -> Call:
+        if sequence <= 0:
+            raise InvalidCall("sequence numbers start from 1")
+        if len(memoryview(raw)) > self._bytes_max:
+            raise InvalidCall(f"the call is longer than {self._bytes_max} bytes")
+        return Call(sequence, _digest(raw), self._definition.decode("command", raw))
+
+
+class Gatherer:
+    """The messages that wait to be proposed, within limits."""
+
+    __slots__ = ("_bytes", "_commands", "_messages", "_options")
+
+    def __init__(self, options: ReplicaOptions) -> None:
+        self._options = options
+        self._messages: deque[Gathered] = deque()
+        self._commands = 0
+        """Sum of the weights of `_messages`."""
+        self._bytes = 0
+        """Sum of the lengths of `_messages`."""
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def add(self, gathered: Gathered) -> bool:
+        """Take a message in, or return False where there is no room for it."""
+        weight = weight_of(gathered)
+        size = len(gathered.encoded)
+        options = self._options
+        if (
+            self._commands + weight > options.gathered_commands_max
+            or self._bytes + size > options.gathered_bytes_max
+        ):
+            return False
+        self._messages.append(gathered)
+        self._commands += weight
+        self._bytes += size
+        return True
+
+    def take_batch(self) -> list[Gathered]:
+        """Return the next messages that fit into one entry: at least one, if any wait."""
+        options = self._options
+        taken: list[Gathered] = []
+        commands = size = 0
+        while self._messages:
+            head = self._messages[0]
+            commands += weight_of(head)
+            size += len(head.encoded)
+            if taken and (commands > options.batch_commands_max or size > options.batch_bytes_max):
+                break
+            taken.append(self._drop_first())
+        return taken
+
+    def take_all(self) -> list[Gathered]:
+        """Return everything that waits, because it cannot be proposed here any more."""
+        taken = list(self._messages)
+        self._messages.clear()
+        self._commands = self._bytes = 0
+        return taken
+
+    def _drop_first(self) -> Gathered:
+        first = self._messages.popleft()
+        self._commands -= weight_of(first)
+        self._bytes -= len(first.encoded)
+        return first
+
+
+def weight_of(gathered: Gathered) -> int:
+    """Return how many commands a message counts for; each costs a place in its entry."""
+    return max(1, len(gathered.prepared.calls))

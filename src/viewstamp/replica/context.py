@@ -1,0 +1,106 @@
+"""What a machine is told of the world while a command runs, and nothing else of it.
+
+One `Context` belongs to one machine and is moved from command to command, so that it costs no allocation.
+Only here may a machine learn what time it is, draw random numbers or see who calls: all of it is equal on
+every replica.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any, Final
+
+import msgspec
+
+from viewstamp.core.ids import ORIGIN, LogTime, Seqno, View, Viewstamp, fencing_token
+
+NOBODY: Final = 0
+"""Client of what no client asked for, such as the end of a session."""
+
+_SEED_SHIFT: Final = 64
+
+
+class Notification(msgspec.Struct, frozen=True, gc=False):
+    """A one-way message that a command wants sent: to which client, already encoded."""
+
+    client: int
+    payload: bytes
+
+
+class Context:
+    """The current command's surroundings. Read it through `self.context`; do not keep it."""
+
+    __slots__ = ("_notifications", "_random", "client", "now", "offset", "reading", "session", "viewstamp")
+
+    def __init__(self) -> None:
+        self.now = LogTime(0)
+        """Time of the log in microseconds: never goes back, stands still while nobody leads, is no date."""
+        self.viewstamp = ORIGIN
+        """The entry that is applied (in a query: the last one applied)."""
+        self.offset = 0
+        """Place of the command in its entry."""
+        self.client = NOBODY
+        """Number of the client that asked; `NOBODY` in `session_ended` and in queries."""
+        self.session = 0
+        """Its session; 0 where it has none."""
+        self.reading = False
+        """True while a query runs, which may neither notify nor draw."""
+        self._random: tuple[int, Random] | None = None
+        self._notifications: list[Notification] = []
+
+    @property
+    def token(self) -> int:
+        """Fencing token of the command: larger than that of every earlier command of the whole cluster."""
+        return fencing_token(self.viewstamp.seqno, self.offset)
+
+    @property
+    def random(self) -> Random:
+        """A generator that starts, for each command, from its viewstamp and offset: equal on every replica.
+
+        Raises:
+            RuntimeError: in a query, whose answer must not depend on the place where it runs.
+        """
+        self._refuse_in_query("random numbers")
+        token = self.token
+        if self._random is None or self._random[0] != token:
+            seed = (self.viewstamp.view << _SEED_SHIFT) | token
+            self._random = (token, Random(seed))  # noqa: S311  determinism is what it is for
+        return self._random[1]
+
+    def notify(self, client: int, event: Any) -> None:
+        """Send a one-way message to a client once this command is committed; only the leader delivers it.
+
+        It may be lost or doubled: a machine that cannot live with that offers `pending_notifications`.
+
+        Raises:
+            TypeError: the event cannot be encoded.
+            RuntimeError: in a query.
+        """
+        self._refuse_in_query("notifications")
+        self._notifications.append(Notification(client, msgspec.msgpack.encode(event)))
+
+    def take_notifications(self) -> list[Notification]:
+        """Return what has been asked to be sent since the last call, in order. For the replica."""
+        taken = self._notifications
+        if taken:
+            self._notifications = []
+        return taken
+
+    def _refuse_in_query(self, what: str) -> None:
+        if self.reading:
+            raise RuntimeError(f"a query has no {what}: make it a command")
+
+
+@contextmanager
+def running_at(
+    machine: Any, *, seqno: int = 1, now: int = 0, client: int = NOBODY, session: int = 0
+) -> Iterator[Context]:
+    """Lend a machine a context outside any replica, for a test of the machine as an ordinary object."""
+    context = Context()
+    context.viewstamp = Viewstamp(View(1), Seqno(seqno))
+    context.now, context.client, context.session = LogTime(now), client, session
+    machine.bind_context(context)
+    try:
+        yield context
+    finally:
+        machine.bind_context(None)

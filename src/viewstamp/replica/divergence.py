@@ -1,0 +1,50 @@
+"""Finding a replica whose state differs: each replica chains a digest of all results of its machine.
+
+The leader writes the digest at a recent position into each batch; a replica that got other results up to
+there differs from the leader. The chain covers results, kinds of failures and notifications, but not the text
+of an exception, in which an object's address may stand without any harm.
+"""
+
+from collections import deque
+from typing import Final
+
+import xxhash
+
+from viewstamp.core.ids import Seqno
+
+DIGESTS_KEPT: Final = 4_096
+"""Positions that can be compared: more than a leader ever has proposed beyond what it has applied."""
+
+
+class DigestChain:
+    """The rolling digest and the last positions it had."""
+
+    __slots__ = ("_history", "_order", "digest", "seqno")
+
+    def __init__(self, seqno: Seqno, digest: int) -> None:
+        self.seqno = seqno
+        self.digest = digest
+        """Digest of all results up to and including the entry at `seqno`."""
+        self._history: dict[int, int] = {seqno: digest}
+        self._order: deque[int] = deque([seqno])
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """What a leader writes into its batches."""
+        return self.seqno, self.digest
+
+    def extend(self, seqno: Seqno, outcomes: list[bytes]) -> None:
+        """Chain the outcomes of the entry at `seqno`."""
+        if outcomes:
+            self.digest = xxhash.xxh3_64_intdigest(b"".join(outcomes), self.digest)
+        self.seqno = seqno
+        self._history[seqno] = self.digest
+        self._order.append(seqno)
+        if len(self._order) > DIGESTS_KEPT:
+            del self._history[self._order.popleft()]
+
+    def contradicts(self, check: tuple[int, int]) -> bool:
+        """Tell whether the leader had another digest at a position that is still known here."""
+        seqno, digest = check
+        known = self._history.get(seqno)
+        return known is not None and known != digest

@@ -1,0 +1,147 @@
+"""One machine and what runs its methods: an exception is a result, what cannot be encoded is a failure."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import LogTime, Viewstamp
+from viewstamp.core.messages import FAILED, RESULT
+from viewstamp.replica.context import NOBODY, Context, Notification
+from viewstamp.replica.definition import MachineDefinition
+from viewstamp.replica.machine import StateMachine
+
+EXPLANATION_CHARACTERS_MAX: Final = 2_000
+UNENCODABLE: Final = "UnencodableResult"
+"""Kind of the failure of a command that returned what its encoder refuses. What it changed stays changed."""
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+Runner = Callable[[Any], tuple[int, bytes]]
+
+
+class MachineHost:
+    """The machine of one replica, its context, and a table from argument structs to what runs them."""
+
+    __slots__ = ("_runners", "context", "definition", "machine")
+
+    def __init__(self, definition: MachineDefinition, machine: StateMachine | None = None) -> None:
+        self.definition = definition
+        self.machine: StateMachine = definition.cls() if machine is None else machine
+        self.context = Context()
+        self._runners: dict[type[Any], Runner] = {
+            method.arguments: _runner(method.bind(_part_of(self.machine, method.part)), method.encode_result)
+            for method in definition.methods.values()
+        }
+
+    def begin_entry(self, viewstamp: Viewstamp, now: LogTime) -> None:
+        """Say which entry the next commands belong to; until `end` the machine has its context."""
+        context = self.context
+        context.viewstamp, context.now, context.reading = viewstamp, now, False
+        self.machine.bind_context(context)
+
+    def begin_queries(self, viewstamp: Viewstamp, now: LogTime) -> None:
+        """Say at which state the next queries read; until `end` the machine has its context."""
+        self.begin_entry(viewstamp, now)
+        context = self.context
+        context.reading, context.client, context.session, context.offset = True, NOBODY, 0, 0
+
+    def end(self) -> None:
+        """Take the context away again."""
+        self.machine.bind_context(None)
+
+    def run(self, arguments: Any) -> tuple[int, bytes]:
+        """Run one decoded call and return (RESULT or FAILED, payload), whatever the method did."""
+        return self._runners[type(arguments)](arguments)
+
+    def end_session(self, client: int, offset: int) -> None:
+        """Tell the machine that a client's session has ended; what its hook raises changes nothing else."""
+        context = self.context
+        context.client, context.session, context.offset = NOBODY, 0, offset
+        try:
+            self.machine.session_ended(client)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001, S110  equal on every replica, and there is nobody to tell
+            pass
+
+    def notifications(self) -> list[Notification]:
+        """Return what the commands since the last call asked to be sent."""
+        return self.context.take_notifications()
+
+    def pending_notifications(self) -> list[Notification]:
+        """Return what the machine wants sent again; empty where it cannot say."""
+        try:
+            pending = list(self.machine.pending_notifications())
+            return [Notification(client, _ENCODER.encode(event)) for client, event in pending]
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001  best effort by definition
+            return []
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the machine's snapshot while it is consumed."""
+        taken = self.machine.snapshot()
+        return iter((taken,) if isinstance(taken, bytes) else taken)
+
+    def restored(self, snapshot: bytes) -> "MachineHost":
+        """Return a new host whose machine has this state; this one stays as it is.
+
+        Raises:
+            ConfigurationError: the machine refused its own snapshot, so its class has changed.
+        """
+        machine = self.definition.cls()
+        try:
+            machine.restore(snapshot)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  the user's code may raise anything
+            raise ConfigurationError(f"{type(machine).__qualname__}.restore: {error}") from None
+        return MachineHost(self.definition, machine)
+
+
+def _part_of(machine: StateMachine, path: str) -> StateMachine:
+    for name in path.split(".") if path else ():
+        parts: dict[str, StateMachine] = vars(machine)["machines"]
+        machine = parts[name]
+    return machine
+
+
+def _runner(call: Callable[[Any], Any], encode: Callable[[Any], bytes]) -> Runner:
+    def run(arguments: Any) -> tuple[int, bytes]:
+        try:
+            value = call(arguments)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  the machine's exception is the command's result
+            return FAILED, failure(type(error).__name__, _text(error))
+        try:
+            return RESULT, encode(value)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  what cannot be encoded fails on every replica alike
+            return FAILED, failure(UNENCODABLE, _text(error))
+
+    return run
+
+
+def failure(kind: str, explanation: str) -> bytes:
+    """Return the payload of a FAILED result."""
+    return _ENCODER.encode((_sendable(kind), _sendable(explanation)))
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  an exception whose text raises
+        return "(its text cannot be shown)"
+
+
+def _sendable(text: str) -> str:
+    return text[:EXPLANATION_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
+
+
+def join(pieces: Iterable[bytes]) -> bytes:
+    """Return pieces of a snapshot as one."""
+    return b"".join(pieces)

@@ -1,0 +1,200 @@
+"""`StateMachine`: the base of the user's class, and machines made of machines."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, Self, get_type_hints
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.replica.context import Context, Notification, running_at
+from viewstamp.replica.operations import Command, Query, command, query
+from viewstamp.replica.state import decode_state, encode_state
+
+__all__ = [
+    "Command",
+    "Context",
+    "Notification",
+    "Query",
+    "StateMachine",
+    "command",
+    "compose",
+    "query",
+    "running_at",
+]
+
+_FRAME_BYTES: Final = 8
+
+
+class StateMachine:
+    """An ordinary deterministic class whose methods marked `@command` and `@query` clients may call.
+
+    The state is the annotated attributes. Defaults that can change, such as a dict, are copied by instance.
+    Commands must depend on nothing but the state, their arguments and `self.context`.
+    """
+
+    __context: Context | None = None
+    parts: ClassVar[Mapping[str, type["StateMachine"]]] = {}
+    """Of a composed machine: its parts by name."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Give the instance its own copies of the class's defaults."""
+        machine = super().__new__(cls)
+        for name in annotated_state(cls):
+            if hasattr(cls, name):
+                setattr(machine, name, copy.deepcopy(getattr(cls, name)))
+        return machine
+
+    @property
+    def context(self) -> Context:
+        """What the world is for the command that runs now.
+
+        Raises:
+            RuntimeError: none runs.
+        """
+        if self.__context is None:
+            raise RuntimeError(
+                "self.context exists while a replica runs a command; in a test use running_at()"
+            )
+        return self.__context
+
+    def bind_context(self, context: Context | None) -> None:
+        """Lend or take away the context. For the replica, and for `running_at`."""
+        self.__context = context
+
+    def snapshot(self) -> bytes | Iterable[bytes]:
+        """Return the whole state, in one piece or in pieces that are made while they are consumed.
+
+        Override it together with `restore` where the state is large or is not in annotated attributes.
+        """
+        return encode_state(self, annotated_state(type(self)))
+
+    def restore(self, snapshot: bytes) -> None:
+        """Set the state of a fresh instance to what `snapshot` returned; the pieces come joined.
+
+        Raises:
+            ValueError: these bytes are no snapshot of this machine.
+        """
+        decode_state(self, annotated_state(type(self)), snapshot)
+
+    def session_ended(self, client: int) -> None:
+        """Called, on every replica alike, when a client's session is closed or has expired."""
+
+    def pending_notifications(self) -> Iterable[tuple[int, Any]]:
+        """Return (client, event) of all that should be sent again to clients that may have missed it."""
+        return ()
+
+
+_STATES: Final[dict[type[StateMachine], Mapping[str, Any]]] = {}
+
+
+def annotated_state(cls: type[StateMachine]) -> Mapping[str, Any]:
+    """Return the attributes that are the state of this class, with their types, in order of definition.
+
+    Raises:
+        ConfigurationError: an annotation cannot be read.
+    """
+    known = _STATES.get(cls)
+    if known is None:
+        known = _STATES[cls] = _read_state(cls)
+    return known
+
+
+def _read_state(cls: type[StateMachine]) -> Mapping[str, Any]:
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise ConfigurationError(f"{cls.__qualname__}: an annotation cannot be read: {error}") from None
+    return {name: hint for name, hint in hints.items() if not _is_ours(name) and not _is_class_variable(hint)}
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("_StateMachine__")
+
+
+def _is_class_variable(hint: Any) -> bool:
+    return hint is ClassVar or getattr(hint, "__origin__", None) is ClassVar
+
+
+class _Composition(StateMachine):
+    """A machine made of named machines. Its own state is that of its parts."""
+
+    def __init__(self) -> None:
+        self.machines: dict[str, StateMachine] = {name: part() for name, part in self.parts.items()}
+
+    def bind_context(self, context: Context | None) -> None:
+        super().bind_context(context)
+        for machine in self.machines.values():
+            machine.bind_context(context)
+
+    def snapshot(self) -> Iterable[bytes]:
+        """Yield each part: its name framed, its pieces framed, then an empty frame."""
+        for name, machine in self.machines.items():
+            yield _frame(name.encode())
+            pieces = machine.snapshot()
+            for piece in (pieces,) if isinstance(pieces, bytes) else pieces:
+                if piece:
+                    yield _frame(piece)
+            yield _frame(b"")
+
+    def restore(self, snapshot: bytes) -> None:
+        found = _split_parts(snapshot)
+        if set(found) != set(self.machines):
+            raise ValueError(f"a snapshot of {sorted(found)}, not of {sorted(self.machines)}")
+        for name, machine in self.machines.items():
+            machine.restore(found[name])
+
+    def session_ended(self, client: int) -> None:
+        for machine in self.machines.values():
+            machine.session_ended(client)
+
+    def pending_notifications(self) -> Iterable[tuple[int, Any]]:
+        for machine in self.machines.values():
+            yield from machine.pending_notifications()
+
+
+def _frame(piece: bytes) -> bytes:
+    return len(piece).to_bytes(_FRAME_BYTES, "big") + piece
+
+
+def _split_parts(snapshot: bytes) -> dict[str, bytes]:
+    """Return the bytes of each part by name; raise ValueError where the frames do not add up."""
+    parts: dict[str, bytes] = {}
+    pieces: list[bytes] = []
+    for frame in _frames(snapshot):
+        if frame:
+            pieces.append(frame)
+        elif pieces:
+            parts[pieces[0].decode()] = b"".join(pieces[1:])
+            pieces = []
+    if pieces:
+        raise ValueError("the snapshot of a composed machine ends inside a part")
+    return parts
+
+
+def _frames(snapshot: bytes) -> Iterable[bytes]:
+    offset = 0
+    while offset < len(snapshot):
+        start = offset + _FRAME_BYTES
+        offset = start + int.from_bytes(snapshot[offset:start], "big")
+        if offset > len(snapshot):
+            raise ValueError("the snapshot of a composed machine is cut short")
+        yield snapshot[start:offset]
+
+
+def require_machine(machine: object) -> None:
+    """Raise `ConfigurationError` unless this is a machine's class."""
+    if not (isinstance(machine, type) and issubclass(machine, StateMachine)):
+        raise ConfigurationError(f"{machine!r} is not a class derived from viewstamp.StateMachine")
+
+
+def compose(**parts: type[StateMachine]) -> type[StateMachine]:
+    """Return a machine that replicates several as one; their methods are called `part.method`.
+
+    Raises:
+        ConfigurationError: there is no part, or one is not a `StateMachine`.
+    """
+    if not parts:
+        raise ConfigurationError("compose() needs at least one part, such as compose(kv=KeyValueStore)")
+    for part in parts.values():
+        require_machine(part)
+    title = "And".join(part.__name__ for part in parts.values())
+    return type(title, (_Composition,), {"parts": dict(parts), "__module__": __name__})

@@ -1,0 +1,104 @@
+"""What can be set of replicas and clients. Validated when made; everything that can grow has a limit."""
+
+import msgspec
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX
+
+
+def _require(fits: bool, what: str) -> None:  # noqa: FBT001  a condition
+    if not fits:
+        raise ConfigurationError(what)
+
+
+class SessionLimits(msgspec.Struct, frozen=True):
+    """Limits of exactly-once sessions. They decide what every replica does: equal on all members.
+
+    Raises:
+        ConfigurationError: a limit makes no sense.
+    """
+
+    time_to_live_ms: int = 60_000
+    """A session without a message for so long, in log time, expires."""
+    sessions_max: int = 100_000
+    """One more, and the session that has been idle longest is ended."""
+    results_per_session_max: int = 16_384
+    """Results kept until the client acknowledges them; a client that exceeds it loses its session."""
+    result_bytes_per_session_max: int = 64 << 20
+    result_bytes_max: int = 1 << 30
+    """Of all sessions together: beyond it those idle longest are ended."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        _require(self.time_to_live_ms >= 1, "sessions: time_to_live_ms must be 1 or more")
+        _require(1 <= self.sessions_max <= COMMANDS_PER_ENTRY_MAX // 2, "sessions: sessions_max: 1 to 524288")
+        _require(self.results_per_session_max >= 1, "sessions: results_per_session_max must be 1 or more")
+        _require(self.result_bytes_per_session_max >= 1, "sessions: result_bytes_per_session_max: 1 or more")
+        _require(self.result_bytes_max >= 1, "sessions: result_bytes_max must be 1 or more")
+
+
+class ReplicaOptions(msgspec.Struct, frozen=True):
+    """Limits of one replica.
+
+    Raises:
+        ConfigurationError: a limit makes no sense.
+    """
+
+    sessions: SessionLimits = SessionLimits()
+    batch_commands_max: int = 8_192
+    """Calls in one entry of the log; also the most calls that one message may hold."""
+    batch_bytes_max: int = 1 << 20
+    """Bytes of one entry, unless a single message is larger."""
+    command_bytes_max: int = 1 << 20
+    """An encoded call that is longer is invalid."""
+    gathered_commands_max: int = 65_536
+    """Calls that wait to be proposed; more are refused."""
+    gathered_bytes_max: int = 64 << 20
+    reads_max: int = 65_536
+    """Linearizable queries that wait; more are refused."""
+    clients_max: int = 65_536
+    """Clients whose connection is remembered; beyond it the oldest get no more answers."""
+    directives_max: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        within = 1 <= self.batch_commands_max <= COMMANDS_PER_ENTRY_MAX // 2
+        _require(within, "batch_commands_max must be from 1 to 524288")
+        for name in ("batch_bytes_max", "command_bytes_max", "gathered_commands_max", "gathered_bytes_max"):
+            _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        for name in ("reads_max", "clients_max", "directives_max"):
+            _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+
+
+class ClientOptions(msgspec.Struct, frozen=True):
+    """Limits and times of one client.
+
+    Raises:
+        ConfigurationError: a limit makes no sense.
+    """
+
+    window: int = 8_192
+    """Most sequence numbers between the oldest unanswered call and the newest sent one.
+
+    Less than `SessionLimits.results_per_session_max` of the cluster.
+    """
+    calls_max: int = 131_072
+    """Calls open at once; more fail at once as not executed."""
+    message_calls_max: int = 4_096
+    """Calls in one message; not more than the servers' `batch_commands_max`."""
+    message_bytes_max: int = 512 << 10
+    answer_timeout_ms: int = 1_000
+    """Without an answer for so long a call is sent to the next server; doubles up to the next field."""
+    answer_timeout_max_ms: int = 8_000
+    backoff_min_ms: int = 10
+    """Pause after all servers were tried in vain; doubles up to the next field, with jitter."""
+    backoff_max_ms: int = 1_000
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        for name in self.__struct_fields__:
+            _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        _require(
+            self.answer_timeout_ms <= self.answer_timeout_max_ms, "answer_timeout_ms exceeds its maximum"
+        )
+        _require(self.backoff_min_ms <= self.backoff_max_ms, "backoff_min_ms exceeds backoff_max_ms")

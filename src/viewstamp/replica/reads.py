@@ -1,0 +1,94 @@
+"""Queries: gathered into rounds, each answered when the core says that it is safe.
+
+A round is begun only after its queries have arrived, which is what makes its answer linearizable.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from viewstamp.core.events import ReadToken
+from viewstamp.core.ids import ClientAddress
+from viewstamp.core.messages import INVALID, Ask
+from viewstamp.replica.definition import InvalidCall, MachineDefinition
+from viewstamp.replica.host import MachineHost
+from viewstamp.replica.ledger import ResultLine
+
+
+class Asked(NamedTuple):
+    """The valid queries of one message."""
+
+    source: ClientAddress
+    client: int
+    calls: list[tuple[int, object]]
+    """(request number, decoded arguments)."""
+
+
+class Reads:
+    """The queries that wait for a round, and the rounds under way."""
+
+    __slots__ = ("_gathered", "_max", "_next", "_rounds", "_waiting")
+
+    def __init__(self, reads_max: int) -> None:
+        self._max = reads_max
+        self._gathered: list[Asked] = []
+        self._rounds: dict[ReadToken, list[Asked]] = {}
+        self._waiting = 0
+        """Number of queries in `_gathered` and `_rounds`; at most `_max`."""
+        self._next = 0
+
+    def __len__(self) -> int:
+        """Return how many queries wait."""
+        return self._waiting
+
+    @property
+    def gathered(self) -> bool:
+        """Whether a round can begin."""
+        return bool(self._gathered)
+
+    def add(self, asked: Asked) -> bool:
+        """Take queries in, or return False where there is no room for them."""
+        if self._waiting + len(asked.calls) > self._max:
+            return False
+        self._gathered.append(asked)
+        self._waiting += len(asked.calls)
+        return True
+
+    def begin_round(self) -> ReadToken:
+        """Return the token of a new round with everything gathered."""
+        assert self._gathered
+        self._next += 1
+        token = ReadToken(self._next)
+        self._rounds[token] = self._gathered
+        self._gathered = []
+        return token
+
+    def end_round(self, token: ReadToken) -> list[Asked]:
+        """Return the queries of a round that is over. The core ends each round once."""
+        asked = self._rounds.pop(token)
+        self._waiting -= sum(len(each.calls) for each in asked)
+        return asked
+
+
+def decode_ask(
+    definition: MachineDefinition, source: ClientAddress, message: Ask
+) -> tuple[Asked, list[ResultLine]]:
+    """Return the valid queries of a message, and the answers to the others."""
+    calls: list[tuple[int, object]] = []
+    invalid: list[ResultLine] = []
+    for number, raw in message.calls:
+        try:
+            calls.append((number, definition.decode("query", raw)))
+        except InvalidCall as error:
+            invalid.append((number, INVALID, msgspec.Raw(msgspec.msgpack.encode(str(error)))))
+    return Asked(source, message.client, calls), invalid
+
+
+def evaluate(host: MachineHost, asked: Asked) -> list[ResultLine]:
+    """Run queries on the machine as it is. `host.begin_queries` must have been called."""
+    run = host.run
+    lines: list[ResultLine] = []
+    for number, arguments in asked.calls:
+        kind, payload = run(arguments)
+        lines.append((number, kind, msgspec.Raw(payload)))
+    return lines

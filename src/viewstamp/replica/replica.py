@@ -1,0 +1,556 @@
+"""A replica: one protocol core, exactly-once sessions and the user's machine, behind `step`.
+
+Rules of this file:
+
+- clients' messages gather until the core accepts entries and the replica is woken; then they become batches;
+- nothing is refused after it was proposed: who waits is answered when the entry is applied, or redirected
+  when another leader is known. While no leader is known, everybody waits (SCENARIOS K1);
+- only the ledger's `apply` and a restored snapshot change replicated state;
+- a replica that finds that it differs from the leader halts, and does nothing from then on.
+"""
+
+from collections import deque
+from random import Random
+from typing import Any, Final, NamedTuple, assert_never
+
+import msgspec
+
+from viewstamp.core.effects import (
+    Answer,
+    Apply,
+    Capture,
+    Effect,
+    Led,
+    Persist,
+    Refuse,
+    Release,
+    Restore,
+    Send,
+    Settled,
+    Stage,
+)
+from viewstamp.core.events import (
+    Captured,
+    Directed,
+    DirectiveToken,
+    Event,
+    PeerDown,
+    PeerUp,
+    Persisted,
+    Proposed,
+    Queried,
+    Received,
+    Staged,
+    Woke,
+)
+from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId, View, Viewstamp
+from viewstamp.core.messages import (
+    INVALID,
+    REFUSED,
+    Ask,
+    AskStatus,
+    CloseSession,
+    Direct,
+    DirectReply,
+    KeepAlive,
+    Logged,
+    Notified,
+    OpenSession,
+    Redirect,
+    Results,
+    StatusReply,
+    Submit,
+)
+from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered, Status
+from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.replica import images
+from viewstamp.replica.audience import Audience
+from viewstamp.replica.batching import (
+    Batch,
+    BatchUnreadable,
+    Examiner,
+    Gathered,
+    Gatherer,
+    Prepared,
+    decode_batch,
+    encode_batch,
+)
+from viewstamp.replica.context import Notification
+from viewstamp.replica.definition import MachineDefinition
+from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
+from viewstamp.replica.ledger import Answers, Ledger, ResultLine
+from viewstamp.replica.logtime import LogClock
+from viewstamp.replica.machine import StateMachine
+from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.reads import Asked, Reads, decode_ask, evaluate
+
+OFFERED_MAX: Final = 1_024
+"""Own batches kept decoded until they are applied; no core has so many under way."""
+
+
+class ReplicaSetup(msgspec.Struct, frozen=True):
+    """Everything that a replica is given at birth."""
+
+    node: NodeId
+    members: tuple[NodeId, ...]
+    incarnation: Incarnation
+    definition: ProtocolDefinition
+    protocol_options: Any
+    """Of the type that the protocol's definition names."""
+    options: ReplicaOptions
+    machine: type[StateMachine]
+    rng: Random
+    recovered: Recovered
+    now: Instant
+
+
+class _Offered(NamedTuple):
+    """A batch of this replica's own that is not applied yet."""
+
+    data: bytes
+    batch: Batch
+    messages: list[Prepared]
+
+
+class Replica:
+    """One member of a replicated machine. `step` takes an event and returns what must be done, in order."""
+
+    __slots__ = (
+        "_answers",
+        "_audience",
+        "_clock",
+        "_directives",
+        "_effects",
+        "_examiner",
+        "_gatherer",
+        "_halt",
+        "_ledger",
+        "_next_directive",
+        "_now",
+        "_offered",
+        "_reads",
+        "_restored",
+        "_saving",
+        "core",
+        "definition",
+        "node",
+        "options",
+    )
+
+    def __init__(self, setup: ReplicaSetup) -> None:
+        """Start from what the disk holds; a snapshot found there is restored at once.
+
+        Raises:
+            ConfigurationError: the machine's class cannot be replicated.
+            ImageUnreadable: the snapshot on disk is not one of this machine.
+        """
+        self.node = setup.node
+        self.options = setup.options
+        self.definition = MachineDefinition.of(setup.machine)
+        self._now = setup.now
+        self._ledger = Ledger(self.definition, setup.options.sessions)
+        self._restored: SnapshotMeta | None = None
+        """The snapshot whose state the ledger has exactly, if it has applied nothing since."""
+        if setup.recovered.snapshot is not None:
+            self._restore(setup.recovered.snapshot)
+        self._clock = LogClock()
+        self._examiner = Examiner(self.definition, setup.options)
+        self._gatherer = Gatherer(setup.options)
+        self._audience = Audience(setup.options.clients_max)
+        self._reads = Reads(setup.options.reads_max)
+        self._directives: dict[DirectiveToken, tuple[ClientAddress, int]] = {}
+        self._next_directive = 0
+        self._offered: deque[_Offered] = deque()
+        """Own batches in the order proposed, since the last redirect."""
+        self._answers = Answers()
+        self._effects: list[ReplicaEffect] = []
+        self._saving: images.Parts | None = None
+        """The parts of a `Save` of the current step."""
+        self._halt: Halt | None = None
+        self.core: Core = setup.definition.make_core(
+            CoreSetup(
+                node=setup.node,
+                members=setup.members,
+                incarnation=setup.incarnation,
+                rng=setup.rng,
+                options=setup.protocol_options,
+                recovered=setup.recovered,
+                now=setup.now,
+            )
+        )
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The next moment at which it wants to be woken; in the past means at once. None: never."""
+        if self._halt is not None:
+            return None
+        if self._reads.gathered or (self._gatherer and self.core.accepting) or self._news_due:
+            return self._now
+        return self.core.deadline
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The member that clients should talk to, as far as this node knows."""
+        return self.core.leader
+
+    @property
+    def view(self) -> View:
+        """The current view of the protocol."""
+        return self.core.view
+
+    @property
+    def machine(self) -> StateMachine:
+        """The user's machine as of the last applied entry. Look, do not touch."""
+        return self._ledger.host.machine
+
+    @property
+    def ledger(self) -> Ledger:
+        """The replicated state, for invariants and tests."""
+        return self._ledger
+
+    @property
+    def applied(self) -> Viewstamp:
+        """The last entry that was applied."""
+        return self._ledger.applied
+
+    @property
+    def digest(self) -> int:
+        """Digest of all results so far: equal at equal `applied` on all replicas."""
+        return self._ledger.chain.digest
+
+    @property
+    def halted(self) -> str | None:
+        """Why this replica has stopped for good; None while it works."""
+        return None if self._halt is None else self._halt.reason
+
+    def status(self, now: Instant) -> Status:
+        """Return this node's own account of itself."""
+        status = self.core.status(now)
+        if self._halt is not None:
+            return msgspec.structs.replace(status, waiting_for=self._halt.reason)
+        return status
+
+    def step(self, event: ReplicaEvent, now: Instant) -> list[ReplicaEffect]:
+        """Take in one event and return what must be done, in order. `now` never goes back."""
+        if self._halt is not None:
+            return []
+        self._now = now
+        match event:
+            case Requested():
+                self._requested(event)
+            case ClientGone():
+                self._audience.gone(event.source)
+            case Woke():
+                self._woke()
+            case Received() | Persisted() | Captured() | Staged() | PeerUp() | PeerDown():
+                self._drive(event)
+            case _:
+                assert_never(event)
+        return self._finish()
+
+    def _finish(self) -> list[ReplicaEffect]:
+        self._saving = None
+        if self._halt is not None:
+            return [self._halt]
+        self._respond_results()
+        effects = self._effects
+        self._effects = []
+        return effects
+
+    def _woke(self) -> None:
+        deadline = self.core.deadline
+        if deadline is not None and deadline <= self._now:
+            self._drive(Woke())
+        while self._gatherer and self.core.accepting and self._halt is None:
+            self._propose(self._gatherer.take_batch())
+        if self._reads.gathered:
+            self._drive(Queried(self._reads.begin_round()))
+        if self._news_due:
+            self._repeat_notifications()
+
+    def _drive(self, event: Event) -> None:
+        """Feed the core and carry out what it asks for."""
+        for effect in self.core.step(event, self._now):
+            self._carry_out(effect)
+            if self._halt is not None:
+                return
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Apply():
+                self._apply(effect)
+            case Send() | Persist() | Release() | Stage():
+                self._effects.append(effect)
+            case Answer():
+                self._answer_round(effect)
+            case Refuse():
+                self._refuse_round(effect)
+            case Led():
+                self._led(effect)
+            case Capture():
+                self._saving = images.capture(self._ledger)
+                self._effects.append(Save(effect.token, effect.viewstamp, effect.header, self._saving))
+            case Restore():
+                self._install(effect.snapshot)
+            case Settled():
+                source, request = self._directives.pop(effect.token)
+                self._effects.append(Respond(source, DirectReply(request, effect.refusal)))
+            case _:
+                assert_never(effect)
+
+    # Requests
+
+    def _requested(self, event: Requested) -> None:
+        message, source = event.message, event.source
+        match message:
+            case Submit():
+                self._audience.note(message.client, source)
+                self._submitted(source, message, event.encoded)
+            case OpenSession() | KeepAlive() | CloseSession():
+                self._audience.note(message.client, source)
+                self._gather(Gathered(source, Prepared(message, []), event.encoded))
+            case Ask():
+                self._audience.note(message.client, source)
+                self._asked(source, message)
+            case AskStatus():
+                self._effects.append(Respond(source, StatusReply(message.request, self.status(self._now))))
+            case Direct():
+                self._directed(source, message)
+            case _:
+                assert_never(message)
+
+    def _submitted(self, source: ClientAddress, message: Submit, encoded: bytes) -> None:
+        if len(message.calls) > self.options.batch_commands_max:
+            self._refuse(source, message, f"more than {self.options.batch_commands_max} calls in one message")
+            return
+        examined = self._examiner.examine(source, message, encoded)
+        if examined.invalid:
+            lines = [(sequence, INVALID, _text(explanation)) for sequence, explanation in examined.invalid]
+            self._respond_lines(source, message.client, lines)
+        if examined.gathered is not None:
+            self._gather(examined.gathered)
+
+    def _gather(self, gathered: Gathered) -> None:
+        if self._must_redirect():
+            self._redirect(gathered, entered=False, reason="another node leads")
+        elif self._gatherer.add(gathered):
+            self._audience.waiting.add(gathered.prepared.message.client)
+        elif isinstance(gathered.prepared.message, Submit):
+            self._refuse(gathered.source, gathered.prepared.message, "the server has too much to do")
+        else:
+            self._redirect(gathered, entered=False, reason="the server has too much to do")
+
+    def _must_redirect(self) -> bool:
+        core = self.core
+        return not core.accepting and core.leader is not None and core.leader != self.node
+
+    def _refuse(self, source: ClientAddress, message: Submit, reason: str) -> None:
+        payload = _text(f"not executed: {reason}")
+        self._respond_lines(
+            source, message.client, [(sequence, REFUSED, payload) for sequence, _ in message.calls]
+        )
+
+    def _directed(self, source: ClientAddress, message: Direct) -> None:
+        if len(self._directives) >= self.options.directives_max:
+            refusal = "too many directives are under way: try again later"
+            self._effects.append(Respond(source, DirectReply(message.request, refusal)))
+            return
+        self._next_directive += 1
+        token = DirectiveToken(self._next_directive)
+        self._directives[token] = source, message.request
+        self._drive(Directed(token, message.directive))
+
+    # Proposing and redirecting
+
+    def _propose(self, taken: list[Gathered]) -> None:
+        log_time = self._clock.read(self._now, self._ledger.log_time)
+        check = self._ledger.chain.position
+        data = encode_batch(log_time, check, [gathered.encoded for gathered in taken])
+        messages = [gathered.prepared for gathered in taken]
+        batch = Batch(log_time, check, [])
+        if len(self._offered) == OFFERED_MAX:
+            self._offered.popleft()
+        self._offered.append(_Offered(data, batch, messages))
+        self._drive(Proposed(data))
+
+    def _led(self, led: Led) -> None:
+        if led.leader == self.node:
+            self._clock.start(self._now, self._ledger.log_time)
+            self._audience.all_arrive()
+            return
+        self._clock.stop()
+        if led.leader is not None:
+            self._redirect_all()
+
+    def _redirect_all(self) -> None:
+        """Another node leads: send all there; say for each call whether it may have entered the log."""
+        for offered in self._offered:
+            for message, _ in offered.messages:
+                self._redirect_entered(message)
+        self._offered.clear()
+        if self.core.accepting:  # a protocol without elections, in which the clients choose whom to talk to
+            return
+        for gathered in self._gatherer.take_all():
+            self._redirect(gathered, entered=False, reason="another node leads")
+        self._audience.waiting.clear()
+
+    def _redirect(self, gathered: Gathered, *, entered: bool, reason: str) -> None:
+        message = gathered.prepared.message
+        redirect = Redirect(message.client, self._other_leader(), entered, _sequences_of(message), reason)
+        self._effects.append(Respond(gathered.source, redirect))
+
+    def _redirect_entered(self, message: Logged) -> None:
+        source = self._audience.address_of(message.client)
+        if source is not None:
+            reason = "the leader changed before the entry was committed"
+            redirect = Redirect(message.client, self._other_leader(), True, _sequences_of(message), reason)
+            self._effects.append(Respond(source, redirect))
+
+    def _other_leader(self) -> NodeId | None:
+        leader = self.core.leader
+        return None if leader == self.node else leader
+
+    # Applying
+
+    def _apply(self, effect: Apply) -> None:
+        entry = effect.entry
+        ledger = self._ledger
+        assert entry.viewstamp.seqno == ledger.applied.seqno + 1, (entry.viewstamp, ledger.applied)
+        self._freeze_save()
+        self._restored = None
+        if not entry.data:
+            ledger.skip(entry.viewstamp)
+            return
+        try:
+            batch, messages = self._read_entry(entry.data)
+        except BatchUnreadable as error:
+            self._stop(str(error))
+            return
+        if ledger.chain.contradicts(batch.check):
+            seqno = batch.check[0]
+            self._stop(
+                f"the results up to entry {seqno} differ from the leader's: the machine is not deterministic"
+            )
+            return
+        ledger.apply(entry.viewstamp, batch, messages, self._audience.waiting, self._answers)
+        self._deliver_news()
+
+    def _read_entry(self, data: bytes) -> tuple[Batch, list[Prepared]]:
+        """Return an entry decoded; one of our own is decoded already."""
+        offered = self._offered
+        for place, own in enumerate(offered):
+            if own.data == data:
+                for _ in range(place + 1):  # those before it have lost their places to another leader's
+                    offered.popleft()
+                return own.batch, own.messages
+        return decode_batch(data, self.definition)
+
+    def _stop(self, reason: str) -> None:
+        advice = "delete this node's data directory to let it start again from the others"
+        self._halt = Halt(f"node {self.node} has stopped: {reason}; {advice}")
+
+    def _freeze_save(self) -> None:
+        if self._saving is not None:
+            self._saving.freeze()
+            self._saving = None
+
+    def _install(self, snapshot: Snapshot) -> None:
+        if self._restored == snapshot.meta:
+            return
+        self._freeze_save()
+        try:
+            self._restore(snapshot)
+        except images.ImageUnreadable as error:
+            self._stop(str(error))
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self._ledger = images.restore(snapshot, self._ledger)
+        self._restored = snapshot.meta
+
+    # Reads
+
+    def _asked(self, source: ClientAddress, message: Ask) -> None:
+        asked, lines = decode_ask(self.definition, source, message)
+        if message.reads == "stale":
+            lines += self._evaluate([asked])[0]
+        elif asked.calls and not self._reads.add(asked):
+            refusal = _text("not executed: too many queries wait")
+            lines += [(number, REFUSED, refusal) for number, _ in asked.calls]
+        if lines:
+            self._respond_lines(source, message.client, lines)
+
+    def _evaluate(self, asked: list[Asked]) -> list[list[ResultLine]]:
+        ledger = self._ledger
+        host = ledger.host
+        host.begin_queries(ledger.applied, ledger.log_time)
+        lines = [evaluate(host, each) for each in asked]
+        host.end()
+        return lines
+
+    def _answer_round(self, effect: Answer) -> None:
+        asked = self._reads.end_round(effect.token)
+        for each, lines in zip(asked, self._evaluate(asked), strict=True):
+            self._respond_lines(each.source, each.client, lines)
+
+    def _refuse_round(self, effect: Refuse) -> None:
+        for asked in self._reads.end_round(effect.token):
+            numbers = [number for number, _ in asked.calls]
+            redirect = Redirect(asked.client, self._other_leader(), False, numbers, "no reads here now")
+            self._effects.append(Respond(asked.source, redirect))
+
+    # Answers and notifications
+
+    def _respond_lines(self, source: ClientAddress, client: int, lines: list[ResultLine]) -> None:
+        self._effects.append(Respond(source, Results(client, self._ledger.position, lines)))
+
+    def _respond_results(self) -> None:
+        """Send what the entries applied in this step mean for the clients that wait here."""
+        answers = self._answers
+        if not (answers.lines or answers.opened):
+            return
+        self._answers = Answers()
+        for opened in answers.opened:
+            address = self._audience.address_of(opened.client)
+            if address is not None:
+                self._effects.append(Respond(address, opened))
+        for client, lines in answers.lines.items():
+            address = self._audience.address_of(client)
+            if address is not None and lines:
+                self._effects.append(Respond(address, Results(client, answers.positions[client], lines)))
+
+    def _deliver_news(self) -> None:
+        notifications = self._answers.notifications
+        if notifications:
+            self._answers.notifications = []
+            if self.core.leader == self.node:
+                for notification in notifications:
+                    self._notify(notification)
+
+    def _notify(self, notification: Notification) -> None:
+        address = self._audience.address_of(notification.client)
+        if address is None:
+            return
+        session = self._ledger.sessions.of_client(notification.client)
+        number = 0 if session is None else session.number
+        payload = msgspec.Raw(notification.payload)
+        self._effects.append(Respond(address, Notified(notification.client, number, payload)))
+
+    @property
+    def _news_due(self) -> bool:
+        return bool(self._audience.arrived) and self.core.leader == self.node
+
+    def _repeat_notifications(self) -> None:
+        """Send again to clients that just came what the machine says they may have missed."""
+        arrived = self._audience.arrived
+        for notification in self._ledger.host.pending_notifications():
+            if notification.client in arrived:
+                self._notify(notification)
+        arrived.clear()
+
+
+def _sequences_of(message: Logged) -> list[int]:
+    return [sequence for sequence, _ in message.calls] if isinstance(message, Submit) else []
+
+
+def _text(explanation: str) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.msgpack.encode(explanation))

@@ -1,0 +1,186 @@
+"""Exactly-once: what the cluster remembers of each client. Replicated state, so all of it is deterministic.
+
+Rules of this file:
+
+- a session's number is the fencing token of the entry that opened it: never used twice;
+- a client number has one session at a time; opening again while it lives returns the same one;
+- a result is kept until the client acknowledges it, and every copy of its command is answered with it;
+- sessions are kept in the order of their last use, so that expiry and eviction look at the front only;
+- time is log time.
+
+Source: Ongaro, "Consensus: Bridging Theory and Practice", section 6.3.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from viewstamp.core.ids import MICROSECONDS_PER_MS, LogTime
+from viewstamp.replica.options import SessionLimits
+
+
+class Remembered(NamedTuple):
+    """The result of a command: how it ended, the encoded payload, and a digest of the command itself."""
+
+    kind: int
+    payload: bytes
+    digest: int
+
+
+class SessionImage(msgspec.Struct, frozen=True, array_like=True):
+    """A session in a snapshot."""
+
+    client: int
+    number: int
+    last_used: int
+    acknowledged: int
+    results: list[tuple[int, int, bytes, int]]
+    """(sequence number, kind, payload, digest) in the order of execution."""
+
+
+class Session:
+    """What is promised to one client."""
+
+    __slots__ = ("acknowledged", "client", "last_used", "number", "result_bytes", "results")
+
+    def __init__(self, client: int, number: int, last_used: LogTime) -> None:
+        self.client = client
+        self.number = number
+        self.last_used = last_used
+        self.acknowledged = 0
+        """The client has the results up to here; no key of `results` is lower or equal."""
+        self.results: dict[int, Remembered] = {}
+        self.result_bytes = 0
+        """Sum of the payloads' lengths."""
+
+    def acknowledge(self, upto: int) -> int:
+        """Forget the results up to this sequence number and return how many bytes that freed."""
+        before = self.acknowledged
+        if upto <= before:
+            return 0
+        self.acknowledged = upto
+        results = self.results
+        # A client may jump by 2**40 (FAULTS B49): never walk a range longer than what there is to forget.
+        count = upto - before
+        old: Iterable[int] = range(before + 1, upto + 1) if count <= len(results) else tuple(results)
+        freed = 0
+        for sequence in old:
+            if sequence <= upto and (known := results.pop(sequence, None)) is not None:
+                freed += len(known.payload)
+        self.result_bytes -= freed
+        return freed
+
+    def image(self) -> SessionImage:
+        """Return this session as it stands in a snapshot."""
+        results = [(sequence, *known) for sequence, known in self.results.items()]
+        return SessionImage(self.client, self.number, self.last_used, self.acknowledged, results)
+
+
+class Sessions:
+    """All sessions of one replica."""
+
+    __slots__ = ("_by_client", "_by_number", "limits", "result_bytes")
+
+    def __init__(self, limits: SessionLimits, images: Iterable[SessionImage] = ()) -> None:
+        """Start with none, or with those of a snapshot, in the order in which it holds them."""
+        self.limits = limits
+        self._by_number: OrderedDict[int, Session] = OrderedDict()
+        """Ordered by `last_used`, oldest first."""
+        self._by_client: dict[int, Session] = {}
+        """Holds the same sessions as `_by_number`."""
+        self.result_bytes = 0
+        """Sum over all sessions."""
+        for image in images:
+            self._restore(image)
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __iter__(self) -> Iterator[Session]:
+        """Iterate from the one idle longest."""
+        return iter(self._by_number.values())
+
+    def of_client(self, client: int) -> Session | None:
+        """Return the session of this client number, if one lives."""
+        return self._by_client.get(client)
+
+    def use(self, number: int, client: int, now: LogTime) -> Session | None:
+        """Return the session as just used; None if it does not live or is another client's."""
+        session = self._by_number.get(number)
+        if session is None or session.client != client:
+            return None
+        session.last_used = now
+        self._by_number.move_to_end(number)
+        return session
+
+    def open(self, client: int, number: int, now: LogTime) -> Session:
+        """Return the client's session: the one that lives, or a new one with this number."""
+        known = self._by_client.get(client)
+        if known is not None:
+            used = self.use(known.number, client, now)
+            assert used is known
+            return known
+        assert number not in self._by_number, number
+        session = Session(client, number, now)
+        self._by_number[number] = self._by_client[client] = session
+        return session
+
+    def end(self, session: Session) -> None:
+        """Forget a session and its results."""
+        del self._by_number[session.number]
+        del self._by_client[session.client]
+        self.result_bytes -= session.result_bytes
+
+    def overdue(self, now: LogTime) -> Session | None:
+        """Return a session that must end now: expired, or one too many. None: all may live."""
+        if not self._by_number:
+            return None
+        oldest = next(iter(self._by_number.values()))
+        limits = self.limits
+        if oldest.last_used + limits.time_to_live_ms * MICROSECONDS_PER_MS <= now:
+            return oldest
+        if len(self._by_number) > limits.sessions_max or self.result_bytes > limits.result_bytes_max:
+            return oldest
+        return None
+
+    def has_room(self, session: Session) -> bool:
+        """Tell whether another result may be remembered for this session."""
+        limits = self.limits
+        return (
+            len(session.results) < limits.results_per_session_max
+            and session.result_bytes < limits.result_bytes_per_session_max
+        )
+
+    def remember(self, session: Session, sequence: int, result: Remembered) -> None:
+        """Keep the result of a command until it is acknowledged."""
+        assert sequence > session.acknowledged, (sequence, session.acknowledged)
+        session.results[sequence] = result
+        size = len(result.payload)
+        session.result_bytes += size
+        self.result_bytes += size
+
+    def acknowledge(self, session: Session, upto: int) -> None:
+        """Forget the results that the client says it has."""
+        self.result_bytes -= session.acknowledge(upto)
+
+    def images(self, chunk: int) -> Iterator[Sequence[SessionImage]]:
+        """Yield all sessions for a snapshot, `chunk` at a time, the one idle longest first."""
+        pending: list[SessionImage] = []
+        for session in self._by_number.values():
+            pending.append(session.image())
+            if len(pending) == chunk:
+                yield pending
+                pending = []
+        if pending:
+            yield pending
+
+    def _restore(self, image: SessionImage) -> None:
+        session = Session(image.client, image.number, LogTime(image.last_used))
+        session.acknowledged = image.acknowledged
+        for sequence, kind, payload, digest in image.results:
+            session.results[sequence] = Remembered(kind, payload, digest)
+            session.result_bytes += len(payload)
+        self._by_number[image.number] = self._by_client[image.client] = session
+        self.result_bytes += session.result_bytes
