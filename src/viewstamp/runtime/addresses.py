@@ -1,0 +1,52 @@
+"""Hosts and ports as text and back. A port alone means this machine; IPv6 needs brackets in front of a port."""
+
+from ipaddress import ip_address
+from typing import Final, TypeAlias
+
+from viewstamp.core.errors import ConfigurationError
+
+Address: TypeAlias = tuple[str, int]
+"""(host, port)."""
+
+LOOPBACK: Final = "127.0.0.1"
+_HOST_LENGTH_MAX: Final = 255
+
+
+def parse_address(text: str) -> Address:
+    """Return the address written as `HOST:PORT`, `[IPV6]:PORT`, `:PORT` or `PORT`.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    host, _, port = text.strip().rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ConfigurationError(f"address {text!r}: write an IPv6 host in brackets, like [::1]:7000")
+    if not port.isascii() or not port.isdigit():
+        raise ConfigurationError(f"address {text!r}: write it as HOST:PORT")
+    return check_address(host or LOOPBACK, int(port))
+
+
+def check_address(host: str, port: int) -> Address:
+    """Return the address in its one form, so that equal addresses compare equal.
+
+    Raises:
+        ConfigurationError: the port is out of range, or the host cannot be one.
+    """
+    if not 1 <= port <= 65535:
+        raise ConfigurationError(f"port {port} of {host!r} is out of range: choose one of 1 to 65535")
+    if not host or len(host) > _HOST_LENGTH_MAX or not all("!" <= letter <= "~" for letter in host):
+        raise ConfigurationError(f"host {host[:40]!r} cannot be a host: give a name or an IP address")
+    if host.startswith("["):
+        raise ConfigurationError(f"host {host!r}: write it without brackets, the port is apart")
+    try:
+        return str(ip_address(host)), port
+    except ValueError:
+        return host.lower(), port
+
+
+def format_address(address: Address) -> str:
+    """Return the text that `parse_address` reads."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,261 @@
+"""The two configurations: the cluster's, equal everywhere, and the node's own. Frozen, checked when made.
+
+`ClusterConfig` lives in a TOML file that every node and every client may have; its digest is compared when two
+members meet. `NodeConfig` is what may differ from node to node: directories, limits, placement of work.
+"""
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+import msgspec
+import xxhash
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import NodeId
+from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
+from viewstamp.runtime.addresses import Address, check_address
+
+if TYPE_CHECKING:
+    from viewstamp.replica.options import ReplicaOptions
+
+T = TypeVar("T", bound=msgspec.Struct)
+Placement = Literal["auto", "inline", "executor"]
+SnapshotPlacement = Literal["auto", "inline", "fork"]
+Loop = Literal["auto", "asyncio", "uvloop"]
+
+MEMBERS_MAX: Final = 31
+CLUSTER_ID_LENGTH_MAX: Final = 64
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+_CLUSTER_FILE_BYTES_MAX: Final = MIB
+_CANONICAL: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A server of the cluster and where the others and the clients find it."""
+
+    id: int
+    host: str
+    port: int
+
+    @property
+    def address(self) -> Address:
+        """Host and port in their one form."""
+        return check_address(self.host, self.port)
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """What every node of a cluster must agree on.
+
+    Raises:
+        ConfigurationError: two members share an id or an address, an address or an option cannot be used, or
+            the protocol is not known. The message is one line.
+    """
+
+    cluster_id: str
+    """Tells clusters apart: a node of another cluster is refused in its hello."""
+    members: tuple[Member, ...]
+    protocol: str = "raft"
+    options: dict[str, Any] = {}
+    """The protocol's options that are not at their defaults, by name."""
+    replica: dict[str, Any] = {}
+    """The replica's options that are not at their defaults (batches, sessions), by name."""
+
+    def __post_init__(self) -> None:
+        _check_cluster_id(self.cluster_id)
+        if not 1 <= len(self.members) <= MEMBERS_MAX:
+            raise ConfigurationError(f"a cluster has 1 to {MEMBERS_MAX} members, not {len(self.members)}")
+        for member in self.members:
+            if not 0 <= member.id < 1 << 31:
+                raise ConfigurationError(
+                    f"member id {member.id} is out of range: choose 0 to {(1 << 31) - 1}"
+                )
+        _refuse_twice("id", (member.id for member in self.members))
+        _refuse_twice("address", (member.address for member in self.members))
+        if self.protocol not in PROTOCOL_NAMES:
+            known = ", ".join(PROTOCOL_NAMES)
+            raise ConfigurationError(f"no protocol is called {self.protocol!r}: choose one of {known}")
+
+    @cached_property
+    def node_ids(self) -> tuple[NodeId, ...]:
+        """The members' ids in ascending order."""
+        return tuple(sorted(NodeId(member.id) for member in self.members))
+
+    @cached_property
+    def addresses(self) -> dict[NodeId, Address]:
+        """Where each member listens."""
+        return {NodeId(member.id): member.address for member in self.members}
+
+    @cached_property
+    def protocol_options(self) -> Any:
+        """The protocol's options as its own type; `ConfigurationError` where they do not fit."""
+        return _convert(self.options, protocol_definition(self.protocol).options_type, "options")
+
+    @cached_property
+    def replica_options(self) -> "ReplicaOptions":
+        """The replica's options; `ConfigurationError` where they do not fit."""
+        from viewstamp.replica.options import ReplicaOptions
+
+        return _convert(self.replica, ReplicaOptions, "replica")
+
+    @cached_property
+    def digest(self) -> int:
+        """Equal for two configurations that mean the same, whatever the order or defaults left out; 63 bits."""
+        members = sorted((member.id, *member.address) for member in self.members)
+        meaning = (self.cluster_id, self.protocol, members, self.protocol_options, self.replica_options)
+        return xxhash.xxh3_64_intdigest(_CANONICAL.encode(meaning)) >> 1
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` unless the options fit their types as well. Imports the protocol."""
+        _ = self.digest
+
+    def to_toml(self) -> str:
+        """Return the text of a cluster file."""
+        lines = [f"cluster_id = {_toml(self.cluster_id)}", f"protocol = {_toml(self.protocol)}"]
+        for name, table in (("options", self.options), ("replica", self.replica)):
+            lines += _toml_table(name, table)
+        for member in self.members:
+            lines += ["", "[[members]]", f"id = {member.id}"]
+            lines += [f"host = {_toml(member.host)}", f"port = {member.port}"]
+        return "\n".join(lines) + "\n"
+
+    def save(self, path: Path | str) -> None:
+        """Write the cluster file. Refuses to replace one that exists.
+
+        Raises:
+            ConfigurationError: the file is there already or cannot be written.
+        """
+        try:
+            with Path(path).open("x", encoding="utf-8") as file:
+                file.write(self.to_toml())
+        except OSError as error:
+            raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+
+    @classmethod
+    def from_toml(cls, text: bytes, *, name: str = "cluster file") -> "ClusterConfig":
+        """Return the configuration in the text of a cluster file; `ConfigurationError` names `name`."""
+        try:
+            return msgspec.toml.decode(text, type=cls)
+        except (ConfigurationError, ValueError, RecursionError) as error:
+            raise ConfigurationError(f"{name}: {_one_line(error)}") from error
+
+    @classmethod
+    def load(cls, path: Path | str) -> "ClusterConfig":
+        """Read and check a cluster file.
+
+        Raises:
+            ConfigurationError: it cannot be read, is no TOML, or cannot be used; one line that names the file.
+        """
+        try:
+            text = Path(path).read_bytes()[: _CLUSTER_FILE_BYTES_MAX + 1]
+        except OSError as error:
+            raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        if len(text) > _CLUSTER_FILE_BYTES_MAX:
+            raise ConfigurationError(f"{path} is too long for a cluster file")
+        return cls.from_toml(text, name=str(path))
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one node may decide for itself. Every limit has a default that suits a small server.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+    """
+
+    data: str | None = None
+    """The data directory; None keeps everything in memory, and a restart forgets it: tests only."""
+    listen_host: str | None = None
+    """Where to listen: None is the member's own host, `0.0.0.0` or `::` every interface."""
+    loop: Loop = "auto"
+    """`auto` takes uvloop where it is installed."""
+    failpoints: bool = False
+    """Whether test-only failpoints exist in this server. Never in production."""
+
+    sync_placement: Placement = "auto"
+    """Where journal syncs run: `auto` measures, and leaves the loop's thread when the disk is slow."""
+    sync_inline_us_max: int = 500
+    """Up to this average an `auto` sync runs on the loop's thread."""
+    segment_bytes: int = 64 * MIB
+    """Size of one file of the journal."""
+    snapshot_placement: SnapshotPlacement = "auto"
+    """Where a state is encoded for a snapshot: `auto` goes by the size of the last one."""
+    snapshot_inline_bytes_max: int = MIB
+    """A state up to this size is encoded on the loop; a bigger one in a forked copy of the process."""
+
+    clients_max: int = 4096
+    """Connections of clients. Other members have room of their own."""
+    strangers_max: int = 256
+    """Connections that have not said hello; the oldest gives way."""
+    hello_timeout_ms: int = 3_000
+    hello_bytes_max: int = 4 * KIB
+    client_frame_bytes_max: int = 16 * MIB
+    peer_frame_bytes_max: int = 64 * MIB
+    client_send_bytes_max: int = 32 * MIB
+    """Replies waiting for one client; beyond it the client is cut off."""
+    client_stall_timeout_ms: int = 10_000
+    """How long a client may leave its replies unread before it is cut off."""
+    peer_send_bytes_max: int = 64 * MIB
+    """Messages waiting for one member; beyond it they are dropped, which the protocol makes good."""
+    dial_timeout_ms: int = 2_000
+    dial_backoff_min_ms: int = 20
+    dial_backoff_max_ms: int = 1_000
+    stop_timeout_ms: int = 5_000
+    """How long a leader that is asked to stop may take to hand over."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if type(value) is int and value < 1:
+                raise ConfigurationError(f"{name} is {value}: it must be 1 or more")
+        if self.dial_backoff_min_ms > self.dial_backoff_max_ms:
+            raise ConfigurationError("dial_backoff_min_ms is over dial_backoff_max_ms")
+
+
+def _check_cluster_id(cluster_id: str) -> None:
+    usable = all(letter.isascii() and (letter.isalnum() or letter in "-_.") for letter in cluster_id)
+    if not usable or not 1 <= len(cluster_id) <= CLUSTER_ID_LENGTH_MAX:
+        raise ConfigurationError(
+            f"cluster_id {cluster_id[:80]!r}: use 1 to {CLUSTER_ID_LENGTH_MAX} ASCII letters, digits, '-', '_', '.'"
+        )
+
+
+def _refuse_twice(what: str, values: Iterable[object]) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ConfigurationError(f"two members have the {what} {value}: each needs its own")
+        seen.add(value)
+
+
+def _convert(values: dict[str, Any], target: type[T], table: str) -> T:
+    """Make the options object, refusing names that its type does not have."""
+    known = {field.name for field in msgspec.structs.fields(target)}
+    for name in values:
+        if name not in known:
+            raise ConfigurationError(f"{table} has no {name!r}: it has {', '.join(sorted(known))}")
+    try:
+        return msgspec.convert(values, target)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ConfigurationError(f"{table}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _toml_table(name: str, table: dict[str, Any]) -> list[str]:
+    """Return a table's lines, tables inside it after its own values; nothing for an empty table."""
+    plain = [f"{key} = {_toml(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    lines = ["", f"[{name}]", *plain] if plain else []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += _toml_table(f"{name}.{key}", value)
+    return lines
+
+
+def _toml(value: object) -> str:
+    """Write a string, boolean, number or list of these as TOML. JSON's spelling is TOML's for these."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

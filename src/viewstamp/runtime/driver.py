@@ -1,0 +1,352 @@
+"""The driver of one replica: four rules, and nothing else (docs/design/seam.md).
+
+1. Feed events one at a time. 2. Carry out the effects of a step now, `Persist`s in order. 3. After the sync feed
+`Persisted`. 4. Feed `Woke` when `now >= deadline`.
+
+A *turn* is what happens once for all events of one round of the loop: wake the replica if it is due, write to
+every connection, sync the journal, tell the replica, write again. The first write comes before the sync, so that
+followers work while the leader's own disk does; what the sync makes true is only said after it, by the outbox.
+
+Failures: whatever a peer or client sends can at most close its connection. Whatever the replica or the disk does
+wrong ends the node at once, and nothing is acknowledged after it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol, assert_never
+
+import msgspec
+
+from viewstamp.core.effects import Persist, Release, Send, Stage
+from viewstamp.core.errors import Diverged, ProtocolViolation
+from viewstamp.core.events import Directive, PeerDown, PeerUp, Persisted, Received, Woke
+from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq, View
+from viewstamp.core.messages import UNREADABLE, Direct, DirectReply, decode_client_message, encode_message
+from viewstamp.core.protocol import ProtocolDefinition, Status
+from viewstamp.replica.events import (
+    ClientGone,
+    Halt,
+    ReplicaEffect,
+    ReplicaEvent,
+    Requested,
+    Respond,
+    Save,
+)
+from viewstamp.runtime.clock import Clock
+from viewstamp.runtime.config import NodeConfig
+from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.snapshotting import Snapshotter
+from viewstamp.runtime.syncing import Syncer
+from viewstamp.storage.directory import DataDirectory
+
+LOG: Final = logging.getLogger("viewstamp.runtime")
+_WOKE: Final = Woke()
+_OWN_ADDRESS: Final = ClientAddress(0)
+"""The address under which the node itself gives directives to its replica; connections count from 1."""
+STALL_US: Final = 20_000
+"""Coming later than this to a deadline means that the process stood still: it reads what has arrived first."""
+_POLL_AGAIN_S: Final = 0.001
+
+
+class Driven(Protocol):
+    """What a driver needs of a `replica.Replica`."""
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The next moment at which it wants to be woken."""
+        ...
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Whom it believes to lead."""
+        ...
+
+    @property
+    def view(self) -> View:
+        """The current view."""
+        ...
+
+    def step(self, event: ReplicaEvent, now: Instant) -> Sequence[ReplicaEffect]:
+        """Take in one event and return what must be done."""
+        ...
+
+    def status(self, now: Instant) -> Status:
+        """Return its account of itself."""
+        ...
+
+
+class Outlet(Protocol):
+    """What a driver needs of a `transport.Transport`."""
+
+    def send(self, to: NodeId, payload: bytes) -> None:
+        """Send to a member, or lose it."""
+        ...
+
+    def respond(self, to: ClientAddress, payload: bytes) -> None:
+        """Send to a client, if it is still there."""
+        ...
+
+    def flush(self) -> None:
+        """Write everything sent so far."""
+        ...
+
+
+class Driver:
+    """Runs one replica on the running loop. An `Inbox` of the transport."""
+
+    def __init__(
+        self,
+        replica: Driven,
+        definition: ProtocolDefinition,
+        directory: DataDirectory,
+        config: NodeConfig,
+        *,
+        node: NodeId,
+        clock: Clock,
+        metrics: Metrics,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._replica = replica
+        self._journal = directory.journal
+        self._node = node
+        self._clock = clock
+        self.metrics = metrics
+        self._on_failure = failed
+        self._decode_peer = msgspec.msgpack.Decoder(definition.message_type).decode
+        self._encode_peer = msgspec.msgpack.Encoder().encode
+        self._outlet: Outlet | None = None
+        self._loop = asyncio.get_running_loop()
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix=f"viewstamp-sync-{node}")
+        self._background = ThreadPoolExecutor(1, thread_name_prefix=f"viewstamp-snapshot-{node}")
+        self._syncer = Syncer(
+            directory.journal,
+            placement=config.sync_placement,
+            inline_us_max=config.sync_inline_us_max,
+            executor=self._disk,
+            clock=clock,
+            metrics=metrics,
+            finished=self._persisted,
+            failed=self.fail,
+        )
+        self._snapshotter = Snapshotter(
+            directory.snapshots,
+            placement=config.snapshot_placement,
+            inline_bytes_max=config.snapshot_inline_bytes_max,
+            executor=self._background,
+            metrics=metrics,
+            feed=self.feed,
+            failed=self.fail,
+        )
+        self._stepping = False
+        """Whether a step is under way: effects must never lead back into the replica."""
+        self._stopped = False
+        self._turn_planned = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = Instant(0)
+        """The deadline that `_timer` was set for."""
+        self._led: tuple[View, NodeId | None] | None = None
+        """What was last logged about who leads."""
+        self._last_sent: tuple[Any, bytes] = (None, b"")
+        """The last message to a member and its encoding: a broadcast is encoded once."""
+        self._directives: dict[int, asyncio.Future[str | None]] = {}
+        self._last_directive = 0
+
+    def start(self, outlet: Outlet) -> None:
+        """Begin to run: from now on frames may come and deadlines pass."""
+        self._outlet = outlet
+        self._plan_turn()
+
+    async def stop(self) -> None:
+        """Feed nothing more, and wait for what runs beside the loop."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for waiting in self._directives.values():
+            waiting.cancel()
+        for executor in (self._disk, self._background):
+            await self._loop.run_in_executor(None, executor.shutdown)
+
+    def fail(self, error: BaseException) -> None:
+        """End this node: nothing is fed, sent or acknowledged after this. The process must follow."""
+        if not self._stopped:
+            self._stopped = True
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._on_failure(error)
+
+    def status(self) -> Status:
+        """Return the replica's account of itself."""
+        return self._replica.status(self._clock())
+
+    async def direct(self, directive: Directive) -> str | None:
+        """Give the replica a directive of this node's own; return its refusal, or None: done."""
+        self._last_directive += 1
+        request = self._last_directive
+        waiting: asyncio.Future[str | None] = self._loop.create_future()
+        self._directives[request] = waiting
+        message = Direct(request, directive)
+        self.feed(Requested(_OWN_ADDRESS, message, encode_message(message)))
+        try:
+            return await waiting
+        finally:
+            del self._directives[request]
+
+    # The inbox of the transport
+
+    def peer_frame(self, source: NodeId, payload: bytes) -> None:
+        """Feed a message of a member; `ProtocolViolation` where it is none."""
+        try:
+            message = self._decode_peer(payload)
+        except UNREADABLE as error:
+            raise ProtocolViolation(f"node {source} sent a message that cannot be read: {error}") from error
+        self.feed(Received(source, message))
+
+    def client_frame(self, source: ClientAddress, payload: bytes) -> None:
+        """Feed a message of a client; `ProtocolViolation` where it is none."""
+        self.feed(Requested(source, decode_client_message(payload), payload))
+
+    def peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in Inbox
+        """Feed that the connection to a member stands or is gone."""
+        self.feed(PeerUp(peer) if is_up else PeerDown(peer))
+
+    def client_gone(self, source: ClientAddress) -> None:
+        """Feed that a client's connection is closed."""
+        self.feed(ClientGone(source))
+
+    # The four rules
+
+    def feed(self, event: ReplicaEvent) -> None:
+        """Feed one event, carry out its effects, and plan a turn for what it led to."""
+        if not self._stopped:
+            self._step(event)
+            self._plan_turn()
+
+    def _step(self, event: ReplicaEvent) -> None:
+        assert not self._stepping, "an effect led back into the replica"
+        self._stepping = True
+        self.metrics.events += 1
+        try:
+            for effect in self._replica.step(event, self._clock()):
+                self._carry_out(effect)
+        except Exception as error:  # noqa: BLE001  whatever it is, this node must not go on
+            self.fail(error)
+        finally:
+            self._stepping = False
+
+    def _carry_out(self, effect: ReplicaEffect) -> None:
+        assert self._outlet is not None, "the driver was not started"
+        match effect:
+            case Send(to, message):
+                self._outlet.send(to, self._encoded(message))
+            case Respond(to, message):
+                self._respond(to, message)
+            case Persist(seq, records):
+                self._journal.append(seq, records)
+            case Release(before):
+                self._journal.release(before)
+            case Save():
+                self._snapshotter.save(effect)
+            case Stage():
+                self._snapshotter.stage(effect)
+            case Halt(reason):
+                raise Diverged(reason)
+            case _:
+                assert_never(effect)
+
+    def _encoded(self, message: Any) -> bytes:
+        last, payload = self._last_sent
+        if message is not last:
+            payload = self._encode_peer(message)
+            self._last_sent = (message, payload)
+        return payload
+
+    def _respond(self, to: ClientAddress, message: Any) -> None:
+        assert self._outlet is not None
+        if to != _OWN_ADDRESS:
+            self._outlet.respond(to, encode_message(message))
+        elif isinstance(message, DirectReply):
+            waiting = self._directives.get(message.request)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message.refusal)
+
+    def _persisted(self, seq: PersistSeq) -> None:
+        self.feed(Persisted(seq))
+
+    def _plan_turn(self) -> None:
+        if not self._turn_planned:
+            self._turn_planned = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Do once for all events of this round what they asked for."""
+        self._turn_planned = False
+        if self._stopped:
+            return
+        self.metrics.turns += 1
+        self._wake_if_due()
+        self._flush()
+        self._sync()
+        self._note_leader()
+        self._arm_timer()
+
+    def _wake_if_due(self) -> None:
+        deadline = self._replica.deadline
+        if deadline is not None and deadline <= self._clock():
+            self.metrics.wakes += 1
+            self._step(_WOKE)
+
+    def _sync(self) -> None:
+        if self._stopped:
+            return
+        try:
+            durable = self._syncer.sync()
+        except Exception as error:  # noqa: BLE001  a disk that failed, or an invariant
+            self.fail(error)
+            return
+        if durable is not None:
+            self._step(Persisted(durable))
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._outlet is not None and not self._stopped:
+            self._outlet.flush()
+
+    def _arm_timer(self) -> None:
+        """Keep one timer that is not later than the deadline; too early is harmless and cheap."""
+        deadline = self._replica.deadline
+        if deadline is None or self._stopped:
+            return
+        now = self._clock()
+        if deadline <= now:
+            self._plan_turn()
+        elif self._timer is None or deadline < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = deadline
+            self._timer = self._loop.call_later((deadline - now) / 1e6, self._on_timer)
+
+    def _on_timer(self) -> None:
+        """The deadline that the timer was set for has come. After a stall let the sockets speak first.
+
+        A process that stood still (a snapshot, a stopped virtual machine) finds its deadlines passed and, behind
+        them, the heartbeats that would have moved them. It must not start an election before it has read them.
+        """
+        self._timer = None
+        if self._clock() - self._timer_at > STALL_US:
+            self.metrics.stalls += 1
+            self._loop.call_later(_POLL_AGAIN_S, self._plan_turn)
+        else:
+            self._turn_planned = True
+            self._turn()
+
+    def _note_leader(self) -> None:
+        led = (self._replica.view, self._replica.leader)
+        if led != self._led:
+            self._led = led
+            view, leader = led
+            who = "nobody is known to lead" if leader is None else f"node {leader} leads"
+            LOG.info("node %d: view %d, %s", self._node, view, who)

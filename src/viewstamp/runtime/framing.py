@@ -1,0 +1,120 @@
+"""Frames on a byte stream, without a stream: bytes in, frames out (docs/reference/wire-format.md).
+
+Rules of this file:
+
+- A frame is a fixed header of 16 bytes and a payload. The header holds magic, version, kind, length and a
+  checksum; the checksum is taken over the payload and seeded with the rest of the header, so that no bit of
+  either can change unseen.
+- A length beyond the limit is refused before a byte of the payload is kept.
+- The splitter is total: for any bytes it yields frames, waits for more, or raises `ProtocolViolation`.
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final
+
+from xxhash import xxh3_64_intdigest
+
+from viewstamp.core.errors import ProtocolViolation
+
+WIRE_VERSION: Final = 1
+"""Of the frames and the hello. What a protocol says inside its messages grows by appended fields."""
+
+HELLO: Final = 1
+"""The first frame of a connection, from whoever opened it."""
+WELCOME: Final = 2
+"""The answer to a hello that is accepted."""
+REFUSAL: Final = 3
+"""The answer to one that is not; the connection is closed after it."""
+PEER: Final = 4
+"""A message of the protocol from member to member."""
+CLIENT: Final = 5
+"""A `core.messages.ClientMessage`."""
+SERVER: Final = 6
+"""A `core.messages.ServerMessage`."""
+
+HEADER_BYTES: Final = 16
+_HEADER: Final = Struct("<QQ")
+_MAGIC: Final = 0x5356  # "VS", little-endian
+_PREFIX: Final = _MAGIC | WIRE_VERSION << 16
+_PREFIX_MASK: Final = 0xFFFFFF
+_KIND_PREFIXES: Final = tuple(_PREFIX | kind << 24 for kind in range(SERVER + 1))
+
+
+def frame_header(kind: int, payload: bytes) -> bytes:
+    """Return the header that goes before `payload`; the two are sent one after the other."""
+    word = _KIND_PREFIXES[kind] | len(payload) << 32
+    return _HEADER.pack(word, xxh3_64_intdigest(payload, word))
+
+
+def encode_frame(kind: int, payload: bytes) -> bytes:
+    """Return a whole frame. Where many are sent at once, join headers and payloads instead."""
+    return frame_header(kind, payload) + payload
+
+
+class Splitter:
+    """Cuts a stream into frames. One splitter belongs to one connection."""
+
+    __slots__ = ("_needed", "_pending", "payload_bytes_max")
+
+    def __init__(self, payload_bytes_max: int) -> None:
+        self.payload_bytes_max = payload_bytes_max
+        """May be raised between two frames, as when a hello was accepted."""
+        self._pending = bytearray()
+        """The beginning of a frame; len(_pending) < _needed between two calls of `split`."""
+        self._needed = HEADER_BYTES
+        """Bytes from the beginning of `_pending` without which nothing more can be said."""
+
+    @property
+    def in_frame(self) -> bool:
+        """Whether the stream stands in the middle of a frame: if it ends now, something was cut off."""
+        return bool(self._pending)
+
+    def split(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Take in bytes and yield (kind, payload) of each frame that they complete.
+
+        The caller consumes the iterator to its end, or gives the connection up.
+
+        Raises:
+            ProtocolViolation: this is not our stream, or it is damaged. Frames before the fault were yielded.
+        """
+        if self._pending:
+            self._pending += data
+            if len(self._pending) < self._needed:
+                return
+            data = bytes(self._pending)
+            self._pending.clear()
+        unpack, digest = _HEADER.unpack_from, xxh3_64_intdigest
+        start, size = 0, len(data)
+        needed = HEADER_BYTES
+        while size - start >= HEADER_BYTES:
+            word, checksum = unpack(data, start)
+            end = start + HEADER_BYTES + (word >> 32)
+            if word & _PREFIX_MASK != _PREFIX or word >> 32 > self.payload_bytes_max:
+                raise ProtocolViolation(self._explain(word))
+            if end > size:
+                needed = end - start
+                break
+            payload = data[start + HEADER_BYTES : end]
+            if digest(payload, word) != checksum:
+                raise ProtocolViolation("a frame's checksum is wrong: it was damaged on its way")
+            start = end
+            yield word >> 24 & 0xFF, payload
+        if start < size:
+            self._keep(data[start:], needed)
+
+    def _keep(self, rest: bytes, needed: int) -> None:
+        """Wait for more. What cannot become a frame any more is refused even before its header is whole."""
+        prefix = _PREFIX.to_bytes(3, "little")
+        if rest[:3] != prefix[: len(rest)]:
+            raise ProtocolViolation(self._explain(int.from_bytes(rest[:3], "little")))
+        self._pending += rest
+        self._needed = needed
+
+    def _explain(self, word: int) -> str:
+        if word & 0xFFFF != _MAGIC:
+            return "these bytes are not of this protocol"
+        version = word >> 16 & 0xFF
+        if version != WIRE_VERSION:
+            return f"wire version {version} is not spoken here, only {WIRE_VERSION}"
+        return f"a frame of {word >> 32} bytes is over the limit of {self.payload_bytes_max}"

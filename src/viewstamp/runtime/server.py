@@ -1,0 +1,324 @@
+"""A server: one replica on its data directory and its port, from start to stop.
+
+SIGTERM hands leadership over, if this node leads, and exits with 0; SIGINT, or a second signal, stops at once.
+A failed disk or a broken invariant ends the process with a code that says which: see `exit_code`.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from random import Random, SystemRandom
+from typing import Any, Final, NoReturn
+
+from viewstamp.core.errors import ConfigurationError, Diverged, StorageError
+from viewstamp.core.events import Directive, TransferLeadership
+from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.protocol import Status
+from viewstamp.protocols.registry import protocol_definition
+from viewstamp.replica.machine import StateMachine
+from viewstamp.replica.replica import Replica, ReplicaSetup
+from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.runtime.clock import Clock, monotonic_us
+from viewstamp.runtime.config import ClusterConfig, NodeConfig
+from viewstamp.runtime.driver import Driver
+from viewstamp.runtime.loops import loop_factory
+from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.transport import Transport
+from viewstamp.storage.directory import DataDirectory, open_data_directory
+from viewstamp.storage.files import OsFileSystem
+from viewstamp.storage.memory import MemoryMedium, open_memory_directory
+
+LOG: Final = logging.getLogger("viewstamp.runtime")
+
+EXIT_OK: Final = 0
+EXIT_DIVERGED: Final = 65
+"""This replica's state differs from the leader's (EX_DATAERR)."""
+EXIT_INVARIANT: Final = 70
+"""An invariant of this program's own does not hold (EX_SOFTWARE)."""
+EXIT_STORAGE: Final = 74
+"""The disk failed (EX_IOERR)."""
+EXIT_CONFIGURATION: Final = 78
+"""Nothing was started (EX_CONFIG)."""
+
+_DESCRIPTORS_BESIDES_CLIENTS: Final = 256
+
+
+class Server:
+    """One node of a cluster on the running loop."""
+
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        node: NodeId,
+        machine: type[StateMachine],
+        config: NodeConfig | None = None,
+        *,
+        medium: MemoryMedium | None = None,
+        listen: Address | socket.socket | None = None,
+        clock: Clock = monotonic_us,
+    ) -> None:
+        """Prepare a server; nothing is opened before `start`.
+
+        `medium` keeps a node in memory over restarts, where `config.data` is None; `listen` overrides the
+        address in the configurations.
+
+        Raises:
+            ConfigurationError: the node is no member, an option does not fit, or Python runs without assertions.
+        """
+        check_assertions()
+        cluster.check()
+        if node not in cluster.addresses:
+            known = ", ".join(map(str, cluster.node_ids))
+            raise ConfigurationError(f"node {node} is not a member of {cluster.cluster_id!r}: it has {known}")
+        self.cluster = cluster
+        self.node = node
+        self.machine = machine
+        self.config = config or NodeConfig()
+        self.metrics = Metrics()
+        self._medium = medium or MemoryMedium()
+        self._listen = listen or self._listen_address()
+        self._clock = clock
+        self._directory: DataDirectory | None = None
+        self._driver: Driver | None = None
+        self._transport: Transport | None = None
+        self._failure: BaseException | None = None
+        self._over = asyncio.Event()
+        """Set when the server has stopped or failed."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it stopped by itself; None where it did not."""
+        return self._failure
+
+    @property
+    def running(self) -> bool:
+        """Whether it serves."""
+        return self._driver is not None and not self._over.is_set()
+
+    async def start(self) -> None:
+        """Recover what the data directory holds, listen, and take part in the cluster.
+
+        Raises:
+            ConfigurationError: the directory or the port cannot be used.
+            JournalCorrupt: the directory does not hold what was written to it.
+            StorageError: the disk failed.
+        """
+        self._directory = directory = await asyncio.to_thread(self._open_directory)
+        try:
+            await self._start(directory)
+        except BaseException:
+            directory.close()
+            raise
+
+    async def _start(self, directory: DataDirectory) -> None:
+        definition = protocol_definition(self.cluster.protocol)
+        rng = Random(SystemRandom().getrandbits(64))
+        self._driver = driver = Driver(
+            self._make_replica(directory, rng),
+            definition,
+            directory,
+            self.config,
+            node=self.node,
+            clock=self._clock,
+            metrics=self.metrics,
+            failed=self._fail,
+        )
+        self._transport = Transport(
+            self.cluster,
+            self.node,
+            self.config,
+            incarnation=directory.identity.incarnation,
+            write_routing=definition.write_routing,
+            clock=self._clock,
+            rng=rng,
+            metrics=self.metrics,
+            inbox=driver,
+        )
+        driver.start(self._transport)
+        await self._transport.start(self._listen)
+        LOG.info("node %d of cluster %s serves", self.node, self.cluster.cluster_id)
+
+    async def stop(self, *, hand_over: bool = False) -> None:
+        """Stop serving; with `hand_over` let another member lead first, if this one does. May be repeated."""
+        if self._driver is None or self._transport is None or self._directory is None:
+            return
+        if hand_over and self.running:
+            await self._hand_over(self._driver)
+        driver, self._driver = self._driver, None
+        await driver.stop()
+        await self._transport.stop()
+        self._over.set()
+        if self._failure is None:
+            self._directory.close()
+
+    async def wait(self) -> None:
+        """Return when the server has stopped; raise why, if it failed."""
+        await self._over.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def status(self) -> Status:
+        """Return this node's account of itself."""
+        assert self._driver is not None, "the server was not started"
+        return self._driver.status()
+
+    async def direct(self, directive: Directive) -> str | None:
+        """Carry out an operator's wish here; return why it was refused, or None."""
+        assert self._driver is not None, "the server was not started"
+        return await self._driver.direct(directive)
+
+    def _open_directory(self) -> DataDirectory:
+        incarnation = Incarnation(SystemRandom().getrandbits(63))
+        name, node = self.cluster.cluster_id, self.node
+        if self.config.data is None:
+            return open_memory_directory(self._medium, cluster_id=name, node=node, incarnation=incarnation)
+        return open_data_directory(
+            OsFileSystem(),
+            self.config.data,
+            cluster_id=name,
+            node=node,
+            incarnation=incarnation,
+            segment_bytes=self.config.segment_bytes,
+        )
+
+    def _make_replica(self, directory: DataDirectory, rng: Random) -> Replica:
+        return Replica(
+            ReplicaSetup(
+                node=self.node,
+                members=self.cluster.node_ids,
+                incarnation=directory.identity.incarnation,
+                definition=protocol_definition(self.cluster.protocol),
+                protocol_options=self.cluster.protocol_options,
+                options=self.cluster.replica_options,
+                machine=self.machine,
+                rng=rng,
+                recovered=directory.recovered,
+                now=self._clock(),
+            )
+        )
+
+    def _listen_address(self) -> Address:
+        host, port = self.cluster.addresses[self.node]
+        return self.config.listen_host or host, port
+
+    async def _hand_over(self, driver: Driver) -> None:
+        if driver.status().leader != self.node or len(self.cluster.members) == 1:
+            return
+        try:
+            async with asyncio.timeout(self.config.stop_timeout_ms / 1000):
+                refusal = await driver.direct(TransferLeadership())
+        except TimeoutError:
+            refusal = "it took too long"
+        if refusal is not None:
+            LOG.warning("node %d stops without handing leadership over: %s", self.node, refusal)
+
+    def _fail(self, error: BaseException) -> None:
+        """Stop at once. What has not been written to a connection never will be."""
+        self._failure = error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        detail = error if exit_code(error) == EXIT_INVARIANT else None
+        LOG.critical("node %d stops, nothing acknowledged is lost: %s", self.node, reason, exc_info=detail)
+        if self._transport is not None:
+            self._transport.halt(abort=True)
+        self._over.set()
+
+
+def exit_code(error: BaseException | None) -> int:
+    """Return the code with which a process ends that stopped for this reason."""
+    if error is None:
+        return EXIT_OK
+    if isinstance(error, ConfigurationError):
+        return EXIT_CONFIGURATION
+    if isinstance(error, StorageError | OSError):
+        return EXIT_STORAGE
+    return EXIT_DIVERGED if isinstance(error, Diverged) else EXIT_INVARIANT
+
+
+def check_assertions(*, enabled: bool = __debug__) -> None:
+    """Raise `ConfigurationError` where Python was told to drop assertions."""
+    if not enabled:
+        raise ConfigurationError("python -O drops the checks that keep data safe: start without -O")
+
+
+def serve_forever(
+    cluster: ClusterConfig,
+    node: NodeId,
+    machine: type[StateMachine],
+    config: NodeConfig,
+    *,
+    started: Callable[[Server], None] | None = None,
+) -> int:
+    """Run a server as this process's only task until a signal; return the exit code.
+
+    `started` is called once it listens. After a failure the process ends here, without any more clean-up.
+
+    Raises:
+        ConfigurationError, JournalCorrupt, StorageError: it could not start.
+    """
+    check_assertions()
+    raise_descriptor_limit(config.clients_max + config.strangers_max + _DESCRIPTORS_BESIDES_CLIENTS)
+    with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
+        return runner.run(_serve(Server(cluster, node, machine, config), started))
+
+
+async def _serve(server: Server, started: Callable[[Server], None] | None) -> int:
+    await server.start()
+    stop = asyncio.Event()
+    now = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if number == signal.SIGINT or stop.is_set():
+            now.set()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    if started is not None:
+        started(server)
+    await _first(server.wait(), stop.wait())
+    if server.failure is not None:
+        _die(server.failure)
+    await _first(server.stop(hand_over=not now.is_set()), now.wait())
+    await server.stop()
+    return EXIT_OK
+
+
+async def _first(*awaited: Coroutine[Any, Any, object]) -> None:
+    """Wait for one of these, and give the others up."""
+    tasks = [asyncio.ensure_future(one) for one in awaited]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _die(failure: BaseException) -> NoReturn:
+    """End the process now: a thread may hang in a disk that does not answer, and must not hold it up."""
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(exit_code(failure))
+
+
+def raise_descriptor_limit(wanted: int) -> None:
+    """Allow this process as many open files as its limits on connections need, as far as the system lets it."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+        soft = target
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        LOG.warning("only %d files may be open, the limits on connections need %d", soft, wanted)
+
+
+def describe_listening(server: Server) -> str:
+    """Return where a server listens, for people."""
+    return format_address(server.cluster.addresses[server.node])

@@ -1,0 +1,190 @@
+"""Snapshots beside the work: saved without holding up heartbeats, received without blocking the loop.
+
+`Save` gives a view of the machine as it is now, to be drained before the next event or in a forked copy of the
+process. Rules of this file:
+
+- A state that is known to be small is encoded on the loop's thread; that is done in a few milliseconds.
+- Any other is encoded by a forked child, which has the machine as it was and sends its pieces through a pipe;
+  a thread of the parent writes them to the disk. The parent goes on at once; the copy costs memory only for
+  the pages that either side changes meanwhile.
+- Where there is no fork, everything is encoded on the loop's thread (and heartbeats wait).
+- A thread writes, renames and syncs; one snapshot is saved and one is received at a time, each in order.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import struct
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from typing import Final
+
+from viewstamp.core.effects import Stage
+from viewstamp.core.events import Captured, Staged
+from viewstamp.core.snapshots import Snapshot
+from viewstamp.replica.events import Save
+from viewstamp.runtime.config import SnapshotPlacement
+from viewstamp.runtime.metrics import Metrics
+from viewstamp.storage.snapshots import SnapshotNotSaved, SnapshotStore
+
+LOG: Final = logging.getLogger("viewstamp.runtime")
+
+_LENGTH: Final = struct.Struct("<q")
+_END: Final = -1
+_PIPE_READ_BYTES: Final = 1 << 20
+_CHILD_FAILED: Final = 1
+_DESCRIPTORS_MAX: Final = 1 << 20
+
+
+class Snapshotter:
+    """Carries out `Save` and `Stage`. Results are fed back on the loop's thread, also after failures."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        *,
+        placement: SnapshotPlacement,
+        inline_bytes_max: int,
+        executor: Executor,
+        metrics: Metrics,
+        feed: Callable[[Captured | Staged], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._placement = placement
+        self._inline_bytes_max = inline_bytes_max
+        self._executor = executor
+        """Of one thread: what is given to it happens in order."""
+        self._metrics = metrics
+        self._feed = feed
+        self._failed = failed
+        newest = store.newest
+        self._last_bytes: int | None = None if newest is None else newest.meta.size_bytes
+        """Size of the last snapshot, the best guess at the size of the next."""
+
+    def save(self, save: Save) -> None:
+        """Begin to save a snapshot. When this returns, the machine may change."""
+        parts: Iterable[bytes]
+        if self._forks():
+            self._metrics.snapshots_forked += 1
+            parts = fork_and_stream(save.parts)
+        else:
+            parts = list(save.parts)
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._executor, self._save, save, parts)
+        future.add_done_callback(lambda done: self._on_saved(save, done))
+
+    def stage(self, stage: Stage) -> None:
+        """Begin to write a piece of a snapshot that is being received."""
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._executor, self._stage, stage)
+        future.add_done_callback(self._on_staged)
+
+    def _forks(self) -> bool:
+        if self._placement == "inline" or not hasattr(os, "fork"):
+            return False
+        small = self._last_bytes is not None and self._last_bytes <= self._inline_bytes_max
+        return self._placement == "fork" or not small
+
+    def _save(self, save: Save, parts: Iterable[bytes]) -> Snapshot | None:
+        try:
+            return self._store.save(save.viewstamp, save.header, parts)
+        except SnapshotNotSaved as error:
+            LOG.error("no snapshot at %s, the log is kept instead: %s", save.viewstamp, error)  # noqa: TRY400  one line
+            return None
+
+    def _on_saved(self, save: Save, done: "asyncio.Future[Snapshot | None]") -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self._failed(error)
+            return
+        snapshot = done.result()
+        if snapshot is None:
+            self._metrics.snapshots_failed += 1
+        else:
+            self._metrics.snapshots += 1
+            self._last_bytes = snapshot.meta.size_bytes
+        self._feed(Captured(save.token, snapshot))
+
+    def _stage(self, stage: Stage) -> Staged | None:
+        try:
+            return self._store.stage(stage.token, stage.meta, stage.offset, stage.data)
+        except SnapshotNotSaved as error:
+            LOG.error("the snapshot at %s was not received: %s", stage.meta.viewstamp, error)  # noqa: TRY400  one line
+            return Staged(stage.token, None)
+
+    def _on_staged(self, done: "asyncio.Future[Staged | None]") -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self._failed(error)
+        elif (staged := done.result()) is not None:
+            self._feed(staged)
+
+
+def fork_and_stream(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Fork; the child drains the parts, and the returned iterator yields them in this process.
+
+    The iterator blocks: consume it in a thread. It raises `OSError` where the child did not come to its end.
+    """
+    receiver, sender = os.pipe()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of any fork beside threads. The child below takes no lock and ends with _exit.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        _drain_in_child(parts, sender)
+    os.close(sender)
+    return _received_parts(receiver, child)
+
+
+def _drain_in_child(parts: Iterator[bytes], sender: int) -> None:
+    """Send all parts and exit. Runs in the child, on a copy of everything; nothing is ever cleaned up."""
+    code = _CHILD_FAILED
+    try:
+        gc.disable()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        # Without this the child would hold the port, the clients' connections and the directory's lock.
+        os.closerange(3, sender)
+        os.closerange(sender + 1, _open_descriptors_end())
+        for part in parts:
+            _send_all(sender, _LENGTH.pack(len(part)))
+            _send_all(sender, part)
+        _send_all(sender, _LENGTH.pack(_END))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _open_descriptors_end() -> int:
+    return min(os.sysconf("SC_OPEN_MAX"), _DESCRIPTORS_MAX)
+
+
+def _send_all(sender: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(sender, view) :]
+
+
+def _received_parts(receiver: int, child: int) -> Iterator[bytes]:
+    try:
+        with open(receiver, "rb", buffering=_PIPE_READ_BYTES) as pipe:  # noqa: PTH123  a descriptor
+            while True:
+                head = pipe.read(_LENGTH.size)
+                length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
+                if length == _END:
+                    return
+                part = pipe.read(length)
+                if not part or len(part) < length:
+                    raise OSError("the forked copy that encodes the snapshot ended early")
+                yield part
+    finally:
+        os.waitpid(child, 0)

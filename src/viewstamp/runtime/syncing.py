@@ -1,0 +1,132 @@
+"""When and where the journal is synced: on the loop's thread while the disk is fast, beside it otherwise.
+
+Rules of this file:
+
+- One sync is in flight; what is appended meanwhile gathers for the next one, so completions cannot overtake.
+- A sync that fails is never repeated and nothing it covered is ever called durable (FAULTS 1, rule 2).
+- The choice is measured: a moving average of what syncs took. A slow disk must not hold up heartbeats, and a
+  fast one should not pay for a change of threads.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Final
+
+from viewstamp.core.ids import PersistSeq
+from viewstamp.runtime.clock import Clock
+from viewstamp.runtime.config import Placement
+from viewstamp.runtime.metrics import Metrics
+from viewstamp.storage.journal import Journal, SyncJob
+
+_WEIGHT: Final = 0.25
+"""Of the newest measurement in the moving average."""
+_RETURN_FRACTION: Final = 0.5
+"""Back to the loop's thread below this part of the limit, so that the choice does not flutter."""
+
+
+class Syncer:
+    """Makes a journal durable. `finished` and `failed` are called on the loop's thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        placement: Placement,
+        inline_us_max: int,
+        executor: Executor,
+        clock: Clock,
+        metrics: Metrics,
+        finished: Callable[[PersistSeq], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._journal = journal
+        self._placement = placement
+        self._inline_us_max = inline_us_max
+        self._executor = executor
+        self._clock = clock
+        self._metrics = metrics
+        self._finished = finished
+        self._failed = failed
+        self.average_us = 2.0 * inline_us_max
+        """Moving average of a sync. Begins above the limit: a disk is slow until it has shown otherwise."""
+        self._off_loop = placement != "inline"
+        self._in_flight = False
+        self._upkeep = False
+
+    @property
+    def off_loop(self) -> bool:
+        """Whether the next sync runs beside the loop's thread."""
+        return self._off_loop
+
+    @property
+    def busy(self) -> bool:
+        """Whether a sync is in flight in the executor."""
+        return self._in_flight
+
+    def sync(self) -> PersistSeq | None:
+        """Make everything appended durable: return its number, or None where `finished` will be told later.
+
+        Raises:
+            StorageError: the disk failed. The process must end.
+        """
+        if self._in_flight:
+            return None
+        job = self._journal.begin_sync()
+        if job is None:
+            return None
+        if not self._off_loop:
+            return self._conclude(job, _run_timed(job, self._clock))
+        self._in_flight = True
+        self._metrics.syncs_off_loop += 1
+        future = asyncio.get_running_loop().run_in_executor(self._executor, _run_timed, job, self._clock)
+        future.add_done_callback(lambda done: self._on_done(job, done))
+        return None
+
+    def _on_done(self, job: SyncJob, done: "asyncio.Future[int]") -> None:
+        self._in_flight = False
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self._failed(error)
+            return
+        self._finished(self._conclude(job, done.result()))
+
+    def _conclude(self, job: SyncJob, took_us: int) -> PersistSeq:
+        metrics, before = self._metrics, self._journal.durable
+        durable = self._journal.finish_sync(job)
+        metrics.syncs += 1
+        metrics.sync_us += took_us
+        metrics.persisted += durable - before
+        self._measure(took_us)
+        if not self._upkeep:
+            self._begin_upkeep()
+        return durable
+
+    def _measure(self, took_us: int) -> None:
+        self.average_us += _WEIGHT * (took_us - self.average_us)
+        if self._placement != "auto":
+            return
+        limit = self._inline_us_max * (_RETURN_FRACTION if self._off_loop else 1.0)
+        self._off_loop = self.average_us > limit
+
+    def _begin_upkeep(self) -> None:
+        work = self._journal.begin_upkeep()
+        if work is None:
+            return
+        self._upkeep = True
+        future = asyncio.get_running_loop().run_in_executor(None, work)
+        future.add_done_callback(self._on_upkeep)
+
+    def _on_upkeep(self, done: "asyncio.Future[None]") -> None:
+        self._upkeep = False
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._failed(error)
+
+
+def _run_timed(job: SyncJob, clock: Clock) -> int:
+    """Run a sync and return how long it took, in microseconds."""
+    begun = clock()
+    job.run()
+    return clock() - begun

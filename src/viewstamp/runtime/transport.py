@@ -1,0 +1,332 @@
+"""One TCP port for members and clients: who is connected, and what they may do.
+
+Rules of this file:
+
+- A connection is a stranger until its hello was accepted, and may be one only for a while and only among a few.
+- The newest connection of a member wins: the older one is from before it restarted, or its network is gone.
+- Every refusal is one line, sent to the other side and counted. A reason never contains what was not checked.
+- Nothing waits here. Whoever does not read is dropped (member) or cut off (client).
+"""
+
+import asyncio
+import logging
+import socket
+from random import Random
+from typing import Final, Protocol
+
+from viewstamp.core.errors import ConfigurationError, ProtocolViolation
+from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
+from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.runtime.clock import Clock
+from viewstamp.runtime.config import ClusterConfig, NodeConfig
+from viewstamp.runtime.connection import Connection, Overflow
+from viewstamp.runtime.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME
+from viewstamp.runtime.handshake import Doorkeeper, Hello, decode_hello, encode_refusal
+from viewstamp.runtime.links import PeerLink
+from viewstamp.runtime.metrics import Metrics
+
+LOG: Final = logging.getLogger("viewstamp.runtime")
+_BACKLOG: Final = 1024
+_SWEEPS_PER_TIMEOUT: Final = 4
+
+
+class Inbox(Protocol):
+    """What the transport tells the driver. `ProtocolViolation` closes the connection that a frame came over."""
+
+    def peer_frame(self, source: NodeId, payload: bytes) -> None:
+        """A message of the protocol arrived."""
+        ...
+
+    def client_frame(self, source: ClientAddress, payload: bytes) -> None:
+        """A client's message arrived."""
+        ...
+
+    def peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  the second word of an event
+        """This node's connection to a member stands, or broke, or was not to be had."""
+        ...
+
+    def client_gone(self, source: ClientAddress) -> None:
+        """The client's connection is closed. Its address is never used again."""
+        ...
+
+
+class Transport:
+    """All connections of one node."""
+
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        node: NodeId,
+        config: NodeConfig,
+        *,
+        incarnation: Incarnation,
+        write_routing: str,
+        clock: Clock,
+        rng: Random,
+        metrics: Metrics,
+        inbox: Inbox,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._metrics = metrics
+        self._inbox = inbox
+        self._doorkeeper = Doorkeeper(cluster, node, write_routing)
+        self._strangers: dict[Connection, Instant] = {}
+        """Connections without an accepted hello and when they came, the oldest first."""
+        self._clients: dict[ClientAddress, Connection] = {}
+        self._peers: dict[NodeId, Connection] = {}
+        """The newest connection that each member opened to us."""
+        self._paused: dict[Connection, Instant] = {}
+        """Clients that do not read their replies, and since when."""
+        self._last_client = 0
+        self._dirty: list[Connection] = []
+        """Connections with something to write in this turn."""
+        self._sweep: asyncio.TimerHandle | None = None
+        self._server: asyncio.Server | None = None
+        self._stopped = False
+        self._links = {
+            peer: self._make_link(peer, address, incarnation, rng)
+            for peer, address in cluster.addresses.items()
+            if peer != node
+        }
+
+    def _make_link(self, peer: NodeId, address: Address, incarnation: Incarnation, rng: Random) -> PeerLink:
+        return PeerLink(
+            peer,
+            address,
+            hello=self._doorkeeper.hello_to(peer, incarnation),
+            config=self._config,
+            rng=rng,
+            metrics=self._metrics,
+            changed=self._peer_changed,
+            wants_flush=self.wants_flush,
+        )
+
+    async def start(self, listen: Address | socket.socket) -> None:
+        """Listen, and begin to dial the other members.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            if isinstance(listen, socket.socket):
+                self._server = await loop.create_server(self._accept, sock=listen, backlog=_BACKLOG)
+            else:
+                self._server = await loop.create_server(self._accept, *listen, backlog=_BACKLOG)
+        except OSError as error:
+            where = "its socket" if isinstance(listen, socket.socket) else format_address(listen)
+            raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from error
+        for link in self._links.values():
+            link.start()
+
+    async def stop(self) -> None:
+        """Close everything. What was sent before is written as far as the other sides take it at once."""
+        self.halt(abort=False)
+        await asyncio.gather(*(link.stop() for link in self._links.values()))
+        if self._server is not None:
+            await self._server.wait_closed()
+        await asyncio.sleep(0)
+
+    def halt(self, *, abort: bool) -> None:
+        """Accept and deliver nothing from now on. With `abort` not even what waits to be written goes out."""
+        self._stopped = True
+        if self._server is not None:
+            self._server.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for connection in [*self._strangers, *self._clients.values(), *self._peers.values()]:
+            if abort:
+                connection.abort("the server failed")
+            else:
+                connection.close("the server stops")
+
+    def send(self, to: NodeId, payload: bytes) -> None:
+        """Send a message of the protocol to a member; lost where it is away or is none."""
+        link = self._links.get(to)
+        if link is not None:
+            link.send(payload)
+
+    def respond(self, to: ClientAddress, payload: bytes) -> None:
+        """Send a message to a client, if its connection still stands."""
+        connection = self._clients.get(to)
+        if connection is not None:
+            connection.send(SERVER, payload)
+            self._metrics.client_messages_out += 1
+
+    def flush(self) -> None:
+        """Write everything that was sent in this turn, once for each connection."""
+        dirty = self._dirty
+        if dirty:
+            self._dirty = []
+            for connection in dirty:
+                connection.flush()
+
+    def connected_peers(self) -> list[NodeId]:
+        """Return the members that have welcomed us."""
+        return [peer for peer, link in self._links.items() if link.is_up]
+
+    @property
+    def clients_connected(self) -> int:
+        """How many clients are connected."""
+        return len(self._clients)
+
+    @property
+    def strangers_connected(self) -> int:
+        """How many connections have not said hello."""
+        return len(self._strangers)
+
+    def opened(self, connection: Connection) -> None:
+        """Admit a stranger for a while (`connection.Handler`)."""
+        self._metrics.connections_accepted += 1
+        if self._stopped:
+            connection.abort("the server stops")
+            return
+        if len(self._strangers) >= self._config.strangers_max:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            self._refuse(oldest, "too many connections have not said hello")
+        self._strangers[connection] = self._clock()
+        self._arm_sweep()
+
+    def frame(self, connection: Connection, kind: int, payload: bytes) -> None:
+        """Pass a frame on, according to who sent it (`connection.Handler`)."""
+        who = connection.tag
+        if self._stopped:
+            return
+        if who is None:
+            self._greet(connection, kind, payload)
+        elif kind == CLIENT and type(who) is _Client:
+            self._metrics.client_messages_in += 1
+            self._inbox.client_frame(who.address, payload)
+        elif kind == PEER and type(who) is _Peer:
+            self._metrics.peer_messages_in += 1
+            self._inbox.peer_frame(who.node, payload)
+        else:
+            raise ProtocolViolation(f"a frame of kind {kind} may not come from a {who}")
+
+    def closed(self, connection: Connection, reason: str) -> None:
+        """Forget a connection (`connection.Handler`)."""
+        if reason and not self._stopped:
+            LOG.info("closed %s: %s", connection.tag or "a stranger", reason)
+            self._metrics.violations += 1
+        self._strangers.pop(connection, None)
+        self._paused.pop(connection, None)
+        who = connection.tag
+        if isinstance(who, _Client):
+            self._clients.pop(who.address, None)
+            if not self._stopped:
+                self._inbox.client_gone(who.address)
+        elif isinstance(who, _Peer) and self._peers.get(who.node) is connection:
+            del self._peers[who.node]
+
+    def wants_flush(self, connection: Connection) -> None:
+        """See `connection.Handler`."""
+        if not self._dirty:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._dirty.append(connection)
+
+    def paused(self, connection: Connection, *, paused: bool) -> None:
+        """Watch a client that does not read (`connection.Handler`)."""
+        if paused:
+            self._paused[connection] = self._clock()
+            self._arm_sweep()
+        else:
+            self._paused.pop(connection, None)
+
+    def _accept(self) -> Connection:
+        config = self._config
+        return Connection(
+            self,
+            frame_bytes_max=config.hello_bytes_max,
+            send_bytes_max=config.client_send_bytes_max,
+            overflow=Overflow.CLOSE,
+        )
+
+    def _greet(self, connection: Connection, kind: int, payload: bytes) -> None:
+        if kind != HELLO:
+            raise ProtocolViolation("the first frame is not a hello")
+        hello = decode_hello(payload)
+        del self._strangers[connection]
+        reason = self._doorkeeper.refuse(hello)
+        if reason is None and hello.role == "client" and len(self._clients) >= self._config.clients_max:
+            reason = f"{self._config.clients_max} clients are connected, which is the limit: try another node"
+        if reason is not None:
+            LOG.warning("refused %s at %s: %s", hello.role, connection.peer_name, reason)
+            self._refuse(connection, reason)
+            return
+        self._admit(connection, hello)
+        connection.send(WELCOME, self._doorkeeper.welcome)
+
+    def _admit(self, connection: Connection, hello: Hello) -> None:
+        if hello.role == "client":
+            self._last_client += 1
+            connection.tag = _Client(ClientAddress(self._last_client))
+            connection.raise_limit(self._config.client_frame_bytes_max)
+            self._clients[ClientAddress(self._last_client)] = connection
+            return
+        peer = NodeId(hello.node)
+        older = self._peers.pop(peer, None)
+        if older is not None:
+            older.abort("")
+        connection.tag = _Peer(peer)
+        connection.raise_limit(self._config.peer_frame_bytes_max)
+        self._peers[peer] = connection
+        self._links[peer].nudge()
+
+    def _refuse(self, connection: Connection, reason: str) -> None:
+        self._metrics.connections_refused += 1
+        connection.send(REFUSAL, encode_refusal(reason))
+        connection.close("")
+
+    def _peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in Inbox
+        if not self._stopped:
+            self._inbox.peer_changed(peer, is_up)
+
+    def _arm_sweep(self) -> None:
+        if self._sweep is None and not self._stopped:
+            wait_s = self._config.hello_timeout_ms / _SWEEPS_PER_TIMEOUT / 1000
+            self._sweep = asyncio.get_running_loop().call_later(wait_s, self._on_sweep)
+
+    def _on_sweep(self) -> None:
+        """Close what has waited too long; one timer serves all connections."""
+        self._sweep = None
+        now = self._clock()
+        for connection in _older_than(self._strangers, now - 1000 * self._config.hello_timeout_ms):
+            del self._strangers[connection]
+            self._refuse(connection, "no hello in time")
+        for connection in _older_than(self._paused, now - 1000 * self._config.client_stall_timeout_ms):
+            self._metrics.clients_stalled += 1
+            connection.abort("the replies were not read in time")
+        if self._strangers or self._paused:
+            self._arm_sweep()
+
+
+class _Client:
+    """The tag of a client's connection."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, address: ClientAddress) -> None:
+        self.address = address
+
+    def __str__(self) -> str:
+        return f"client {self.address}"
+
+
+class _Peer:
+    """The tag of a member's connection."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: NodeId) -> None:
+        self.node = node
+
+    def __str__(self) -> str:
+        return f"node {self.node}"
+
+
+def _older_than(since: dict[Connection, Instant], moment: int) -> list[Connection]:
+    """Return the connections from before this moment; the dict is in order of time."""
+    return [connection for connection, begun in since.items() if begun < moment]
