@@ -1,0 +1,485 @@
+"""Raft (Ongaro and Ousterhout 2014, Ongaro's thesis) as a core: one step function over parts.
+
+This file branches, its parts act. It holds the rules about terms that apply to every message (5.1), the
+changes of role, and what follows from a step whatever the step was: applying, answering reads, compacting,
+naming the leader.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from viewstamp.core.effects import Apply, Effect, Entry, Led, Refuse
+from viewstamp.core.events import (
+    Captured,
+    Directed,
+    Event,
+    PeerDown,
+    PeerUp,
+    Persisted,
+    Proposed,
+    Queried,
+    ReadToken,
+    Received,
+    SnapshotToken,
+    Staged,
+    TakeSnapshot,
+    TransferLeadership,
+    Woke,
+)
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.outbox import Outbox
+from viewstamp.core.protocol import CoreSetup, Status
+from viewstamp.protocols.raft.compaction import Compaction
+from viewstamp.protocols.raft.election import Election, is_sound_request
+from viewstamp.protocols.raft.following import Following, is_sound_append
+from viewstamp.protocols.raft.founding import Founding
+from viewstamp.protocols.raft.messages import (
+    Appended,
+    AppendEntries,
+    Conflict,
+    Introduce,
+    RaftMessage,
+    ReadIndex,
+    ReadIndexAnswer,
+    Recognize,
+    RequestVote,
+    SnapshotChunk,
+    SnapshotWanted,
+    TimeoutNow,
+    Vote,
+    in_range,
+)
+from viewstamp.protocols.raft.options import RaftOptions
+from viewstamp.protocols.raft.readmission import Readmission
+from viewstamp.protocols.raft.reads import FollowerReads, LeaderReads
+from viewstamp.protocols.raft.records import COMMAND
+from viewstamp.protocols.raft.replay import replay
+from viewstamp.protocols.raft.replication import Replication
+from viewstamp.protocols.raft.reporting import report
+from viewstamp.protocols.raft.snapshot import SnapshotReceiver, SnapshotSender
+from viewstamp.protocols.raft.state import NEVER, Role, State
+from viewstamp.protocols.raft.transfer import Handover
+
+
+class RaftCore:
+    """One member of a Raft cluster; satisfies `core.protocol.Core`.
+
+    Effects imply what `DEFINITION.guarantees` says: `Apply` is of an entry that a majority of the voters has
+    on disk; `Answer` of a moment at which this node's state contained everything acknowledged before the read.
+    """
+
+    __slots__ = (
+        "_led",
+        "_tokens",
+        "compaction",
+        "election",
+        "follower_reads",
+        "following",
+        "founding",
+        "handover",
+        "leader_reads",
+        "readmission",
+        "receiver",
+        "replication",
+        "sender",
+        "state",
+    )
+
+    def __init__(self, setup: CoreSetup) -> None:
+        """Begin where the journal ends.
+
+        Raises:
+            JournalCorrupt: the journal is not one of Raft's, or something in it is missing.
+        """
+        options = setup.options
+        assert isinstance(options, RaftOptions), options
+        outbox = Outbox(setup.recovered.written)
+        self.state = state = State(setup, options, outbox)
+        self._tokens = 0
+        self.election = Election(state)
+        self.following = Following(state)
+        self.sender = SnapshotSender(state)
+        self.receiver = SnapshotReceiver(state, self.following, self._new_token)
+        self.compaction = Compaction(state, self._new_token)
+        self.replication = Replication(state, self.sender.pump)
+        self.leader_reads = LeaderReads(state, self.replication)
+        self.follower_reads = FollowerReads(state)
+        self.handover = Handover(state, self.replication)
+        self.readmission = Readmission(state, self.replication)
+        self.founding = Founding(state)
+        self._recover(setup)
+        self._led: tuple[int, NodeId | None] = (state.term, None)
+        """What the last `Led` said."""
+        self.founding.begin()
+
+    def _recover(self, setup: CoreSetup) -> None:
+        state = self.state
+        found, log_gave_way = replay(setup.recovered)
+        state.term, state.vote, state.founded = found.term, found.vote, found.founded
+        state.log, state.membership = found.log, found.membership
+        state.hard_state_write = setup.recovered.written
+        state.snapshot = setup.recovered.snapshot
+        state.applied = state.committed = state.snapshot_seqno
+        if log_gave_way:
+            state.write_base(state.log.base, state.membership.current, kept=state.log.base_seqno)
+        if state.founded:
+            state.await_leader()
+            if state.is_voter and len(state.membership.voters) == 1:
+                state.election_at = state.now
+
+    def _new_token(self) -> SnapshotToken:
+        self._tokens += 1
+        return SnapshotToken(self._tokens)
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The next moment at which it wants to be woken."""
+        state = self.state
+        if state.applied < state.committed:
+            return state.now
+        timer = self.replication.heartbeat_at if state.role is Role.LEADER else state.election_at
+        earliest = min(
+            timer, self.founding.introduce_at, self.follower_reads.give_up_at, self.handover.abort_at
+        )
+        return earliest if earliest < NEVER else None
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The leader of the current term, as far as this node knows."""
+        return self.state.leader
+
+    @property
+    def view(self) -> View:
+        """The current term."""
+        return View(self.state.term)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether this node leads, is not handing over, and has room for another entry."""
+        return self.state.role is Role.LEADER and self.handover.target is None and self.replication.has_room
+
+    def status(self, now: Instant) -> Status:
+        """Return this node's own account of itself."""
+        return report(self, now)
+
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
+        """Take in one event and return what must be done, in order."""
+        state = self.state
+        assert now >= state.now, (now, state.now)
+        state.now = now
+        self._take_in(event)
+        if state.applied < state.committed:
+            self._apply()
+        if self._led != (state.term, state.leader):
+            self._name_leader()
+        return state.outbox.take()
+
+    def _take_in(self, event: Event) -> None:  # noqa: C901  one case an event, each a call
+        match event:
+            case Received():
+                self._receive(event.source, event.message)
+            case Persisted():
+                self._on_persisted(event.seq)
+            case Proposed():
+                assert self.accepting, "nothing is proposed to a core that is not accepting"
+                self.replication.propose(COMMAND, event.data)
+            case Woke():
+                self._wake()
+            case Queried():
+                self._query(event.token)
+            case Captured():
+                self.compaction.on_captured(event.token, event.snapshot, self._matched_by_all())
+            case Staged():
+                self.receiver.on_staged(event.token, event.snapshot)
+            case PeerUp():
+                self._on_peer_up(event.peer)
+            case PeerDown():
+                self._on_peer_down(event.peer)
+            case Directed():
+                self._direct(event)
+            case _:
+                assert_never(event)
+
+    # What the world says.
+
+    def _on_persisted(self, seq: PersistSeq) -> None:
+        state = self.state
+        state.outbox.persisted(seq)
+        state.log.persisted(seq)
+        if state.role is Role.LEADER:
+            self.replication.count()
+            self._after_count()
+        elif state.role is Role.FOLLOWER:
+            if state.leader is not None:
+                self.following.on_persisted(state.leader)
+        else:
+            self.election.on_persisted()
+            self._lead_if_elected()
+
+    def _wake(self) -> None:
+        state = self.state
+        now = state.now
+        if now >= self.founding.introduce_at:
+            self.founding.introduce()
+        if now >= self.handover.abort_at:
+            self.handover.abort()
+        if now >= self.follower_reads.give_up_at:
+            self.follower_reads.refuse_all()
+        if state.role is Role.LEADER:
+            if now >= self.replication.heartbeat_at:
+                self._tick()
+        elif now >= state.election_at and state.founded:
+            self.follower_reads.refuse_all()
+            self.election.campaign()
+            self._lead_if_elected()
+
+    def _tick(self) -> None:
+        if self.replication.has_lost_quorum():
+            self._follow(self.state.term, None)
+            return
+        self.replication.tick()
+        self.handover.tick()
+        self.readmission.proceed()
+
+    def _query(self, token: ReadToken) -> None:
+        if self.state.role is Role.LEADER:
+            self.leader_reads.ask((None, token))
+        elif self.state.leader is None:
+            self.state.outbox.emit(Refuse(token))
+        else:
+            self.follower_reads.ask(token)
+
+    def _direct(self, event: Directed) -> None:
+        directive = event.directive
+        match directive:
+            case TransferLeadership():
+                self.handover.direct(event.token, directive)
+            case TakeSnapshot():
+                self.compaction.direct(event.token)
+            case _:
+                assert_never(directive)
+
+    def _on_peer_up(self, peer: NodeId) -> None:
+        self.founding.on_peer_up(peer)
+        if self.state.role is Role.LEADER:
+            self.replication.on_peer_up(peer)
+
+    def _on_peer_down(self, peer: NodeId) -> None:
+        if self.state.role is Role.LEADER:
+            self.replication.on_peer_down(peer)
+        elif peer == self.state.leader:
+            self.election.suspect_leader()
+
+    # What other members say.
+
+    def _receive(self, source: NodeId, message: RaftMessage) -> None:
+        """Drop what comes from strangers or before this node may take part; hand the rest on."""
+        state = self.state
+        if source not in state.peers:
+            state.drop("message of a stranger")
+        elif isinstance(message, Introduce):
+            self._on_introduce(source, message)
+        elif not in_range(message.term):
+            state.drop("numbers out of range")
+        elif isinstance(message, Recognize):
+            self._on_recognize(message)
+        elif isinstance(message, AppendEntries | SnapshotChunk):
+            self._on_leader_says(source, message)
+        elif not state.founded:
+            state.drop("message before the founding")
+        elif isinstance(message, RequestVote):
+            self._on_request_vote(source, message)
+        elif self._is_of_this_term(message):
+            self._on_answer(source, message)
+
+    def _on_introduce(self, source: NodeId, message: Introduce) -> None:
+        state = self.state
+        if not state.founded:
+            self.founding.on_introduce(source, message)
+        elif state.is_listed:
+            state.reply(source, Recognize(state.term, state.membership.current))
+            self.readmission.on_introduce(source, message.incarnation)
+
+    def _on_recognize(self, message: Recognize) -> None:
+        if self.founding.on_recognize(message) and message.term > self.state.term:
+            self._follow(message.term, None)
+
+    def _on_leader_says(self, source: NodeId, message: AppendEntries | SnapshotChunk) -> None:
+        """Follow whoever leads this term or a later one (5.2); tell the leader of an earlier one."""
+        state = self.state
+        if message.to != state.incarnation:
+            state.drop("message for another incarnation")
+            self.founding.on_passed_over()
+            return
+        if isinstance(message, AppendEntries) and not is_sound_append(message):
+            state.drop("numbers out of range")
+            return
+        if not state.founded:
+            self.founding.adopt()
+        if message.term < state.term:
+            state.reply(source, Conflict(state.term, state.incarnation, 0, 0, 0, 0))
+            return
+        if not self._obey(source, message.term):
+            state.drop("second leader in one term")
+            return
+        if isinstance(message, AppendEntries):
+            self.following.on_append(source, message)
+        else:
+            self.receiver.on_chunk(source, message)
+
+    def _obey(self, source: NodeId, term: int) -> bool:
+        """Take `source` for the leader of `term`, unless this term has another one."""
+        state = self.state
+        if term > state.term or state.role in {Role.PRE_CANDIDATE, Role.CANDIDATE}:
+            self._follow(term, source)
+        elif state.role is Role.LEADER or state.leader not in {None, source}:
+            return False
+        elif state.leader is None:
+            self._follow(term, source)
+        state.hear_leader()
+        return True
+
+    def _on_request_vote(self, source: NodeId, request: RequestVote) -> None:
+        state = self.state
+        if not is_sound_request(request):
+            state.drop("numbers out of range")
+            return
+        if request.term > state.term and not request.pre:
+            if self.election.protects_leader_from(request):
+                state.drop("vote while the leader is heard")
+                return
+            self._follow(request.term, None)
+        self.election.on_request(source, request)
+
+    def _is_of_this_term(self, message: RaftMessage) -> bool:
+        """Step down before a message of a later term (5.1); drop one of an earlier."""
+        state = self.state
+        assert not isinstance(message, Introduce), message
+        if message.term > state.term:
+            self._follow(message.term, None)
+        if message.term < state.term:
+            state.drop("message of an earlier term")
+            return False
+        return True
+
+    def _on_answer(self, source: NodeId, message: RaftMessage) -> None:
+        """Handle what is of the current term, if it is meant for the role this node has now."""
+        leads = self.state.role is Role.LEADER
+        match message:
+            case Appended() if leads:
+                self._on_appended(source, message)
+            case Conflict() if leads:
+                self._on_conflict(source, message)
+            case SnapshotWanted() if leads:
+                self._on_wanted(source, message)
+            case ReadIndex() if leads:
+                self.leader_reads.ask((source, message.request))
+            case Vote():
+                self.election.on_vote(source, message)
+                self._lead_if_elected()
+            case ReadIndexAnswer() if source == self.state.leader:
+                self.follower_reads.on_answer(message)
+                self.follower_reads.proceed()
+            case TimeoutNow() if source == self.state.leader:
+                self._on_timeout_now(message)
+            case _:
+                self.state.drop("message for another role")
+
+    def _on_appended(self, source: NodeId, answer: Appended) -> None:
+        replication = self.replication
+        if not in_range(answer.matched_view, answer.matched_seqno, answer.round):
+            self.state.drop("numbers out of range")
+            return
+        progress = replication.on_appended(source, answer)
+        if progress is not None:
+            self._after_count()
+            if self.state.role is Role.LEADER:
+                replication.pump(progress)
+
+    def _on_conflict(self, source: NodeId, answer: Conflict) -> None:
+        if not in_range(answer.refused_seqno, answer.hint_view, answer.hint_seqno, answer.round):
+            self.state.drop("numbers out of range")
+            return
+        if self.replication.on_conflict(source, answer) is not None:
+            self.leader_reads.proceed()
+
+    def _on_wanted(self, source: NodeId, wanted: SnapshotWanted) -> None:
+        progress = self.replication.progress.get(source)
+        if progress is None or progress.incarnation != wanted.incarnation:
+            self.state.drop("answer of an incarnation that is no member")
+            return
+        progress.heard_at = self.state.now
+        self.sender.on_wanted(progress, wanted)
+
+    def _on_timeout_now(self, message: TimeoutNow) -> None:
+        if message.to != self.state.incarnation:
+            self.state.drop("message for another incarnation")
+            return
+        self.follower_reads.refuse_all()
+        self.election.campaign(transfer=True)
+        self._lead_if_elected()
+
+    # Changes of role.
+
+    def _follow(self, term: int, leader: NodeId | None) -> None:
+        """Become a follower in this term. What waits for the leader that was is refused."""
+        state = self.state
+        if term > state.term:
+            state.enter(term, None)
+        if state.role is Role.LEADER:
+            self.leader_reads.refuse_all()
+            self.replication.rest()
+            self.readmission.forget()
+        self.follower_reads.refuse_all()
+        self.following.begin()
+        state.role, state.leader = Role.FOLLOWER, leader
+        state.suspected = False
+        state.await_leader()
+
+    def _lead_if_elected(self) -> None:
+        if self.election.won():
+            state = self.state
+            state.role, state.leader = Role.LEADER, state.node
+            self.follower_reads.refuse_all()
+            self.replication.lead()
+
+    def _name_leader(self) -> None:
+        state = self.state
+        self._led = (state.term, state.leader)
+        state.outbox.emit(Led(View(state.term), state.leader))
+        if state.leader is not None:
+            self.handover.on_led()
+
+    # What follows from a step.
+
+    def _after_count(self) -> None:
+        """Acknowledgements or our own disk may have moved things on."""
+        self.leader_reads.proceed()
+        if self.handover.target is not None:
+            self.handover.proceed()
+        self.readmission.proceed()
+
+    def _apply(self) -> None:
+        """Hand out committed entries in order, a bounded number in one step."""
+        state = self.state
+        last = min(state.committed, state.applied + state.options.applies_per_step_max)
+        emit, entry_at = state.outbox.emit, state.log.entry
+        for seqno in range(state.applied + 1, last + 1):
+            entry = entry_at(seqno)
+            data = entry.data if entry.kind == COMMAND else b""
+            emit(Apply(Entry(Viewstamp(View(entry.term), Seqno(seqno)), data)))
+        state.applied = last
+        if state.role is Role.LEADER:
+            self.leader_reads.proceed()
+            self.readmission.proceed()
+        else:
+            self.follower_reads.proceed()
+        if self.compaction.is_due():
+            self.compaction.capture()
+
+    def _matched_by_all(self) -> int:
+        """Return up to where nobody needs the log, as far as a leader knows; 0 at other nodes."""
+        if self.state.role is not Role.LEADER:
+            return 0
+        matched = [progress.matched for progress in self.replication.progress.values()]
+        return min(matched, default=self.state.applied)

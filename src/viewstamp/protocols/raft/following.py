@@ -1,0 +1,182 @@
+"""The follower's side of the log: accept, refuse, acknowledge (Raft 5.3).
+
+Rules of this file:
+
+- A message is taken as a whole or not at all; nothing in it is believed before all of it was checked.
+- Only what conflicts is cut off, never what merely is not in the message: messages may be old or reordered.
+- What is cut off and what replaces it are one write.
+- `Appended` names what is on disk. Heartbeats are answered at once, entries when they are durable, once for
+  all that became durable together.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from viewstamp.core.ids import NodeId
+from viewstamp.protocols.raft.configuration import decode_configuration
+from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, in_range
+from viewstamp.protocols.raft.records import (
+    COMMAND,
+    CONFIGURATION,
+    EMPTY,
+    EntryRecord,
+    Truncation,
+    decode_entry,
+    encode_record,
+)
+from viewstamp.protocols.raft.state import State
+
+
+class Following:
+    """What a node does with what its leader sends."""
+
+    __slots__ = ("_owed", "_round", "_state", "_told")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._owed = 0
+        """The position to acknowledge once it is durable; 0: nothing is owed."""
+        self._told = 0
+        """The position last acknowledged while more was owed."""
+        self._round = 0
+        """The latest round of confirmation that this leader sent."""
+
+    def begin(self) -> None:
+        """A new leader or a new term: nothing is owed to the last one."""
+        self._owed = self._told = self._round = 0
+
+    def on_append(self, source: NodeId, message: AppendEntries) -> None:
+        """Take in a message of the current leader, and answer it."""
+        state = self._state
+        log = state.log
+        entries = _decode(message)
+        if entries is None:
+            state.drop("entries that cannot be")
+            return
+        self._round = max(self._round, message.round)
+        previous = message.previous_seqno
+        if previous >= log.base_seqno and log.term_at(previous) != message.previous_view:
+            self._refuse(source, message)
+            return
+        if entries and not self._store(entries, message.entries):
+            state.drop("entries against what is committed")
+            return
+        reached = max(previous + len(entries), log.base_seqno)
+        if message.committed > state.committed:
+            state.committed = max(state.committed, min(message.committed, reached))
+        if entries:
+            self.acknowledge(source, reached)
+        else:
+            self._answer(source, reached)
+
+    def acknowledge(self, leader: NodeId, reached: int) -> None:
+        """Tell the leader that our logs agree up to `reached`, as soon as that is on disk."""
+        if reached <= self._state.log.durable_seqno and reached >= self._owed:
+            self._owed = 0
+            self._answer(leader, reached)
+        else:
+            self._owed = max(self._owed, reached)
+
+    def on_persisted(self, leader: NodeId) -> None:
+        """More is durable: acknowledge what is owed of it, all at once."""
+        owed, durable = self._owed, self._state.log.durable_seqno
+        if owed == 0 or durable <= self._told:
+            return
+        self._owed, self._told = (0, 0) if owed <= durable else (owed, durable)
+        self._answer(leader, owed)
+
+    def _answer(self, leader: NodeId, reached: int) -> None:
+        """Say how far our logs agree on disk: not beyond `reached`, whatever else is in our log."""
+        state = self._state
+        log = state.log
+        matched = min(reached, log.durable_seqno)
+        view = log.term_at(matched) if matched else 0
+        assert view is not None, (matched, log.base_seqno)
+        state.reply(leader, Appended(state.term, state.incarnation, view, matched, self._round))
+
+    def _refuse(self, leader: NodeId, message: AppendEntries) -> None:
+        state = self._state
+        refused = message.previous_seqno
+        hint = state.log.last_not_after(refused, message.previous_view)
+        state.reply(
+            leader,
+            Conflict(state.term, state.incarnation, refused, hint.view, hint.seqno, self._round),
+        )
+
+    def _store(self, entries: Sequence[EntryRecord], records: Sequence[bytes]) -> bool:
+        """Append what is new. Return False, and change nothing, where that contradicts what is committed."""
+        state = self._state
+        log = state.log
+        first = self._first_new(entries)
+        if first == len(entries):
+            return True
+        if entries[first].seqno <= state.committed:
+            return False
+        written = records[first:]
+        if entries[first].seqno <= log.last_seqno:
+            written = [self._cut_off(entries[first].seqno - 1), *written]
+        write = state.outbox.persist(*written)
+        for entry, record in zip(entries[first:], records[first:], strict=True):
+            log.append(entry, record, write)
+            if entry.kind == CONFIGURATION:
+                self._configure(entry)
+        return True
+
+    def _first_new(self, entries: Sequence[EntryRecord]) -> int:
+        """Return the index of the first entry that the log does not hold, their number if it holds all."""
+        log = self._state.log
+        if entries[0].seqno > log.last_seqno:
+            return 0
+        for index, entry in enumerate(entries):
+            if entry.seqno >= log.base_seqno and log.term_at(entry.seqno) != entry.term:
+                return index
+        return len(entries)
+
+    def _cut_off(self, after: int) -> bytes:
+        """Drop a conflicting suffix, and with it the configurations in it; return the record that says so."""
+        state = self._state
+        state.log.truncate(after)
+        state.membership.truncate(after)
+        self._owed = min(self._owed, after)
+        self._told = min(self._told, after)
+        return encode_record(Truncation(after))
+
+    def _configure(self, entry: EntryRecord) -> None:
+        configuration = decode_configuration(entry.data)
+        assert configuration is not None, entry
+        self._state.membership.append(entry.seqno, configuration)
+
+
+def is_sound_append(message: AppendEntries) -> bool:
+    """Tell whether a message's numbers could be those of a leader."""
+    return (
+        in_range(
+            message.term, message.previous_view, message.previous_seqno, message.committed, message.round
+        )
+        and message.previous_view <= message.term
+        and (message.previous_seqno == 0) == (message.previous_view == 0)
+    )
+
+
+def _decode(message: AppendEntries) -> list[EntryRecord] | None:
+    """Return the entries; None where they are not contiguous, or of terms that cannot be."""
+    try:
+        entries = [decode_entry(record) for record in message.entries]
+    except msgspec.MsgspecError:
+        return None
+    term, seqno = message.previous_view, message.previous_seqno
+    for entry in entries:
+        seqno += 1
+        if entry.seqno != seqno or not term <= entry.term <= message.term or entry.term == 0:
+            return None
+        if entry.kind != COMMAND and not _is_readable(entry):
+            return None
+        term = entry.term
+    return entries
+
+
+def _is_readable(entry: EntryRecord) -> bool:
+    if entry.kind == CONFIGURATION:
+        return decode_configuration(entry.data) is not None
+    return entry.kind == EMPTY and not entry.data

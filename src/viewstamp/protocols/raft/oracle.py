@@ -1,0 +1,184 @@
+"""What the simulator must know of Raft to judge a cluster: promises, disks, and how to tell a message."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from viewstamp.core.ids import NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.invariants import DurableImage
+from viewstamp.core.quorum import has_majority
+from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.raft import invariants
+from viewstamp.protocols.raft.core import RaftCore
+from viewstamp.protocols.raft.describing import describe
+from viewstamp.protocols.raft.messages import (
+    Appended,
+    AppendEntries,
+    Conflict,
+    RaftMessage,
+    RequestVote,
+    SnapshotChunk,
+    SnapshotWanted,
+    Vote,
+)
+from viewstamp.protocols.raft.records import COMMAND
+from viewstamp.protocols.raft.replay import Replay
+from viewstamp.protocols.raft.state import Role
+
+
+class RaftImage:
+    """One node's disk as a restart would read it; satisfies `core.invariants.DurableImage`."""
+
+    __slots__ = ("_covered", "replay")
+
+    def __init__(self) -> None:
+        self.replay = Replay()
+        self._covered: Viewstamp | None = None
+        """Position of the newest snapshot."""
+
+    @property
+    def view(self) -> View:
+        """The current term."""
+        return View(self.replay.term)
+
+    @property
+    def promises(self) -> Mapping[str, Any]:
+        """The vote."""
+        return {"vote": self.replay.vote}
+
+    @property
+    def base(self) -> Viewstamp:
+        """The last entry that only the snapshot holds."""
+        return self._covered if self._covered is not None and self._gives_way() else self.replay.log.base
+
+    @property
+    def last(self) -> Viewstamp:
+        """The last entry, or the base."""
+        return self._covered if self._covered is not None and self._gives_way() else self.replay.log.last
+
+    def write(self, seq: PersistSeq, records: Sequence[bytes]) -> None:
+        """One more write became durable."""
+        self.replay.write(seq, records)
+
+    def snapshot(self, meta: SnapshotMeta) -> None:
+        """A snapshot became durable."""
+        if self._covered is None or meta.viewstamp.seqno > self._covered.seqno:
+            self._covered = meta.viewstamp
+
+    def holds(self, viewstamp: Viewstamp) -> bool:
+        """Tell whether the entry is in the log, or behind the snapshot."""
+        if self._covered is not None and viewstamp.seqno <= self._covered.seqno:
+            return True
+        log = self.replay.log
+        return viewstamp.seqno < log.base_seqno or log.term_at(viewstamp.seqno) == viewstamp.view
+
+    def data(self, seqno: Seqno) -> bytes | None:
+        """Return what was proposed; empty for an entry of the protocol's own, None outside the log."""
+        log = self.replay.log
+        if not log.base_seqno < seqno <= log.last_seqno:
+            return None
+        entry = log.entry(seqno)
+        return entry.data if entry.kind == COMMAND else b""
+
+    def _gives_way(self) -> bool:
+        """Tell whether a restart would replace the log by the snapshot."""
+        covered, log = self._covered, self.replay.log
+        if covered is None or covered.seqno < log.base_seqno:
+            return False
+        return log.term_at(covered.seqno) != covered.view
+
+
+class RaftOracle:
+    """Judges one run; satisfies `core.invariants.Oracle`."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, members: tuple[NodeId, ...]) -> None:
+        assert members
+        self._before: dict[NodeId, invariants.Positions] = {}
+
+    def check_node(self, core: RaftCore) -> None:
+        """Orderings and windows of one node."""
+        invariants.check_node(core)
+
+    def check_step(self, node: NodeId, core: RaftCore) -> None:
+        """What may never go back."""
+        after = invariants.positions_of(core)
+        before = self._before.get(node)
+        if before is not None and before != after:
+            invariants.check_step(before, after, core)
+        self._before[node] = after
+
+    def forget(self, node: NodeId) -> None:
+        """The node crashed: what it knew only in memory may go back."""
+        self._before.pop(node, None)
+
+    def make_image(self) -> RaftImage:
+        """Return the image of an empty disk."""
+        return RaftImage()
+
+    def broken_promise(self, source: NodeId, message: Any, durable: DurableImage) -> str | None:
+        """I11: say what a message promises that the sender's disk does not hold."""
+        assert isinstance(durable, RaftImage), durable
+        match message:
+            case Vote() if message.granted and not message.pre:
+                return _broken_vote(durable, message.election, message.candidate)
+            case RequestVote() if not message.pre:
+                return _broken_vote(durable, message.term, source)
+            case Appended():
+                return _broken_term(durable, message) or _broken_acknowledgement(durable, message)
+            case Vote() | Conflict() | SnapshotWanted() | AppendEntries() | SnapshotChunk():
+                return _broken_term(durable, message)
+            case _:
+                return None
+
+    def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
+        """Tell whether a majority of the voters has the entry on disk.
+
+        The voters are those of the configuration that a disk with the entry would restart with.
+        """
+        holders = {node for node, image in images.items() if image.holds(viewstamp)}
+        for node in holders:
+            image = images[node]
+            assert isinstance(image, RaftImage), image
+            voters = image.replay.membership.voters
+            if voters and has_majority(holders, voters):
+                return True
+        return False
+
+    def describe(self, message: Any) -> str:
+        """Return the message as a short line of prose."""
+        return describe(message)
+
+    def is_leader(self, core: RaftCore) -> bool:
+        """Tell whether this core leads its view."""
+        return core.state.role is Role.LEADER
+
+
+def _broken_vote(durable: RaftImage, term: int, candidate: NodeId) -> str | None:
+    on_disk = durable.replay
+    if on_disk.term > term or (on_disk.term == term and on_disk.vote == candidate):
+        return None
+    return (
+        f"a vote for node {candidate} in term {term}; on disk are term {on_disk.term} "
+        f"and a vote for {on_disk.vote}"
+    )
+
+
+def _broken_term(
+    durable: RaftImage, message: Vote | Appended | Conflict | SnapshotWanted | AppendEntries | SnapshotChunk
+) -> str | None:
+    if durable.replay.term >= message.term:
+        return None
+    return f"term {message.term}; on disk is term {durable.replay.term}"
+
+
+def _broken_acknowledgement(durable: RaftImage, message: Appended) -> str | None:
+    matched = Viewstamp(View(message.matched_view), Seqno(message.matched_seqno))
+    if matched.seqno == 0 or durable.holds(matched):
+        return None
+    return f"that entry {matched} is on disk; the log there ends with {durable.last}"
+
+
+def message_types() -> Any:
+    """Return the union of all messages, for fuzzers."""
+    return RaftMessage

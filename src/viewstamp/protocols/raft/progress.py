@@ -1,0 +1,117 @@
+"""What a leader knows of one follower, and how much it may send.
+
+Three states, after etcd's `tracker/progress.go`:
+
+- `probe`: it is not known where the logs part; one message at a time.
+- `replicate`: messages follow one another without waiting, up to the window.
+- `snapshot`: what it needs is compacted away; a snapshot is on its way.
+"""
+
+from collections import deque
+from typing import Literal
+
+from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.core.snapshots import Snapshot
+from viewstamp.protocols.raft.options import RaftOptions
+
+ProgressState = Literal["probe", "replicate", "snapshot"]
+
+
+class Transfer:
+    """A snapshot on its way to one follower."""
+
+    __slots__ = ("acknowledged", "answered", "moved", "sent", "snapshot")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.acknowledged = 0
+        """The follower has every byte before this offset."""
+        self.sent = 0
+        """Every byte before this offset is sent; acknowledged <= sent."""
+        self.answered = False
+        """Whether the follower has said what it wants; until then one chunk is under way."""
+        self.moved = False
+        """Whether an answer came since the last heartbeat."""
+
+
+class Progress:
+    """One follower in one term. Matched only grows: what is acknowledged is on the follower's disk."""
+
+    __slots__ = (
+        "heard_at",
+        "incarnation",
+        "inflight",
+        "inflight_bytes",
+        "matched",
+        "next",
+        "node",
+        "probing",
+        "round",
+        "state",
+        "transfer",
+    )
+
+    def __init__(self, node: NodeId, incarnation: Incarnation, following: int) -> None:
+        self.node = node
+        self.incarnation = incarnation
+        self.state: ProgressState = "probe"
+        self.matched = 0
+        """The follower's disk holds our log up to here; matched < next."""
+        self.next = following
+        """The next entry to send."""
+        self.probing = False
+        """In `probe`: a message is unanswered."""
+        self.inflight: deque[tuple[int, int]] = deque()
+        """Unanswered messages with entries: (last seqno, bytes)."""
+        self.inflight_bytes = 0
+        self.round = 0
+        """Highest round of confirmation it has answered."""
+        self.heard_at: Instant | None = None
+        self.transfer: Transfer | None = None
+
+    def has_room(self, options: RaftOptions) -> bool:
+        """Tell whether another message with entries may be sent."""
+        return (
+            len(self.inflight) < options.inflight_messages_max
+            and self.inflight_bytes < options.inflight_bytes_max
+        )
+
+    def sent(self, last: int, size_bytes: int) -> None:
+        """A message with entries up to `last` left."""
+        self.next = last + 1
+        self.inflight.append((last, size_bytes))
+        self.inflight_bytes += size_bytes
+
+    def acknowledge(self, matched: int) -> bool:
+        """Take note of an acknowledgement, and tell whether it is news. Old ones change nothing."""
+        inflight = self.inflight
+        while inflight and inflight[0][0] <= matched:
+            self.inflight_bytes -= inflight.popleft()[1]
+        if matched <= self.matched:
+            return False
+        self.matched = matched
+        self.next = max(self.next, matched + 1)
+        return True
+
+    def probe(self, following: int) -> None:
+        """Find out where the logs part, trying before `following`; whatever was under way may be lost."""
+        self._become("probe")
+        self.next = max(following, self.matched + 1)
+
+    def replicate(self) -> None:
+        """The follower's log is ours up to `matched`: send what follows."""
+        self._become("replicate")
+        self.next = self.matched + 1
+
+    def send_snapshot(self, snapshot: Snapshot) -> Transfer:
+        """Begin to send this snapshot."""
+        self._become("snapshot")
+        self.transfer = Transfer(snapshot)
+        return self.transfer
+
+    def _become(self, state: ProgressState) -> None:
+        self.state = state
+        self.probing = False
+        self.inflight.clear()
+        self.inflight_bytes = 0
+        self.transfer = None

@@ -1,0 +1,170 @@
+"""What the parts of one Raft node share: its positions, its log, its outbox.
+
+Orderings, which `invariants.py` checks: base <= snapshot <= applied <= committed <= last, durable <= last.
+"""
+
+from collections import Counter
+from enum import Enum
+from typing import Final
+
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.outbox import Outbox
+from viewstamp.core.protocol import CoreSetup
+from viewstamp.core.snapshots import Snapshot
+from viewstamp.protocols.raft.configuration import Configuration
+from viewstamp.protocols.raft.log import Log
+from viewstamp.protocols.raft.membership import Membership
+from viewstamp.protocols.raft.messages import RaftMessage
+from viewstamp.protocols.raft.options import RaftOptions
+from viewstamp.protocols.raft.records import HardState, Marker, encode_record
+
+NEVER: Final = Instant(1 << 62)
+
+
+class Role(Enum):
+    """What a node is doing. Unfounded nodes and learners are followers that never campaign."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class State:
+    """The part of a node that more than one of its parts reads or writes."""
+
+    __slots__ = (
+        "applied",
+        "committed",
+        "contact_at",
+        "counters",
+        "election_at",
+        "founded",
+        "hard_state_write",
+        "incarnation",
+        "leader",
+        "log",
+        "members",
+        "membership",
+        "node",
+        "now",
+        "options",
+        "outbox",
+        "overhead_bytes",
+        "peers",
+        "rng",
+        "role",
+        "snapshot",
+        "suspected",
+        "term",
+        "vote",
+    )
+
+    def __init__(self, setup: CoreSetup, options: RaftOptions, outbox: Outbox) -> None:
+        self.node = setup.node
+        self.members = setup.members
+        self.peers = frozenset(setup.members) - {setup.node}
+        self.incarnation = setup.incarnation
+        self.options = options
+        self.rng = setup.rng
+        self.outbox = outbox
+        self.now = setup.now
+        self.counters: Counter[str] = Counter()
+        """What was dropped and why, for the operator: nothing depends on it."""
+        self.log = Log()
+        self.membership = Membership(Configuration(), 0)
+        self.founded = False
+        """Whether this node has a log, and with it the right to promise anything. Never goes back."""
+        self.role = Role.FOLLOWER
+        self.term = 0
+        self.vote: NodeId | None = None
+        self.leader: NodeId | None = None
+        """The leader of `term`, if known."""
+        self.hard_state_write = PersistSeq(0)
+        """The journal write that holds `term` and `vote`."""
+        self.committed = 0
+        self.applied = 0
+        self.snapshot: Snapshot | None = None
+        """The newest durable snapshot."""
+        self.overhead_bytes = 0
+        """Bytes of the live records that are not entries."""
+        self.contact_at = setup.now
+        """When the leader was last heard."""
+        self.suspected = False
+        """The connection to the leader broke since it was last heard."""
+        self.election_at = NEVER
+        """When to campaign, unless the leader is heard of before."""
+
+    @property
+    def snapshot_seqno(self) -> int:
+        """Position of the newest durable snapshot, 0 where there is none."""
+        return self.snapshot.meta.viewstamp.seqno if self.snapshot else 0
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether the configuration in force lets this incarnation of this node vote and lead."""
+        return self.membership.current.is_voter(self.node, self.incarnation)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the configuration in force knows this incarnation of this node."""
+        return self.membership.incarnations.get(self.node) == self.incarnation
+
+    @property
+    def hears_leader(self) -> bool:
+        """Whether a leader has a claim not to be disturbed: heard within the shortest election timeout."""
+        return (
+            self.leader is not None
+            and not self.suspected
+            and (self.role is Role.LEADER or self.now - self.contact_at < self.options.election_timeout_us)
+        )
+
+    def viewstamp_at(self, seqno: int) -> Viewstamp:
+        """Return the viewstamp of a position that the log or its base holds."""
+        term = self.log.term_at(seqno)
+        assert term is not None, (seqno, self.log.base_seqno, self.log.last_seqno)
+        return Viewstamp(View(term), Seqno(seqno))
+
+    def await_leader(self) -> None:
+        """Draw a new election timeout, from now."""
+        timeout = self.options.election_timeout_us
+        self.election_at = Instant(self.now + timeout + self.rng.randrange(timeout))
+
+    def hear_leader(self) -> None:
+        """The leader gave a sign of life."""
+        self.contact_at = self.now
+        self.suspected = False
+        self.await_leader()
+
+    def enter(self, term: int, vote: NodeId | None) -> None:
+        """Take on a term and a vote, in one write. Terms never go back, votes never change within one."""
+        assert term > self.term or (term == self.term and self.vote is None), (term, self.term, self.vote)
+        self.term, self.vote = term, vote
+        self.write_hard_state()
+
+    def write_hard_state(self) -> int:
+        """Write term and vote; return the record's length."""
+        record = encode_record(HardState(self.term, self.vote))
+        self.hard_state_write = self.outbox.persist(record)
+        return len(record)
+
+    def write_base(self, base: Viewstamp, configuration: Configuration, *, kept: int) -> PersistSeq:
+        """Write the log's new base, and with it again what a release of older writes would lose."""
+        size_bytes = self.write_hard_state()
+        record = encode_record(Marker(base.view, base.seqno, kept, configuration))
+        self.overhead_bytes = size_bytes + len(record)
+        return self.outbox.persist(record)
+
+    def reply(self, to: NodeId, message: RaftMessage) -> None:
+        """Send what promises nothing but the current term: as soon as the term is on disk.
+
+        It does not wait for entries that are being written: a slow disk must not look like a dead node.
+        """
+        if self.hard_state_write <= self.outbox.durable:
+            self.outbox.send_early(to, message)  # the term is durable, and nothing else is promised
+        else:
+            self.outbox.send(to, message)
+
+    def drop(self, reason: str) -> None:
+        """Count a message, or a part of one, that is ignored."""
+        self.counters[reason] += 1
