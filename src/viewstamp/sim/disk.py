@@ -34,6 +34,8 @@ class DiskFaults(msgspec.Struct):
     torn: float = 0.5
     """How many of the files and directories with volatile content are torn in a crash; the others keep all of
     it or lose all of it."""
+    kept: float = 0.5
+    """How many of those others keep all of it."""
     sync_error: float = 0.0
     """How many syncs of a file fail with EIO."""
     disk_full: float = 0.0
@@ -85,12 +87,12 @@ class _Content:
             self.dropped.setdefault(sector, versions)
         self.former.clear()
 
-    def crash(self, rng: Random, torn: float) -> str:
+    def crash(self, rng: Random, faults: DiskFaults) -> str:
         """Decide what survives and return the outcome in a word."""
         volatile = {**self.former, **self.dropped}
         if not volatile:
             return "untouched"
-        outcome = _draw_outcome(rng, torn)
+        outcome = _draw_outcome(rng, faults)
         if outcome != "kept":
             size = self._surviving_size(rng, outcome)
             for sector, versions in sorted(volatile.items()):
@@ -135,10 +137,10 @@ class _Rename(msgspec.Struct, frozen=True):
 _NameChange: TypeAlias = _Link | _Unlink | _Rename
 
 
-def _draw_outcome(rng: Random, torn: float) -> str:
-    if rng.random() < torn:
+def _draw_outcome(rng: Random, faults: DiskFaults) -> str:
+    if rng.random() < faults.torn:
         return "torn"
-    return "kept" if rng.random() < 0.5 else "lost"
+    return "kept" if rng.random() < faults.kept else "lost"
 
 
 def _apply(change: _NameChange, names: dict[str, _Content | None]) -> None:
@@ -344,7 +346,7 @@ class SimFileSystem:
         """The power failed: decide what survives of all that was not synced, and lose the rest."""
         self.kill()
         for content in self._contents():
-            self.effects[f"content_{content.crash(self._rng, self.faults.torn)}"] += 1
+            self.effects[f"content_{content.crash(self._rng, self.faults)}"] += 1
         if self._changes:
             self.effects[f"names_{self._crash_names()}"] += 1
         reachable = {path for path in self._durable_names if self._has_parents(path)}
@@ -353,7 +355,7 @@ class SimFileSystem:
         self._changes = []
 
     def _crash_names(self) -> str:
-        outcome = _draw_outcome(self._rng, self.faults.torn)
+        outcome = _draw_outcome(self._rng, self.faults)
         for change in self._changes:
             if outcome == "kept" or (outcome == "torn" and self._rng.random() < 0.5):
                 _apply(change, self._durable_names)

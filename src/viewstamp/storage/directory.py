@@ -17,8 +17,7 @@ from viewstamp.storage.files import AlreadyLocked, Closeable, FileSystem, explai
 from viewstamp.storage.framing import SEGMENT_HEADER_BYTES, Identity
 from viewstamp.storage.identity import IDENTITY_NAME, make_identity, read_identity, write_identity
 from viewstamp.storage.journal import Journal
-from viewstamp.storage.recovery import REMEDY
-from viewstamp.storage.segments import SEGMENT_BYTES, SegmentFolder, read_segment
+from viewstamp.storage.segments import REMEDY, SEGMENT_BYTES, SegmentFolder, read_segment
 from viewstamp.storage.snapshots import FileSnapshotStore, SnapshotStore
 from viewstamp.storage.wal import create_wal, open_wal
 

@@ -30,18 +30,13 @@ from viewstamp.storage.framing import (
     frame_bytes,
     unescape,
 )
-from viewstamp.storage.segments import SegmentFolder, read_segment
+from viewstamp.storage.segments import REMEDY, SegmentFolder, read_segment
 
 Write = tuple[PersistSeq, tuple[bytes, ...]]
 
 _ZERO_HEADER: Final = bytes(FRAME_HEADER_BYTES)
 _ZERO_SECTOR: Final = bytes(SECTOR_BYTES)
 _DECODER: Final = msgspec.msgpack.Decoder(tuple[tuple[bytes, ...], ...])
-
-REMEDY: Final = (
-    "nothing was changed: restore this data directory from a backup, or move it away, so that the node comes "
-    "back empty and is caught up by the others"
-)
 
 
 class Position(msgspec.Struct, frozen=True):

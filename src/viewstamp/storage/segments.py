@@ -12,7 +12,7 @@ import errno
 import threading
 from typing import Final
 
-from viewstamp.core.errors import StorageError
+from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import PersistSeq
 from viewstamp.storage.files import File, FileSystem, explained, fill_with_zeros, read_all, write_all
 from viewstamp.storage.framing import (
@@ -23,6 +23,12 @@ from viewstamp.storage.framing import (
     SegmentHeader,
     encode_segment_header,
 )
+
+REMEDY: Final = (
+    "nothing was changed: restore this data directory from a backup, or move it away, so that the node comes "
+    "back empty and is caught up by the others"
+)
+"""What a person can do about damage."""
 
 SEGMENT_BYTES: Final = 16 << 20
 SEGMENT_BYTES_MIN: Final = 4096
@@ -171,6 +177,7 @@ def read_segment(folder: SegmentFolder, segment: int) -> bytes:
     """Return the whole segment, never more than the format's limit.
 
     Raises:
+        JournalCorrupt: it is shorter or longer than any segment.
         StorageError: it cannot be read.
     """
     path = folder.file_path(segment)
@@ -179,7 +186,7 @@ def read_segment(folder: SegmentFolder, segment: int) -> bytes:
         with explained("read", path):
             size = file.size()
             if not SEGMENT_HEADER_BYTES <= size <= SEGMENT_BYTES_MAX:
-                raise StorageError(f"{path}: {size} bytes is no size of a journal segment")
+                raise JournalCorrupt(f"{path} is damaged: it has {size} bytes; {REMEDY}")
             return read_all(file, size, 0)
     finally:
         file.close()
