@@ -1,0 +1,228 @@
+"""The calls that a client has open: their sequence numbers, their deadlines, and the messages they travel in.
+
+Rules of this file:
+
+- a call is queued, or in a flight, or only waits for its deadline (sent, not to be sent again), or is over;
+- a sequence number is drawn when a call is first sent: what was never sent leaves no gap;
+- everything up to `acknowledged` is over; the distance from there to the newest number is within the window.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+from typing import Literal
+
+import msgspec
+
+from viewstamp.core.ids import Instant, NodeId
+from viewstamp.replica.events import CallId
+
+Queue = Literal["command", "linearizable", "stale"]
+
+_SLACK = 1_024
+
+
+class Flight:
+    """One message with calls, under way to a server."""
+
+    __slots__ = ("due", "remaining", "server")
+
+    def __init__(self, server: NodeId, due: Instant, remaining: int) -> None:
+        self.server = server
+        self.due = due
+        """When the client stops waiting for its answer."""
+        self.remaining = remaining
+        """Calls of this flight that are neither over nor sent again; the flight is over at 0."""
+
+
+class Call:
+    """One call by the application."""
+
+    __slots__ = (
+        "call",
+        "deadline",
+        "doubts",
+        "flight",
+        "kind",
+        "payload",
+        "refusal",
+        "sequence",
+        "session",
+        "silent",
+    )
+
+    def __init__(self, call: CallId, kind: Queue, payload: bytes, deadline: Instant) -> None:
+        self.call = call
+        self.kind = kind
+        self.payload = msgspec.Raw(payload)
+        self.deadline = deadline
+        self.sequence = 0
+        """0 until it is first sent."""
+        self.session = 0
+        """The session under which it was first sent."""
+        self.doubts = 0
+        """Messages with this call of which nobody said that they did not enter the log."""
+        self.flight: Flight | None = None
+        """The message in which it is under way; None: queued, or only its deadline is left."""
+        self.silent: tuple[NodeId, ...] = ()
+        """Servers that it was sent to and that did not answer."""
+        self.refusal = ""
+        """Why it was last refused."""
+
+
+class Calls:
+    """All open calls of one client."""
+
+    __slots__ = ("_deadlines", "_flights", "_next", "_order", "_queues", "by_id", "flying")
+
+    def __init__(self) -> None:
+        self.by_id: dict[CallId, Call] = {}
+        self.flying: dict[int, Call] = {}
+        """By sequence number: sent at least once and not over."""
+        self._queues: dict[Queue, dict[CallId, Call]] = {"command": {}, "linearizable": {}, "stale": {}}
+        self._deadlines: list[tuple[Instant, CallId]] = []
+        """A heap; may hold calls that are over."""
+        self._flights: deque[Flight] = deque()
+        """In the order sent; the first one is not over."""
+        self._order: deque[int] = deque()
+        """Sequence numbers in ascending order, from the first that may be in `flying`."""
+        self._next = 1
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def add(self, call: Call) -> None:
+        """Take in a new call."""
+        assert call.call not in self.by_id, call.call
+        self.by_id[call.call] = call
+        self._queues[call.kind][call.call] = call
+        self.watch(call.deadline, call.call)
+
+    def watch(self, deadline: Instant, call: CallId) -> None:
+        """Remember a deadline; forget those of calls that are over when they become the most."""
+        deadlines = self._deadlines
+        if len(deadlines) > 2 * len(self.by_id) + _SLACK:
+            by_id = self.by_id
+            deadlines[:] = [item for item in deadlines if item[1] in by_id]
+            heapq.heapify(deadlines)
+        heapq.heappush(deadlines, (deadline, call))
+
+    def queued(self, queue: Queue) -> bool:
+        """Tell whether calls of this kind wait to be sent."""
+        return bool(self._queues[queue])
+
+    def only_waits(self, call: Call) -> bool:
+        """Tell whether nothing is done for this call any more until its answer or its deadline comes."""
+        return call.flight is None and call.call not in self._queues[call.kind]
+
+    def can_send(self, queue: Queue, window: int) -> bool:
+        """Tell whether a queued call of this kind has its number already, or may have one."""
+        first = next(iter(self._queues[queue].values()), None)
+        return first is not None and (first.sequence > 0 or self.room(window) > 0)
+
+    def peek(self, queue: Queue, count: int) -> list[Call]:
+        """Return up to `count` queued calls, the oldest first."""
+        return list(islice(self._queues[queue].values(), count))
+
+    def send(self, call: Call, flight: Flight) -> None:
+        """Move a queued call into a flight, drawing its sequence number if it has none."""
+        del self._queues[call.kind][call.call]
+        if not call.sequence:
+            call.sequence = self.draw()
+        self.flying[call.sequence] = call
+        call.flight = flight
+
+    def draw(self) -> int:
+        """Return a new sequence number."""
+        sequence = self._next
+        self._next += 1
+        self._order.append(sequence)
+        return sequence
+
+    def launch(self, flight: Flight) -> None:
+        """Keep an eye on a flight that was sent now."""
+        self._flights.append(flight)
+
+    def requeue(self, calls: Iterable[Call]) -> None:
+        """Queue calls again that were under way, before those never sent, in the order of their numbers."""
+        again: dict[Queue, dict[CallId, Call]] = {}
+        for call in sorted(calls, key=_sequence_of):
+            self.land(call)
+            again.setdefault(call.kind, {})[call.call] = call
+        for queue, waiting in again.items():
+            self._queues[queue] = {**waiting, **self._queues[queue]}
+
+    def land(self, call: Call) -> None:
+        """Take a call out of its flight."""
+        if call.flight is not None:
+            call.flight.remaining -= 1
+            call.flight = None
+
+    def over(self, call: Call) -> None:
+        """Forget a call."""
+        del self.by_id[call.call]
+        self._queues[call.kind].pop(call.call, None)
+        self.flying.pop(call.sequence, None)
+        self.land(call)
+
+    def of_flights(self, flights: Iterable[Flight]) -> list[Call]:
+        """Return the calls that are under way in these flights."""
+        wanted = set(flights)
+        return [call for call in self.flying.values() if call.flight in wanted]
+
+    def at(self, server: NodeId) -> list[Call]:
+        """Return the calls that are under way at a server."""
+        return [
+            call for call in self.flying.values() if call.flight is not None and call.flight.server == server
+        ]
+
+    def silent_flights(self, now: Instant) -> list[Flight]:
+        """Return, and forget, the flights whose time is over."""
+        silent: list[Flight] = []
+        while (due := self.flight_due) is not None and due <= now:
+            silent.append(self._flights.popleft())
+        return silent
+
+    @property
+    def flight_due(self) -> Instant | None:
+        """When the oldest flight is given up; None: nothing is under way."""
+        flights = self._flights
+        while flights:
+            if flights[0].remaining > 0:
+                return flights[0].due
+            flights.popleft()
+        return None
+
+    def expired(self, now: Instant) -> list[CallId]:
+        """Return the open calls whose deadline has come."""
+        expired: list[CallId] = []
+        while (deadline := self.deadline) is not None and deadline <= now:
+            expired.append(heapq.heappop(self._deadlines)[1])
+        return expired
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The earliest deadline of an open call."""
+        deadlines = self._deadlines
+        while deadlines:
+            if deadlines[0][1] in self.by_id:
+                return deadlines[0][0]
+            heapq.heappop(deadlines)
+        return None
+
+    @property
+    def acknowledged(self) -> int:
+        """Every call with a sequence number up to this one is over."""
+        order, flying = self._order, self.flying
+        while order and order[0] not in flying:
+            order.popleft()
+        return order[0] - 1 if order else self._next - 1
+
+    def room(self, window: int) -> int:
+        """Return how many new sequence numbers fit into the window."""
+        return self.acknowledged + window - (self._next - 1)
+
+
+def _sequence_of(call: Call) -> int:
+    return call.sequence

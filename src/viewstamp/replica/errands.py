@@ -1,0 +1,86 @@
+"""What an operator asks of one certain node, and of no other: its status, or to follow a directive."""
+
+import msgspec
+
+from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.messages import AskStatus, Direct, DirectReply, StatusReply
+from viewstamp.replica.events import CallId, Complete, Failed, Operated, Returned
+
+
+class Errands:
+    """The operations of one client that are open."""
+
+    __slots__ = ("_open", "_sent")
+
+    def __init__(self) -> None:
+        self._open: dict[int, Operated] = {}
+        """By request number."""
+        self._sent: set[int] = set()
+
+    def add(self, request: int, operated: Operated) -> None:
+        """Take in a new operation."""
+        self._open[request] = operated
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The earliest deadline."""
+        return min((operated.deadline for operated in self._open.values()), default=None)
+
+    def sendable(self, up: set[NodeId]) -> list[tuple[NodeId, AskStatus | Direct]]:
+        """Return what can be sent now, each once."""
+        messages: list[tuple[NodeId, AskStatus | Direct]] = []
+        for request, operated in self._open.items():
+            if request not in self._sent and operated.node in up:
+                self._sent.add(request)
+                messages.append((operated.node, _message(request, operated)))
+        return messages
+
+    def waits_for(self, up: set[NodeId]) -> bool:
+        """Tell whether something can be sent now."""
+        return any(request not in self._sent and open_.node in up for request, open_ in self._open.items())
+
+    def replied(self, reply: StatusReply | DirectReply) -> list[Complete]:
+        """Return what the reply ends; nothing where it was not awaited."""
+        operated = self._open.pop(reply.request, None)
+        if operated is None:
+            return []
+        self._sent.discard(reply.request)
+        return [Complete(operated.call, Returned(msgspec.msgpack.encode(reply), 0))]
+
+    def unreachable(self, node: NodeId) -> list[Complete]:
+        """Return the failures of what was asked of a node whose connection broke."""
+        return self._fail(
+            [r for r, o in self._open.items() if o.node == node], f"node {node} cannot be reached"
+        )
+
+    def expired(self, now: Instant) -> list[Complete]:
+        """Return the failures of what is not answered by its deadline."""
+        return self._fail([r for r, o in self._open.items() if o.deadline <= now], "no answer in time")
+
+    def close(self, why: str) -> list[Complete]:
+        """Return the failures of everything."""
+        return self._fail(list(self._open), why)
+
+    def cancel(self, call: CallId) -> None:
+        """Forget an operation."""
+        for request, operated in list(self._open.items()):
+            if operated.call == call:
+                del self._open[request]
+                self._sent.discard(request)
+
+    def _fail(self, requests: list[int], why: str) -> list[Complete]:
+        completes: list[Complete] = []
+        for request in requests:
+            operated = self._open.pop(request)
+            perhaps = request in self._sent and operated.directive is not None
+            self._sent.discard(request)
+            where = f"node {operated.node}: {why}"
+            outcome = Failed("unknown" if perhaps else "not_executed", where)
+            completes.append(Complete(operated.call, outcome))
+        return completes
+
+
+def _message(request: int, operated: Operated) -> AskStatus | Direct:
+    if operated.directive is None:
+        return AskStatus(request)
+    return Direct(request, operated.directive)
