@@ -1,0 +1,162 @@
+"""A backup in one view: hold what the primary sends, say so when it is durable, apply what is committed.
+
+Rules of this file:
+
+- Entries are taken from the primary of exactly this view, each after the one before.
+- Entries are dropped only in favour of others of the primary's log, never an applied one and never one of
+  this view. So an acknowledgement stays true for ever, and late or doubled messages do no harm.
+"""
+
+from viewstamp.core.events import SnapshotToken
+from viewstamp.core.ids import Instant, Seqno
+from viewstamp.protocols.viewstamped.ledger import Ledger
+from viewstamp.protocols.viewstamped.membership import Membership
+from viewstamp.protocols.viewstamped.messages import (
+    Append,
+    Appended,
+    Chunk,
+    ChunkReceived,
+    Position,
+    Probe,
+    Probed,
+)
+from viewstamp.protocols.viewstamped.records import EntryRecord, decode_entry
+from viewstamp.protocols.viewstamped.shared import Shared
+from viewstamp.protocols.viewstamped.transfer import Receiving
+from viewstamp.protocols.viewstamped.views import ViewKeeper
+
+_POSITIONS_PER_HEARTBEAT: int = 8
+"""A gap is reported so often at most: messages that overtake one another must not multiply."""
+
+
+class Follower:
+    """Holds, acknowledges, applies."""
+
+    __slots__ = ("_ledger", "_matched", "_membership", "_position_at", "_receiving", "_shared", "_views")
+
+    def __init__(
+        self, shared: Shared, views: ViewKeeper, ledger: Ledger, receiving: Receiving, membership: Membership
+    ) -> None:
+        self._shared = shared
+        self._views = views
+        self._ledger = ledger
+        self._receiving = receiving
+        self._membership = membership
+        self._matched: Seqno | None = None
+        """This log is equal to the primary's up to here; None: not known yet in this view."""
+        self._position_at = shared.now
+        self._send_position()
+
+    @property
+    def holds_unacknowledged(self) -> bool:
+        """Whether entries of this served view wait for the disk before they are acknowledged."""
+        last = self._ledger.log.last
+        mine = last.view == self._membership.view and self._ledger.durable < last.seqno
+        return mine and self._views.is_synchronised
+
+    def tick(self) -> None:
+        """Ask again for what is missing while the primary has not shown that it knows this log."""
+        if self._matched is None:
+            self._send_position()
+
+    def _send_position(self) -> None:
+        """Tell the primary how this log looks."""
+        if self._shared.now < self._position_at:
+            return
+        pause_us = self._shared.options.heartbeat_us // _POSITIONS_PER_HEARTBEAT
+        self._position_at = Instant(self._shared.now + pause_us)
+        marks = self._ledger.log.marks()
+        message = Position(self._shared.group, self._membership.view, marks, self._receiving.part)
+        # Early: it asks for entries; what is held durably is said by `Appended` alone.
+        self._shared.outbox.send_early(self._membership.primary, message)
+
+    def on_append(self, message: Append) -> None:
+        """Take entries of the primary."""
+        log = self._ledger.log
+        previous = message.previous
+        covered = 0 <= previous.seqno < log.base.seqno
+        if not covered and not log.holds(previous):
+            self._send_position()
+            return
+        entries = self._read(message)
+        if entries is None or self._contradicts(entries):
+            self._shared.refuse()
+            return
+        self._take(message, entries)
+        matched = max(Seqno(previous.seqno + len(entries)), log.base.seqno)
+        self._matched = max(matched, self._matched or matched)
+        viewstamp = log.at(matched)
+        assert viewstamp is not None
+        # Held back until the entries are durable: this is the promise that a commit is made of.
+        answer = Appended(self._shared.group, message.view, viewstamp)
+        self._shared.outbox.send(self._membership.primary, answer)
+        self._commit(min(Seqno(max(message.committed, 0)), matched))
+
+    def _read(self, message: Append) -> list[EntryRecord] | None:
+        entries: list[EntryRecord] = []
+        view, seqno = message.previous.view, message.previous.seqno
+        for record in message.records:
+            entry = decode_entry(record)
+            if entry is None or entry.seqno != seqno + 1 or not view <= entry.view <= message.view:
+                return None
+            view, seqno = entry.view, entry.seqno
+            entries.append(entry)
+        return entries
+
+    def _contradicts(self, entries: list[EntryRecord]) -> bool:
+        """Tell whether an entry stands where another one is final here: no correct primary sends that."""
+        log = self._ledger.log
+        for entry in entries:
+            mine = log.at(entry.seqno)
+            if mine is None or entry.seqno <= log.base.seqno or mine.view == entry.view:
+                continue
+            return entry.seqno <= self._ledger.committed or mine.view >= self._membership.view
+        return False
+
+    def _take(self, message: Append, entries: list[EntryRecord]) -> None:
+        ledger = self._ledger
+        for entry, record in zip(entries, message.records, strict=True):
+            mine = ledger.log.at(entry.seqno)
+            if entry.seqno <= ledger.log.base.seqno or (mine is not None and mine.view == entry.view):
+                continue
+            if mine is not None:
+                ledger.cut_after(entry.seqno - 1)
+            ledger.append(entry.view, entry.seqno, bytes(record), len(entry.data))
+
+    def _commit(self, seqno: Seqno) -> None:
+        ledger = self._ledger
+        ledger.commit(seqno)
+        committed = ledger.log.at(ledger.committed)
+        if committed is not None and committed.view == self._membership.view:
+            self._views.synchronised()
+
+    def on_chunk(self, message: Chunk, token: SnapshotToken) -> None:
+        """Take a piece of a snapshot, unless what it covers was applied meanwhile."""
+        if message.meta.viewstamp.seqno <= self._ledger.applied:
+            self._send_position()
+            return
+        if not self._receiving.take(message, token):
+            self._shared.refuse()
+            return
+        part = self._receiving.part
+        assert part is not None
+        # Early: a snapshot counts when it is staged as a whole; until then nothing depends on it.
+        answer = ChunkReceived(self._shared.group, message.view, part)
+        self._shared.outbox.send_early(self._membership.primary, answer)
+
+    def on_staged(self) -> None:
+        """A snapshot was installed, or was damaged on its way: tell the primary what is missing now."""
+        self._position_at = self._shared.now
+        self._send_position()
+
+    def on_probe(self, message: Probe) -> None:
+        """Say that this node is still in the view; durably so, or a restart could make it false."""
+        answer = Probed(self._shared.group, message.view, message.round)
+        self._shared.outbox.send(self._membership.primary, answer)
+
+    def waiting_for(self) -> str:
+        """Say in one line what keeps this node from following; empty where it does."""
+        if self._matched is not None:
+            return ""
+        primary, view = self._membership.primary, self._membership.view
+        return f"node {primary}, the primary of view {view}, to synchronise this one"

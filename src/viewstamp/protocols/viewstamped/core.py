@@ -1,0 +1,352 @@
+"""Viewstamped replication: one class, `step(event, now) -> effects`. See docs/reference/viewstamped.md.
+
+What its effects imply: an `Apply` at the primary is an entry that every member of the view has on its
+disk; at a backup it may come later. `Answer` means that no later view had acknowledged anything when the
+read arrived.
+
+The parts, from below as in lab 6: `paxos` agrees on one view, `views` decides which to propose and
+`joining` how to get into one, `replication` with `primary` and `backup` orders commands in it, `transfer`
+brings members up to date.
+"""
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from viewstamp.core.effects import Effect, Led, Settled
+from viewstamp.core.events import (
+    Captured,
+    Directed,
+    Directive,
+    DirectiveToken,
+    Event,
+    PeerDown,
+    PeerUp,
+    Persisted,
+    Proposed,
+    Queried,
+    Received,
+    Staged,
+    TakeSnapshot,
+    TransferLeadership,
+    Woke,
+)
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
+from viewstamp.core.outbox import Outbox
+from viewstamp.core.protocol import CoreSetup, Status
+from viewstamp.protocols.viewstamped.checkpoint import Checkpoints
+from viewstamp.protocols.viewstamped.joining import Admission
+from viewstamp.protocols.viewstamped.ledger import Ledger
+from viewstamp.protocols.viewstamped.membership import Member
+from viewstamp.protocols.viewstamped.messages import (
+    NO_GROUP,
+    Accept,
+    Accepted,
+    Append,
+    Appended,
+    AskFounded,
+    Chunk,
+    ChunkReceived,
+    Grouped,
+    Join,
+    Ping,
+    Pong,
+    Position,
+    Prepare,
+    Prepared,
+    Probe,
+    Probed,
+    Unfounded,
+    Views,
+    WantViews,
+)
+from viewstamp.protocols.viewstamped.options import ViewstampedOptions
+from viewstamp.protocols.viewstamped.replay import read_back
+from viewstamp.protocols.viewstamped.replication import Replication, ReplicationMessage
+from viewstamp.protocols.viewstamped.shared import Failpoints, Point, Shared
+from viewstamp.protocols.viewstamped.views import ViewKeeper
+
+
+class ViewstampedCore:
+    """A member, or a node that would become one. It satisfies `core.protocol.Core`."""
+
+    __slots__ = (
+        "_admission",
+        "_checkpoints",
+        "_entering_write",
+        "_shared",
+        "_tick_at",
+        "_transfer",
+        "ledger",
+        "replication",
+        "views",
+    )
+
+    def __init__(self, setup: CoreSetup, failpoints: Failpoints | None = None) -> None:
+        options = setup.options
+        assert isinstance(options, ViewstampedOptions), options
+        disk = read_back(setup.recovered)
+        outbox = Outbox(setup.recovered.written)
+        me = Member(setup.node, setup.incarnation)
+        others = tuple(node for node in setup.members if node != setup.node)
+        shared = Shared(me, others, options, outbox, setup.rng, setup.now, failpoints)
+        self._shared = shared
+        self.views = ViewKeeper(shared, disk.history, disk.acceptor(), disk.synchronised)
+        self.ledger = Ledger(shared, disk.log, setup.recovered.snapshot)
+        self.replication = Replication(shared, self.views, self.ledger)
+        self._admission = Admission(shared, self.views)
+        self._checkpoints = Checkpoints(shared, self.views, self.ledger)
+        self._tick_at = setup.now
+        self._entering_write: PersistSeq | None = None
+        """The write with the newest decided view, while it is not durable; only for `Point.VIEW_ENTERED`."""
+        self._transfer: tuple[DirectiveToken, NodeId, Instant] | None = None
+        """An operator's wish for another primary: whom, and when it is given up."""
+        self.replication.enter_newest_view()
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The next moment at which it wants to be woken."""
+        if self.ledger.is_behind:
+            return self._shared.now
+        times = [self._tick_at]
+        primary = self.replication.primary
+        if primary is not None and primary.announce_at is not None:
+            times.append(primary.announce_at)
+        retry_at = self.views.proposer.retry_at
+        if retry_at is not None and self.views.is_member:
+            times.append(retry_at)
+        return min(times)
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The primary of the newest view that this node knows."""
+        current = self.views.current
+        return None if current is None else current.primary
+
+    @property
+    def view(self) -> View:
+        """The number of the newest view that this node knows."""
+        return self.views.view
+
+    @property
+    def accepting(self) -> bool:
+        """Whether `Proposed` may be fed now."""
+        primary = self.replication.primary
+        return primary is not None and primary.accepting
+
+    @property
+    def node(self) -> NodeId:
+        """This node."""
+        return self._shared.node
+
+    @property
+    def group(self) -> Incarnation:
+        """The incarnation of the founder of view 1, `NO_GROUP` while no view is known."""
+        return self._shared.group
+
+    @property
+    def refused(self) -> int:
+        """How many messages were dropped because no correct member would have sent them."""
+        return self._shared.refused
+
+    @property
+    def outbox(self) -> Outbox:
+        """What is written and what is durable; for the oracle."""
+        return self._shared.outbox
+
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
+        """Take in one event and return what must be done, in order. `now` never goes back."""
+        assert now >= self._shared.now, (now, self._shared.now)
+        self._shared.now = now
+        view = self.views.view
+        self._take(event)
+        if self.views.view != view:
+            self._entering_write = self._shared.outbox.written
+        if self.replication.enter_newest_view():
+            self._announce_leader()
+        self.replication.advance()
+        if self._checkpoints.is_due():
+            self._checkpoints.capture(self.replication.next_token())
+        return self._shared.outbox.take()
+
+    def _take(self, event: Event) -> None:  # noqa: C901  one flat match names every event
+        match event:
+            case Received(source, message):
+                self._receive(source, message)
+            case Proposed(data):
+                primary = self.replication.primary
+                assert primary is not None
+                primary.propose(data)
+            case Persisted(seq):
+                self._persisted(seq)
+            case Woke():
+                self._woke()
+            case Queried(token):
+                self.replication.query(token)
+            case Captured(token, snapshot):
+                self._checkpoints.captured(token, snapshot)
+            case Staged(token, snapshot):
+                self.replication.staged(token, snapshot)
+            case PeerDown(peer):
+                self.views.suspect(peer)
+            case PeerUp():
+                pass
+            case Directed(token, directive):
+                self._direct(token, directive)
+            case _:
+                assert_never(event)
+
+    def _persisted(self, seq: PersistSeq) -> None:
+        shared = self._shared
+        if self.replication.is_about_to_acknowledge:
+            shared.reach(Point.BACKUP_HAS_IT)
+        if self._entering_write is not None and seq >= self._entering_write:
+            self._entering_write = None
+            if self.views.is_member:
+                shared.reach(Point.VIEW_ENTERED)
+        shared.outbox.persisted(seq)
+        self.ledger.persisted()
+        self.views.persisted()
+
+    def _woke(self) -> None:
+        now = self._shared.now
+        primary = self.replication.primary
+        if primary is not None and primary.announce_at is not None and primary.announce_at <= now:
+            primary.announce()
+        if self._tick_at <= now:
+            self._tick_at = Instant(now + self._shared.options.heartbeat_us)
+            self._admission.tick()
+            self.views.tick()
+            self.replication.tick()
+            self._settle_transfer()
+        elif self.views.proposer.retry_at is not None and self.views.proposer.retry_at <= now:
+            self.views.pursue()
+
+    def _announce_leader(self) -> None:
+        current = self.views.current
+        assert current is not None
+        self._shared.outbox.emit(Led(current.view, current.primary))
+        self._settle_transfer()
+
+    # Messages
+
+    def _receive(self, source: NodeId, message: Any) -> None:
+        match message:
+            case AskFounded():
+                self._admission.on_ask_founded(source, message)
+            case Unfounded():
+                self._admission.on_unfounded(source, message)
+            case Views() if self._shared.group == NO_GROUP:
+                self.views.on_views(source, message)
+            case Join() if message.group == NO_GROUP:
+                self.views.on_join(source, message)
+            case _:
+                self._receive_grouped(source, message)
+
+    def _receive_grouped(  # noqa: C901  one flat match names every message
+        self, source: NodeId, message: Grouped
+    ) -> None:
+        if message.group != self._shared.group or message.group == NO_GROUP:
+            self._shared.refuse()
+            return
+        match message:
+            case Append() | Appended() | Position() | Chunk() | ChunkReceived() | Probe() | Probed():
+                self._receive_in_view(source, message)
+            case Ping():
+                self.views.on_ping(source, message)
+            case Pong():
+                self.views.on_pong(source, message)
+            case Prepare():
+                self.views.on_prepare(source, message)
+            case Prepared():
+                self.views.on_prepared(source, message)
+            case Accept():
+                self.views.on_accept(source, message)
+            case Accepted():
+                self.views.on_accepted(source, message)
+            case Views():
+                self.views.on_views(source, message)
+            case WantViews():
+                self.views.on_want_views(source, message)
+            case Join():
+                self.views.on_join(source, message)
+            case _:
+                assert_never(message)
+
+    def _receive_in_view(self, source: NodeId, message: ReplicationMessage) -> None:
+        if message.view == self.views.view:
+            self.replication.receive(source, message)
+        elif message.view > self.views.view or isinstance(message, Append | Position | Probe | Chunk):
+            # One of us is behind. An old answer needs none: whoever sent it will hear by other ways.
+            self.views.compare_views(source, message.view)
+
+    # Operators
+
+    def _direct(self, token: DirectiveToken, directive: Directive) -> None:
+        match directive:
+            case TakeSnapshot():
+                self._checkpoints.directed(token, self.replication.next_token())
+            case TransferLeadership(to):
+                self._direct_transfer(token, to)
+            case _:
+                assert_never(directive)
+
+    def _direct_transfer(self, token: DirectiveToken, to: NodeId | None) -> None:
+        current = self.views.current
+        primary = self.replication.primary
+        refusal = None
+        if current is None or primary is None or not primary.is_synchronised:
+            refusal = "this node is not the primary of a synchronised view: ask the primary"
+        elif self._transfer is not None:
+            refusal = "another transfer is under way: wait for it"
+        elif to is not None and to not in current.nodes:
+            refusal = f"node {to} is not a member of view {current.view}"
+        if refusal is not None or current is None:
+            self._shared.outbox.emit(Settled(token, refusal))
+            return
+        others = [node for node in current.nodes if node != self._shared.node]
+        chosen = to if to is not None else min(others, default=self._shared.node)
+        options = self._shared.options
+        patience_us = 4 * options.paxos_timeout_us + options.heartbeat_misses_max * options.heartbeat_us
+        self._transfer = (token, chosen, Instant(self._shared.now + patience_us))
+        if chosen != self._shared.node:
+            self.views.preferred_primary = chosen
+            self.views.pursue()
+        else:
+            self._settle_transfer()
+
+    def _settle_transfer(self) -> None:
+        if self._transfer is None:
+            return
+        token, chosen, until = self._transfer
+        if self.leader != chosen and self._shared.now < until:
+            return
+        refusal = None
+        if self.leader != chosen:
+            refusal = f"no view with node {chosen} as primary was agreed on: node {self.leader} still leads"
+            self.views.preferred_primary = None
+        self._transfer = None
+        self._shared.outbox.emit(Settled(token, refusal))
+
+    # Accounts
+
+    def status(self, now: Instant) -> Status:
+        """Return this node's own account of itself."""
+        del now
+        ledger, current = self.ledger, self.views.current
+        primary = self.replication.primary
+        snapshot = ledger.snapshot
+        reasons = (self._admission.waiting_for(), self.views.waiting_for(), self.replication.waiting_for())
+        return Status(
+            node=self._shared.node,
+            role=self.replication.role_name,
+            view=self.views.view,
+            leader=self.leader,
+            last=ledger.log.last,
+            committed=ledger.committed,
+            applied=ledger.applied,
+            snapshot=0 if snapshot is None else snapshot.meta.viewstamp.seqno,
+            log_bytes=ledger.log.size_bytes,
+            members=() if current is None else current.nodes,
+            peers=() if primary is None else primary.peers(),
+            waiting_for="; ".join(reason for reason in reasons if reason),
+        )

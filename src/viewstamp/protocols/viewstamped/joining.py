@@ -1,0 +1,96 @@
+"""How a node that is in no view gets into one: founding the first view, or asking to be let in.
+
+View 1 is not agreed on by anybody, so a lowest node whose disk was wiped must not make it a second time: it
+founds only after every other configured member said that it knows of no view. Any member that was ever let in
+has the history on its disk and answers with it instead. The other nodes ask all they know, in turn.
+"""
+
+from viewstamp.core.ids import Instant, NodeId
+from viewstamp.protocols.viewstamped.messages import AskFounded, Join, Unfounded
+from viewstamp.protocols.viewstamped.shared import Shared
+from viewstamp.protocols.viewstamped.views import ViewKeeper
+
+
+class Admission:
+    """Asks while this node is outside; silent while it is a member."""
+
+    __slots__ = ("_ask_at", "_shared", "_turn", "_unfounded", "_views")
+
+    def __init__(self, shared: Shared, views: ViewKeeper) -> None:
+        self._shared = shared
+        self._views = views
+        self._ask_at = shared.now
+        self._turn = 0
+        self._unfounded: set[NodeId] = set()
+        """Other configured members that said they know of no view."""
+
+    @property
+    def _founds_together(self) -> bool:
+        shared = self._shared
+        return shared.options.founding == "together" and all(shared.node < node for node in shared.others)
+
+    def tick(self) -> None:
+        """Ask again when it is time."""
+        views, shared = self._views, self._shared
+        if views.is_member or shared.now < self._ask_at:
+            return
+        self._ask_at = Instant(shared.now + shared.options.join_retry_us)
+        if not views.history and (shared.options.founding == "alone" or self._all_unfounded()):
+            views.found()
+        elif not views.history and self._founds_together:
+            for node in shared.others:
+                shared.outbox.send_early(node, AskFounded(shared.me.incarnation))
+        else:
+            self._ask_to_join()
+
+    def _all_unfounded(self) -> bool:
+        return self._founds_together and self._unfounded >= set(self._shared.others)
+
+    def _ask_to_join(self) -> None:
+        shared = self._shared
+        current = self._views.current
+        message = Join(shared.group, shared.me, self._views.view)
+        asked = set() if current is None else {current.primary}
+        candidates = self._candidates()
+        if candidates:
+            asked.add(candidates[self._turn % len(candidates)])
+            self._turn += 1
+        for node in sorted(asked - {shared.node}):
+            # Early: a wish promises nothing.
+            shared.outbox.send_early(node, message)
+
+    def _candidates(self) -> list[NodeId]:
+        current = self._views.current
+        known = set(self._shared.others) | (set() if current is None else set(current.nodes))
+        if self._shared.options.contact is not None:
+            known.add(self._shared.options.contact)
+        return sorted(known - {self._shared.node})
+
+    def on_ask_founded(self, source: NodeId, message: AskFounded) -> None:
+        """Say that no view is known here, or show those that are."""
+        if not self._views.history:
+            self._shared.outbox.send(source, Unfounded(message.incarnation))
+        else:
+            self._views.show_from_start(source)
+
+    def on_unfounded(self, source: NodeId, message: Unfounded) -> None:
+        """Count an answer; found view 1 when all have come."""
+        views, shared = self._views, self._shared
+        if message.asked != shared.me.incarnation or views.history or source not in shared.others:
+            return
+        self._unfounded.add(source)
+        if self._all_unfounded():
+            views.found()
+
+    def waiting_for(self) -> str:
+        """Say in one line why this node is outside; empty for a member."""
+        views = self._views
+        if views.is_member:
+            return ""
+        if views.history:
+            return f"the primary of view {views.view} or a later one to let this node in"
+        if self._founds_together:
+            silent = sorted(set(self._shared.others) - self._unfounded)
+            names = ", ".join(str(node) for node in silent)
+            return f"nodes {names} to say whether a view was founded already"
+        return "a member to let this node in"

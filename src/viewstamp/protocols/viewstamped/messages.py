@@ -1,0 +1,217 @@
+"""What members say to each other. The tags are the wire's ABI: fields may be appended, never moved.
+
+Every message but the two of the founding carries its *group*: the incarnation of the node that founded
+view 1. A message of another group is dropped, so two services founded apart can never mix (SCENARIOS B9).
+"""
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
+from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.viewstamped.membership import Member, Membership
+
+NO_GROUP: Final = Incarnation(-1)
+"""The group of a node that knows of no view."""
+
+
+class Ballot(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
+    """Number of a proposal: by number, then by node, so that no two proposers share one (lab 6: prop_t)."""
+
+    number: int
+    node: NodeId
+
+
+LOWEST: Final = Ballot(0, NodeId(0))
+"""Below every proposal."""
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """Phase 1 of Paxos for the view `instance`: promise to accept nothing below `ballot`."""
+
+    group: Incarnation
+    instance: View
+    ballot: Ballot
+
+
+class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The one answer to `Prepare`: a promise if `promised` equals `ballot`, a rejection if it is higher."""
+
+    group: Incarnation
+    instance: View
+    ballot: Ballot
+    promised: Ballot
+    """n_h of the acceptor."""
+    accepted: Ballot | None
+    """n_a, None where it accepted nothing in this instance."""
+    value: Membership | None
+    """v_a."""
+    synchronised: bool
+    """It knows that the current view completed its synchronisation."""
+
+
+class Accept(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Phase 2: accept this value."""
+
+    group: Incarnation
+    instance: View
+    ballot: Ballot
+    value: Membership
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
+    """The answer to `Accept`: done if `promised` equals `ballot`, rejected if it is higher."""
+
+    group: Incarnation
+    instance: View
+    ballot: Ballot
+    promised: Ballot
+
+
+class Views(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Decided views, ascending, without a gap: phase 3, and what a node that is behind gets."""
+
+    group: Incarnation
+    memberships: tuple[Membership, ...]
+    latest: View
+    """The newest view that the sender knows: ask again if it is higher than the last one here."""
+
+
+class WantViews(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
+    """Send me the decided views after this one."""
+
+    group: Incarnation
+    after: View
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
+    """A heartbeat: answer with `Pong`, and with `Views` if I am behind."""
+
+    group: Incarnation
+    view: View
+    incarnation: Incarnation
+    """Of the sender: the ping of a wiped node is no sign of life of the member that it was."""
+
+
+class Pong(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
+    """The answer to a heartbeat."""
+
+    group: Incarnation
+    view: View
+    incarnation: Incarnation
+
+
+class Join(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
+    """Let me in. Answered with the decided views that I lack; the primary proposes a view with me."""
+
+    group: Incarnation
+    """`NO_GROUP` from a node that belongs to none yet."""
+    member: Member
+    view: View
+    """The newest view that I know, 0 where there is none."""
+
+
+class AskFounded(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
+    """Do you know of any view? I would found the first."""
+
+    incarnation: Incarnation
+
+
+class Unfounded(msgspec.Struct, frozen=True, array_like=True, tag=11, gc=False):
+    """I know of no view. Whoever knows one answers `AskFounded` with `Views`."""
+
+    asked: Incarnation
+    """Of the node that asked: an answer to its life before a wipe does not count."""
+
+
+class Append(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """The primary's log goes on after `previous` with these entries; lab 7's `invoke`, and its transfer."""
+
+    group: Incarnation
+    view: View
+    previous: Viewstamp
+    records: tuple[bytes, ...]
+    """Encoded `records.EntryRecord`s, the very bytes of the primary's journal; seqnos without a gap."""
+    committed: Seqno
+
+
+class Appended(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=False):
+    """My log equals the primary's up to here, and that is on my disk."""
+
+    group: Incarnation
+    view: View
+    matched: Viewstamp
+
+
+class StagedPart(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How much of which snapshot a backup has received: the transfer goes on from there."""
+
+    viewstamp: Viewstamp
+    digest: int
+    offset: int
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """My log looks like this: send me what follows the last point at which we agree (`transferreq`)."""
+
+    group: Incarnation
+    view: View
+    marks: tuple[Viewstamp, ...]
+    """The last entry of each view in my log, ascending; the first is my base."""
+    staged: StagedPart | None
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """A piece of a snapshot, for a backup that lacks entries which the primary's log no longer holds."""
+
+    group: Incarnation
+    view: View
+    meta: SnapshotMeta
+    offset: int
+    data: bytes
+
+
+class ChunkReceived(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """I have the snapshot's bytes before `staged.offset`, and no others."""
+
+    group: Incarnation
+    view: View
+    staged: StagedPart
+
+
+class Probe(msgspec.Struct, frozen=True, array_like=True, tag=17, gc=False):
+    """Are you still in my view? Asked after the reads of this round had arrived."""
+
+    group: Incarnation
+    view: View
+    round: int
+
+
+class Probed(msgspec.Struct, frozen=True, array_like=True, tag=18, gc=False):
+    """I am."""
+
+    group: Incarnation
+    view: View
+    round: int
+
+
+Grouped: TypeAlias = (
+    Prepare
+    | Prepared
+    | Accept
+    | Accepted
+    | Views
+    | WantViews
+    | Ping
+    | Pong
+    | Join
+    | Append
+    | Appended
+    | Position
+    | Chunk
+    | ChunkReceived
+    | Probe
+    | Probed
+)
+Message: TypeAlias = Grouped | AskFounded | Unfounded

@@ -1,0 +1,151 @@
+"""Paxos, one instance for each view: acceptor and proposer as lab 6's pseudocode has them (Lamport 2001).
+
+The instance number is the number of the view that is being agreed on. Neither class sends or writes: whoever
+calls them does both, and sends only what is durable. Rules beyond the pseudocode:
+
+- An accept for another instance than the acceptor's current one never gets here (SCENARIOS B7): n_a and
+  v_a of one instance cannot leak into the next.
+- An accept raises n_h as well, so the acceptor never depends on having promised that very ballot.
+- A proposer has one run at a time and one ballot a run; unanswered messages are sent again under the same
+  ballot, so a node that waits alone for its majority does not fill its journal with promises.
+"""
+
+from collections.abc import Collection
+from typing import Literal
+
+from viewstamp.core.ids import Instant, NodeId, View
+from viewstamp.core.quorum import has_majority
+from viewstamp.protocols.viewstamped.membership import Membership
+from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
+
+
+class Acceptor:
+    """The memory of one instance: n_h, n_a, v_a. Every change must be durable before it is spoken of."""
+
+    __slots__ = ("accepted", "instance", "promised", "value")
+
+    def __init__(
+        self,
+        instance: View,
+        promised: Ballot = LOWEST,
+        accepted: Ballot | None = None,
+        value: Membership | None = None,
+    ) -> None:
+        assert (accepted is None) == (value is None)
+        self.instance = instance
+        self.promised = promised
+        """n_h: nothing below it will be accepted; at least `accepted`."""
+        self.accepted = accepted
+        """n_a: the highest ballot accepted in this instance."""
+        self.value = value
+        """v_a: what was accepted with it."""
+
+    def prepare(self, ballot: Ballot) -> bool:
+        """Promise this ballot unless a higher one was promised; tell whether the promise is a new one."""
+        if ballot <= self.promised:
+            return False
+        self.promised = ballot
+        return True
+
+    def accept(self, ballot: Ballot, value: Membership) -> bool:
+        """Accept this value unless a higher ballot was promised; tell whether that is news."""
+        if ballot < self.promised or ballot == self.accepted:
+            return False
+        self.promised = self.accepted = ballot
+        self.value = value
+        return True
+
+    def begin(self, instance: View) -> None:
+        """Forget the instance that was decided, and take part in the next."""
+        assert instance > self.instance, (instance, self.instance)
+        self.instance = instance
+        self.promised = LOWEST
+        self.accepted = self.value = None
+
+
+class Proposer:
+    """One attempt to get a view decided: preparing, accepting, or standing back after a rejection."""
+
+    __slots__ = (
+        "accepters",
+        "ballot",
+        "best",
+        "instance",
+        "phase",
+        "promisers",
+        "retry_at",
+        "seen_number",
+        "synchronised",
+        "value",
+    )
+
+    def __init__(self) -> None:
+        self.phase: Literal["idle", "preparing", "accepting", "standing back"] = "idle"
+        self.instance = View(0)
+        self.ballot = LOWEST
+        """Of this run; higher than every ballot this node has used."""
+        self.seen_number = 0
+        """The highest number seen in any ballot."""
+        self.promisers: set[NodeId] = set()
+        self.accepters: set[NodeId] = set()
+        self.best: tuple[Ballot, Membership] | None = None
+        """The value accepted under the highest ballot that a promise named: it must be proposed."""
+        self.synchronised = False
+        """A promise said that the current view completed its synchronisation."""
+        self.value: Membership | None = None
+        """What is proposed, None before phase 2."""
+        self.retry_at: Instant | None = None
+
+    def begin(self, instance: View, ballot: Ballot) -> None:
+        """Start phase 1."""
+        self.stop()
+        self.phase = "preparing"
+        self.instance = instance
+        self.ballot = ballot
+        self.saw(ballot)
+
+    def stop(self) -> None:
+        """Give up this run, or end it after the decision."""
+        self.phase = "idle"
+        self.promisers = set()
+        self.accepters = set()
+        self.best = self.value = self.retry_at = None
+        self.synchronised = False
+
+    def stand_back(self, until: Instant) -> None:
+        """Let a higher ballot have its way for a while."""
+        self.stop()
+        self.phase = "standing back"
+        self.retry_at = until
+
+    def saw(self, ballot: Ballot) -> None:
+        """Take note of a number that is in use."""
+        self.seen_number = max(self.seen_number, ballot.number)
+
+    def promised_by(
+        self, node: NodeId, accepted: Ballot | None, value: Membership | None, *, synchronised: bool
+    ) -> None:
+        """Count a promise, with what its acceptor had accepted."""
+        self.promisers.add(node)
+        self.synchronised = self.synchronised or synchronised
+        if accepted is not None and value is not None and (self.best is None or accepted > self.best[0]):
+            self.best = (accepted, value)
+
+    def may_propose(self, members: Collection[NodeId]) -> bool:
+        """Tell whether a majority has promised and phase 2 has not begun."""
+        return self.phase == "preparing" and has_majority(self.promisers, members)
+
+    def propose(self, value: Membership) -> None:
+        """Start phase 2: with the value of `best` if there is one, else with one's own."""
+        assert self.phase == "preparing"
+        assert self.best is None or self.best[1] == value
+        self.phase = "accepting"
+        self.value = value
+
+    def accepted_by(self, node: NodeId) -> None:
+        """Count an acceptance."""
+        self.accepters.add(node)
+
+    def has_chosen(self, members: Collection[NodeId]) -> bool:
+        """Tell whether a majority has accepted: the value is chosen for ever."""
+        return self.phase == "accepting" and has_majority(self.accepters, members)

@@ -1,0 +1,276 @@
+"""The primary of one view. A new view makes a new one of these, or none.
+
+Rules of this file:
+
+- Its log is authoritative. It begins with an empty entry of its view; when every member holds that one
+  durably, and with it everything before, the view is synchronised, and not before that is on disk here it
+  accepts.
+- Until then it sends only what it has durably: an unsynchronised view leaves no trace that could be lost.
+  From then on it writes and sends an entry at the same time.
+- Committed is what every member has durably: a primary that is cut off commits and answers nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from viewstamp.core.effects import Refuse
+from viewstamp.core.events import ReadToken
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno
+from viewstamp.core.protocol import PeerStatus
+from viewstamp.protocols.viewstamped.ledger import Ledger
+from viewstamp.protocols.viewstamped.membership import Membership
+from viewstamp.protocols.viewstamped.messages import (
+    Append,
+    Appended,
+    Chunk,
+    ChunkReceived,
+    Position,
+    Probed,
+    StagedPart,
+)
+from viewstamp.protocols.viewstamped.reads import Reads
+from viewstamp.protocols.viewstamped.shared import Point, Shared
+from viewstamp.protocols.viewstamped.transfer import Backup, Sending, part_of
+from viewstamp.protocols.viewstamped.views import ViewKeeper
+
+
+class Primary:
+    """Orders, sends, commits."""
+
+    __slots__ = (
+        "_announced",
+        "_backups",
+        "_ledger",
+        "_membership",
+        "_shared",
+        "_sync_target",
+        "_sync_write",
+        "_uncommitted_bytes",
+        "_views",
+        "announce_at",
+        "reads",
+    )
+
+    def __init__(self, shared: Shared, views: ViewKeeper, ledger: Ledger, membership: Membership) -> None:
+        assert membership.primary == shared.node
+        self._shared = shared
+        self._views = views
+        self._ledger = ledger
+        self._membership = membership
+        self._backups = {node: Backup(node) for node in membership.nodes if node != shared.node}
+        self.reads = Reads(shared)
+        if ledger.log.last.view != membership.view:
+            ledger.append_own(membership.view, b"")
+        self._sync_target = ledger.log.last.seqno
+        """The empty entry that begins the view."""
+        self._sync_write: PersistSeq | None = None
+        """The write that remembers the synchronisation; None: not complete."""
+        self._uncommitted_bytes = 0
+        self._announced = ledger.committed
+        """The backups were told that entries up to here are committed."""
+        self.announce_at: Instant | None = None
+
+    @property
+    def is_synchronised(self) -> bool:
+        """Whether the view serves."""
+        return self._sync_write is not None and self._shared.outbox.durable >= self._sync_write
+
+    @property
+    def accepting(self) -> bool:
+        """Whether another entry may be proposed."""
+        ledger, options = self._ledger, self._shared.options
+        return (
+            self.is_synchronised
+            and ledger.log.last.seqno - ledger.committed < options.window_entries_max
+            and self._uncommitted_bytes < options.window_bytes_max
+        )
+
+    def propose(self, data: bytes) -> None:
+        """Order an entry."""
+        assert self.accepting
+        self._uncommitted_bytes += self._ledger.append_own(self._membership.view, data)
+        for backup in self._backups.values():
+            self._pump(backup)
+        last = self._ledger.log.last.seqno
+        if all(backup.next is not None and backup.next > last for backup in self._backups.values()):
+            self._announced = self._ledger.committed
+
+    def query(self, token: ReadToken) -> None:
+        """Take in a read; refuse it when too many wait."""
+        if self.reads.count >= self._shared.options.reads_max:
+            self._shared.outbox.emit(Refuse(token))
+        else:
+            self.reads.add(token)
+
+    def tick(self) -> None:
+        """A heartbeat's time has passed: send again what may have been lost."""
+        for backup in self._backups.values():
+            if backup.sending is not None:
+                backup.sending.rewind_if_stuck()
+                self._pump(backup)
+            else:
+                self._send_append(backup, (), self._place_of(backup))
+        self.reads.ask(self._membership.view)
+
+    def advance(self) -> None:
+        """Commit what every member holds, and answer reads."""
+        ledger = self._ledger
+        held = min((backup.matched for backup in self._backups.values()), default=ledger.durable)
+        held = min(held, ledger.durable)
+        if held >= self._sync_target and held > ledger.committed:
+            self._commit(held)
+        if self._sync_write is None and held >= self._sync_target:
+            self._views.synchronised()
+            self._sync_write = self._shared.outbox.written
+        if self.is_synchronised:
+            self.reads.advance(self._membership.view, self._backups, ledger.committed, ledger.applied)
+
+    def _commit(self, seqno: Seqno) -> None:
+        ledger = self._ledger
+        for each in range(max(ledger.committed, self._sync_target) + 1, seqno + 1):
+            self._uncommitted_bytes -= len(ledger.log.slot(each).record)
+        ledger.commit(seqno)
+        if self._backups and self.announce_at is None:
+            self.announce_at = Instant(self._shared.now + self._shared.options.commit_announce_us)
+
+    def announce(self) -> None:
+        """Tell the backups what is committed, unless entries that went out meanwhile have told them."""
+        self.announce_at = None
+        if self._announced < self._ledger.committed:
+            self._announced = self._ledger.committed
+            for backup in self._backups.values():
+                if backup.sending is None:
+                    self._send_append(backup, (), self._place_of(backup))
+
+    def _pump(self, backup: Backup) -> None:
+        options, log = self._shared.options, self._ledger.log
+        if backup.sending is not None:
+            self._pump_snapshot(backup, backup.sending)
+            return
+        while (
+            backup.next is not None
+            and backup.next <= log.last.seqno
+            and backup.unacknowledged_bytes < options.window_bytes_max
+            and not self._held_back(backup)
+        ):
+            previous = Seqno(backup.next - 1)
+            if previous < log.base.seqno:
+                self._send_snapshot(backup, None)
+                return
+            records = log.records(previous, options.append_bytes_max)
+            self._send_append(backup, records, previous)
+            backup.sent(Seqno(previous + len(records)), sum(map(len, records)))
+
+    def _pump_snapshot(self, backup: Backup, sending: Sending) -> None:
+        options = self._shared.options
+        meta = sending.snapshot.meta
+        while (chunk := sending.next_chunk(options.chunk_bytes, options.chunks_max)) is not None:
+            message = Chunk(self._shared.group, self._membership.view, meta, *chunk)
+            # Early: a snapshot is durable, and holds only what was committed.
+            self._shared.outbox.send_early(backup.node, message)
+
+    def _send_append(self, backup: Backup, records: tuple[bytes, ...], previous: Seqno) -> None:
+        ledger = self._ledger
+        viewstamp = ledger.log.at(previous)
+        assert viewstamp is not None
+        message = Append(self._shared.group, self._membership.view, viewstamp, records, ledger.committed)
+        send: Callable[[NodeId, Any], None] = self._shared.outbox.send
+        if self.is_synchronised:
+            # Early: an entry promises nothing until all hold it, this node included. See the rules.
+            send = self._shared.outbox.send_early
+        send(backup.node, message)
+
+    def _place_of(self, backup: Backup) -> Seqno:
+        log = self._ledger.log
+        if backup.next is None:
+            return log.last.seqno
+        return max(Seqno(backup.next - 1), log.base.seqno)
+
+    def _held_back(self, backup: Backup) -> bool:
+        armed = self._shared.armed(Point.FIRST_BACKUP_HAS_IT) and self.is_synchronised
+        return armed and backup.node != next(iter(self._backups))
+
+    # What backups say
+
+    def on_position(self, source: NodeId, message: Position) -> None:
+        """A backup says how its log looks: go on from where both agree, with a snapshot if it must be."""
+        backup = self._backups.get(source)
+        marks = message.marks
+        if backup is None or not marks or list(marks) != sorted(marks):
+            self._shared.refuse()
+            return
+        backup.heard_at = self._shared.now
+        agreed = self._ledger.log.agreement(marks)
+        if agreed is not None and agreed.seqno >= max(marks[0].seqno, self._ledger.log.base.seqno):
+            backup.continue_from(agreed.seqno)
+            self._pump(backup)
+        elif self._ledger.snapshot is not None and marks[0].seqno < self._ledger.log.base.seqno:
+            self._send_snapshot(backup, message.staged)
+        else:
+            self._shared.refuse()
+
+    def _send_snapshot(self, backup: Backup, staged: StagedPart | None) -> None:
+        snapshot = self._ledger.snapshot
+        assert snapshot is not None
+        sending = backup.sending
+        if sending is None or (staged is not None and not sending.describes(staged)):
+            fits = staged is not None and part_of(snapshot, staged)
+            backup.sending = Sending(snapshot, staged.offset if staged is not None and fits else 0)
+        self._pump(backup)
+
+    def on_appended(self, source: NodeId, message: Appended) -> None:
+        """A backup holds the log durably up to here."""
+        backup = self._backups.get(source)
+        log = self._ledger.log
+        matched = message.matched
+        known = log.holds(matched) or matched.seqno < log.base.seqno
+        if backup is None or not known:
+            self._shared.refuse()
+            return
+        backup.heard_at = self._shared.now
+        news = matched.seqno > backup.matched
+        backup.acknowledged(matched.seqno)
+        if news and self._is_first_to_hold(backup):
+            self._shared.reach(Point.FIRST_BACKUP_HAS_IT)
+        self._pump(backup)
+
+    def _is_first_to_hold(self, backup: Backup) -> bool:
+        return backup.matched > self._sync_target and all(
+            other is backup or other.matched < backup.matched for other in self._backups.values()
+        )
+
+    def on_chunk_received(self, source: NodeId, message: ChunkReceived) -> None:
+        """A backup has more of a snapshot."""
+        backup = self._backups.get(source)
+        if backup is None or backup.sending is None or not backup.sending.describes(message.staged):
+            return
+        backup.heard_at = self._shared.now
+        backup.sending.heard(message.staged.offset)
+        self._pump(backup)
+
+    def on_probed(self, source: NodeId, message: Probed) -> None:
+        """A backup is still in this view."""
+        self.reads.confirm(source, message.round)
+
+    # Accounts
+
+    def waiting_for(self) -> str:
+        """Say in one line why the view does not serve; empty where it does."""
+        if self.is_synchronised:
+            return ""
+        late = [node for node, backup in self._backups.items() if backup.matched < self._sync_target]
+        names = ", ".join(str(node) for node in sorted(late)) or "its own disk"
+        return f"{names} to be synchronised with view {self._membership.view}"
+
+    def peers(self) -> tuple[PeerStatus, ...]:
+        """Return how far each backup has come."""
+        now = self._shared.now
+        return tuple(
+            PeerStatus(
+                backup.node,
+                backup.matched,
+                backup.state,
+                None if backup.heard_at is None else now - backup.heard_at,
+            )
+            for backup in self._backups.values()
+        )

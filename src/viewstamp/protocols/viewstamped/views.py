@@ -1,0 +1,499 @@
+"""The configuration layer: who is alive, which view should come next, and getting it decided (lab 6, config).
+
+Rules of this file:
+
+- The lowest member pings all others, all others ping the lowest. Only the lowest proposes to remove another;
+  the others, by rank, propose to remove the lowest when it is silent (SCENARIOS 2.3, test 5).
+- One member a view, decided by a majority of the view before it. The primary proposes joins, when its view
+  is synchronised, one after the other.
+- A view is never proposed without an eligible member (`membership`): rather than lose what was acknowledged,
+  the service waits for one to come back, and says so.
+- A primary that restarts in a view which it may have served lost the entries that it had sent and not yet
+  written. It asks for a renewal, the same members under a new number, so that no viewstamp is used twice.
+- Members that are behind get decided views, never anybody's promises.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
+from viewstamp.protocols.viewstamped.membership import (
+    MEMBERS_MAX,
+    NUMBER_MAX,
+    Member,
+    Membership,
+    follows,
+    founded_by,
+    founds,
+    successor,
+    well_formed,
+    without,
+)
+from viewstamp.protocols.viewstamped.messages import (
+    NO_GROUP,
+    Accept,
+    Accepted,
+    Ballot,
+    Join,
+    Ping,
+    Pong,
+    Prepare,
+    Prepared,
+    Views,
+    WantViews,
+)
+from viewstamp.protocols.viewstamped.paxos import Acceptor, Proposer
+from viewstamp.protocols.viewstamped.records import ENCODER, AcceptedValue, Decided, Promised, Synchronised
+from viewstamp.protocols.viewstamped.shared import Point, Shared
+
+VIEWS_PER_MESSAGE_MAX: Final = 512
+_RANK_MISSES: Final = 2
+"""So many more pings must be missed for each survivor of lower rank before one proposes itself."""
+_JOIN_MEMORY_RETRIES: Final = 4
+
+
+class ViewKeeper:
+    """The history of views, the acceptor and the proposer of the next one, and the heartbeats."""
+
+    __slots__ = (
+        "_accept_write",
+        "_heard",
+        "_joiners",
+        "_misses",
+        "_shared",
+        "acceptor",
+        "history",
+        "preferred_primary",
+        "proposer",
+        "renewal_wanted",
+        "synchronised_view",
+    )
+
+    def __init__(
+        self, shared: Shared, history: list[Membership], acceptor: Acceptor, synchronised_view: View
+    ) -> None:
+        self._shared = shared
+        self.history = history
+        """Decided views from view 1 without a gap."""
+        self.acceptor = acceptor
+        """Always of the instance after the newest view."""
+        self.proposer = Proposer()
+        self.synchronised_view = synchronised_view
+        """The highest view known to have completed its synchronisation; never higher than the newest."""
+        self.preferred_primary: NodeId | None = None
+        """Whom an operator wants to lead; None: no wish."""
+        self._accept_write = PersistSeq(0)
+        """The write with this proposer's own acceptance of what it proposes."""
+        self._misses: dict[NodeId, int] = {}
+        self._heard: set[NodeId] = set()
+        """Members that gave a sign of life since the last tick."""
+        self._joiners: dict[NodeId, tuple[Member, Instant]] = {}
+        current = self.current
+        self.renewal_wanted = (
+            current is not None
+            and current.primary == shared.node
+            and self.is_member
+            and synchronised_view == current.view
+        )
+        """This node must not go on as primary of this view: see the rules."""
+        if history:
+            shared.group = history[0].members[0].incarnation
+
+    @property
+    def current(self) -> Membership | None:
+        """The newest decided view; None: this node knows of none."""
+        return self.history[-1] if self.history else None
+
+    @property
+    def view(self) -> View:
+        """Its number, 0 where there is none."""
+        return View(len(self.history))
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this node, with this memory, is in the newest view."""
+        return self.history != [] and self._shared.me in self.history[-1].members
+
+    @property
+    def is_synchronised(self) -> bool:
+        """Whether the newest view is known to have completed its synchronisation."""
+        return self.synchronised_view == self.view
+
+    # What happens of itself
+
+    def found(self) -> None:
+        """Make view 1 of this node alone. Only for a node that knows of no view and may be the first."""
+        assert not self.history
+        self._shared.group = self._shared.me.incarnation
+        self._decide(founded_by(self._shared.me))
+
+    def synchronised(self) -> None:
+        """The newest view has completed its synchronisation: remember it, and let joiners in."""
+        if self.is_synchronised:
+            return
+        self.synchronised_view = self.view
+        self._shared.outbox.persist(ENCODER.encode(Synchronised(self.view)))
+
+    def tick(self) -> None:
+        """A heartbeat's time has passed: count who is silent, ping, and pursue the next view."""
+        if not self.is_member:
+            return
+        self._count_misses()
+        ping = Ping(self._shared.group, self.view, self._shared.me.incarnation)
+        for node in self._watched():
+            # Early: a ping promises nothing, and must not wait for the disk or it would look like a death.
+            self._shared.outbox.send_early(node, ping)
+        self.pursue()
+
+    def suspect(self, node: NodeId) -> None:
+        """The connection to this node broke: the next pings decide, earlier than they would have."""
+        if node in self._misses:
+            self._misses[node] = max(self._misses[node], self._shared.options.heartbeat_misses_max - 2)
+
+    def _watched(self) -> tuple[NodeId, ...]:
+        current = self.current
+        assert current is not None
+        mine = self._shared.node
+        if current.lowest == mine:
+            return tuple(node for node in current.nodes if node != mine)
+        return (current.lowest,)
+
+    def _count_misses(self) -> None:
+        self._misses = {
+            node: 0 if node in self._heard else self._misses.get(node, 0) + 1 for node in self._watched()
+        }
+        self._heard.clear()
+
+    # Which view should be next
+
+    def pursue(self) -> None:
+        """Start, repeat or give up proposing, as the moment asks for."""
+        proposer = self.proposer
+        if not self.is_member:
+            proposer.stop()
+            return
+        overdue = proposer.retry_at is None or self._shared.now >= proposer.retry_at
+        if proposer.phase == "accepting":
+            if overdue:
+                self._send_accepts()
+        elif self._wish() is None:
+            proposer.stop()
+        elif proposer.phase != "preparing" and overdue:
+            self._start()
+        elif overdue:
+            self._send_prepares()
+
+    def _wish(self) -> Membership | None:
+        current = self.current
+        assert current is not None
+        for members in self._wanted_members(current):
+            synchronised = self.is_synchronised or self.proposer.synchronised
+            wish = successor(current, members, synchronised=synchronised, primary=self.preferred_primary)
+            if wish is not None:
+                return wish
+        return None
+
+    def _wanted_members(self, current: Membership) -> Iterable[tuple[Member, ...]]:
+        for node in self._removable(current):
+            yield without(current, node)
+        if self.renewal_wanted or self.preferred_primary is not None:
+            yield current.members
+        if current.primary == self._shared.node and self.is_synchronised:
+            for joiner in self._waiting_joiners(current):
+                yield (*current.members, joiner)
+
+    def _removable(self, current: Membership) -> list[NodeId]:
+        limit = self._shared.options.heartbeat_misses_max
+        mine = self._shared.node
+        if current.lowest != mine:
+            survivors = sorted(node for node in current.nodes if node != current.lowest)
+            limit += _RANK_MISSES * survivors.index(mine)
+        return sorted(node for node, misses in self._misses.items() if misses >= limit)
+
+    def _waiting_joiners(self, current: Membership) -> list[Member]:
+        memory_us = _JOIN_MEMORY_RETRIES * self._shared.options.join_retry_us
+        oldest = self._shared.now - memory_us
+        self._joiners = {
+            node: (member, asked)
+            for node, (member, asked) in self._joiners.items()
+            if asked >= oldest and node not in current.nodes
+        }
+        if len(current.members) >= MEMBERS_MAX:
+            return []
+        return [self._joiners[node][0] for node in sorted(self._joiners)]
+
+    def waiting_for(self) -> str:
+        """Say in one line what keeps the next view from being decided; empty where nothing is wanted."""
+        current = self.current
+        if current is None or not self.is_member:
+            return ""
+        removable = self._removable(current)
+        if removable and self._wish() is None:
+            return f"one of nodes {_listed(current.eligible)}: only they hold all that was acknowledged"
+        if self.proposer.phase == "idle":
+            return ""
+        silent = set(current.nodes) - self.proposer.promisers - self.proposer.accepters
+        return f"a majority of view {current.view} to agree on the next view; silent: {_listed(silent)}"
+
+    # Proposing it
+
+    def _start(self) -> None:
+        acceptor, proposer = self.acceptor, self.proposer
+        highest = max(proposer.seen_number, acceptor.promised.number)
+        if highest + 1 >= NUMBER_MAX:
+            return
+        ballot = Ballot(highest + 1, self._shared.node)
+        promised = acceptor.prepare(ballot)
+        assert promised
+        self._shared.outbox.persist(ENCODER.encode(Promised(acceptor.instance, ballot)))
+        proposer.begin(acceptor.instance, ballot)
+        proposer.promised_by(
+            ballot.node, acceptor.accepted, acceptor.value, synchronised=self.is_synchronised
+        )
+        self._send_prepares()
+        self._propose_if_promised()
+
+    def _send_prepares(self) -> None:
+        proposer = self.proposer
+        self._set_retry()
+        message = Prepare(self._shared.group, proposer.instance, proposer.ballot)
+        self._send_to_others(proposer.promisers, message)
+
+    def _send_accepts(self) -> None:
+        proposer = self.proposer
+        assert proposer.value is not None
+        self._set_retry()
+        message = Accept(self._shared.group, proposer.instance, proposer.ballot, proposer.value)
+        self._send_to_others(proposer.accepters, message)
+
+    def _send_to_others(self, done: set[NodeId], message: Prepare | Accept) -> None:
+        current = self.current
+        assert current is not None
+        for node in current.nodes:
+            if node not in done and node != self._shared.node:
+                self._shared.outbox.send(node, message)
+
+    def _set_retry(self) -> None:
+        self.proposer.retry_at = Instant(self._shared.now + self._shared.options.paxos_timeout_us)
+
+    def _propose_if_promised(self) -> None:
+        current, proposer = self.current, self.proposer
+        assert current is not None
+        if not proposer.may_propose(current.nodes):
+            return
+        if self.acceptor.promised > proposer.ballot:
+            # Another proposer reached this node's own acceptor meanwhile.
+            self._beaten_by(self.acceptor.promised)
+            return
+        value = proposer.best[1] if proposer.best is not None else self._wish()
+        if value is None:
+            proposer.stop()
+            return
+        self._shared.reach(Point.PREPARED)
+        accepted = self.acceptor.accept(proposer.ballot, value)
+        assert accepted
+        record = AcceptedValue(proposer.instance, proposer.ballot, value)
+        self._accept_write = self._shared.outbox.persist(ENCODER.encode(record))
+        proposer.propose(value)
+        self._send_accepts()
+
+    def persisted(self) -> None:
+        """Writes became durable: this node's own acceptance counts from then on, like everybody else's."""
+        proposer = self.proposer
+        if proposer.phase == "accepting" and self._shared.outbox.durable >= self._accept_write:
+            proposer.accepted_by(self._shared.node)
+            self._decide_if_accepted()
+
+    def _decide_if_accepted(self) -> None:
+        current, value = self.current, self.proposer.value
+        assert current is not None
+        if not self.proposer.has_chosen(current.nodes):
+            return
+        assert value is not None
+        self._shared.reach(Point.CHOSEN)
+        self._decide(value)
+        for node in {*current.nodes, *value.nodes} - {self._shared.node}:
+            self._send_views(node, current.view)
+
+    def _beaten_by(self, ballot: Ballot) -> None:
+        self.proposer.saw(ballot)
+        pause_us = self._shared.rng.randrange(self._shared.options.paxos_timeout_us) + 1
+        self.proposer.stand_back(Instant(self._shared.now + pause_us))
+
+    def _decide(self, membership: Membership) -> None:
+        assert membership.view == self.view + 1
+        assert not self.history or follows(self.history[-1], membership)
+        self.history.append(membership)
+        self._shared.outbox.persist(ENCODER.encode(Decided(membership)))
+        self.acceptor.begin(View(membership.view + 1))
+        self.proposer.stop()
+        self.renewal_wanted = False
+        self.preferred_primary = None
+        self._misses = {}
+        self._heard = set(membership.nodes)
+
+    # What others say
+
+    def on_prepare(self, source: NodeId, message: Prepare) -> None:
+        """Phase 1 at the acceptor; a proposer of an old instance gets what was decided (oldinstance)."""
+        if not self._at_my_instance(source, message.instance) or not _plausible(message.ballot, source):
+            return
+        acceptor = self.acceptor
+        self.proposer.saw(message.ballot)
+        if acceptor.prepare(message.ballot):
+            self._shared.outbox.persist(ENCODER.encode(Promised(message.instance, message.ballot)))
+        answer = Prepared(
+            self._shared.group,
+            message.instance,
+            message.ballot,
+            acceptor.promised,
+            acceptor.accepted,
+            acceptor.value,
+            self.is_synchronised,
+        )
+        self._shared.outbox.send(source, answer)
+
+    def on_accept(self, source: NodeId, message: Accept) -> None:
+        """Phase 2 at the acceptor, for its own instance only."""
+        if not self._at_my_instance(source, message.instance) or not _plausible(message.ballot, source):
+            return
+        if not self._acceptable(message.value):
+            self._shared.refuse()
+            return
+        acceptor = self.acceptor
+        self.proposer.saw(message.ballot)
+        if acceptor.accept(message.ballot, message.value):
+            record = AcceptedValue(message.instance, message.ballot, message.value)
+            self._shared.outbox.persist(ENCODER.encode(record))
+        answer = Accepted(self._shared.group, message.instance, message.ballot, acceptor.promised)
+        self._shared.outbox.send(source, answer)
+
+    def on_prepared(self, source: NodeId, message: Prepared) -> None:
+        """Count a promise, or stand back after a rejection."""
+        proposer = self.proposer
+        if proposer.phase != "preparing" or not self._mine(source, message.instance, message.ballot):
+            return
+        if message.promised > message.ballot:
+            if _plausible(message.promised, message.promised.node):
+                self._beaten_by(message.promised)
+            return
+        if message.value is not None and not self._acceptable(message.value):
+            self._shared.refuse()
+            return
+        proposer.promised_by(source, message.accepted, message.value, synchronised=message.synchronised)
+        self._propose_if_promised()
+
+    def on_accepted(self, source: NodeId, message: Accepted) -> None:
+        """Count an acceptance, or stand back after a rejection."""
+        if self.proposer.phase != "accepting" or not self._mine(source, message.instance, message.ballot):
+            return
+        if message.promised > message.ballot:
+            if _plausible(message.promised, message.promised.node):
+                self._beaten_by(message.promised)
+            return
+        self.proposer.accepted_by(source)
+        self._decide_if_accepted()
+
+    def on_views(self, source: NodeId, message: Views) -> None:
+        """Learn what was decided. A node that is behind catches up; it never asserts anything of it."""
+        for membership in message.memberships:
+            if membership.view > self.view + 1:
+                break
+            if membership.view == self.view + 1 and not self._learn(message, membership):
+                return
+        if message.latest > self.view:
+            self._shared.outbox.send_early(source, WantViews(self._shared.group, self.view))
+
+    def _learn(self, message: Views, membership: Membership) -> bool:
+        if not self.history:
+            founder = membership.members[0].incarnation if membership.members else NO_GROUP
+            valid = well_formed(membership) and founds(membership) and message.group == founder
+            self._shared.group = founder if valid else NO_GROUP
+        else:
+            valid = self._acceptable(membership)
+        if not valid:
+            self._shared.refuse()
+            return False
+        self._decide(membership)
+        return True
+
+    def show_from_start(self, node: NodeId) -> None:
+        """Send all decided views to a node that asked whether there are any."""
+        self._send_views(node, View(0))
+
+    def on_want_views(self, source: NodeId, message: WantViews) -> None:
+        """Send decided views."""
+        if 0 <= message.after < self.view:
+            self._send_views(source, message.after)
+
+    def on_ping(self, source: NodeId, message: Ping) -> None:
+        """Answer a heartbeat, and bring whichever of us is behind up to date."""
+        self._note_life(source, message)
+        # Early: it says that this node lives, and promises nothing.
+        pong = Pong(self._shared.group, self.view, self._shared.me.incarnation)
+        self._shared.outbox.send_early(source, pong)
+        self.compare_views(source, message.view)
+
+    def on_pong(self, source: NodeId, message: Pong) -> None:
+        """Take note of a sign of life."""
+        self._note_life(source, message)
+        self.compare_views(source, message.view)
+
+    def on_join(self, source: NodeId, message: Join) -> None:
+        """Bring a node that wants in up to date; at the primary, remember its wish."""
+        current = self.current
+        if message.member.node != source or current is None or not message.view >= 0:
+            return
+        if message.view < self.view:
+            self._send_views(source, message.view)
+        full = len(self._joiners) >= self._shared.options.joiners_max
+        if current.primary != self._shared.node or source in current.nodes or full:
+            return
+        self._joiners[source] = (message.member, self._shared.now)
+        self.pursue()
+
+    def _note_life(self, source: NodeId, message: Ping | Pong) -> None:
+        current = self.current
+        if current is not None and Member(source, message.incarnation) in current.members:
+            self._heard.add(source)
+            self._misses.pop(source, None)
+
+    def compare_views(self, source: NodeId, theirs: View) -> None:
+        """Bring a node in an older view up to date, or ask one in a newer view for what is missing."""
+        if 0 <= theirs < self.view:
+            self._send_views(source, theirs)
+        elif theirs > self.view:
+            self._shared.outbox.send_early(source, WantViews(self._shared.group, self.view))
+
+    def _send_views(self, to: NodeId, after: View) -> None:
+        memberships = tuple(self.history[after : after + VIEWS_PER_MESSAGE_MAX])
+        self._shared.outbox.send(to, Views(self._shared.group, memberships, self.view))
+
+    def _at_my_instance(self, source: NodeId, instance: View) -> bool:
+        if 1 <= instance <= self.view:
+            self._send_views(source, View(instance - 1))
+            return False
+        if instance > self.view + 1:
+            self._shared.outbox.send_early(source, WantViews(self._shared.group, self.view))
+            return False
+        return instance == self.view + 1 and self.is_member and self._is_peer(source)
+
+    def _mine(self, source: NodeId, instance: View, ballot: Ballot) -> bool:
+        proposer = self.proposer
+        return instance == proposer.instance and ballot == proposer.ballot and self._is_peer(source)
+
+    def _is_peer(self, source: NodeId) -> bool:
+        current = self.current
+        return current is not None and source in current.nodes and source != self._shared.node
+
+    def _acceptable(self, value: Membership) -> bool:
+        current = self.current
+        return current is not None and well_formed(value) and follows(current, value)
+
+
+def _plausible(ballot: Ballot, proposer: NodeId) -> bool:
+    return 0 < ballot.number < NUMBER_MAX and ballot.node == proposer
+
+
+def _listed(nodes: Iterable[NodeId]) -> str:
+    return ", ".join(str(node) for node in sorted(nodes)) or "none"
