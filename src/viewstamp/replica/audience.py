@@ -41,6 +41,10 @@ class Audience:
         for client in tuple(self._clients.get(source, ())):
             self._forget(client)
 
+    def idle(self) -> list[tuple[int, ClientAddress]]:
+        """Return the clients that do not wait for commands, with their connections."""
+        return [item for item in self._addresses.items() if item[0] not in self.waiting]
+
     def all_arrive(self) -> None:
         """Treat every client as one that just came: this replica leads now."""
         self.arrived.update(self._addresses)

@@ -17,6 +17,7 @@ import msgspec
 
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.replica.events import CallId
+from viewstamp.replica.options import ClientOptions
 
 Queue = Literal["command", "linearizable", "stale"]
 
@@ -124,6 +125,20 @@ class Calls:
     def peek(self, queue: Queue, count: int) -> list[Call]:
         """Return up to `count` queued calls, the oldest first."""
         return list(islice(self._queues[queue].values(), count))
+
+    def take(self, queue: Queue, options: ClientOptions) -> list[Call]:
+        """Return the next queued calls that fit into one message and into the window."""
+        room = self.room(options.window)
+        size = 0
+        taken: list[Call] = []
+        for call in islice(self._queues[queue].values(), options.message_calls_max):
+            if not call.sequence:
+                room -= 1
+            size += len(memoryview(call.payload))
+            if room < 0 or (taken and size > options.message_bytes_max):
+                break
+            taken.append(call)
+        return taken
 
     def send(self, call: Call, flight: Flight) -> None:
         """Move a queued call into a flight, drawing its sequence number if it has none."""

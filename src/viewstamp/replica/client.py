@@ -12,7 +12,7 @@ Rules of this file:
 
 from collections.abc import Iterable
 from random import Random
-from typing import Literal, TypeAlias, assert_never
+from typing import Literal, assert_never
 
 import msgspec
 
@@ -21,12 +21,9 @@ from viewstamp.core.events import PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import MICROSECONDS_PER_MS, Instant, NodeId
 from viewstamp.core.messages import (
     EXPIRED,
-    FAILED,
-    INVALID,
     NO_SESSION,
     REFUSED,
     RESULT,
-    UNREADABLE,
     Ask,
     ClientMessage,
     CloseSession,
@@ -54,18 +51,12 @@ from viewstamp.replica.events import (
     Invoked,
     Operated,
     Outcome,
-    Raised,
     Returned,
 )
 from viewstamp.replica.options import ClientOptions
-from viewstamp.replica.outcomes import CLOSED, expired, failed
+from viewstamp.replica.outcomes import CLOSED, expired, failed, text_of, without_result
 from viewstamp.replica.routing import Router
 from viewstamp.replica.upkeep import Upkeep
-
-_FAILURE = msgspec.msgpack.Decoder(tuple[str, str])
-_TEXT = msgspec.msgpack.Decoder(str)
-
-Line: TypeAlias = tuple[int, int, msgspec.Raw]
 
 
 class ClientSetup(msgspec.Struct, frozen=True):
@@ -330,7 +321,7 @@ class ClientCore:
                 self._complete(call, expired(call, "the session is not known any more"))
 
     def _submit(self, target: NodeId, session: int) -> None:
-        while taken := self._take("command"):
+        while taken := self._calls.take("command", self._options):
             flight = self._launch(target, taken)
             acknowledged = self._calls.acknowledged
             for call in taken:
@@ -344,26 +335,11 @@ class ClientCore:
     def _send_reads(self, reads: Literal["linearizable", "stale"], server: NodeId | None) -> None:
         if server is None:
             return
-        while taken := self._take(reads):
+        while taken := self._calls.take(reads, self._options):
             flight = self._launch(server, taken)
             for call in taken:
                 self._calls.send(call, flight)
             self._send(server, Ask(self.number, reads, [(call.sequence, call.payload) for call in taken]))
-
-    def _take(self, queue: Queue) -> list[Call]:
-        """Return the next queued calls that fit into one message and into the window."""
-        options = self._options
-        room = self._calls.room(options.window)
-        size = 0
-        taken: list[Call] = []
-        for call in self._calls.peek(queue, options.message_calls_max):
-            if not call.sequence:
-                room -= 1
-            size += len(memoryview(call.payload))
-            if room < 0 or (taken and size > options.message_bytes_max):
-                break
-            taken.append(call)
-        return taken
 
     def _launch(self, server: NodeId, calls: list[Call]) -> Flight:
         flight = Flight(server, self._answer_due(), len(calls))
@@ -423,14 +399,14 @@ class ClientCore:
             call.doubts = max(0, call.doubts - 1)
             if call.session == self._upkeep.number:
                 self._upkeep.lost()
-            self._complete(call, expired(call, _text_of(payload)))
+            self._complete(call, expired(call, text_of(payload)))
         else:
-            self._complete(call, _outcome_of(kind, payload))
+            self._complete(call, without_result(kind, payload))
 
     def _refused(self, call: Call, payload: msgspec.Raw) -> None:
         if call.flight is None:
             return  # an answer to an attempt that was given up
-        call.refusal = _text_of(payload)
+        call.refusal = text_of(payload)
         if call.kind == "command":
             call.doubts = max(0, call.doubts - 1)
         if call.flight.server == self._router.target and self._router.not_before <= self._now:
@@ -485,23 +461,3 @@ class ClientCore:
     def _fail(self, calls: Iterable[Call], why: str) -> None:
         for call in calls:
             self._complete(call, failed(call, why, self._router.servers, self._router.up))
-
-
-def _outcome_of(kind: int, payload: msgspec.Raw) -> Outcome:
-    if kind == FAILED:
-        try:
-            return Raised(*_FAILURE.decode(payload))
-        except UNREADABLE:
-            return Raised("unreadable", "the server's account of the exception cannot be read")
-    if kind == INVALID:
-        return Failed("invalid", _text_of(payload))
-    return Failed(
-        "unknown", f"outcome unknown: the server answered in a way this version does not know ({kind})"
-    )
-
-
-def _text_of(payload: msgspec.Raw) -> str:
-    try:
-        return _TEXT.decode(payload)
-    except UNREADABLE:
-        return "the server's explanation cannot be read"

@@ -1,12 +1,19 @@
 """How a call ends without a result, in one line that says whether it happened and who did not answer."""
 
 from collections.abc import Collection, Iterable
+from typing import Final
+
+import msgspec
 
 from viewstamp.core.ids import NodeId
+from viewstamp.core.messages import FAILED, INVALID, UNREADABLE
 from viewstamp.replica.calls import Call
-from viewstamp.replica.events import Failed
+from viewstamp.replica.events import Failed, Outcome, Raised
 
-CLOSED = "the client was closed"
+CLOSED: Final = "the client was closed"
+
+_FAILURE: Final = msgspec.msgpack.Decoder(tuple[str, str])
+_TEXT: Final = msgspec.msgpack.Decoder(str)
 
 
 def failed(call: Call, why: str, servers: Iterable[NodeId], up: Collection[NodeId]) -> Failed:
@@ -44,3 +51,25 @@ def _absent(call: Call, servers: Iterable[NodeId], up: Collection[NodeId]) -> st
         if nodes
     ]
     return ", ".join(parts)
+
+
+def without_result(kind: int, payload: msgspec.Raw) -> Outcome:
+    """Return the outcome that a server's line says, for one that is final and no `RESULT`."""
+    if kind == FAILED:
+        try:
+            return Raised(*_FAILURE.decode(payload))
+        except UNREADABLE:
+            return Raised("unreadable", "the server's account of the exception cannot be read")
+    if kind == INVALID:
+        return Failed("invalid", text_of(payload))
+    return Failed(
+        "unknown", f"outcome unknown: the server answered in a way this version does not know ({kind})"
+    )
+
+
+def text_of(payload: msgspec.Raw) -> str:
+    """Return a server's explanation."""
+    try:
+        return _TEXT.decode(payload)
+    except UNREADABLE:
+        return "the server's explanation cannot be read"

@@ -12,7 +12,7 @@ from viewstamp.core.ids import ClientAddress
 from viewstamp.core.messages import INVALID, Ask
 from viewstamp.replica.definition import InvalidCall, MachineDefinition
 from viewstamp.replica.host import MachineHost
-from viewstamp.replica.ledger import ResultLine
+from viewstamp.replica.ledger import Ledger, ResultLine
 
 
 class Asked(NamedTuple):
@@ -84,11 +84,15 @@ def decode_ask(
     return Asked(source, message.client, calls), invalid
 
 
-def evaluate(host: MachineHost, asked: Asked) -> list[ResultLine]:
-    """Run queries on the machine as it is. `host.begin_queries` must have been called."""
-    run = host.run
-    lines: list[ResultLine] = []
-    for number, arguments in asked.calls:
-        kind, payload = run(arguments)
-        lines.append((number, kind, msgspec.Raw(payload)))
+def evaluate(ledger: Ledger, asked: list[Asked]) -> list[list[ResultLine]]:
+    """Run queries on the machine as it is; return the lines for each message."""
+    host = ledger.host
+    host.begin_queries(ledger.applied, ledger.log_time)
+    lines = [[_run(host, number, arguments) for number, arguments in each.calls] for each in asked]
+    host.end()
     return lines
+
+
+def _run(host: MachineHost, number: int, arguments: object) -> ResultLine:
+    kind, payload = host.run(arguments)
+    return number, kind, msgspec.Raw(payload)

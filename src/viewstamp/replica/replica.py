@@ -53,11 +53,8 @@ from viewstamp.core.messages import (
     Direct,
     DirectReply,
     KeepAlive,
-    Logged,
-    Notified,
     OpenSession,
     Redirect,
-    Results,
     StatusReply,
     Submit,
 )
@@ -75,15 +72,16 @@ from viewstamp.replica.batching import (
     decode_batch,
     encode_batch,
 )
-from viewstamp.replica.context import Notification
 from viewstamp.replica.definition import MachineDefinition
-from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
-from viewstamp.replica.ledger import Answers, Ledger, ResultLine
+from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
+from viewstamp.replica.ledger import Ledger
 from viewstamp.replica.logtime import LogClock
 from viewstamp.replica.machine import StateMachine
 from viewstamp.replica.options import ReplicaOptions
-from viewstamp.replica.reads import Asked, Reads, decode_ask, evaluate
+from viewstamp.replica.reads import Reads, decode_ask, evaluate
+from viewstamp.replica.responses import Responses, encoded_text
 
+OVERLOADED: Final = "the server has too much to do"
 OFFERED_MAX: Final = 1_024
 """Own batches kept decoded until they are applied; no core has so many under way."""
 
@@ -116,11 +114,8 @@ class Replica:
     """One member of a replicated machine. `step` takes an event and returns what must be done, in order."""
 
     __slots__ = (
-        "_answers",
-        "_audience",
         "_clock",
         "_directives",
-        "_effects",
         "_examiner",
         "_gatherer",
         "_halt",
@@ -129,6 +124,7 @@ class Replica:
         "_now",
         "_offered",
         "_reads",
+        "_responses",
         "_restored",
         "_saving",
         "core",
@@ -156,14 +152,12 @@ class Replica:
         self._clock = LogClock()
         self._examiner = Examiner(self.definition, setup.options)
         self._gatherer = Gatherer(setup.options)
-        self._audience = Audience(setup.options.clients_max)
+        self._responses = Responses(Audience(setup.options.clients_max))
         self._reads = Reads(setup.options.reads_max)
         self._directives: dict[DirectiveToken, tuple[ClientAddress, int]] = {}
         self._next_directive = 0
         self._offered: deque[_Offered] = deque()
         """Own batches in the order proposed, since the last redirect."""
-        self._answers = Answers()
-        self._effects: list[ReplicaEffect] = []
         self._saving: images.Parts | None = None
         """The parts of a `Save` of the current step."""
         self._halt: Halt | None = None
@@ -239,7 +233,7 @@ class Replica:
             case Requested():
                 self._requested(event)
             case ClientGone():
-                self._audience.gone(event.source)
+                self._responses.audience.gone(event.source)
             case Woke():
                 self._woke()
             case Received() | Persisted() | Captured() | Staged() | PeerUp() | PeerDown():
@@ -250,12 +244,7 @@ class Replica:
 
     def _finish(self) -> list[ReplicaEffect]:
         self._saving = None
-        if self._halt is not None:
-            return [self._halt]
-        self._respond_results()
-        effects = self._effects
-        self._effects = []
-        return effects
+        return [self._halt] if self._halt is not None else self._responses.take()
 
     def _woke(self) -> None:
         deadline = self.core.deadline
@@ -280,7 +269,7 @@ class Replica:
             case Apply():
                 self._apply(effect)
             case Send() | Persist() | Release() | Stage():
-                self._effects.append(effect)
+                self._responses.effects.append(effect)
             case Answer():
                 self._answer_round(effect)
             case Refuse():
@@ -289,12 +278,13 @@ class Replica:
                 self._led(effect)
             case Capture():
                 self._saving = images.capture(self._ledger)
-                self._effects.append(Save(effect.token, effect.viewstamp, effect.header, self._saving))
+                save = Save(effect.token, effect.viewstamp, effect.header, self._saving)
+                self._responses.effects.append(save)
             case Restore():
                 self._install(effect.snapshot)
             case Settled():
                 source, request = self._directives.pop(effect.token)
-                self._effects.append(Respond(source, DirectReply(request, effect.refusal)))
+                self._responses.say(source, DirectReply(request, effect.refusal))
             case _:
                 assert_never(effect)
 
@@ -304,16 +294,16 @@ class Replica:
         message, source = event.message, event.source
         match message:
             case Submit():
-                self._audience.note(message.client, source)
+                self._responses.audience.note(message.client, source)
                 self._submitted(source, message, event.encoded)
             case OpenSession() | KeepAlive() | CloseSession():
-                self._audience.note(message.client, source)
+                self._responses.audience.note(message.client, source)
                 self._gather(Gathered(source, Prepared(message, []), event.encoded))
             case Ask():
-                self._audience.note(message.client, source)
+                self._responses.audience.note(message.client, source)
                 self._asked(source, message)
             case AskStatus():
-                self._effects.append(Respond(source, StatusReply(message.request, self.status(self._now))))
+                self._responses.say(source, StatusReply(message.request, self.status(self._now)))
             case Direct():
                 self._directed(source, message)
             case _:
@@ -321,39 +311,35 @@ class Replica:
 
     def _submitted(self, source: ClientAddress, message: Submit, encoded: bytes) -> None:
         if len(message.calls) > self.options.batch_commands_max:
-            self._refuse(source, message, f"more than {self.options.batch_commands_max} calls in one message")
+            reason = f"more than {self.options.batch_commands_max} calls in one message"
+            self._responses.refuse(source, message, self._ledger.position, reason)
             return
         examined = self._examiner.examine(source, message, encoded)
         if examined.invalid:
-            lines = [(sequence, INVALID, _text(explanation)) for sequence, explanation in examined.invalid]
-            self._respond_lines(source, message.client, lines)
+            lines = [(sequence, INVALID, encoded_text(why)) for sequence, why in examined.invalid]
+            self._responses.lines(source, message.client, self._ledger.position, lines)
         if examined.gathered is not None:
             self._gather(examined.gathered)
 
     def _gather(self, gathered: Gathered) -> None:
+        message = gathered.prepared.message
         if self._must_redirect():
-            self._redirect(gathered, entered=False, reason="another node leads")
+            self._responses.redirect(gathered, self._other_leader(), "another node leads")
         elif self._gatherer.add(gathered):
-            self._audience.waiting.add(gathered.prepared.message.client)
-        elif isinstance(gathered.prepared.message, Submit):
-            self._refuse(gathered.source, gathered.prepared.message, "the server has too much to do")
+            self._responses.audience.waiting.add(message.client)
+        elif isinstance(message, Submit):
+            self._responses.refuse(gathered.source, message, self._ledger.position, OVERLOADED)
         else:
-            self._redirect(gathered, entered=False, reason="the server has too much to do")
+            self._responses.redirect(gathered, self._other_leader(), OVERLOADED)
 
     def _must_redirect(self) -> bool:
         core = self.core
         return not core.accepting and core.leader is not None and core.leader != self.node
 
-    def _refuse(self, source: ClientAddress, message: Submit, reason: str) -> None:
-        payload = _text(f"not executed: {reason}")
-        self._respond_lines(
-            source, message.client, [(sequence, REFUSED, payload) for sequence, _ in message.calls]
-        )
-
     def _directed(self, source: ClientAddress, message: Direct) -> None:
         if len(self._directives) >= self.options.directives_max:
             refusal = "too many directives are under way: try again later"
-            self._effects.append(Respond(source, DirectReply(message.request, refusal)))
+            self._responses.say(source, DirectReply(message.request, refusal))
             return
         self._next_directive += 1
         token = DirectiveToken(self._next_directive)
@@ -376,7 +362,7 @@ class Replica:
     def _led(self, led: Led) -> None:
         if led.leader == self.node:
             self._clock.start(self._now, self._ledger.log_time)
-            self._audience.all_arrive()
+            self._responses.audience.all_arrive()
             return
         self._clock.stop()
         if led.leader is not None:
@@ -384,27 +370,17 @@ class Replica:
 
     def _redirect_all(self) -> None:
         """Another node leads: send all there; say for each call whether it may have entered the log."""
+        responses = self._responses
+        leader = self._other_leader()
         for offered in self._offered:
-            for message, _ in offered.messages:
-                self._redirect_entered(message)
+            responses.redirect_entered(offered.messages, leader)
         self._offered.clear()
         if self.core.accepting:  # a protocol without elections, in which the clients choose whom to talk to
             return
         for gathered in self._gatherer.take_all():
-            self._redirect(gathered, entered=False, reason="another node leads")
-        self._audience.waiting.clear()
-
-    def _redirect(self, gathered: Gathered, *, entered: bool, reason: str) -> None:
-        message = gathered.prepared.message
-        redirect = Redirect(message.client, self._other_leader(), entered, _sequences_of(message), reason)
-        self._effects.append(Respond(gathered.source, redirect))
-
-    def _redirect_entered(self, message: Logged) -> None:
-        source = self._audience.address_of(message.client)
-        if source is not None:
-            reason = "the leader changed before the entry was committed"
-            redirect = Redirect(message.client, self._other_leader(), True, _sequences_of(message), reason)
-            self._effects.append(Respond(source, redirect))
+            responses.redirect(gathered, leader, "another node leads")
+        responses.send_away(leader, self._ledger)
+        responses.audience.waiting.clear()
 
     def _other_leader(self) -> NodeId | None:
         leader = self.core.leader
@@ -427,12 +403,11 @@ class Replica:
             self._stop(str(error))
             return
         if ledger.chain.contradicts(batch.check):
-            seqno = batch.check[0]
-            self._stop(
-                f"the results up to entry {seqno} differ from the leader's: the machine is not deterministic"
-            )
+            where = f"up to entry {batch.check[0]}"
+            self._stop(f"its results {where} differ from the leader's: is the machine deterministic?")
             return
-        ledger.apply(entry.viewstamp, batch, messages, self._audience.waiting, self._answers)
+        responses = self._responses
+        ledger.apply(entry.viewstamp, batch, messages, responses.audience.waiting, responses.answers)
         self._deliver_news()
 
     def _read_entry(self, data: bytes) -> tuple[Batch, list[Prepared]]:
@@ -472,85 +447,42 @@ class Replica:
     def _asked(self, source: ClientAddress, message: Ask) -> None:
         asked, lines = decode_ask(self.definition, source, message)
         if message.reads == "stale":
-            lines += self._evaluate([asked])[0]
+            lines += evaluate(self._ledger, [asked])[0]
         elif asked.calls and not self._reads.add(asked):
-            refusal = _text("not executed: too many queries wait")
+            refusal = encoded_text("not executed: too many queries wait")
             lines += [(number, REFUSED, refusal) for number, _ in asked.calls]
         if lines:
-            self._respond_lines(source, message.client, lines)
-
-    def _evaluate(self, asked: list[Asked]) -> list[list[ResultLine]]:
-        ledger = self._ledger
-        host = ledger.host
-        host.begin_queries(ledger.applied, ledger.log_time)
-        lines = [evaluate(host, each) for each in asked]
-        host.end()
-        return lines
+            self._responses.lines(source, message.client, self._ledger.position, lines)
 
     def _answer_round(self, effect: Answer) -> None:
         asked = self._reads.end_round(effect.token)
-        for each, lines in zip(asked, self._evaluate(asked), strict=True):
-            self._respond_lines(each.source, each.client, lines)
+        for each, lines in zip(asked, evaluate(self._ledger, asked), strict=True):
+            self._responses.lines(each.source, each.client, self._ledger.position, lines)
 
     def _refuse_round(self, effect: Refuse) -> None:
         for asked in self._reads.end_round(effect.token):
             numbers = [number for number, _ in asked.calls]
             redirect = Redirect(asked.client, self._other_leader(), False, numbers, "no reads here now")
-            self._effects.append(Respond(asked.source, redirect))
+            self._responses.say(asked.source, redirect)
 
-    # Answers and notifications
-
-    def _respond_lines(self, source: ClientAddress, client: int, lines: list[ResultLine]) -> None:
-        self._effects.append(Respond(source, Results(client, self._ledger.position, lines)))
-
-    def _respond_results(self) -> None:
-        """Send what the entries applied in this step mean for the clients that wait here."""
-        answers = self._answers
-        if not (answers.lines or answers.opened):
-            return
-        self._answers = Answers()
-        for opened in answers.opened:
-            address = self._audience.address_of(opened.client)
-            if address is not None:
-                self._effects.append(Respond(address, opened))
-        for client, lines in answers.lines.items():
-            address = self._audience.address_of(client)
-            if address is not None and lines:
-                self._effects.append(Respond(address, Results(client, answers.positions[client], lines)))
+    # Notifications
 
     def _deliver_news(self) -> None:
-        notifications = self._answers.notifications
-        if notifications:
-            self._answers.notifications = []
+        answers = self._responses.answers
+        if answers.notifications:
+            notifications, answers.notifications = answers.notifications, []
             if self.core.leader == self.node:
                 for notification in notifications:
-                    self._notify(notification)
-
-    def _notify(self, notification: Notification) -> None:
-        address = self._audience.address_of(notification.client)
-        if address is None:
-            return
-        session = self._ledger.sessions.of_client(notification.client)
-        number = 0 if session is None else session.number
-        payload = msgspec.Raw(notification.payload)
-        self._effects.append(Respond(address, Notified(notification.client, number, payload)))
+                    self._responses.notify(notification, self._ledger)
 
     @property
     def _news_due(self) -> bool:
-        return bool(self._audience.arrived) and self.core.leader == self.node
+        return bool(self._responses.audience.arrived) and self.core.leader == self.node
 
     def _repeat_notifications(self) -> None:
         """Send again to clients that just came what the machine says they may have missed."""
-        arrived = self._audience.arrived
+        arrived = self._responses.audience.arrived
         for notification in self._ledger.host.pending_notifications():
             if notification.client in arrived:
-                self._notify(notification)
+                self._responses.notify(notification, self._ledger)
         arrived.clear()
-
-
-def _sequences_of(message: Logged) -> list[int]:
-    return [sequence for sequence, _ in message.calls] if isinstance(message, Submit) else []
-
-
-def _text(explanation: str) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.msgpack.encode(explanation))

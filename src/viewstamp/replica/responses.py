@@ -1,0 +1,99 @@
+"""What a replica says to clients: results, redirects, notifications. Collected during a step."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from viewstamp.core.ids import ClientAddress, NodeId
+from viewstamp.core.messages import REFUSED, Logged, Notified, Redirect, Results, ServerMessage, Submit
+from viewstamp.replica.audience import Audience
+from viewstamp.replica.batching import Gathered, Prepared
+from viewstamp.replica.context import Notification
+from viewstamp.replica.events import ReplicaEffect, Respond
+from viewstamp.replica.ledger import Answers, Ledger, ResultLine
+
+
+class Responses:
+    """Writes answers for clients behind the other effects of a step."""
+
+    __slots__ = ("answers", "audience", "effects")
+
+    def __init__(self, audience: Audience) -> None:
+        self.audience = audience
+        self.effects: list[ReplicaEffect] = []
+        """Of the current step, in order."""
+        self.answers = Answers()
+        """What the entries applied in this step mean for clients; sent as one message to each at its end."""
+
+    def say(self, source: ClientAddress, message: ServerMessage) -> None:
+        """Send one message."""
+        self.effects.append(Respond(source, message))
+
+    def lines(self, source: ClientAddress, client: int, position: int, lines: list[ResultLine]) -> None:
+        """Send how calls ended."""
+        self.say(source, Results(client, position, lines))
+
+    def refuse(self, source: ClientAddress, message: Submit, position: int, reason: str) -> None:
+        """Say for each call of a message that this attempt will never be executed."""
+        payload = encoded_text(f"not executed: {reason}")
+        lines = [(sequence, REFUSED, payload) for sequence, _ in message.calls]
+        self.lines(source, message.client, position, lines)
+
+    def redirect(self, gathered: Gathered, leader: NodeId | None, reason: str) -> None:
+        """Say that a message did not enter the log here."""
+        message = gathered.prepared.message
+        redirect = Redirect(message.client, leader, False, _sequences_of(message), reason)
+        self.say(gathered.source, redirect)
+
+    def redirect_entered(self, messages: Iterable[Prepared], leader: NodeId | None) -> None:
+        """Say that messages entered the log here, and that another leader decides what becomes of them."""
+        reason = "the leader changed before the entry was committed"
+        for message, _ in messages:
+            source = self.audience.address_of(message.client)
+            if source is not None:
+                self.say(source, Redirect(message.client, leader, True, _sequences_of(message), reason))
+
+    def send_away(self, leader: NodeId | None, ledger: Ledger) -> None:
+        """Tell clients with a session, which wait for nothing but notifications, who leads now."""
+        audience = self.audience
+        for client, source in audience.idle():
+            if ledger.sessions.of_client(client) is not None:
+                self.say(source, Redirect(client, leader, False, [], "another node leads"))
+
+    def notify(self, notification: Notification, ledger: Ledger) -> None:
+        """Deliver a notification, if its client is connected here."""
+        address = self.audience.address_of(notification.client)
+        if address is not None:
+            session = ledger.sessions.of_client(notification.client)
+            number = 0 if session is None else session.number
+            self.say(address, Notified(notification.client, number, msgspec.Raw(notification.payload)))
+
+    def take(self) -> list[ReplicaEffect]:
+        """End the step: return its effects, the results of applied entries last."""
+        answers = self.answers
+        if answers.lines or answers.opened:
+            self.answers = Answers()
+            self._say_answers(answers)
+        effects = self.effects
+        self.effects = []
+        return effects
+
+    def _say_answers(self, answers: Answers) -> None:
+        address_of = self.audience.address_of
+        for opened in answers.opened:
+            address = address_of(opened.client)
+            if address is not None:
+                self.say(address, opened)
+        for client, lines in answers.lines.items():
+            address = address_of(client)
+            if address is not None and lines:
+                self.lines(address, client, answers.positions[client], lines)
+
+
+def encoded_text(explanation: str) -> msgspec.Raw:
+    """Return an explanation as a result's payload."""
+    return msgspec.Raw(msgspec.msgpack.encode(explanation))
+
+
+def _sequences_of(message: Logged) -> list[int]:
+    return [sequence for sequence, _ in message.calls] if isinstance(message, Submit) else []
