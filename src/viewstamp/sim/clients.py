@@ -42,7 +42,7 @@ from viewstamp.sim.judge import Judge
 from viewstamp.sim.network import Network
 from viewstamp.sim.process import Process
 from viewstamp.sim.trace import Trace
-from viewstamp.sim.workload import Plan
+from viewstamp.sim.workload import Plan, Workload
 from viewstamp.sim.world import World
 
 _RECONNECT_US: Final = (5_000, 150_000)
@@ -63,7 +63,7 @@ class ClientHost(msgspec.Struct, frozen=True):
     connections: dict[ClientAddress, "Connection"]
     addresses: Iterator[int]
     """Numbers for new connections, each once."""
-    learn: Callable[[Plan, object], None]
+    workload: Workload
 
 
 class Connection:
@@ -145,7 +145,10 @@ class SimClient:
 
     def cancel(self, call: CallId) -> None:
         """Stop waiting for a call; its outcome stays unknown."""
-        if self.calls.pop(call, None) is not None:
+        found = self.calls.pop(call, None)
+        if found is not None:
+            if found.plan is not None:
+                self.host.workload.wonder(found.plan)
             self._step(Cancelled(call))
 
     def close(self) -> None:
@@ -285,7 +288,9 @@ class SimClient:
         host = self.host
         kind, result = self._judged(plan, outcome)
         if kind == "ok":
-            host.learn(plan, result)
+            host.workload.learn(plan, result)
+        elif kind == "unknown":
+            host.workload.wonder(plan)
         if call.handle is not None:
             host.history.end(call.handle, kind, result, now=host.world.now_us)
 

@@ -88,7 +88,7 @@ class Cluster:
             MachineDefinition.of(workload.machine),
             self.connections,
             count(1),
-            workload.learn,
+            workload,
         )
 
     def _process_setup(self, overrides: Any) -> ProcessSetup:

@@ -213,7 +213,7 @@ class FaultInjector:
         node = rng.choice(self._cluster.members)
         forward = int(log_uniform(rng, 1_000, self._options.processes.jump_max_us))
         self._cluster.processes[node].clock.jump(self._world.now_us, forward)
-        self._count("clock jump", node=node, forward_us=forward)
+        self._count("clock jump", of=node, forward_us=forward)
 
     # Operators
 

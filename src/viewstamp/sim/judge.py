@@ -19,30 +19,31 @@ from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.sim.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.invariants import ALL, Invariant
 
-_MOMENTS: Final = (
-    "sent",
-    "applying",
-    "applied",
-    "restored",
-    "queried",
-    "answered",
-    "leading",
-    "stepped",
-    "durable",
-    "recovered",
-    "crashed",
-    "requested",
-    "responded",
-    "state",
-    "snapshot",
-)
 _Hooks = tuple[Callable[..., None], ...]
 
 
 class Judge:
     """Keeps the ghosts of one run and asks the invariants."""
 
-    __slots__ = (*(f"_{moment}" for moment in _MOMENTS), "ghosts", "rare")
+    __slots__ = (
+        "_answered",
+        "_applied",
+        "_applying",
+        "_crashed",
+        "_durable",
+        "_leading",
+        "_queried",
+        "_recovered",
+        "_requested",
+        "_responded",
+        "_restored",
+        "_sent",
+        "_snapshot",
+        "_state",
+        "_stepped",
+        "ghosts",
+        "rare",
+    )
 
     def __init__(
         self,
@@ -55,8 +56,21 @@ class Judge:
         self.rare: Counter[str] = Counter()
         """How often each rare state was seen: what a campaign reports as its coverage."""
         chosen = [kind(self.ghosts) for kind in invariants if kind.applies(guarantees)]
-        for moment in _MOMENTS:
-            setattr(self, f"_{moment}", _hooks(chosen, moment))
+        self._sent = _hooks(chosen, "sent")
+        self._applying = _hooks(chosen, "applying")
+        self._applied = _hooks(chosen, "applied")
+        self._restored = _hooks(chosen, "restored")
+        self._queried = _hooks(chosen, "queried")
+        self._answered = _hooks(chosen, "answered")
+        self._leading = _hooks(chosen, "leading")
+        self._stepped = _hooks(chosen, "stepped")
+        self._durable = _hooks(chosen, "durable")
+        self._recovered = _hooks(chosen, "recovered")
+        self._crashed = _hooks(chosen, "crashed")
+        self._requested = _hooks(chosen, "requested")
+        self._responded = _hooks(chosen, "responded")
+        self._state = _hooks(chosen, "state")
+        self._snapshot = _hooks(chosen, "snapshot")
 
     def watch(self, node: NodeId, core: Core) -> "WatchedCore":
         """Return the core with the judge at its side; from now on it is the node's present life."""
@@ -111,8 +125,11 @@ class Judge:
         for hook in self._crashed:
             hook(ghost)
 
-    def recovered(self, node: NodeId, image: DurableImage, *, lost: bool) -> None:
-        """A node found this on its disk; `lost` says that the disk was emptied since it went down."""
+    def recovered(self, node: NodeId, image: DurableImage, *, lost: bool, applied: int = 0) -> None:
+        """A node found this on its disk, a snapshot up to `applied` among it.
+
+        `lost` says that the disk was emptied since the node went down.
+        """
         ghost = self.ghosts.nodes[node]
         before = ghost.image
         if lost:
@@ -120,7 +137,7 @@ class Judge:
             self.rare["disk lost"] += 1
         ghost.image = image
         ghost.running = True
-        ghost.applied = image.base.seqno
+        ghost.applied = applied
         self.ghosts.collect_images()
         for hook in self._recovered:
             hook(ghost, before, lost=lost)

@@ -122,7 +122,7 @@ class LivenessPhase:
         for node in chosen:
             replica = cluster.processes[node].replica
             assert replica is not None
-            cluster.judge.state(node, replica.applied, replica.digest)
+            cluster.judge.state(node, replica.applied, cluster.processes[node].state_digest())
 
     def _level(self, chosen: list[NodeId]) -> bool:
         length = self._cluster.judge.ghosts.committed.length

@@ -300,15 +300,16 @@ def _draw_disk(rng: Random, *, faults: bool) -> DiskOptions:
 
 
 def _draw_load(rng: Random) -> LoadOptions:
+    clients = rng.randint(1, 8)
     return LoadOptions(
-        clients=rng.randint(1, 8),
+        clients=clients,
         sessionless=rng.choice((0.0, 0.3, 1.0)),
         keys=rng.randint(1, 4),
         think_mean_us=int(log_uniform(rng, 1_000, 100_000)),
         reads=rng.choice((0.1, 0.4, 0.8)),
         stale_reads=rng.choice((0.0, 0.1)),
         call_timeout_us=int(log_uniform(rng, 300_000, 10_000_000)),
-        pipeline=rng.choice((1, 1, 4)),
+        pipeline=rng.choice((1, 1, 1, 4 if clients < 3 else 1)),
         cancel=rng.choice((0.0, 0.0, 0.02)),
         transfer_rate=_sometimes(rng, 0.3, 0.1, 1.0),
         snapshot_rate=_sometimes(rng, 0.3, 0.1, 1.0),

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, Final, Protocol
 
 import msgspec
+import xxhash
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt, StorageError
@@ -24,6 +25,7 @@ from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId, Pers
 from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.messages import ServerMessage
 from viewstamp.core.protocol import ProtocolDefinition, Recovered
+from viewstamp.replica import images
 from viewstamp.replica.events import Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
 from viewstamp.replica.machine import StateMachine
 from viewstamp.replica.options import ReplicaOptions
@@ -209,6 +211,14 @@ class Process:
         """What its clock shows."""
         return self.clock.local(self.world.now_us)
 
+    def state_digest(self) -> int:
+        """Return the hash of everything replicated: the machine, the sessions, the log's time."""
+        assert self.replica is not None
+        digest = xxhash.xxh3_64()
+        for part in images.capture(self.replica.ledger):
+            digest.update(part)
+        return digest.intdigest()
+
     # Within a life
 
     def _make_disk(self) -> SimFileSystem:
@@ -243,11 +253,13 @@ class Process:
 
     def _tell_judge(self, recovered: Recovered) -> None:
         image = self.setup.judge.ghosts.oracle.make_image()
-        if recovered.snapshot is not None:
-            image.snapshot(recovered.snapshot.meta)
+        applied = 0
         for seq, records in recovered.writes:
             image.write(seq, records)
-        self.setup.judge.recovered(self.node, image, lost=self._wiped)
+        if recovered.snapshot is not None:
+            image.snapshot(recovered.snapshot.meta)
+            applied = recovered.snapshot.meta.viewstamp.seqno
+        self.setup.judge.recovered(self.node, image, lost=self._wiped, applied=applied)
         self._wiped = False
 
     def _refuse(self, reason: str) -> None:
@@ -296,7 +308,7 @@ class Process:
         seqno = replica.applied.seqno
         if seqno != self._checked and seqno % self.setup.state_check_every == 0:
             self._checked = seqno
-            self.setup.judge.state(self.node, replica.applied, replica.digest)
+            self.setup.judge.state(self.node, replica.applied, self.state_digest())
         self._arm()
 
     def _carry_out(self, effects: list[ReplicaEffect]) -> bool:

@@ -25,6 +25,7 @@ from viewstamp.sim.trace import Trace
 from viewstamp.sim.workload import WORKLOADS, Plan, Workload
 
 _QUIET_SHARE: Final = 0.4
+_FOUNDING_US: Final = 60_000_000
 _SHAKE_US: Final = 3_000_000
 
 
@@ -97,6 +98,7 @@ class _Run:
         cluster = self.cluster
         for node in cluster.members:
             cluster.start(node)
+        self._found()
         share = self.options.load.sessionless
         for _ in range(self.options.load.clients):
             client = cluster.add_client(self, exactly_once=self._thinking.random() >= share)
@@ -105,6 +107,12 @@ class _Run:
         self.injector.begin()
         self._pass(self.options.duration_us)
         self._shake()
+
+    def _found(self) -> None:
+        """Let the cluster come into being: until then there is nothing that a disaster could spoil."""
+        committed = self.cluster.judge.ghosts.committed
+        if not self.world.run_while(lambda: committed.length == 0, _FOUNDING_US):
+            raise InvariantViolated("I19 Liveness", "without any fault the cluster did not come into being")
 
     def _pass(self, length_us: int) -> None:
         """Let time pass, up to the limit of events."""
@@ -172,7 +180,7 @@ class _Run:
 
     def _report(self, violation: Violation | None) -> RunReport:
         cluster = self.cluster
-        outcomes = Counter(operation.outcome for operation in cluster.history.operations())
+        outcomes: Counter[str] = Counter(operation.outcome for operation in cluster.history.operations())
         faults = Counter(cluster.counts)
         faults.update({name: count for name, count in cluster.network.counts.items() if name != "messages"})
         for process in cluster.processes.values():
