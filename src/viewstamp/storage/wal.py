@@ -66,7 +66,7 @@ class Tail:
         """
         payload, flags = _encode(writes)
         if self.position.offset + frame_bytes(len(payload)) > self._size_bytes:
-            self._begin_segment(SEGMENT_HEADER_BYTES + frame_bytes(len(payload)), floor)
+            self._begin_segment(SEGMENT_HEADER_BYTES + frame_bytes(len(payload)))
         assert not self._unsynced, "a frame may be written only when everything before it is durable"
         position = self.position
         header = FrameHeader(
@@ -103,12 +103,15 @@ class Tail:
             raise explain(error, "sync", self.folder.file_path(self.position.segment)) from error
         self._unsynced = False
 
-    def _begin_segment(self, needed_bytes: int, floor: PersistSeq) -> None:
+    def _begin_segment(self, needed_bytes: int) -> None:
         assert not self._unsynced, "a segment may be begun only when the one before is durable"
         self.folder.discard_before(self.deletable_before)
         position = self.position
         size_bytes = max(needed_bytes, self.folder.segment_bytes)
-        header = SegmentHeader(position.segment + 1, position.next_seq, position.previous, floor, size_bytes)
+        # The floor before this frame: the header is durable before the frame is, and may stay without it.
+        header = SegmentHeader(
+            position.segment + 1, position.next_seq, position.previous, position.floor, size_bytes
+        )
         file = self.folder.begin(header)
         self._file.close()
         self._file = file
