@@ -1,0 +1,80 @@
+"""How a command ends: its exit code, and the one line that says what happened and what to do.
+
+The codes from 65 up are those of `sysexits.h`; a server that stops by itself ends with the same ones
+(`runtime.server.exit_code`).
+"""
+
+import os
+import sys
+from typing import Final
+
+from viewstamp.cli.output import printable
+from viewstamp.core.errors import (
+    CommandFailed,
+    ConfigurationError,
+    Diverged,
+    NotExecuted,
+    OutcomeUnknown,
+    ProtocolViolation,
+    StorageError,
+    ViewstampError,
+)
+
+DONE: Final = 0
+REFUSED: Final = 1
+"""The service said no (no such key, another version), or a check failed, or a node did not answer."""
+USAGE: Final = 2
+"""The command line cannot be understood. Nothing was done."""
+NOT_EXECUTED: Final = 3
+"""The call certainly had no effect: it is safe to repeat it."""
+OUTCOME_UNKNOWN: Final = 4
+"""The call may have had an effect: read before you repeat it."""
+DIVERGED: Final = 65
+INTERNAL: Final = 70
+"""An invariant of this program's own does not hold."""
+STORAGE: Final = 74
+CONFIGURATION: Final = 78
+"""A file, a setting or an argument's value cannot be used. Nothing was started or changed."""
+INTERRUPTED: Final = 130
+
+EXIT_CODES: Final = {
+    DONE: "done",
+    REFUSED: "the service said no, a check failed, or a node did not answer",
+    USAGE: "the command line cannot be understood; nothing was done",
+    NOT_EXECUTED: "the call certainly had no effect: it is safe to repeat it",
+    OUTCOME_UNKNOWN: "the call may have had an effect: read before you repeat it",
+    DIVERGED: "this replica's state differed from the leader's; it has stopped",
+    INTERNAL: "an invariant of the program's own does not hold: please report it",
+    STORAGE: "the disk failed, or a data directory is damaged",
+    CONFIGURATION: "a configuration cannot be used; nothing was started or changed",
+    INTERRUPTED: "interrupted",
+}
+
+_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (ConfigurationError, CONFIGURATION),
+    (StorageError, STORAGE),
+    (NotExecuted, NOT_EXECUTED),
+    (OutcomeUnknown, OUTCOME_UNKNOWN),
+    (CommandFailed, REFUSED),
+    (Diverged, DIVERGED),
+    (ProtocolViolation, NOT_EXECUTED),
+    (ViewstampError, REFUSED),
+    (OSError, STORAGE),
+)
+
+
+def code_of(error: BaseException) -> int | None:
+    """Return the exit code for an error that is expected; None for a bug, which deserves its traceback."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), None)
+
+
+def complain(message: str) -> None:
+    """Print one line to standard error, whatever the message contains."""
+    print(f"viewstamp: {printable(' '.join(message.split()))}", file=sys.stderr)
+
+
+def give_up_output() -> None:
+    """Silence what is still to be printed: whoever read it has gone (`viewstamp ... | head`)."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,0 +1,51 @@
+"""`viewstamp init`: write a cluster file."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from viewstamp.cli.target import CLUSTER_FILE
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.runtime.addresses import parse_address
+from viewstamp.runtime.chance import fresh_number
+from viewstamp.runtime.config import ClusterConfig, Member
+
+FIRST_PORT: Final = 7101
+MEMBERS: Final = 3
+
+
+def init(
+    cluster: Annotated[Path, Parameter(help="The file to write.")] = Path(CLUSTER_FILE),
+    *,
+    members: Annotated[str | None, Parameter(help="HOST:PORT,... one for each member.")] = None,
+    protocol: Annotated[str, Parameter(help="The protocol.")] = "raft",
+    cluster_id: Annotated[str | None, Parameter(help="Drawn at random if not given.")] = None,
+) -> None:
+    """Write a cluster file; without members, of three on this machine.
+
+    Every node and every client may have the file. Nodes get the ids 1, 2, 3, ... in the order given.
+    """
+    addresses = _addresses(members)
+    config = ClusterConfig(
+        cluster_id=cluster_id if cluster_id is not None else f"cluster-{fresh_number() % 0xFFFFFF:06x}",
+        members=tuple(Member(node, host, port) for node, (host, port) in enumerate(addresses, start=1)),
+        protocol=protocol,
+    )
+    config.check()
+    if cluster.exists():
+        raise ConfigurationError(
+            f"{cluster} exists and is left as it is: name another file, or remove it first"
+        )
+    config.save(cluster)
+    print(f"wrote {cluster}: {len(addresses)} members, protocol {protocol}")
+    print(f"start each: viewstamp serve --cluster {cluster} --node 1 --data data1    (and 2, 3, ...)")
+
+
+def _addresses(members: str | None) -> list[tuple[str, int]]:
+    if members is None:
+        return [("127.0.0.1", FIRST_PORT + number) for number in range(MEMBERS)]
+    listed = [text for text in members.split(",") if text.strip()]
+    if not listed:
+        raise ConfigurationError("--members is empty: list HOST:PORT of each member, with commas")
+    return [parse_address(text) for text in listed]

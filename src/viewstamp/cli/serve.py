@@ -1,0 +1,88 @@
+"""`viewstamp serve`: run one member."""
+
+import logging
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from viewstamp.cli.output import printable
+from viewstamp.cli.target import CLUSTER_FILE, ClusterFile, check_member, load_cluster
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.replica.machine import StateMachine
+from viewstamp.runtime.config import Loop, NodeConfig
+from viewstamp.runtime.server import Server, describe_listening, serve_forever
+
+STOCK_MACHINE: Final = "viewstamp.services.kv:KeyValueStore"
+
+
+def serve(
+    machine: Annotated[str, Parameter(help="The state machine, as MODULE:CLASS.")] = STOCK_MACHINE,
+    /,
+    *,
+    node: Annotated[int, Parameter(help="Which member this is.")],
+    data: Annotated[Path, Parameter(help="Data directory of this node alone; made if missing.")],
+    cluster: ClusterFile = Path(CLUSTER_FILE),
+    listen_host: Annotated[str | None, Parameter(help="Listen here, not on the member's host.")] = None,
+    loop: Annotated[Loop, Parameter(help="Event loop.")] = "auto",
+    verbose: Annotated[bool, Parameter(negative="", help="Log more.")] = False,
+) -> int:
+    """Run one member of a cluster until SIGTERM, which hands leadership over first.
+
+    MODULE is looked for in the current directory too. Prints one line when it listens; the log goes to
+    standard error.
+    """
+    configure_logging(verbose=verbose)
+    config = load_cluster(cluster)
+    member = check_member(config, node)
+    config.check()
+    machine_class = load_machine(machine)
+    own = NodeConfig(data=str(data), listen_host=listen_host, loop=loop)
+    return serve_forever(config, member, machine_class, own, started=announce)
+
+
+def announce(server: Server) -> None:
+    """Say that the server listens; whoever started it may wait for this line."""
+    print(f"node {server.node} listens on {describe_listening(server)}", flush=True)
+
+
+def load_machine(name: str) -> type[StateMachine]:
+    """Return the class at MODULE:CLASS.
+
+    Raises:
+        ConfigurationError: there is none, or it is no state machine.
+    """
+    module_name, colon, class_name = name.partition(":")
+    if not colon or not module_name or not class_name:
+        raise ConfigurationError(f"{name!r}: write the machine as MODULE:CLASS, such as app:Counter")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        raise ConfigurationError(f"cannot import {module_name!r}: {error}") from error
+    found = vars(module).get(class_name)
+    if not (isinstance(found, type) and issubclass(found, StateMachine)):
+        raise ConfigurationError(
+            f"{class_name!r} of {module_name!r} is not a subclass of viewstamp.StateMachine"
+        )
+    return found
+
+
+class _OneLine(logging.Formatter):
+    """One event, one line, whatever a peer managed to get into it. A bug's traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the standard library's name
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
+def configure_logging(*, verbose: bool) -> None:
+    """Log to standard error. Only a program does this, never the library."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("viewstamp")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)

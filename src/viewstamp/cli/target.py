@@ -1,0 +1,48 @@
+"""Which cluster a command is about: `--cluster FILE`, `--servers HOST:PORT,...`, or `viewstamp.toml` here."""
+
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+from cyclopts import Parameter
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import NodeId
+from viewstamp.runtime.config import ClusterConfig
+
+CLUSTER_FILE: Final = "viewstamp.toml"
+
+ClusterFile: TypeAlias = Annotated[Path, Parameter(help="Cluster file.")]
+Timeout: TypeAlias = Annotated[float, Parameter(help="Seconds until a call is given up.")]
+AsJson: TypeAlias = Annotated[bool, Parameter(negative="", help="Print JSON.")]
+
+
+def load_cluster(path: Path) -> ClusterConfig:
+    """Return the configuration in a cluster file.
+
+    Raises:
+        ConfigurationError: there is no such file, which for the default name says how to make one.
+    """
+    if not path.exists():
+        raise ConfigurationError(
+            f"no cluster file {path}: make one with `viewstamp init`, or name it with --cluster"
+        )
+    return ClusterConfig.load(path)
+
+
+def check_member(cluster: ClusterConfig, node: int) -> NodeId:
+    """Return the node, which is a member.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if node not in cluster.node_ids:
+        members = ", ".join(map(str, cluster.node_ids))
+        raise ConfigurationError(f"node {node} is no member: the cluster file lists {members}")
+    return NodeId(node)
+
+
+def check_timeout(timeout: float) -> float:
+    """Return the seconds; `ConfigurationError` unless they are more than none and not for ever."""
+    if not 0 < timeout <= 86_400:
+        raise ConfigurationError(f"--timeout {timeout}: give seconds, more than 0 and at most 86400")
+    return timeout
