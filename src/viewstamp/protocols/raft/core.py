@@ -65,7 +65,7 @@ class RaftCore:
     """One member of a Raft cluster; satisfies `core.protocol.Core`.
 
     Effects imply what `DEFINITION.guarantees` says: `Apply` is of an entry that a majority of the voters has
-    on disk; `Answer` of a moment at which this node's state contained everything acknowledged before the read.
+    on disk; `Answer` of a moment at which this state contained everything acknowledged before the read.
     """
 
     __slots__ = (
@@ -316,6 +316,7 @@ class RaftCore:
             return
         if not state.founded:
             self.founding.adopt()
+        self.founding.on_addressed()
         if message.term < state.term:
             state.reply(source, Conflict(state.term, state.incarnation, 0, 0, 0, 0))
             return

@@ -21,7 +21,7 @@ from viewstamp.protocols.raft.state import NEVER, State
 class Founding:
     """Introductions, sent and received."""
 
-    __slots__ = ("_heard", "_known", "_sent", "_state", "forgot", "introduce_at")
+    __slots__ = ("_heard", "_known", "_passed_over", "_sent", "_state", "forgot", "introduce_at")
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -33,6 +33,9 @@ class Founding:
         """What each member was last told."""
         self.forgot = False
         """An established member knows another incarnation of this node."""
+        self._passed_over = False
+        """The last leader heard knows another incarnation, whatever our own configuration says: that may be
+        one that was never committed."""
         self.introduce_at = NEVER
 
     def begin(self) -> None:
@@ -49,7 +52,7 @@ class Founding:
         """Introduce this node to everybody, and again in a while."""
         state = self._state
         self.introduce_at = Instant(state.now + state.options.introduce_us)
-        if state.founded and state.is_listed:
+        if state.founded and state.is_listed and not self._passed_over:
             self.introduce_at = NEVER  # the log has told meanwhile
             return
         if state.founded and state.hears_leader:
@@ -63,9 +66,14 @@ class Founding:
 
     def on_passed_over(self) -> None:
         """A leader addressed another incarnation of this node: it does not know this one."""
+        self._passed_over = True
         self.introduce_at = Instant(
             min(self.introduce_at, self._state.now + self._state.options.introduce_us)
         )
+
+    def on_addressed(self) -> None:
+        """A leader addressed this incarnation: the cluster knows it."""
+        self._passed_over = False
 
     def on_peer_up(self, peer: NodeId) -> None:
         """What this member was told before may not have arrived."""

@@ -90,11 +90,13 @@ class RaftImage:
 class RaftOracle:
     """Judges one run; satisfies `core.invariants.Oracle`."""
 
-    __slots__ = ("_before",)
+    __slots__ = ("_before", "_voters")
 
     def __init__(self, members: tuple[NodeId, ...]) -> None:
         assert members
         self._before: dict[NodeId, invariants.Positions] = {}
+        self._voters: dict[NodeId, frozenset[NodeId]] = {}
+        """By which voters each running node counts."""
 
     def check_node(self, core: RaftCore) -> None:
         """Orderings and windows of one node."""
@@ -107,10 +109,12 @@ class RaftOracle:
         if before is not None and before != after:
             invariants.check_step(before, after, core)
         self._before[node] = after
+        self._voters[node] = core.state.membership.voters
 
     def forget(self, node: NodeId) -> None:
         """The node crashed: what it knew only in memory may go back."""
         self._before.pop(node, None)
+        self._voters.pop(node, None)
 
     def make_image(self) -> RaftImage:
         """Return the image of an empty disk."""
@@ -134,16 +138,16 @@ class RaftOracle:
     def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
         """Tell whether a majority of the voters has the entry on disk.
 
-        The voters are those of the configuration that a disk with the entry would restart with.
+        The voters are those of a configuration that a disk with the entry would restart with, or that such a
+        node counts by already while it writes it: two that follow one another share a majority.
         """
         holders = {node for node, image in images.items() if image.holds(viewstamp)}
         for node in holders:
             image = images[node]
             assert isinstance(image, RaftImage), image
-            voters = image.replay.membership.voters
-            if voters and has_majority(holders, voters):
+            if _is_decided(holders, image.replay.membership.voters):
                 return True
-        return False
+        return any(_is_decided(holders, voters) for voters in self._voters.values())
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""
@@ -152,6 +156,10 @@ class RaftOracle:
     def is_leader(self, core: RaftCore) -> bool:
         """Tell whether this core leads its view."""
         return core.state.role is Role.LEADER
+
+
+def _is_decided(holders: set[NodeId], voters: frozenset[NodeId]) -> bool:
+    return bool(voters) and has_majority(holders, voters)
 
 
 def _broken_vote(durable: RaftImage, term: int, candidate: NodeId) -> str | None:

@@ -109,6 +109,11 @@ class Progress:
         self.transfer = Transfer(snapshot)
         return self.transfer
 
+    def has_snapshot(self) -> bool:
+        """Tell whether the snapshot on its way is installed."""
+        transfer = self.transfer
+        return transfer is not None and self.matched >= transfer.snapshot.meta.viewstamp.seqno
+
     def _become(self, state: ProgressState) -> None:
         self.state = state
         self.probing = False

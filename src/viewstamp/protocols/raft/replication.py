@@ -140,6 +140,8 @@ class Replication:
         news = progress.acknowledge(matched)
         if progress.state != "replicate" and progress.matched >= state.log.base_seqno:
             progress.replicate()
+        elif progress.has_snapshot():
+            self._resort_to_snapshot(progress)  # the log has moved on meanwhile
         if news and matched > state.committed:
             self.count()
         return progress
