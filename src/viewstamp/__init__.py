@@ -1,5 +1,62 @@
 """Write an ordinary deterministic class; run it on several machines as one object that does not fail."""
 
+from typing import TYPE_CHECKING, Any
+
 from viewstamp.replica.machine import Context, StateMachine, command, compose, query
 
-__all__ = ["Context", "StateMachine", "command", "compose", "query"]
+if TYPE_CHECKING:
+    from viewstamp.core.errors import (
+        CommandFailed,
+        ConfigurationError,
+        NotExecuted,
+        OutcomeUnknown,
+        SessionExpired,
+        ViewstampError,
+    )
+    from viewstamp.runtime.connecting import close, connect, connect_blocking
+    from viewstamp.runtime.local import local_cluster
+    from viewstamp.runtime.proxies import with_options
+
+__all__ = [
+    "CommandFailed",
+    "ConfigurationError",
+    "Context",
+    "NotExecuted",
+    "OutcomeUnknown",
+    "SessionExpired",
+    "StateMachine",
+    "ViewstampError",
+    "close",
+    "command",
+    "compose",
+    "connect",
+    "connect_blocking",
+    "local_cluster",
+    "query",
+    "with_options",
+]
+
+_LATE = {
+    "CommandFailed": "viewstamp.core.errors",
+    "ConfigurationError": "viewstamp.core.errors",
+    "NotExecuted": "viewstamp.core.errors",
+    "OutcomeUnknown": "viewstamp.core.errors",
+    "SessionExpired": "viewstamp.core.errors",
+    "ViewstampError": "viewstamp.core.errors",
+    "close": "viewstamp.runtime.connecting",
+    "connect": "viewstamp.runtime.connecting",
+    "connect_blocking": "viewstamp.runtime.connecting",
+    "local_cluster": "viewstamp.runtime.local",
+    "with_options": "viewstamp.runtime.proxies",
+}
+"""Imported when they are first used, so that a machine's module can be imported without sockets and loops."""
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _LATE:
+        raise AttributeError(f"module 'viewstamp' has no attribute {name!r}")
+    value = getattr(import_module(_LATE[name]), name)
+    globals()[name] = value
+    return value

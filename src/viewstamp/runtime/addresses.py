@@ -1,4 +1,4 @@
-"""Hosts and ports as text and back. A port alone means this machine; IPv6 needs brackets in front of a port."""
+"""Hosts and ports as text and back. A port alone means this machine."""
 
 from ipaddress import ip_address
 from typing import Final, TypeAlias

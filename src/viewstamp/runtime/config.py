@@ -1,7 +1,7 @@
 """The two configurations: the cluster's, equal everywhere, and the node's own. Frozen, checked when made.
 
-`ClusterConfig` lives in a TOML file that every node and every client may have; its digest is compared when two
-members meet. `NodeConfig` is what may differ from node to node: directories, limits, placement of work.
+`ClusterConfig` lives in a TOML file that every node and every client may have; its digest is compared when
+two members meet. `NodeConfig` is what may differ from node to node: directories, limits, placement of work.
 """
 
 import json
@@ -103,7 +103,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @cached_property
     def digest(self) -> int:
-        """Equal for two configurations that mean the same, whatever the order or defaults left out; 63 bits."""
+        """63 bits that are equal for configurations that mean the same, whatever their order or defaults."""
         members = sorted((member.id, *member.address) for member in self.members)
         meaning = (self.cluster_id, self.protocol, members, self.protocol_options, self.replica_options)
         return xxhash.xxh3_64_intdigest(_CANONICAL.encode(meaning)) >> 1
@@ -147,7 +147,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Read and check a cluster file.
 
         Raises:
-            ConfigurationError: it cannot be read, is no TOML, or cannot be used; one line that names the file.
+            ConfigurationError: it cannot be read, is no TOML, or cannot be used; one line that names the
+            file.
         """
         try:
             text = Path(path).read_bytes()[: _CLUSTER_FILE_BYTES_MAX + 1]
@@ -218,7 +219,8 @@ def _check_cluster_id(cluster_id: str) -> None:
     usable = all(letter.isascii() and (letter.isalnum() or letter in "-_.") for letter in cluster_id)
     if not usable or not 1 <= len(cluster_id) <= CLUSTER_ID_LENGTH_MAX:
         raise ConfigurationError(
-            f"cluster_id {cluster_id[:80]!r}: use 1 to {CLUSTER_ID_LENGTH_MAX} ASCII letters, digits, '-', '_', '.'"
+            f"cluster_id {cluster_id[:80]!r}: use 1 to {CLUSTER_ID_LENGTH_MAX} ASCII letters, digits, "
+            "'-', '_' or '.'"
         )
 
 

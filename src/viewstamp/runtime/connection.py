@@ -2,23 +2,23 @@
 
 Rules of this file:
 
-- What arrives goes through the splitter to a handler. `ProtocolViolation` closes this connection and no other.
-- What is sent gathers until `flush`, which the transport calls once a turn for each connection that has something.
+- What arrives goes through the splitter to a handler. `ProtocolViolation` closes this connection and no
+  other.
+- What is sent gathers until `flush`, which the transport calls once a turn for each connection that has
+  something.
 - Nothing waits: a connection whose other side does not read loses messages (`Overflow.DROP`) or is cut off.
 """
 
 import asyncio
-import socket
 from enum import Enum
 from typing import Final, Protocol, cast
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.runtime.framing import Splitter, frame_header
+from viewstamp.runtime.tuning import tune_socket
 
 READ_PAUSE_BYTES: Final = 1 << 20
 """Unread replies at which we stop reading from a client; under a quarter of it we go on."""
-USER_TIMEOUT_MS: Final = 10_000
-"""Unacknowledged data older than this means that the other machine is gone (Linux TCP_USER_TIMEOUT)."""
 
 
 class Overflow(Enum):
@@ -193,13 +193,3 @@ class Connection(asyncio.Protocol):
             self.dropped += frames
         else:
             self.abort("the replies were not read")
-
-
-def tune_socket(sock: socket.socket | None) -> None:
-    """No delay for small writes, and an end to connections whose other machine is gone."""
-    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)

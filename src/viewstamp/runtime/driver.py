@@ -1,14 +1,15 @@
 """The driver of one replica: four rules, and nothing else (docs/design/seam.md).
 
-1. Feed events one at a time. 2. Carry out the effects of a step now, `Persist`s in order. 3. After the sync feed
-`Persisted`. 4. Feed `Woke` when `now >= deadline`.
+1. Feed events one at a time. 2. Carry out the effects of a step now, `Persist`s in order. 3. After the sync
+feed `Persisted`. 4. Feed `Woke` when `now >= deadline`.
 
 A *turn* is what happens once for all events of one round of the loop: wake the replica if it is due, write to
-every connection, sync the journal, tell the replica, write again. The first write comes before the sync, so that
-followers work while the leader's own disk does; what the sync makes true is only said after it, by the outbox.
+every connection, sync the journal, tell the replica, write again. The first write comes before the sync, so
+that followers work while the leader's own disk does; what the sync makes true is only said after it, by the
+outbox.
 
-Failures: whatever a peer or client sends can at most close its connection. Whatever the replica or the disk does
-wrong ends the node at once, and nothing is acknowledged after it.
+Failures: whatever a peer or client sends can at most close its connection. Whatever the replica or the disk
+does wrong ends the node at once, and nothing is acknowledged after it.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ _WOKE: Final = Woke()
 _OWN_ADDRESS: Final = ClientAddress(0)
 """The address under which the node itself gives directives to its replica; connections count from 1."""
 STALL_US: Final = 20_000
-"""Coming later than this to a deadline means that the process stood still: it reads what has arrived first."""
+"""Coming later than this to a deadline means that the process stood still: the sockets come first."""
 _POLL_AGAIN_S: Final = 0.001
 
 
@@ -332,8 +333,9 @@ class Driver:
     def _on_timer(self) -> None:
         """The deadline that the timer was set for has come. After a stall let the sockets speak first.
 
-        A process that stood still (a snapshot, a stopped virtual machine) finds its deadlines passed and, behind
-        them, the heartbeats that would have moved them. It must not start an election before it has read them.
+        A process that stood still (a snapshot, a stopped virtual machine) finds its deadlines passed and,
+        behind them, the heartbeats that would have moved them. It must not start an election before it has
+        read them.
         """
         self._timer = None
         if self._clock() - self._timer_at > STALL_US:

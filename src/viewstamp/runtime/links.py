@@ -1,57 +1,59 @@
-"""A node's own connection to another member: dialled, greeted, kept, dialled again.
+"""A connection that this side opens, to a server: dialled, greeted, kept, dialled again.
 
-Each node sends over the connection that it opened itself and receives over the one that the other opened. Two
-members can therefore never disagree about which of two crossed connections is the real one, and a network
+Each member sends over the connection that it opened itself and receives over the one that the other opened.
+Two members can therefore never disagree about which of two crossed connections is the real one, and a network
 that is cut one way looks like what it is.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, Protocol
+
+import msgspec
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import NodeId
 from viewstamp.runtime.addresses import Address, format_address
-from viewstamp.runtime.config import NodeConfig
+from viewstamp.runtime.backoff import Backoff
 from viewstamp.runtime.connection import Connection, Overflow
-from viewstamp.runtime.framing import HELLO, PEER, REFUSAL, WELCOME
+from viewstamp.runtime.framing import HELLO, REFUSAL, SERVER, WELCOME
 from viewstamp.runtime.handshake import decode_refusal, decode_welcome
-from viewstamp.runtime.metrics import Metrics
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 
 
-class Backoff:
-    """Waiting times that double, with jitter: half of each is certain, half is drawn."""
+class LinkLimits(msgspec.Struct, frozen=True):
+    """Limits of the connections that this side opens."""
 
-    __slots__ = ("_max_s", "_min_s", "_next_s", "_rng")
-
-    def __init__(self, min_ms: int, max_ms: int, rng: Random) -> None:
-        self._min_s = min_ms / 1000
-        self._max_s = max_ms / 1000
-        self._next_s = self._min_s
-        """_min_s <= _next_s <= _max_s."""
-        self._rng = rng
-
-    def reset(self) -> None:
-        """Begin again with the shortest wait."""
-        self._next_s = self._min_s
-
-    def exhaust(self) -> None:
-        """Go to the longest wait at once: trying soon cannot help."""
-        self._next_s = self._max_s
-
-    def draw_s(self) -> float:
-        """Return the next wait in seconds, and double the one after it."""
-        wait_s = self._next_s
-        self._next_s = min(2 * wait_s, self._max_s)
-        return wait_s * (0.5 + self._rng.random() / 2)
+    hello_bytes_max: int
+    frame_bytes_max: int
+    """Of what comes in once we are welcome."""
+    send_bytes_max: int
+    """Waiting to be sent; beyond it messages are dropped."""
+    dial_timeout_ms: int
+    backoff_min_ms: int
+    backoff_max_ms: int
 
 
-class PeerLink:
-    """The connection to one member, over which this node sends to it. May lose messages, never waits."""
+class LinkOwner(Protocol):
+    """The one that a link reports to."""
+
+    def link_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  the second word of an event
+        """The connection stands, or broke, or was not to be had. Told once for each change."""
+        ...
+
+    def link_received(self, peer: NodeId, payload: bytes) -> None:
+        """The server sent a message. `ProtocolViolation` closes the connection."""
+        ...
+
+    def wants_flush(self, connection: Connection) -> None:
+        """Something waits to be sent; see `connection.Handler`."""
+        ...
+
+
+class Link:
+    """The connection to one server, over which this side sends to it. May lose messages, never waits."""
 
     def __init__(
         self,
@@ -59,29 +61,34 @@ class PeerLink:
         address: Address,
         *,
         hello: bytes,
-        config: NodeConfig,
+        kind: int,
+        limits: LinkLimits,
         rng: Random,
-        metrics: Metrics,
-        changed: Callable[[NodeId, bool], None],
-        wants_flush: Callable[[Connection], None],
+        owner: LinkOwner,
     ) -> None:
         self.peer = peer
         self._address = address
         self._hello = hello
-        self._config = config
-        self._metrics = metrics
-        self._changed = changed
-        self._flush_wanted = wants_flush
-        self._backoff = Backoff(config.dial_backoff_min_ms, config.dial_backoff_max_ms, rng)
+        self._kind = kind
+        """Of the frames that this side sends: PEER or CLIENT."""
+        self._limits = limits
+        self._owner = owner
+        self._backoff = Backoff(limits.backoff_min_ms, limits.backoff_max_ms, rng)
         self._connection: Connection | None = None
         """Set from the moment it is opened until it is closed."""
         self._is_up: bool | None = None
-        """What `changed` was last told; None: nothing yet."""
+        """What the owner was last told; None: nothing yet."""
         self._over = asyncio.Event()
         """Set when the connection that is being kept has closed."""
         self._nudged = asyncio.Event()
         """Set when there is a reason to dial now."""
-        self._last_refusal = ""
+        self.refusal = ""
+        """Why the server last refused us; empty where it did not."""
+        self.trouble = ""
+        """Why there is no connection, in a few words."""
+        self.dials = 0
+        self.dropped = 0
+        """Messages lost because the server was away or its queue was full."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -107,13 +114,13 @@ class PeerLink:
             self._backoff.reset()
             self._nudged.set()
 
-    def send(self, payload: bytes) -> None:
-        """Send a message of the protocol, or lose it where the member is away."""
+    def send(self, payload: bytes) -> bool:
+        """Send a message, or lose it where the server is away; tell which."""
         if self._is_up and self._connection is not None:
-            self._connection.send(PEER, payload)
-            self._metrics.peer_messages_out += 1
-        else:
-            self._metrics.peer_messages_dropped += 1
+            self._connection.send(self._kind, payload)
+            return True
+        self.dropped += 1
+        return False
 
     def opened(self, connection: Connection) -> None:
         """Introduce ourselves (`connection.Handler`)."""
@@ -121,22 +128,26 @@ class PeerLink:
         connection.send(HELLO, self._hello)
 
     def frame(self, connection: Connection, kind: int, payload: bytes) -> None:
-        """Take the answer to our hello; nothing else comes this way (`connection.Handler`)."""
-        if kind == WELCOME and not self.is_up:
+        """Take the answer to our hello, then what a server sends to its clients (`connection.Handler`)."""
+        if kind == SERVER and self.is_up:
+            self._owner.link_received(self.peer, payload)
+        elif kind == WELCOME and not self.is_up:
             decode_welcome(payload)
-            self._last_refusal = ""
+            connection.raise_limit(self._limits.frame_bytes_max)
+            self.refusal = self.trouble = ""
             self._tell(is_up=True)
         elif kind == REFUSAL:
             self._refused(decode_refusal(payload))
-            connection.close("refused")
+            connection.close("")
         else:
             raise ProtocolViolation(f"frame kind {kind} does not come this way")
 
     def closed(self, connection: Connection, reason: str) -> None:
         """Take note that it broke (`connection.Handler`)."""
-        if reason and reason != "refused":
+        self.trouble = self.refusal or reason or "the connection was closed"
+        if reason:
             LOG.debug("connection to node %d ended: %s", self.peer, reason)
-        self._metrics.peer_messages_dropped += connection.dropped
+        self.dropped += connection.dropped
         if connection is self._connection:
             self._connection = None
             self._tell(is_up=False)
@@ -144,7 +155,7 @@ class PeerLink:
 
     def wants_flush(self, connection: Connection) -> None:
         """See `connection.Handler`."""
-        self._flush_wanted(connection)
+        self._owner.wants_flush(connection)
 
     def paused(self, connection: Connection, *, paused: bool) -> None:
         """Never called: a link drops messages instead (`connection.Handler`)."""
@@ -154,19 +165,19 @@ class PeerLink:
         while True:
             begun = loop.time()
             await self._connect_once()
-            if loop.time() - begun > self._config.dial_backoff_max_ms / 1000:
+            if loop.time() - begun > self._limits.backoff_max_ms / 1000:
                 self._backoff.reset()
             await self._wait_for_nudge(self._backoff.draw_s())
 
     async def _connect_once(self) -> None:
         """Dial, greet, and return when the connection is over or did not come about."""
-        self._metrics.dials += 1
+        self.dials += 1
         self._over.clear()
         try:
-            async with asyncio.timeout(self._config.dial_timeout_ms / 1000):
+            async with asyncio.timeout(self._limits.dial_timeout_ms / 1000):
                 await asyncio.get_running_loop().create_connection(self._make_connection, *self._address)
         except (OSError, TimeoutError) as error:
-            LOG.debug("node %d at %s: %s", self.peer, format_address(self._address), error)
+            self.trouble = _in_words(error)
             self._tell(is_up=False)
             return
         if not await self._welcomed():
@@ -175,7 +186,7 @@ class PeerLink:
 
     async def _welcomed(self) -> bool:
         """Wait for the welcome as long as a dial may take, or for the end of the connection."""
-        deadline = asyncio.get_running_loop().time() + self._config.dial_timeout_ms / 1000
+        deadline = asyncio.get_running_loop().time() + self._limits.dial_timeout_ms / 1000
         try:
             async with asyncio.timeout_at(deadline):
                 await self._over.wait()
@@ -188,11 +199,10 @@ class PeerLink:
             self._connection.abort(reason)
 
     def _make_connection(self) -> Connection:
-        config = self._config
         return Connection(
             self,
-            frame_bytes_max=config.hello_bytes_max,
-            send_bytes_max=config.peer_send_bytes_max,
+            frame_bytes_max=self._limits.hello_bytes_max,
+            send_bytes_max=self._limits.send_bytes_max,
             overflow=Overflow.DROP,
         )
 
@@ -206,12 +216,19 @@ class PeerLink:
 
     def _refused(self, reason: str) -> None:
         self._backoff.exhaust()
-        if reason != self._last_refusal:
-            self._last_refusal = reason
-            where = format_address(self._address)
-            LOG.warning("node %d at %s refuses this node: %s", self.peer, where, reason)
+        if reason != self.refusal:
+            self.refusal = reason
+            LOG.warning("node %d at %s refuses us: %s", self.peer, format_address(self._address), reason)
 
     def _tell(self, *, is_up: bool) -> None:
         if is_up is not self._is_up:
             self._is_up = is_up
-            self._changed(self.peer, is_up)
+            self._owner.link_changed(self.peer, is_up)
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,7 +1,7 @@
 """A server: one replica on its data directory and its port, from start to stop.
 
-SIGTERM hands leadership over, if this node leads, and exits with 0; SIGINT, or a second signal, stops at once.
-A failed disk or a broken invariant ends the process with a code that says which: see `exit_code`.
+SIGTERM hands leadership over, if this node leads, and exits with 0; SIGINT, or a second signal, stops at
+once. A failed disk or a broken invariant ends the process with a code that says which: see `exit_code`.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
-from random import Random, SystemRandom
+from random import Random
 from typing import Any, Final, NoReturn
 
 from viewstamp.core.errors import ConfigurationError, Diverged, StorageError
@@ -21,7 +21,8 @@ from viewstamp.core.protocol import Status
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.machine import StateMachine
 from viewstamp.replica.replica import Replica, ReplicaSetup
-from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.runtime.addresses import Address
+from viewstamp.runtime.chance import fresh_number, fresh_rng
 from viewstamp.runtime.clock import Clock, monotonic_us
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.driver import Driver
@@ -67,7 +68,8 @@ class Server:
         address in the configurations.
 
         Raises:
-            ConfigurationError: the node is no member, an option does not fit, or Python runs without assertions.
+            ConfigurationError: the node is no member, an option does not fit, or Python runs without
+            assertions.
         """
         check_assertions()
         cluster.check()
@@ -116,7 +118,7 @@ class Server:
 
     async def _start(self, directory: DataDirectory) -> None:
         definition = protocol_definition(self.cluster.protocol)
-        rng = Random(SystemRandom().getrandbits(64))
+        rng = fresh_rng()
         self._driver = driver = Driver(
             self._make_replica(directory, rng),
             definition,
@@ -152,8 +154,13 @@ class Server:
         await driver.stop()
         await self._transport.stop()
         self._over.set()
-        if self._failure is None:
-            self._directory.close()
+        self._directory.close()
+
+    async def kill(self) -> None:
+        """Stop without a word to anybody, as if the process had ended: what was not synced is lost."""
+        if self._driver is not None and self._transport is not None:
+            self._transport.halt(abort=True)
+            await self.stop()
 
     async def wait(self) -> None:
         """Return when the server has stopped; raise why, if it failed."""
@@ -172,7 +179,7 @@ class Server:
         return await self._driver.direct(directive)
 
     def _open_directory(self) -> DataDirectory:
-        incarnation = Incarnation(SystemRandom().getrandbits(63))
+        incarnation = Incarnation(fresh_number())
         name, node = self.cluster.cluster_id, self.node
         if self.config.data is None:
             return open_memory_directory(self._medium, cluster_id=name, node=node, incarnation=incarnation)
@@ -305,7 +312,7 @@ def _die(failure: BaseException) -> NoReturn:
 
 
 def raise_descriptor_limit(wanted: int) -> None:
-    """Allow this process as many open files as its limits on connections need, as far as the system lets it."""
+    """Allow this process as many open files as its limits on connections need, if the system does."""
     try:
         import resource
     except ImportError:
@@ -317,8 +324,3 @@ def raise_descriptor_limit(wanted: int) -> None:
         soft = target
     if soft != resource.RLIM_INFINITY and soft < wanted:
         LOG.warning("only %d files may be open, the limits on connections need %d", soft, wanted)
-
-
-def describe_listening(server: Server) -> str:
-    """Return where a server listens, for people."""
-    return format_address(server.cluster.addresses[server.node])

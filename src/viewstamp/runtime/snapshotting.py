@@ -1,7 +1,7 @@
 """Snapshots beside the work: saved without holding up heartbeats, received without blocking the loop.
 
-`Save` gives a view of the machine as it is now, to be drained before the next event or in a forked copy of the
-process. Rules of this file:
+`Save` gives a view of the machine as it is now, to be drained before the next event or in a forked copy of
+the process. Rules of this file:
 
 - A state that is known to be small is encoded on the loop's thread; that is done in a few milliseconds.
 - Any other is encoded by a forked child, which has the machine as it was and sends its pieces through a pipe;
@@ -176,7 +176,7 @@ def _send_all(sender: int, data: bytes) -> None:
 
 def _received_parts(receiver: int, child: int) -> Iterator[bytes]:
     try:
-        with open(receiver, "rb", buffering=_PIPE_READ_BYTES) as pipe:  # noqa: PTH123  a descriptor
+        with open(receiver, "rb", buffering=_PIPE_READ_BYTES) as pipe:
             while True:
                 head = pipe.read(_LENGTH.size)
                 length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0

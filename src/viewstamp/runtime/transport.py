@@ -2,7 +2,8 @@
 
 Rules of this file:
 
-- A connection is a stranger until its hello was accepted, and may be one only for a while and only among a few.
+- A connection is a stranger until its hello was accepted, and may be one only for a while and only among a
+  few.
 - The newest connection of a member wins: the older one is from before it restarted, or its network is gone.
 - Every refusal is one line, sent to the other side and counted. A reason never contains what was not checked.
 - Nothing waits here. Whoever does not read is dropped (member) or cut off (client).
@@ -22,7 +23,7 @@ from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.connection import Connection, Overflow
 from viewstamp.runtime.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME
 from viewstamp.runtime.handshake import Doorkeeper, Hello, decode_hello, encode_refusal
-from viewstamp.runtime.links import PeerLink
+from viewstamp.runtime.links import Link, LinkLimits
 from viewstamp.runtime.metrics import Metrics
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -31,7 +32,7 @@ _SWEEPS_PER_TIMEOUT: Final = 4
 
 
 class Inbox(Protocol):
-    """What the transport tells the driver. `ProtocolViolation` closes the connection that a frame came over."""
+    """What the transport tells the driver. `ProtocolViolation` closes the connection of the frame."""
 
     def peer_frame(self, source: NodeId, payload: bytes) -> None:
         """A message of the protocol arrived."""
@@ -90,17 +91,10 @@ class Transport:
             if peer != node
         }
 
-    def _make_link(self, peer: NodeId, address: Address, incarnation: Incarnation, rng: Random) -> PeerLink:
-        return PeerLink(
-            peer,
-            address,
-            hello=self._doorkeeper.hello_to(peer, incarnation),
-            config=self._config,
-            rng=rng,
-            metrics=self._metrics,
-            changed=self._peer_changed,
-            wants_flush=self.wants_flush,
-        )
+    def _make_link(self, peer: NodeId, address: Address, incarnation: Incarnation, rng: Random) -> Link:
+        hello = self._doorkeeper.hello_to(peer, incarnation)
+        limits = link_limits(self._config)
+        return Link(peer, address, hello=hello, kind=PEER, limits=limits, rng=rng, owner=self)
 
     async def start(self, listen: Address | socket.socket) -> None:
         """Listen, and begin to dial the other members.
@@ -145,8 +139,8 @@ class Transport:
     def send(self, to: NodeId, payload: bytes) -> None:
         """Send a message of the protocol to a member; lost where it is away or is none."""
         link = self._links.get(to)
-        if link is not None:
-            link.send(payload)
+        if link is not None and link.send(payload):
+            self._metrics.peer_messages_out += 1
 
     def respond(self, to: ClientAddress, payload: bytes) -> None:
         """Send a message to a client, if its connection still stands."""
@@ -162,6 +156,11 @@ class Transport:
             self._dirty = []
             for connection in dirty:
                 connection.flush()
+
+    def tally(self) -> None:
+        """Bring the counters that the links keep into the metrics."""
+        self._metrics.dials = sum(link.dials for link in self._links.values())
+        self._metrics.peer_messages_dropped = sum(link.dropped for link in self._links.values())
 
     def connected_peers(self) -> list[NodeId]:
         """Return the members that have welcomed us."""
@@ -235,6 +234,15 @@ class Transport:
         else:
             self._paused.pop(connection, None)
 
+    def link_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in LinkOwner
+        """Tell the driver of a member's connection (`links.LinkOwner`)."""
+        if not self._stopped:
+            self._inbox.peer_changed(peer, is_up)
+
+    def link_received(self, peer: NodeId, payload: bytes) -> None:
+        """Refuse: members send over the connections that they opened (`links.LinkOwner`)."""
+        raise ProtocolViolation(f"node {peer} sent {len(payload)} bytes over the connection that is ours")
+
     def _accept(self) -> Connection:
         config = self._config
         return Connection(
@@ -279,10 +287,6 @@ class Transport:
         self._metrics.connections_refused += 1
         connection.send(REFUSAL, encode_refusal(reason))
         connection.close("")
-
-    def _peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in Inbox
-        if not self._stopped:
-            self._inbox.peer_changed(peer, is_up)
 
     def _arm_sweep(self) -> None:
         if self._sweep is None and not self._stopped:
@@ -330,3 +334,15 @@ class _Peer:
 def _older_than(since: dict[Connection, Instant], moment: int) -> list[Connection]:
     """Return the connections from before this moment; the dict is in order of time."""
     return [connection for connection, begun in since.items() if begun < moment]
+
+
+def link_limits(config: NodeConfig) -> LinkLimits:
+    """Return the limits of a member's connections to the others."""
+    return LinkLimits(
+        hello_bytes_max=config.hello_bytes_max,
+        frame_bytes_max=config.peer_frame_bytes_max,
+        send_bytes_max=config.peer_send_bytes_max,
+        dial_timeout_ms=config.dial_timeout_ms,
+        backoff_min_ms=config.dial_backoff_min_ms,
+        backoff_max_ms=config.dial_backoff_max_ms,
+    )

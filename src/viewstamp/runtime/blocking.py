@@ -1,0 +1,316 @@
+"""The blocking client: a `ClientCore` on plain sockets. No event loop; any number of threads may call.
+
+Rules of this file:
+
+- Everything is done under one lock. The thread that finds nobody reading becomes the reader: it waits for the
+  sockets, without the lock, on behalf of all; the others wait for a result, or for its place.
+- A lone thread therefore sends, waits and decodes by itself, without a change of threads.
+- While nobody calls, a small daemon thread looks after the session now and then, so that it does not expire.
+"""
+
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias
+
+from viewstamp.core.effects import Send
+from viewstamp.core.errors import NotExecuted, ProtocolViolation
+from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
+from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.messages import decode_server_message, encode_message
+from viewstamp.replica.client import ClientCore, ClientSetup
+from viewstamp.replica.definition import Method
+from viewstamp.replica.events import (
+    CallId,
+    Cancelled,
+    ClientEvent,
+    Closed,
+    Complete,
+    Deliver,
+    Invoked,
+    Operated,
+    Outcome,
+)
+from viewstamp.replica.options import ClientOptions
+from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.runtime.chance import fresh_number, fresh_rng
+from viewstamp.runtime.clock import Clock, monotonic_us
+from viewstamp.runtime.discovery import Known, Where, client_hello, learn, locate
+from viewstamp.runtime.outcomes import Errors, result_of
+from viewstamp.runtime.proxies import CallKind
+from viewstamp.runtime.sockets import SocketLink, ask_who
+
+_WOKE: Final = Woke()
+_UPKEEP_S: Final = 2.0
+"""How often the session is looked after while nobody calls; far below any time to live."""
+_WAIT_MAX_S: Final = 1.0
+_POLL_S: Final = 0.05
+"""Pause between two rounds of asking addresses that do not answer."""
+
+
+MakeEvent: TypeAlias = Callable[[CallId, Instant], ClientEvent]
+
+
+class BlockingClient:
+    """A client of one cluster. Make it, call, `close` it."""
+
+    def __init__(
+        self,
+        where: Where,
+        *,
+        timeout_s: float = 10.0,
+        exactly_once: bool = True,
+        options: ClientOptions | None = None,
+        notified: Callable[[bytes], None] | None = None,
+        clock: Clock = monotonic_us,
+    ) -> None:
+        """Find the cluster and begin to connect to its members.
+
+        Raises:
+            ConfigurationError: `where` names no cluster.
+            NotExecuted: only addresses were given, and none of them answered in time.
+        """
+        self.timeout_s = timeout_s
+        self._clock = clock
+        self._notified = notified
+        self._changed = threading.Condition(threading.Lock())
+        """Holds the lock; told whenever a call ended or the reader left its place."""
+        self._reading = False
+        """Whether a thread waits for the sockets."""
+        self._reads_until = Instant(0)
+        """Until when, at most."""
+        self._closed = False
+        self._over = threading.Event()
+        """Set with `_closed`, for the thread that looks after the session."""
+        self._outcomes: dict[CallId, Outcome | None] = {}
+        """What each open call ended in; None: it has not."""
+        self._last_call = 0
+        located = locate(where)
+        known = located if isinstance(located, Known) else self._discover(located)
+        rng = fresh_rng()
+        self._core = ClientCore(
+            ClientSetup(
+                servers=tuple(sorted(known.addresses)),
+                number=fresh_number(),
+                rng=rng,
+                now=clock(),
+                options=options or ClientOptions(),
+                exactly_once=exactly_once,
+                write_routing="any" if known.write_routing == "any" else "leader",
+            )
+        )
+        self._selector = selectors.DefaultSelector()
+        self._waker, self._wakened = socket.socketpair()
+        self._wakened.setblocking(False)
+        self._selector.register(self._wakened, selectors.EVENT_READ)
+        self._links = {
+            server: SocketLink(server, address, client_hello(known.cluster_id, server), self._selector, rng)
+            for server, address in known.addresses.items()
+        }
+        self._keeper = threading.Thread(target=self._keep_session, name="viewstamp-session", daemon=True)
+        self._keeper.start()
+
+    @property
+    def servers(self) -> tuple[NodeId, ...]:
+        """The members of the cluster."""
+        return tuple(sorted(self._links))
+
+    def call(self, kind: CallKind, payload: bytes, *, timeout_s: float | None = None) -> bytes:
+        """Make a call and return its encoded result.
+
+        Raises:
+            NotExecuted, OutcomeUnknown, CommandFailed: see `core.errors`.
+        """
+        result = result_of(self._call(kind, payload, timeout_s), None)
+        assert isinstance(result, bytes)
+        return result
+
+    def invoke(
+        self, kind: CallKind, payload: bytes, *, timeout_s: float | None, method: Method, errors: Errors
+    ) -> Any:
+        """Make a call for a proxy and return its result (`proxies.Caller`)."""
+        return result_of(self._call(kind, payload, timeout_s), method, errors)
+
+    def operate(
+        self, wishes: Iterable[tuple[NodeId, Directive | None]], *, timeout_s: float | None = None
+    ) -> list[Outcome]:
+        """Ask nodes for their status (None), or to follow a directive, all at once; return how each ended.
+
+        A result is the node's encoded reply.
+        """
+        return self._call_all([_operating(node, directive) for node, directive in wishes], timeout_s)
+
+    def close(self) -> None:
+        """End every open call, give the session back, close the connections. May be repeated."""
+        with self._changed:
+            if self._closed:
+                return
+            self._feed(Closed())
+            self._closed = True
+            self._over.set()
+            self._write()
+            self._wake_reader()
+            self._changed.notify_all()
+            while self._reading:
+                self._changed.wait(_WAIT_MAX_S)
+            for link in self._links.values():
+                link.close()
+            self._selector.close()
+            self._waker.close()
+            self._wakened.close()
+        if threading.current_thread() is not self._keeper:
+            self._keeper.join()
+
+    # Calling
+
+    def _call(self, kind: CallKind, payload: bytes, timeout_s: float | None) -> Outcome:
+        def invoking(call: CallId, deadline: Instant) -> ClientEvent:
+            return Invoked(call, kind, payload, deadline)
+
+        return self._call_all([invoking], timeout_s)[0]
+
+    def _call_all(self, events: list[MakeEvent], timeout_s: float | None) -> list[Outcome]:
+        wait_s = self.timeout_s if timeout_s is None else timeout_s
+        deadline = Instant(self._clock() + int(wait_s * 1e6))
+        with self._changed:
+            if self._closed:
+                raise NotExecuted("the client is closed: no call can be made")
+            calls = [self._begin(event, deadline) for event in events]
+            self._advance()
+            try:
+                return [self._wait_for(call) for call in calls]
+            except BaseException:
+                for call in calls:
+                    self._feed(Cancelled(call))
+                raise
+            finally:
+                for call in calls:
+                    del self._outcomes[call]
+
+    def _begin(self, event: MakeEvent, deadline: Instant) -> CallId:
+        self._last_call += 1
+        call = CallId(self._last_call)
+        self._outcomes[call] = None
+        self._feed(event(call, deadline))
+        return call
+
+    def _wait_for(self, call: CallId) -> Outcome:
+        """Return the outcome, as the reader or beside it."""
+        while (outcome := self._outcomes[call]) is None:
+            if self._reading or self._closed:
+                self._changed.wait(_WAIT_MAX_S)
+            else:
+                self._read_once(self._pause_us())
+        return outcome
+
+    # Time and sockets; all of it with the lock held
+
+    def _pause_us(self) -> int:
+        """Return how long nothing can happen unless a socket has something."""
+        moments = [link.due for link in self._links.values()]
+        moments.append(self._core.deadline)
+        due = min((moment for moment in moments if moment is not None), default=None)
+        longest = int(_WAIT_MAX_S * 1e6)
+        return longest if due is None else max(0, min(longest, due - self._clock()))
+
+    def _read_once(self, pause_us: int) -> None:
+        """Wait for the sockets, without the lock, then take in what came and let time pass."""
+        self._reading = True
+        self._reads_until = Instant(self._clock() + pause_us)
+        self._changed.release()
+        try:
+            ready = self._selector.select(pause_us / 1e6)
+        finally:
+            self._changed.acquire()
+            self._reading = False
+            self._changed.notify_all()
+        if self._over.is_set():
+            return
+        for key, events in ready:
+            if key.data is None:
+                self._drain_wakeups()
+            else:
+                self._socket_ready(key.data, events)
+        self._advance()
+        self._changed.notify_all()
+
+    def _socket_ready(self, link: SocketLink, events: int) -> None:
+        try:
+            for payload in link.ready(events, self._clock()):
+                if payload is None:
+                    self._feed(PeerUp(link.peer) if link.is_up else PeerDown(link.peer))
+                else:
+                    self._feed(Received(link.peer, decode_server_message(payload)))
+        except ProtocolViolation:
+            link.give_up(self._clock())
+            self._feed(PeerDown(link.peer))
+
+    def _advance(self) -> None:
+        """Let time pass: wake the core if it is due, dial what is due, write what waits."""
+        now = self._clock()
+        for link in self._links.values():
+            if link.due is not None and link.due <= now and link.advance(now):
+                self._feed(PeerDown(link.peer))
+        deadline = self._core.deadline
+        if deadline is not None and deadline <= now:
+            self._feed(_WOKE)
+        self._write()
+        if self._reading and self._pause_us() + self._clock() < self._reads_until:
+            self._wake_reader()
+
+    def _write(self) -> None:
+        for link in self._links.values():
+            link.write()
+
+    def _feed(self, event: ClientEvent) -> None:
+        for effect in self._core.step(event, self._clock()):
+            if isinstance(effect, Complete):
+                if effect.call in self._outcomes:
+                    self._outcomes[effect.call] = effect.outcome
+            elif isinstance(effect, Send):
+                self._links[effect.to].send(encode_message(effect.message))
+            else:
+                self._deliver(effect)
+
+    def _deliver(self, effect: Deliver) -> None:
+        if self._notified is not None:
+            self._notified(effect.payload)
+
+    def _wake_reader(self) -> None:
+        self._reads_until = Instant(0)
+        self._waker.send(b"\0")
+
+    def _drain_wakeups(self) -> None:
+        try:
+            while self._wakened.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def _keep_session(self) -> None:
+        while not self._over.wait(_UPKEEP_S):
+            with self._changed:
+                if not self._reading:
+                    self._read_once(0)
+
+    def _discover(self, addresses: list[Address]) -> Known:
+        """Ask the addresses in turn who they are, until one answers or the time is up."""
+        deadline = self._clock() + int(self.timeout_s * 1e6)
+        while True:
+            troubles = []
+            for address in addresses:
+                left_s = (deadline - self._clock()) / 1e6
+                answer = ask_who(address, client_hello("", None), left_s) if left_s > 0 else "no time left"
+                if not isinstance(answer, str):
+                    return learn(answer, address)
+                troubles.append(f"{format_address(address)}: {answer}")
+            if self._clock() >= deadline:
+                where = "; ".join(troubles)
+                raise NotExecuted(f"no server answered within {self.timeout_s:g} s: {where}")
+            with self._changed:
+                self._changed.wait(_POLL_S)
+
+
+def _operating(node: NodeId, directive: Directive | None) -> MakeEvent:
+    return lambda call, deadline: Operated(call, node, directive, deadline)

@@ -1,0 +1,237 @@
+"""A whole cluster in one process: for embedding, for trying things out, and for tests that kill replicas.
+
+The replicas talk over TCP on loopback, exactly as servers do. With a directory they keep their data in it;
+without, in memory, where it outlives a kill of a replica but not the cluster.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from viewstamp.core.ids import NodeId
+from viewstamp.core.protocol import Status
+from viewstamp.replica.machine import StateMachine
+from viewstamp.runtime.addresses import LOOPBACK
+from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
+from viewstamp.runtime.connecting import BlockingConnection, Connecting, connect, connect_blocking
+from viewstamp.runtime.loops import loop_factory
+from viewstamp.runtime.server import Server
+from viewstamp.storage.memory import MemoryMedium
+
+M = TypeVar("M", bound=StateMachine)
+T = TypeVar("T")
+_LEADER_POLL_S: Final = 0.01
+
+
+class LocalCluster(Generic[M]):
+    """The replicas of one machine on the running loop. Use it as an async context manager."""
+
+    def __init__(
+        self, machine: type[M], cluster: ClusterConfig, node_config: NodeConfig, data: Path | None
+    ) -> None:
+        self.machine = machine
+        self.config = cluster
+        """Where the replicas listen: what `connect` needs."""
+        self._node_config = node_config
+        self._data = data
+        self._media = {node: MemoryMedium() for node in cluster.node_ids}
+        self.servers: dict[NodeId, Server] = {}
+        """Those that run."""
+
+    async def __aenter__(self) -> "LocalCluster[M]":
+        try:
+            for node in self.config.node_ids:
+                await self.restart(node)
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop all replicas."""
+        servers, self.servers = self.servers, {}
+        await asyncio.gather(*(server.stop() for server in servers.values()))
+
+    async def kill(self, node: NodeId | int) -> None:
+        """End a replica as if its process had been killed."""
+        await self.servers.pop(NodeId(node)).kill()
+
+    async def restart(self, node: NodeId | int) -> None:
+        """Start a replica that does not run, on the data that it left."""
+        node = NodeId(node)
+        assert node not in self.servers, f"node {node} runs"
+        config = self._node_config
+        if self._data is not None:
+            config = msgspec.structs.replace(config, data=str(self._data / f"node-{node}"))
+        server = Server(self.config, node, self.machine, config, medium=self._media[node])
+        await server.start()
+        self.servers[node] = server
+
+    def connect(self, **options: Any) -> Connecting[M]:
+        """Return a client, as `viewstamp.connect` does with the same options."""
+        return connect(self.config, self.machine, **options)
+
+    def statuses(self) -> dict[NodeId, Status]:
+        """Return the account of every replica that runs."""
+        return {node: server.status() for node, server in self.servers.items()}
+
+    async def leader(self, *, timeout_s: float = 10.0) -> NodeId:
+        """Return the replica that leads, as soon as it is known; or `TimeoutError`."""
+        async with asyncio.timeout(timeout_s):
+            while (leader := self._leader()) is None:  # noqa: ASYNC110  nothing announces it
+                await asyncio.sleep(_LEADER_POLL_S)
+        return leader
+
+    def _leader(self) -> NodeId | None:
+        """The one that a majority of the members takes for the leader, itself included."""
+        believed = [status.leader for status in self.statuses().values() if status.leader in self.servers]
+        for leader in believed:
+            if 2 * believed.count(leader) > len(self.config.members):
+                return leader
+        return None
+
+
+class BlockingLocalCluster(Generic[M]):
+    """A `LocalCluster` on a loop in a thread of its own, with the same methods, blocking."""
+
+    def __init__(self, make: Callable[[], LocalCluster[M]]) -> None:
+        self._loop = loop_factory("auto")()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="viewstamp-cluster", daemon=True)
+        self._thread.start()
+        try:
+            self._inner = make()
+            self._run(self._inner.__aenter__())
+        except BaseException:
+            self._end_loop()
+            raise
+
+    @property
+    def config(self) -> ClusterConfig:
+        """Where the replicas listen."""
+        return self._inner.config
+
+    def stop(self) -> None:
+        """Stop all replicas and the thread."""
+        try:
+            self._run(self._inner.stop())
+        finally:
+            self._end_loop()
+
+    def kill(self, node: NodeId | int) -> None:
+        """End a replica as if its process had been killed."""
+        self._run(self._inner.kill(node))
+
+    def restart(self, node: NodeId | int) -> None:
+        """Start a replica that does not run, on the data that it left."""
+        self._run(self._inner.restart(node))
+
+    def leader(self, *, timeout_s: float = 10.0) -> NodeId:
+        """Return the replica that leads, as soon as there is one; `TimeoutError` otherwise."""
+        return self._run(self._inner.leader(timeout_s=timeout_s))
+
+    def statuses(self) -> dict[NodeId, Status]:
+        """Return the account of every replica that runs."""
+
+        async def statuses() -> dict[NodeId, Status]:
+            return self._inner.statuses()
+
+        return self._run(statuses())
+
+    def connect(self, **options: Any) -> BlockingConnection[M]:
+        """Return a client, as `viewstamp.connect_blocking` does with the same options."""
+        return connect_blocking(self._inner.config, self._inner.machine, **options)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _end_loop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class LocalClusterMaker(Generic[M]):
+    """What `local_cluster` returns: enter it with `async with` or with `with`."""
+
+    def __init__(self, make: Callable[[], LocalCluster[M]]) -> None:
+        self._make = make
+        self._entered: LocalCluster[M] | None = None
+        self._blocking: BlockingLocalCluster[M] | None = None
+
+    async def __aenter__(self) -> LocalCluster[M]:
+        self._entered = self._make()
+        return await self._entered.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._entered is not None
+        await self._entered.stop()
+
+    def __enter__(self) -> BlockingLocalCluster[M]:
+        self._blocking = BlockingLocalCluster(self._make)
+        return self._blocking
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._blocking is not None
+        self._blocking.stop()
+
+
+def local_cluster(
+    machine: type[M],
+    replicas: int = 3,
+    *,
+    protocol: str = "raft",
+    options: dict[str, Any] | None = None,
+    replica: dict[str, Any] | None = None,
+    directory: Path | str | None = None,
+    node_config: NodeConfig | None = None,
+) -> LocalClusterMaker[M]:
+    """Return a cluster of replicas of `machine` in this process, to be entered by `async with` or `with`.
+
+    `directory` keeps the data of each replica, synced to disk; without it everything is in memory. `options`
+    and `replica` are those of `ClusterConfig`, `node_config` holds for every replica.
+
+    Raises:
+        ConfigurationError: an option or the machine cannot be used.
+    """
+    cluster = ClusterConfig(
+        cluster_id="local",
+        members=tuple(Member(node, LOOPBACK, port) for node, port in enumerate(free_ports(replicas))),
+        protocol=protocol,
+        options=options or {},
+        replica=replica or {},
+    )
+    cluster.check()
+    # A fork of a process that is not ours to fork may copy locks that other threads hold.
+    config = node_config or NodeConfig(snapshot_placement="inline", loop="auto")
+    data = None if directory is None else Path(directory)
+    if data is not None:
+        data.mkdir(parents=True, exist_ok=True)
+    return LocalClusterMaker(lambda: LocalCluster(machine, cluster, config, data))
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody listened on a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind((LOOPBACK, 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()

@@ -1,0 +1,155 @@
+"""Typed proxies: an object with the machine's own methods, each of which makes a call.
+
+Nothing is looked up by a name that came over a network: a proxy's methods are made from the machine's class.
+For a type checker the async proxy is the class itself, whose commands and queries are typed as returning
+awaitables of their results, and the blocking proxy is an instance, whose methods return results.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final, Literal, Protocol, TypeVar, cast
+
+import msgspec
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.replica.definition import MachineDefinition, Method
+from viewstamp.replica.machine import StateMachine
+from viewstamp.runtime.outcomes import Errors
+
+Reads = Literal["linearizable", "stale"]
+CallKind = Literal["command", "linearizable", "stale"]
+P = TypeVar("P")
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_BINDING: Final = "_viewstamp_binding"
+
+
+class Caller(Protocol):
+    """Makes calls: an async or a blocking client."""
+
+    def invoke(
+        self, kind: CallKind, payload: bytes, *, timeout_s: float | None, method: Method, errors: Errors
+    ) -> Any:
+        """Return the decoded result, or an awaitable of it."""
+        ...
+
+
+class Binding:
+    """What a proxy calls through, and with which options."""
+
+    __slots__ = ("caller", "errors", "reads", "timeout_s")
+
+    def __init__(
+        self, caller: Caller, errors: Errors, *, timeout_s: float | None = None, reads: Reads = "linearizable"
+    ) -> None:
+        self.caller = caller
+        self.errors = errors
+        self.timeout_s = timeout_s
+        """None: the client's own."""
+        self.reads: Reads = reads
+
+
+class Proxy:
+    """The base of all proxies. Its subclasses are made by `make_proxy`."""
+
+    __slots__ = (_BINDING,)
+
+    _viewstamp_binding: Binding
+
+    def __init__(self, binding: Binding) -> None:
+        object.__setattr__(self, _BINDING, binding)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} cannot be set from afar: the machine changes by its commands alone")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+def make_proxy(machine: type[StateMachine], caller: Caller, *, reads: Reads = "linearizable") -> Any:
+    """Return a proxy of this machine whose calls go through `caller`.
+
+    Raises:
+        ConfigurationError: the class cannot be replicated.
+    """
+    definition = MachineDefinition.of(machine)
+    return _proxy_class(definition)(Binding(caller, Errors(definition.cls), reads=reads))
+
+
+def with_options(proxy: P, *, timeout_s: float | None = None, reads: Reads | None = None) -> P:
+    """Return a proxy of the same client with other options; None leaves one as it is.
+
+    `timeout_s` bounds each call. `reads` is "linearizable", or "stale": answered at once by whichever server,
+    from what it has applied so far.
+
+    Raises:
+        ConfigurationError: an option cannot be used, or `proxy` is none.
+    """
+    old = binding_of(proxy)
+    if timeout_s is not None and not timeout_s > 0:
+        raise ConfigurationError(f"timeout_s is {timeout_s}: it must be more than 0")
+    if reads not in {None, "linearizable", "stale"}:
+        raise ConfigurationError(f"reads is {reads!r}: choose 'linearizable' or 'stale'")
+    new = Binding(
+        old.caller,
+        old.errors,
+        timeout_s=old.timeout_s if timeout_s is None else timeout_s,
+        reads=reads or old.reads,
+    )
+    return cast("P", cast("Any", type(proxy))(new))
+
+
+def binding_of(proxy: object) -> Binding:
+    """Return what a proxy calls through; `ConfigurationError` where it is no proxy."""
+    if not isinstance(proxy, Proxy):
+        raise ConfigurationError(f"{proxy!r} is not a proxy: use what connect() returned")
+    return proxy._viewstamp_binding  # noqa: SLF001  the name is long so that machines may have a `binding`
+
+
+@cache
+def _proxy_class(definition: MachineDefinition) -> type[Proxy]:
+    methods = {tuple(name.split(".")): method for name, method in definition.methods.items()}
+    return _class_of(definition.cls.__name__, methods)
+
+
+def _class_of(name: str, methods: Mapping[tuple[str, ...], Method]) -> type[Proxy]:
+    """Make a class with these methods; those of a part hang on a proxy of their own."""
+    members: dict[str, Any] = {"__slots__": ()}
+    parts: dict[str, dict[tuple[str, ...], Method]] = {}
+    for path, method in methods.items():
+        if len(path) == 1:
+            members[path[0]] = _calling(method)
+        else:
+            parts.setdefault(path[0], {})[path[1:]] = method
+    for part, inner in parts.items():
+        members[part] = _part(_class_of(f"{name}.{part}", inner))
+    return type(f"{name}Proxy", (Proxy,), members)
+
+
+def _part(cls: type[Proxy]) -> property:
+    def part(self: Proxy) -> Proxy:
+        return cls(binding_of(self))
+
+    return property(part)
+
+
+def _calling(method: Method) -> Callable[..., Any]:
+    """Return the function that calls this method from afar."""
+    name = method.name
+    parameters = method.signature.parameters.values()
+    positional = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    arity = len(parameters) if positional else -1
+    is_command = method.kind == "command"
+
+    def call(self: Proxy, /, *args: Any, **kwargs: Any) -> Any:
+        binding = self._viewstamp_binding
+        plain = not kwargs and len(args) == arity
+        payload = _ENCODE((name, *args)) if plain else method.encode_call(args, kwargs)
+        kind: CallKind = "command" if is_command else binding.reads
+        return binding.caller.invoke(
+            kind, payload, timeout_s=binding.timeout_s, method=method, errors=binding.errors
+        )
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = method.function.__doc__
+    return call
