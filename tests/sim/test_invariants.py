@@ -40,7 +40,7 @@ class Stage:
 
     def write(self, node: int, *entries: object) -> None:
         self.image(node).put(*entries)  # type: ignore[arg-type]
-        self.judge.wrote(NodeId(node), PersistSeq(1), [])
+        self.judge.wrote(NodeId(node), [(PersistSeq(1), (b"",))])
 
     def commit(self, view: int, seqno: int, data: bytes = b"x", leader: int = 0) -> None:
         """Let a majority write an entry and the leader apply it."""

@@ -41,7 +41,7 @@ from viewstamp.sim.history import OutcomeKind, Recorder
 from viewstamp.sim.judge import Judge
 from viewstamp.sim.network import Network
 from viewstamp.sim.process import Process
-from viewstamp.sim.trace import Trace
+from viewstamp.sim.trace import Trace, describe_client_message
 from viewstamp.sim.workload import Plan, Workload
 from viewstamp.sim.world import World
 
@@ -88,6 +88,7 @@ class Call(msgspec.Struct):
     plan: Plan | None
     handle: int | None
     """Of the history; None: not part of it."""
+    deadline_us: int
     done: Callable[[Outcome], None] | None = None
 
 
@@ -133,14 +134,15 @@ class SimClient:
             handle = host.history.begin(
                 self.name, plan.method, plan.key, plan.arguments, now=host.world.now_us
             )
-        call = self._new_call(Call(plan, handle, done))
+        call = self._new_call(Call(plan, handle, host.world.now_us + timeout_us, done))
         self._step(Invoked(call, plan.kind, payload, Instant(host.world.now_us + timeout_us)))
         return call
 
     def operate(self, node: NodeId, directive: Directive | None, timeout_us: int) -> CallId:
         """Ask one node for its status, or to follow a directive."""
-        call = self._new_call(Call(None, None))
-        self._step(Operated(call, node, directive, Instant(self.host.world.now_us + timeout_us)))
+        deadline_us = self.host.world.now_us + timeout_us
+        call = self._new_call(Call(None, None, deadline_us))
+        self._step(Operated(call, node, directive, Instant(deadline_us)))
         return call
 
     def cancel(self, call: CallId) -> None:
@@ -167,7 +169,8 @@ class SimClient:
             trace, now = self.host.trace, self.host.world.now_us
             trace.feed(now, b"response", self.name, encoded)
             if trace.verbose:
-                trace.line(now, "response", self.name, source=connection.server, message=repr(message))
+                prose = describe_client_message(message, encoded)
+                trace.line(now, "response", self.name, source=connection.server, message=prose)
             self._step(Received(connection.server, message))
 
     def transmit(self, connection: Connection, *, to_server: bool, encoded: bytes) -> None:

@@ -5,7 +5,7 @@ is judged is exactly what the core was told and what it answered, before any of 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from viewstamp.core.effects import Answer, Apply, Capture, Effect, Entry, Refuse, Restore, Send, Stage
@@ -97,10 +97,11 @@ class Judge:
         for hook in self._stepped:
             hook(ghost, core)
 
-    def wrote(self, node: NodeId, seq: PersistSeq, records: Sequence[bytes]) -> None:
-        """An atomic write of this node became durable."""
+    def wrote(self, node: NodeId, writes: Iterable[tuple[PersistSeq, tuple[bytes, ...]]]) -> None:
+        """Atomic writes of this node became durable by one sync."""
         ghost = self.ghosts.nodes[node]
-        ghost.image.write(seq, records)
+        for seq, records in writes:
+            ghost.image.write(seq, records)
         for hook in self._durable:
             hook(ghost)
 

@@ -77,8 +77,9 @@ class LivenessPhase:
     def _let_calls_end(self) -> None:
         """Every call ends by its deadline, in whatever."""
         cluster = self._cluster
-        limit = cluster.world.now_us + cluster.options.load.call_timeout_us + CALL_GRACE_US
         clients = list(cluster.clients.values())
+        deadlines = [call.deadline_us for client in clients for call in client.calls.values()]
+        limit = max(deadlines, default=cluster.world.now_us) + CALL_GRACE_US
         if not cluster.world.run_while(lambda: any(client.calls for client in clients), limit):
             open_calls = sum(len(client.calls) for client in clients)
             raise InvariantViolated(

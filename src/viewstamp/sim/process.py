@@ -35,7 +35,7 @@ from viewstamp.sim.disk import DiskFaults, SimFileSystem
 from viewstamp.sim.judge import Judge
 from viewstamp.sim.options import DiskOptions
 from viewstamp.sim.randomness import RandomTree
-from viewstamp.sim.trace import Trace
+from viewstamp.sim.trace import Trace, describe_client_message
 from viewstamp.sim.world import World
 from viewstamp.storage.directory import DataDirectory, open_data_directory
 from viewstamp.storage.journal import SyncJob
@@ -390,11 +390,16 @@ class Process:
         self._job = None
         judge = self.setup.judge
         judge.ghosts.now_us = self.world.now_us
-        while self._unsynced and self._unsynced[0][0] <= durable:
-            judge.wrote(self.node, *self._unsynced.popleft())
+        judge.wrote(self.node, self._take_synced(durable))
         self.feed(Persisted(durable))
         if self.running and life == self.life:
             self._begin_sync()
+
+    def _take_synced(self, durable: PersistSeq) -> list[tuple[PersistSeq, tuple[bytes, ...]]]:
+        taken = []
+        while self._unsynced and self._unsynced[0][0] <= durable:
+            taken.append(self._unsynced.popleft())
+        return taken
 
     def _save(self, effect: Save) -> None:
         assert self.directory is not None
@@ -480,7 +485,8 @@ class Process:
                 prose = self.setup.judge.ghosts.oracle.describe(event.message)
                 trace.line(at, "receive", self.node, source=event.source, message=prose)
             case Requested():
-                trace.line(at, "request", self.node, client=event.source, message=repr(event.message))
+                prose = describe_client_message(event.message, event.encoded)
+                trace.line(at, "request", self.node, client=event.source, message=prose)
             case Persisted():
                 trace.line(at, "persisted", self.node, seq=event.seq)
             case PeerUp() | PeerDown():

@@ -16,6 +16,11 @@ LAST_LINES_MAX: Final = 200
 _ENCODER: Final = msgspec.json.Encoder()
 
 
+def describe_client_message(message: Any, encoded: bytes) -> str:
+    """Return a message between client and server as text: its name and its fields as they went over the wire."""
+    return f"{type(message).__name__} {msgspec.msgpack.decode(encoded)[1:]!r}"
+
+
 class Trace:
     """Takes note of what happens in one run."""
 
