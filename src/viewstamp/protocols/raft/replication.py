@@ -262,18 +262,18 @@ class Replication:
     def _send_heartbeat(self, progress: Progress) -> None:
         """Send a message without entries: it finds out whether everything sent so far has arrived."""
         state = self._state
-        previous = 0 if progress.state == "snapshot" else progress.next - 1
-        previous_view = state.log.term_at(previous)
-        if previous_view is None and previous:
+        if progress.state != "snapshot" and state.log.term_at(progress.next - 1) is None:
             self._resort_to_snapshot(progress)
-            previous = 0
+        previous = 0 if progress.state == "snapshot" else progress.next - 1
+        previous_view = state.log.term_at(previous) if previous else 0
+        assert previous_view is not None, (previous, state.log.base_seqno)
         # Early: a heartbeat promises nothing that the disk must hold.
         state.outbox.send_early(
             progress.node,
             AppendEntries(
                 state.term,
                 progress.incarnation,
-                previous_view if previous and previous_view else 0,
+                previous_view,
                 previous,
                 [],
                 state.committed,
