@@ -1,0 +1,66 @@
+"""The score, and the table that is published."""
+
+from mutants.catalogue import Planted
+from mutants.detect import Death
+
+_HEAD = """# Mutation score
+
+Written by `make mutants`. Each line is one deliberate bug, planted in a copy of the source; the detectors
+are let loose on it in this order: the scripted tests that its file names, then simulator seeds 1, 2, 3, ...
+with every invariant on. *Killed* means that a named invariant or a scripted test failed. A crash or a
+time-out without the name of a check does not count. The files are in `mutants/`. An invariant of the
+simulator is worth what it kills: the last table says which seed finds each mutant without any scripted test.
+"""
+
+
+def behaves(planted: Planted, death: Death) -> bool:
+    """Tell whether the mutant met the fate that its file asks for."""
+    return (death.fate == "killed") == (planted.mutant.must == "die")
+
+
+def score(mutants: list[Planted], deaths: list[Death]) -> tuple[float, float, bool]:
+    """Return the share killed of all, of the safety-critical, and whether what must survive does.
+
+    Mutants that must survive are no part of the shares.
+    """
+    pairs = [(p, d) for p, d in zip(mutants, deaths, strict=True) if p.mutant.must == "die"]
+    critical = [(p, d) for p, d in pairs if p.mutant.safety_critical]
+    survivors_survive = all(
+        behaves(p, d) for p, d in zip(mutants, deaths, strict=True) if p.mutant.must == "survive"
+    )
+    return _share(pairs), _share(critical), survivors_survive
+
+
+def _share(pairs: list[tuple[Planted, Death]]) -> float:
+    return sum(death.fate == "killed" for _, death in pairs) / len(pairs) if pairs else 1.0
+
+
+def table(mutants: list[Planted], deaths: list[Death]) -> str:
+    """Return the page."""
+    total, critical, survivors_survive = score(mutants, deaths)
+    counted = sum(planted.mutant.must == "die" for planted in mutants)
+    lines = [
+        _HEAD,
+        f"{counted} mutants: **{total:.1%}** killed; of the safety-critical **{critical:.1%}**.",
+        f"Equivalent mutants, which must survive: {'they do' if survivors_survive else 'NOT ALL DO'}.",
+        "",
+        "| row | sabotage | critical | fate | first killer | seed | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(p, d) for p, d in zip(mutants, deaths, strict=True)]
+    remarks = [(p, d) for p, d in zip(mutants, deaths, strict=True) if d.fate != "killed" or p.mutant.why]
+    lines += ["", "## Remarks and survivors", ""]
+    lines += [
+        f"- **{p.mutant.row}** {p.mutant.title} ({d.fate}): {p.mutant.why or 'NOT EXPLAINED'}"
+        for p, d in remarks
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(planted: Planted, death: Death) -> str:
+    mutant = planted.mutant
+    critical = "yes" if mutant.safety_critical else ""
+    killer = death.killer.removeprefix("tests/").replace("|", " ") or "-"
+    seed = "-" if death.seed is None else str(death.seed)
+    return f"| {mutant.row} | {mutant.title} | {critical} | {death.fate} | {killer[:110]} | {seed} |
+    {death.seconds} |"

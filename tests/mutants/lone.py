@@ -1,0 +1,127 @@
+"""One Raft node of three, woken in the state that a test needs; the other two are played by the test."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.protocols.raft.harness import Cluster
+from viewstamp.core.events import Received
+from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Viewstamp
+from viewstamp.core.invariants import DurableImage
+from viewstamp.protocols.raft import RaftOptions
+from viewstamp.protocols.raft.configuration import Configuration, founding_configuration
+from viewstamp.protocols.raft.messages import Appended, AppendEntries, RequestVote, Vote
+from viewstamp.protocols.raft.oracle import RaftOracle
+from viewstamp.protocols.raft.records import COMMAND, EntryRecord, HardState, Marker, encode_record
+
+ME = NodeId(1)
+FOUNDING = founding_configuration({NodeId(number): Incarnation(100 * number) for number in (1, 2, 3)})
+
+
+def entry(term: int, seqno: int, data: bytes = b"", kind: int = COMMAND) -> EntryRecord:
+    return EntryRecord(term, seqno, kind, data or b"%d.%d" % (term, seqno))
+
+
+def records(*entries: EntryRecord) -> list[bytes]:
+    return [encode_record(each) for each in entries]
+
+
+class _PlayedOthers(RaftOracle):
+    """The other disks are the test's: it says by its messages what they hold."""
+
+    def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
+        return True
+
+
+class Lone:
+    """Node 1 with its disk. What it sends is taken by `sent`."""
+
+    def __init__(
+        self,
+        terms: Sequence[int] = (),
+        *,
+        term: int = 0,
+        vote: int | None = None,
+        entries: Sequence[EntryRecord] = (),
+        configuration: Configuration = FOUNDING,
+        size: int = 3,
+        options: RaftOptions | None = None,
+    ) -> None:
+        """Start with a log of one command for each of `terms`, or of `entries`."""
+        log = list(entries) or [entry(each, seqno) for seqno, each in enumerate(terms, start=1)]
+        term = max([term, 1, *(each.term for each in log)])
+        self.cluster = Cluster(size, options=options, start=False)
+        self.cluster.oracle = _PlayedOthers(self.cluster.members)
+        self.disk = self.cluster.nodes[ME].disk
+        hard_state = HardState(term, None if vote is None else NodeId(vote))
+        beginning = (encode_record(hard_state), encode_record(Marker(0, 0, 0, configuration)))
+        self.disk.pending.append((PersistSeq(1), beginning))
+        if log:
+            self.disk.pending.append((PersistSeq(2), tuple(records(*log))))
+        self.disk.sync()
+        self.core = self.cluster.start(ME)
+        self.sent()
+
+    @property
+    def state(self) -> Any:
+        return self.core.state
+
+    def receive(self, source: int, message: Any) -> list[Any]:
+        """Deliver a message and return what was sent since."""
+        self.cluster.feed(ME, Received(NodeId(source), message))
+        return self.sent()
+
+    def sent(self) -> list[Any]:
+        taken = [letter.message for letter in self.cluster.letters]
+        self.cluster.letters.clear()
+        return taken
+
+    def sent_of(self, kind: type) -> list[Any]:
+        return [message for message in self.sent() if isinstance(message, kind)]
+
+    def append(self, source: int, before: tuple[int, int], *entries: EntryRecord, **given: int) -> list[Any]:
+        """Deliver `AppendEntries` of the leader `source` of term `term` (by default the current one)."""
+        term = given.get("term", self.state.term)
+        message = AppendEntries(
+            term,
+            Incarnation(100),
+            *before,
+            records(*entries),
+            given.get("committed", 0),
+            given.get("round", 0),
+        )
+        return self.receive(source, message)
+
+    def wait(self) -> list[Any]:
+        """Let time pass to the deadline, and return what was sent."""
+        deadline = self.core.deadline
+        assert deadline is not None
+        self.cluster.now = max(self.cluster.now, deadline)
+        self.cluster.wake(ME)
+        return self.sent()
+
+    def campaign(self) -> RequestVote:
+        """Time out and win the pre-vote; return the request for votes."""
+        (request, *_) = [message for message in self.wait() if isinstance(message, RequestVote)]
+        assert request.pre
+        sent = self.receive(2, self.grant(2, request))
+        (request, *_) = [message for message in sent if isinstance(message, RequestVote)]
+        assert not request.pre
+        return request
+
+    def grant(self, source: int, request: RequestVote) -> Vote:
+        term = request.term - request.pre
+        return Vote(term, Incarnation(100 * source), ME, request.term, request.pre, True, request.campaign)
+
+    def lead(self) -> list[Any]:
+        """Become leader with the vote of node 2; return the first messages."""
+        request = self.campaign()
+        sent = self.receive(2, self.grant(2, request))
+        assert self.state.leader == ME
+        return sent
+
+    def acknowledge(self, source: int, seqno: int, round_: int = 0, incarnation: int = 0) -> list[Any]:
+        """Let a follower say that it has everything up to `seqno`."""
+        view = self.state.log.term_at(seqno)
+        assert view is not None
+        life = Incarnation(incarnation or 100 * source)
+        return self.receive(source, Appended(self.state.term, life, view, seqno, round_))
