@@ -48,6 +48,8 @@ from viewstamp.protocols.viewstamped.oracle import ViewstampedOracle, describe
 
 MS = 1_000
 _MESSAGES = msgspec.msgpack.Decoder(Message)
+_REPEATS = 24
+"""A line that was told so recently is not told again: retries would fill the transcripts."""
 _QUIET = ("ping", "pong", "append nothing", "appended", "let node")
 
 
@@ -353,7 +355,7 @@ class Cluster:
             host.image.snapshot(snapshot.meta)
 
     def _tell(self, line: str) -> None:
-        if self.story:
+        if self.story and line not in self.transcript[-_REPEATS:]:
             self.transcript.append(line)
 
     # Looking, and asking for things

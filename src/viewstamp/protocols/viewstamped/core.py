@@ -187,7 +187,7 @@ class ViewstampedCore:
             case Staged(token, snapshot):
                 self.replication.staged(token, snapshot)
             case PeerDown(peer):
-                self.views.suspect(peer)
+                self.views.heartbeats.suspect(peer)
             case PeerUp():
                 pass
             case Directed(token, directive):

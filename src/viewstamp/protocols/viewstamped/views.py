@@ -1,9 +1,7 @@
-"""The configuration layer: who is alive, which view should come next, and getting it decided (lab 6, config).
+"""The configuration layer: which view should come next, and getting it decided (lab 6, config).
 
 Rules of this file:
 
-- The lowest member pings all others, all others ping the lowest. Only the lowest proposes to remove another;
-  the others, by rank, propose to remove the lowest when it is silent (SCENARIOS 2.3, test 5).
 - One member a view, decided by a majority of the view before it. The primary proposes joins, when its view
   is synchronised, one after the other.
 - A view is never proposed without an eligible member (`membership`): rather than lose what was acknowledged,
@@ -17,6 +15,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
+from viewstamp.protocols.viewstamped.heartbeats import Heartbeats
 from viewstamp.protocols.viewstamped.membership import (
     MEMBERS_MAX,
     NUMBER_MAX,
@@ -47,8 +46,6 @@ from viewstamp.protocols.viewstamped.records import ENCODER, AcceptedValue, Deci
 from viewstamp.protocols.viewstamped.shared import Point, Shared
 
 VIEWS_PER_MESSAGE_MAX: Final = 512
-_RANK_MISSES: Final = 2
-"""So many more pings must be missed for each survivor of lower rank before one proposes itself."""
 _JOIN_MEMORY_RETRIES: Final = 4
 
 
@@ -57,11 +54,10 @@ class ViewKeeper:
 
     __slots__ = (
         "_accept_write",
-        "_heard",
         "_joiners",
-        "_misses",
         "_shared",
         "acceptor",
+        "heartbeats",
         "history",
         "preferred_primary",
         "proposer",
@@ -84,9 +80,7 @@ class ViewKeeper:
         """Whom an operator wants to lead; None: no wish."""
         self._accept_write = PersistSeq(0)
         """The write with this proposer's own acceptance of what it proposes."""
-        self._misses: dict[NodeId, int] = {}
-        self._heard: set[NodeId] = set()
-        """Members that gave a sign of life since the last tick."""
+        self.heartbeats = Heartbeats(shared)
         self._joiners: dict[NodeId, tuple[Member, Instant]] = {}
         current = self.current
         self.renewal_wanted = (
@@ -136,33 +130,16 @@ class ViewKeeper:
 
     def tick(self) -> None:
         """A heartbeat's time has passed: count who is silent, ping, and pursue the next view."""
+        current = self.current
         if not self.is_member:
             return
-        self._count_misses()
+        assert current is not None
+        self.heartbeats.count(current)
         ping = Ping(self._shared.group, self.view, self._shared.me.incarnation)
-        for node in self._watched():
+        for node in self.heartbeats.watched(current):
             # Early: a ping promises nothing, and must not wait for the disk or it would look like a death.
             self._shared.outbox.send_early(node, ping)
         self.pursue()
-
-    def suspect(self, node: NodeId) -> None:
-        """The connection to this node broke: the next pings decide, earlier than they would have."""
-        if node in self._misses:
-            self._misses[node] = max(self._misses[node], self._shared.options.heartbeat_misses_max - 2)
-
-    def _watched(self) -> tuple[NodeId, ...]:
-        current = self.current
-        assert current is not None
-        mine = self._shared.node
-        if current.lowest == mine:
-            return tuple(node for node in current.nodes if node != mine)
-        return (current.lowest,)
-
-    def _count_misses(self) -> None:
-        self._misses = {
-            node: 0 if node in self._heard else self._misses.get(node, 0) + 1 for node in self._watched()
-        }
-        self._heard.clear()
 
     # Which view should be next
 
@@ -194,21 +171,13 @@ class ViewKeeper:
         return None
 
     def _wanted_members(self, current: Membership) -> Iterable[tuple[Member, ...]]:
-        for node in self._removable(current):
+        for node in self.heartbeats.removable(current):
             yield without(current, node)
         if self.renewal_wanted or self.preferred_primary is not None:
             yield current.members
         if current.primary == self._shared.node and self.is_synchronised:
             for joiner in self._waiting_joiners(current):
                 yield (*current.members, joiner)
-
-    def _removable(self, current: Membership) -> list[NodeId]:
-        limit = self._shared.options.heartbeat_misses_max
-        mine = self._shared.node
-        if current.lowest != mine:
-            survivors = sorted(node for node in current.nodes if node != current.lowest)
-            limit += _RANK_MISSES * survivors.index(mine)
-        return sorted(node for node, misses in self._misses.items() if misses >= limit)
 
     def _waiting_joiners(self, current: Membership) -> list[Member]:
         memory_us = _JOIN_MEMORY_RETRIES * self._shared.options.join_retry_us
@@ -227,7 +196,7 @@ class ViewKeeper:
         current = self.current
         if current is None or not self.is_member:
             return ""
-        removable = self._removable(current)
+        removable = self.heartbeats.removable(current)
         if removable and self._wish() is None:
             return f"one of nodes {_listed(current.eligible)}: only they hold all that was acknowledged"
         if self.proposer.phase == "idle":
@@ -329,8 +298,7 @@ class ViewKeeper:
         self.proposer.stop()
         self.renewal_wanted = False
         self.preferred_primary = None
-        self._misses = {}
-        self._heard = set(membership.nodes)
+        self.heartbeats.begin_view(membership)
 
     # What others say
 
@@ -455,8 +423,7 @@ class ViewKeeper:
     def _note_life(self, source: NodeId, message: Ping | Pong) -> None:
         current = self.current
         if current is not None and Member(source, message.incarnation) in current.members:
-            self._heard.add(source)
-            self._misses.pop(source, None)
+            self.heartbeats.heard_from(source)
 
     def compare_views(self, source: NodeId, theirs: View) -> None:
         """Bring a node in an older view up to date, or ask one in a newer view for what is missing."""

@@ -1,0 +1,71 @@
+"""Who is alive, told by pings that were answered or not (lab 6, config; SCENARIOS 2.3).
+
+Rules of this file:
+
+- The lowest member pings all others, all others ping the lowest. So only the lowest can find another member
+  silent, and starts its removal; the others find the lowest silent, one after the other by rank.
+- Unanswered pings are counted, not time: a node that was itself paused misses one answer, not a hundred.
+- A sign of life counts only from the member's own memory: a node whose disk was wiped is not that member.
+"""
+
+from typing import Final
+
+from viewstamp.core.ids import NodeId
+from viewstamp.protocols.viewstamped.membership import Membership
+from viewstamp.protocols.viewstamped.shared import Shared
+
+_RANK_MISSES: Final = 2
+"""So many more pings must be missed for each survivor of lower rank before one proposes itself."""
+
+
+class Heartbeats:
+    """What one member knows of those that it pings."""
+
+    __slots__ = ("_heard", "_misses", "_shared")
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._misses: dict[NodeId, int] = {}
+        """Pings in a row that a member left unanswered."""
+        self._heard: set[NodeId] = set()
+        """Members that gave a sign of life since the last tick."""
+
+    def begin_view(self, membership: Membership) -> None:
+        """Start counting anew, every member being taken for alive."""
+        self._misses = {}
+        self._heard = set(membership.nodes)
+
+    def heard_from(self, node: NodeId) -> None:
+        """Take note of a sign of life."""
+        self._heard.add(node)
+        self._misses.pop(node, None)
+
+    def suspect(self, node: NodeId) -> None:
+        """The connection to this node broke: fewer further pings decide."""
+        known = self._misses.get(node, 0)
+        self._misses[node] = max(known, self._shared.options.heartbeat_misses_max - 2)
+        self._heard.discard(node)
+
+    def watched(self, current: Membership) -> tuple[NodeId, ...]:
+        """Return whom this member pings."""
+        mine = self._shared.node
+        if current.lowest == mine:
+            return tuple(node for node in current.nodes if node != mine)
+        return (current.lowest,)
+
+    def count(self, current: Membership) -> None:
+        """A heartbeat's time has passed."""
+        self._misses = {
+            node: 0 if node in self._heard else self._misses.get(node, 0) + 1
+            for node in self.watched(current)
+        }
+        self._heard.clear()
+
+    def removable(self, current: Membership) -> list[NodeId]:
+        """Return the members that this one should propose to remove, lowest first."""
+        limit = self._shared.options.heartbeat_misses_max
+        mine = self._shared.node
+        if current.lowest != mine:
+            survivors = sorted(node for node in current.nodes if node != current.lowest)
+            limit += _RANK_MISSES * survivors.index(mine)
+        return sorted(node for node, misses in self._misses.items() if misses >= limit)

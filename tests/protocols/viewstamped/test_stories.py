@@ -1,0 +1,297 @@
+"""The course's scenarios as stories (SCENARIOS 1.1, 1.2): who dies at which point, and what must come of it.
+
+Full membership is compared, not counts. Each story is also a transcript, `transcripts/<name>.txt`.
+"""
+
+from typing import Any
+
+from tests.protocols.viewstamped.golden import check_transcript
+from tests.protocols.viewstamped.harness import Breakpoint, Cluster, cluster_of
+from viewstamp.protocols.viewstamped import Point
+
+LAB: dict[str, Any] = {"founding": "join", "contact": 1}
+
+
+def lab_cluster(count: int, *, story: bool = False, **breakpoints: Breakpoint) -> Cluster:
+    """Start nodes one after the other as the course's tester does: the first founds, the others join by it.
+
+    `nodeN=` names a breakpoint that node N carries. The transcript begins here, or when all have joined.
+    """
+    cluster = Cluster([])
+    cluster.story = story
+    cluster.start(1, founding="alone", failpoints=breakpoints.get("node1"))
+    for node in range(2, count + 1):
+        cluster.start(node, failpoints=breakpoints.get(f"node{node}"), **LAB)
+        cluster.form(*range(1, node + 1))
+    cluster.story = True
+    return cluster
+
+
+class Later(Breakpoint):
+    """A breakpoint that is armed while the node runs, as the course's test calls do."""
+
+    def __init__(self, point: Point) -> None:
+        super().__init__(point)
+        self.hit = True
+
+    def arm(self) -> None:
+        self.hit = False
+
+
+def test_three_nodes_join_one_by_one_when_started_in_turn() -> None:
+    cluster = lab_cluster(3, story=True)
+    assert cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3)]
+    assert cluster.views_at(1) == cluster.views_at(2) == cluster.views_at(3)
+    check_transcript("test0_joins", cluster)
+
+
+def test_founding_members_ask_all_others_first_when_started_together() -> None:
+    cluster = Cluster([1, 2, 3])
+    cluster.story = True
+    cluster.start(1, 2, 3)
+    cluster.form(1, 2, 3)
+    assert cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3)]
+    check_transcript("founding_together", cluster)
+
+
+def test_history_is_whole_when_a_node_missed_views() -> None:
+    cluster = lab_cluster(3)
+    cluster.crash(3)
+    cluster.form(1, 2)
+    cluster.start(3, **LAB)
+    cluster.form(1, 2, 3)
+    assert cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3), (1, 2), (1, 2, 3)]
+    check_transcript("test3_rejoin", cluster)
+
+
+def test_nothing_is_decided_when_half_of_a_view_of_two_is_gone() -> None:
+    cluster = lab_cluster(3)
+    cluster.crash(3)
+    cluster.form(1, 2)
+    cluster.crash(2)
+    cluster.run(5_000)
+    cluster.start(3, **LAB)
+    cluster.run(5_000)
+    assert cluster.views_at(1) == cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3), (1, 2)]
+    assert "a majority of view 4" in cluster.waiting_for(1)
+    cluster.crash(3)
+    cluster.start(2, **LAB)
+    cluster.run(1_000)
+    cluster.start(3, **LAB)
+    cluster.form(1, 2, 3)
+    assert cluster.views_at(1)[:4] == [(1,), (1, 2), (1, 2, 3), (1, 2)]
+
+
+def test_the_next_view_comes_when_the_proposer_died_after_phase_1() -> None:
+    breakpoint_ = Later(Point.PREPARED)
+    cluster = lab_cluster(3, node1=breakpoint_)
+    breakpoint_.arm()
+    cluster.crash(3)
+    cluster.run(5_000)
+    assert cluster.running == [2]
+    assert cluster.views_at(2) == [(1,), (1, 2), (1, 2, 3)]
+    cluster.start(3, **LAB)
+    cluster.form(2, 3)
+    cluster.run(10_000)
+    assert cluster.views_at(2) == cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3), (2, 3)]
+    check_transcript("test5_proposer_dies_prepared", cluster)
+
+
+def test_the_accepted_view_comes_first_when_the_proposer_died_after_phase_2() -> None:
+    breakpoint_ = Later(Point.CHOSEN)
+    cluster = lab_cluster(4, node1=breakpoint_)
+    breakpoint_.arm()
+    cluster.crash(4)
+    cluster.run(5_000)
+    assert cluster.running == [2, 3]
+    assert cluster.views_at(2) == [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]
+    cluster.start(4, founding="join", contact=2)
+    cluster.form(2, 3, 4)
+    expected = [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3), (2, 3), (2, 3, 4)]
+    assert cluster.views_at(2) == cluster.views_at(3) == cluster.views_at(4) == expected
+    check_transcript("test6_proposer_dies_chosen", cluster)
+
+
+def test_the_accepted_view_survives_when_all_acceptors_restarted() -> None:
+    breakpoint_ = Later(Point.CHOSEN)
+    cluster = lab_cluster(4, node1=breakpoint_)
+    breakpoint_.arm()
+    cluster.crash(4)
+    cluster.run(5_000)
+    cluster.crash(2, 3)
+    cluster.run(1_000)
+    cluster.start(2, **LAB)
+    cluster.start(3, **LAB)
+    cluster.run(5_000)
+    assert cluster.views_at(2) == cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]
+    cluster.start(4, founding="join", contact=2)
+    cluster.form(2, 3, 4)
+    expected = [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3), (2, 3), (2, 3, 4)]
+    assert cluster.views_at(2) == cluster.views_at(3) == cluster.views_at(4) == expected
+    check_transcript("test7_all_restart_chosen", cluster)
+
+
+def test_a_request_is_kept_or_lost_as_one_when_the_primary_died_after_the_first_backup_had_it() -> None:
+    breakpoint_ = Later(Point.FIRST_BACKUP_HAS_IT)
+    cluster = lab_cluster(3, node1=breakpoint_)
+    cluster.write("a")
+    breakpoint_.arm()
+    cluster.propose("b")
+    cluster.form(2, 3)
+    assert cluster.core(2).ledger.log.last == cluster.core(3).ledger.log.last
+    cluster.start(1, founding="join", contact=2)
+    cluster.form(1, 2, 3)
+    cluster.write("c")
+    cluster.run(100)
+    assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3) == ["a", "b", "c"]
+    assert cluster.views_at(1)[3:] == [(2, 3), (2, 3, 1)]
+    check_transcript("test12_primary_dies_after_first_backup", cluster)
+
+
+def test_states_stay_equal_when_a_backup_died_before_its_acknowledgement() -> None:
+    breakpoint_ = Later(Point.BACKUP_HAS_IT)
+    cluster = lab_cluster(3, node3=breakpoint_)
+    cluster.write("a")
+    breakpoint_.arm()
+    cluster.propose("b")
+    cluster.form(1, 2)
+    cluster.start(3, **LAB)
+    cluster.form(1, 2, 3)
+    cluster.write("c")
+    cluster.run(100)
+    assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3) == ["a", "b", "c"]
+    check_transcript("test13_backup_dies_before_ack", cluster)
+
+
+def test_five_nodes_go_on_when_two_backups_died_one_in_the_view_change() -> None:
+    first, second = Later(Point.BACKUP_HAS_IT), Later(Point.VIEW_ENTERED)
+    cluster = lab_cluster(5, node5=first, node4=second)
+    cluster.write("a")
+    first.arm()
+    second.arm()
+    cluster.propose("b")
+    cluster.form(1, 2, 3)
+    cluster.write("c")
+    cluster.run(100)
+    assert cluster.views_at(1)[5:] == [(1, 2, 3, 4), (1, 2, 3)]
+    assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3) == ["a", "b", "c"]
+    check_transcript("test14_two_backups_die", cluster)
+
+
+def test_five_nodes_go_on_when_a_backup_died_and_the_primary_in_the_view_change() -> None:
+    first, second = Later(Point.BACKUP_HAS_IT), Later(Point.VIEW_ENTERED)
+    cluster = lab_cluster(5, node5=first, node1=second)
+    cluster.write("a")
+    first.arm()
+    second.arm()
+    cluster.propose("b")
+    cluster.form(2, 3, 4)
+    cluster.write("c")
+    cluster.run(100)
+    # The view that the dead primary proposed, with itself in it, comes first.
+    assert cluster.views_at(2)[5:] == [(1, 2, 3, 4), (2, 3, 4)]
+    assert cluster.commands(2) == cluster.commands(3) == cluster.commands(4) == ["a", "b", "c"]
+    check_transcript("test15_backup_and_primary_die", cluster)
+
+
+def test_the_old_primary_rejoins_when_it_was_cut_off_and_healed() -> None:
+    partition = Later(Point.FIRST_BACKUP_HAS_IT)
+    cluster = lab_cluster(3, node1=partition)
+    partition.then = lambda: cluster.isolate(1)
+    cluster.write("a")
+    acknowledged = len(cluster.acknowledged)
+    partition.arm()
+    cluster.propose("b")
+    assert cluster.run(1_000, until=lambda: partition.hit)
+    token = cluster.query(1)
+    cluster.run(200)
+    assert cluster.answer(1, token) == "waiting"
+    assert len(cluster.acknowledged) == acknowledged
+    cluster.form(2, 3)
+    cluster.write("c")
+    cluster.heal()
+    cluster.form(1, 2, 3)
+    cluster.write("d")
+    cluster.run(100)
+    assert cluster.answer(1, token) is None
+    assert cluster.views_at(1)[3:] == [(2, 3), (2, 3, 1)]
+    assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3)
+    assert [each for each in cluster.commands(1) if each != "b"] == ["a", "c", "d"]
+    check_transcript("test16_partitioned_primary", cluster)
+
+
+def test_nothing_acknowledged_is_lost_when_all_crash_at_once() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.write("a", "b", "c")
+    cluster.crash(1, 2, 3)
+    cluster.start(1, 2, 3)
+    cluster.form(1, 2, 3)
+    cluster.write("d")
+    cluster.run(100)
+    for node in (1, 2, 3):
+        assert cluster.commands(node) == ["a", "b", "c", "d"]
+
+
+def test_a_backup_is_let_in_without_a_new_view_when_it_restarted_quickly() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.write("a")
+    cluster.crash(3)
+    cluster.run(50)
+    cluster.start(3)
+    cluster.write("b")
+    cluster.run(2_000)
+    assert cluster.views_at(1) == [(1,), (1, 2), (1, 2, 3)]
+    assert cluster.commands(3) == ["a", "b"]
+
+
+def test_a_primary_renews_its_view_when_it_restarted_quickly() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.write("a")
+    cluster.crash(1)
+    cluster.run(50)
+    cluster.start(1)
+    cluster.form(1, 2, 3)
+    cluster.write("b")
+    assert cluster.views_at(1) == [(1,), (1, 2), (1, 2, 3), (1, 2, 3)]
+    assert cluster.core(1).leader == 1
+
+
+def test_a_wiped_member_is_removed_and_joined_anew_when_it_comes_back() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.write("a")
+    old = cluster.core(1).views.current
+    assert old is not None
+    cluster.crash(3)
+    cluster.wipe(3)
+    cluster.start(3)
+    cluster.form(1, 2, 3)
+    cluster.write("b")
+    cluster.run(100)
+    assert cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3), (1, 2), (1, 2, 3)]
+    new = cluster.core(1).views.current
+    assert new is not None
+    assert old.members != new.members
+    assert cluster.commands(3) == ["a", "b"]
+
+
+def test_no_second_group_is_founded_when_the_lowest_node_was_wiped() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.write("a")
+    cluster.crash(1)
+    cluster.wipe(1)
+    cluster.start(1)
+    cluster.form(1, 2, 3)
+    cluster.write("b")
+    cluster.run(100)
+    assert cluster.views_at(1) == [(1,), (1, 2), (1, 2, 3), (2, 3), (2, 3, 1)]
+    assert cluster.commands(1) == ["a", "b"]
+
+
+def test_a_wiped_node_waits_when_the_others_are_down() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.crash(1, 2, 3)
+    cluster.wipe(1)
+    cluster.start(1)
+    cluster.run(10_000)
+    assert cluster.views_at(1) == []
+    assert cluster.waiting_for(1) == "nodes 2, 3 to say whether a view was founded already"
