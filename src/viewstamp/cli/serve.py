@@ -12,8 +12,9 @@ from viewstamp.cli.output import printable
 from viewstamp.cli.target import CLUSTER_FILE, ClusterFile, check_member, load_cluster
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.replica.machine import StateMachine
+from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.config import Loop, NodeConfig
-from viewstamp.runtime.server import Server, describe_listening, serve_forever
+from viewstamp.runtime.server import Server, serve_forever
 
 STOCK_MACHINE: Final = "viewstamp.services.kv:KeyValueStore"
 
@@ -45,7 +46,9 @@ def serve(
 
 def announce(server: Server) -> None:
     """Say that the server listens; whoever started it may wait for this line."""
-    print(f"node {server.node} listens on {describe_listening(server)}", flush=True)
+    print(
+        f"node {server.node} listens on {format_address(server.cluster.addresses[server.node])}", flush=True
+    )
 
 
 def load_machine(name: str) -> type[StateMachine]:

@@ -1,5 +1,6 @@
 """Which cluster a command is about: `--cluster FILE`, `--servers HOST:PORT,...`, or `viewstamp.toml` here."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -14,6 +15,25 @@ CLUSTER_FILE: Final = "viewstamp.toml"
 ClusterFile: TypeAlias = Annotated[Path, Parameter(help="Cluster file.")]
 Timeout: TypeAlias = Annotated[float, Parameter(help="Seconds until a call is given up.")]
 AsJson: TypeAlias = Annotated[bool, Parameter(negative="", help="Print JSON.")]
+TIMEOUT_S_MAX: Final = 86_400
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Target:
+    """The flags by which a command that makes calls is told whom to call."""
+
+    cluster: ClusterFile = Path(CLUSTER_FILE)
+    servers: Annotated[str | None, Parameter(help="HOST:PORT,... of members, instead of a file.")] = None
+    timeout: Timeout = 10.0
+
+    def where(self) -> ClusterConfig | str:
+        """Return what `viewstamp.connect` wants; `ConfigurationError` where it cannot be used."""
+        check_timeout(self.timeout)
+        return self.servers if self.servers is not None else load_cluster(self.cluster)
+
+
+DEFAULT_TARGET: Final = Target()
 
 
 def load_cluster(path: Path) -> ClusterConfig:
@@ -43,6 +63,8 @@ def check_member(cluster: ClusterConfig, node: int) -> NodeId:
 
 def check_timeout(timeout: float) -> float:
     """Return the seconds; `ConfigurationError` unless they are more than none and not for ever."""
-    if not 0 < timeout <= 86_400:
-        raise ConfigurationError(f"--timeout {timeout}: give seconds, more than 0 and at most 86400")
+    if not 0 < timeout <= TIMEOUT_S_MAX:
+        raise ConfigurationError(
+            f"--timeout {timeout}: give seconds, more than 0 and at most {TIMEOUT_S_MAX}"
+        )
     return timeout

@@ -1,0 +1,175 @@
+"""`viewstamp kv`: read and write the stock key/value service."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
+
+from cyclopts import App, Parameter
+
+from viewstamp.cli.failures import DONE, REFUSED, complain
+from viewstamp.cli.output import quoted, show_json
+from viewstamp.cli.target import DEFAULT_TARGET, AsJson, Target
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.runtime.connecting import connect_blocking
+from viewstamp.runtime.proxies import Reads, with_options
+from viewstamp.services.kv import KeyValueStore
+
+app: Final = App(
+    name="kv",
+    help="Read and write the stock key/value service. Each value has a version, which grows with each write.",
+)
+_READS_HELP: Final = "stale: ask one server, whatever it knows."
+
+
+@contextmanager
+def store_at(target: Target, reads: Reads = "linearizable") -> Iterator[KeyValueStore]:
+    """Connect, and give everything back at the end."""
+    with connect_blocking(target.where(), KeyValueStore, timeout_s=target.timeout) as store:
+        yield with_options(store, reads=reads)
+
+
+@app.command
+def get(
+    key: Annotated[str, Parameter(help="The key.")],
+    /,
+    *,
+    reads: Annotated[Reads, Parameter(help=_READS_HELP)] = "linearizable",
+    raw: Annotated[bool, Parameter(negative="", help="Print the value's bytes alone.")] = False,
+    json: AsJson = False,
+    target: Target = DEFAULT_TARGET,
+) -> int:
+    """Print the value of a key, and its version. Exit code 1: there is no such key."""
+    check_key(key)
+    with store_at(target, reads) as store:
+        try:
+            value, version = store.get(key)
+        except KeyValueStore.raises as error:
+            return refuse(error)
+    if raw:
+        sys.stdout.buffer.write(value)
+    elif json:
+        show_json(item_document(key, value, version))
+    else:
+        print(f"{shown(value)}  (version {version})")
+    return DONE
+
+
+@app.command
+def put(
+    key: Annotated[str, Parameter(help="The key.")],
+    value: Annotated[str, Parameter(help="The value; - reads it from standard input.")],
+    /,
+    *,
+    if_version: Annotated[int | None, Parameter(help="Only if the key has it; 0: only if it is new.")] = None,
+    json: AsJson = False,
+    target: Target = DEFAULT_TARGET,
+) -> int:
+    """Write a value. Exit code 1: the key has another version than --if-version says."""
+    check_key(key)
+    data = value_bytes(value)
+    with store_at(target) as store:
+        try:
+            version = store.set(key, data) if if_version is None else store.put(key, data, if_version)
+        except KeyValueStore.raises as error:
+            return refuse(error)
+    tell({"key": key, "version": version}, f"version {version}", json=json)
+    return DONE
+
+
+@app.command
+def delete(
+    key: Annotated[str, Parameter(help="The key.")],
+    /,
+    *,
+    if_version: Annotated[int | None, Parameter(help="Only if the key has this version.")] = None,
+    json: AsJson = False,
+    target: Target = DEFAULT_TARGET,
+) -> int:
+    """Delete a key. Exit code 1: there was no such key, or it has another version."""
+    check_key(key)
+    with store_at(target) as store:
+        try:
+            existed = store.delete(key, if_version)
+        except KeyValueStore.raises as error:
+            return refuse(error)
+    tell({"key": key, "deleted": existed}, "deleted" if existed else "there was no such key", json=json)
+    return DONE if existed else REFUSED
+
+
+@app.command(name="range")
+def range_(
+    prefix: Annotated[str, Parameter(help="Keys that begin with this; all if empty.")] = "",
+    /,
+    *,
+    limit: Annotated[int, Parameter(help="At most so many.")] = 1000,
+    reads: Annotated[Reads, Parameter(help=_READS_HELP)] = "linearizable",
+    json: AsJson = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Print keys with their versions and values, in order; with --json one object a line."""
+    if prefix:
+        check_key(prefix)
+    with store_at(target, reads) as store:
+        for key, value, version in items(store, prefix, limit):
+            if json:
+                show_json(item_document(key, value, version))
+            else:
+                print(f"{quoted(key)}  {shown(value)}  (version {version})")
+
+
+def items(store: KeyValueStore, prefix: str, limit: int) -> Iterator[tuple[str, bytes, int]]:
+    """Yield up to `limit` items, page by page: each page is read at a moment of its own."""
+    after, left, more = "", limit, True
+    while more and left > 0:
+        page = store.range(prefix, after, left)
+        for item in page.items:
+            yield item.key, item.value, item.version
+            after = item.key
+        left -= len(page.items)
+        more = page.more
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that is no text before anything is sent."""
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"the key {quoted(key)} is not UTF-8 text") from error
+
+
+def value_bytes(value: str) -> bytes:
+    """Return the bytes that were typed, whatever their encoding, or those of standard input."""
+    if value == "-":
+        return sys.stdin.buffer.read()
+    return value.encode(errors="surrogateescape")
+
+
+def shown(value: bytes) -> str:
+    """Return a value so that it stays on one line and cannot steer a terminal."""
+    try:
+        return quoted(value.decode())
+    except UnicodeDecodeError:
+        return "".join(chr(byte) if 32 <= byte < 127 and byte != 92 else f"\\x{byte:02x}" for byte in value)
+
+
+def item_document(key: str, value: bytes, version: int) -> dict[str, Any]:
+    """Return an item for JSON: `value` where it is text, `value_base64` where it is not."""
+    try:
+        return {"key": key, "value": value.decode(), "version": version}
+    except UnicodeDecodeError:
+        return {"key": key, "value_base64": value, "version": version}
+
+
+def refuse(error: Exception) -> int:
+    """Say why the service said no."""
+    complain(str(error))
+    return REFUSED
+
+
+def tell(document: Any, text: str, *, json: bool) -> None:
+    """Print a result for a program or for a person."""
+    if json:
+        show_json(document)
+    else:
+        print(text)
