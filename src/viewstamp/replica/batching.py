@@ -6,7 +6,7 @@ decoded once when it arrives at the leader, and its bytes are never encoded agai
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import xxhash
@@ -33,7 +33,7 @@ class BatchUnreadable(Exception):
     """A committed entry is not a batch: another version wrote it, or this one is broken."""
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One command of a message, decoded. `arguments` is None where it cannot be: it is answered INVALID."""
 
     sequence: int
@@ -42,14 +42,14 @@ class Call(NamedTuple):
     arguments: Any
 
 
-class Prepared(NamedTuple):
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """A message that is ordered by the log, with its calls decoded (none unless it is a `Submit`)."""
 
     message: Logged
     calls: list[Call]
 
 
-class Gathered(NamedTuple):
+class Gathered(msgspec.Struct, frozen=True, gc=False):
     """A message that waits to be proposed."""
 
     source: ClientAddress
@@ -100,7 +100,7 @@ def _decoded(raw: msgspec.Raw, decode: Callable[[Any], Any]) -> Any:
         return None
 
 
-class Examined(NamedTuple):
+class Examined(msgspec.Struct, frozen=True, gc=False):
     """A `Submit` after its check: what may enter the log, if anything, and why the rest may not."""
 
     gathered: Gathered | None

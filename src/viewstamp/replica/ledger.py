@@ -149,24 +149,27 @@ class Ledger:
         if session is None:
             _answer_all(calls, EXPIRED, _UNKNOWN_SESSION, lines)
             return
-        self.sessions.acknowledge(session, message.acknowledged)
+        if message.acknowledged > session.acknowledged:
+            self.sessions.acknowledge(session, message.acknowledged)
         self._run_once(session, calls, lines)
 
     def _run_once(self, session: Session, calls: list[Call], lines: list[ResultLine] | None) -> None:
         results = session.results
+        remember = self.sessions.remember
+        is_full = self.sessions.is_full
         for place, call in enumerate(calls):
             sequence = call.sequence
             known = results.get(sequence)
             if known is None:
                 if sequence <= session.acknowledged:
                     continue  # a late copy: the client has the result
-                if not self.sessions.has_room(session):
+                if is_full(session):
                     # Were only this call refused, a later copy of it might be executed: the session ends.
                     self._end(session)
                     _answer_all(calls[place:], EXPIRED, _TOO_MUCH, lines)
                     return
                 kind, payload = self._run(call)
-                self.sessions.remember(session, sequence, Remembered(kind, payload, call.digest))
+                remember(session, sequence, Remembered(kind, payload, call.digest))
             elif known.digest == call.digest:
                 kind, payload = known.kind, known.payload
             else:

@@ -3,8 +3,6 @@
 A round is begun only after its queries have arrived, which is what makes its answer linearizable.
 """
 
-from typing import NamedTuple
-
 import msgspec
 
 from viewstamp.core.events import ReadToken
@@ -15,7 +13,7 @@ from viewstamp.replica.host import MachineHost
 from viewstamp.replica.ledger import Ledger, ResultLine
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """The valid queries of one message."""
 
     source: ClientAddress

@@ -11,7 +11,7 @@ Rules of this file:
 
 from collections import deque
 from random import Random
-from typing import Any, Final, NamedTuple, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -102,7 +102,7 @@ class ReplicaSetup(msgspec.Struct, frozen=True):
     now: Instant
 
 
-class _Offered(NamedTuple):
+class _Offered(msgspec.Struct, frozen=True, gc=False):
     """A batch of this replica's own that is not applied yet."""
 
     data: bytes

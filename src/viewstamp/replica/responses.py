@@ -48,7 +48,8 @@ class Responses:
     def redirect_entered(self, messages: Iterable[Prepared], leader: NodeId | None) -> None:
         """Say that messages entered the log here, and that another leader decides what becomes of them."""
         reason = "the leader changed before the entry was committed"
-        for message, _ in messages:
+        for prepared in messages:
+            message = prepared.message
             source = self.audience.address_of(message.client)
             if source is not None:
                 self.say(source, Redirect(message.client, leader, True, _sequences_of(message), reason))

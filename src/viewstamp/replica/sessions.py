@@ -13,7 +13,6 @@ Source: Ongaro, "Consensus: Bridging Theory and Practice", section 6.3.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +20,7 @@ from viewstamp.core.ids import MICROSECONDS_PER_MS, LogTime
 from viewstamp.replica.options import SessionLimits
 
 
-class Remembered(NamedTuple):
+class Remembered(msgspec.Struct, frozen=True, gc=False):
     """The result of a command: how it ended, the encoded payload, and a digest of the command itself."""
 
     kind: int
@@ -62,6 +61,8 @@ class Session:
             return 0
         self.acknowledged = upto
         results = self.results
+        if not results:
+            return 0
         # A client may jump by 2**40 (FAULTS B49): never walk a range longer than what there is to forget.
         count = upto - before
         old: Iterable[int] = range(before + 1, upto + 1) if count <= len(results) else tuple(results)
@@ -74,7 +75,7 @@ class Session:
 
     def image(self) -> SessionImage:
         """Return this session as it stands in a snapshot."""
-        results = [(sequence, *known) for sequence, known in self.results.items()]
+        results = [(seq, known.kind, known.payload, known.digest) for seq, known in self.results.items()]
         return SessionImage(self.client, self.number, self.last_used, self.acknowledged, results)
 
 
@@ -145,17 +146,16 @@ class Sessions:
             return oldest
         return None
 
-    def has_room(self, session: Session) -> bool:
-        """Tell whether another result may be remembered for this session."""
+    def is_full(self, session: Session) -> bool:
+        """Tell whether no further result may be remembered for this session."""
         limits = self.limits
         return (
-            len(session.results) < limits.results_per_session_max
-            and session.result_bytes < limits.result_bytes_per_session_max
+            len(session.results) >= limits.results_per_session_max
+            or session.result_bytes >= limits.result_bytes_per_session_max
         )
 
     def remember(self, session: Session, sequence: int, result: Remembered) -> None:
         """Keep the result of a command until it is acknowledged."""
-        assert sequence > session.acknowledged, (sequence, session.acknowledged)
         session.results[sequence] = result
         size = len(result.payload)
         session.result_bytes += size

@@ -1,8 +1,8 @@
 """The clerk of 6.5840: at-most-once puts by versions, without sessions; `Maybe` where the fate is unknown.
 
 Each attempt is one call of a client made with `exactly_once=False`: executed at most once, and it says of
-itself whether it may have been. `PutProgress` is all of the logic, without input or output; `Clerk` is its async
-surface. Source: MIT 6.5840, labs 2 and 4.
+itself whether it may have been. `PutProgress` is all of the logic, without input or output; `Clerk` is its
+async surface. Source: MIT 6.5840, labs 2 and 4.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Maybe(OutcomeUnknown):
 
 
 class PutProgress:
-    """One put over its attempts. Feed it how each attempt ended; it says how the put ended, or nothing yet."""
+    """One put over its attempts. Feed it how each ended; it says how the put ended, or nothing yet."""
 
     __slots__ = ("attempts", "perhaps")
 
