@@ -277,14 +277,14 @@ class RaftCore:
         state = self.state
         if source not in state.peers:
             state.drop("message of a stranger")
+        elif isinstance(message, AppendEntries | SnapshotChunk):
+            self._on_leader_says(source, message)
         elif isinstance(message, Introduce):
             self._on_introduce(source, message)
         elif not in_range(message.term):
             state.drop("numbers out of range")
         elif isinstance(message, Recognize):
             self._on_recognize(message)
-        elif isinstance(message, AppendEntries | SnapshotChunk):
-            self._on_leader_says(source, message)
         elif not state.founded:
             state.drop("message before the founding")
         elif isinstance(message, RequestVote):
@@ -311,7 +311,7 @@ class RaftCore:
             state.drop("message for another incarnation")
             self.founding.on_passed_over()
             return
-        if isinstance(message, AppendEntries) and not is_sound_append(message):
+        if not (is_sound_append(message) if isinstance(message, AppendEntries) else in_range(message.term)):
             state.drop("numbers out of range")
             return
         if not state.founded:
@@ -331,11 +331,9 @@ class RaftCore:
     def _obey(self, source: NodeId, term: int) -> bool:
         """Take `source` for the leader of `term`, unless this term has another one."""
         state = self.state
-        if term > state.term or state.role in {Role.PRE_CANDIDATE, Role.CANDIDATE}:
-            self._follow(term, source)
-        elif state.role is Role.LEADER or state.leader not in {None, source}:
-            return False
-        elif state.leader is None:
+        if term != state.term or source != state.leader:
+            if term == state.term and state.leader is not None:
+                return False
             self._follow(term, source)
         state.hear_leader()
         return True

@@ -51,6 +51,7 @@ class State:
         "options",
         "outbox",
         "overhead_bytes",
+        "patience_us",
         "peers",
         "rng",
         "role",
@@ -92,6 +93,8 @@ class State:
         """When the leader was last heard."""
         self.suspected = False
         """The connection to the leader broke since it was last heard."""
+        self.patience_us = 2 * options.election_timeout_us
+        """The election timeout last drawn; good until it passes or the term changes."""
         self.election_at = NEVER
         """When to campaign, unless the leader is heard of before."""
 
@@ -128,13 +131,14 @@ class State:
     def await_leader(self) -> None:
         """Draw a new election timeout, from now."""
         timeout = self.options.election_timeout_us
-        self.election_at = Instant(self.now + timeout + self.rng.randrange(timeout))
+        self.patience_us = timeout + self.rng.randrange(timeout)
+        self.election_at = Instant(self.now + self.patience_us)
 
     def hear_leader(self) -> None:
         """The leader gave a sign of life."""
         self.contact_at = self.now
         self.suspected = False
-        self.await_leader()
+        self.election_at = Instant(self.now + self.patience_us)
 
     def enter(self, term: int, vote: NodeId | None) -> None:
         """Take on a term and a vote, in one write. Terms never go back, votes never change within one."""
