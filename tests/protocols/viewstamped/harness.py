@@ -94,6 +94,7 @@ class Host:
         """Token of a read to the length of the machine when it was answered, None where it was refused."""
         self.settled: dict[int, str | None] = {}
         self.restored = 0
+        self.stages: list[Stage] = []
         self.image: Any = None
 
     @property
@@ -338,6 +339,7 @@ class Cluster:
 
     def _stage(self, host: Host, stage: Stage) -> None:
         assert stage.offset in (0, len(host.staged))
+        host.stages.append(stage)
         host.staged = host.staged[: stage.offset] + stage.data
         if len(host.staged) < stage.meta.size_bytes:
             return
