@@ -57,19 +57,23 @@ class Reads:
         self._waiting = set()
 
     def advance(self, view: View, others: Collection[NodeId], committed: Seqno, applied: Seqno) -> None:
-        """Begin a round if there is something to ask for, and answer what may be answered."""
+        """End a round that all have answered, begin the next, and answer what may be answered."""
+        self._end_round()
         if self._queued and not self._tokens:
             self._tokens, self._queued = self._queued, []
             self._index = committed
             self._round += 1
             self._waiting = set(others)
             self.ask(view)
-        if self._tokens and not self._waiting:
-            self._confirmed.append((self._index, self._tokens))
-            self._tokens = []
+            self._end_round()
         while self._confirmed and self._confirmed[0][0] <= applied:
             for token in self._confirmed.popleft()[1]:
                 self._shared.outbox.emit(Answer(token))
+
+    def _end_round(self) -> None:
+        if self._tokens and not self._waiting:
+            self._confirmed.append((self._index, self._tokens))
+            self._tokens = []
 
     def ask(self, view: View) -> None:
         """Send the probe of this round to those that have not answered."""
