@@ -2,10 +2,10 @@
 
 from random import Random
 
+from tests.protocols.raft.harness import MS, Cluster
 from viewstamp.core.events import TakeSnapshot, TransferLeadership
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from tests.protocols.raft.harness import MS, Cluster
 
 TIGHT = RaftOptions(
     log_bytes_max=400,
@@ -166,7 +166,7 @@ class Chaos:
         cluster.run_until(lambda: cluster.leader is not None and cluster.core(cluster.leader).accepting)
         leader = cluster.leader or leader
         cluster.propose(leader, b"last")
-        cluster.run_until(lambda: self._is_agreed())
+        cluster.run_until(self._is_agreed)
 
     def _is_agreed(self) -> bool:
         states = [self.cluster.core(node).state for node in self.cluster.members]

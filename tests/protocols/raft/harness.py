@@ -1,7 +1,7 @@
-"""A small world of Raft cores for scripted tests: what is delivered, lost, written and woken is said step by step.
+"""A small world of Raft cores for scripted tests: what is delivered, lost, written and woken is said in order.
 
-Disks answer at once unless a test holds them. Every step is judged by the oracle: what a message promises must
-be on the sender's disk, what one node keeps must hold, what was applied must be the same everywhere.
+Disks answer at once unless a test holds them. Every step is judged by the oracle: what a message promises
+must be on the sender's disk, what one node keeps must hold, what was applied must be the same everywhere.
 """
 
 from collections import deque
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
+import msgspec
 import xxhash
 
 from viewstamp.core.effects import (
@@ -45,6 +46,7 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.protocol import CoreSetup, Recovered
 from viewstamp.core.snapshots import BytesSnapshot, Snapshot
 from viewstamp.protocols.raft import DEFINITION, RaftCore, RaftOptions
+from viewstamp.protocols.raft.messages import Vote
 from viewstamp.protocols.raft.oracle import RaftImage, RaftOracle
 from viewstamp.protocols.raft.state import Role
 
@@ -155,7 +157,6 @@ class Cluster:
         seed: int = 0,
         start: bool = True,
         rng: Callable[[NodeId], Random] | None = None,
-        log: Callable[[str], None] | None = None,
     ) -> None:
         self.members = tuple(NodeId(number) for number in range(1, size + 1))
         self.options = options or RaftOptions()
@@ -174,9 +175,8 @@ class Cluster:
         self.sent_bytes = 0
         self.wiped: dict[NodeId, RaftImage] = {}
         """What was on the disks that were wiped."""
-        self._log = log
-        self._encode = __import__("msgspec").msgpack.Encoder().encode
-        self._decode = __import__("msgspec").msgpack.Decoder(DEFINITION.message_type).decode
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(DEFINITION.message_type).decode
         if start:
             for node in self.members:
                 self.start(node)
@@ -408,13 +408,10 @@ class Cluster:
         message = self._decode(encoded)
         assert message == effect.message
         self._check_vote(node, message)
-        letter = Letter(node.node, effect.to, message)
-        if self._log is not None:
-            self._log(f"{node.node} -> {effect.to}: {self.oracle.describe(message)}")
-        self.letters.append(letter)
+        self.letters.append(Letter(node.node, effect.to, message))
 
     def _check_vote(self, node: Node, message: Any) -> None:
-        if type(message).__name__ != "Vote" or message.pre or not message.granted:
+        if not isinstance(message, Vote) or message.pre or not message.granted:
             return
         key = (node.node, node.incarnation, message.election)
         first = self.votes.setdefault(key, message.candidate)
@@ -451,16 +448,12 @@ class Cluster:
         node = self.nodes[NodeId(number)]
         while node.captures:
             capture = node.captures.pop(0)
-            body = node.machine.to_bytes(8, "big") * 8
             assert capture.viewstamp.seqno <= node.first + len(node.applied)
-            snapshot = BytesSnapshot(capture.viewstamp, capture.header, self.body_of(capture, body))
+            body = self.history[capture.viewstamp.seqno][1].to_bytes(8, "big") + bytes(self.padding)
+            snapshot = BytesSnapshot(capture.viewstamp, capture.header, body)
             if not fails:
                 node.disk.keep_snapshot(snapshot)
             self.feed(number, Captured(capture.token, None if fails else snapshot))
-
-    def body_of(self, capture: Capture, machine: bytes) -> bytes:
-        """The machine at that viewstamp."""
-        return self.history[capture.viewstamp.seqno][1].to_bytes(8, "big") + bytes(self.padding)
 
     padding = 0
     """More bytes for snapshots, so that they take several chunks."""

@@ -81,10 +81,11 @@ def decode_configuration(data: bytes) -> Configuration | None:
         configuration = _DECODER.decode(data)
     except msgspec.MsgspecError:
         return None
-    return configuration if _is_canonical(configuration) else None
+    return configuration if is_canonical(configuration) else None
 
 
-def _is_canonical(configuration: Configuration) -> bool:
+def is_canonical(configuration: Configuration) -> bool:
+    """Tell whether the members are in order, each once, and the returning ones among the learners."""
     members = (*configuration.voters, *configuration.learners)
     nodes = [node for node, _ in members]
     return (

@@ -351,12 +351,15 @@ class RaftCore:
         self.election.on_request(source, request)
 
     def _is_of_this_term(self, message: RaftMessage) -> bool:
-        """Step down before a message of a later term (5.1); drop one of an earlier."""
+        """Step down before a message of a later term (5.1); drop one of an earlier.
+
+        Except the answer to a pre-vote: who grants it may well be in an earlier term, and stays there.
+        """
         state = self.state
         assert not isinstance(message, Introduce), message
         if message.term > state.term:
             self._follow(message.term, None)
-        if message.term < state.term:
+        if message.term < state.term and not (isinstance(message, Vote) and message.pre):
             state.drop("message of an earlier term")
             return False
         return True

@@ -9,7 +9,7 @@ Rules of this file:
 """
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.protocols.raft.messages import RequestVote, Vote, in_range
+from viewstamp.protocols.raft.messages import NUMBER_MAX, RequestVote, Vote, in_range
 from viewstamp.protocols.raft.state import Role, State
 
 
@@ -30,7 +30,7 @@ class Election:
     def campaign(self, *, transfer: bool = False) -> None:
         """Ask for pre-votes; for votes where there is nobody to ask, or where the leader told us to."""
         state = self._state
-        if not state.is_voter:
+        if not state.is_voter or state.term >= NUMBER_MAX:
             state.role, state.leader = Role.FOLLOWER, None
             state.await_leader()
             return

@@ -13,7 +13,12 @@ this node has forgotten. The leader then lets it back in (`readmission.py`).
 """
 
 from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId
-from viewstamp.protocols.raft.configuration import Configuration, Member, founding_configuration
+from viewstamp.protocols.raft.configuration import (
+    Configuration,
+    Member,
+    founding_configuration,
+    is_canonical,
+)
 from viewstamp.protocols.raft.messages import Introduce, Recognize
 from viewstamp.protocols.raft.state import NEVER, State
 
@@ -99,7 +104,7 @@ class Founding:
     def on_recognize(self, message: Recognize) -> bool:
         """An established member answers. Return whether this node is founded by it."""
         state = self._state
-        if state.founded:
+        if state.founded or not is_canonical(message.configuration):
             return False
         self.forgot = not message.configuration.lists(state.node, state.incarnation)
         if self.forgot:

@@ -157,7 +157,7 @@ class Replication:
             state.drop("conflict of an earlier message")
             return progress
         ours = state.log.last_not_after(answer.hint_seqno, answer.hint_view)
-        progress.probe(min(answer.refused_seqno, ours.seqno + 1))
+        progress.probe(min(answer.refused_seqno, ours.seqno + 1, answer.hint_seqno + 1))
         if progress.next <= state.log.last_seqno:
             self._send_entries(progress)
         else:
