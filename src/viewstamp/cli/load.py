@@ -1,6 +1,6 @@
 """Clients that write under disasters, and the ledger by which they are audited afterwards.
 
-Every write is the creation of a key of its own by an unconditional `set`, so the store itself tells its fate: an
+Every write is the creation of a key of its own by an unconditional `set`, so the store tells its fate: an
 acknowledged key is there with version 1; a key that was executed twice has version 2; a call that ended in
 `NotExecuted` left no key; one that ended in `OutcomeUnknown` may have left one, once.
 """
