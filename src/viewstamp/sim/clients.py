@@ -229,7 +229,8 @@ class SimClient:
         self.host.world.after(self._rng.randint(*_RECONNECT_US), self._connect, server)
 
     def _connected(self, server: NodeId, life: int) -> None:
-        if self.closed or self.host.processes[server].life != life:
+        gone = self.host.processes[server].life != life or server not in self.reachable
+        if self.closed or gone:
             self._connect_later(server)
             return
         address = ClientAddress(next(self.host.addresses))
@@ -304,6 +305,7 @@ class SimClient:
             case Raised():
                 return "raised", outcome.kind
             case Failed():
+                assert outcome.outcome != "invalid", f"the workload makes invalid calls: {outcome.reason}"
                 return ("unknown" if outcome.outcome == "unknown" else "failed"), None
 
     def _arm(self) -> None:

@@ -10,10 +10,11 @@ helpers; a helper that gives up raises `AssertionError` with what it saw.
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from random import Random
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 
+from viewstamp.core.errors import CommandFailed, NotExecuted, OutcomeUnknown
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import (
     NO_SESSION,
@@ -26,7 +27,7 @@ from viewstamp.core.messages import (
 )
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.definition import MachineDefinition
-from viewstamp.replica.events import Outcome, Requested
+from viewstamp.replica.events import Failed, Outcome, Raised, Requested, Returned
 from viewstamp.replica.machine import StateMachine
 from viewstamp.sim.clients import Connection, SimClient
 from viewstamp.sim.cluster import Cluster
@@ -34,7 +35,7 @@ from viewstamp.sim.network import Link
 from viewstamp.sim.options import NetworkOptions, SwarmOptions, TuningOptions
 from viewstamp.sim.trace import Trace
 from viewstamp.sim.tuning import with_known_fields
-from viewstamp.sim.workload import CallKind, Plan
+from viewstamp.sim.workload import Plan
 
 _SECOND_US: Final = 1_000_000
 _POLL_S: Final = 0.02
@@ -68,6 +69,9 @@ class _NoWorkload:
 
     def learn(self, plan: Plan, result: object) -> None:
         """Nothing to learn."""
+
+    def wonder(self, plan: Plan) -> None:
+        """Nothing to be careful about."""
 
     def final_plans(self) -> list[Plan]:
         """None."""
@@ -313,7 +317,7 @@ class Scenario:
         """Return the size of the newest snapshot, 0 where there is none."""
         directory = self.cluster.processes[server].directory
         assert directory is not None
-        snapshot = directory.snapshots.newest_valid()
+        snapshot = directory.snapshots.newest
         return snapshot.meta.size_bytes if snapshot else 0
 
     @property
@@ -369,7 +373,7 @@ class Later(Generic[_T]):
     def __await__(self) -> Generator["Later[Any]", None, _T]:
         if not self.done:
             yield self
-        return self._value  # type: ignore[return-value]  done: it was set
+        return cast("_T", self._value)
 
 
 class Task(Generic[_T]):
@@ -392,20 +396,41 @@ class Task(Generic[_T]):
             awaited.when_done(self._resume)
 
 
-def call(
-    scenario: Scenario, client: SimClient, kind: CallKind, method: str, *arguments: object, timeout_s: float
-) -> Awaitable[Outcome]:
-    """Make a call by this client; await its outcome."""
-    later: Later[Outcome] = Later()
-    key, *rest = arguments
-    plan = Plan(kind, method, str(key), tuple(rest))
-    client.invoke(plan, int(timeout_s * _SECOND_US), later.set)
-    del scenario
-    return later
+class Attempts:
+    """Single attempts by one simulated client, in the form in which the clerk of 6.5840 makes them."""
+
+    def __init__(self, client: SimClient, timeout_s: float) -> None:
+        self._client = client
+        self._timeout_us = int(timeout_s * _SECOND_US)
+
+    async def attempt(self, kind: Literal["command", "linearizable"], payload: bytes) -> bytes:
+        """Make one call and return its encoded result.
+
+        Raises:
+            CommandFailed: the machine raised.
+            NotExecuted: the attempt certainly has no effect.
+            OutcomeUnknown: it may have one.
+        """
+        method, key, *rest = msgspec.msgpack.decode(payload)
+        later: Later[Outcome] = Later()
+        self._client.invoke(Plan(kind, method, key, tuple(rest)), self._timeout_us, later.set)
+        match await later:
+            case Returned(payload=result):
+                return result
+            case Raised(kind=name, explanation=explanation):
+                raise CommandFailed(name, explanation)
+            case Failed(outcome="unknown", reason=reason):
+                raise OutcomeUnknown(reason)
+            case Failed(reason=reason):
+                raise NotExecuted(reason)
 
 
-def pause(scenario: Scenario, seconds: float) -> Awaitable[None]:
-    """Await that much virtual time."""
-    later: Later[None] = Later()
-    scenario.world.after(int(seconds * _SECOND_US), later.set, None)
-    return later
+def pauses(scenario: Scenario) -> Callable[[float], Awaitable[None]]:
+    """Return what coroutines of this scenario await to let seconds pass."""
+
+    def pause(seconds: float) -> Awaitable[None]:
+        later: Later[None] = Later()
+        scenario.world.after(int(seconds * _SECOND_US), later.set, None)
+        return later
+
+    return pause

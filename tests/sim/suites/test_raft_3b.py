@@ -2,7 +2,6 @@
 
 from tests.sim.suites.machines import Recorder
 from tests.sim.suites.seeds import every_seed
-
 from viewstamp.core.ids import NodeId
 from viewstamp.sim.scenario import Scenario
 

@@ -1,9 +1,9 @@
 """6.5840 lab 3C: crashes, an unreliable network, churn (SCENARIOS 3.1)."""
 
 import pytest
+
 from tests.sim.suites.machines import Recorder
 from tests.sim.suites.seeds import every_seed
-
 from viewstamp.core.ids import NodeId
 from viewstamp.sim.options import NetworkOptions
 from viewstamp.sim.scenario import RELIABLE, UNRELIABLE, Scenario

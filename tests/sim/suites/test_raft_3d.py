@@ -7,9 +7,9 @@ themselves, with a limit of 1,000 bytes.
 from typing import Literal
 
 import pytest
+
 from tests.sim.suites.machines import Recorder
 from tests.sim.suites.seeds import every_seed
-
 from viewstamp.sim.options import NetworkOptions
 from viewstamp.sim.scenario import RELIABLE, UNRELIABLE, Scenario
 

@@ -1,9 +1,9 @@
 """6.5840 lab 4A: a replicated counter (SCENARIOS 3.2)."""
 
 import msgspec
+
 from tests.sim.suites.machines import Counter
 from tests.sim.suites.seeds import every_seed
-
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import RESULT
 from viewstamp.sim.scenario import Scenario, Submission

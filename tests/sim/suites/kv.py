@@ -1,0 +1,172 @@
+"""What the 4B and 4C tests have in common: clerks that put to each other's keys while the world breaks
+(SCENARIOS 3.3), and the check of everything that they saw."""
+
+from collections.abc import Iterable
+
+from viewstamp.core.ids import NodeId
+from viewstamp.services.clerk import Clerk, Maybe
+from viewstamp.services.kv import KeyValueStore, NoKey, VersionMismatch
+from viewstamp.sim.checker_store import VersionedStore
+from viewstamp.sim.history import Recorder
+from viewstamp.sim.linearizable import check
+from viewstamp.sim.options import NetworkOptions
+from viewstamp.sim.scenario import RELIABLE, UNRELIABLE, Attempts, Scenario, Task, pauses
+
+ATTEMPT_S = 0.5
+
+
+class KvTest:
+    """A cluster with a versioned store, its clerks, and the history of what they saw."""
+
+    def __init__(
+        self,
+        servers: int,
+        *,
+        seed: int,
+        network: NetworkOptions = RELIABLE,
+        log_bytes_max: int | None = None,
+    ) -> None:
+        self.scenario = Scenario(
+            KeyValueStore, servers, seed=seed, network=network, log_bytes_max=log_bytes_max
+        )
+        self.reliable = network is RELIABLE
+        self.log_bytes_max = log_bytes_max
+        self.history = Recorder()
+        self.succeeded = 0
+        """Puts to "k" that were acknowledged."""
+        self.perhaps = 0
+        """Puts to "k" that ended in maybe."""
+        self.scenario.leader()
+
+    def clerk(self, name: int, servers: Iterable[NodeId] | None = None) -> "RecordedClerk":
+        """Return a clerk that reaches all servers, or these only."""
+        return RecordedClerk(name, self, servers)
+
+    def generic(
+        self, clerks: int, *, crash: bool = False, partitions: bool = False, random_keys: bool = False
+    ) -> None:
+        """Run the kit's GenericTest: three rounds of clerks, partitions and crashes, each checked."""
+        scenario = self.scenario
+        for turn in range(3):
+            until_s = scenario.now_s + 1
+            tasks = [
+                Task(self._put_until(self.clerk(number), until_s, turn, random_keys=random_keys))
+                for number in range(clerks)
+            ]
+            if partitions:
+                scenario.run(1)
+                self._partition_while(tasks)
+                scenario.heal()
+                scenario.run(1)
+            self.finish(tasks)
+            if crash:
+                scenario.crash(*scenario.members)
+                scenario.run(1)
+                scenario.restart(*scenario.members)
+            self.check_history()
+            if not random_keys:
+                self._check_count(exact=self.reliable and not crash and not partitions)
+            self.check_sizes()
+
+    def finish(self, tasks: Iterable[Task[None]], seconds: float = 60) -> None:
+        """Let time pass until all tasks have ended."""
+        waiting = list(tasks)
+        assert self.scenario.wait(lambda: all(task.done for task in waiting), seconds), "a clerk hangs"
+
+    def check_history(self) -> None:
+        """Judge all that the clerks saw. A verdict that is unknown is a failure."""
+        verdict = check(self.history.operations(), VersionedStore())
+        assert verdict.outcome == "ok", str(verdict)
+
+    def check_sizes(self) -> None:
+        """Assert the kit's limits: 8 times maxraftstate of log; no snapshot where there is no limit."""
+        for node in self.scenario.cluster.running:
+            if self.log_bytes_max is None:
+                assert self.scenario.snapshot_bytes(node) == 0
+            else:
+                assert self.scenario.log_bytes(node) <= 8 * self.log_bytes_max
+
+    def _partition_while(self, tasks: list[Task[None]]) -> None:
+        """Deal the servers to two sides every 1 to 1.2 s, four times or until the clerks are done."""
+        rng = self.scenario.rng
+        for _ in range(4):
+            left = {node for node in self.scenario.members if rng.random() < 0.5}
+            self.scenario.partition(left, set(self.scenario.members) - left)
+            self.scenario.run(1 + rng.random() * 0.2)
+            if all(task.done for task in tasks):
+                return
+
+    def _check_count(self, *, exact: bool) -> None:
+        task = Task(self.clerk(1_000).get("k"))
+        assert self.scenario.wait(lambda: task.done, 60)
+        assert task.result is not None
+        version = task.result[1]
+        if exact:
+            assert version == self.succeeded
+        assert self.succeeded <= version <= self.succeeded + self.perhaps
+
+    async def _put_until(
+        self, clerk: "RecordedClerk", until_s: float, turn: int, *, random_keys: bool
+    ) -> None:
+        scenario, version, number = self.scenario, 0, 0
+        while scenario.now_s < until_s:
+            key = f"k{scenario.rng.randrange(100)}" if random_keys else "k"
+            number += 1
+            version = await self._one_put(clerk, key, f"{clerk.name}.{turn}.{number}".encode(), version)
+
+    async def _one_put(self, clerk: "RecordedClerk", key: str, value: bytes, version: int) -> int:
+        """Put with the version given, then with what was read, until it is there or may be."""
+        while True:
+            ended = await clerk.put(key, value, version)
+            found = await clerk.get(key)
+            if ended == "ok":
+                if found is not None and found[1] == version + 1:
+                    assert found[0] == value
+                return found[1] if found else 0
+            if ended == "maybe":
+                return found[1] if found else 0
+            version = found[1] if found else 0
+
+
+class RecordedClerk:
+    """A clerk whose calls are recorded."""
+
+    def __init__(self, name: int, test: KvTest, servers: Iterable[NodeId] | None) -> None:
+        self.name = name
+        self._test = test
+        self._client = test.scenario.client(servers)
+        self._clerk = Clerk(Attempts(self._client, ATTEMPT_S).attempt, pause=pauses(test.scenario))
+
+    def reach_all(self) -> None:
+        """Let it reach every server from now on."""
+        self._client.reachable = frozenset(self._test.scenario.members)
+
+    async def get(self, key: str) -> tuple[bytes, int] | None:
+        """Return value and version; None: there is no such key."""
+        test = self._test
+        handle = test.history.begin(self.name, "get", key, now=test.scenario.world.now_us)
+        try:
+            found = await self._clerk.get(key)
+        except NoKey:
+            test.history.end(handle, "raised", "NoKey", now=test.scenario.world.now_us)
+            return None
+        test.history.end(handle, "ok", found, now=test.scenario.world.now_us)
+        return found
+
+    async def put(self, key: str, value: bytes, version: int) -> str:
+        """Put and return how it ended: ok, mismatch, no key or maybe."""
+        test = self._test
+        handle = test.history.begin(self.name, "put", key, (value, version), now=test.scenario.world.now_us)
+        try:
+            await self._clerk.put(key, value, version)
+        except (NoKey, VersionMismatch, Maybe) as error:
+            name = type(error).__name__
+            test.history.end(handle, "raised", name, now=test.scenario.world.now_us)
+            test.perhaps += key == "k" and name == "Maybe"
+            return {"NoKey": "no key", "VersionMismatch": "mismatch", "Maybe": "maybe"}[name]
+        test.history.end(handle, "ok", version + 1, now=test.scenario.world.now_us)
+        test.succeeded += key == "k"
+        return "ok"
+
+
+__all__ = ["RELIABLE", "UNRELIABLE", "KvTest", "RecordedClerk"]
