@@ -45,13 +45,18 @@ def test_promises_hold_when_power_fails_again_at_every_operation_of_recovery(nam
     assert pairs > 200
 
 
+@pytest.mark.parametrize("parity", [0, 1])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_what_was_recovered_stays_when_the_process_was_killed_and_then_the_power_failed(name: str) -> None:
+def test_what_was_recovered_stays_when_the_process_was_killed_and_then_the_power_failed(
+    name: str, parity: int
+) -> None:
     """A killed process leaves unsynced data in the kernel; who reads it must be able to rely on it."""
     points = 0
     while (ledger := crash_at(SCENARIOS[name], "lost", points + 1)) is not None:
         ledger.files.kill()
         ledger.open()
+        if points % 2 == parity:
+            ledger.sync(1)
         ledger.files.crash()
         _reopen(ledger)
         points += 1

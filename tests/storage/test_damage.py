@@ -91,6 +91,23 @@ def test_recovered_or_refused_when_any_byte_of_the_journal_flips_a_bit(unsynced:
         assert outcomes.count("refused") > used // 2
 
 
+@pytest.mark.parametrize("record", [bytes(1500), b"x" + bytes(1500) + b"x", b"\0" * 511 + b"y" * 600])
+def test_refused_when_any_byte_of_a_last_group_full_of_zeros_flips_a_bit(record: bytes) -> None:
+    """Zeros of the user's own must not look like sectors that a crash swallowed."""
+    files = SimFileSystem(Random(1), faults=DiskFaults(torn=0.0, kept=1.0))
+    ledger = Ledger(files)
+    directory = ledger.open()
+    directory.journal.append(PersistSeq(1), (record,))
+    ledger.durable = ledger.written = directory.journal.sync()
+    files.crash()
+    image = files.image()
+    (path,) = _segments(image)
+    content = image[path]
+    assert content is not None
+    for offset in range(SECTOR_BYTES, SECTOR_BYTES + 64 + len(record) + 3):
+        assert _open_damaged(image, path, _flip(content, offset, offset % 8), ledger) == "refused", offset
+
+
 def test_recovered_or_refused_when_any_bit_of_a_frame_header_flips() -> None:
     image, promise = _synced_image()
     path = _segments(image)[-1]

@@ -136,6 +136,7 @@ class SegmentFolder:
         file = self.files.create(path)
         try:
             fill_with_zeros(file, size_bytes)
+            # Not needed for safety, since `begin` syncs as well: so that it has little left to wait for.
             file.fdatasync()
         except OSError:
             file.close()
