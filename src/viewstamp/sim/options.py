@@ -267,11 +267,11 @@ def _draw_partitions(rng: Random) -> PartitionOptions:
 def _draw_processes(rng: Random) -> ProcessOptions:
     restart_low = log_uniform(rng, 10_000, 1_000_000)
     return ProcessOptions(
-        crash_rate=rng.choice((0.0, 0.15, 0.15, 0.8)),
+        crash_rate=rng.choice((0.0, 0.2, 0.5, 1.5)),
         crash_all_rate=rng.choice((0.0, 0.0, 0.1)),
         restart_min_us=int(restart_low),
         restart_max_us=int(log_uniform(rng, restart_low, 10_000_000)),
-        amnesia=rng.choice((0.0, 0.0, 0.05, 0.1)),
+        amnesia=rng.choice((0.0, 0.0, 0.1, 0.3)),
         pause_rate=_sometimes(rng, 0.3, 0.05, 0.5),
         pause_max_us=int(log_uniform(rng, 10_000, 5_000_000)),
         drift_max_ppm=rng.choice((0, 100, 50_000)),
@@ -288,10 +288,10 @@ def _draw_disk(rng: Random, *, faults: bool) -> DiskOptions:
         stall_rate=_sometimes(rng, 0.3, 0.001, 0.05),
         stall_max_us=rng.choice((100_000, 1_000_000)),
         torn=rng.uniform(0.8, 1.0),
-        error_rate=_sometimes(rng, 0.2, 0.0, 0.002),
-        full_rate=_sometimes(rng, 0.15, 0.0, 0.002),
+        error_rate=_sometimes(rng, 0.2, 0.0, 0.01),
+        full_rate=_sometimes(rng, 0.15, 0.0, 0.01),
         short_writes=_sometimes(rng, 0.3, 0.05, 0.5),
-        bit_rot=_sometimes(rng, 0.3, 0.02, 0.10),
+        bit_rot=_sometimes(rng, 0.3, 0.05, 0.3),
         inline_sync=rng.random() < 0.3,
     )
     if faults:

@@ -8,7 +8,7 @@ import traceback
 from collections import Counter
 from typing import Any, Final, TextIO
 
-from viewstamp.core.errors import ViewstampError
+from viewstamp.core.errors import ConfigurationError, ViewstampError
 from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
@@ -74,6 +74,8 @@ class _Run:
     def _make_workload(self) -> Workload:
         names = sorted(WORKLOADS)
         name = self.plan.workload or names[self.plan.seed % len(names)]
+        if name not in WORKLOADS:
+            raise ConfigurationError(f"no workload is called {name!r}: there are {', '.join(names)}")
         return WORKLOADS[name](self.options.load)
 
     def execute(self) -> RunReport:

@@ -17,7 +17,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def describe_client_message(message: Any, encoded: bytes) -> str:
-    """Return a message between client and server as text: its name and its fields as they went over the wire."""
+    """Return a message between client and server as text: its name, its fields as they were encoded."""
     return f"{type(message).__name__} {msgspec.msgpack.decode(encoded)[1:]!r}"
 
 

@@ -142,7 +142,7 @@ class TallyWorkload(_Keyed):
 
 
 class StoreWorkload(_Keyed):
-    """The versioned key/value store of 6.5840: conditional and unconditional puts, deletes, gets."""
+    """The versioned key/value store of 6.5840: conditional and unconditional puts, and gets."""
 
     model: Model = VersionedStore()
 
@@ -159,12 +159,10 @@ class StoreWorkload(_Keyed):
         read = self._read_kind(rng)
         if read is not None:
             return Plan(read, "get", key)
-        draw = rng.random()
-        if draw < 0.1:
-            return Plan("command", "delete", key)
-        if draw < 0.3:
-            return Plan("command", "set", key, (self._unique(),))
-        return Plan("command", "put", key, (self._unique(), self._versions.get(key, 0)))
+        value = self._unique().encode()
+        if rng.random() < 0.3:
+            return Plan("command", "set", key, (value,))
+        return Plan("command", "put", key, (value, self._versions.get(key, 0)))
 
     def learn(self, plan: Plan, result: object) -> None:
         """Remember the latest version seen."""
@@ -175,7 +173,7 @@ class StoreWorkload(_Keyed):
 
     def final_plans(self) -> list[Plan]:
         """Write and read every key."""
-        writes = [Plan("command", "set", key, (self._unique(),)) for key in self.keys]
+        writes = [Plan("command", "set", key, (self._unique().encode(),)) for key in self.keys]
         return [*writes, *(Plan("linearizable", "get", key) for key in self.keys)]
 
 

@@ -1,0 +1,111 @@
+"""One run: it repeats to the byte, it notices planted faults, and it never passes for nothing."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sim.planted import Eager, Hasty, MoodyWorkload, Twice, bent
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.protocols.registry import protocol_definition
+from viewstamp.sim import workload
+from viewstamp.sim.plan import RunPlan
+from viewstamp.sim.report import RunReport
+from viewstamp.sim.run import execute
+
+RAFT = protocol_definition("raft")
+REPLAY = (
+    "import sys; from viewstamp.sim.plan import RunPlan; from viewstamp.sim.run import execute; "
+    "print(execute(RunPlan('raft', int(sys.argv[1])), sink=open(sys.argv[2], 'w')).trace_hash)"
+)
+
+
+def first_violation(definition: ProtocolDefinition, seeds: range, **plan: object) -> RunReport:
+    for seed in seeds:
+        report = execute(RunPlan("raft", seed, **plan), definition=definition)  # type: ignore[arg-type]
+        if report.violation is not None:
+            return report
+    raise AssertionError(f"nothing was noticed in {len(seeds)} seeds")
+
+
+@pytest.mark.parametrize("seed", [7, 25])
+def test_trace_is_identical_to_the_byte_when_the_process_and_its_hash_seed_are_others(
+    seed: int, tmp_path: Path
+) -> None:
+    traces, hashes = [], []
+    for hash_seed in ("1", "4242"):
+        path = tmp_path / hash_seed
+        done = subprocess.run(
+            [sys.executable, "-c", REPLAY, str(seed), str(path)],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        hashes.append(done.stdout.strip())
+        traces.append(path.read_bytes())
+    assert traces[0] == traces[1]
+    assert hashes[0] == hashes[1]
+    assert len(traces[0]) > 10_000
+
+
+def test_report_is_equal_when_a_trace_is_written() -> None:
+    sink = io.StringIO()
+    assert execute(RunPlan("raft", 3)) == execute(RunPlan("raft", 3), sink=sink)
+    kinds = {json.loads(line)["kind"] for line in sink.getvalue().splitlines()}
+    assert {"start", "receive", "persisted", "request", "response", "heal"} <= kinds
+
+
+def test_hash_differs_when_the_seed_differs() -> None:
+    assert execute(RunPlan("raft", 1)).trace_hash != execute(RunPlan("raft", 2)).trace_hash
+
+
+@pytest.mark.parametrize(
+    ("bend", "name"),
+    [(Eager, "I11 AckDurable"), (Hasty, "I14 ReadIndex"), (Twice, "I4 StateMachineSafety")],
+)
+def test_planted_fault_is_noticed_by_name(bend: Callable[..., object], name: str) -> None:
+    report = first_violation(bent(RAFT, bend), range(40))  # type: ignore[arg-type]
+    assert report.violation is not None
+    assert report.violation.name == name, report.violation
+    assert report.replay == f"viewstamp sim --protocol raft --seed {report.seed}"
+
+
+def test_machine_that_is_not_deterministic_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(workload.WORKLOADS, "moody", MoodyWorkload)
+    report = first_violation(RAFT, range(5), nodes=3, workload="moody")
+    assert report.violation is not None
+    assert report.violation.name in {"I28 BackupPrefix", "I13 SnapshotEquiv"}
+
+
+def test_liveness_phase_makes_calls_of_its_own_when_nobody_else_does() -> None:
+    plan = RunPlan("raft", 1, nodes=3, operations_max=0)
+    report = execute(plan)
+    assert report.violation is None
+    assert report.operations["ok"] > 0
+
+
+def test_leader_changes_in_every_run_with_faults() -> None:
+    for seed in range(8):
+        report = execute(RunPlan("raft", seed, nodes=3))
+        if "loss" in report.options or "crash" in report.options:
+            assert report.rare["leader elected"] > 1, report.options
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        RunPlan("paxos", 0),
+        RunPlan("raft", 0, without=("weather",)),
+        RunPlan("raft", 0, workload="chess"),
+    ],
+)
+def test_plan_is_refused_when_it_names_what_does_not_exist(plan: RunPlan) -> None:
+    with pytest.raises(ConfigurationError, match=r"choose one of|no option|no workload"):
+        execute(plan)
