@@ -4,21 +4,21 @@ from typing import Any
 
 import pytest
 
-from tests.sim.suites.kv import RELIABLE, UNRELIABLE, KvTest, RecordedClerk
+from tests.sim.suites.kv import LAN, UNRELIABLE, KvTest, RecordedClerk
 from tests.sim.suites.seeds import every_seed
 from viewstamp.sim.options import NetworkOptions
 from viewstamp.sim.scenario import Task
 
 GENERIC = {
-    "basic": (1, 5, RELIABLE, False, False, False),
-    "concurrent": (5, 5, RELIABLE, False, False, False),
+    "basic": (1, 5, LAN, False, False, False),
+    "concurrent": (5, 5, LAN, False, False, False),
     "unreliable": (5, 5, UNRELIABLE, False, False, False),
-    "many_partitions_one_client": (1, 5, RELIABLE, False, True, False),
-    "many_partitions_many_clients": (5, 5, RELIABLE, False, True, False),
-    "persist_one_client": (1, 5, RELIABLE, True, False, False),
-    "persist_concurrent": (5, 5, RELIABLE, True, False, False),
+    "many_partitions_one_client": (1, 5, LAN, False, True, False),
+    "many_partitions_many_clients": (5, 5, LAN, False, True, False),
+    "persist_one_client": (1, 5, LAN, True, False, False),
+    "persist_concurrent": (5, 5, LAN, True, False, False),
     "persist_concurrent_unreliable": (5, 5, UNRELIABLE, True, False, False),
-    "persist_partition": (5, 5, RELIABLE, True, True, False),
+    "persist_partition": (5, 5, LAN, True, True, False),
     "persist_partition_unreliable": (5, 5, UNRELIABLE, True, True, False),
     "persist_partition_unreliable_linearizable": (15, 7, UNRELIABLE, True, True, True),
 }
@@ -59,7 +59,7 @@ def test_speed_4b(seed: int) -> None:
 
 
 @every_seed
-@pytest.mark.parametrize("network", [RELIABLE, UNRELIABLE], ids=["reliable", "unreliable"])
+@pytest.mark.parametrize("network", [LAN, UNRELIABLE], ids=["reliable", "unreliable"])
 def test_one_partition_4b(seed: int, network: NetworkOptions) -> None:
     test = KvTest(5, seed=seed, network=network)
     scenario = test.scenario

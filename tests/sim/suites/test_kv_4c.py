@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.sim.suites.kv import RELIABLE, UNRELIABLE, KvTest, RecordedClerk
+from tests.sim.suites.kv import LAN, UNRELIABLE, KvTest, RecordedClerk
 from tests.sim.suites.seeds import every_seed
 from tests.sim.suites.test_kv_4b import run_speed
 from viewstamp.sim.scenario import Task
@@ -10,8 +10,8 @@ from viewstamp.sim.scenario import Task
 LOG_BYTES_MAX = 1_000
 
 GENERIC = {
-    "snapshot_recover": (1, 5, RELIABLE, True, False, False),
-    "snapshot_recover_many_clients": (20, 5, RELIABLE, True, False, False),
+    "snapshot_recover": (1, 5, LAN, True, False, False),
+    "snapshot_recover_many_clients": (20, 5, LAN, True, False, False),
     "snapshot_unreliable": (5, 5, UNRELIABLE, False, False, False),
     "snapshot_unreliable_recover": (5, 5, UNRELIABLE, True, False, False),
     "snapshot_unreliable_recover_concurrent_partition": (5, 5, UNRELIABLE, True, True, False),
