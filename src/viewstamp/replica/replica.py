@@ -29,6 +29,7 @@ from viewstamp.core.effects import (
     Settled,
     Stage,
 )
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.events import (
     Captured,
     Directed,
@@ -137,8 +138,7 @@ class Replica:
         """Start from what the disk holds; a snapshot found there is restored at once.
 
         Raises:
-            ConfigurationError: the machine's class cannot be replicated.
-            ImageUnreadable: the snapshot on disk is not one of this machine.
+            ConfigurationError: the class cannot be replicated, or the snapshot on disk is not one of it.
         """
         self.node = setup.node
         self.options = setup.options
@@ -148,7 +148,7 @@ class Replica:
         self._restored: SnapshotMeta | None = None
         """The snapshot whose state the ledger has exactly, if it has applied nothing since."""
         if setup.recovered.snapshot is not None:
-            self._restore(setup.recovered.snapshot)
+            self._recover(setup.recovered.snapshot)
         self._clock = LogClock()
         self._examiner = Examiner(self.definition, setup.options)
         self._gatherer = Gatherer(setup.options)
@@ -428,6 +428,12 @@ class Replica:
         if self._saving is not None:
             self._saving.freeze()
             self._saving = None
+
+    def _recover(self, snapshot: Snapshot) -> None:
+        try:
+            self._restore(snapshot)
+        except images.ImageUnreadable as error:
+            raise ConfigurationError(f"{error}: start this node with the class that wrote it") from None
 
     def _install(self, snapshot: Snapshot) -> None:
         if self._restored == snapshot.meta:

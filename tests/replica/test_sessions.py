@@ -1,0 +1,173 @@
+"""The table of sessions by itself, and against a model (FAULTS B49, B54, K15-K20)."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from viewstamp.core.ids import LogTime
+from viewstamp.core.messages import RESULT
+from viewstamp.replica.options import SessionLimits
+from viewstamp.replica.sessions import Remembered, Session, Sessions
+
+LIMITS = SessionLimits(time_to_live_ms=10, sessions_max=3, results_per_session_max=4)
+T0 = LogTime(0)
+
+
+def _remember(sessions: Sessions, session: Session, *sequences: int) -> None:
+    for sequence in sequences:
+        sessions.remember(session, sequence, Remembered(RESULT, b"12345", sequence))
+
+
+def test_the_same_session_is_returned_when_a_client_opens_twice() -> None:
+    sessions = Sessions(LIMITS)
+    first = sessions.open(7, 100, T0)
+    assert sessions.open(7, 200, T0) is first
+    assert first.number == 100
+    assert len(sessions) == 1
+
+
+def test_a_session_is_not_found_when_another_client_uses_its_number() -> None:
+    sessions = Sessions(LIMITS)
+    sessions.open(7, 100, T0)
+    assert sessions.use(100, 8, LogTime(5)) is None
+    assert sessions.use(101, 7, LogTime(5)) is None
+    assert sessions.overdue(LogTime(10_000)) is not None, "a stranger must not keep it alive"
+
+
+def test_a_session_expires_exactly_when_its_time_to_live_has_passed() -> None:
+    sessions = Sessions(LIMITS)
+    session = sessions.open(7, 100, LogTime(1_000))
+    assert sessions.overdue(LogTime(10_999)) is None
+    assert sessions.overdue(LogTime(11_000)) is session
+
+
+def test_the_longest_idle_is_overdue_when_there_are_too_many() -> None:
+    sessions = Sessions(LIMITS)
+    opened = [sessions.open(client, 100 + client, LogTime(client)) for client in range(4)]
+    assert sessions.use(100, 0, LogTime(9)) is opened[0]
+    assert sessions.overdue(LogTime(9)) is opened[1]
+
+
+def test_results_are_dropped_when_they_are_acknowledged() -> None:
+    sessions = Sessions(LIMITS)
+    session = sessions.open(7, 100, T0)
+    _remember(sessions, session, 3, 1, 2)
+    sessions.acknowledge(session, 2)
+    assert list(session.results) == [3]
+    assert (session.result_bytes, sessions.result_bytes) == (5, 5)
+
+
+def test_acknowledging_is_quick_and_exact_when_the_number_jumps_by_2_to_the_40() -> None:
+    sessions = Sessions(LIMITS)
+    session = sessions.open(7, 100, T0)
+    _remember(sessions, session, 1, 2**41)
+    sessions.acknowledge(session, 2**40)
+    assert list(session.results) == [2**41]
+    sessions.acknowledge(session, 5)
+    assert session.acknowledged == 2**40, "it never goes back"
+
+
+def test_a_session_is_full_at_either_limit() -> None:
+    sessions = Sessions(SessionLimits(results_per_session_max=2, result_bytes_per_session_max=9))
+    session = sessions.open(7, 100, T0)
+    assert not sessions.is_full(session)
+    _remember(sessions, session, 1)
+    assert not sessions.is_full(session)
+    _remember(sessions, session, 2)
+    assert sessions.is_full(session)
+    sessions.acknowledge(session, 1)
+    sessions.remember(session, 3, Remembered(RESULT, b"1234", 3))
+    assert sessions.is_full(session)
+
+
+def test_the_longest_idle_is_overdue_when_all_results_together_are_too_many_bytes() -> None:
+    sessions = Sessions(SessionLimits(result_bytes_max=9))
+    for client in (1, 2):
+        _remember(sessions, sessions.open(client, client, T0), 1)
+    assert sessions.overdue(T0) is sessions.of_client(1)
+
+
+class AgainstModel(RuleBasedStateMachine):
+    """Random use, compared with a plain model; at times replaced by a copy made from its images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sessions = Sessions(LIMITS)
+        self.now = 0
+        self.numbers = 0
+        self.model: dict[int, dict[int, int]] = {}
+        """Unacknowledged sequence numbers with digests, by client, in the order of last use."""
+        self.used: dict[int, int] = {}
+        self.floor: dict[int, int] = {}
+
+    def _touch(self, client: int) -> None:
+        self.model[client] = self.model.pop(client)
+        self.used[client] = self.now
+
+    @rule(client=st.integers(0, 5))
+    def open(self, client: int) -> None:
+        self.numbers += 1
+        session = self.sessions.open(client, self.numbers, LogTime(self.now))
+        if client not in self.model:
+            assert session.number == self.numbers
+            self.model[client], self.floor[client] = {}, 0
+        self._touch(client)
+
+    @rule(client=st.integers(0, 5), sequence=st.integers(1, 12))
+    def execute(self, client: int, sequence: int) -> None:
+        known = self.sessions.of_client(client)
+        assert (known is not None) == (client in self.model)
+        if known is None:
+            return
+        session = self.sessions.use(known.number, client, LogTime(self.now))
+        assert session is known
+        self._touch(client)
+        if (
+            sequence > self.floor[client]
+            and sequence not in session.results
+            and not self.sessions.is_full(known)
+        ):
+            self.sessions.remember(session, sequence, Remembered(RESULT, b"x" * sequence, sequence))
+            self.model[client][sequence] = sequence
+
+    @precondition(lambda self: self.model)
+    @rule(client=st.integers(0, 5), upto=st.integers(0, 14))
+    def acknowledge(self, client: int, upto: int) -> None:
+        session = self.sessions.of_client(client)
+        if session is not None:
+            self.sessions.acknowledge(session, upto)
+            self.floor[client] = max(self.floor[client], upto)
+            self.model[client] = {s: d for s, d in self.model[client].items() if s > upto}
+
+    @rule(passed=st.integers(0, 6_000))
+    def time_passes(self, passed: int) -> None:
+        self.now += passed
+        self._end_overdue()
+
+    @rule()
+    def restart_from_snapshot(self) -> None:
+        images = [image for chunk in self.sessions.images(2) for image in chunk]
+        self.sessions = Sessions(LIMITS, images)
+
+    def _end_overdue(self) -> None:
+        expected = [client for client, used in self.used.items() if used + 10_000 <= self.now]
+        ended = []
+        while (session := self.sessions.overdue(LogTime(self.now))) is not None:
+            self.sessions.end(session)
+            ended.append(session.client)
+            if session.client not in expected:
+                assert len(self.model) > LIMITS.sessions_max
+                assert session.client == next(iter(self.model)), "the one idle longest goes first"
+            del self.model[session.client], self.used[session.client], self.floor[session.client]
+        assert set(expected) <= set(ended)
+
+    @invariant()
+    def agrees(self) -> None:
+        found = {s.client: {seq: r.digest for seq, r in s.results.items()} for s in self.sessions}
+        assert found == self.model
+        assert [s.client for s in self.sessions] == list(self.model)
+        assert self.sessions.result_bytes == sum(sum(results) for results in self.model.values())
+
+
+AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAgainstModel = AgainstModel.TestCase
