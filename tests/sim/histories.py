@@ -80,6 +80,7 @@ def arbitrary_history(
 
 def is_linearizable_by_trying(history: Sequence[Operation], model: Model) -> bool:
     """Try every order of every choice of unknown operations: obviously right, and hopeless beyond eight."""
+    model.parts(history)
     answered = [operation for operation in history if operation.answered]
     unknown = [operation for operation in history if operation.outcome == "unknown"]
     return any(

@@ -1,13 +1,14 @@
-"""The model of the versioned key/value store: all the rules of 6.5840's laboratory 2.
+"""The model of `services.kv`: the rules of 6.5840's laboratory 2, with writes, deletion and ranges.
 
 `get` -> [value, version]; raised NoKey.
 `put` [value, version] -> the new version; raised NoKey, VersionMismatch, or Maybe (done or VersionMismatch,
 the client cannot tell). A put of version 0 creates a missing key.
-`set` [value] -> the new version. `delete` -> true if there was such a key.
-`range` [first, end], without key -> [[key, value, version], ...] of first <= key < end, ascending.
+`set` [value] -> the new version. `delete` [] or [version] -> true if there was such a key; raised
+VersionMismatch. `range` [prefix, after, limit], without key -> [[[key, value, version], ...], more].
 
 A new version that was returned as null is not compared. The course's own checker compares the values of gets
-only; this one compares versions and errors as well.
+only; this one compares versions and errors as well. A key is created with version 1; where anything is ever
+deleted, with any version above the last that the key had, for the store goes on above all deleted ones.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -15,6 +16,10 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from viewstamp.sim.history import Operation, show
 from viewstamp.sim.models import ILLEGAL, KeyedModel, accepts, parts_by_key, raises
+
+_REFUSALS: Final = frozenset({"InvalidKey", "ValueTooLong"})
+"""Raised for what the model does not know the limits of; nothing has changed."""
+_LIMIT: Final = 100
 
 
 class Cell(NamedTuple):
@@ -24,6 +29,8 @@ class Cell(NamedTuple):
     version: int
     """Of a key that was deleted, the version that it had last; 0 where it never existed."""
     exists: bool
+    exact: bool = True
+    """False: nobody has learned the version yet, it is at least this."""
 
 
 MISSING: Final = Cell(None, 0, exists=False)
@@ -31,27 +38,20 @@ Cells = tuple[tuple[Any, Cell], ...]
 """All keys that were ever written, sorted: the state of a part that contains ranges."""
 
 
-def _accepts_version(operation: Operation, version: int) -> bool:
-    return accepts(operation, version) or accepts(operation, None)
-
-
 class VersionedStore(KeyedModel):
-    """See the module. Versions of a key grow over its deletion, unless `versions_restart`."""
+    """See the module."""
 
     arguments: ClassVar[Mapping[str, tuple[int, int]]] = {
         "get": (0, 0),
         "put": (2, 2),
         "set": (1, 1),
-        "delete": (0, 0),
-        "range": (2, 2),
+        "delete": (0, 1),
+        "range": (0, 3),
     }
 
-    def __init__(self, *, versions_restart: bool = False) -> None:
-        self._versions_restart = versions_restart
-
-    def initial(self) -> Hashable:
-        """Return the state of a key that never existed."""
-        return MISSING
+    def __init__(self) -> None:
+        self._deletes = False
+        """Whether anything is deleted in the history: then keys may begin with higher versions than 1."""
 
     def initial_of_part(self, operations: Sequence[Operation]) -> Hashable:
         """Return the empty store for a part with ranges, otherwise a missing key."""
@@ -66,34 +66,36 @@ class VersionedStore(KeyedModel):
             return f"{operation.op} must have {'no' if operation.op == 'range' else 'a'} `key`"
         if operation.op == "put" and not isinstance(operation.args[1], int):
             return f"put takes [value, version], and the version is an integer, not {show(operation.args[1])}"
-        if operation.op == "range" and not all(isinstance(bound, str) for bound in operation.args):
-            return "range takes two strings"
+        if operation.op == "range" and not all(isinstance(bound, str) for bound in operation.args[:2]):
+            return "range takes [prefix, after, limit], and the first two are strings"
         return None
 
     def parts(self, operations: Sequence[Operation]) -> list[tuple[str, list[Operation]]]:
         """Divide by key; a range ties all keys together."""
+        self._deletes = any(operation.op == "delete" for operation in operations)
         return parts_by_key(operations)
 
     def step(self, state: Hashable, operation: Operation) -> Hashable:
         """Return the state after the operation."""
+        if operation.outcome == "raised" and operation.result in _REFUSALS:
+            return state
         if isinstance(state, Cell):
             return self._step_cell(state, operation)
         assert isinstance(state, tuple)
-        cells = dict(state)
         if operation.op == "range":
-            return state if accepts(operation, _found(state, *operation.args)) else ILLEGAL
+            return _range(state, operation)
+        cells = dict(state)
         after = self._step_cell(cells.get(operation.key, MISSING), operation)
         if not isinstance(after, Cell):
             return after
         cells[operation.key] = after
-        return tuple(
-            sorted((pair for pair in cells.items() if pair[1] != MISSING), key=lambda pair: str(pair[0]))
-        )
+        return tuple(sorted((pair for pair in cells.items() if pair[1] != MISSING), key=_key_of))
 
     def describe(self, state: Hashable) -> str:
         """Return value and version of the key, or of the whole store."""
         if isinstance(state, Cell):
-            return f"{show(state.value)} at version {state.version}" if state.exists else "no such key"
+            version = f"{'' if state.exact else 'some version from '}{state.version}"
+            return f"{show(state.value)} at version {version}" if state.exists else "no such key"
         assert isinstance(state, tuple)
         return "; ".join(f"{show(key)}: {self.describe(cell)}" for key, cell in state) or "an empty store"
 
@@ -106,32 +108,86 @@ class VersionedStore(KeyedModel):
             case "set":
                 return self._written(cell, operation)
             case _:
-                kept = 0 if self._versions_restart else cell.version
-                gone = Cell(None, kept, exists=False) if cell.exists else cell
-                return gone if accepts(operation, cell.exists) or accepts(operation, None) else ILLEGAL
+                return _delete(cell, operation)
 
     def _put(self, cell: Cell, operation: Operation) -> Hashable:
         version = operation.args[1]
-        if version == (cell.version if cell.exists else 0):
-            return self._written(cell, operation)
         if not cell.exists:
+            if version == 0:
+                return self._written(cell, operation)
             return cell if raises(operation, "NoKey") else ILLEGAL
+        if _may_be(cell, version):
+            after = self._written(cell._replace(version=version, exact=True), operation)
+            if after is not ILLEGAL or cell.exact:
+                return after
         mismatched = raises(operation, "VersionMismatch") or raises(operation, "Maybe")
         return cell if mismatched else ILLEGAL
 
     def _written(self, cell: Cell, operation: Operation) -> Hashable:
         """Return the cell with the new value. `Maybe` is how a put ends whose first attempt succeeded."""
-        after = Cell(operation.args[0], cell.version + 1, exists=True)
-        maybe = operation.op == "put" and raises(operation, "Maybe")
-        return after if maybe or _accepts_version(operation, after.version) else ILLEGAL
+        value, told = operation.args[0], operation.result
+        exact = cell.exact and (cell.exists or not self._deletes)
+        after = Cell(value, cell.version + 1, exists=True, exact=exact)
+        if accepts(operation, None) or (operation.op == "put" and raises(operation, "Maybe")):
+            return after
+        if operation.outcome != "ok" or not isinstance(told, int) or not _may_be(after, told):
+            return ILLEGAL
+        return after._replace(version=told, exact=True)
+
+
+def _is_pair(result: Any) -> bool:
+    return isinstance(result, tuple) and len(result) == len(("value", "version"))
+
+
+def _may_be(cell: Cell, version: int) -> bool:
+    return version == cell.version or (not cell.exact and version > cell.version)
 
 
 def _get(cell: Cell, operation: Operation) -> Hashable:
-    legal = accepts(operation, (cell.value, cell.version)) if cell.exists else raises(operation, "NoKey")
-    return cell if legal else ILLEGAL
+    if not cell.exists:
+        return cell if raises(operation, "NoKey") else ILLEGAL
+    if operation.outcome == "unknown":
+        return cell
+    if operation.outcome != "ok" or not _is_pair(operation.result):
+        return ILLEGAL
+    value, version = operation.result
+    legal = value == cell.value and _may_be(cell, version)
+    return cell._replace(version=version, exact=True) if legal else ILLEGAL
 
 
-def _found(cells: Cells, first: str, end: str) -> tuple[tuple[Any, Any, int], ...]:
-    return tuple(
-        (key, cell.value, cell.version) for key, cell in cells if cell.exists and first <= str(key) < end
-    )
+def _delete(cell: Cell, operation: Operation) -> Hashable:
+    wanted = operation.args[0] if operation.args else None
+    if cell.exists and wanted is not None:
+        if not _may_be(cell, wanted) or (not cell.exact and operation.outcome == "raised"):
+            return cell if raises(operation, "VersionMismatch") else ILLEGAL
+        cell = cell._replace(version=wanted, exact=True)
+    gone = Cell(None, cell.version, exists=False, exact=cell.exact) if cell.exists else cell
+    return gone if accepts(operation, cell.exists) or accepts(operation, None) else ILLEGAL
+
+
+def _range(cells: Cells, operation: Operation) -> Hashable:
+    """Judge a page: the first keys of the range. A page may end early and say that there is more."""
+    defaults: tuple[Any, ...] = ("", "", _LIMIT)
+    prefix, after, limit = operation.args + defaults[len(operation.args) :]
+    found = [
+        pair
+        for pair in cells
+        if pair[1].exists and _key_of(pair).startswith(prefix) and _key_of(pair) > after
+    ]
+    if operation.outcome == "unknown":
+        return cells
+    if operation.outcome != "ok" or not _is_pair(operation.result):
+        return ILLEGAL
+    items, more = operation.result
+    if len(items) > limit or more != (len(items) < len(found)):
+        return ILLEGAL
+    seen = dict(cells)
+    for (key, cell), item in zip(found, items, strict=False):
+        if (key, cell.value) != item[:2] or not _may_be(cell, item[2]):
+            return ILLEGAL
+        seen[key] = cell._replace(version=item[2], exact=True)
+    return tuple(sorted(seen.items(), key=_key_of))
+
+
+def _key_of(pair: tuple[Any, Cell]) -> str:
+    return str(pair[0])

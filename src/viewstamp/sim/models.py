@@ -36,7 +36,10 @@ class Model(Protocol):
         ...
 
     def parts(self, operations: Sequence[Operation]) -> list[tuple[str, list[Operation]]]:
-        """Divide a history into parts that can be judged apart, each with a name for people."""
+        """Divide a history into parts that can be judged apart, each with a name for people.
+
+        Called once for each history, before `initial_of_part` and `step`.
+        """
         ...
 
     def describe(self, state: Hashable) -> str:
