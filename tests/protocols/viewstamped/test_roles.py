@@ -1,0 +1,246 @@
+"""Primary and backup, fed by hand: what each takes, and what it must not take."""
+
+from typing import Any
+
+from tests.protocols.viewstamped.harness import Cluster, cluster_of
+from viewstamp.core.events import Received
+from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
+from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.viewstamped.messages import (
+    Append,
+    Appended,
+    Chunk,
+    Position,
+    Probe,
+    Probed,
+    Views,
+    WantViews,
+)
+from viewstamp.protocols.viewstamped.records import ENCODER, EntryRecord
+
+
+def stamp(view: int, seqno: int) -> Viewstamp:
+    return Viewstamp(View(view), Seqno(seqno))
+
+
+def record(view: int, seqno: int, data: str = "x") -> bytes:
+    return ENCODER.encode(EntryRecord(View(view), Seqno(seqno), data.encode()))
+
+
+def quiet(*nodes: int) -> Cluster:
+    """Return a cluster whose messages no longer arrive: what happens next is fed by hand."""
+    cluster = cluster_of(*nodes)
+    cluster.write("a")
+    cluster.run(50)
+    cluster.meddle = lambda *_: ()
+    cluster.judges_commits = False
+    cluster.sent.clear()
+    return cluster
+
+
+def append(
+    cluster: Cluster, previous: Viewstamp, *records: bytes, view: int | None = None, committed: int = 0
+) -> Append:
+    core = cluster.core(1)
+    return Append(core.group, View(core.view if view is None else view), previous, records, Seqno(committed))
+
+
+def feed(cluster: Cluster, node: int, source: int, message: Any) -> list[Any]:
+    """Feed a message, let the disk answer, and return what the node sent for it."""
+    cluster.sent.clear()
+    cluster.step(node, Received(NodeId(source), message))
+    cluster.run(0)
+    return [each for here, _, each in cluster.sent if here == node]
+
+
+# Backup
+
+
+def test_a_backup_acknowledges_when_the_entries_are_on_its_disk() -> None:
+    cluster = quiet(1, 2)
+    cluster.disk_us = 5_000
+    last = cluster.core(2).ledger.log.last
+    message = append(cluster, last, record(2, last.seqno + 1), committed=last.seqno)
+    assert feed(cluster, 2, 1, message) == []
+    cluster.run(5)
+    assert Appended(message.group, View(2), stamp(2, last.seqno + 1)) in [each for _, _, each in cluster.sent]
+
+
+def test_a_backup_takes_an_entry_once_when_it_comes_twice() -> None:
+    cluster = quiet(1, 2)
+    last = cluster.core(2).ledger.log.last
+    message = append(cluster, last, record(2, last.seqno + 1))
+    feed(cluster, 2, 1, message)
+    written = cluster.hosts[NodeId(2)].written
+    assert [type(each) for each in feed(cluster, 2, 1, message)] == [Appended]
+    assert cluster.hosts[NodeId(2)].written == written
+    assert cluster.core(2).ledger.log.last == stamp(2, last.seqno + 1)
+
+
+def test_a_backup_asks_when_an_entry_before_is_missing() -> None:
+    cluster = quiet(1, 2)
+    last = cluster.core(2).ledger.log.last
+    answers = feed(cluster, 2, 1, append(cluster, stamp(2, last.seqno + 1), record(2, last.seqno + 2)))
+    assert [type(each) for each in answers] == [Position]
+    assert answers[0].marks == cluster.core(2).ledger.log.marks()
+    assert cluster.core(2).ledger.log.last == last
+
+
+def test_a_backup_asks_seldom_when_many_entries_overtake_one_another() -> None:
+    cluster = quiet(1, 2)
+    last = cluster.core(2).ledger.log.last
+    message = append(cluster, stamp(2, last.seqno + 5), record(2, last.seqno + 6))
+    answers = [each for _ in range(20) for each in feed(cluster, 2, 1, message)]
+    assert len(answers) == 1
+
+
+def test_a_backup_never_drops_what_it_applied() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(2)
+    last = core.ledger.log.last
+    assert core.ledger.applied == last.seqno
+    before = core.refused
+    assert feed(cluster, 2, 1, append(cluster, stamp(1, 1), record(1, 2, "other"))) == []
+    assert (core.ledger.log.last, core.refused) == (last, before + 1)
+
+
+def test_a_backup_refuses_entries_when_they_are_not_in_order() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(2)
+    last = core.ledger.log.last
+    seqno = last.seqno
+    for records in (
+        (record(2, seqno + 2),),
+        (record(2, seqno + 1), record(2, seqno + 3)),
+        (record(1, seqno + 1),),
+        (record(3, seqno + 1),),
+        (b"junk",),
+    ):
+        assert feed(cluster, 2, 1, append(cluster, last, *records)) == []
+        assert core.ledger.log.last == last
+    assert core.refused >= 5
+
+
+def test_a_backup_hears_its_primary_only() -> None:
+    cluster = quiet(1, 2, 3)
+    core = cluster.core(2)
+    last = core.ledger.log.last
+    before = core.refused
+    assert feed(cluster, 2, 3, append(cluster, last, record(3, last.seqno + 1))) == []
+    assert (core.ledger.log.last, core.refused) == (last, before + 1)
+
+
+def test_a_backup_takes_nothing_of_an_old_view_and_shows_the_new_one() -> None:
+    cluster = quiet(1, 2, 3)
+    last = cluster.core(2).ledger.log.last
+    answers = feed(cluster, 2, 1, append(cluster, last, record(2, last.seqno + 1), view=2))
+    assert [type(each) for each in answers] == [Views]
+    assert cluster.core(2).ledger.log.last == last
+
+
+def test_a_backup_asks_for_the_view_when_it_is_newer() -> None:
+    cluster = quiet(1, 2, 3)
+    answers = feed(cluster, 2, 1, append(cluster, stamp(9, 9), view=9))
+    assert answers == [WantViews(cluster.core(2).group, View(3))]
+
+
+def test_a_backup_commits_no_more_than_it_holds() -> None:
+    cluster = quiet(1, 2)
+    last = cluster.core(2).ledger.log.last
+    feed(cluster, 2, 1, append(cluster, last, committed=10**9))
+    assert cluster.core(2).ledger.committed == last.seqno
+
+
+def test_a_backup_ignores_a_snapshot_when_it_has_applied_more() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(2)
+    chunk = Chunk(core.group, View(2), SnapshotMeta(stamp(1, 1), b"", 3, 1), 0, b"abc")
+    answers = feed(cluster, 2, 1, chunk)
+    assert cluster.hosts[NodeId(2)].stages == []
+    assert all(isinstance(each, Position) for each in answers)
+
+
+def test_a_backup_confirms_a_probe_when_it_is_in_the_view() -> None:
+    cluster = quiet(1, 2)
+    group = cluster.core(2).group
+    assert feed(cluster, 2, 1, Probe(group, View(2), 7)) == [Probed(group, View(2), 7)]
+    assert [type(each) for each in feed(cluster, 2, 1, Probe(group, View(1), 7))] == [Views]
+
+
+# Primary
+
+
+def test_a_primary_does_not_count_an_entry_that_it_does_not_have() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(1)
+    cluster.propose("b", 1)
+    cluster.run(0)
+    last = core.ledger.log.last
+    before = core.ledger.committed
+    for matched in (stamp(1, last.seqno), stamp(2, last.seqno + 1), stamp(2, 10**9)):
+        feed(cluster, 1, 2, Appended(core.group, View(2), matched))
+    assert core.ledger.committed == before
+    assert core.refused >= 3
+    feed(cluster, 1, 2, Appended(core.group, View(2), last))
+    assert core.ledger.committed == last.seqno
+
+
+def test_a_primary_does_not_count_who_is_not_in_the_view() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(1)
+    cluster.propose("b", 1)
+    last, before = core.ledger.log.last, core.ledger.committed
+    feed(cluster, 1, 9, Appended(core.group, View(2), last))
+    assert core.ledger.committed == before
+
+
+def test_a_primary_does_not_count_an_acknowledgement_of_an_old_view() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(1)
+    cluster.propose("b", 1)
+    before = core.ledger.committed
+    feed(cluster, 1, 2, Appended(core.group, View(1), core.ledger.log.last))
+    assert core.ledger.committed == before
+
+
+def test_a_primary_commits_nothing_when_its_own_disk_has_not_answered() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(1)
+    cluster.disk_us = 50_000
+    before = core.ledger.committed
+    cluster.propose("b", 1)
+    feed(cluster, 1, 2, Appended(core.group, View(2), core.ledger.log.last))
+    assert core.ledger.committed == before
+    cluster.run(60)
+    assert core.ledger.committed == core.ledger.log.last.seqno
+
+
+def test_a_primary_goes_on_from_the_last_common_entry_when_a_backup_shows_its_log() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(1)
+    last = core.ledger.log.last
+    answers = feed(cluster, 1, 2, Position(core.group, View(2), (stamp(0, 0), stamp(1, 1)), None))
+    assert [each.previous for each in answers if isinstance(each, Append)] == [stamp(1, 1)]
+    assert len(answers[0].records) == last.seqno - 1
+
+
+def test_a_primary_refuses_a_position_when_it_makes_no_sense() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(1)
+    before = core.refused
+    for marks in ((), (stamp(2, 3), stamp(1, 1)), (stamp(7, 70), stamp(8, 80))):
+        feed(cluster, 1, 2, Position(core.group, View(2), marks, None))
+    feed(cluster, 1, 9, Position(core.group, View(2), (stamp(0, 0),), None))
+    assert core.refused == before + 4
+
+
+def test_a_view_does_not_serve_when_one_member_has_not_synchronised() -> None:
+    cluster = Cluster([1, 2, 3])
+    cluster.meddle = lambda source, _, message: () if isinstance(message, Appended) and source == 3 else None
+    cluster.start(1, 2, 3)
+    assert cluster.run(2_000, until=lambda: cluster.members_at(1) == (1, 2, 3))
+    cluster.run(300)
+    assert not cluster.core(1).accepting
+    assert cluster.waiting_for(1) == "3 to be synchronised with view 3"
+    cluster.meddle = None
+    cluster.form(1, 2, 3)

@@ -1,0 +1,262 @@
+"""The configuration layer through a cluster: heartbeats, removals, joins, founding, catching up."""
+
+import pytest
+
+from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
+from viewstamp.core.events import PeerDown, Received, Woke
+from viewstamp.core.ids import Incarnation, Instant, NodeId, View
+from viewstamp.protocols.viewstamped import views
+from viewstamp.protocols.viewstamped.membership import Member
+from viewstamp.protocols.viewstamped.messages import (
+    AskFounded,
+    Ballot,
+    Join,
+    Ping,
+    Pong,
+    Prepare,
+    Prepared,
+    Unfounded,
+    Views,
+    WantViews,
+)
+from viewstamp.protocols.viewstamped.options import ViewstampedOptions
+
+
+def sent(cluster: Cluster, kind: type, source: int | None = None) -> list[tuple[int, int]]:
+    return [
+        (int(here), int(there))
+        for here, there, message in cluster.sent
+        if isinstance(message, kind) and source in {None, here}
+    ]
+
+
+# Heartbeats
+
+
+def test_the_lowest_pings_all_and_all_others_ping_the_lowest() -> None:
+    cluster = cluster_of(1, 2, 3, 4)
+    cluster.sent.clear()
+    cluster.run(500)
+    assert set(sent(cluster, Ping)) == {(1, 2), (1, 3), (1, 4), (2, 1), (3, 1), (4, 1)}
+
+
+def test_only_the_lowest_proposes_when_a_higher_member_died() -> None:
+    cluster = cluster_of(1, 2, 3, 4)
+    cluster.crash(3)
+    cluster.sent.clear()
+    cluster.form(1, 2, 4)
+    assert {source for source, _ in sent(cluster, Prepare)} == {1}
+
+
+def test_nobody_else_proposes_when_the_lowest_cannot_finish() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.meddle = lambda _, __, message: () if isinstance(message, Prepare) else None
+    cluster.crash(3)
+    cluster.sent.clear()
+    cluster.run(5_000)
+    assert {source for source, _ in sent(cluster, Prepare)} == {1}
+
+
+def test_the_next_proposes_first_when_the_lowest_died() -> None:
+    cluster = cluster_of(1, 2, 3, 4)
+    cluster.crash(1)
+    cluster.sent.clear()
+    cluster.form(2, 3, 4)
+    assert {source for source, _ in sent(cluster, Prepare)} == {2}
+
+
+def test_the_one_after_proposes_when_the_two_lowest_died() -> None:
+    cluster = cluster_of(1, 2, 3, 4, 5)
+    cluster.crash(1, 2)
+    cluster.form(3, 4, 5)
+    assert cluster.views_at(3)[5:] == [(2, 3, 4, 5), (3, 4, 5)]
+
+
+def test_nobody_is_removed_when_the_lowest_was_paused() -> None:
+    cluster = cluster_of(1, 2, 3, options=ViewstampedOptions(heartbeat_misses_max=4))
+    core = cluster.core(1)
+    paused_until = Instant(cluster.now + 60_000 * MS)
+    core.step(Woke(), paused_until)
+    core.step(Woke(), Instant(paused_until + 100 * MS))
+    assert core.views.proposer.phase == "idle"
+
+
+def test_a_ping_of_a_wiped_node_is_no_sign_of_life() -> None:
+    cluster = cluster_of(1, 2, 3)
+    core = cluster.core(1)
+    cluster.crash(3)
+    for _ in range(20):
+        cluster.step(1, Received(NodeId(3), Pong(core.group, core.view, Incarnation(4711))))
+        cluster.run(100)
+    cluster.form(1, 2)
+
+
+def test_a_broken_connection_alone_removes_nobody() -> None:
+    cluster = cluster_of(1, 2, 3)
+    for _ in range(30):
+        cluster.step(1, PeerDown(NodeId(3)))
+        cluster.run(120)
+    assert cluster.views_at(1) == [(1,), (1, 2), (1, 2, 3)]
+
+
+# Paxos in a cluster
+
+
+def test_a_proposer_stands_back_when_a_higher_ballot_was_promised() -> None:
+    cluster = cluster_of(1, 2, 3)
+    group = cluster.core(1).group
+    for node in (2, 3):
+        other = NodeId(5 - node)
+        cluster.step(node, Received(other, Prepare(group, View(4), Ballot(50, other))))
+    cluster.run(50)
+    cluster.crash(3)
+    cluster.form(1, 2)
+    assert cluster.core(1).views.proposer.seen_number >= 50
+
+
+def test_two_proposers_agree_when_both_want_another_view() -> None:
+    for seed in range(10):
+        cluster = cluster_of(1, 2, 3, 4, 5, seed=seed)
+        cluster.crash(5)
+        cluster.isolate(1)
+        cluster.run(490 + 10 * seed)
+        cluster.heal()
+        cluster.run(5_000)
+        histories = {tuple(cluster.views_at(node)) for node in (1, 2, 3, 4)}
+        assert len(histories) == 1
+        assert set(cluster.members_at(2)) == {1, 2, 3, 4}
+
+
+def test_a_lonely_survivor_does_not_fill_its_journal() -> None:
+    cluster = cluster_of(1, 2)
+    cluster.crash(2)
+    cluster.run(2_000)
+    written = cluster.hosts[NodeId(1)].written
+    cluster.run(60_000)
+    assert cluster.hosts[NodeId(1)].written == written
+    assert cluster.waiting_for(1).startswith("a majority of view 2 to agree on the next view; silent: 2")
+
+
+def test_a_stranger_is_not_heard_when_it_prepares() -> None:
+    cluster = cluster_of(1, 2)
+    core = cluster.core(2)
+    cluster.sent.clear()
+    cluster.step(2, Received(NodeId(9), Prepare(core.group, View(3), Ballot(9, NodeId(9)))))
+    cluster.step(2, Received(NodeId(1), Prepare(core.group, View(3), Ballot(9, NodeId(9)))))
+    cluster.step(2, Received(NodeId(1), Prepare(core.group, View(3), Ballot(2**62, NodeId(1)))))
+    cluster.run(5)
+    assert sent(cluster, Prepared) == []
+    assert core.views.acceptor.promised.number == 0
+
+
+# Catching up
+
+
+def test_a_member_that_missed_the_decision_learns_it_from_a_heartbeat() -> None:
+    cluster = cluster_of(1, 2, 3, 4)
+    cluster.meddle = lambda _, target, message: () if isinstance(message, Views) and target == 3 else None
+    cluster.crash(4)
+    assert cluster.run(3_000, until=lambda: cluster.core(2).view == 5)
+    assert cluster.core(3).view == 4
+    cluster.meddle = None
+    cluster.form(1, 2, 3)
+
+
+def test_a_long_history_arrives_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "VIEWS_PER_MESSAGE_MAX", 4)
+    cluster = cluster_of(1)
+    for _ in range(10):
+        cluster.crash(1)
+        cluster.start(1)
+        cluster.form(1)
+    cluster.sent.clear()
+    cluster.start(2, founding="join", contact=1)
+    cluster.form(1, 2)
+    assert len(sent(cluster, Views, 1)) >= 3
+    assert cluster.views_at(2) == cluster.views_at(1)
+
+
+def test_only_what_is_known_is_shown_when_views_are_wanted() -> None:
+    cluster = cluster_of(1, 2)
+    group = cluster.core(1).group
+    cluster.sent.clear()
+    for after in (-5, 2, 3, 2**60):
+        cluster.step(1, Received(NodeId(2), WantViews(group, View(after))))
+    assert sent(cluster, Views) == []
+
+
+# Joining and founding
+
+
+def test_no_view_is_founded_when_one_configured_member_does_not_answer() -> None:
+    cluster = Cluster([1, 2, 3])
+    cluster.start(1, 2)
+    cluster.run(5_000)
+    assert cluster.views_at(1) == []
+    assert cluster.waiting_for(1) == "nodes 3 to say whether a view was founded already"
+    cluster.start(3)
+    cluster.form(1, 2, 3)
+
+
+def test_an_answer_to_an_earlier_life_does_not_count() -> None:
+    cluster = Cluster([1, 2])
+    cluster.start(1)
+    cluster.step(1, Received(NodeId(2), Unfounded(Incarnation(4711))))
+    cluster.step(1, Received(NodeId(9), Unfounded(cluster.hosts[NodeId(1)].incarnation)))
+    assert cluster.views_at(1) == []
+    cluster.step(1, Received(NodeId(2), Unfounded(cluster.hosts[NodeId(1)].incarnation)))
+    assert cluster.views_at(1) == [(1,)]
+
+
+def test_who_knows_views_shows_them_when_asked_whether_one_was_founded() -> None:
+    cluster = cluster_of(1, 2)
+    cluster.sent.clear()
+    cluster.step(2, Received(NodeId(9), AskFounded(Incarnation(3))))
+    cluster.run(5)
+    assert sent(cluster, Views, 2) == [(2, 9)]
+
+
+def test_a_node_is_let_in_once_when_it_asks_many_times() -> None:
+    cluster = cluster_of(1, 2)
+    ask = Join(cluster.core(1).group, Member(NodeId(3), Incarnation(3001)), View(0))
+    for _ in range(5):
+        cluster.step(1, Received(NodeId(3), ask))
+    cluster.start(3, founding="join", contact=1)
+    cluster.form(1, 2, 3)
+    assert cluster.views_at(1) == [(1,), (1, 2), (1, 2, 3)]
+
+
+def test_a_node_is_let_in_by_the_primary_when_it_asks_a_backup() -> None:
+    cluster = cluster_of(1, 2)
+    cluster.start(3, founding="join", contact=2)
+    cluster.form(1, 2, 3)
+
+
+@pytest.mark.parametrize("source", [3, 2])
+def test_a_join_in_the_name_of_another_is_not_heard(source: int) -> None:
+    cluster = cluster_of(1, 2)
+    ask = Join(cluster.core(1).group, Member(NodeId(4), Incarnation(4001)), View(2))
+    cluster.step(1, Received(NodeId(source), ask))
+    cluster.run(1_000)
+    assert cluster.views_at(1) == [(1,), (1, 2)]
+
+
+def test_joiners_are_forgotten_when_they_stop_asking() -> None:
+    cluster = cluster_of(1, 2)
+    cluster.isolate(2)
+    ask = Join(cluster.core(1).group, Member(NodeId(3), Incarnation(3001)), View(2))
+    cluster.step(1, Received(NodeId(3), ask))
+    cluster.run(5_000)
+    cluster.heal()
+    cluster.run(5_000)
+    assert 3 not in cluster.members_at(2)
+
+
+def test_joiners_are_not_remembered_when_too_many_ask() -> None:
+    cluster = cluster_of(1, 2, options=ViewstampedOptions(joiners_max=2))
+    cluster.isolate(2)
+    group = cluster.core(1).group
+    for node in range(10, 20):
+        ask = Join(group, Member(NodeId(node), Incarnation(node)), View(2))
+        cluster.step(1, Received(NodeId(node), ask))
+    assert len(cluster.core(1).views._joiners) == 2
