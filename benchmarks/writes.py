@@ -1,4 +1,4 @@
-"""Writes (or reads) a second of a three-process cluster on loopback, for 1 to 1000 concurrent clients, syncs on.
+"""Writes (or reads) a second of three processes on loopback, for 1 to 1000 concurrent clients, syncs on.
 
     python benchmarks/writes.py --seconds 5 --clients 1 64 256 1000 --directory /var/tmp
 
@@ -103,7 +103,8 @@ def main() -> None:
         try:
             with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
                 for concurrency in options.clients:
-                    print(json.dumps(runner.run(load(cluster, concurrency, options.seconds, reads=options.reads))))
+                    figures = load(cluster, concurrency, options.seconds, reads=options.reads)
+                    print(json.dumps(runner.run(figures)))
         finally:
             for server in servers:
                 server.terminate()

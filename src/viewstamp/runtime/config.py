@@ -240,7 +240,7 @@ def _convert(values: dict[str, Any], target: type[T], table: str) -> T:
             raise ConfigurationError(f"{table} has no {name!r}: it has {', '.join(sorted(known))}")
     try:
         return msgspec.convert(values, target)
-    except (msgspec.ValidationError, ValueError) as error:
+    except (ConfigurationError, ValueError) as error:
         raise ConfigurationError(f"{table}: {_one_line(error)}") from error
 
 

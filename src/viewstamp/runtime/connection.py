@@ -136,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._closed = True
         self._parts.clear()
         self._queued = 0
+        self._transport = None
         self._handler.closed(self, self._reason or ("" if exc is None else str(exc)))
 
     def pause_writing(self) -> None:
@@ -183,7 +184,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """Close now; what was not written is lost."""
-        if self._transport is not None and not (self._closed and self._transport.is_closing()):
+        if self._transport is not None:
             self._closed = True
             self._reason = self._reason or reason
             self._transport.abort()

@@ -22,6 +22,9 @@ from viewstamp.runtime.handshake import decode_refusal, decode_welcome
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 
+LINGER_S: Final = 0.3
+"""How long a connection that is being closed may take to write what waits, before it is cut off."""
+
 
 class LinkLimits(msgspec.Struct, frozen=True):
     """Limits of the connections that this side opens."""
@@ -107,6 +110,9 @@ class Link:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._connection is not None:
             self._connection.close("")
+            if not await self._ended_within(LINGER_S):
+                self._abort("")
+                await self._over.wait()
 
     def nudge(self) -> None:
         """The member has just called us, so that it is worth trying now."""
@@ -180,18 +186,17 @@ class Link:
             self.trouble = _in_words(error)
             self._tell(is_up=False)
             return
-        if not await self._welcomed():
+        ended = await self._ended_within(self._limits.dial_timeout_ms / 1000)
+        if not ended and not self.is_up:
             self._abort("no welcome in time")
         await self._over.wait()
 
-    async def _welcomed(self) -> bool:
-        """Wait for the welcome as long as a dial may take, or for the end of the connection."""
-        deadline = asyncio.get_running_loop().time() + self._limits.dial_timeout_ms / 1000
+    async def _ended_within(self, timeout_s: float) -> bool:
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(timeout_s):
                 await self._over.wait()
         except TimeoutError:
-            return self.is_up
+            return False
         return True
 
     def _abort(self, reason: str) -> None:

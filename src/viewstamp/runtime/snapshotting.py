@@ -36,6 +36,7 @@ _LENGTH: Final = struct.Struct("<q")
 _END: Final = -1
 _PIPE_READ_BYTES: Final = 1 << 20
 _CHILD_FAILED: Final = 1
+_ENDED_EARLY: Final = "the forked copy that encodes the snapshot ended early"
 _DESCRIPTORS_MAX: Final = 1 << 20
 
 
@@ -179,12 +180,14 @@ def _received_parts(receiver: int, child: int) -> Iterator[bytes]:
         with open(receiver, "rb", buffering=_PIPE_READ_BYTES) as pipe:
             while True:
                 head = pipe.read(_LENGTH.size)
-                length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
+                if len(head) < _LENGTH.size:
+                    raise OSError(_ENDED_EARLY)
+                length = _LENGTH.unpack(head)[0]
                 if length == _END:
                     return
                 part = pipe.read(length)
-                if not part or len(part) < length:
-                    raise OSError("the forked copy that encodes the snapshot ended early")
+                if len(part) < length:
+                    raise OSError(_ENDED_EARLY)
                 yield part
     finally:
         os.waitpid(child, 0)

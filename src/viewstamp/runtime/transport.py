@@ -23,7 +23,7 @@ from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.connection import Connection, Overflow
 from viewstamp.runtime.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME
 from viewstamp.runtime.handshake import Doorkeeper, Hello, decode_hello, encode_refusal
-from viewstamp.runtime.links import Link, LinkLimits
+from viewstamp.runtime.links import LINGER_S, Link, LinkLimits
 from viewstamp.runtime.metrics import Metrics
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -72,6 +72,11 @@ class Transport:
         self._metrics = metrics
         self._inbox = inbox
         self._doorkeeper = Doorkeeper(cluster, node, write_routing)
+        self._open: set[Connection] = set()
+        """All connections that others opened, whoever they are."""
+        self._all_closed = asyncio.Event()
+        """Set while `_open` is empty."""
+        self._all_closed.set()
         self._strangers: dict[Connection, Instant] = {}
         """Connections without an accepted hello and when they came, the oldest first."""
         self._clients: dict[ClientAddress, Connection] = {}
@@ -117,10 +122,19 @@ class Transport:
     async def stop(self) -> None:
         """Close everything. What was sent before is written as far as the other sides take it at once."""
         self.halt(abort=False)
-        await asyncio.gather(*(link.stop() for link in self._links.values()))
+        await asyncio.gather(self._close_connections(), *(link.stop() for link in self._links.values()))
         if self._server is not None:
             await self._server.wait_closed()
-        await asyncio.sleep(0)
+
+    async def _close_connections(self) -> None:
+        """Wait a little for what is being written, then cut off who does not read it."""
+        try:
+            async with asyncio.timeout(LINGER_S):
+                await self._all_closed.wait()
+        except TimeoutError:
+            for connection in list(self._open):
+                connection.abort("")
+            await self._all_closed.wait()
 
     def halt(self, *, abort: bool) -> None:
         """Accept and deliver nothing from now on. With `abort` not even what waits to be written goes out."""
@@ -130,7 +144,7 @@ class Transport:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        for connection in [*self._strangers, *self._clients.values(), *self._peers.values()]:
+        for connection in list(self._open):
             if abort:
                 connection.abort("the server failed")
             else:
@@ -179,6 +193,8 @@ class Transport:
     def opened(self, connection: Connection) -> None:
         """Admit a stranger for a while (`connection.Handler`)."""
         self._metrics.connections_accepted += 1
+        self._open.add(connection)
+        self._all_closed.clear()
         if self._stopped:
             connection.abort("the server stops")
             return
@@ -210,6 +226,9 @@ class Transport:
         if reason and not self._stopped:
             LOG.info("closed %s: %s", connection.tag or "a stranger", reason)
             self._metrics.violations += 1
+        self._open.discard(connection)
+        if not self._open:
+            self._all_closed.set()
         self._strangers.pop(connection, None)
         self._paused.pop(connection, None)
         who = connection.tag

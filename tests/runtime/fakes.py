@@ -1,0 +1,202 @@
+"""Small stand-ins for what surrounds a part of the runtime, and a socket that says what a test wants."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from viewstamp.core.errors import StorageError
+from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq, View, Viewstamp
+from viewstamp.core.protocol import Status
+from viewstamp.replica.events import ReplicaEffect, ReplicaEvent
+from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
+from viewstamp.runtime.framing import HELLO, WIRE_VERSION, Splitter, encode_frame
+from viewstamp.runtime.handshake import ANY_NODE, Hello, encode_hello
+from viewstamp.storage.memory import MemoryJob, MemoryJournal
+
+WAIT_S = 10.0
+"""No condition of a test is waited for longer."""
+
+
+async def until(condition: Callable[[], object], *, timeout_s: float = WAIT_S) -> None:
+    """Wait for a condition, with a bound."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110  any condition at all
+            await asyncio.sleep(0.001)
+
+
+class ScriptedReplica:
+    """Answers each event by what a function says, and remembers all events."""
+
+    def __init__(self, answer: Callable[[ReplicaEvent], Iterable[ReplicaEffect]] | None = None) -> None:
+        self.answer = answer or (lambda event: ())
+        self.events: list[ReplicaEvent] = []
+        self.deadline: Instant | None = None
+        self.leader: NodeId | None = None
+        self.view = View(1)
+        self.now = Instant(0)
+
+    def step(self, event: ReplicaEvent, now: Instant) -> Sequence[ReplicaEffect]:
+        self.events.append(event)
+        self.now = now
+        return list(self.answer(event))
+
+    def rest(self, _event: ReplicaEvent) -> Iterable[ReplicaEffect]:
+        """Want nothing more: an answer for tests of deadlines."""
+        self.deadline = None
+        return ()
+
+    def status(self, now: Instant) -> Status:
+        stamp = Viewstamp(View(1), 0)  # type: ignore[arg-type]
+        return Status(NodeId(1), "follower", self.view, self.leader, stamp, 0, 0, 0, 0, (NodeId(1),))
+
+
+class Diary:
+    """An outlet and a journal's disk in one: what happened, in order, as short words."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def send(self, to: NodeId, payload: bytes) -> None:
+        self.lines.append(f"send {to}")
+
+    def respond(self, to: ClientAddress, payload: bytes) -> None:
+        self.lines.append(f"respond {to}")
+
+    def flush(self) -> None:
+        self.lines.append("flush")
+
+
+class DiaryJob(MemoryJob):
+    """A sync that is written into a diary, or fails."""
+
+    def __init__(self, journal: "DiaryJournal", seq: PersistSeq) -> None:
+        super().__init__(seq)
+        self._journal = journal
+
+    def run(self) -> None:
+        journal = self._journal
+        journal.gate.wait(WAIT_S)
+        if journal.error is not None:
+            raise journal.error
+        journal.diary.lines.append(f"sync {self.seq}")
+        super().run()
+
+
+class DiaryJournal(MemoryJournal):
+    """A memory journal whose syncs can be watched, held up and broken."""
+
+    def __init__(self, medium: Any, diary: Diary, gate: Any) -> None:
+        super().__init__(medium)
+        self.diary = diary
+        self.gate = gate
+        self.error: StorageError | None = None
+
+    def begin_sync(self) -> MemoryJob | None:
+        job = super().begin_sync()
+        if job is None:
+            return None
+        self._job = DiaryJob(self, job.seq)
+        return self._job
+
+
+class RecordingInbox:
+    """What a transport told its driver, in order."""
+
+    def __init__(self) -> None:
+        self.peer_frames: list[tuple[NodeId, bytes]] = []
+        self.client_frames: list[tuple[ClientAddress, bytes]] = []
+        self.changes: list[tuple[NodeId, bool]] = []
+        self.gone: list[ClientAddress] = []
+
+    def peer_frame(self, source: NodeId, payload: bytes) -> None:
+        self.peer_frames.append((source, payload))
+
+    def client_frame(self, source: ClientAddress, payload: bytes) -> None:
+        self.client_frames.append((source, payload))
+
+    def peer_changed(self, peer: NodeId, is_up: bool) -> None:
+        self.changes.append((peer, is_up))
+
+    def client_gone(self, source: ClientAddress) -> None:
+        self.gone.append(source)
+
+
+def cluster_of(*ports: int, cluster_id: str = "test") -> ClusterConfig:
+    """Return a cluster on loopback whose nodes are numbered from 1."""
+    members = tuple(Member(node, "127.0.0.1", port) for node, port in enumerate(ports, 1))
+    return ClusterConfig(cluster_id=cluster_id, members=members)
+
+
+def quick_config(**fields: Any) -> NodeConfig:
+    """Return limits and times that suit a test."""
+    times: dict[str, Any] = {"hello_timeout_ms": 200, "dial_backoff_max_ms": 100, "dial_timeout_ms": 500}
+    return NodeConfig(**{**times, **fields})
+
+
+def peer_hello(cluster: ClusterConfig, node: int, to: int = 1, incarnation: int = 7, **fields: Any) -> Hello:
+    """Return the hello of a member, with some fields as a test wants them."""
+    hello: dict[str, Any] = {
+        "version": WIRE_VERSION,
+        "role": "peer",
+        "cluster_id": cluster.cluster_id,
+        "digest": cluster.digest,
+        "node": node,
+        "to": to,
+        "incarnation": incarnation,
+    }
+    return Hello(**{**hello, **fields})
+
+
+CLIENT_HELLO = Hello(WIRE_VERSION, "client", "", 0, ANY_NODE, ANY_NODE, 0)
+
+
+def hello_frame(hello: Hello) -> bytes:
+    """Return a whole HELLO frame."""
+    return encode_frame(HELLO, encode_hello(hello))
+
+
+class Visitor:
+    """A plain connection to a port, for saying anything at all."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._splitter = Splitter(1 << 26)
+        self._frames: list[tuple[int, bytes]] = []
+
+    def say(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def frame(self) -> tuple[int, bytes]:
+        """Return the next frame; `ConnectionError` where the other side closes first."""
+        while not self._frames:
+            async with asyncio.timeout(WAIT_S):
+                data = await self.reader.read(1 << 16)
+            if not data:
+                raise ConnectionResetError
+            self._frames += self._splitter.split(data)
+        return self._frames.pop(0)
+
+    async def closed(self) -> None:
+        """Wait until the other side has closed; what it says before is not looked at."""
+        async with asyncio.timeout(WAIT_S):
+            try:
+                while await self.reader.read(1 << 16):
+                    pass
+            except ConnectionError:
+                return
+
+
+@asynccontextmanager
+async def visiting(port: int, first: bytes = b"") -> AsyncIterator[Visitor]:
+    """Connect to a port of loopback, and leave at the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        visitor = Visitor(reader, writer)
+        visitor.say(first)
+        yield visitor
+    finally:
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

@@ -1,0 +1,144 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import NodeId
+from viewstamp.runtime.config import MEMBERS_MAX, ClusterConfig, Member, NodeConfig
+
+
+def cluster(*addresses: tuple[int, str, int], **fields: Any) -> ClusterConfig:
+    members = tuple(Member(*address) for address in addresses or ((1, "a", 1), (2, "b", 1), (3, "c", 1)))
+    return ClusterConfig(**{"cluster_id": "test", "members": members, **fields})
+
+
+def refused(*addresses: tuple[int, str, int], **fields: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        cluster(*addresses, **fields).check()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_ids_are_refused_when_two_are_equal() -> None:
+    assert "two members have the id 1" in refused((1, "a", 1), (1, "b", 1))
+
+
+@pytest.mark.parametrize(
+    "hosts", [("a", "a"), ("a", "A"), ("::1", "0:0:0:0:0:0:0:1"), ("127.0.0.1", "127.0.0.1")]
+)
+def test_addresses_are_refused_when_two_are_equal(hosts: tuple[str, str]) -> None:
+    assert "two members have the address" in refused((1, hosts[0], 1), (2, hosts[1], 1))
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_port_is_refused_when_it_is_out_of_range(port: int) -> None:
+    assert f"port {port}" in refused((1, "a", port))
+
+
+def test_host_may_be_ipv6_when_it_has_no_brackets() -> None:
+    assert cluster((1, "::1", 80)).addresses == {NodeId(1): ("::1", 80)}
+    assert "without brackets" in refused((1, "[::1]", 80))
+
+
+def test_member_id_is_refused_when_it_is_negative() -> None:
+    assert "member id -1" in refused((-1, "a", 1))
+
+
+def test_protocol_is_refused_when_it_is_unknown() -> None:
+    assert "no protocol is called 'paxos'" in refused(protocol="paxos")
+
+
+@pytest.mark.parametrize("count", [0, MEMBERS_MAX + 1])
+def test_members_are_refused_when_their_number_is_out_of_range(count: int) -> None:
+    members = tuple(Member(number, "a", number + 1) for number in range(count))
+    with pytest.raises(ConfigurationError, match="1 to 31 members"):
+        ClusterConfig(cluster_id="test", members=members)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "ä", "a\nb", "../x"])
+def test_cluster_id_is_refused_when_it_has_other_characters(name: str) -> None:
+    assert "cluster_id" in refused(cluster_id=name)
+
+
+@pytest.mark.parametrize("table", ["options", "replica"])
+def test_option_is_refused_when_there_is_none_of_this_name(table: str) -> None:
+    assert f"{table} has no 'typo'" in refused(**{table: {"typo": 1}})
+
+
+@pytest.mark.parametrize("values", [{"batch_bytes_max": 0}, {"batch_bytes_max": "many"}])
+def test_option_is_refused_when_its_value_does_not_fit(values: dict[str, Any]) -> None:
+    assert "replica: " in refused(replica=values)
+
+
+def test_cluster_file_is_read_back_when_it_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    saved = cluster(replica={"batch_bytes_max": 1000, "sessions": {"time_to_live_ms": 5000}})
+    saved.save(path)
+    loaded = ClusterConfig.load(path)
+    assert loaded == saved
+    assert loaded.replica_options.sessions.time_to_live_ms == 5000
+
+
+def test_cluster_file_is_not_replaced_when_it_exists(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text("precious")
+    with pytest.raises(ConfigurationError, match="cannot write"):
+        cluster().save(path)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('cluster_id = "x"', "missing required field `members`"),
+        ('cluster_id = "x"\nmembers = []\ntypo = 1', "unknown field `typo`"),
+        ('cluster_id = "x"\n[[members]]\nid = 1\nhost = "a"\nport = "x"', "Expected `int`"),
+        ('cluster_id = "x"\n[[members]]\nid = 1\nhost = "a"\nport = 0', "port 0"),
+        ("cluster_id", "Expected '='"),
+        ("\xff", "decode"),
+    ],
+)
+def test_cluster_file_is_refused_in_one_line_when_it_is_wrong(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError) as caught:
+        ClusterConfig.load(path)
+    assert complaint in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_cluster_file_is_refused_when_it_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        ClusterConfig.load(tmp_path / "none.toml")
+
+
+def test_digest_is_equal_when_only_the_order_or_a_default_differs() -> None:
+    plain = cluster((1, "a", 1), (2, "b", 1))
+    turned = cluster((2, "B", 1), (1, "a", 1), replica={"batch_bytes_max": 1 << 20})
+    assert plain.digest == turned.digest
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"cluster_id": "else"},
+        {"members": (Member(1, "a", 1), Member(2, "b", 2), Member(3, "c", 1))},
+        {"replica": {"batch_bytes_max": 5}},
+    ],
+)
+def test_digest_differs_when_the_meaning_does(other: dict[str, Any]) -> None:
+    assert cluster().digest != cluster(**other).digest
+
+
+def test_node_limit_is_refused_when_it_is_zero() -> None:
+    with pytest.raises(ConfigurationError, match="clients_max is 0"):
+        NodeConfig(clients_max=0)
+
+
+def test_backoff_is_refused_when_its_ends_are_crossed() -> None:
+    with pytest.raises(ConfigurationError, match="dial_backoff_min_ms"):
+        NodeConfig(dial_backoff_min_ms=10, dial_backoff_max_ms=5)
