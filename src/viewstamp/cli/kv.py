@@ -58,7 +58,9 @@ def get(
 @app.command
 def put(
     key: Annotated[str, Parameter(help="The key.")],
-    value: Annotated[str, Parameter(help="The value; - reads it from standard input.")],
+    value: Annotated[
+        str, Parameter(allow_leading_hyphen=True, help="The value; - reads it from standard input.")
+    ],
     /,
     *,
     if_version: Annotated[int | None, Parameter(help="Only if the key has it; 0: only if it is new.")] = None,
