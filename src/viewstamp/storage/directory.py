@@ -50,8 +50,8 @@ class DataDirectory:
         """Close everything. Closing twice is allowed."""
         try:
             self.journal.close()
-            self.snapshots.close()
         finally:
+            self.snapshots.close()
             if self._lock is not None:
                 self._lock.close()
 

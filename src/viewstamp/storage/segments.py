@@ -64,6 +64,8 @@ class SegmentFolder:
         """Held while the spare or the set of segments changes."""
         self._spare: File | None = None
         """Zero-filled, durable, under the name `_SPARE`; or None."""
+        self._refused = False
+        """Whether the disk was too full for a spare since the last segment was begun."""
         self.segments: list[tuple[int, PersistSeq]] = []
         """(number, number of its first write) of each segment, ascending, without a gap; the last is open."""
 
@@ -108,22 +110,24 @@ class SegmentFolder:
     def prepare_spare(self) -> None:
         """Have the next segment ready. A full disk is no error yet: only `begin` needs the space."""
         with self._guard, explained("make the next journal segment in", self.path):
-            if self._spare is not None:
+            if not self.wants_spare:
                 return
             try:
                 self._spare = self._make_spare(self.segment_bytes)
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
+                self._refused = True
 
     @property
-    def has_spare(self) -> bool:
-        """Whether the next segment is ready."""
-        return self._spare is not None
+    def wants_spare(self) -> bool:
+        """Whether the next segment is not ready, and there is hope that it can be made."""
+        return self._spare is None and not self._refused
 
     def _take_spare(self, size_bytes: int) -> File:
         spare = self._spare
         self._spare = None
+        self._refused = False
         if spare is not None and size_bytes == self.segment_bytes:
             return spare
         if spare is not None:

@@ -52,6 +52,8 @@ class Tail:
         self._size_bytes = file.size()
         self._unsynced = False
         """Whether something was written to `_file` since its last sync."""
+        self.failed = False
+        """Whether the disk refused something. It is never asked again."""
 
     @property
     def half_full(self) -> bool:
@@ -86,6 +88,7 @@ class Tail:
         try:
             write_all(self._file, frame, position.offset)
         except OSError as error:
+            self.failed = True
             raise explain(error, "write to", self.folder.file_path(position.segment)) from error
         self.position = Position(
             position.segment,
@@ -100,19 +103,24 @@ class Tail:
         try:
             self._file.fdatasync()
         except OSError as error:
+            self.failed = True
             raise explain(error, "sync", self.folder.file_path(self.position.segment)) from error
         self._unsynced = False
 
     def _begin_segment(self, needed_bytes: int) -> None:
         assert not self._unsynced, "a segment may be begun only when the one before is durable"
-        self.folder.discard_before(self.deletable_before)
         position = self.position
         size_bytes = max(needed_bytes, self.folder.segment_bytes)
         # The floor before this frame: the header is durable before the frame is, and may stay without it.
         header = SegmentHeader(
             position.segment + 1, position.next_seq, position.previous, position.floor, size_bytes
         )
-        file = self.folder.begin(header)
+        try:
+            self.folder.discard_before(self.deletable_before)
+            file = self.folder.begin(header)
+        except StorageError:
+            self.failed = True
+            raise
         self._file.close()
         self._file = file
         self._size_bytes = size_bytes
@@ -194,7 +202,7 @@ class Wal:
         """Whether an upkeep is under way."""
         self._marked = found.written == 0 or found.marked
         """Whether nothing was written since the last mark."""
-        self._failed = False
+        self._closed = False
 
     def append(self, seq: PersistSeq, records: Sequence[bytes]) -> None:
         """Take in the atomic write number `written + 1`."""
@@ -258,10 +266,10 @@ class Wal:
 
     def begin_upkeep(self) -> Callable[[], None] | None:
         """Return the work of making the next segment and deleting released ones, if it is time for either."""
-        if self._upkeep or self._failed:
+        if self._upkeep or self._closed or self._tail.failed:
             return None
-        ready = self._folder.has_spare or not self._tail.half_full
-        if ready and not self._folder.can_discard_before(self._tail.deletable_before):
+        wanted = self._folder.wants_spare and self._tail.half_full
+        if not wanted and not self._folder.can_discard_before(self._tail.deletable_before):
             return None
         self._upkeep = True
         return self._run_upkeep
@@ -272,15 +280,15 @@ class Wal:
         self._upkeep = False
 
     def _refuse_after_failure(self) -> None:
-        if self._failed:
+        if self._closed or self._tail.failed:
             raise StorageError("the journal is closed or has failed; the process must end")
 
     def close(self) -> None:
         """Write a mark if everything is durable, which the next opening takes as proof; close the files."""
-        if self._failed:
+        if self._closed:
             return
-        idle = self._job is None and not self._pending
-        self._failed = True
+        idle = self._job is None and not self._pending and not self._tail.failed
+        self._closed = True
         try:
             if idle and not self._marked:
                 self._tail.write((), self._floor)
