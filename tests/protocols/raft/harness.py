@@ -1,4 +1,4 @@
-"""A small world of Raft cores for scripted tests: what is delivered, lost, written and woken is said in order.
+"""A small world of Raft cores for scripted tests: what is delivered, lost, written and woken is said.
 
 Disks answer at once unless a test holds them. Every step is judged by the oracle: what a message promises
 must be on the sender's disk, what one node keeps must hold, what was applied must be the same everywhere.

@@ -50,6 +50,9 @@ class Arbitrary:
         data = self.random.choice((b"", b"x", encode_configuration(self.configuration())))
         return encode_record(EntryRecord(self.number(), seqno, self.random.choice((0, 1, 1, 2, 3, -1)), data))
 
+    def entries(self) -> list[bytes]:
+        return [self.entry() for _ in range(self.random.randrange(4))]
+
     def configuration(self) -> Configuration:
         members = tuple(
             (NodeId(self.random.choice((1, 2, 3, -1, 9))), self.incarnation())
@@ -69,10 +72,17 @@ class Arbitrary:
                 lambda: m.RequestVote(n(), self.flag(), self.flag(), n(), n(), n()),
                 lambda: m.Vote(n(), self.incarnation(), NodeId(n()), n(), self.flag(), self.flag(), n()),
                 lambda: m.AppendEntries(
-                    n(), self.incarnation(), n(), n(), [self.entry() for _ in range(r.randrange(4))], n(), n()
+                    n(),
+                    self.incarnation(),
+                    n(),
+                    n(),
+                    [self.entry() for _ in range(r.randrange(4))],
+                    n(),
+                    n(),
+                    n(),
                 ),
                 lambda: m.Appended(n(), self.incarnation(), n(), n(), n()),
-                lambda: m.Conflict(n(), self.incarnation(), n(), n(), n(), n()),
+                lambda: m.Conflict(n(), self.incarnation(), n(), n(), n(), n(), n()),
                 lambda: m.SnapshotChunk(
                     n(), self.incarnation(), self.meta(), n(), r.randbytes(r.randrange(9))
                 ),
@@ -87,7 +97,7 @@ class Arbitrary:
 
 
 def _sane(message: Any) -> bool:
-    """Leave out what ratchets terms to the end of their range: there elections stop, and the fuzz with them."""
+    """Leave out what ratchets terms to the end of their range: there elections stop, and the fuzz too."""
     return getattr(message, "term", 0) < 1_000
 
 

@@ -99,7 +99,7 @@ def test_commitment_when_an_older_term_is_on_a_majority_as_in_figure_8() -> None
     assert story.core(1).state.role is Role.LEADER
     story.say("the entry of term 4 does not get through, that of term 2 does")
     log = story.core(1).state.log
-    old = AppendEntries(4, Incarnation(300), 1, 1, log.records(2, entries_max=1, bytes_max=1000), 0, 0)
+    old = AppendEntries(4, Incarnation(300), 1, 1, log.records(2, entries_max=1, bytes_max=1000), 0, 0, 0)
     story.lose_all()
     story.deliver(Letter(NodeId(1), NodeId(3), old))
     story.settle()

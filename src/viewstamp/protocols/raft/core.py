@@ -137,7 +137,10 @@ class RaftCore:
         state = self.state
         if state.applied < state.committed:
             return state.now
-        timer = self.replication.heartbeat_at if state.role is Role.LEADER else state.election_at
+        if state.role is Role.LEADER:
+            timer = self.replication.heartbeat_at
+        else:
+            timer = min(state.election_at, self.election.ask_again_at)
         earliest = min(
             timer, self.founding.introduce_at, self.follower_reads.give_up_at, self.handover.abort_at
         )
@@ -232,6 +235,8 @@ class RaftCore:
             self.follower_reads.refuse_all()
             self.election.campaign()
             self._lead_if_elected()
+        elif now >= self.election.ask_again_at:
+            self.election.ask_again()
 
     def _tick(self) -> None:
         if self.replication.has_lost_quorum():
@@ -318,7 +323,7 @@ class RaftCore:
             self.founding.adopt()
         self.founding.on_addressed()
         if message.term < state.term:
-            state.reply(source, Conflict(state.term, state.incarnation, 0, 0, 0, 0))
+            state.reply(source, Conflict(state.term, state.incarnation, 0, 0, 0, 0, 0))
             return
         if not self._obey(source, message.term):
             state.drop("second leader in one term")

@@ -10,13 +10,21 @@ Rules of this file:
 
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft.messages import NUMBER_MAX, RequestVote, Vote, in_range
-from viewstamp.protocols.raft.state import Role, State
+from viewstamp.protocols.raft.state import NEVER, Role, State
 
 
 class Election:
     """One node's part in elections."""
 
-    __slots__ = ("_campaign", "_own_vote_write", "_state", "granted", "refused")
+    __slots__ = (
+        "_campaign",
+        "_own_vote_write",
+        "_state",
+        "_transfer",
+        "ask_again_at",
+        "granted",
+        "refused",
+    )
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -24,6 +32,10 @@ class Election:
         """Numbers the campaigns of this life of the process, so that no answer counts for another one."""
         self._own_vote_write: int | None = None
         """The write of our own vote while it is not durable."""
+        self._transfer = False
+        """Whether the leader asked for the campaign."""
+        self.ask_again_at = NEVER
+        """When to repeat the request to whoever has not answered: it may be lost (5.1)."""
         self.granted: set[NodeId] = set()
         self.refused: set[NodeId] = set()
 
@@ -39,7 +51,7 @@ class Election:
             return
         state.role, state.leader = Role.PRE_CANDIDATE, None
         self._begin(own_vote_write=None)
-        self._request(RequestVote(state.term + 1, True, False, self._campaign, *self._last()))
+        self._ask()
 
     def won(self) -> bool:
         """Tell whether a majority of the voters granted their votes; after a pre-election ask for them."""
@@ -117,8 +129,9 @@ class Election:
         state = self._state
         state.role, state.leader = Role.CANDIDATE, None
         state.enter(state.term + 1, state.node)
+        self._transfer = transfer
         self._begin(own_vote_write=state.hard_state_write)
-        self._request(RequestVote(state.term, False, transfer, self._campaign, *self._last()))
+        self._ask()
 
     def _begin(self, *, own_vote_write: int | None) -> None:
         state = self._state
@@ -128,10 +141,27 @@ class Election:
         self.refused = set()
         state.await_leader()
 
-    def _request(self, request: RequestVote) -> None:
+    def ask_again(self) -> None:
+        """A heartbeat interval has passed since the last request."""
+        if self._state.role in {Role.PRE_CANDIDATE, Role.CANDIDATE}:
+            self._ask()
+        else:
+            self.ask_again_at = NEVER
+
+    def _ask(self) -> None:
+        """Send the request of this campaign to everybody who has not answered it."""
         state = self._state
-        for voter in sorted(state.membership.voters - {state.node}):
+        pre = state.role is Role.PRE_CANDIDATE
+        request = RequestVote(
+            state.term + 1 if pre else state.term,
+            pre,
+            self._transfer and not pre,
+            self._campaign,
+            *self._last(),
+        )
+        for voter in sorted(state.membership.voters - {state.node} - self.granted - self.refused):
             state.outbox.send(voter, request)
+        self.ask_again_at = Instant(state.now + state.options.heartbeat_us)
 
     def _asked_for(self) -> tuple[int, bool, int] | None:
         state = self._state

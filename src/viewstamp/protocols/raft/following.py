@@ -91,6 +91,8 @@ class Following:
         state = self._state
         log = state.log
         matched = min(reached, log.durable_seqno)
+        if matched < log.base_seqno:
+            matched = 0  # a snapshot took the place of what is not durable yet
         view = log.term_at(matched) if matched else 0
         assert view is not None, (matched, log.base_seqno)
         state.reply(leader, Appended(state.term, state.incarnation, view, matched, self._round))
@@ -101,7 +103,15 @@ class Following:
         hint = state.log.last_not_after(refused, message.previous_view)
         state.reply(
             leader,
-            Conflict(state.term, state.incarnation, refused, hint.view, hint.seqno, self._round),
+            Conflict(
+                state.term,
+                state.incarnation,
+                refused,
+                hint.view,
+                hint.seqno,
+                self._round,
+                message.attempt,
+            ),
         )
 
     def _store(self, entries: Sequence[EntryRecord], records: Sequence[bytes]) -> bool:
@@ -152,7 +162,12 @@ def is_sound_append(message: AppendEntries) -> bool:
     """Tell whether a message's numbers could be those of a leader."""
     return (
         in_range(
-            message.term, message.previous_view, message.previous_seqno, message.committed, message.round
+            message.term,
+            message.previous_view,
+            message.previous_seqno,
+            message.committed,
+            message.round,
+            message.attempt,
         )
         and message.previous_view <= message.term
         and (message.previous_seqno == 0) == (message.previous_view == 0)

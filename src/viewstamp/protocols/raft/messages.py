@@ -57,6 +57,8 @@ class AppendEntries(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=Fals
     committed: int
     round: int
     """Number of the leader's latest round of confirmation; the answer repeats it."""
+    attempt: int
+    """Counts how often the leader went back for this follower; a refusal repeats it."""
 
 
 class Appended(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
@@ -81,6 +83,7 @@ class Conflict(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
     hint_view: int
     hint_seqno: int
     round: int
+    attempt: int
 
 
 class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):

@@ -38,6 +38,7 @@ class Progress:
     """One follower in one term. Matched only grows: what is acknowledged is on the follower's disk."""
 
     __slots__ = (
+        "attempt",
         "heard_at",
         "incarnation",
         "inflight",
@@ -59,6 +60,8 @@ class Progress:
         """The follower's disk holds our log up to here; matched < next."""
         self.next = following
         """The next entry to send."""
+        self.attempt = 0
+        """How often we went back: a refusal of a message sent before that says nothing new."""
         self.probing = False
         """In `probe`: a message is unanswered."""
         self.inflight: deque[tuple[int, int]] = deque()
@@ -96,6 +99,7 @@ class Progress:
     def probe(self, following: int) -> None:
         """Find out where the logs part, trying before `following`; whatever was under way may be lost."""
         self._become("probe")
+        self.attempt += 1
         self.next = max(following, self.matched + 1)
 
     def replicate(self) -> None:

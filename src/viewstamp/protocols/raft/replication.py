@@ -153,7 +153,7 @@ class Replication:
         if progress is None:
             return None
         progress.round = max(progress.round, answer.round)
-        if self._is_stale(progress, answer.refused_seqno):
+        if self._is_stale(progress, answer):
             state.drop("conflict of an earlier message")
             return progress
         ours = state.log.last_not_after(answer.hint_seqno, answer.hint_view)
@@ -223,10 +223,13 @@ class Replication:
         progress.heard_at = state.now
         return progress
 
-    def _is_stale(self, progress: Progress, refused: int) -> bool:
-        if refused <= progress.matched or progress.state == "snapshot":
-            return True
-        return progress.state == "probe" and refused != progress.next - 1
+    def _is_stale(self, progress: Progress, answer: Conflict) -> bool:
+        """Tell whether a refusal is of a message sent before we went back already, or of what is matched."""
+        return (
+            answer.attempt != progress.attempt
+            or answer.refused_seqno <= progress.matched
+            or progress.state == "snapshot"
+        )
 
     def _send_entries(self, progress: Progress) -> bool:
         """Send the next entries. Return False where a snapshot had to take their place."""
@@ -251,6 +254,7 @@ class Replication:
                 entries,
                 state.committed,
                 self.round,
+                progress.attempt,
             ),
         )
         if progress.state == "probe":
@@ -278,6 +282,7 @@ class Replication:
                 [],
                 state.committed,
                 self.round,
+                progress.attempt,
             ),
         )
 

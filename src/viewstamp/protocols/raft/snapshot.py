@@ -152,7 +152,7 @@ class SnapshotReceiver:
         configuration = decode_configuration(snapshot.meta.header)
         assert configuration is not None, base  # it was checked before the first piece was staged
         log = state.log
-        if log.term_at(base.seqno) == base.view and log.durable_seqno >= base.seqno:
+        if log.term_at(base.seqno) == base.view:
             state.write_base(base, configuration, kept=log.last_seqno)
             log.compact(base)
             state.membership.rebase(configuration, base.seqno)
