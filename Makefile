@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+PROTOCOLS ?= raft
+MINUTES ?= 60
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast check fix sim soak mutants bench docs ci clean
 
@@ -37,6 +40,13 @@ test: check      ## all tests, at most ten minutes on two cores
 
 test-fast: install ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not process"
+
+sim: install     ## a campaign of 200 seeds of each protocol through the simulator's disasters
+	for protocol in $(PROTOCOLS); do $(BIN)/viewstamp sim --protocol $$protocol --seeds 0..199 || exit 1; done
+
+soak: install    ## new seeds for MINUTES (60) a protocol; adds to docs/simulation-ledger.md
+	for protocol in $(PROTOCOLS); do $(BIN)/viewstamp sim --protocol $$protocol --seeds new --minutes $(MINUTES) \
+	  --ledger docs/simulation-ledger.md || exit 1; done
 
 ci: test demo    ## what .ci/run calls
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
+from itertools import takewhile
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Final
@@ -21,7 +22,7 @@ from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.sim.campaign import CampaignSummary, run_campaign
 from viewstamp.sim.executors import dask_executor, local_executor
-from viewstamp.sim.ledger import append_to_ledger
+from viewstamp.sim.ledger import append_to_ledger, next_seed
 from viewstamp.sim.plan import RunPlan
 from viewstamp.sim.report import RunReport
 from viewstamp.sim.run import execute, options_of
@@ -30,6 +31,7 @@ from viewstamp.sim.shrink import shrink
 OK: Final = 0
 VIOLATION: Final = 1
 BAD_INPUT: Final = 2
+NEW_SEEDS_MAX: Final = 1_000_000
 _BAR_CHARACTERS: Final = 24
 _REFRESH_S: Final = 0.5
 
@@ -73,6 +75,7 @@ def sim(
     jobs: int | None = None,
     dask: str | None = None,
     keep: Annotated[bool, Parameter(negative="")] = False,
+    minutes: float | None = None,
     ledger: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -88,7 +91,7 @@ def sim(
     seed
         Run this one seed (0 where neither --seed nor --seeds is given).
     seeds
-        Run a campaign over these seeds, as FIRST..LAST.
+        Run a campaign over these seeds, as FIRST..LAST; or "new": those that the ledger does not have yet.
     nodes
         Number of servers; otherwise the seed draws it.
     duration_ms
@@ -105,6 +108,8 @@ def sim(
         Run a campaign on the Dask cluster whose scheduler is at this address.
     keep
         Do not shrink the first failing seed.
+    minutes
+        Begin no more seeds of a campaign after so long.
     ledger
         Append what a campaign did to this file.
     json
@@ -114,30 +119,40 @@ def sim(
         definition = protocol_definition(protocol)
         duration_us = None if duration_ms is None else duration_ms * 1_000
         template = RunPlan(protocol, 0, nodes, duration_us, without, workload)
-        plans = _plans(template, seeds if seeds is not None else str(seed or 0))
-        options_of(plans[0], definition)
+        options_of(template, definition)
         if seeds is None:
-            return _one(plans[0], trace, as_json=json)
-        workers = jobs or os.cpu_count() or 1
-        summary = _campaign(plans, dask, workers, live=sys.stderr.isatty())
+            return _one(msgspec.structs.replace(template, seed=seed or 0), trace, as_json=json)
+        chosen = seed_range(seeds, protocol, ledger)
+        ends_s = float("inf") if minutes is None else monotonic() + minutes * 60
+        summary = _campaign(template, chosen, ends_s, dask, jobs or os.cpu_count() or 1)
     except (ConfigurationError, OSError) as error:
         print(f"viewstamp sim: {error}", file=sys.stderr)
         return BAD_INPUT
     if ledger is not None:
-        append_to_ledger(ledger, protocol, seeds, summary)
+        append_to_ledger(ledger, protocol, f"{chosen[0]}..{summary.last_seed}", summary)
     print(msgspec.json.encode(summary).decode() if json else _table(summary))
     return _explain(summary, definition, keep=keep) if summary.failed else OK
 
 
-def _plans(template: RunPlan, seeds: str) -> list[RunPlan]:
-    first, dots, last = seeds.partition("..")
+def seed_range(seeds: str, protocol: str, ledger: Path | None) -> range:
+    """Return the seeds that FIRST..LAST stands for, or "new" together with a ledger.
+
+    Raises:
+        ConfigurationError: it stands for none.
+    """
+    if seeds == "new":
+        if ledger is None:
+            raise ConfigurationError("--seeds new: name the --ledger that says which are not new")
+        first = next_seed(ledger, protocol)
+        return range(first, first + NEW_SEEDS_MAX)
+    first_text, dots, last_text = seeds.partition("..")
     try:
-        begin, end = int(first), int(last) if dots else int(first)
+        first, last = int(first_text), int(last_text) if dots else int(first_text)
     except ValueError:
         raise ConfigurationError(f"--seeds {seeds}: write FIRST..LAST, two whole numbers") from None
-    if not 0 <= begin <= end:
+    if not 0 <= first <= last:
         raise ConfigurationError(f"--seeds {seeds}: the first must be 0 or more and not above the last")
-    return [msgspec.structs.replace(template, seed=number) for number in range(begin, end + 1)]
+    return range(first, last + 1)
 
 
 def _one(plan: RunPlan, trace: Path | None, *, as_json: bool) -> int:
@@ -151,13 +166,17 @@ def _one(plan: RunPlan, trace: Path | None, *, as_json: bool) -> int:
     return OK if report.ok else VIOLATION
 
 
-def _campaign(plans: list[RunPlan], dask: str | None, workers: int, *, live: bool) -> CampaignSummary:
-    show = Show(len(plans), monotonic(), live)
+def _campaign(
+    template: RunPlan, seeds: range, ends_s: float, dask: str | None, workers: int
+) -> CampaignSummary:
+    show = Show(len(seeds), monotonic(), sys.stderr.isatty())
+    begun = takewhile(lambda _seed: monotonic() < ends_s, seeds)
+    plans = (msgspec.structs.replace(template, seed=seed) for seed in begun)
     executor, workers = (local_executor(workers), workers) if dask is None else dask_executor(dask)
     holding: AbstractContextManager[Executor] = executor if dask is None else nullcontext(executor)
     with holding:
         run_campaign(plans, executor, workers=workers, on_report=show.report)
-    if live:
+    if show.live:
         print(file=sys.stderr)
     print(show.line(monotonic()))
     return show.summary

@@ -30,6 +30,7 @@ class CampaignSummary(msgspec.Struct):
     events: int = 0
     virtual_us: int = 0
     committed: int = 0
+    last_seed: int = 0
     operations: Counter[str] = msgspec.field(default_factory=Counter)
     faults: Counter[str] = msgspec.field(default_factory=Counter)
     rare: Counter[str] = msgspec.field(default_factory=Counter)
@@ -43,6 +44,7 @@ class CampaignSummary(msgspec.Struct):
         self.events += report.events
         self.virtual_us += report.virtual_us
         self.committed += report.committed
+        self.last_seed = max(self.last_seed, report.seed)
         self.operations.update(report.operations)
         self.faults.update(report.faults)
         self.rare.update(report.rare)

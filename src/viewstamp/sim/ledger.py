@@ -32,6 +32,15 @@ def ledger_line(protocol: str, seeds: str, summary: CampaignSummary) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+def next_seed(path: Path, protocol: str) -> int:
+    """Return the first seed above all that the ledger has of a protocol; 0 where there is no ledger yet."""
+    if not path.exists():
+        return 0
+    rows = [line.split(" | ") for line in path.read_text(encoding="utf-8").splitlines()]
+    ranges = [row[2] for row in rows if len(row) > 2 and row[1] == protocol]
+    return max((int(seeds.partition("..")[2]) + 1 for seeds in ranges), default=0)
+
+
 def append_to_ledger(path: Path, protocol: str, seeds: str, summary: CampaignSummary) -> None:
     """Add a line to the file, and its heading where it is new. Raises `OSError`."""
     if not path.exists():
