@@ -17,6 +17,8 @@ from viewstamp.runtime.local import free_ports
 
 STARTS_WITHIN_S: Final = 30.0
 ENDS_WITHIN_S: Final = 20.0
+SETTINGS: Final = "segment_bytes = 4194304\n"
+"""Small segments: new data directories are made at once."""
 
 
 class ServerDied(StorageError):
@@ -122,14 +124,18 @@ class ServerGroup:
         arguments: Sequence[str] = (),
         options: Mapping[str, object] | None = None,
         replica: Mapping[str, object] | None = None,
+        settings: str = SETTINGS,
     ) -> None:
-        """Write the cluster file; `start` starts the processes. `arguments` go to each `viewstamp serve`."""
+        """Write the files; `start` starts the processes. `arguments` go to each `viewstamp serve`."""
         members = tuple(Member(node, LOOPBACK, port) for node, port in enumerate(free_ports(size), start=1))
         self.cluster = ClusterConfig(
             cluster_id="processes", members=members, options=dict(options or {}), replica=dict(replica or {})
         )
         self.cluster_file = folder / "cluster.toml"
         self.cluster.save(self.cluster_file)
+        settings_file = folder / "settings.toml"
+        settings_file.write_text(settings, encoding="utf-8")
+        arguments = [*arguments, "--settings", str(settings_file)]
         self.servers = {node: ServerProcess(folder, node, arguments) for node in self.cluster.node_ids}
 
     def __enter__(self) -> Self:

@@ -4,8 +4,9 @@ import logging
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 from cyclopts import Parameter
 
 from viewstamp.cli.output import printable
@@ -27,7 +28,8 @@ def serve(
     data: Annotated[Path, Parameter(help="Data directory of this node alone; made if missing.")],
     cluster: ClusterFile = Path(CLUSTER_FILE),
     listen_host: Annotated[str | None, Parameter(help="Listen here, not on the member's host.")] = None,
-    loop: Annotated[Loop, Parameter(help="Event loop.")] = "auto",
+    loop: Annotated[Loop | None, Parameter(help="Event loop; auto if not given.")] = None,
+    settings: Annotated[Path | None, Parameter(help="TOML file with this node's limits.")] = None,
     verbose: Annotated[bool, Parameter(negative="", help="Log more.")] = False,
 ) -> int:
     """Run one member of a cluster until SIGTERM, which hands leadership over first.
@@ -40,7 +42,7 @@ def serve(
     member = check_member(config, node)
     config.check()
     machine_class = load_machine(machine)
-    own = NodeConfig(data=str(data), listen_host=listen_host, loop=loop)
+    own = load_settings(settings, data=str(data), listen_host=listen_host, loop=loop)
     return serve_forever(config, member, machine_class, own, started=announce)
 
 
@@ -49,6 +51,22 @@ def announce(server: Server) -> None:
     print(
         f"node {server.node} listens on {format_address(server.cluster.addresses[server.node])}", flush=True
     )
+
+
+def load_settings(path: Path | None, **flags: object) -> NodeConfig:
+    """Return the node's configuration: what the file says, and over it the flags that were given.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a setting cannot be used.
+    """
+    try:
+        values = {} if path is None else msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
+        values.update((name, value) for name, value in flags.items() if value is not None)
+        return msgspec.convert(values, NodeConfig)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except (msgspec.MsgspecError, ValueError, ConfigurationError) as error:
+        raise ConfigurationError(f"{path or 'settings'}: {error}") from error
 
 
 def load_machine(name: str) -> type[StateMachine]:
