@@ -116,20 +116,20 @@ def sim(
         Print the report as a JSON object.
     """
     try:
-        definition = protocol_definition(protocol)
         duration_us = None if duration_ms is None else duration_ms * 1_000
-        template = RunPlan(protocol, 0, nodes, duration_us, without, workload)
+        template = RunPlan(protocol, seed or 0, nodes, duration_us, without, workload)
+        definition = protocol_definition(protocol)
         options_of(template, definition)
         if seeds is None:
-            return _one(msgspec.structs.replace(template, seed=seed or 0), trace, as_json=json)
+            return _one(template, trace, as_json=json)
         chosen = seed_range(seeds, protocol, ledger)
         ends_s = float("inf") if minutes is None else monotonic() + minutes * 60
         summary = _campaign(template, chosen, ends_s, dask, jobs or os.cpu_count() or 1)
+        if ledger is not None:
+            append_to_ledger(ledger, protocol, f"{chosen[0]}..{summary.last_seed}", summary)
     except (ConfigurationError, OSError) as error:
         print(f"viewstamp sim: {error}", file=sys.stderr)
         return BAD_INPUT
-    if ledger is not None:
-        append_to_ledger(ledger, protocol, f"{chosen[0]}..{summary.last_seed}", summary)
     print(msgspec.json.encode(summary).decode() if json else _table(summary))
     return _explain(summary, definition, keep=keep) if summary.failed else OK
 
