@@ -53,7 +53,7 @@ class Eager(Bent):
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         if isinstance(event, Persisted):
             return []
-        waiting, done = [event], list[Effect]()
+        waiting, done = list[Event]([event]), list[Effect]()
         while waiting:
             effects = self.core.step(waiting.pop(0), now)
             done += effects

@@ -150,10 +150,10 @@ def test_dask_is_asked_for_an_executor_when_it_is_installed(monkeypatch: pytest.
         def nthreads(self) -> dict[str, int]:
             return {"a": 1, "b": 1}
 
-    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))
     assert executors.dask_executor("tcp://here:1") == (inline, 2)
     with pytest.raises(ConfigurationError, match="no dask scheduler answers at tcp://there:1"):
         executors.dask_executor("tcp://there:1")
-    monkeypatch.setitem(sys.modules, "distributed", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigurationError, match="pip install"):
         executors.dask_executor("tcp://here:1")

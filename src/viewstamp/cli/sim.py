@@ -84,36 +84,21 @@ def sim(
     Exit code 0: every invariant held. 1: one did not; the command that replays it is printed. 2: an option
     cannot be used.
 
-    Parameters
-    ----------
-    protocol
-        Which protocol.
-    seed
-        Run this one seed (0 where neither --seed nor --seeds is given).
-    seeds
-        Run a campaign over these seeds, as FIRST..LAST; or "new": those that the ledger does not have yet.
-    nodes
-        Number of servers; otherwise the seed draws it.
-    duration_ms
-        Length of the safety phase in simulated time; otherwise the seed draws it.
-    workload
-        What the clients do: kv, registers or tally; otherwise the seed decides.
-    without
-        Leave out a group of options or one of them, such as disk or network.loss; may be repeated.
-    trace
-        With one seed: write every event, message, role and state change there, as JSON lines.
-    jobs
-        Processes of a campaign; otherwise as many as there are processors.
-    dask
-        Run a campaign on the Dask cluster whose scheduler is at this address.
-    keep
-        Do not shrink the first failing seed.
-    minutes
-        Begin no more seeds of a campaign after so long.
-    ledger
-        Append what a campaign did to this file.
-    json
-        Print the report as a JSON object.
+    Args:
+        protocol: Which protocol.
+        seed: Run this one seed (0 where neither --seed nor --seeds is given).
+        seeds: Run a campaign over these seeds, as FIRST..LAST; or "new": those the ledger does not have.
+        nodes: Number of servers; otherwise the seed draws it.
+        duration_ms: Length of the safety phase in simulated time; otherwise the seed draws it.
+        workload: What the clients do: kv, registers or tally; otherwise the seed decides.
+        without: Leave out a group of options or one of them, such as disk or network.loss; may be repeated.
+        trace: With one seed: write every event, message, role and state change there, as JSON lines.
+        jobs: Processes of a campaign; otherwise as many as there are processors.
+        dask: Run a campaign on the Dask cluster whose scheduler is at this address.
+        keep: Do not shrink the first failing seed.
+        minutes: Begin no more seeds of a campaign after so long.
+        ledger: Append what a campaign did to this file.
+        json: Print the report as a JSON object.
     """
     try:
         duration_us = None if duration_ms is None else duration_ms * 1_000
