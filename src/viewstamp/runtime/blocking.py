@@ -297,19 +297,17 @@ class BlockingClient:
     def _discover(self, addresses: list[Address]) -> Known:
         """Ask the addresses in turn who they are, until one answers or the time is up."""
         deadline = self._clock() + int(self.timeout_s * 1e6)
-        while True:
-            troubles = []
+        troubles = dict.fromkeys(addresses, "no answer")
+        while self._clock() < deadline:
             for address in addresses:
-                left_s = (deadline - self._clock()) / 1e6
-                answer = ask_who(address, client_hello("", None), left_s) if left_s > 0 else "no time left"
+                left_s = max(_POLL_S, (deadline - self._clock()) / 1e6)
+                answer = ask_who(address, client_hello("", None), left_s)
                 if not isinstance(answer, str):
                     return learn(answer, address)
-                troubles.append(f"{format_address(address)}: {answer}")
-            if self._clock() >= deadline:
-                where = "; ".join(troubles)
-                raise NotExecuted(f"no server answered within {self.timeout_s:g} s: {where}")
-            with self._changed:
-                self._changed.wait(_POLL_S)
+                troubles[address] = answer
+            self._over.wait(_POLL_S)
+        where = "; ".join(f"{format_address(address)}: {trouble}" for address, trouble in troubles.items())
+        raise NotExecuted(f"no server answered within {self.timeout_s:g} s: {where}")
 
 
 def _operating(node: NodeId, directive: Directive | None) -> MakeEvent:

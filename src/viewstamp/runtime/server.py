@@ -113,6 +113,9 @@ class Server:
         try:
             await self._start(directory)
         except BaseException:
+            if self._driver is not None:
+                driver, self._driver = self._driver, None
+                await driver.stop()
             directory.close()
             raise
 

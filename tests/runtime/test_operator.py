@@ -1,0 +1,62 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.runtime.machines import Counter
+from viewstamp.core.errors import NotExecuted
+from viewstamp.core.events import TakeSnapshot, TransferLeadership
+from viewstamp.core.ids import NodeId
+from viewstamp.core.protocol import Status
+from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
+from viewstamp.runtime.operator import cluster_status, direct
+
+
+@pytest.fixture
+def cluster() -> Iterator[BlockingLocalCluster[Counter]]:
+    with local_cluster(Counter) as made:
+        made.leader()
+        yield made
+
+
+def test_every_node_gives_its_account(cluster: BlockingLocalCluster[Counter]) -> None:
+    accounts = cluster_status(cluster.config)
+    assert list(accounts) == list(cluster.config.node_ids)
+    statuses = [account for account in accounts.values() if isinstance(account, Status)]
+    assert sorted(status.role for status in statuses) == ["follower", "follower", "leader"]
+
+
+def test_missing_node_is_named_with_a_reason_when_it_is_down(cluster: BlockingLocalCluster[Counter]) -> None:
+    cluster.kill(1)
+    accounts = cluster_status(cluster.config, timeout_s=1)
+    account = accounts[NodeId(1)]
+    assert isinstance(account, str)
+    assert "1" in account
+    assert isinstance(accounts[NodeId(0)], Status)
+
+
+def test_leadership_moves_when_it_is_transferred(cluster: BlockingLocalCluster[Counter]) -> None:
+    leader = cluster.leader()
+    other = NodeId((leader + 1) % 3)
+    assert direct(cluster.config, leader, TransferLeadership(other)) is None
+    assert cluster.leader() == other
+
+
+def test_directive_is_refused_with_a_reason_when_the_node_cannot_follow_it(
+    cluster: BlockingLocalCluster[Counter],
+) -> None:
+    follower = NodeId((cluster.leader() + 1) % 3)
+    assert direct(cluster.config, follower, TransferLeadership(None))
+
+
+def test_snapshot_is_taken_when_an_operator_asks(cluster: BlockingLocalCluster[Counter]) -> None:
+    with cluster.connect() as counter:
+        counter.add(1)
+    leader = cluster.leader()
+    assert direct(cluster.config, leader, TakeSnapshot()) is None
+    assert cluster.statuses()[leader].snapshot > 0
+
+
+def test_directive_ends_in_time_when_the_node_is_down(cluster: BlockingLocalCluster[Counter]) -> None:
+    cluster.kill(2)
+    with pytest.raises(NotExecuted, match="2"):
+        direct(cluster.config, NodeId(2), TakeSnapshot(), timeout_s=0.5)

@@ -1,0 +1,114 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.runtime.machines import Counter
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.replica.definition import Method
+from viewstamp.replica.machine import StateMachine, command, compose, query
+from viewstamp.runtime.outcomes import Errors
+from viewstamp.runtime.proxies import CallKind, make_proxy, with_options
+
+TYPED = Path(__file__).parent / "typed_proxies.py"
+
+
+class Taken:
+    """A caller that only writes down what it was asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[Any], float | None]] = []
+
+    def invoke(
+        self, kind: CallKind, payload: bytes, *, timeout_s: float | None, method: Method, errors: Errors
+    ) -> None:
+        self.calls.append((kind, msgspec.msgpack.decode(payload), timeout_s))
+
+
+class Wide(StateMachine):
+    @command
+    def many(self, one: int, two: str = "two", *, three: float = 3.0) -> None:
+        """Take three."""
+
+    @query
+    def none(self) -> None: ...
+
+
+def test_arguments_go_out_in_order_with_defaults_when_they_are_named() -> None:
+    taken = Taken()
+    proxy = make_proxy(Wide, taken)
+    proxy.many(1, three=4.0)
+    proxy.many(two="b", one=2)
+    proxy.none()
+    assert [call for _, call, _ in taken.calls] == [["many", 1, "two", 4.0], ["many", 2, "b", 3.0], ["none"]]
+    assert [kind for kind, _, _ in taken.calls] == ["command", "command", "linearizable"]
+
+
+def test_options_hold_for_the_new_proxy_alone() -> None:
+    taken = Taken()
+    proxy = make_proxy(Counter, taken)
+    changed = with_options(with_options(proxy, timeout_s=2.0), reads="stale")
+    changed.read()
+    proxy.read()
+    assert [(kind, timeout_s) for kind, _, timeout_s in taken.calls] == [
+        ("stale", 2.0),
+        ("linearizable", None),
+    ]
+
+
+@pytest.mark.parametrize("options", [{"timeout_s": 0}, {"timeout_s": -1}, {"reads": "fast"}])
+def test_options_are_refused_when_they_make_no_sense(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        with_options(make_proxy(Counter, Taken()), **options)
+
+
+def test_options_are_refused_when_the_object_is_no_proxy() -> None:
+    with pytest.raises(ConfigurationError, match="not a proxy"):
+        with_options(Counter())
+
+
+def test_parts_are_reached_by_name_when_the_machine_is_composed() -> None:
+    taken = Taken()
+    proxy = make_proxy(compose(first=Counter, second=compose(inner=Counter)), taken)
+    proxy.first.add(1)
+    with_options(proxy, timeout_s=1.0).second.inner.add(2)
+    assert taken.calls == [
+        ("command", ["first.add", 1], None),
+        ("command", ["second.inner.add", 2], 1.0),
+    ]
+
+
+def test_nothing_but_declared_methods_can_be_reached() -> None:
+    proxy = make_proxy(Counter, Taken())
+    for name in ("value", "snapshot", "restore", "context", "nonsense"):
+        with pytest.raises(AttributeError):
+            getattr(proxy, name)
+    with pytest.raises(AttributeError, match="cannot be set"):
+        proxy.value = 5
+
+
+def test_method_keeps_its_docstring() -> None:
+    assert make_proxy(Wide, Taken()).many.__doc__ == "Take three."
+
+
+def test_type_checker_knows_results_and_refuses_wrong_arguments() -> None:
+    checked = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--warn-unused-ignores",
+            "--cache-dir",
+            "/dev/null",
+            str(TYPED),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=TYPED.parents[2],
+    )
+    assert checked.returncode == 0, checked.stdout
