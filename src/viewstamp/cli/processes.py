@@ -82,6 +82,11 @@ class ServerProcess:
         self.signal(signal.SIGKILL)
         self.wait()
 
+    def close(self) -> None:
+        """End it if it runs, and give back what this process holds of it."""
+        if self._process is not None:
+            self.kill()
+
     def stop(self) -> int:
         """Ask it to end with SIGTERM, and return its exit code."""
         self.signal(signal.SIGTERM)
@@ -143,8 +148,7 @@ class ServerGroup:
 
     def __exit__(self, *_: object) -> None:
         for server in self.servers.values():
-            if server.running:
-                server.kill()
+            server.close()
 
     def start(self) -> None:
         """Start those that do not run, and return once all of them listen."""

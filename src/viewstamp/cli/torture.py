@@ -1,0 +1,23 @@
+"""Killing leaders under load, again and again. `benchmarks/torture.py` does it for as long as one likes."""
+
+from viewstamp.cli.load import Load, wait_for_leader
+from viewstamp.cli.processes import ServerGroup, ServerProcess
+
+
+async def torture_leader(group: ServerGroup, load: Load, writes: int) -> ServerProcess:
+    """Kill the leader in the middle of the load, let the others go on, restart it; return what was killed.
+
+    Before the kill, without the victim, and after its return `writes` writes are acknowledged.
+
+    Raises:
+        TooLate: the service did not go on in time.
+        ServerDied: the victim did not come back.
+    """
+    await load.more(writes)
+    victim = group.servers[(await wait_for_leader(group)).node]
+    victim.kill()
+    await load.more(writes)
+    victim.start()
+    victim.wait_ready()
+    await load.more(writes)
+    return victim

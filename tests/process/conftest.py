@@ -1,0 +1,27 @@
+"""Groups of server processes that end with the test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from viewstamp.cli.processes import ServerGroup
+
+MakeGroup = Callable[..., ServerGroup]
+
+
+@pytest.fixture
+def make_group(tmp_path: Path) -> Iterator[MakeGroup]:
+    """Make and start a group of servers; its processes end with the test."""
+    with ExitStack() as stack:
+
+        def make(size: int = 3, *, name: str = "group", start: bool = True, **options: object) -> ServerGroup:
+            folder = tmp_path / name
+            folder.mkdir()
+            group = stack.enter_context(ServerGroup(folder, size, **options))  # type: ignore[arg-type]
+            if start:
+                group.start()
+            return group
+
+        yield make

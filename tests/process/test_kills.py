@@ -1,0 +1,40 @@
+"""SIGKILL under load loses nothing that was acknowledged, and doubles nothing."""
+
+import pytest
+
+from tests.process.conftest import MakeGroup
+from viewstamp.cli.load import Load, read_all, wait_for_leader
+from viewstamp.cli.torture import torture_leader
+
+pytestmark = pytest.mark.process
+
+KILLS = 3
+WRITES = 300
+
+
+@pytest.mark.parametrize("size", [3, 5])
+async def test_nothing_is_lost_or_doubled_when_leaders_and_then_all_are_killed(
+    make_group: MakeGroup, size: int
+) -> None:
+    group = make_group(size)
+    await wait_for_leader(group)
+    async with Load(group) as load:
+        for _ in range(KILLS):
+            await torture_leader(group, load, WRITES)
+        await load.more(WRITES)
+    group.kill_all()
+    group.start()
+    assert load.ledger.audit(await read_all(group)) == []
+    assert len(load.ledger.acknowledged) >= KILLS * WRITES
+    assert load.ledger.refused == {}
+
+
+async def test_nothing_is_lost_when_all_are_killed_in_the_middle_of_the_load(make_group: MakeGroup) -> None:
+    group = make_group(3)
+    await wait_for_leader(group)
+    async with Load(group) as load:
+        await load.more(WRITES)
+        group.kill_all()
+        group.start()
+        await load.more(WRITES)
+    assert load.ledger.audit(await read_all(group)) == []
