@@ -109,7 +109,7 @@ class Router:
                 return
 
     def _pause_after_round(self, now: Instant) -> None:
-        if self._failures >= max(1, len(self.up)):
+        if self._failures >= len(self.servers):
             self._pause(now)
 
     def _pause(self, now: Instant) -> None:
