@@ -89,14 +89,19 @@ def sabotage(source: str, planted: Planted) -> str:
     return source.replace(mutant.anchor, mutant.replacement)
 
 
-def plant(planted: Planted, target: Path) -> None:
-    """Copy the source tree into the empty directory `target`, with the mutant in it.
+def copy_tree(target: Path, source: Path = ROOT) -> None:
+    """Copy what detectors need of the tree `source` into the directory `target`."""
+    for folder in _COPIED:
+        shutil.copytree(source / folder, target / folder)
+    shutil.copy2(source / "pyproject.toml", target)
+
+
+def plant(planted: Planted, target: Path, source: Path = ROOT) -> None:
+    """Copy the tree `source` into the empty directory `target`, with the mutant in it.
 
     Raises:
         CatalogueError: the anchor does not match exactly once.
     """
-    changed = sabotage((ROOT / planted.mutant.file).read_text(encoding="utf-8"), planted)
-    for folder in _COPIED:
-        shutil.copytree(ROOT / folder, target / folder)
-    shutil.copy2(ROOT / "pyproject.toml", target)
+    changed = sabotage((source / planted.mutant.file).read_text(encoding="utf-8"), planted)
+    copy_tree(target, source)
     (target / planted.mutant.file).write_text(changed, encoding="utf-8")

@@ -6,17 +6,19 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Final, Literal
 
 import msgspec
 
-from mutants.catalogue import Planted, plant
+from mutants.catalogue import ROOT, CatalogueError, Planted, plant
 
 TIMEOUT_S: Final = 300.0
 _FAILED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 _TESTS_FAILED: Final = 1
+_PYTEST: Final = ("-m", "pytest", "-q", "--tb=no", "-rf", "-p", "no:cacheprovider", "-p", "no:xdist")
 
 Fate = Literal["killed", "survived", "crashed", "timed out"]
 
@@ -32,79 +34,134 @@ class Death(msgspec.Struct, frozen=True):
     seed: int | None
     """The seed that killed it; None: a scripted test did, or nothing."""
     seconds: float
+    simulator: str = ""
+    """What the seeds alone found; empty: they were not tried."""
 
 
-def put_to_the_test(planted: Planted, *, scripted: bool = True) -> Death:
+class Finding(msgspec.Struct, frozen=True):
+    """What one detector said."""
+
+    fate: Fate
+    killer: str = ""
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        return self.fate if self.seed is None else f"{self.killer}, seed {self.seed}"
+
+
+class Control(msgspec.Struct, frozen=True):
+    """What fails on the source as it is, and therefore proves nothing. An honest suite has none of either."""
+
+    seeds: dict[int, str] = {}
+    tests: tuple[str, ...] = ()
+
+
+NOTHING_FAILS: Final = Control()
+
+
+def put_to_the_test(
+    planted: Planted, source: Path = ROOT, *, thorough: bool = False, control: Control = NOTHING_FAILS
+) -> Death:
     """Plant the mutant in a temporary copy and run its detectors in order until one kills it.
+
+    Args:
+        planted: the mutant.
+        source: the tree to plant it in a copy of.
+        thorough: let the simulator's seeds loose also on what a scripted test has killed.
+        control: what fails without the mutant; it is left out.
 
     Raises:
         CatalogueError: the anchor does not match exactly once.
     """
+    mutant = planted.mutant
     started = monotonic()
+    first = Finding("survived")
+    by_seeds: Finding | None = None
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder)
-        plant(planted, copy)
-        fate, killer, seed = _judge(planted, copy, scripted=scripted)
-    return Death(planted.name, fate, killer, seed, round(monotonic() - started, 1))
+        plant(planted, copy, source)
+        if mutant.tests:
+            first = _run_tests(mutant.tests, copy, control.tests)
+        seconds = monotonic() - started
+        if mutant.seeds and (thorough or first.fate != "killed"):
+            by_seeds = _run_seeds(planted, copy, tuple(control.seeds))
+            if first.fate != "killed":
+                first = first if by_seeds.fate == "survived" else by_seeds
+                seconds = monotonic() - started
+    return Death(
+        planted.name,
+        first.fate,
+        first.killer,
+        first.seed,
+        round(seconds, 1),
+        "" if by_seeds is None else str(by_seeds),
+    )
 
 
-def _judge(planted: Planted, copy: Path, *, scripted: bool) -> tuple[Fate, str, int | None]:
-    mutant = planted.mutant
-    fate: Fate = "survived"
-    killer = ""
-    if mutant.tests and scripted:
-        fate, killer = _run_tests(mutant.tests, copy)
-        if fate == "killed":
-            return fate, killer, None
-    if mutant.seeds:
-        found = _run_seeds(planted, copy)
-        if found[0] != "survived":
-            return found
-    return fate, killer, None
+def run_control(mutants: Sequence[Planted], source: Path) -> Control:
+    """Run all detectors on the tree `source`, as it is.
+
+    Raises:
+        CatalogueError: the simulator or the tests cannot be run at all.
+    """
+    tests = sorted({test for planted in mutants for test in planted.mutant.tests})
+    seeds = max((planted.mutant.seeds for planted in mutants), default=0)
+    return Control(
+        _failing_seeds("raft", seeds, source) if seeds else {}, _failing_tests(tests, source) if tests else ()
+    )
 
 
-def _run_tests(tests: list[str], copy: Path) -> tuple[Fate, str]:
-    command = [
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "--tb=no",
-        "-rf",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        *tests,
-    ]
+def _failing_tests(tests: list[str], source: Path) -> tuple[str, ...]:
+    done = _python([*_PYTEST, *tests], source, timeout_s=None)
+    assert done is not None
+    if done.returncode not in {0, _TESTS_FAILED}:
+        raise CatalogueError(f"the tests do not run on the source as it is: {_last_line(done)}")
+    return tuple(_FAILED.findall(done.stdout))
+
+
+def _failing_seeds(protocol: str, seeds: int, source: Path) -> dict[int, str]:
+    """Return the seeds that fail on the source as it is, and how."""
+    done = _python(["-m", "mutants.probe", "control", protocol, str(seeds), "", ""], source, timeout_s=None)
+    assert done is not None
+    if done.returncode != 0:
+        raise CatalogueError(f"the simulator does not run on the source as it is: {_last_line(done)}")
+    return {int(seed): text for seed, text in json.loads(done.stdout)["failing"].items()}
+
+
+def _run_tests(tests: list[str], copy: Path, failing: Sequence[str]) -> Finding:
+    left_out = [argument for test in failing for argument in ("--deselect", test)]
+    command = [*_PYTEST, "-x", *left_out, *tests]
     done = _python(command, copy)
     if done is None:
-        return "timed out", "scripted tests"
+        return Finding("timed out", "scripted tests")
     failed = _FAILED.search(done.stdout)
     if done.returncode == _TESTS_FAILED and failed is not None:
-        return "killed", failed[1]
+        return Finding("killed", failed[1])
     if done.returncode == 0:
-        return "survived", ""
-    return "crashed", f"pytest: {_last_line(done)}"
+        return Finding("survived")
+    return Finding("crashed", f"pytest: {_last_line(done)}")
 
 
-def _run_seeds(planted: Planted, copy: Path) -> tuple[Fate, str, int | None]:
+def _run_seeds(planted: Planted, copy: Path, skipped: Sequence[int]) -> Finding:
     mutant = planted.mutant
     protocol = "raft" if mutant.protocol == "all" else mutant.protocol
-    done = _python(["-m", "mutants.probe", protocol, str(mutant.seeds), mutant.workload or ""], copy)
+    left_out = ",".join(map(str, skipped))
+    done = _python(
+        ["-m", "mutants.probe", "probe", protocol, str(mutant.seeds), mutant.workload or "", left_out], copy
+    )
     if done is None:
-        return "timed out", "simulator", None
+        return Finding("timed out", "simulator")
     if done.returncode != 0:
-        return "crashed", f"simulator: {_last_line(done)}", None
+        return Finding("crashed", f"simulator: {_last_line(done)}")
     report = json.loads(done.stdout)
     if report["name"] is not None:
-        return "killed", report["name"], report["seed"]
-    if report["unnamed"]:
-        return "crashed", report["unnamed"][0], None
-    return "survived", "", None
+        return Finding("killed", report["name"], report["seed"])
+    return Finding("crashed", report["unnamed"][0]) if report["unnamed"] else Finding("survived")
 
 
-def _python(arguments: list[str], copy: Path) -> subprocess.CompletedProcess[str] | None:
+def _python(
+    arguments: list[str], copy: Path, *, timeout_s: float | None = TIMEOUT_S
+) -> subprocess.CompletedProcess[str] | None:
     """Run Python on the copy; None: it took too long."""
     environment = os.environ | {"PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
     try:
@@ -114,7 +171,7 @@ def _python(arguments: list[str], copy: Path) -> subprocess.CompletedProcess[str
             env=environment,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -15,10 +15,12 @@ UNNAMED: Final = frozenset({"Assertion", "Crash"})
 UNNAMED_MAX: Final = 5
 
 
-def probe(protocol: str, seeds: int, workload: str | None) -> dict[str, object]:
+def probe(protocol: str, seeds: int, workload: str | None, skipped: frozenset[int]) -> dict[str, object]:
     """Return what was found: the name of the invariant, the seed, and the first death without a name."""
     unnamed: list[str] = []
     for seed in range(1, seeds + 1):
+        if seed in skipped:
+            continue
         violation = execute(RunPlan(protocol, seed, workload=workload)).violation
         if violation is None:
             continue
@@ -30,10 +32,24 @@ def probe(protocol: str, seeds: int, workload: str | None) -> dict[str, object]:
     return {"name": None, "seed": seeds, "text": "", "unnamed": unnamed}
 
 
+def control(protocol: str, seeds: int) -> dict[str, object]:
+    """Return the seeds that fail without any mutant, and how: an honest suite has none."""
+    failing = {}
+    for seed in range(1, seeds + 1):
+        violation = execute(RunPlan(protocol, seed)).violation
+        if violation is not None:
+            failing[seed] = f"{violation.name}: {violation.explanation}"
+    return {"failing": failing}
+
+
 def main() -> None:
-    """Take protocol, number of seeds and workload from the command line."""
-    protocol, seeds, workload = sys.argv[1:4]
-    json.dump(probe(protocol, int(seeds), workload or None), sys.stdout)
+    """Take what to do, protocol, number of seeds, workload and seeds to leave out from the command line."""
+    what, protocol, seeds, workload, skipped = sys.argv[1:6]
+    if what == "control":
+        json.dump(control(protocol, int(seeds)), sys.stdout)
+        return
+    left_out = frozenset(map(int, filter(None, skipped.split(","))))
+    json.dump(probe(protocol, int(seeds), workload or None, left_out), sys.stdout)
 
 
 if __name__ == "__main__":

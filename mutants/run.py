@@ -1,3 +1,4 @@
+# ruff: noqa: T201  it speaks to the one who started it
 """`python -m mutants.run [NAME...]`: plant the mutants, let the detectors loose, write the table.
 
 Exit codes: 0 the score is reached and every sentinel behaves; 1 not; 2 a mutant's file or anchor is wrong.
@@ -6,11 +7,14 @@ With names (parts of names) only those are run, and no table is written.
 
 import os
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Final
 
-from mutants.catalogue import ROOT, CatalogueError, Planted, load_all, sabotage
-from mutants.detect import Death, put_to_the_test
+from mutants.catalogue import ROOT, CatalogueError, Planted, copy_tree, load_all, sabotage
+from mutants.detect import NOTHING_FAILS, Control, Death, put_to_the_test, run_control
 from mutants.table import score, table
 
 OK: Final = 0
@@ -22,31 +26,53 @@ TABLE: Final = ROOT / "docs" / "mutation-score.md"
 
 def main(arguments: list[str]) -> int:
     """Run the suite and return the exit code."""
-    scripted = "--simulator-only" not in arguments
     wanted = [argument for argument in arguments if not argument.startswith("--")]
+    thorough = not wanted or "--thorough" in arguments
     try:
-        chosen = [
-            planted for planted in load_all() if not wanted or any(part in planted.name for part in wanted)
-        ]
-        for planted in chosen:
-            sabotage((ROOT / planted.mutant.file).read_text(encoding="utf-8"), planted)
+        chosen = _choose(wanted)
+        with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+            # One copy for all: what somebody edits meanwhile has no part in it.
+            copy_tree(Path(folder))
+            control, deaths = _run_all(chosen, Path(folder), thorough=thorough)
     except (CatalogueError, OSError) as error:
-        print(f"mutants: {error}", file=sys.stderr)  # noqa: T201
+        print(f"mutants: {error}", file=sys.stderr)
         return BAD_INPUT
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        deaths = list(pool.map(lambda planted: _tell(planted, scripted=scripted), chosen))
-    if not wanted and scripted:
+    if not wanted:
         TABLE.write_text(table(chosen, deaths), encoding="utf-8")
     total, critical, sentinels_behave = score(chosen, deaths)
-    print(f"killed {total:.1%} of all, {critical:.1%} of the safety-critical")  # noqa: T201
-    return OK if total >= SCORE_MIN and critical == 1.0 and sentinels_behave else TOO_LOW
+    print(f"killed {total:.1%} of all, {critical:.1%} of the safety-critical")
+    reached = total >= SCORE_MIN and critical == 1.0 and sentinels_behave and control == NOTHING_FAILS
+    return OK if reached else TOO_LOW
 
 
-def _tell(planted: Planted, *, scripted: bool) -> Death:
-    death = put_to_the_test(planted, scripted=scripted)
+def _run_all(chosen: list[Planted], source: Path, *, thorough: bool) -> tuple[Control, list[Death]]:
+    """Run the control, then every mutant, two at a time."""
+    control = run_control(chosen, source)
+    for seed, text in control.seeds.items():
+        print(f"seed {seed} fails without any mutant and proves nothing: {text}", file=sys.stderr)
+    for test in control.tests:
+        print(f"{test} fails without any mutant and proves nothing", file=sys.stderr)
+    run_one = partial(_tell, source=source, thorough=thorough, control=control)
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        return control, list(pool.map(run_one, chosen))
+
+
+def _choose(wanted: list[str]) -> list[Planted]:
+    """Return the mutants whose names contain one of these; raise `CatalogueError` where one is rotten."""
+    chosen = [planted for planted in load_all() if not wanted or any(part in planted.name for part in wanted)]
+    if not chosen:
+        raise CatalogueError(f"no mutant is called anything like {', '.join(wanted)}")
+    for planted in chosen:
+        sabotage((ROOT / planted.mutant.file).read_text(encoding="utf-8"), planted)
+    return chosen
+
+
+def _tell(planted: Planted, *, source: Path, thorough: bool, control: Control) -> Death:
+    death = put_to_the_test(planted, source, thorough=thorough, control=control)
     by = f" by {death.killer}" if death.killer else ""
     seed = f" on seed {death.seed}" if death.seed is not None else ""
-    print(f"{death.name:<44} {death.fate}{by}{seed} in {death.seconds} s", flush=True)  # noqa: T201
+    alone = f" (simulator: {death.simulator})" if death.simulator else ""
+    print(f"{death.name:<40} {death.fate}{by}{seed} in {death.seconds} s{alone}", flush=True)
     return death
 
 
