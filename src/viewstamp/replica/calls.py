@@ -10,7 +10,7 @@ Rules of this file:
 import heapq
 from collections import deque
 from collections.abc import Iterable
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Literal
 
 import msgspec
@@ -161,12 +161,14 @@ class Calls:
 
     def requeue(self, calls: Iterable[Call]) -> None:
         """Queue calls again that were under way, before those never sent, in the order of their numbers."""
-        again: dict[Queue, dict[CallId, Call]] = {}
-        for call in sorted(calls, key=_sequence_of):
+        again: dict[Queue, list[Call]] = {}
+        for call in calls:
             self.land(call)
-            again.setdefault(call.kind, {})[call.call] = call
-        for queue, waiting in again.items():
-            self._queues[queue] = {**waiting, **self._queues[queue]}
+            again.setdefault(call.kind, []).append(call)
+        for queue, landed in again.items():
+            waiting = self._queues[queue]
+            numbered = sorted([*landed, *takewhile(_sequence_of, waiting.values())], key=_sequence_of)
+            self._queues[queue] = {call.call: call for call in numbered} | waiting
 
     def land(self, call: Call) -> None:
         """Take a call out of its flight."""
