@@ -4,13 +4,15 @@ Rules of this file:
 
 - One sync is in flight; what is appended meanwhile gathers for the next one, so completions cannot overtake.
 - A sync that fails is never repeated and nothing it covered is ever called durable (FAULTS 1, rule 2).
-- The choice is measured: a moving average of what syncs took. A slow disk must not hold up heartbeats, and a
-  fast one should not pay for a change of threads.
+- The choice is measured (`SyncPolicy`). A slow disk must not hold up heartbeats, and a fast one should not pay
+  for a change of threads.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from statistics import median
 from typing import Final
 
 from viewstamp.core.ids import PersistSeq
@@ -19,10 +21,56 @@ from viewstamp.runtime.config import Placement
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.storage.journal import Journal, SyncJob
 
-_WEIGHT: Final = 0.25
-"""Of the newest measurement in the moving average."""
+_WINDOW: Final = 9
+"""Syncs on the loop's thread whose median decides."""
 _RETURN_FRACTION: Final = 0.5
 """Back to the loop's thread below this part of the limit, so that the choice does not flutter."""
+_BLOCKING_US: Final = 20_000
+"""A sync this slow may never happen on the loop's thread: it leaves at once, and nothing is tried there."""
+_TRIAL_EVERY: Final = 16
+"""Beside the loop, one sync in so many is made on it to see how fast it would be."""
+
+
+class SyncPolicy:
+    """Decides where the next sync runs, by the median of those on the loop's thread.
+
+    What a sync takes in another thread says little: that thread also waits for the interpreter, and the more so
+    the busier the loop is. So a few are made on the loop's thread while that can do no harm. The median is not
+    moved by a single sync during which the machine did something else; one that blocks for long counts at once.
+    """
+
+    __slots__ = ("_inline_us_max", "_placement", "_since_trial", "_took_us", "off_loop")
+
+    def __init__(self, placement: Placement, inline_us_max: int) -> None:
+        self._placement = placement
+        self._inline_us_max = inline_us_max
+        self._took_us: deque[int] = deque(maxlen=_WINDOW)
+        """The newest syncs on the loop's thread."""
+        self._since_trial = 0
+        self.off_loop = placement != "inline"
+        """Where the next sync runs. The first runs beside the loop: a disk is slow until it has shown otherwise."""
+
+    def measured(self, took_us: int) -> None:
+        """Take note how long the sync took that ran where `off_loop` said."""
+        if self._placement != "auto":
+            return
+        if took_us >= _BLOCKING_US:
+            self._took_us.clear()
+            self._since_trial = 0
+            self.off_loop = True
+        elif self.off_loop:
+            self._since_trial += 1
+            # The very first trial comes soon; it decides nothing by itself.
+            self.off_loop = bool(self._took_us) and self._since_trial < _TRIAL_EVERY - 1
+        else:
+            self._measured_inline(took_us)
+
+    def _measured_inline(self, took_us: int) -> None:
+        was_trial = self._since_trial > 0 and bool(self._took_us)
+        self._since_trial = 0
+        self._took_us.append(took_us)
+        limit = self._inline_us_max * (_RETURN_FRACTION if was_trial else 1.0)
+        self.off_loop = median(self._took_us) > limit
 
 
 class Syncer:
@@ -41,23 +89,19 @@ class Syncer:
         failed: Callable[[BaseException], None],
     ) -> None:
         self._journal = journal
-        self._placement = placement
-        self._inline_us_max = inline_us_max
+        self._policy = SyncPolicy(placement, inline_us_max)
         self._executor = executor
         self._clock = clock
         self._metrics = metrics
         self._finished = finished
         self._failed = failed
-        self.average_us = 2.0 * inline_us_max
-        """Moving average of a sync. Begins above the limit: a disk is slow until it has shown otherwise."""
-        self._off_loop = placement != "inline"
         self._in_flight = False
         self._upkeep = False
 
     @property
     def off_loop(self) -> bool:
         """Whether the next sync runs beside the loop's thread."""
-        return self._off_loop
+        return self._policy.off_loop
 
     @property
     def busy(self) -> bool:
@@ -75,7 +119,7 @@ class Syncer:
         job = self._journal.begin_sync()
         if job is None:
             return None
-        if not self._off_loop:
+        if not self._policy.off_loop:
             return self._conclude(job, _run_timed(job, self._clock))
         self._in_flight = True
         self._metrics.syncs_off_loop += 1
@@ -99,17 +143,10 @@ class Syncer:
         metrics.syncs += 1
         metrics.sync_us += took_us
         metrics.persisted += durable - before
-        self._measure(took_us)
+        self._policy.measured(took_us)
         if not self._upkeep:
             self._begin_upkeep()
         return durable
-
-    def _measure(self, took_us: int) -> None:
-        self.average_us += _WEIGHT * (took_us - self.average_us)
-        if self._placement != "auto":
-            return
-        limit = self._inline_us_max * (_RETURN_FRACTION if self._off_loop else 1.0)
-        self._off_loop = self.average_us > limit
 
     def _begin_upkeep(self) -> None:
         work = self._journal.begin_upkeep()
