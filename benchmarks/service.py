@@ -1,7 +1,7 @@
-"""The service as clients see it: three server processes, every write synced to disk, loaded by `viewstamp bench`.
+"""The service as clients see it: three server processes, every write synced, loaded by `viewstamp bench`.
 
-Rounds are interleaved and the median of each figure is printed as a table of Markdown. `--json FILE` keeps all of
-them. Everything runs on one machine, so servers and load share its cores: these are lower bounds.
+Rounds are interleaved; the median of each figure is printed as a table of Markdown, `--json FILE` keeps all.
+Everything runs on one machine, so servers and load share its cores: these are lower bounds.
 """
 
 import argparse

@@ -1,0 +1,80 @@
+"""The documentation is run: every Python snippet of every page, every example, and the table of promises."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sybil import Document, Example
+from sybil.parsers.markdown.codeblock import PythonCodeBlockParser
+
+from viewstamp.core.guarantees import Guarantees
+from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_SNIPPETS = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+COMPILED_ONLY = {"docs/how-to/simulate.md"}
+"""Needs many machines."""
+DOWN = {"minority": "a minority", "all_but_one": "all but one"}
+READS = {"linearizable": "linearizable", "one_behind": "at most one write behind"}
+
+
+@pytest.fixture
+def modules_of_examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let `import counter` find the example, and forget it afterwards."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    known = set(sys.modules)
+    yield
+    for name in set(sys.modules) - known:
+        if name in {path.stem for path in EXAMPLES}:
+            del sys.modules[name]
+
+
+@pytest.mark.usefixtures("modules_of_examples")
+@pytest.mark.parametrize("page", WITH_SNIPPETS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_snippets_run(page: Path) -> None:
+    document = Document.parse(str(page), PythonCodeBlockParser())
+    document.namespace["__name__"] = "__snippets__"
+    examples: list[Example] = list(document.examples())
+    assert examples
+    for example in examples:
+        if str(page.relative_to(ROOT)) in COMPILED_ONLY:
+            compile(example.parsed, str(page), "exec")
+        else:
+            example.evaluate()
+
+
+@pytest.mark.usefixtures("modules_of_examples")
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = __import__(path.stem)
+    module.main()
+    assert capsys.readouterr().out
+
+
+def row(name: str, promises: Guarantees) -> str:
+    yes = {True: "yes", False: "**no**"}
+    cells = [
+        f"`{name}`", promises.commits_when, DOWN[promises.tolerates], yes[promises.safe_under_partition],
+        yes[promises.survives_full_restart], READS[promises.reads],
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def test_readme_promises_what_the_protocols_promise() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    head = "| protocol | commits when | may be down | safe under partition |"
+    table = text[text.index(head) :].split("\n\n")[0].splitlines()[2:]
+    assert table == [row(name, protocol_definition(name).guarantees) for name in PROTOCOL_NAMES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_exist_when_a_page_shows_them(page: Path) -> None:
+    from viewstamp.cli.app import COMMANDS
+
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"^ *(?:\$ )?viewstamp ([a-z]+)", "\n".join(blocks), re.MULTILINE)
+    assert set(shown) - set(COMMANDS) == set()
