@@ -248,6 +248,11 @@ class Cluster:
         """The deadline has passed (or nothing happens)."""
         self.feed(number, Woke())
 
+    def pass_to(self, moment: Instant | None) -> None:
+        """Time passes until this moment, and nobody is woken."""
+        if moment is not None:
+            self.now = Instant(max(self.now, moment))
+
     def sync(self, number: int) -> None:
         """The disk has written everything."""
         seq = self.nodes[NodeId(number)].disk.sync()
@@ -280,6 +285,10 @@ class Cluster:
             return False
         self.feed(letter.to, Received(letter.source, letter.message))
         return True
+
+    def feed_message(self, source: int, to: int, message: Any) -> None:
+        """A message arrives, whoever it is said to be from."""
+        self.feed(to, Received(NodeId(source), message))
 
     def deliver_next(self, wanted: Callable[[Letter], bool] = lambda letter: True) -> Letter | None:
         """Deliver the oldest message that is wanted, and return it."""

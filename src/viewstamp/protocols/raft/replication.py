@@ -301,8 +301,10 @@ class Replication:
         transfer = progress.transfer
         assert transfer is not None
         if not transfer.moved:
-            last_chunk = transfer.snapshot.meta.size_bytes - self._state.options.snapshot_chunk_bytes
-            transfer.sent = min(transfer.acknowledged, max(0, last_chunk))
+            size_bytes = transfer.snapshot.meta.size_bytes
+            transfer.sent = transfer.acknowledged
+            if transfer.sent == size_bytes:
+                transfer.sent = max(0, size_bytes - self._state.options.snapshot_chunk_bytes)
             transfer.answered = False
             self._send_snapshot(progress)
         transfer.moved = False
