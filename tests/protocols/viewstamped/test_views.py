@@ -99,6 +99,46 @@ def test_a_broken_connection_alone_removes_nobody() -> None:
     assert cluster.views_at(1) == [(1,), (1, 2), (1, 2, 3)]
 
 
+def test_a_member_is_removed_when_it_hears_nothing_of_the_lowest() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.cut.add((NodeId(1), NodeId(3)))
+    cluster.form(1, 2)
+    assert cluster.views_at(1)[3:] == [(1, 2)]
+
+
+def test_nobody_is_let_in_whom_the_primary_cannot_reach() -> None:
+    cluster = cluster_of(1, 2)
+    cluster.cut.add((NodeId(1), NodeId(3)))
+    cluster.start(3, founding="join", contact=1)
+    cluster.run(10_000)
+    assert cluster.views_at(1) == [(1,), (1, 2)]
+    cluster.heal()
+    cluster.form(1, 2, 3)
+
+
+def test_a_member_is_removed_when_the_primary_but_not_the_lowest_cannot_reach_it() -> None:
+    cluster = Cluster([2, 3, 4])
+    cluster.start(2, 3, 4)
+    cluster.form(2, 3, 4)
+    cluster.start(1, founding="join", contact=2)
+    cluster.form(1, 2, 3, 4)
+    assert cluster.core(1).leader == 2
+    cluster.cut |= {(NodeId(2), NodeId(4)), (NodeId(4), NodeId(2))}
+    cluster.form(1, 2, 3)
+    cluster.write("a")
+
+
+def test_a_node_asks_less_often_when_its_memberships_are_short() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.meddle = lambda source, target, message: (
+        () if {source, target} == {1, 3} and not isinstance(message, Join | Views) else None
+    )
+    cluster.run(30_000)
+    assert cluster.core(1).view < 25
+    cluster.meddle = None
+    cluster.form(1, 2, 3)
+
+
 # Paxos in a cluster
 
 
@@ -185,6 +225,16 @@ def test_only_what_is_known_is_shown_when_views_are_wanted() -> None:
     assert sent(cluster, Views) == []
 
 
+def test_views_that_are_known_are_passed_over_when_new_ones_follow() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.isolate(3)
+    cluster.form(1, 2)
+    message = Views(cluster.core(1).group, tuple(cluster.core(1).views.history), View(4))
+    before = cluster.core(3).refused
+    cluster.step(3, Received(NodeId(1), message))
+    assert (cluster.core(3).view, cluster.core(3).refused) == (4, before)
+
+
 # Joining and founding
 
 
@@ -235,7 +285,7 @@ def test_a_node_is_let_in_by_the_primary_when_it_asks_a_backup() -> None:
 @pytest.mark.parametrize("source", [3, 2])
 def test_a_join_in_the_name_of_another_is_not_heard(source: int) -> None:
     cluster = cluster_of(1, 2)
-    ask = Join(cluster.core(1).group, Member(NodeId(4), Incarnation(4001)), View(2))
+    ask = Join(cluster.core(1).group, Member(NodeId(4), Incarnation(4001)), View(2), answered=True)
     cluster.step(1, Received(NodeId(source), ask))
     cluster.run(1_000)
     assert cluster.views_at(1) == [(1,), (1, 2)]
@@ -244,7 +294,7 @@ def test_a_join_in_the_name_of_another_is_not_heard(source: int) -> None:
 def test_joiners_are_forgotten_when_they_stop_asking() -> None:
     cluster = cluster_of(1, 2)
     cluster.isolate(2)
-    ask = Join(cluster.core(1).group, Member(NodeId(3), Incarnation(3001)), View(2))
+    ask = Join(cluster.core(1).group, Member(NodeId(3), Incarnation(3001)), View(2), answered=True)
     cluster.step(1, Received(NodeId(3), ask))
     cluster.run(5_000)
     cluster.heal()
@@ -257,6 +307,6 @@ def test_joiners_are_not_remembered_when_too_many_ask() -> None:
     cluster.isolate(2)
     group = cluster.core(1).group
     for node in range(10, 20):
-        ask = Join(group, Member(NodeId(node), Incarnation(node)), View(2))
+        ask = Join(group, Member(NodeId(node), Incarnation(node)), View(2), answered=True)
         cluster.step(1, Received(NodeId(node), ask))
     assert len(cluster.core(1).views._joiners) == 2

@@ -215,7 +215,7 @@ class ViewstampedCore:
         if self._tick_at <= now:
             self._tick_at = Instant(now + self._shared.options.heartbeat_us)
             self._admission.tick()
-            self.views.tick()
+            self.views.tick(() if primary is None else primary.unheard())
             self.replication.tick()
             self._settle_transfer()
         elif self.views.proposer.retry_at is not None and self.views.proposer.retry_at <= now:
@@ -235,8 +235,9 @@ class ViewstampedCore:
                 self._admission.on_ask_founded(source, message)
             case Unfounded():
                 self._admission.on_unfounded(source, message)
-            case Views() if self._shared.group == NO_GROUP:
+            case Views() if self._shared.group in {NO_GROUP, message.group}:
                 self.views.on_views(source, message)
+                self._admission.on_answer(source)
             case Join() if message.group == NO_GROUP:
                 self.views.on_join(source, message)
             case _:
@@ -264,7 +265,7 @@ class ViewstampedCore:
             case Accepted():
                 self.views.on_accepted(source, message)
             case Views():
-                self.views.on_views(source, message)
+                self._shared.refuse()
             case WantViews():
                 self.views.on_want_views(source, message)
             case Join():

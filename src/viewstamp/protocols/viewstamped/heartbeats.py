@@ -5,9 +5,12 @@ Rules of this file:
 - The lowest member pings all others, all others ping the lowest. So only the lowest can find another member
   silent, and starts its removal; the others find the lowest silent, one after the other by rank.
 - Unanswered pings are counted, not time: a node that was itself paused misses one answer, not a hundred.
-- A sign of life counts only from the member's own memory: a node whose disk was wiped is not that member.
+- Only the answer to a ping is a sign of life: a member whose messages arrive but who hears nothing is of no
+  use. It counts only from the member's own memory: a node whose disk was wiped is not that member.
+- A primary that is not the lowest tells it who does not answer: a link may be cut that no ping goes over.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from viewstamp.core.ids import NodeId
@@ -16,35 +19,44 @@ from viewstamp.protocols.viewstamped.shared import Shared
 
 _RANK_MISSES: Final = 2
 """So many more pings must be missed for each survivor of lower rank before one proposes itself."""
+_REPORT_TICKS: Final = 3
 
 
 class Heartbeats:
     """What one member knows of those that it pings."""
 
-    __slots__ = ("_heard", "_misses", "_shared")
+    __slots__ = ("_heard", "_misses", "_reported", "_shared")
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._misses: dict[NodeId, int] = {}
         """Pings in a row that a member left unanswered."""
+        self._reported: dict[NodeId, int] = {}
+        """Members that the primary does not hear, and for how many heartbeats that is believed."""
         self._heard: set[NodeId] = set()
         """Members that gave a sign of life since the last tick."""
 
     def begin_view(self, membership: Membership) -> None:
         """Start counting anew, every member being taken for alive."""
         self._misses = {}
+        self._reported = {}
         self._heard = set(membership.nodes)
 
     def heard_from(self, node: NodeId) -> None:
         """Take note of a sign of life."""
         self._heard.add(node)
-        self._misses.pop(node, None)
+        self._misses[node] = 0
 
     def suspect(self, node: NodeId) -> None:
         """The connection to this node broke: fewer further pings decide."""
         known = self._misses.get(node, 0)
         self._misses[node] = max(known, self._shared.options.heartbeat_misses_max - 2)
         self._heard.discard(node)
+
+    def report(self, nodes: Iterable[NodeId]) -> None:
+        """The primary does not hear these members: they are dead as far as this view is concerned."""
+        for node in nodes:
+            self._reported[node] = _REPORT_TICKS
 
     def watched(self, current: Membership) -> tuple[NodeId, ...]:
         """Return whom this member pings."""
@@ -60,6 +72,7 @@ class Heartbeats:
             for node in self.watched(current)
         }
         self._heard.clear()
+        self._reported = {node: left - 1 for node, left in self._reported.items() if left > 1}
 
     def removable(self, current: Membership) -> list[NodeId]:
         """Return the members that this one should propose to remove, lowest first."""
@@ -68,4 +81,7 @@ class Heartbeats:
         if current.lowest != mine:
             survivors = sorted(node for node in current.nodes if node != current.lowest)
             limit += _RANK_MISSES * survivors.index(mine)
-        return sorted(node for node, misses in self._misses.items() if misses >= limit)
+        reported = self._reported if current.lowest == mine else {}
+        return sorted(
+            node for node in self.watched(current) if self._misses.get(node, 0) >= limit or node in reported
+        )

@@ -5,22 +5,47 @@ founds only after every other configured member said that it knows of no view. A
 has the history on its disk and answers with it instead. The other nodes ask all they know, in turn.
 """
 
+from typing import Final
+
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.viewstamped.messages import AskFounded, Join, Unfounded
 from viewstamp.protocols.viewstamped.shared import Shared
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
+_SHORT_RETRIES: Final = 25
+"""A membership is short if it ends within so many pauses between two questions."""
+_PAUSE_RETRIES_MAX: Final = 16
+
 
 class Admission:
     """Asks while this node is outside; silent while it is a member."""
 
-    __slots__ = ("_ask_at", "_shared", "_turn", "_unfounded", "_views")
+    __slots__ = (
+        "_answered",
+        "_ask_at",
+        "_asked",
+        "_pause_us",
+        "_shared",
+        "_turn",
+        "_unfounded",
+        "_views",
+        "_was_member",
+    )
 
     def __init__(self, shared: Shared, views: ViewKeeper) -> None:
         self._shared = shared
         self._views = views
         self._ask_at = shared.now
         self._turn = 0
+        self._asked: set[NodeId] = set()
+        """Nodes that were asked since this one is outside."""
+        self._answered: set[NodeId] = set()
+        """Nodes that answered since this one is outside: they and it hear one another."""
+        self._was_member: Instant | None = None
+        """Since when this node has been a member, None while it is outside."""
+        self._pause_us = shared.options.join_retry_us
+        """Between two rounds of asking: longer after each short membership, so that a bad link does not cost
+        the others a view twice a second."""
         self._unfounded: set[NodeId] = set()
         """Other configured members that said they know of no view."""
 
@@ -32,9 +57,13 @@ class Admission:
     def tick(self) -> None:
         """Ask again when it is time."""
         views, shared = self._views, self._shared
-        if views.is_member or shared.now < self._ask_at:
+        if views.is_member:
+            self._note_membership()
             return
-        self._ask_at = Instant(shared.now + shared.options.join_retry_us)
+        self._note_removal()
+        if shared.now < self._ask_at:
+            return
+        self._ask_at = Instant(shared.now + self._pause_us)
         if not views.history and (shared.options.founding == "alone" or self._all_unfounded()):
             views.found()
         elif not views.history and self._founds_together:
@@ -43,13 +72,28 @@ class Admission:
         else:
             self._ask_to_join()
 
+    def _note_membership(self) -> None:
+        if self._was_member is None:
+            self._was_member = self._shared.now
+            self._answered.clear()
+            self._asked.clear()
+
+    def _note_removal(self) -> None:
+        if self._was_member is None:
+            return
+        shared = self._shared
+        short = shared.now - self._was_member < _SHORT_RETRIES * shared.options.join_retry_us
+        longer_us = min(2 * self._pause_us, _PAUSE_RETRIES_MAX * shared.options.join_retry_us)
+        self._pause_us = longer_us if short else shared.options.join_retry_us
+        self._ask_at = Instant(shared.now + (self._pause_us if short else 0))
+        self._was_member = None
+
     def _all_unfounded(self) -> bool:
         return self._founds_together and self._unfounded >= set(self._shared.others)
 
     def _ask_to_join(self) -> None:
         shared = self._shared
         current = self._views.current
-        message = Join(shared.group, shared.me, self._views.view)
         asked = set() if current is None else {current.primary}
         candidates = self._candidates()
         if candidates:
@@ -57,7 +101,21 @@ class Admission:
             self._turn += 1
         for node in sorted(asked - {shared.node}):
             # Early: a wish promises nothing.
-            shared.outbox.send_early(node, message)
+            self._ask(node)
+
+    def _ask(self, node: NodeId) -> None:
+        shared = self._shared
+        message = Join(shared.group, shared.me, self._views.view, node in self._answered)
+        self._asked.add(node)
+        shared.outbox.send_early(node, message)
+
+    def on_answer(self, source: NodeId) -> None:
+        """A node has shown its views. The first time, ask it again at once: it can hear that we heard it."""
+        known = source in self._answered
+        if self._views.is_member or known or source not in self._asked:
+            return
+        self._answered.add(source)
+        self._ask(source)
 
     def _candidates(self) -> list[NodeId]:
         current = self._views.current

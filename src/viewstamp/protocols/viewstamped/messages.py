@@ -91,7 +91,9 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     group: Incarnation
     view: View
     incarnation: Incarnation
-    """Of the sender: the ping of a wiped node is no sign of life of the member that it was."""
+    """Of the sender."""
+    unheard: tuple[NodeId, ...] = ()
+    """From a primary: backups that do not answer it. The lowest member takes them for dead."""
 
 
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
@@ -100,6 +102,7 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
     group: Incarnation
     view: View
     incarnation: Incarnation
+    """Of the sender: the answer of a wiped node is no sign of life of the member that it was."""
 
 
 class Join(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
@@ -110,6 +113,8 @@ class Join(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     member: Member
     view: View
     """The newest view that I know, 0 where there is none."""
+    answered: bool = False
+    """You have answered me before: we hear one another. Nobody else is let in."""
 
 
 class AskFounded(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):

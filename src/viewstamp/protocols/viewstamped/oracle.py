@@ -201,7 +201,7 @@ def _not_promised(instance: View, ballot: Ballot, durable: Disk) -> str | None:
     return f"it promised {ballot} for view {instance}, its disk holds {promised} for view {durable.view + 1}"
 
 
-def describe(message: Any) -> str:  # noqa: C901  one flat match names every message
+def describe(message: Any) -> str:  # noqa: C901, PLR0912  one flat match names every message
     """Return a message as a short line of prose."""
     match message:
         case Prepare(_, instance, ballot):
@@ -213,6 +213,8 @@ def describe(message: Any) -> str:  # noqa: C901  one flat match names every mes
         case Accepted(_, instance, ballot, promised):
             verb = "accepted" if promised == ballot else "rejected"
             return f"{verb} {_ballot(ballot)} for view {instance}"
+        case Views(_, (), latest):
+            return f"view {latest} is the newest"
         case Views(_, memberships):
             return "decided " + ", ".join(f"view {each.view} = {_members(each)}" for each in memberships)
         case WantViews(_, after):

@@ -11,7 +11,7 @@ Rules of this file:
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from viewstamp.core.effects import Refuse
 from viewstamp.core.events import ReadToken
@@ -32,6 +32,9 @@ from viewstamp.protocols.viewstamped.reads import Reads
 from viewstamp.protocols.viewstamped.shared import Point, Shared
 from viewstamp.protocols.viewstamped.transfer import Backup, Sending, part_of
 from viewstamp.protocols.viewstamped.views import ViewKeeper
+
+_PATIENCE: Final = 4
+"""A primary complains of a backup after so many times of what makes a member dead: its disk may be slow."""
 
 
 class Primary:
@@ -105,6 +108,7 @@ class Primary:
     def tick(self) -> None:
         """A heartbeat's time has passed: send again what may have been lost."""
         for backup in self._backups.values():
+            backup.unanswered += 1
             if backup.sending is not None:
                 backup.sending.rewind_if_stuck()
                 self._pump(backup)
@@ -228,6 +232,7 @@ class Primary:
             self._shared.refuse()
             return
         backup.heard_at = self._shared.now
+        backup.unanswered = 0
         news = matched.seqno > backup.matched
         backup.acknowledged(matched.seqno)
         if news and self._is_first_to_hold(backup):
@@ -245,6 +250,7 @@ class Primary:
         if backup is None or backup.sending is None or not backup.sending.describes(message.staged):
             return
         backup.heard_at = self._shared.now
+        backup.unanswered = 0
         backup.sending.heard(message.staged.offset)
         self._pump(backup)
 
@@ -253,6 +259,11 @@ class Primary:
         self.reads.confirm(source, message.round)
 
     # Accounts
+
+    def unheard(self) -> tuple[NodeId, ...]:
+        """Return the backups that have not answered for so long that the link to them must be cut."""
+        limit = _PATIENCE * self._shared.options.heartbeat_misses_max
+        return tuple(node for node, backup in self._backups.items() if backup.unanswered >= limit)
 
     def waiting_for(self) -> str:
         """Say in one line why the view does not serve; empty where it does."""

@@ -76,7 +76,16 @@ def part_of(snapshot: Snapshot, part: StagedPart) -> bool:
 class Backup:
     """How far another member of the view has come, as its primary sees it."""
 
-    __slots__ = ("heard_at", "matched", "next", "node", "sending", "unacknowledged", "unacknowledged_bytes")
+    __slots__ = (
+        "heard_at",
+        "matched",
+        "next",
+        "node",
+        "sending",
+        "unacknowledged",
+        "unacknowledged_bytes",
+        "unanswered",
+    )
 
     def __init__(self, node: NodeId) -> None:
         self.node = node
@@ -90,6 +99,8 @@ class Backup:
         """Last seqno and bytes of each message with entries under way."""
         self.unacknowledged_bytes = 0
         self.heard_at: Instant | None = None
+        self.unanswered = 0
+        """Heartbeats since it last answered something that this primary sent."""
 
     @property
     def state(self) -> str:

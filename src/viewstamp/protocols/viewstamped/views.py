@@ -128,14 +128,18 @@ class ViewKeeper:
         self.synchronised_view = self.view
         self._shared.outbox.persist(ENCODER.encode(Synchronised(self.view)))
 
-    def tick(self) -> None:
-        """A heartbeat's time has passed: count who is silent, ping, and pursue the next view."""
+    def tick(self, unheard: tuple[NodeId, ...]) -> None:
+        """A heartbeat's time has passed: count who is silent, ping, and pursue the next view.
+
+        `unheard` are backups that do not answer this node, if it is the primary.
+        """
         current = self.current
         if not self.is_member:
             return
         assert current is not None
         self.heartbeats.count(current)
-        ping = Ping(self._shared.group, self.view, self._shared.me.incarnation)
+        self.heartbeats.report(unheard)
+        ping = Ping(self._shared.group, self.view, self._shared.me.incarnation, unheard)
         for node in self.heartbeats.watched(current):
             # Early: a ping promises nothing, and must not wait for the disk or it would look like a death.
             self._shared.outbox.send_early(node, ping)
@@ -299,6 +303,8 @@ class ViewKeeper:
         self.renewal_wanted = False
         self.preferred_primary = None
         self.heartbeats.begin_view(membership)
+        for node in membership.nodes:
+            self._joiners.pop(node, None)
 
     # What others say
 
@@ -396,7 +402,11 @@ class ViewKeeper:
 
     def on_ping(self, source: NodeId, message: Ping) -> None:
         """Answer a heartbeat, and bring whichever of us is behind up to date."""
-        self._note_life(source, message)
+        current = self.current
+        from_primary = current is not None and (message.view, source) == (current.view, current.primary)
+        if message.unheard and from_primary:
+            self.heartbeats.report(message.unheard)
+            self.pursue()
         # Early: it says that this node lives, and promises nothing.
         pong = Pong(self._shared.group, self.view, self._shared.me.incarnation)
         self._shared.outbox.send_early(source, pong)
@@ -404,7 +414,9 @@ class ViewKeeper:
 
     def on_pong(self, source: NodeId, message: Pong) -> None:
         """Take note of a sign of life."""
-        self._note_life(source, message)
+        current = self.current
+        if current is not None and Member(source, message.incarnation) in current.members:
+            self.heartbeats.heard_from(source)
         self.compare_views(source, message.view)
 
     def on_join(self, source: NodeId, message: Join) -> None:
@@ -412,18 +424,12 @@ class ViewKeeper:
         current = self.current
         if message.member.node != source or current is None or not message.view >= 0:
             return
-        if message.view < self.view:
-            self._send_views(source, message.view)
+        self._send_views(source, min(message.view, self.view))
         full = len(self._joiners) >= self._shared.options.joiners_max
-        if current.primary != self._shared.node or source in current.nodes or full:
+        if current.primary != self._shared.node or source in current.nodes or full or not message.answered:
             return
         self._joiners[source] = (message.member, self._shared.now)
         self.pursue()
-
-    def _note_life(self, source: NodeId, message: Ping | Pong) -> None:
-        current = self.current
-        if current is not None and Member(source, message.incarnation) in current.members:
-            self.heartbeats.heard_from(source)
 
     def compare_views(self, source: NodeId, theirs: View) -> None:
         """Bring a node in an older view up to date, or ask one in a newer view for what is missing."""
