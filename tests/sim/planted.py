@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
-from viewstamp.core.effects import Answer, Apply, Effect, Persist
+from viewstamp.core.effects import Answer, Apply, Effect, Persist, Send
 from viewstamp.core.events import Event, Persisted, Queried
 from viewstamp.core.ids import Instant, NodeId, View
 from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered, Status
@@ -75,6 +75,14 @@ class Twice(Bent):
         effects = list(self.core.step(event, now))
         applied = [effect for effect in effects if isinstance(effect, Apply)]
         return effects + [effect for effect in applied if effect.entry.viewstamp.seqno == 20]
+
+
+class Chatty(Bent):
+    """Sends every message twenty times."""
+
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
+        effects = self.core.step(event, now)
+        return [again for effect in effects for again in [effect] * (20 if isinstance(effect, Send) else 1)]
 
 
 def bent(definition: ProtocolDefinition, kind: Callable[[Core], Core]) -> ProtocolDefinition:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.planted import Eager, Hasty, MoodyWorkload, Twice, bent
+from tests.sim.planted import Chatty, Eager, Hasty, MoodyWorkload, Twice, bent
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
@@ -68,7 +68,12 @@ def test_hash_differs_when_the_seed_differs() -> None:
 
 @pytest.mark.parametrize(
     ("bend", "name"),
-    [(Eager, "I11 AckDurable"), (Hasty, "I14 ReadIndex"), (Twice, "I4 StateMachineSafety")],
+    [
+        (Eager, "I11 AckDurable"),
+        (Hasty, "I14 ReadIndex"),
+        (Twice, "I4 StateMachineSafety"),
+        (Chatty, "I31 RpcBudget"),
+    ],
 )
 def test_planted_fault_is_noticed_by_name(bend: Callable[..., object], name: str) -> None:
     report = first_violation(bent(RAFT, bend), range(40))  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.events import Failed, Outcome
+from viewstamp.sim.budget import check_messages
 from viewstamp.sim.clients import SimClient
 from viewstamp.sim.cluster import Cluster
 from viewstamp.sim.faults import FaultInjector
@@ -173,6 +174,7 @@ class _Run:
         operations = self.cluster.history.operations()
         if not any(operation.answered for operation in operations):
             raise InvariantViolated("Vacuous", "no call was ever answered")
+        check_messages(self.cluster, len(operations))
         verdict = check(operations, self.workload.model)
         if verdict.outcome != "ok":
             raise InvariantViolated("I17 Linearizable", str(verdict))

@@ -142,7 +142,7 @@ class TallyWorkload(_Keyed):
 
 
 class StoreWorkload(_Keyed):
-    """The versioned key/value store of 6.5840: conditional and unconditional puts, and gets."""
+    """The versioned key/value store of 6.5840: puts, sets, deletes and gets."""
 
     model: Model = VersionedStore()
 
@@ -160,7 +160,10 @@ class StoreWorkload(_Keyed):
         if read is not None:
             return Plan(read, "get", key)
         value = self._unique().encode()
-        if rng.random() < 0.3:
+        draw = rng.random()
+        if draw < 0.1:
+            return Plan("command", "delete", key)
+        if draw < 0.3:
             return Plan("command", "set", key, (value,))
         return Plan("command", "put", key, (value, self._versions.get(key, 0)))
 
