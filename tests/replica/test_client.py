@@ -356,6 +356,25 @@ def test_calls_that_surely_did_not_enter_run_under_a_new_session() -> None:
     assert bench.outcomes[safe] == Returned(ENCODED_OK, 99)
 
 
+def test_a_doubtful_call_is_not_sent_again_when_a_newer_session_stands() -> None:
+    bench = _opened()
+    doubtful, _ = bench.invoke(), bench.invoke()
+    bench.submitted()
+    bench.answer(S1, 3, kind=EXPIRED, payload="not known any more")
+    bench.invoke()
+    bench.open_session(SESSION * 2)
+    bench.submitted()
+    bench.redirect(S1, S2, 2, entered=True)
+    assert bench.failed(doubtful)[0] == "unknown"
+    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION * 2))]
+
+
+def test_an_idle_client_shows_up_at_the_new_leader_when_it_is_told_of_it() -> None:
+    bench = _opened()
+    bench.redirect(S1, S3)
+    assert bench.take(KeepAlive) == [(S3, KeepAlive(NUMBER, SESSION))]
+
+
 def test_the_session_is_kept_alive_when_nothing_else_is_sent() -> None:
     bench = _opened()
     bench.run_until(20 * SECOND)

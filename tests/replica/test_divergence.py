@@ -108,3 +108,11 @@ def test_the_digest_depends_on_the_order_when_results_are_swapped() -> None:
     for chain, outcomes in ((one, [b"a", b"b"]), (two, [b"b", b"a"])):
         chain.extend(Seqno(1), outcomes)
     assert one.digest != two.digest
+
+
+def test_the_digest_depends_on_every_earlier_entry_when_the_last_one_is_equal() -> None:
+    one, two = DigestChain(Seqno(0), 0), DigestChain(Seqno(0), 0)
+    for chain, first in ((one, b"a"), (two, b"b")):
+        chain.extend(Seqno(1), [first])
+        chain.extend(Seqno(2), [b"same"])
+    assert one.digest != two.digest

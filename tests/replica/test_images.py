@@ -128,3 +128,25 @@ def test_a_replica_does_not_start_when_the_snapshot_on_its_disk_is_not_its_own()
     bench.open()
     with pytest.raises(ConfigurationError, match="start this node with the class that wrote it"):
         Bench(Holders, snapshot=bench.save())
+
+
+def test_a_snapshot_replaces_the_state_again_when_more_was_applied_since_it_was_installed() -> None:
+    bench = Bench()
+    session = bench.open()
+    taken = bench.save()
+    bench.install(taken)
+    bench.do(submit(session, (1, call("add", 5))))
+    bench.install(taken)
+    assert bench.replica.applied == taken.meta.viewstamp
+    assert isinstance(bench.replica.machine, Counter)
+    assert bench.replica.machine.value == 0
+
+
+def test_nothing_is_read_again_when_the_state_is_that_of_the_snapshot_already() -> None:
+    bench = Bench()
+    bench.open()
+    taken = bench.save()
+    bench.install(taken)
+    ledger = bench.replica.ledger
+    bench.install(taken)
+    assert bench.replica.ledger is ledger

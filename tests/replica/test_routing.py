@@ -77,6 +77,14 @@ def test_pauses_grow_up_to_the_limit_and_end_with_progress() -> None:
     assert router.choose(now) is not None
 
 
+def test_a_pause_is_made_when_no_server_knows_the_leader() -> None:
+    router = _router(A, B, C)
+    for server in (A, B, C):
+        assert router.choose(T0) == server
+        router.redirected(server, None, T0)
+    assert router.choose(T0) is None
+
+
 def test_pauses_differ_between_clients() -> None:
     waits = set()
     for seed in range(10):

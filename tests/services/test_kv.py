@@ -141,6 +141,17 @@ def test_a_range_is_ordered_by_key_and_within_its_prefix() -> None:
     assert not page.more
 
 
+def test_a_deleted_key_is_in_no_range_whether_it_was_listed_before_or_not() -> None:
+    store = _store("a", "b", "c")
+    store.range()
+    store.set("d", b"")
+    for key in ("b", "d"):
+        store.delete(key)
+    assert [item.key for item in store.range().items] == ["a", "c"]
+    store.set("b", b"")
+    assert [item.key for item in store.range().items] == ["a", "b", "c"]
+
+
 def test_a_range_goes_on_after_its_last_key_until_nothing_is_left() -> None:
     store = _store(*[f"k{number:02}" for number in range(10)])
     found, after = [], ""
