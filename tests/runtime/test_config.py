@@ -1,11 +1,15 @@
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
 from viewstamp.runtime.config import MEMBERS_MAX, ClusterConfig, Member, NodeConfig
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 
 
 def cluster(*addresses: tuple[int, str, int], **fields: Any) -> ClusterConfig:
@@ -142,3 +146,34 @@ def test_node_limit_is_refused_when_it_is_zero() -> None:
 def test_backoff_is_refused_when_its_ends_are_crossed() -> None:
     with pytest.raises(ConfigurationError, match="dial_backoff_min_ms"):
         NodeConfig(dial_backoff_min_ms=10, dial_backoff_max_ms=5)
+
+
+def documented(heading: str) -> dict[str, str]:
+    """Return the defaults in the table under a heading of the reference page, by name."""
+    section = REFERENCE.read_text().split(f"{heading}\n")[1].split("\n#")[0]
+    return dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]+) \|", section, re.MULTILINE))
+
+
+def test_reference_lists_every_field_of_a_node_with_its_default() -> None:
+    table = documented("## The node")
+    fields = {field.name: field.default for field in msgspec.structs.fields(NodeConfig)}
+    assert set(table) == set(fields)
+    wrong = {name for name, default in fields.items() if default is not None and table[name] != str(default)}
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("heading", ["### Options of raft", "### Options of the replica"])
+def test_reference_lists_every_option_with_its_default(heading: str) -> None:
+    made = cluster().protocol_options if "raft" in heading else cluster().replica_options
+    values = dict(msgspec.structs.asdict(made))
+    sessions = values.pop("sessions", None)
+    if sessions is not None:
+        values |= {f"sessions.{name}": value for name, value in msgspec.structs.asdict(sessions).items()}
+    assert documented(heading) == {name: str(value) for name, value in values.items()}
+
+
+def test_example_of_the_reference_is_a_cluster_file() -> None:
+    example = REFERENCE.read_text().split("```toml\n")[1].split("```")[0]
+    loaded = ClusterConfig.from_toml(example.encode())
+    loaded.check()
+    assert loaded.node_ids == (1, 2, 3)

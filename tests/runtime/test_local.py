@@ -1,3 +1,5 @@
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -5,8 +7,11 @@ import pytest
 import viewstamp
 from tests.runtime.machines import Counter
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.events import TakeSnapshot
 from viewstamp.runtime.config import MIB, NodeConfig
 from viewstamp.runtime.local import local_cluster
+from viewstamp.runtime.server import Server
+from viewstamp.storage.memory import MemoryJob, MemoryJournal
 
 SMALL = NodeConfig(segment_bytes=MIB, snapshot_placement="inline")
 
@@ -58,6 +63,74 @@ async def test_log_stays_short_when_writes_go_on(tmp_path: Path) -> None:
         await cluster.restart(leader)
         async with cluster.connect(timeout_s=20) as counter:
             assert await counter.read() == 600
+
+
+class Ponderous(Counter):
+    """A counter whose snapshot takes far longer than an election."""
+
+    def snapshot(self) -> bytes:
+        threading.Event().wait(1.5)
+        return str(self.value).encode()
+
+    def restore(self, snapshot: bytes) -> None:
+        self.value = int(snapshot)
+
+
+async def test_leader_stays_when_a_snapshot_takes_longer_than_an_election() -> None:
+    forking = NodeConfig(snapshot_placement="fork")
+    async with (
+        local_cluster(Ponderous, node_config=forking) as cluster,
+        cluster.connect(timeout_s=20) as counter,
+    ):
+        await counter.add(1)
+        leader = await cluster.leader()
+        server = cluster.servers[leader]
+        view = server.status().view
+        taken = asyncio.create_task(server.direct(TakeSnapshot()))
+        while not taken.done():
+            await counter.add(1)
+        assert await taken is None
+        assert server.status().snapshot > 0
+        assert {status.view for status in cluster.statuses().values()} == {view}
+
+
+async def test_leader_stays_when_every_disk_takes_longer_than_an_election() -> None:
+    async with local_cluster(Counter) as cluster, cluster.connect(timeout_s=20) as counter:
+        await counter.add(1)
+        await cluster.leader()
+        views = {status.view for status in cluster.statuses().values()}
+        for server in cluster.servers.values():
+            slow_down(server)
+        for expected in range(2, 5):
+            assert await counter.add(1) == expected
+        assert {status.view for status in cluster.statuses().values()} == views
+        assert all(server.counters()["syncs_off_loop"] > 0 for server in cluster.servers.values())
+
+
+class SlowJob(MemoryJob):
+    """A sync that takes half a second."""
+
+    def run(self) -> None:
+        threading.Event().wait(0.5)
+        super().run()
+
+
+def slow_down(server: Server) -> None:
+    """Let every sync of this server be slow, from the next one on, which runs beside the loop."""
+    assert server._directory is not None
+    assert server._driver is not None
+    journal = server._directory.journal
+    assert isinstance(journal, MemoryJournal)
+    begin_sync = journal.begin_sync
+
+    def begin_slow_sync() -> MemoryJob | None:
+        job = begin_sync()
+        if job is not None:
+            journal._job = job = SlowJob(job.seq)
+        return job
+
+    journal.begin_sync = begin_slow_sync  # type: ignore[method-assign]
+    server._driver._syncer._policy.off_loop = True
 
 
 def test_cluster_is_refused_when_an_option_is_wrong() -> None:

@@ -224,7 +224,7 @@ async def test_status_is_that_of_the_replica_when_asked() -> None:
         await until(lambda: cluster.statuses()[NodeId(0)].role == "leader")
         server = cluster.servers[NodeId(0)]
         assert server.running
-        assert server.metrics.snapshot()["turns"] > 0
+        assert server.counters()["turns"] > 0
 
 
 def test_loop_is_uvloop_when_it_is_installed() -> None:

@@ -172,8 +172,6 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Where to listen: None is the member's own host, `0.0.0.0` or `::` every interface."""
     loop: Loop = "auto"
     """`auto` takes uvloop where it is installed."""
-    failpoints: bool = False
-    """Whether test-only failpoints exist in this server. Never in production."""
 
     sync_placement: Placement = "auto"
     """Where journal syncs run: `auto` measures, and leaves the loop's thread when the disk is slow."""

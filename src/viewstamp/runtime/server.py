@@ -176,6 +176,12 @@ class Server:
         assert self._driver is not None, "the server was not started"
         return self._driver.status()
 
+    def counters(self) -> dict[str, int]:
+        """Return what happened here since the start, as numbers by name (`metrics.Metrics`)."""
+        if self._transport is not None:
+            self._transport.tally()
+        return self.metrics.snapshot()
+
     async def direct(self, directive: Directive) -> str | None:
         """Carry out an operator's wish here; return why it was refused, or None."""
         assert self._driver is not None, "the server was not started"

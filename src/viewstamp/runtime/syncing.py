@@ -4,8 +4,8 @@ Rules of this file:
 
 - One sync is in flight; what is appended meanwhile gathers for the next one, so completions cannot overtake.
 - A sync that fails is never repeated and nothing it covered is ever called durable (FAULTS 1, rule 2).
-- The choice is measured (`SyncPolicy`). A slow disk must not hold up heartbeats, and a fast one should not pay
-  for a change of threads.
+- The choice is measured (`SyncPolicy`). A slow disk must not hold up heartbeats, and a fast one should not
+  pay for a change of threads.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ _TRIAL_EVERY: Final = 16
 class SyncPolicy:
     """Decides where the next sync runs, by the median of those on the loop's thread.
 
-    What a sync takes in another thread says little: that thread also waits for the interpreter, and the more so
-    the busier the loop is. So a few are made on the loop's thread while that can do no harm. The median is not
-    moved by a single sync during which the machine did something else; one that blocks for long counts at once.
+    What a sync takes in another thread says little: that thread also waits for the interpreter, and the more
+    so the busier the loop is. So a few are made on the loop's thread while that can do no harm. The median is
+    not moved by one sync during which the machine did something else; one that blocks long counts at once.
     """
 
     __slots__ = ("_inline_us_max", "_placement", "_since_trial", "_took_us", "off_loop")
@@ -48,7 +48,7 @@ class SyncPolicy:
         """The newest syncs on the loop's thread."""
         self._since_trial = 0
         self.off_loop = placement != "inline"
-        """Where the next sync runs. The first runs beside the loop: a disk is slow until it has shown otherwise."""
+        """Where the next sync runs. The first runs beside the loop: a disk is slow until proven fast."""
 
     def measured(self, took_us: int) -> None:
         """Take note how long the sync took that ran where `off_loop` said."""
