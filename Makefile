@@ -45,6 +45,9 @@ test-fast: install ## the tests that take seconds
 sim: install     ## a campaign of 200 seeds of each protocol through the simulator's disasters
 	for protocol in $(PROTOCOLS); do $(BIN)/viewstamp sim --protocol $$protocol --seeds 0..199 || exit 1; done
 
+mutants: install ## plant every sabotage in a copy of the source; writes docs/mutation-score.md
+	$(BIN)/python -m mutants.run
+
 soak: install    ## new seeds for MINUTES (60) a protocol; adds to docs/simulation-ledger.md
 	for protocol in $(PROTOCOLS); do $(BIN)/viewstamp sim --protocol $$protocol --seeds new --minutes $(MINUTES) \
 	  --ledger docs/simulation-ledger.md || exit 1; done

@@ -88,6 +88,7 @@ class Lone:
             records(*entries),
             given.get("committed", 0),
             given.get("round", 0),
+            given.get("attempt", 0),
         )
         return self.receive(source, message)
 

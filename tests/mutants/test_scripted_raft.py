@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from tests.mutants.lone import FOUNDING, ME, Lone, entry
 from tests.protocols.raft.harness import Cluster, propose_all
 from viewstamp.core.events import (
@@ -34,6 +36,13 @@ def request(term: int, last: tuple[int, int], *, pre: bool = False, campaign: in
 
 def granted(messages: list[Any]) -> list[Vote]:
     return [message for message in messages if isinstance(message, Vote) and message.granted]
+
+
+def refuse(node: Lone, refused: int, hint: tuple[int, int], attempt: int | None = None) -> list[Any]:
+    """Let node 2 refuse entries after `refused`, by default of the leader's present attempt."""
+    now = node.core.replication.progress[NodeId(2)].attempt
+    present = now if attempt is None else attempt
+    return node.receive(2, Conflict(node.state.term, Incarnation(200), refused, *hint, 0, present))
 
 
 # Elections.
@@ -105,9 +114,10 @@ def test_half_of_an_even_cluster_elects_nobody() -> None:
 def test_answer_to_an_earlier_campaign_does_not_count() -> None:
     node = Lone([1])
     (first, *_) = [message for message in node.wait() if isinstance(message, RequestVote)]
-    (second, *_) = [message for message in node.wait() if isinstance(message, RequestVote)]
+    second = first
+    while second.campaign == first.campaign:
+        (second, *_) = [message for message in node.wait() if isinstance(message, RequestVote)] or [second]
     assert first.pre
-    assert first.campaign != second.campaign
     node.receive(2, node.grant(2, first))
     roles = [node.state.role]
     node.receive(2, node.grant(2, second))
@@ -178,7 +188,7 @@ def test_cluster_is_founded_only_by_lives_that_heard_each_other() -> None:
 def test_leader_steps_down_when_an_answer_has_a_later_term() -> None:
     node = Lone([1])
     node.lead()
-    node.receive(3, Conflict(9, Incarnation(300), 0, 0, 0, 0))
+    node.receive(3, Conflict(9, Incarnation(300), 0, 0, 0, 0, 0))
     assert (node.state.role, node.state.term) == (Role.FOLLOWER, 9)
 
 
@@ -186,8 +196,15 @@ def test_reads_are_refused_when_a_leader_steps_down() -> None:
     node = Lone([1])
     node.lead()
     node.cluster.query(1, 5)
-    node.receive(3, Conflict(9, Incarnation(300), 0, 0, 0, 0))
+    node.receive(3, Conflict(9, Incarnation(300), 0, 0, 0, 0, 0))
     assert node.cluster.nodes[ME].refused == [5]
+
+
+def test_prevote_counts_when_it_is_of_a_node_in_an_earlier_term() -> None:
+    node = Lone([1], term=5)
+    (asked, *_) = [message for message in node.wait() if isinstance(message, RequestVote)]
+    node.receive(2, replace(node.grant(2, asked), term=1))
+    assert node.state.role is Role.CANDIDATE
 
 
 # Commitment.
@@ -246,7 +263,7 @@ def test_refusal_is_no_progress() -> None:
     node = Lone([1, 1, 1])
     node.lead()
     (progress, *_) = node.core.replication.progress.values()
-    node.receive(2, Conflict(node.state.term, Incarnation(200), progress.next - 1, 0, 0, 0))
+    refuse(node, progress.next - 1, (0, 0))
     assert progress.matched == 0
     assert node.state.committed == 0
 
@@ -280,7 +297,7 @@ def test_conflict_never_takes_next_below_what_is_matched() -> None:
     node.acknowledge(2, 3)
     for _ in range(2):
         node.cluster.feed(1, Proposed(b"x"))
-    node.receive(2, Conflict(node.state.term, Incarnation(200), progress.next - 1, 1, 1, 0))
+    refuse(node, progress.next - 1, (1, 1))
     assert progress.next == progress.matched + 1 == 4
 
 
@@ -291,10 +308,21 @@ def test_window_is_empty_after_a_refusal() -> None:
     node.acknowledge(2, 4)
     node.cluster.feed(1, Proposed(b"x" * 100))
     assert progress.inflight_bytes > 100
-    node.receive(2, Conflict(node.state.term, Incarnation(200), 5, 1, 4, 0))
+    refuse(node, 5, (1, 4))
     assert progress.inflight_bytes <= 120
     assert (progress.state, len(progress.inflight)) == ("probe", 0)
     assert progress.inflight_bytes == 0
+
+
+def test_refusal_of_an_earlier_attempt_is_ignored() -> None:
+    node = Lone([1] * 9)
+    node.lead()
+    progress = node.core.replication.progress[NodeId(2)]
+    before = progress.attempt
+    refuse(node, progress.next - 1, (1, 6))
+    assert progress.next == 7
+    assert refuse(node, 8, (1, 2), attempt=before) == []
+    assert progress.next == 7
 
 
 # The follower's log.
@@ -497,16 +525,24 @@ def chunk(snapshot: BytesSnapshot, offset: int, length: int, term: int) -> Snaps
     return SnapshotChunk(term, Incarnation(100), snapshot.meta, offset, snapshot.read(offset, length))
 
 
-def install(node: Lone, snapshot: BytesSnapshot, term: int) -> None:
+def install(node: Lone, snapshot: BytesSnapshot, term: int) -> list[Any]:
     node.cluster.history[snapshot.meta.viewstamp.seqno] = (
         snapshot.meta.viewstamp.view,
         int.from_bytes(snapshot.read(0, 8), "big"),
     )
-    node.receive(2, chunk(snapshot, 0, 100, term))
+    return node.receive(2, chunk(snapshot, 0, 100, term))
 
 
 def test_suffix_that_agrees_stays_when_a_snapshot_is_installed() -> None:
     node = Lone([2, 2, 2])
+    install(node, snapshot_of(2), term=2)
+    assert (node.state.log.base_seqno, node.state.log.last_seqno) == (2, 3)
+
+
+def test_unsynced_suffix_that_agrees_stays_when_a_snapshot_is_installed() -> None:
+    node = Lone([2])
+    node.disk.held = True
+    node.append(2, (2, 1), entry(2, 2), entry(2, 3))
     install(node, snapshot_of(2), term=2)
     assert (node.state.log.base_seqno, node.state.log.last_seqno) == (2, 3)
 
@@ -533,8 +569,8 @@ def test_snapshot_is_acknowledged_when_its_base_is_durable() -> None:
     node = Lone([1])
     node.append(2, (1, 1), term=2)
     node.disk.held = True
-    install(node, snapshot_of(4), term=2)
-    assert not node.sent_of(Appended)
+    sent = install(node, snapshot_of(4), term=2)
+    assert "Appended" not in [type(message).__name__ for message in sent]
     node.append(2, (0, 0), term=2)
     node.cluster.sync(ME)
     assert 4 in [message.matched_seqno for message in node.sent_of(Appended)]
