@@ -208,3 +208,13 @@ class ScriptedServers:
             if message.session == NO_SESSION or not late:
                 self.executed[tag] = self.executed.get(tag, 0) + 1
             self._seen.add(sequence)
+
+
+def opened_bench(**options: int) -> ClientBench:
+    """Return a bench with an open session at S1, and one command done."""
+    bench = ClientBench(options=ClientOptions(**options))
+    bench.invoke()
+    bench.open_session()
+    bench.submitted()
+    bench.answer(S1, 1)
+    return bench
