@@ -9,7 +9,7 @@ from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.invariants import DurableImage
 from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.configuration import Configuration, founding_configuration
-from viewstamp.protocols.raft.messages import Appended, AppendEntries, RequestVote, Vote
+from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, RequestVote, Vote
 from viewstamp.protocols.raft.oracle import RaftOracle
 from viewstamp.protocols.raft.records import COMMAND, EntryRecord, HardState, Marker, encode_record
 
@@ -126,3 +126,23 @@ class Lone:
         assert view is not None
         life = Incarnation(incarnation or 100 * source)
         return self.receive(source, Appended(self.state.term, life, view, seqno, round_))
+
+
+def request(term: int, last: tuple[int, int], *, pre: bool = False, campaign: int = 1) -> RequestVote:
+    return RequestVote(term, pre, False, campaign, *last)
+
+
+def granted(messages: list[Any]) -> list[Vote]:
+    return [message for message in messages if isinstance(message, Vote) and message.granted]
+
+
+def refuse(node: Lone, refused: int, hint: tuple[int, int], attempt: int | None = None) -> list[Any]:
+    """Let node 2 refuse entries after `refused`, by default of the leader's present attempt."""
+    now = node.core.replication.progress[NodeId(2)].attempt
+    present = now if attempt is None else attempt
+    return node.receive(2, Conflict(node.state.term, Incarnation(200), refused, *hint, 0, present))
+
+
+def last_request(node: Lone) -> RequestVote:
+    state, election = node.state, node.core.election
+    return RequestVote(state.term, False, False, election._campaign, *election._last())
