@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from viewstamp.cli.failures import DONE, REFUSED
 from viewstamp.cli.output import show_json
-from viewstamp.cli.target import DEFAULT_TARGET, AsJson, Target
+from viewstamp.cli.target import CLUSTER_FILE, check_timeout, locate
 from viewstamp.core.errors import CommandFailed, ConfigurationError, NotExecuted, OutcomeUnknown
 from viewstamp.runtime.chance import fresh_number
 from viewstamp.runtime.clock import monotonic_us
@@ -93,8 +93,10 @@ def bench(
     keys: Annotated[int, Parameter(help="How many keys they share.")] = KEYS,
     connections: Annotated[int, Parameter(help="Sessions that the clients share.")] = CONNECTIONS,
     history: Annotated[Path | None, Parameter(help="Write each call and its outcome there.")] = None,
-    json: AsJson = False,
-    target: Target = DEFAULT_TARGET,
+    json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
+    cluster: Annotated[Path, Parameter(help="Cluster file.")] = Path(CLUSTER_FILE),
+    servers: Annotated[str | None, Parameter(help="HOST:PORT,... instead of a file.")] = None,
+    timeout: Annotated[float, Parameter(help="Seconds until a call is given up.")] = 10.0,
 ) -> int:
     """Load a cluster, measure, record what happened.
 
@@ -110,9 +112,9 @@ def bench(
         prefix="key" if history is None else f"history-{fresh_number():x}-",
         recorded=history is not None,
     )
-    where = target.where()
+    where = locate(cluster, servers)
     with asyncio.Runner(loop_factory=loop_factory("auto")) as runner:
-        tally, elapsed_s = runner.run(run(plan, where, target.timeout))
+        tally, elapsed_s = runner.run(run(plan, where, check_timeout(timeout)))
     if history is not None:
         try:
             with history.open("xb") as file:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
-from cyclopts import App, Parameter
 
 from viewstamp.cli.failures import DONE, STORAGE
+from viewstamp.cli.flags import AsJson, Flag
 from viewstamp.cli.output import printable, show_json
-from viewstamp.cli.target import AsJson
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.storage.files import OsFileSystem
@@ -26,18 +25,16 @@ from viewstamp.storage.inspect import (
     inspect_snapshots,
 )
 
-app: Final = App(name="journal", help="Look into a data directory without a server.")
 _TEXT_LENGTH_MAX: Final = 100
 
 Decode: TypeAlias = Callable[[bytes], Any]
 
 
-@app.command
 def dump(
-    data: Annotated[Path, Parameter(help="The data directory.")],
+    data: Annotated[Path, Flag("The data directory.")],
     /,
     *,
-    protocol: Annotated[str, Parameter(help="Whose records they are; bytes: nobody's.")] = "raft",
+    protocol: Annotated[str, Flag("Whose records they are; bytes: nobody's.")] = "raft",
     json: AsJson = False,
 ) -> int:
     """Print snapshots, segments, frames and records of a data directory, in order.

@@ -3,45 +3,51 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Final
 
-from cyclopts import App, Parameter
-
 from viewstamp.cli.failures import DONE, REFUSED, complain
+from viewstamp.cli.flags import AsJson, ClusterFile, Flag, Servers, Timeout
 from viewstamp.cli.output import quoted, show_json
-from viewstamp.cli.target import DEFAULT_TARGET, AsJson, Target
+from viewstamp.cli.target import CLUSTER_FILE, check_timeout, locate
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.runtime.connecting import connect_blocking
-from viewstamp.runtime.proxies import Reads, with_options
+from viewstamp.runtime.blocking import BlockingClient
+from viewstamp.runtime.proxies import Reads, make_proxy
 from viewstamp.services.kv import KeyValueStore
 
-app: Final = App(
-    name="kv",
-    help="Read and write the stock key/value service. Each value has a version, which grows with each write.",
-)
 _READS_HELP: Final = "stale: ask one server, whatever it knows."
 
 
 @contextmanager
-def store_at(target: Target, reads: Reads = "linearizable") -> Iterator[KeyValueStore]:
-    """Connect, and give everything back at the end."""
-    with connect_blocking(target.where(), KeyValueStore, timeout_s=target.timeout) as store:
-        yield with_options(store, reads=reads)
+def store_at(
+    cluster: Path, servers: str | None, timeout: float, reads: Reads = "linearizable"
+) -> Iterator[KeyValueStore]:
+    """Connect, and give everything back at the end.
+
+    As `viewstamp.connect_blocking` does, without importing the async client beside it.
+    """
+    client = BlockingClient(locate(cluster, servers), timeout_s=check_timeout(timeout))
+    try:
+        store: KeyValueStore = make_proxy(KeyValueStore, client, reads=reads)
+        yield store
+    finally:
+        client.close()
 
 
-@app.command
 def get(
-    key: Annotated[str, Parameter(help="The key.")],
+    key: Annotated[str, Flag("The key.")],
     /,
     *,
-    reads: Annotated[Reads, Parameter(help=_READS_HELP)] = "linearizable",
-    raw: Annotated[bool, Parameter(negative="", help="Print the value's bytes alone.")] = False,
+    reads: Annotated[Reads, Flag(_READS_HELP)] = "linearizable",
+    raw: Annotated[bool, Flag("Print the value's bytes alone.")] = False,
     json: AsJson = False,
-    target: Target = DEFAULT_TARGET,
+    cluster: ClusterFile = Path(CLUSTER_FILE),
+    servers: Servers = None,
+    timeout: Timeout = 10.0,
 ) -> int:
     """Print the value of a key, and its version. Exit code 1: there is no such key."""
     check_key(key)
-    with store_at(target, reads) as store:
+    with store_at(cluster, servers, timeout, reads) as store:
         try:
             value, version = store.get(key)
         except KeyValueStore.raises as error:
@@ -55,22 +61,21 @@ def get(
     return DONE
 
 
-@app.command
 def put(
-    key: Annotated[str, Parameter(help="The key.")],
-    value: Annotated[
-        str, Parameter(allow_leading_hyphen=True, help="The value; - reads it from standard input.")
-    ],
+    key: Annotated[str, Flag("The key.")],
+    value: Annotated[str, Flag("The value; - reads it from standard input.", may_begin_with_hyphen=True)],
     /,
     *,
-    if_version: Annotated[int | None, Parameter(help="Only if the key has it; 0: only if it is new.")] = None,
+    if_version: Annotated[int | None, Flag("Only if the key has it; 0: only if it is new.")] = None,
     json: AsJson = False,
-    target: Target = DEFAULT_TARGET,
+    cluster: ClusterFile = Path(CLUSTER_FILE),
+    servers: Servers = None,
+    timeout: Timeout = 10.0,
 ) -> int:
     """Write a value. Exit code 1: the key has another version than --if-version says."""
     check_key(key)
     data = value_bytes(value)
-    with store_at(target) as store:
+    with store_at(cluster, servers, timeout) as store:
         try:
             version = store.set(key, data) if if_version is None else store.put(key, data, if_version)
         except KeyValueStore.raises as error:
@@ -79,18 +84,19 @@ def put(
     return DONE
 
 
-@app.command
 def delete(
-    key: Annotated[str, Parameter(help="The key.")],
+    key: Annotated[str, Flag("The key.")],
     /,
     *,
-    if_version: Annotated[int | None, Parameter(help="Only if the key has this version.")] = None,
+    if_version: Annotated[int | None, Flag("Only if the key has this version.")] = None,
     json: AsJson = False,
-    target: Target = DEFAULT_TARGET,
+    cluster: ClusterFile = Path(CLUSTER_FILE),
+    servers: Servers = None,
+    timeout: Timeout = 10.0,
 ) -> int:
     """Delete a key. Exit code 1: there was no such key, or it has another version."""
     check_key(key)
-    with store_at(target) as store:
+    with store_at(cluster, servers, timeout) as store:
         try:
             existed = store.delete(key, if_version)
         except KeyValueStore.raises as error:
@@ -99,20 +105,21 @@ def delete(
     return DONE if existed else REFUSED
 
 
-@app.command(name="range")
-def range_(
-    prefix: Annotated[str, Parameter(help="Keys that begin with this; all if empty.")] = "",
+def list_range(
+    prefix: Annotated[str, Flag("Keys that begin with this; all if empty.")] = "",
     /,
     *,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 1000,
-    reads: Annotated[Reads, Parameter(help=_READS_HELP)] = "linearizable",
+    limit: Annotated[int, Flag("At most so many.")] = 1000,
+    reads: Annotated[Reads, Flag(_READS_HELP)] = "linearizable",
     json: AsJson = False,
-    target: Target = DEFAULT_TARGET,
+    cluster: ClusterFile = Path(CLUSTER_FILE),
+    servers: Servers = None,
+    timeout: Timeout = 10.0,
 ) -> None:
     """Print keys with their versions and values, in order; with --json one object a line."""
     if prefix:
         check_key(prefix)
-    with store_at(target, reads) as store:
+    with store_at(cluster, servers, timeout, reads) as store:
         for key, value, version in items(store, prefix, limit):
             if json:
                 show_json(item_document(key, value, version))

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
+from viewstamp.cli.flags import ClusterFile, Flag, Timeout
 from viewstamp.cli.remote import ask_all, direct, leader_of
-from viewstamp.cli.target import CLUSTER_FILE, ClusterFile, Timeout, check_member, check_timeout, load_cluster
+from viewstamp.cli.target import CLUSTER_FILE, check_member, check_timeout, load_cluster
 from viewstamp.core.errors import NotExecuted
 from viewstamp.core.events import TakeSnapshot, TransferLeadership
 from viewstamp.core.ids import NodeId
@@ -15,7 +14,7 @@ from viewstamp.runtime.config import ClusterConfig
 
 def transfer(
     *,
-    to: Annotated[int | None, Parameter(help="The node that is to lead; otherwise any fit one.")] = None,
+    to: Annotated[int | None, Flag("The node that is to lead; otherwise any fit one.")] = None,
     cluster: ClusterFile = Path(CLUSTER_FILE),
     timeout: Timeout = 10.0,
 ) -> None:
@@ -35,7 +34,7 @@ def transfer(
 
 def snapshot(
     *,
-    node: Annotated[int | None, Parameter(help="The node that is to take it; otherwise the leader.")] = None,
+    node: Annotated[int | None, Flag("The node that is to take it; otherwise the leader.")] = None,
     cluster: ClusterFile = Path(CLUSTER_FILE),
     timeout: Timeout = 60.0,
 ) -> None:

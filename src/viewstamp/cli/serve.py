@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import Parameter
 
 from viewstamp.cli.output import printable
-from viewstamp.cli.target import CLUSTER_FILE, ClusterFile, check_member, load_cluster
+from viewstamp.cli.target import CLUSTER_FILE, check_member, load_cluster
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.replica.machine import StateMachine
 from viewstamp.runtime.addresses import format_address
@@ -26,7 +26,7 @@ def serve(
     *,
     node: Annotated[int, Parameter(help="Which member this is.")],
     data: Annotated[Path, Parameter(help="Data directory of this node alone; made if missing.")],
-    cluster: ClusterFile = Path(CLUSTER_FILE),
+    cluster: Annotated[Path, Parameter(help="Cluster file.")] = Path(CLUSTER_FILE),
     listen_host: Annotated[str | None, Parameter(help="Listen here, not on the member's host.")] = None,
     loop: Annotated[Loop | None, Parameter(help="Event loop; auto if not given.")] = None,
     settings: Annotated[Path | None, Parameter(help="TOML file with this node's limits.")] = None,

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Final
 
 from viewstamp.cli.failures import DONE, REFUSED
+from viewstamp.cli.flags import AsJson, ClusterFile, Timeout
 from viewstamp.cli.output import printable, show_json, show_table
 from viewstamp.cli.remote import ask_all, document_of, leader_of
-from viewstamp.cli.target import CLUSTER_FILE, AsJson, ClusterFile, Timeout, check_timeout, load_cluster
+from viewstamp.cli.target import CLUSTER_FILE, check_timeout, load_cluster
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.runtime.addresses import format_address

@@ -1,10 +1,7 @@
 """Which cluster a command is about: `--cluster FILE`, `--servers HOST:PORT,...`, or `viewstamp.toml` here."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
-
-from cyclopts import Parameter
+from typing import Final
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
@@ -12,28 +9,12 @@ from viewstamp.runtime.config import ClusterConfig
 
 CLUSTER_FILE: Final = "viewstamp.toml"
 
-ClusterFile: TypeAlias = Annotated[Path, Parameter(help="Cluster file.")]
-Timeout: TypeAlias = Annotated[float, Parameter(help="Seconds until a call is given up.")]
-AsJson: TypeAlias = Annotated[bool, Parameter(negative="", help="Print JSON.")]
 TIMEOUT_S_MAX: Final = 86_400
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Target:
-    """The flags by which a command that makes calls is told whom to call."""
-
-    cluster: ClusterFile = Path(CLUSTER_FILE)
-    servers: Annotated[str | None, Parameter(help="HOST:PORT,... of members, instead of a file.")] = None
-    timeout: Timeout = 10.0
-
-    def where(self) -> ClusterConfig | str:
-        """Return what `viewstamp.connect` wants; `ConfigurationError` where it cannot be used."""
-        check_timeout(self.timeout)
-        return self.servers if self.servers is not None else load_cluster(self.cluster)
-
-
-DEFAULT_TARGET: Final = Target()
+def locate(cluster: Path, servers: str | None) -> ClusterConfig | str:
+    """Return what `viewstamp.connect` wants; `ConfigurationError` where it cannot be used."""
+    return servers if servers is not None else load_cluster(cluster)
 
 
 def load_cluster(path: Path) -> ClusterConfig:
