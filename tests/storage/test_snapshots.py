@@ -58,6 +58,8 @@ def test_staging_starts_over_when_the_disk_was_full() -> None:
     with pytest.raises(SnapshotNotSaved, match="the disk is full"):
         snapshots.stage(SnapshotToken(1), whole.meta, 1000, whole.body[1000:])
     assert not _names(files)
+    late = snapshots.stage(SnapshotToken(1), whole.meta, 1000, whole.body[1000:])
+    assert late is None, "a piece that was on its way when the disk refused the one before it"
     files.capacity_bytes = None
     staged = snapshots.stage(SnapshotToken(2), whole.meta, 0, whole.body)
     assert staged is not None

@@ -158,9 +158,11 @@ class MemorySnapshotStore:
 
     def stage(self, token: SnapshotToken, meta: SnapshotMeta, offset: int, data: bytes) -> Staged | None:
         """Write a piece of a snapshot that is being received."""
-        if token != self._token or offset == 0:
+        if offset == 0:
             self._token = token
             self._staged = bytearray()
+        elif token != self._token:
+            return None  # as on a disk: what it belonged to was dropped
         assert offset == len(self._staged), "pieces of a snapshot are staged in order"
         self._staged += data
         if len(self._staged) < meta.size_bytes:

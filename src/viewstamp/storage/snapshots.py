@@ -289,10 +289,13 @@ class FileSnapshotStore:
             raise self._not_saved(error) from error
 
     def _stage(self, token: SnapshotToken, meta: SnapshotMeta, offset: int, data: bytes) -> Staged | None:
-        if token != self._staging_token or offset == 0:
+        if offset == 0:
             self._drop_staging()
             self._staging = SnapshotWriter(self._files, self._path, "stage.tmp", meta.viewstamp, meta.header)
             self._staging_token = token
+        elif token != self._staging_token:
+            # It was on its way when the disk refused a piece before it: that was answered, and all was dropped.
+            return None
         writer = self._staging
         assert writer is not None
         assert offset == writer.size_bytes, "pieces of a snapshot are staged in order"
