@@ -59,6 +59,7 @@ torture: install ## kill the leader 20 times under load, with three and with fiv
 bench: install   ## writes and linearizable reads for 1, 64, 256 and 1000 clients; the simulator's speed
 	$(BIN)/python benchmarks/service.py
 	$(BIN)/python benchmarks/simulator.py
+	$(BIN)/python benchmarks/checker.py
 
 docs: install    ## check that every link, command and snippet of the documentation works
 	$(BIN)/python -m pytest tests/test_docs.py tests/test_tidy.py
