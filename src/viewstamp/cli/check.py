@@ -53,22 +53,14 @@ def check(
     Exit code 0: it is. 1: it is not, and the smallest contradiction found is printed. 2: the file or an
     option cannot be used. 3: the budget ran out before the answer was known.
 
-    Parameters
-    ----------
-    file
-        The history, JSON lines with client, call, return, op, key, args, outcome and result; - reads
-        standard input. model
-        What the operations mean: kv, register, lock, counter, or the class of a state machine as
-        module:Class. independent_keys
-        For module:Class: calls with different keys do not influence each other, so judge each key apart.
-    draw
-        Write a drawing there: text, or by its ending .svg or .html.
-    steps_max
-        Give up after so many configurations.
-    seconds_max
-        Give up after so many seconds.
-    json
-        Print the verdict as a JSON object.
+    Args:
+        file: The recorded history, one JSON object a line; a single dash stands for standard input.
+        model: What the operations mean: kv, register, lock, counter, or a machine's class as module:Class.
+        independent_keys: With module:Class: calls with different keys do not influence each other.
+        draw: Write a drawing there: text, or by its ending .svg or .html.
+        steps_max: Give up after so many configurations.
+        seconds_max: Give up after so many seconds.
+        json: Print the verdict as a JSON object.
     """
     try:
         chosen = find_model(model, independent_keys=independent_keys)
