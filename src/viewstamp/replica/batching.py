@@ -55,6 +55,8 @@ class Gathered(msgspec.Struct, frozen=True, gc=False):
     source: ClientAddress
     prepared: Prepared
     encoded: bytes
+    weight: int = 1
+    """How many commands it counts for: each costs a place in its entry, and so does a message without any."""
 
 
 _BATCH: Final[msgspec.msgpack.Decoder[Batch]] = msgspec.msgpack.Decoder(Batch)
@@ -127,7 +129,7 @@ class Examiner:
             ):
                 decode = self._decode
                 calls = [Call(sequence, _digest(raw), decode(raw)) for sequence, raw in message.calls]
-                return Examined(Gathered(source, Prepared(message, calls), encoded), [])
+                return Examined(Gathered(source, Prepared(message, calls), encoded, len(calls) or 1), [])
         except UNREADABLE:
             pass  # at least one call is invalid: look at each
         return self._sift(source, message)
@@ -145,7 +147,8 @@ class Examiner:
         if not kept:
             return Examined(None, invalid)
         remaining = msgspec.structs.replace(message, calls=kept)
-        return Examined(Gathered(source, Prepared(remaining, calls), _ENCODER.encode(remaining)), invalid)
+        encoded = _ENCODER.encode(remaining)
+        return Examined(Gathered(source, Prepared(remaining, calls), encoded, len(calls)), invalid)
 
     def _check(self, sequence: int, raw: msgspec.Raw) -> Call:
         if sequence <= 0:
@@ -173,27 +176,25 @@ class Gatherer:
 
     def add(self, gathered: Gathered) -> bool:
         """Take a message in, or return False where there is no room for it."""
-        weight = weight_of(gathered)
-        size = len(gathered.encoded)
         options = self._options
-        if (
-            self._commands + weight > options.gathered_commands_max
-            or self._bytes + size > options.gathered_bytes_max
-        ):
+        commands = self._commands + gathered.weight
+        size = self._bytes + len(gathered.encoded)
+        if commands > options.gathered_commands_max or size > options.gathered_bytes_max:
             return False
         self._messages.append(gathered)
-        self._commands += weight
-        self._bytes += size
+        self._commands, self._bytes = commands, size
         return True
 
     def take_batch(self) -> list[Gathered]:
         """Return the next messages that fit into one entry: at least one, if any wait."""
         options = self._options
+        if self._commands <= options.batch_commands_max and self._bytes <= options.batch_bytes_max:
+            return self.take_all()
         taken: list[Gathered] = []
         commands = size = 0
         while self._messages:
             head = self._messages[0]
-            commands += weight_of(head)
+            commands += head.weight
             size += len(head.encoded)
             if taken and (commands > options.batch_commands_max or size > options.batch_bytes_max):
                 break
@@ -209,11 +210,6 @@ class Gatherer:
 
     def _drop_first(self) -> Gathered:
         first = self._messages.popleft()
-        self._commands -= weight_of(first)
+        self._commands -= first.weight
         self._bytes -= len(first.encoded)
         return first
-
-
-def weight_of(gathered: Gathered) -> int:
-    """Return how many commands a message counts for; each costs a place in its entry."""
-    return max(1, len(gathered.prepared.calls))

@@ -101,7 +101,7 @@ def restore(snapshot: Snapshot, ledger: Ledger) -> Ledger:
     except (*UNREADABLE, ConfigurationError) as error:
         raise ImageUnreadable(f"a snapshot cannot be restored: {error}") from None
     fresh.log_time = LogTime(preface.log_time)
-    fresh.applied = snapshot.meta.viewstamp
+    fresh.move_to(snapshot.meta.viewstamp)
     fresh.chain = DigestChain(fresh.applied.seqno, preface.digest)
     return fresh
 

@@ -67,7 +67,17 @@ class Answers:
 class Ledger:
     """Replicated state. Change it by `apply` only."""
 
-    __slots__ = ("_offset", "_outcomes", "applied", "chain", "definition", "host", "log_time", "sessions")
+    __slots__ = (
+        "_first_token",
+        "_offset",
+        "_outcomes",
+        "applied",
+        "chain",
+        "definition",
+        "host",
+        "log_time",
+        "sessions",
+    )
 
     def __init__(self, definition: MachineDefinition, limits: SessionLimits) -> None:
         self.definition = definition
@@ -80,18 +90,26 @@ class Ledger:
         """The last applied entry, or that of the snapshot."""
         self._offset = 0
         """Tokens handed out in the current entry."""
+        self._first_token = 0
+        """The token of the current entry's first command."""
         self._outcomes: list[bytes] = []
         """What the current entry adds to the digest chain."""
 
     @property
     def position(self) -> int:
         """Fencing token of the last command that was applied."""
-        return fencing_token(self.applied.seqno, max(0, self._offset - 1))
+        offset = self._offset
+        return self._first_token + (offset - 1 if offset else 0)
+
+    def move_to(self, viewstamp: Viewstamp) -> None:
+        """Begin with the entry at this position, or stand there after a snapshot."""
+        self.applied = viewstamp
+        self._first_token = fencing_token(viewstamp.seqno, 0)
+        self._offset = 0
 
     def skip(self, viewstamp: Viewstamp) -> None:
         """Take note of an entry that holds nothing for the machine."""
-        self.applied = viewstamp
-        self._offset = 0
+        self.move_to(viewstamp)
         self.chain.extend(viewstamp.seqno, [])
 
     def apply(
@@ -103,8 +121,7 @@ class Ledger:
         answers: Answers,
     ) -> None:
         """Execute an entry; write into `answers` what concerns the clients in `wanted`, and notifications."""
-        self.applied = viewstamp
-        self._offset = 0
+        self.move_to(viewstamp)
         if batch.log_time > self.log_time:
             self.log_time = LogTime(batch.log_time)
         host = self.host
@@ -206,7 +223,7 @@ class Ledger:
 
     def _maintained(self, message: OpenSession | KeepAlive | CloseSession) -> Session | None:
         if isinstance(message, OpenSession):
-            number = fencing_token(self.applied.seqno, self._offset)
+            number = self._first_token + self._offset
             self._offset += 1
             return self.sessions.open(message.client, number, self.log_time)
         session = self.sessions.use(message.session, message.client, self.log_time)
