@@ -54,7 +54,7 @@ def check(
     option cannot be used. 3: the budget ran out before the answer was known.
 
     Args:
-        file: The recorded history, one JSON object a line; a single dash stands for standard input.
+        file: The recorded history, one JSON object a line; /dev/stdin reads standard input.
         model: What the operations mean: kv, register, lock, counter, or a machine's class as module:Class.
         independent_keys: With module:Class: calls with different keys do not influence each other.
         draw: Write a drawing there: text, or by its ending .svg or .html.
@@ -101,8 +101,6 @@ def _is_over(deadline_s: float) -> bool:
 
 
 def _read(file: Path) -> list[Operation]:
-    if str(file) == "-":
-        return read_history(bounded_lines(sys.stdin.buffer))
     with file.open("rb") as opened:
         return read_history(bounded_lines(opened))
 
