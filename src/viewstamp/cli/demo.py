@@ -67,7 +67,7 @@ class _Demo:
         victim = group.servers[NodeId((await wait_for_leader(group)).node)]
         load.ledger.begin_pause()
         self.say(f"SIGKILL to process {victim.pid}: the leader, node {victim.node}, is dead")
-        victim.kill()
+        await asyncio.to_thread(victim.kill)
         await load.more(self._writes)
         pause, leader = load.ledger.longest_pause_s, await wait_for_leader(group)
         self.say(
@@ -75,7 +75,7 @@ class _Demo:
         )
         self.say(f"{self._writes} more writes were acknowledged by the two that are left")
         victim.start()
-        victim.wait_ready()
+        await asyncio.to_thread(victim.wait_ready)
         self.say(f"node {victim.node} is restarted on its data directory as process {victim.pid}")
         await load.more(self._writes)
 

@@ -1,8 +1,8 @@
 """What the flags of the quick commands are called and mean, without importing the library that parses them.
 
-Most of the time that a small command takes to start is the import of the command-line library. A command in
-`QUICK` therefore describes its flags by `Flag`. `quick` understands well-formed calls of it by itself; for the
-rest (help, mistakes, the environment) `surface` turns the same description into the library's own terms.
+Most of the time that a small command takes to start is the import of that library. A command in `QUICK`
+therefore describes its flags by `Flag`: `quick` understands plain calls of it, and for everything else (help,
+mistakes, the environment) `surface` turns the same description into the library's own terms.
 """
 
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Killing leaders under load, again and again. `benchmarks/torture.py` does it for as long as one likes."""
 
+import asyncio
+
 from viewstamp.cli.load import Load, wait_for_leader
 from viewstamp.cli.processes import ServerGroup, ServerProcess
 
@@ -15,9 +17,9 @@ async def torture_leader(group: ServerGroup, load: Load, writes: int) -> ServerP
     """
     await load.more(writes)
     victim = group.servers[(await wait_for_leader(group)).node]
-    victim.kill()
+    await asyncio.to_thread(victim.kill)
     await load.more(writes)
     victim.start()
-    victim.wait_ready()
+    await asyncio.to_thread(victim.wait_ready)  # the load goes on meanwhile
     await load.more(writes)
     return victim
