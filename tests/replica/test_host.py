@@ -9,7 +9,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import LogTime, Seqno, View, Viewstamp
 from viewstamp.core.messages import FAILED, RESULT
 from viewstamp.replica.definition import MachineDefinition
-from viewstamp.replica.host import EXPLANATION_CHARACTERS_MAX, UNENCODABLE, MachineHost
+from viewstamp.replica.host import EXPLANATION_CHARACTERS_MAX, TOO_LONG, UNENCODABLE, MachineHost
 from viewstamp.replica.machine import StateMachine, command, query
 
 
@@ -83,6 +83,15 @@ def test_an_exception_is_the_result_when_a_command_raises(what: str, kind: int, 
     host = MachineHost(DEFINITION)
     assert _do(host, what) == (kind, payload)
     assert host.machine.count == 1  # type: ignore[attr-defined]
+
+
+def test_a_command_fails_by_name_when_its_result_is_too_long_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("viewstamp.replica.host.RESULT_BYTES_MAX", 5)
+    host = MachineHost(DEFINITION)
+    assert _do(host, "four")[0] == RESULT
+    kind, (name, explanation) = _do(host, "fiver")
+    assert (kind, name) == (FAILED, TOO_LONG)
+    assert "6 bytes" in explanation
 
 
 @pytest.mark.parametrize("what", ["object", "huge", "endless"])

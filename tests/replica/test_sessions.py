@@ -146,7 +146,7 @@ class AgainstModel(RuleBasedStateMachine):
 
     @rule()
     def restart_from_snapshot(self) -> None:
-        images = [image for chunk in self.sessions.images(2) for image in chunk]
+        images = [image for chunk in self.sessions.images(sessions_max=2, bytes_max=20) for image in chunk]
         self.sessions = Sessions(LIMITS, images)
 
     def _end_overdue(self) -> None:

@@ -16,6 +16,11 @@ EXPLANATION_CHARACTERS_MAX: Final = 2_000
 UNENCODABLE: Final = "UnencodableResult"
 """Kind of the failure of a command that returned what its encoder refuses. What it changed stays changed."""
 
+RESULT_BYTES_MAX: Final = 8 << 20
+"""An encoded result that is longer is a failure: it has to fit into a message, on every replica alike."""
+TOO_LONG: Final = "ResultTooLong"
+"""Kind of the failure of a call that returned more than `RESULT_BYTES_MAX`."""
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 Runner = Callable[[Any], tuple[int, bytes]]
@@ -117,11 +122,14 @@ def _runner(call: Callable[[Any], Any], encode: Callable[[Any], bytes]) -> Runne
         except Exception as error:  # noqa: BLE001  the machine's exception is the command's result
             return FAILED, failure(type(error).__name__, _text(error))
         try:
-            return RESULT, encode(value)
+            payload = encode(value)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  what cannot be encoded fails on every replica alike
             return FAILED, failure(UNENCODABLE, _text(error))
+        if len(payload) > RESULT_BYTES_MAX:
+            return FAILED, failure(TOO_LONG, f"the result has {len(payload)} bytes: return less at a time")
+        return RESULT, payload
 
     return run
 

@@ -19,6 +19,7 @@ from viewstamp.replica.sessions import SessionImage, Sessions
 
 FORMAT: Final = 1
 SESSIONS_PER_CHUNK: Final = 256
+BYTES_PER_CHUNK: Final = 1 << 20
 _LENGTH_BYTES: Final = 8
 
 
@@ -75,7 +76,8 @@ def capture(ledger: Ledger) -> Parts:
 def _pieces(ledger: Ledger) -> Iterator[bytes]:
     name = ledger.definition.cls.__name__
     yield _framed(_ENCODER.encode(Preface(FORMAT, name, ledger.log_time, ledger.chain.digest)))
-    for chunk in ledger.sessions.images(SESSIONS_PER_CHUNK):
+    chunks = ledger.sessions.images(sessions_max=SESSIONS_PER_CHUNK, bytes_max=BYTES_PER_CHUNK)
+    for chunk in chunks:
         yield _framed(_ENCODER.encode(chunk))
     yield _framed(b"")
     yield from ledger.host.pieces()

@@ -1,6 +1,7 @@
 """What a replica says to clients: results, redirects, notifications. Collected during a step."""
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -11,6 +12,11 @@ from viewstamp.replica.batching import Gathered, Prepared
 from viewstamp.replica.context import Notification
 from viewstamp.replica.events import ReplicaEffect, Respond
 from viewstamp.replica.ledger import Answers, Ledger, ResultLine
+
+RESULTS_BYTES_MAX: Final = 1 << 20
+"""Of one message of results, unless a single one is larger."""
+LINE_BYTES: Final = 32
+"""What a line takes beside its payload, at most."""
 
 
 class Responses:
@@ -30,8 +36,9 @@ class Responses:
         self.effects.append(Respond(source, message))
 
     def lines(self, source: ClientAddress, client: int, position: int, lines: list[ResultLine]) -> None:
-        """Send how calls ended."""
-        self.say(source, Results(client, position, lines))
+        """Send how calls ended, in as many messages as it takes."""
+        for part in _split(lines):
+            self.say(source, Results(client, position, part))
 
     def refuse(self, source: ClientAddress, message: Submit, position: int, reason: str) -> None:
         """Say for each call of a message that this attempt will never be executed."""
@@ -94,6 +101,24 @@ class Responses:
 def encoded_text(explanation: str) -> msgspec.Raw:
     """Return an explanation as a result's payload."""
     return msgspec.Raw(msgspec.msgpack.encode(explanation))
+
+
+def _split(lines: list[ResultLine]) -> list[list[ResultLine]]:
+    """Return the lines in parts, none of which makes a message that is too large to send."""
+    if len(lines) == 1:
+        return [lines]
+    parts: list[list[ResultLine]] = []
+    part: list[ResultLine] = []
+    room = 0
+    for line in lines:
+        size = LINE_BYTES + len(memoryview(line[2]))
+        room -= size
+        if room < 0:
+            part = []
+            parts.append(part)
+            room = RESULTS_BYTES_MAX - size
+        part.append(line)
+    return parts
 
 
 def _sequences_of(message: Logged) -> list[int]:

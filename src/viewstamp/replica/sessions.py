@@ -165,14 +165,19 @@ class Sessions:
         """Forget the results that the client says it has."""
         self.result_bytes -= session.acknowledge(upto)
 
-    def images(self, chunk: int) -> Iterator[Sequence[SessionImage]]:
-        """Yield all sessions for a snapshot, `chunk` at a time, the one idle longest first."""
+    def images(self, *, sessions_max: int, bytes_max: int) -> Iterator[Sequence[SessionImage]]:
+        """Yield all sessions for a snapshot in chunks, the one idle longest first.
+
+        A chunk ends with `sessions_max` sessions, or with the one whose results pass `bytes_max`.
+        """
         pending: list[SessionImage] = []
+        size = 0
         for session in self._by_number.values():
             pending.append(session.image())
-            if len(pending) == chunk:
+            size += session.result_bytes
+            if len(pending) == sessions_max or size >= bytes_max:
                 yield pending
-                pending = []
+                pending, size = [], 0
         if pending:
             yield pending
 
