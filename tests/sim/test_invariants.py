@@ -50,9 +50,9 @@ class Stage:
         self.cores[NodeId(leader)].view = View(view)
         self.step(leader, Apply(entry(view, seqno, data)))
 
-    def restart(self, node: int, image: FakeImage, *, lost: bool = False) -> None:
+    def restart(self, node: int, image: FakeImage, *, lost: bool = False, written: int = 1) -> None:
         self.judge.crashed(NodeId(node))
-        self.judge.recovered(NodeId(node), image, lost=lost)
+        self.judge.recovered(NodeId(node), image, lost=lost, written=PersistSeq(written))
         self.cores[NodeId(node)] = FakeCore()
         self.watched[NodeId(node)] = self.judge.watch(NodeId(node), self.cores[NodeId(node)])
 
@@ -125,7 +125,7 @@ def committed_entry_gone_after_a_restart(stage: Stage) -> None:
 
 def acknowledged_tail_gone_after_a_restart(stage: Stage) -> None:
     stage.write(2, entry(1, 1))
-    stage.restart(2, FakeImage())
+    stage.restart(2, FakeImage(), written=0)
 
 
 def second_vote_in_one_view(stage: Stage) -> None:
@@ -230,7 +230,7 @@ PLANTED: tuple[tuple[str, Callable[[Stage], None]], ...] = (
     ("I5 CommittedDurable", commit_on_one_disk),
     ("I6 CommittedImmutable", committed_entry_overwritten),
     ("I6 CommittedImmutable", committed_entry_gone_after_a_restart),
-    ("I6 CommittedImmutable", acknowledged_tail_gone_after_a_restart),
+    ("I29 RecoverExact", acknowledged_tail_gone_after_a_restart),
     ("I7 VoteOnce", second_vote_in_one_view),
     ("I7 VoteOnce", second_vote_after_the_disk_was_lost),
     ("I7 VoteOnce", durable_view_that_goes_back),

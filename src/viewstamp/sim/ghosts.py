@@ -11,7 +11,7 @@ from typing import Final
 import xxhash
 
 from viewstamp.core.effects import Entry
-from viewstamp.core.ids import ORIGIN, NodeId, View, Viewstamp
+from viewstamp.core.ids import ORIGIN, NodeId, PersistSeq, View, Viewstamp
 from viewstamp.core.invariants import DurableImage, Oracle
 from viewstamp.core.protocol import Core
 
@@ -76,7 +76,7 @@ class CommittedHistory:
 class NodeGhost:
     """What the simulator knows of one node."""
 
-    __slots__ = ("applied", "core", "image", "led", "lost", "node", "running")
+    __slots__ = ("applied", "core", "image", "led", "lost", "node", "running", "synced", "written")
 
     def __init__(self, node: NodeId, image: DurableImage) -> None:
         self.node = node
@@ -89,6 +89,10 @@ class NodeGhost:
         self.led: View | None = None
         """The last view in which this life led."""
         self.running = False
+        self.synced = PersistSeq(0)
+        """Number of the last write that a sync made durable."""
+        self.written = PersistSeq(0)
+        """Number of the last write that this life found on its disk."""
         self.lost: DurableImage | None = None
         """What was on its disk when that was last lost; None: it never was."""
 

@@ -102,6 +102,7 @@ class Judge:
         ghost = self.ghosts.nodes[node]
         for seq, records in writes:
             ghost.image.write(seq, records)
+            ghost.synced = seq
         for hook in self._durable:
             hook(ghost)
 
@@ -126,8 +127,16 @@ class Judge:
         for hook in self._crashed:
             hook(ghost)
 
-    def recovered(self, node: NodeId, image: DurableImage, *, lost: bool, applied: int = 0) -> None:
-        """A node found this on its disk, a snapshot up to `applied` among it.
+    def recovered(
+        self,
+        node: NodeId,
+        image: DurableImage,
+        *,
+        lost: bool,
+        applied: int = 0,
+        written: int = 0,
+    ) -> None:
+        """A node found this on its disk: writes up to `written`, and a snapshot up to `applied`.
 
         `lost` says that the disk was emptied since the node went down.
         """
@@ -139,9 +148,11 @@ class Judge:
         ghost.image = image
         ghost.running = True
         ghost.applied = applied
+        ghost.written = PersistSeq(written)
         self.ghosts.collect_images()
         for hook in self._recovered:
             hook(ghost, before, lost=lost)
+        ghost.synced = ghost.written
 
     def requested(self, node: NodeId, message: ClientMessage) -> None:
         """A client's message reaches a node."""

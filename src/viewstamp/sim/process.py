@@ -259,7 +259,9 @@ class Process:
         if recovered.snapshot is not None:
             image.snapshot(recovered.snapshot.meta)
             applied = recovered.snapshot.meta.viewstamp.seqno
-        self.setup.judge.recovered(self.node, image, lost=self._wiped, applied=applied)
+        self.setup.judge.recovered(
+            self.node, image, lost=self._wiped, applied=applied, written=recovered.written
+        )
         self._wiped = False
 
     def _refuse(self, reason: str) -> None:

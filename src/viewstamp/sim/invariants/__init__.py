@@ -5,7 +5,7 @@
 
 from viewstamp.sim.invariants.base import Invariant
 from viewstamp.sim.invariants.commitment import CommittedDurable, NoPriorViewCommit, StateMachineSafety
-from viewstamp.sim.invariants.durability import AckDurable, ReplyCommitted
+from viewstamp.sim.invariants.durability import AckDurable, RecoverExact, ReplyCommitted
 from viewstamp.sim.invariants.election import ElectionSafety, VoteOnce
 from viewstamp.sim.invariants.log import CommittedImmutable, LeaderCompleteness, LogMatching
 from viewstamp.sim.invariants.ordering import Monotonic, Ordering
@@ -26,6 +26,7 @@ ALL: tuple[type[Invariant], ...] = (
     NoPriorViewCommit,
     AckDurable,
     ReplyCommitted,
+    RecoverExact,
     SnapshotEquivalence,
     ReadIndex,
     ExactlyOnce,

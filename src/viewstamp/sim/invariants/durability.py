@@ -1,5 +1,9 @@
 """Nothing is said that a crash could make untrue."""
 
+# ruff: noqa: ARG002, ARG003  the moments of `Invariant` have one signature for all
+
+from typing import Any
+
 from viewstamp.core.effects import Send
 from viewstamp.core.messages import Results, ServerMessage, SessionOpened
 from viewstamp.sim.ghosts import NodeGhost
@@ -35,3 +39,14 @@ class ReplyCommitted(Invariant):
             return
         if seqno > self.ghosts.committed.length:
             self.fail(node.node, f"it answers a client from position {seqno}, which is not committed")
+
+
+class RecoverExact(Invariant):
+    """I29: a restart finds every write that a sync had made durable, and perhaps some under way."""
+
+    name = "I29 RecoverExact"
+
+    def recovered(self, node: NodeGhost, before: Any, *, lost: bool) -> None:
+        """Compare the number of the last write found with that of the last one synced."""
+        if not lost and node.written < node.synced:
+            self.fail(node.node, f"write {node.synced} was durable, and a restart finds {node.written}")
