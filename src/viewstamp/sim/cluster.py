@@ -23,8 +23,9 @@ from viewstamp.sim.history import Recorder
 from viewstamp.sim.judge import Judge, watched
 from viewstamp.sim.network import Network
 from viewstamp.sim.options import SwarmOptions
-from viewstamp.sim.process import Process, ProcessSetup
+from viewstamp.sim.process import Process
 from viewstamp.sim.randomness import RandomTree
+from viewstamp.sim.surroundings import ProcessSetup
 from viewstamp.sim.trace import Trace
 from viewstamp.sim.tuning import client_options, protocol_options, replica_options
 from viewstamp.sim.workload import Workload

@@ -13,7 +13,7 @@ Rules of this file:
 
 from collections import Counter, deque
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import xxhash
@@ -21,22 +21,17 @@ import xxhash
 from viewstamp.core.effects import Persist, Release, Send, Stage
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt, StorageError
 from viewstamp.core.events import Captured, PeerDown, PeerUp, Persisted, Received, Staged, Woke
-from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId, PersistSeq
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.invariants import InvariantViolated
-from viewstamp.core.messages import ServerMessage
-from viewstamp.core.protocol import ProtocolDefinition, Recovered
+from viewstamp.core.protocol import Recovered
 from viewstamp.replica import images
 from viewstamp.replica.events import Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
-from viewstamp.replica.machine import StateMachine
-from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.replica import Replica, ReplicaSetup
 from viewstamp.sim.clock import NodeClock
 from viewstamp.sim.disk import DiskFaults, SimFileSystem
-from viewstamp.sim.judge import Judge
 from viewstamp.sim.options import DiskOptions
-from viewstamp.sim.randomness import RandomTree
-from viewstamp.sim.trace import Trace, describe_client_message
-from viewstamp.sim.world import World
+from viewstamp.sim.surroundings import ProcessSetup
+from viewstamp.sim.trace import describe_client_message
 from viewstamp.storage.directory import DataDirectory, open_data_directory
 from viewstamp.storage.journal import SyncJob
 from viewstamp.storage.snapshots import SnapshotNotSaved
@@ -46,41 +41,6 @@ CLUSTER_ID: Final = "simulated"
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _WOKE: Final = Woke()
 _NO_FAULTS: Final = frozenset({"content_untouched", "content_kept", "names_kept"})
-
-
-class Surroundings(Protocol):
-    """What a process reaches outside itself."""
-
-    def send(self, source: NodeId, to: NodeId, message: Any) -> None:
-        """Carry a message to another member."""
-        ...
-
-    def respond(self, source: NodeId, to: ClientAddress, message: ServerMessage) -> None:
-        """Carry a message to a client."""
-        ...
-
-    def died(self, node: NodeId, reason: str) -> None:
-        """The process ended by itself: its disk failed. An operator may start it again."""
-        ...
-
-
-class ProcessSetup(msgspec.Struct, frozen=True):
-    """What all processes of a cluster have in common."""
-
-    world: World
-    judge: Judge
-    trace: Trace
-    tree: RandomTree
-    members: tuple[NodeId, ...]
-    definition: ProtocolDefinition
-    protocol_options: Any
-    replica_options: ReplicaOptions
-    machine: type[StateMachine]
-    segment_bytes: int
-    state_check_every: int
-    drift_max_ppm: int
-    turn_max_us: int
-    surroundings: Surroundings
 
 
 class Process:

@@ -1,6 +1,6 @@
 """Nothing is said that a crash could make untrue."""
 
-# ruff: noqa: ARG002, ARG003  the moments of `Invariant` have one signature for all
+# ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
 
 from typing import Any
 
