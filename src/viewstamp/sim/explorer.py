@@ -2,8 +2,8 @@
 
 Cores are values here (`copies.py`): what a core does with an event is computed once and remembered, so a
 state of the world is a few numbers: which value each node is, which messages are under way, what may still
-happen. The network keeps no order; whatever is not delivered is lost. Clocks run apart: a node's time passes when its
-deadline is reached, and only there. Reached by any path, a state is visited once.
+happen. The network keeps no order; whatever is not delivered is lost. Clocks run apart: a node's time passes
+when its deadline is reached, and only there. Reached by any path, a state is visited once.
 
 Snapshots are left out: explore with options that never take one.
 """

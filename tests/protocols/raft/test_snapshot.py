@@ -34,6 +34,8 @@ def test_follower_when_it_needs_what_is_compacted_gets_a_snapshot() -> None:
     cluster.heal()
     cluster.run(300)
     assert agrees(cluster, leader, follower)
+    disk = cluster.nodes[NodeId(follower)].disk
+    assert disk.released > 1, "what the snapshot replaced may go"
     assert cluster.core(leader).replication.progress[NodeId(follower)].state == "replicate"
     cluster.propose(leader, b"after")
     cluster.run(150)
@@ -203,6 +205,23 @@ def test_suffix_when_it_conflicts_with_the_snapshot_goes() -> None:
     cluster.crash(follower)
     cluster.start(follower)
     assert cluster.core(follower).state.log.last == Viewstamp(View(2), Seqno(3))
+
+
+def test_restart_when_a_snapshot_was_received_and_its_marker_was_not_written_goes_on_from_it() -> None:
+    cluster, leader, follower = lagging()
+    newest = cluster.core(leader).state.snapshot
+    assert newest is not None
+    cluster.crash(follower)
+    node = cluster.nodes[NodeId(follower)]
+    node.disk.keep_snapshot(newest)
+    written = node.disk.written
+    cluster.start(follower)
+    state = cluster.core(follower).state
+    assert state.log.base == newest.meta.viewstamp
+    assert (node.disk.written, node.disk.released) == (written + 1, written + 1)
+    cluster.crash(follower)
+    cluster.start(follower)
+    assert cluster.core(follower).state.log.base == newest.meta.viewstamp
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ naming the leader.
 from collections.abc import Sequence
 from typing import assert_never
 
-from viewstamp.core.effects import Apply, Effect, Entry, Led, Refuse
+from viewstamp.core.effects import Apply, Effect, Entry, Led, Refuse, Release
 from viewstamp.core.events import (
     Captured,
     Directed,
@@ -121,7 +121,9 @@ class RaftCore:
         state.snapshot = setup.recovered.snapshot
         state.applied = state.committed = state.snapshot_seqno
         if log_gave_way:
-            state.write_base(state.log.base, state.membership.current, kept=state.log.base_seqno)
+            base = state.log.base
+            write = state.write_base(base, state.membership.current, kept=base.seqno)
+            state.outbox.emit_durable(Release(write))
         if state.founded:
             state.await_leader()
             if state.is_voter and len(state.membership.voters) == 1:

@@ -11,7 +11,7 @@ Rules of this file:
 
 from collections.abc import Callable
 
-from viewstamp.core.effects import Restore, Stage
+from viewstamp.core.effects import Release, Restore, Stage
 from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
@@ -153,16 +153,18 @@ class SnapshotReceiver:
         assert configuration is not None, base  # it was checked before the first piece was staged
         log = state.log
         if log.term_at(base.seqno) == base.view:
-            state.write_base(base, configuration, kept=log.last_seqno)
+            write = state.write_base(base, configuration, kept=log.last_seqno)
             log.compact(base)
             state.membership.rebase(configuration, base.seqno)
         else:
-            log.reset(base, state.write_base(base, configuration, kept=base.seqno))
+            write = state.write_base(base, configuration, kept=base.seqno)
+            log.reset(base, write)
             state.membership.reset(configuration, base.seqno)
             self._following.begin()
         state.snapshot = snapshot
         state.committed = state.applied = base.seqno
         state.outbox.emit(Restore(snapshot))
+        state.outbox.emit_durable(Release(log.first_write(otherwise=write)))
 
 
 def _is_possible(chunk: SnapshotChunk) -> bool:
