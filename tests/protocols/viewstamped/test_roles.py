@@ -244,3 +244,26 @@ def test_a_view_does_not_serve_when_one_member_has_not_synchronised() -> None:
     assert cluster.waiting_for(1) == "3 to be synchronised with view 3"
     cluster.meddle = None
     cluster.form(1, 2, 3)
+
+
+def test_a_backup_never_drops_an_entry_of_the_present_view() -> None:
+    cluster = Cluster([1, 2])
+    cluster.meddle = lambda source, _, message: () if isinstance(message, Appended) and source == 2 else None
+    cluster.start(1, 2)
+    assert cluster.run(2_000, until=lambda: cluster.core(2).ledger.log.last == stamp(2, 2))
+    core = cluster.core(2)
+    assert core.ledger.committed < 2
+    before = core.refused
+    feed(cluster, 2, 1, append(cluster, stamp(1, 1), record(1, 2, "other")))
+    assert (core.ledger.log.last, core.refused) == (stamp(2, 2), before + 1)
+
+
+def test_a_proposer_believes_in_a_view_when_its_own_disk_has_answered() -> None:
+    cluster = cluster_of(1, disk_us=5_000)
+    cluster.start(2, founding="join", contact=1)
+    acceptor = cluster.core(1).views.acceptor
+    assert cluster.run(1_000, until=lambda: acceptor.value is not None)
+    assert cluster.core(1).view == 1
+    cluster.crash(1)
+    cluster.start(1)
+    cluster.form(1, 2)

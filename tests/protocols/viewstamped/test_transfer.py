@@ -202,6 +202,27 @@ def test_a_transfer_goes_on_where_it_stopped_when_the_primary_changed() -> None:
     assert cluster.commands(4) == cluster.commands(2)
 
 
+def test_a_node_goes_on_from_a_snapshot_when_it_died_before_its_journal_heard_of_it() -> None:
+    cluster = compacted(1, 2, 3)
+    cluster.start(3)
+    host = cluster.hosts[NodeId(3)]
+    covered = host.snapshot
+    assert cluster.run(3_000, until=lambda: host.snapshot is not covered)
+    cluster.crash(3)
+    assert host.restored == 0
+    for _ in range(2):
+        cluster.start(3)
+        cluster.form(1, 2, 3)
+        cluster.write("more")
+        cluster.run(100)
+        cluster.crash(3)
+    cluster.start(3)
+    cluster.form(1, 2, 3)
+    cluster.write("end")
+    cluster.run(100)
+    assert cluster.commands(3) == cluster.commands(1)
+
+
 def test_the_view_goes_back_when_a_joiner_dies_during_its_transfer() -> None:
     cluster = compacted(1, 2, 3, latency_us=20 * MS)
     cluster.start(3)

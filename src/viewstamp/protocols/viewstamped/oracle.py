@@ -70,7 +70,7 @@ class ViewstampedOracle:
         ledger, views = core.ledger, core.views
         log = ledger.log
         ordered = log.base.seqno <= ledger.applied <= ledger.committed <= log.last.seqno
-        if not ordered:
+        if not ordered or ledger.durable > log.last.seqno:
             positions = (
                 f"base {log.base}, applied {ledger.applied}, committed {ledger.committed}, last {log.last}"
             )
