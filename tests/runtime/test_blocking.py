@@ -1,14 +1,20 @@
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
 import viewstamp
 from tests.runtime.fakes import cluster_of
 from tests.runtime.machines import Counter, Empty
-from viewstamp.core.errors import CommandFailed, NotExecuted
+from viewstamp.core.errors import CallError, CommandFailed, NotExecuted
+from viewstamp.core.ids import NodeId
 from viewstamp.runtime.addresses import format_address
+from viewstamp.runtime.config import ClusterConfig
+from viewstamp.runtime.framing import WELCOME, encode_frame
+from viewstamp.runtime.handshake import Doorkeeper
 from viewstamp.runtime.local import BlockingLocalCluster, free_ports, local_cluster
 
 
@@ -97,6 +103,49 @@ def test_each_thread_keeps_its_deadline_when_several_wait() -> None:
     for timeout_s, took_s in took.items():
         assert timeout_s - 0.01 <= took_s <= timeout_s + 0.1
     assert len(took) == 3
+
+
+@contextmanager
+def silent_server() -> Iterator[ClusterConfig]:
+    """A server that welcomes everybody and never answers."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    cluster = cluster_of(listening.getsockname()[1])
+    welcome = encode_frame(WELCOME, Doorkeeper(cluster, NodeId(1), "leader").welcome)
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                accepted.append(listening.accept()[0])
+                accepted[-1].sendall(welcome)
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield cluster
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join(10)
+        for sock in accepted:
+            sock.close()
+
+
+def test_deadline_is_kept_when_another_thread_waits_for_the_sockets_longer() -> None:
+    with silent_server() as cluster, viewstamp.connect_blocking(cluster, Counter, timeout_s=3) as counter:
+
+        def wait_long() -> None:
+            with pytest.raises(CallError):
+                counter.add(1)
+
+        thread = threading.Thread(target=wait_long)
+        thread.start()
+        threading.Event().wait(0.3)
+        begun = time.monotonic()
+        with pytest.raises(CallError):
+            viewstamp.with_options(counter, timeout_s=0.1).add(1)
+        assert time.monotonic() - begun <= 0.2
+        thread.join(10)
 
 
 def test_discovery_ends_in_time_when_nobody_answers() -> None:

@@ -93,6 +93,21 @@ async def test_other_calls_go_on_when_one_is_cancelled(cluster: LocalCluster[Cou
         assert caller._calls == {}
 
 
+async def test_nothing_is_kept_of_a_call_when_it_is_cancelled() -> None:
+    async with viewstamp.connect(cluster_of(*free_ports(3)), Counter) as counter:
+        call = asyncio.create_task(_awaited(counter.add(1)))
+        await asyncio.sleep(0.01)
+        caller = binding_of(counter).caller
+        assert isinstance(caller, AsyncClient)
+        assert caller._core is not None
+        assert caller._core.open_calls == 1
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert caller._core.open_calls == 0
+        assert caller._calls == {}
+
+
 async def _awaited(call: object) -> None:
     await call  # type: ignore[misc]
 

@@ -188,6 +188,7 @@ async def test_server_leaves_its_directory_free_when_the_port_is_taken(tmp_path:
     server = Server(cluster, NodeId(1), Counter, config)
     with pytest.raises(ConfigurationError, match="cannot listen"):
         await server.start()
+    assert not server.running
     taken.close()
     await taken.wait_closed()
     again = Server(cluster, NodeId(1), Counter, config)
@@ -209,8 +210,13 @@ async def test_node_stops_and_acknowledges_nothing_when_its_disk_fails(
             raise StorageError("cannot sync the journal: input/output error")
 
         directory.journal.begin_sync = fail  # type: ignore[method-assign]
+        transport = server._transport
+        assert transport is not None
+        call = asyncio.ensure_future(counter.add(1))
+        await until(lambda: server.failure)
+        await until(lambda: transport.clients_connected == 0, timeout_s=0.5)
         with pytest.raises((NotExecuted, viewstamp.OutcomeUnknown)):
-            await counter.add(1)
+            await call
         assert isinstance(server.failure, StorageError)
         assert not server.running
         with pytest.raises(StorageError):

@@ -128,6 +128,18 @@ async def test_member_is_told_down_and_up_again_when_it_restarts() -> None:
         await again.transport.stop()
 
 
+async def test_member_is_dialled_at_once_when_it_calls_after_a_long_absence() -> None:
+    slow = quick_config(dial_backoff_min_ms=60_000, dial_backoff_max_ms=60_000)
+    cluster = cluster_of(*free_ports(2))
+    one, two = Node(cluster, 1, slow), Node(cluster, 2, slow)
+    await one.start()
+    await until(lambda: one.inbox.changes == [(NodeId(2), False)])
+    await two.start()
+    await until(lambda: one.transport.connected_peers() == [NodeId(2)], timeout_s=5)
+    await one.transport.stop()
+    await two.transport.stop()
+
+
 async def test_newest_connection_wins_when_a_member_connects_twice() -> None:
     async with lone_node() as node:
         hello = hello_frame(peer_hello(node.cluster, 2))

@@ -208,8 +208,6 @@ class Transport:
     def frame(self, connection: Connection, kind: int, payload: bytes) -> None:
         """Pass a frame on, according to who sent it (`connection.Handler`)."""
         who = connection.tag
-        if self._stopped:
-            return
         if who is None:
             self._greet(connection, kind, payload)
         elif kind == CLIENT and type(who) is _Client:
