@@ -289,12 +289,10 @@ def test_sockets_are_read_before_a_deadline_when_the_process_stood_still(choice:
             await asyncio.sleep(0.002)
             trigger.send(b"x")
             await until(lambda: b.replica.events)
-            assert b.replica.events[0] == NOTE
-            heard.close()
-            held_up.close()
-            heartbeat.close()
-            trigger.close()
+            for end in (heard, held_up, heartbeat, trigger):
+                end.close()
             await asyncio.sleep(0)
+            assert b.replica.events[0] == NOTE
 
     with asyncio.Runner(loop_factory=loop_factory(choice)) as runner:
         runner.run(stand_still())
