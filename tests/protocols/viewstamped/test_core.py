@@ -124,7 +124,7 @@ def test_a_new_primary_is_found_sooner_when_the_connection_broke() -> None:
 
 
 def test_the_window_closes_when_so_many_entries_are_not_committed() -> None:
-    cluster = cluster_of(1, 2, options=ViewstampedOptions(window_entries_max=3))
+    cluster = cluster_of(1, 2, options=ViewstampedOptions(uncommitted_entries_max=3))
     for command in "abc":
         cluster.propose(command, 1)
     assert not cluster.core(1).accepting
@@ -133,7 +133,7 @@ def test_the_window_closes_when_so_many_entries_are_not_committed() -> None:
 
 
 def test_the_window_closes_when_so_many_bytes_are_not_committed() -> None:
-    cluster = cluster_of(1, 2, options=ViewstampedOptions(window_bytes_max=1_000))
+    cluster = cluster_of(1, 2, options=ViewstampedOptions(uncommitted_bytes_max=1_000))
     cluster.propose("x" * 1_000, 1)
     assert not cluster.core(1).accepting
     cluster.run(100)

@@ -104,7 +104,7 @@ def test_an_old_snapshot_changes_nothing_when_a_newer_one_arrived_meanwhile() ->
 
 
 def test_a_long_log_is_applied_in_parts_when_it_becomes_committed_at_once() -> None:
-    options = ViewstampedOptions(window_entries_max=10_000)
+    options = ViewstampedOptions(uncommitted_entries_max=10_000)
     cluster = cluster_of(1, options=options, disk_us=MS)
     for number in range(3 * APPLIES_PER_STEP_MAX):
         cluster.propose(str(number), 1)
@@ -121,7 +121,7 @@ def test_a_long_log_is_applied_in_parts_when_it_becomes_committed_at_once() -> N
 
 
 def test_no_step_applies_more_than_its_share() -> None:
-    cluster = cluster_of(1, 2, options=ViewstampedOptions(window_entries_max=10_000))
+    cluster = cluster_of(1, 2, options=ViewstampedOptions(uncommitted_entries_max=10_000))
     counts: list[int] = []
     original = cluster._carry_out
 

@@ -13,7 +13,7 @@ from viewstamp.protocols.viewstamped.options import ViewstampedOptions
     ("values", "named"),
     [
         ({"heartbeat_ms": 0}, "heartbeat_ms"),
-        ({"window_entries_max": 0}, "window_entries_max"),
+        ({"uncommitted_entries_max": 0}, "uncommitted_entries_max"),
         ({"commit_announce_ms": -1}, "commit_announce_ms"),
         ({"founding": "join"}, "contact"),
         ({"log_bytes_max": 10, "log_keep_bytes": 10}, "log_keep_bytes"),

@@ -68,7 +68,11 @@ class Disasters(RuleBasedStateMachine):
         log_bytes_max: int | None,
     ) -> None:
         options = ViewstampedOptions(
-            log_bytes_max=log_bytes_max, log_keep_bytes=50, append_bytes_max=40, chunk_bytes=7, chunks_max=3
+            log_bytes_max=log_bytes_max,
+            log_keep_bytes=50,
+            message_bytes_max=40,
+            snapshot_chunk_bytes=7,
+            snapshot_window_chunks=3,
         )
         self.cluster = Cluster(range(1, size + 1), options=options, disk_us=disk_us, seed=seed)
         meddler(self.cluster, Random(seed), loss=loss, doubles=doubles, delay_us_max=delay_us_max)
@@ -133,10 +137,10 @@ def walk(seed: int) -> Cluster:
     options = ViewstampedOptions(
         log_bytes_max=rng.choice([60, 200, 2_000, None]),
         log_keep_bytes=50,
-        append_bytes_max=rng.choice([1, 40, 1_000]),
-        window_entries_max=rng.choice([1, 2, 64]),
-        chunk_bytes=7,
-        chunks_max=3,
+        message_bytes_max=rng.choice([1, 40, 1_000]),
+        uncommitted_entries_max=rng.choice([1, 2, 64]),
+        snapshot_chunk_bytes=7,
+        snapshot_window_chunks=3,
     )
     cluster = Cluster(nodes, options=options, disk_us=rng.choice([0, 500, 5_000]), seed=seed)
     meddler(

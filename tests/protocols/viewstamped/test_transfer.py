@@ -16,7 +16,9 @@ from viewstamp.protocols.viewstamped.transfer import Backup, Receiving, Sending,
 
 HERE = Viewstamp(View(2), Seqno(9))
 SNAPSHOT = BytesSnapshot(HERE, b"header", b"0123456789")
-SMALL = ViewstampedOptions(log_bytes_max=400, log_keep_bytes=100, chunk_bytes=100, chunks_max=2)
+SMALL = ViewstampedOptions(
+    log_bytes_max=400, log_keep_bytes=100, snapshot_chunk_bytes=100, snapshot_window_chunks=2
+)
 
 
 def chunk(offset: int, data: bytes, snapshot: BytesSnapshot = SNAPSHOT) -> Chunk:

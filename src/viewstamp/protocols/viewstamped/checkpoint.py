@@ -87,7 +87,7 @@ class Checkpoints:
         if previous is not None and previous.meta.viewstamp >= snapshot.meta.viewstamp:
             return
         ledger.snapshot = snapshot
-        start = min(snapshot.meta.viewstamp.seqno, ledger.log.suffix_of(options.log_keep_bytes))
+        start = min(snapshot.meta.viewstamp.seqno, ledger.log.suffix_of(options.kept_bytes))
         base = ledger.log.at(max(start, ledger.log.base.seqno))
         assert base is not None
         ledger.log.start_at(base)

@@ -9,6 +9,7 @@ from viewstamp.core.ids import MICROSECONDS_PER_MS, NodeId
 
 _KIBIBYTE: Final = 1024
 _MEBIBYTE: Final = 1024 * _KIBIBYTE
+_DEFAULT_KEEP: Final = 16 * _MEBIBYTE
 _MAY_BE_ZERO: Final = frozenset({"commit_announce_ms", "contact"})
 
 
@@ -33,20 +34,21 @@ class ViewstampedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     ever join."""
     contact: NodeId | None = None
     """A node to ask for admission besides the configured members."""
-    append_bytes_max: int = _MEBIBYTE
+    message_bytes_max: int = _MEBIBYTE
     """Of entries in one message; a larger entry travels alone."""
-    window_entries_max: int = 256
+    uncommitted_entries_max: int = 256
     """A primary with so many entries that are not committed yet is not `accepting`."""
-    window_bytes_max: int = 16 * _MEBIBYTE
+    uncommitted_bytes_max: int = 16 * _MEBIBYTE
     """The same in bytes; also the bound of unacknowledged entries under way to one backup."""
-    chunk_bytes: int = 128 * _KIBIBYTE
+    snapshot_chunk_bytes: int = 128 * _KIBIBYTE
     """Of a snapshot in one message: small, so that heartbeats pass between chunks."""
-    chunks_max: int = 8
+    snapshot_window_chunks: int = 8
     """Unacknowledged chunks under way to one backup."""
     log_bytes_max: int | None = 64 * _MEBIBYTE
     """A snapshot is taken when the log has grown to this. None: never."""
-    log_keep_bytes: int = 16 * _MEBIBYTE
-    """Of the log before a snapshot that are kept, so that a late backup needs the missing suffix only."""
+    log_keep_bytes: int | None = None
+    """Of the log before a snapshot that are kept, so that a late backup needs the missing suffix only.
+    None: a quarter of `log_bytes_max`."""
     commit_announce_ms: int = 10
     """An idle primary tells its backups after this what is committed; a busy one with the next entry."""
     reads_max: int = 65_536
@@ -62,11 +64,18 @@ class ViewstampedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
                 raise ConfigurationError(f"viewstamped option {name} is {value}: it must be at least {least}")
         if self.founding == "join" and self.contact is None:
             raise ConfigurationError("viewstamped option founding is join: then contact must name a node")
-        if self.log_bytes_max is not None and self.log_keep_bytes >= self.log_bytes_max:
+        if self.log_bytes_max is not None and self.kept_bytes >= self.log_bytes_max:
             raise ConfigurationError(
                 f"viewstamped option log_keep_bytes is {self.log_keep_bytes}: it must be less than "
                 f"log_bytes_max ({self.log_bytes_max})"
             )
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of the log that stays when a snapshot covers it."""
+        if self.log_keep_bytes is not None:
+            return self.log_keep_bytes
+        return (self.log_bytes_max or 4 * _DEFAULT_KEEP) // 4
 
     @property
     def heartbeat_us(self) -> int:

@@ -84,8 +84,8 @@ class Primary:
         ledger, options = self._ledger, self._shared.options
         return (
             self.is_synchronised
-            and ledger.log.last.seqno - ledger.committed < options.window_entries_max
-            and self._uncommitted_bytes < options.window_bytes_max
+            and ledger.log.last.seqno - ledger.committed < options.uncommitted_entries_max
+            and self._uncommitted_bytes < options.uncommitted_bytes_max
         )
 
     def propose(self, data: bytes) -> None:
@@ -154,21 +154,23 @@ class Primary:
         while (
             backup.next is not None
             and backup.next <= log.last.seqno
-            and backup.unacknowledged_bytes < options.window_bytes_max
+            and backup.unacknowledged_bytes < options.uncommitted_bytes_max
             and not self._held_back(backup)
         ):
             previous = Seqno(backup.next - 1)
             if previous < log.base.seqno:
                 self._send_snapshot(backup, None)
                 return
-            records = log.records(previous, options.append_bytes_max)
+            records = log.records(previous, options.message_bytes_max)
             self._send_append(backup, records, previous)
             backup.sent(Seqno(previous + len(records)), sum(map(len, records)))
 
     def _pump_snapshot(self, backup: Backup, sending: Sending) -> None:
         options = self._shared.options
         meta = sending.snapshot.meta
-        while (chunk := sending.next_chunk(options.chunk_bytes, options.chunks_max)) is not None:
+        while (
+            chunk := sending.next_chunk(options.snapshot_chunk_bytes, options.snapshot_window_chunks)
+        ) is not None:
             message = Chunk(self._shared.group, self._membership.view, meta, *chunk)
             # Early: a snapshot is durable, and holds only what was committed.
             self._shared.outbox.send_early(backup.node, message)

@@ -61,9 +61,8 @@ class Disk:
 
     @property
     def promises(self) -> Mapping[str, Any]:
-        """n_h, n_a and v_a of the instance after `view`."""
-        acceptor = self.acceptor()
-        return {"n_h": acceptor.promised, "n_a": acceptor.accepted, "v_a": acceptor.value}
+        """What is decided of `view`. n_h, n_a and v_a may rise in a view; the oracle itself judges those."""
+        return {"decided": self.history[-1]} if self.history else {}
 
     @property
     def _beyond_log(self) -> bool:
