@@ -294,7 +294,7 @@ class FileSnapshotStore:
             self._staging = SnapshotWriter(self._files, self._path, "stage.tmp", meta.viewstamp, meta.header)
             self._staging_token = token
         elif token != self._staging_token:
-            # It was on its way when the disk refused a piece before it: that was answered, and all was dropped.
+            # It was on its way when the disk refused a piece before it, which was answered for all.
             return None
         writer = self._staging
         assert writer is not None
