@@ -81,7 +81,7 @@ class Arbitrary:
                     n(),
                     n(),
                 ),
-                lambda: m.Appended(n(), self.incarnation(), n(), n(), n()),
+                lambda: m.Appended(n(), self.incarnation(), n(), n(), n(), n()),
                 lambda: m.Conflict(n(), self.incarnation(), n(), n(), n(), n(), n()),
                 lambda: m.SnapshotChunk(
                     n(), self.incarnation(), self.meta(), n(), r.randbytes(r.randrange(9))

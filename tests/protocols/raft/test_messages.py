@@ -19,7 +19,7 @@ GOLDEN = [
     (m.RequestVote(5, True, False, 2, 4, 9), "9701 05 c3 c2 02 04 09"),
     (m.Vote(5, ME, NodeId(1), 6, True, False, 2), "9802 05 07 01 06 c3 c2 02"),
     (m.AppendEntries(5, ME, 4, 9, [b"e"], 8, 3, 1), "9903 05 07 04 09 91c40165 08 03 01"),
-    (m.Appended(5, ME, 4, 9, 3), "9604 05 07 04 09 03"),
+    (m.Appended(5, ME, 4, 9, 3), "9704 05 07 04 09 03 00"),
     (m.Conflict(5, ME, 9, 3, 7, 3, 1), "9805 05 07 09 03 07 03 01"),
     (m.SnapshotChunk(5, ME, META, 4, b"d"), "9606 05 07 94 920203 c40168 09 05 04 c40164"),
     (m.SnapshotWanted(5, ME, 2, 3, 5, 4, True), "9807 05 07 02 03 05 04 c3"),

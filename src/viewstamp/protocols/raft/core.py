@@ -396,7 +396,7 @@ class RaftCore:
 
     def _on_appended(self, source: NodeId, answer: Appended) -> None:
         replication = self.replication
-        if not in_range(answer.matched_view, answer.matched_seqno, answer.round):
+        if not in_range(answer.matched_view, answer.matched_seqno, answer.round, answer.reached):
             self.state.drop("numbers out of range")
             return
         progress = replication.on_appended(source, answer)

@@ -95,7 +95,7 @@ class Following:
             matched = 0  # a snapshot took the place of what is not durable yet
         view = log.term_at(matched) if matched else 0
         assert view is not None, (matched, log.base_seqno)
-        state.reply(leader, Appended(state.term, state.incarnation, view, matched, self._round))
+        state.reply(leader, Appended(state.term, state.incarnation, view, matched, self._round, reached))
 
     def _refuse(self, leader: NodeId, message: AppendEntries) -> None:
         state = self._state

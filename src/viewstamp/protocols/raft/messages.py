@@ -69,6 +69,8 @@ class Appended(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     matched_view: int
     matched_seqno: int
     round: int
+    reached: int = 0
+    """Up to where they agree in memory: no promise, it only saves sending that again."""
 
 
 class Conflict(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):

@@ -20,7 +20,7 @@ ProgressState = Literal["probe", "replicate", "snapshot"]
 class Transfer:
     """A snapshot on its way to one follower."""
 
-    __slots__ = ("acknowledged", "answered", "moved", "sent", "snapshot")
+    __slots__ = ("acknowledged", "answered", "moved", "rewound_to", "sent", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -30,6 +30,8 @@ class Transfer:
         """Every byte before this offset is sent; acknowledged <= sent."""
         self.answered = False
         """Whether the follower has said what it wants; until then one chunk is under way."""
+        self.rewound_to = -1
+        """Where we went back to since the last heartbeat: more answers that ask for it say nothing new."""
         self.moved = False
         """Whether an answer came since the last heartbeat."""
 
@@ -102,10 +104,10 @@ class Progress:
         self.attempt += 1
         self.next = max(following, self.matched + 1)
 
-    def replicate(self) -> None:
-        """The follower's log is ours up to `matched`: send what follows."""
+    def replicate(self, reached: int) -> None:
+        """The follower's log is ours up to `matched`, and it says up to `reached`: send what follows."""
         self._become("replicate")
-        self.next = self.matched + 1
+        self.next = max(self.matched, reached) + 1
 
     def send_snapshot(self, snapshot: Snapshot) -> Transfer:
         """Begin to send this snapshot."""

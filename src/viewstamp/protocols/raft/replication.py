@@ -139,7 +139,7 @@ class Replication:
         progress.round = max(progress.round, answer.round)
         news = progress.acknowledge(matched)
         if progress.state != "replicate" and progress.matched >= state.log.base_seqno:
-            progress.replicate()
+            progress.replicate(min(answer.reached, state.log.last_seqno))
         elif progress.has_snapshot():
             self._resort_to_snapshot(progress)  # the log has moved on meanwhile
         if news and matched > state.committed:
@@ -205,10 +205,10 @@ class Replication:
             self._send_heartbeat(progress)
 
     def on_peer_down(self, peer: NodeId) -> None:
-        """What was under way to this follower is probably lost."""
+        """What was under way to this follower may be lost: the next heartbeat finds out."""
         progress = self.progress.get(peer)
         if progress is not None and progress.state == "replicate":
-            progress.probe(progress.matched + 1)
+            progress.probe(progress.next)
 
     def _answering(self, source: NodeId, answer: Appended | Conflict) -> Progress | None:
         """Return whose answer this is, if it is from a member in its listed incarnation and makes sense."""
@@ -268,9 +268,7 @@ class Replication:
         state = self._state
         if progress.state != "snapshot" and state.log.term_at(progress.next - 1) is None:
             self._resort_to_snapshot(progress)
-        previous = 0 if progress.state == "snapshot" else progress.next - 1
-        previous_view = state.log.term_at(previous) if previous else 0
-        assert previous_view is not None, (previous, state.log.base_seqno)
+        previous, previous_view = self._position_for(progress)
         # Early: a heartbeat promises nothing that the disk must hold.
         state.outbox.send_early(
             progress.node,
@@ -285,6 +283,16 @@ class Replication:
                 progress.attempt,
             ),
         )
+
+    def _position_for(self, progress: Progress) -> tuple[int, int]:
+        """Return (seqno, term) of what the follower should have: while it gets a snapshot, that one's."""
+        if progress.transfer is not None:
+            viewstamp = progress.transfer.snapshot.meta.viewstamp
+            return viewstamp.seqno, viewstamp.view
+        previous = progress.next - 1
+        previous_view = self._state.log.term_at(previous)
+        assert previous_view is not None, (previous, self._state.log.base_seqno)
+        return previous, previous_view
 
     def _resort_to_snapshot(self, progress: Progress) -> None:
         """What the follower needs next is compacted away."""
@@ -308,6 +316,7 @@ class Replication:
             transfer.answered = False
             self._send_snapshot(progress)
         transfer.moved = False
+        transfer.rewound_to = -1
 
     def _follow_configuration(self) -> None:
         """Keep one progress for each member's listed incarnation, a new one for a new incarnation."""

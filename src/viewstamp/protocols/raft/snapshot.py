@@ -57,11 +57,14 @@ class SnapshotSender:
         if transfer is None or not self._is_about(wanted, transfer.snapshot.meta):
             self._state.drop("answer about another snapshot")
             return
-        transfer.moved = True
-        transfer.answered = not wanted.gap  # after a gap one chunk at a time, until one fits
         if wanted.gap:
-            transfer.acknowledged = transfer.sent = wanted.offset
+            if wanted.offset == transfer.rewound_to:
+                return
+            transfer.rewound_to = transfer.acknowledged = transfer.sent = wanted.offset
+            transfer.answered = False  # one chunk at a time, until one fits
         else:
+            transfer.answered = True
+            transfer.moved = transfer.moved or wanted.offset > transfer.acknowledged
             transfer.acknowledged = max(transfer.acknowledged, wanted.offset)
             transfer.sent = max(transfer.sent, wanted.offset)
         self.pump(progress)
@@ -101,6 +104,8 @@ class SnapshotReceiver:
             state.drop("snapshot that cannot be")
             return
         if chunk.meta.viewstamp.seqno <= state.committed:
+            if chunk.offset:
+                return  # the first chunk is answered, and the next heartbeat asks for the same
             self._following.acknowledge(source, max(chunk.meta.viewstamp.seqno, state.log.base_seqno))
             return
         if self._meta is None or _identity(self._meta) != _identity(chunk.meta):
@@ -109,7 +114,7 @@ class SnapshotReceiver:
         if expected:
             state.outbox.emit(Stage(self._token, chunk.meta, chunk.offset, chunk.data))
             self._offset += len(chunk.data)
-        self._say_wanted(source, chunk.meta, gap=not expected)
+        self._say_wanted(source, chunk.meta, gap=chunk.offset > self._offset)
 
     def on_staged(self, token: SnapshotToken, snapshot: Snapshot | None) -> None:
         """The last piece is durable, or the whole was not what it should be."""
