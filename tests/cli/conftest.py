@@ -1,6 +1,7 @@
 """A cluster in this process, and the command line called as a function."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ Cluster = BlockingLocalCluster[KeyValueStore]
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Call a command in an empty directory; return its exit code and what it printed."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
 
     def call(*arguments: object) -> Ran:
         capsys.readouterr()

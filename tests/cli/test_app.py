@@ -46,8 +46,8 @@ def test_command_stands_in_the_reference(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["stauts"], "status"),
-        (["status", "--clutser", "x"], "clutser"),
+        (["statuz"], "status"),
+        (["status", "--klustr", "x"], "klustr"),
         (["kv", "get"], "kv get --help"),
         (["serve", "--node", "one", "--data", "d"], "int"),
         (["transfer", "--to", "two"], "two"),

@@ -1,6 +1,7 @@
 """What `viewstamp serve` refuses before it starts anything; running servers are tested in tests/process."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def test_machine_is_refused_in_one_line_when_it_is_none(command: Command, name: 
 
 def test_machine_is_found_in_the_current_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
     (tmp_path / "app_of_this_test.py").write_text(
         "import viewstamp\nclass Thing(viewstamp.StateMachine):\n    pass\n"
     )
