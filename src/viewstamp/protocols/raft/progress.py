@@ -8,12 +8,13 @@ Three states, after etcd's `tracker/progress.go`:
 """
 
 from collections import deque
-from typing import Literal
+from typing import Final, Literal
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.protocols.raft.options import RaftOptions
 
+_WINDOW_MAX: Final = 1 << 16
 ProgressState = Literal["probe", "replicate", "snapshot"]
 
 
@@ -52,6 +53,7 @@ class Progress:
         "round",
         "state",
         "transfer",
+        "window",
     )
 
     def __init__(self, node: NodeId, incarnation: Incarnation, following: int) -> None:
@@ -62,6 +64,9 @@ class Progress:
         """The follower's disk holds our log up to here; matched < next."""
         self.next = following
         """The next entry to send."""
+        self.window = _WINDOW_MAX
+        """Messages that may be under way as far as the network shows: 1 after going back, more with each
+        acknowledgement. A network that reorders everything would else be sent every window again and again."""
         self.attempt = 0
         """How often we went back: a refusal of a message sent before that says nothing new."""
         self.probing = False
@@ -77,7 +82,7 @@ class Progress:
     def has_room(self, options: RaftOptions) -> bool:
         """Tell whether another message with entries may be sent."""
         return (
-            len(self.inflight) < options.inflight_messages_max
+            len(self.inflight) < min(self.window, options.inflight_messages_max)
             and self.inflight_bytes < options.inflight_bytes_max
         )
 
@@ -95,6 +100,7 @@ class Progress:
         if matched <= self.matched:
             return False
         self.matched = matched
+        self.window = min(self.window + 1, _WINDOW_MAX)
         self.next = max(self.next, matched + 1)
         return True
 
@@ -102,10 +108,11 @@ class Progress:
         """Find out where the logs part, trying before `following`; whatever was under way may be lost."""
         self._become("probe")
         self.attempt += 1
+        self.window = 1
         self.next = max(following, self.matched + 1)
 
     def replicate(self, reached: int) -> None:
-        """The follower's log is ours up to `matched`, and it says up to `reached`: send what follows."""
+        """The follower's log is ours up to `matched`, it says up to `reached`: send what follows."""
         self._become("replicate")
         self.next = max(self.matched, reached) + 1
 
@@ -114,6 +121,15 @@ class Progress:
         self._become("snapshot")
         self.transfer = Transfer(snapshot)
         return self.transfer
+
+    def is_found(self, reached: int, base: int) -> bool:
+        """Tell whether it is known now where the logs part, and the log (after `base`) has what follows.
+
+        A probe is answered only by what reaches up to it: older answers must not open the window again.
+        """
+        if self.state == "probe":
+            return max(self.matched, reached) >= self.next - 1
+        return self.state == "snapshot" and self.matched >= base
 
     def has_snapshot(self) -> bool:
         """Tell whether the snapshot on its way is installed."""

@@ -138,7 +138,7 @@ class Replication:
             return None
         progress.round = max(progress.round, answer.round)
         news = progress.acknowledge(matched)
-        if progress.state != "replicate" and progress.matched >= state.log.base_seqno:
+        if progress.is_found(answer.reached, state.log.base_seqno):
             progress.replicate(min(answer.reached, state.log.last_seqno))
         elif progress.has_snapshot():
             self._resort_to_snapshot(progress)  # the log has moved on meanwhile
