@@ -66,7 +66,7 @@ class Progress:
         """The next entry to send."""
         self.window = _WINDOW_MAX
         """Messages that may be under way as far as the network shows: 1 after going back, more with each
-        acknowledgement. A network that reorders everything would else be sent every window again and again."""
+        acknowledgement. A network that reorders everything would else be sent each window again and again."""
         self.attempt = 0
         """How often we went back: a refusal of a message sent before that says nothing new."""
         self.probing = False
