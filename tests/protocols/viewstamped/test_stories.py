@@ -280,6 +280,8 @@ def test_no_second_group_is_founded_when_the_lowest_node_was_wiped() -> None:
     cluster.crash(1)
     cluster.wipe(1)
     cluster.start(1)
+    assert cluster.run(500, until=lambda: cluster.core(1).view == 3)
+    assert cluster.core(1).leader is None
     cluster.form(1, 2, 3)
     cluster.write("b")
     cluster.run(100)

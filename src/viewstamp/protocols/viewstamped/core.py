@@ -118,9 +118,11 @@ class ViewstampedCore:
 
     @property
     def leader(self) -> NodeId | None:
-        """The primary of the newest view that this node knows."""
+        """The primary of the newest view that this node knows; None where that was this node before a wipe."""
         current = self.views.current
-        return None if current is None else current.primary
+        if current is None or (current.primary == self._shared.node and not self.views.is_member):
+            return None
+        return current.primary
 
     @property
     def view(self) -> View:
@@ -224,7 +226,7 @@ class ViewstampedCore:
     def _announce_leader(self) -> None:
         current = self.views.current
         assert current is not None
-        self._shared.outbox.emit(Led(current.view, current.primary))
+        self._shared.outbox.emit(Led(current.view, self.leader))
         self._settle_transfer()
 
     # Messages
