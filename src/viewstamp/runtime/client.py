@@ -161,8 +161,9 @@ class AsyncClient:
 
         The future raises `NotExecuted`, `OutcomeUnknown`, `CommandFailed`, or what the machine declared.
         """
-        call, future, deadline = self._begin(timeout_s, method, errors)
-        self._feed(Invoked(call, kind, payload, deadline))
+        now = self._clock()
+        call, future, deadline = self._begin(now, timeout_s, method, errors)
+        self._feed(Invoked(call, kind, payload, deadline), now)
         return future
 
     def invoke(
@@ -175,8 +176,9 @@ class AsyncClient:
         self, node: NodeId, directive: Directive | None, *, timeout_s: float | None = None
     ) -> CallFuture:
         """Ask one node for its status (None), or to follow a directive; the result is its encoded reply."""
-        call, future, deadline = self._begin(timeout_s, None, NO_ERRORS)
-        self._feed(Operated(call, node, directive, deadline))
+        now = self._clock()
+        call, future, deadline = self._begin(now, timeout_s, None, NO_ERRORS)
+        self._feed(Operated(call, node, directive, deadline), now)
         return future
 
     def abandon(self, call: CallId) -> None:
@@ -218,7 +220,7 @@ class AsyncClient:
     # The driver's rules, as for a replica
 
     def _begin(
-        self, timeout_s: float | None, method: Method | None, errors: Errors
+        self, now: Instant, timeout_s: float | None, method: Method | None, errors: Errors
     ) -> tuple[CallId, CallFuture, Instant]:
         if self._core is None or self._closed:
             raise NotExecuted("the client is closed or was not started: no call can be made")
@@ -226,12 +228,12 @@ class AsyncClient:
         call = CallId(self._last_call)
         future = self._calls[call] = CallFuture(self, call, method, errors)
         wait_s = self.timeout_s if timeout_s is None else timeout_s
-        return call, future, Instant(self._clock() + int(wait_s * 1e6))
+        return call, future, Instant(now + int(wait_s * 1e6))
 
-    def _feed(self, event: ClientEvent) -> None:
+    def _feed(self, event: ClientEvent, now: Instant | None = None) -> None:
         if self._core is None or self._closed:
             return
-        for effect in self._core.step(event, self._clock()):
+        for effect in self._core.step(event, self._clock() if now is None else now):
             if isinstance(effect, Complete):
                 self._complete(effect.call, effect.outcome)
             elif isinstance(effect, Send):
