@@ -11,7 +11,15 @@ import pytest
 
 from tests.process.conftest import MakeGroup
 from viewstamp.cli import failures
-from viewstamp.cli.load import Load, accounts, read_all, wait_for_leader, wait_for_level, wait_until
+from viewstamp.cli.load import (
+    Load,
+    accounts,
+    read_all,
+    wait_for_account,
+    wait_for_leader,
+    wait_for_level,
+    wait_until,
+)
 from viewstamp.cli.processes import ServerDied, ServerGroup, ServerProcess
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
@@ -55,10 +63,7 @@ async def test_wiped_node_neither_votes_nor_counts_until_it_was_let_back_in(make
     wiped.wait_ready()
 
     # One that remembers and one that forgot are no majority, however long they talk to each other.
-    found = await accounts(group)
-    reported = found[wiped.node]
-    assert isinstance(reported, Status)
-    assert reported.waiting_for
+    await wait_for_account(group, wiped.node, lambda status: status.waiting_for != "")
     keeper.kill()
     keeper.start()
     keeper.wait_ready()
@@ -69,9 +74,7 @@ async def test_wiped_node_neither_votes_nor_counts_until_it_was_let_back_in(make
     other.wait_ready()
     await wait_for_leader(group)
     await wait_for_level(group)
-    account = (await accounts(group))[wiped.node]
-    assert isinstance(account, Status)
-    assert account.waiting_for == ""
+    await wait_for_account(group, wiped.node, lambda status: status.waiting_for == "")
     keeper.kill()
     assert load.ledger.audit(await read_all(group)) == []
 

@@ -165,3 +165,17 @@ async def wait_for_level(group: ServerGroup, within_s: float = 30.0) -> None:
         if monotonic() > deadline:
             raise TooLate(f"the nodes did not come level within {within_s:g} s: {found}")
         await asyncio.sleep(_POLL_S)
+
+
+async def wait_for_account(
+    group: ServerGroup, node: NodeId, condition: Callable[[Status], bool], within_s: float = 30.0
+) -> None:
+    """Return once this node gives an account of itself that meets the condition."""
+    deadline = monotonic() + within_s
+    while True:
+        account = (await accounts(group))[node]
+        if isinstance(account, Status) and condition(account):
+            return
+        if monotonic() > deadline:
+            raise TooLate(f"node {node} did not come so far within {within_s:g} s: {account}")
+        await asyncio.sleep(_POLL_S)
