@@ -6,6 +6,7 @@ from tests.protocols.viewstamped.harness import Cluster, cluster_of
 from viewstamp.core.events import Received
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.viewstamped.backup import Follower
 from viewstamp.protocols.viewstamped.messages import (
     Append,
     Appended,
@@ -92,6 +93,30 @@ def test_a_backup_asks_seldom_when_many_entries_overtake_one_another() -> None:
     message = append(cluster, stamp(2, last.seqno + 5), record(2, last.seqno + 6))
     answers = [each for _ in range(20) for each in feed(cluster, 2, 1, message)]
     assert len(answers) == 1
+
+
+def test_a_backup_takes_entries_in_order_when_they_overtake_one_another() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(2)
+    last = core.ledger.log.last
+    seqno = last.seqno
+    for early in (3, 2, 1):
+        feed(cluster, 2, 1, append(cluster, stamp(2, seqno + early), record(2, seqno + early + 1)))
+    assert core.ledger.log.last == last
+    answers = feed(cluster, 2, 1, append(cluster, last, record(2, seqno + 1)))
+    assert core.ledger.log.last == stamp(2, seqno + 4)
+    assert answers[-1].matched == stamp(2, seqno + 4)
+
+
+def test_a_backup_keeps_only_so_many_entries_that_came_early() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(2)
+    seqno = core.ledger.log.last.seqno
+    for early in range(1, 1_000):
+        feed(cluster, 2, 1, append(cluster, stamp(2, seqno + early), record(2, seqno + early + 1)))
+    role = core.replication.role
+    assert isinstance(role, Follower)
+    assert len(role._early) == 64
 
 
 def test_a_backup_never_drops_what_it_applied() -> None:

@@ -32,7 +32,16 @@ _POSITIONS_PER_HEARTBEAT: int = 8
 class Follower:
     """Holds, acknowledges, applies."""
 
-    __slots__ = ("_ledger", "_matched", "_membership", "_position_at", "_receiving", "_shared", "_views")
+    __slots__ = (
+        "_early",
+        "_ledger",
+        "_matched",
+        "_membership",
+        "_position_at",
+        "_receiving",
+        "_shared",
+        "_views",
+    )
 
     def __init__(
         self, shared: Shared, views: ViewKeeper, ledger: Ledger, receiving: Receiving, membership: Membership
@@ -44,6 +53,8 @@ class Follower:
         self._membership = membership
         self._matched: Seqno | None = None
         """This log is equal to the primary's up to here; None: not known yet in this view."""
+        self._early: dict[Seqno, Append] = {}
+        """Entries that overtook others, by the seqno that they follow; bounded, and only a help."""
         self._position_at = shared.now
         self._send_position()
 
@@ -71,17 +82,23 @@ class Follower:
         self._shared.outbox.send_early(self._membership.primary, message)
 
     def on_append(self, message: Append) -> None:
-        """Take entries of the primary."""
+        """Take entries of the primary, and those that had overtaken them."""
+        next_one: Append | None = message
+        while next_one is not None and self._take_in(next_one):
+            next_one = self._early.pop(self._ledger.log.last.seqno, None)
+
+    def _take_in(self, message: Append) -> bool:
         log = self._ledger.log
         previous = message.previous
         covered = 0 <= previous.seqno < log.base.seqno
         if not covered and not log.holds(previous):
+            self._keep_early(message)
             self._send_position()
-            return
+            return False
         entries = self._read(message)
         if entries is None or self._contradicts(entries):
             self._shared.refuse()
-            return
+            return False
         self._take(message, entries)
         matched = max(Seqno(previous.seqno + len(entries)), log.base.seqno)
         self._matched = max(matched, self._matched or matched)
@@ -91,6 +108,16 @@ class Follower:
         answer = Appended(self._shared.group, message.view, viewstamp)
         self._shared.outbox.send(self._membership.primary, answer)
         self._commit(min(Seqno(max(message.committed, 0)), matched))
+        return True
+
+    def _keep_early(self, message: Append) -> None:
+        last = self._ledger.log.last.seqno
+        if not message.records or message.previous.seqno <= last:
+            return
+        if len(self._early) >= self._shared.options.inflight_messages_max:
+            self._early = {seqno: each for seqno, each in self._early.items() if seqno > last}
+        if len(self._early) < self._shared.options.inflight_messages_max:
+            self._early[message.previous.seqno] = message
 
     def _read(self, message: Append) -> list[EntryRecord] | None:
         entries: list[EntryRecord] = []

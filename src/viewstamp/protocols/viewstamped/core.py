@@ -118,7 +118,7 @@ class ViewstampedCore:
 
     @property
     def leader(self) -> NodeId | None:
-        """The primary of the newest view that this node knows; None where that was this node before a wipe."""
+        """The primary of the newest view that this node knows; None if that was this node before a wipe."""
         current = self.views.current
         if current is None or (current.primary == self._shared.node and not self.views.is_member):
             return None

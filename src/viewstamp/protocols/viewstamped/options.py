@@ -36,6 +36,8 @@ class ViewstampedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """A node to ask for admission besides the configured members."""
     message_bytes_max: int = _MEBIBYTE
     """Of entries in one message; a larger entry travels alone."""
+    inflight_messages_max: int = 64
+    """Unacknowledged messages with entries under way to one backup."""
     uncommitted_entries_max: int = 256
     """A primary with so many entries that are not committed yet is not `accepting`."""
     uncommitted_bytes_max: int = 16 * _MEBIBYTE

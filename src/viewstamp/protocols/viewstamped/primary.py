@@ -155,6 +155,7 @@ class Primary:
             backup.next is not None
             and backup.next <= log.last.seqno
             and backup.unacknowledged_bytes < options.uncommitted_bytes_max
+            and len(backup.unacknowledged) < options.inflight_messages_max
             and not self._held_back(backup)
         ):
             previous = Seqno(backup.next - 1)
@@ -205,10 +206,14 @@ class Primary:
         if backup is None or not marks or list(marks) != sorted(marks):
             self._shared.refuse()
             return
-        backup.heard_at = self._shared.now
+        backup.heard_at = now = self._shared.now
+        if backup.sending is None and backup.next is not None and now < backup.settled_at:
+            # What was sent a moment ago is still under way: sending it again would multiply it.
+            return
         agreed = self._ledger.log.agreement(marks)
         if agreed is not None and agreed.seqno >= max(marks[0].seqno, self._ledger.log.base.seqno):
             backup.continue_from(agreed.seqno)
+            backup.settled_at = Instant(now + self._shared.options.heartbeat_us // 2)
             self._pump(backup)
         elif self._ledger.snapshot is not None and marks[0].seqno < self._ledger.log.base.seqno:
             self._send_snapshot(backup, message.staged)

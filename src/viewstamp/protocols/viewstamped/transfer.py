@@ -82,6 +82,7 @@ class Backup:
         "next",
         "node",
         "sending",
+        "settled_at",
         "unacknowledged",
         "unacknowledged_bytes",
         "unanswered",
@@ -99,6 +100,8 @@ class Backup:
         """Last seqno and bytes of each message with entries under way."""
         self.unacknowledged_bytes = 0
         self.heard_at: Instant | None = None
+        self.settled_at = Instant(0)
+        """Until then its questions cross with the answer to an earlier one."""
         self.unanswered = 0
         """Heartbeats since it last answered something that this primary sent."""
 
