@@ -307,7 +307,8 @@ class Cluster:
             case Settled(token, refusal):
                 host.settled[token] = refusal
             case Led(view, leader):
-                self._tell(f"node {host.node}: view {view} is led by {leader}")
+                led = f"is led by {leader}" if leader is not None else "begins"
+                self._tell(f"node {host.node}: view {view} {led}")
 
     def _send(self, host: Host, to: NodeId, message: Any) -> None:
         broken = self.oracle.broken_promise(host.node, message, host.image)

@@ -5,7 +5,7 @@ from typing import Any
 from tests.protocols.viewstamped.harness import Cluster, cluster_of
 from viewstamp.core.events import Received
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
-from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.viewstamped.backup import Follower
 from viewstamp.protocols.viewstamped.messages import (
     Append,
@@ -14,10 +14,12 @@ from viewstamp.protocols.viewstamped.messages import (
     Position,
     Probe,
     Probed,
+    StagedPart,
     Views,
     WantViews,
 )
 from viewstamp.protocols.viewstamped.records import ENCODER, EntryRecord
+from viewstamp.protocols.viewstamped.transfer import Sending
 
 
 def stamp(view: int, seqno: int) -> Viewstamp:
@@ -292,3 +294,27 @@ def test_a_proposer_believes_in_a_view_when_its_own_disk_has_answered() -> None:
     cluster.crash(1)
     cluster.start(1)
     cluster.form(1, 2)
+
+
+def test_a_primary_sends_the_newest_snapshot_when_nothing_of_an_older_one_was_received() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(1)
+    role = core.replication.primary
+    assert role is not None
+    older, newer = (BytesSnapshot(stamp(2, seqno), b"", b"abc") for seqno in (2, 3))
+    core.ledger.log.reset(stamp(2, 3))
+    core.ledger.snapshot = newer
+    role._backups[NodeId(2)].sending = Sending(older, 0)
+    answers = feed(cluster, 1, 2, Position(core.group, View(2), (stamp(2, 2),), None))
+    assert [each.meta for each in answers if isinstance(each, Chunk)] == [newer.meta]
+    received = StagedPart(newer.meta.viewstamp, newer.meta.digest, 3)
+    assert feed(cluster, 1, 2, Position(core.group, View(2), (stamp(2, 2),), received)) == []
+
+
+def test_a_restarted_primary_does_not_claim_to_lead_before_it_serves() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.crash(1)
+    cluster.start(1)
+    assert cluster.core(1).leader is None
+    cluster.form(1, 2, 3)
+    assert cluster.core(1).leader == 1

@@ -71,6 +71,7 @@ class ViewstampedCore:
 
     __slots__ = (
         "_admission",
+        "_announced",
         "_checkpoints",
         "_entering_write",
         "_shared",
@@ -98,6 +99,8 @@ class ViewstampedCore:
         self._tick_at = setup.now
         self._entering_write: PersistSeq | None = None
         """The write with the newest decided view, while it is not durable; only for `Point.VIEW_ENTERED`."""
+        self._announced: tuple[View, NodeId | None] = (View(0), None)
+        """View and leader as last told by `Led`."""
         self._transfer: tuple[DirectiveToken, NodeId, Instant] | None = None
         """An operator's wish for another primary: whom, and when it is given up."""
         self.replication.enter_newest_view()
@@ -118,11 +121,14 @@ class ViewstampedCore:
 
     @property
     def leader(self) -> NodeId | None:
-        """The primary of the newest view that this node knows; None if that was this node before a wipe."""
-        current = self.views.current
-        if current is None or (current.primary == self._shared.node and not self.views.is_member):
-            return None
-        return current.primary
+        """The primary of the newest view that this node knows; if that is this node, only once it serves.
+
+        A primary that restarts does not know whether its view is still the newest.
+        """
+        current, primary = self.views.current, self.replication.primary
+        if current is None or current.primary != self._shared.node:
+            return None if current is None else current.primary
+        return current.primary if primary is not None and primary.is_synchronised else None
 
     @property
     def view(self) -> View:
@@ -163,9 +169,9 @@ class ViewstampedCore:
         self._take(event)
         if self.views.view != view:
             self._entering_write = self._shared.outbox.written
-        if self.replication.enter_newest_view():
-            self._announce_leader()
+        self.replication.enter_newest_view()
         self.replication.advance()
+        self._announce_leader()
         if self._checkpoints.is_due():
             self._checkpoints.capture(self.replication.next_token())
         return self._shared.outbox.take()
@@ -224,10 +230,11 @@ class ViewstampedCore:
             self.views.pursue()
 
     def _announce_leader(self) -> None:
-        current = self.views.current
-        assert current is not None
-        self._shared.outbox.emit(Led(current.view, self.leader))
-        self._settle_transfer()
+        led = (self.views.view, self.leader)
+        if led != self._announced:
+            self._announced = led
+            self._shared.outbox.emit(Led(*led))
+            self._settle_transfer()
 
     # Messages
 

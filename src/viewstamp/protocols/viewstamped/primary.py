@@ -224,7 +224,9 @@ class Primary:
         snapshot = self._ledger.snapshot
         assert snapshot is not None
         sending = backup.sending
-        if sending is None or (staged is not None and not sending.describes(staged)):
+        # With nothing of it received, an older snapshot may be one that the backup has no use for.
+        received = sending is not None and staged is not None and sending.describes(staged)
+        if not received and (sending is None or staged is not None or sending.snapshot is not snapshot):
             fits = staged is not None and part_of(snapshot, staged)
             backup.sending = Sending(snapshot, staged.offset if staged is not None and fits else 0)
         self._pump(backup)

@@ -70,12 +70,12 @@ class Replication:
         self._token += 1
         return SnapshotToken(self._token)
 
-    def enter_newest_view(self) -> bool:
-        """Take the role of the newest view; tell whether there was a newer one."""
+    def enter_newest_view(self) -> None:
+        """Take the role of the newest view, if there is a newer one."""
         views = self._views
         current = views.current
         if current is None or self._entered == current.view:
-            return False
+            return
         self._entered = current.view
         if isinstance(self.role, Primary):
             self.role.reads.refuse_all()
@@ -84,7 +84,6 @@ class Replication:
             self.role = Follower(self._shared, views, self.ledger, self._receiving, current)
         elif views.is_member and not views.renewal_wanted:
             self.role = Primary(self._shared, views, self.ledger, current)
-        return True
 
     def query(self, token: ReadToken) -> None:
         """Take in a read."""
