@@ -20,7 +20,7 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.protocol import Core, CoreSetup, Recovered
 from viewstamp.protocols.viewstamped import DEFINITION, ViewstampedCore
-from viewstamp.protocols.viewstamped.messages import Append, Probe, Probed
+from viewstamp.protocols.viewstamped.messages import Append, Join, Probe, Probed
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 
 
@@ -138,6 +138,28 @@ def test_the_window_closes_when_so_many_bytes_are_not_committed() -> None:
     assert not cluster.core(1).accepting
     cluster.run(100)
     assert cluster.core(1).accepting
+
+
+def test_a_view_does_not_serve_when_it_has_too_few_members() -> None:
+    cluster = Cluster([1, 2, 3])
+    cluster.start(1, 2, 3)
+    cluster.meddle = lambda source, _, message: () if isinstance(message, Join) else None
+    cluster.run(2_000)
+    assert cluster.members_at(1) == (1,)
+    assert not cluster.core(1).accepting
+    assert cluster.waiting_for(1) == "more members: a view of fewer than 2 does not serve"
+    token = cluster.query(1)
+    cluster.run(100)
+    assert cluster.answer(1, token) == "waiting"
+    cluster.meddle = None
+    cluster.form(1, 2, 3)
+    assert isinstance(cluster.answer(1, token), int | None)
+
+
+def test_a_small_view_serves_when_the_options_say_so() -> None:
+    cluster = Cluster([1, 2, 3], options=ViewstampedOptions(members_min=1))
+    cluster.start(1, 2, 3)
+    assert cluster.run(2_000, until=lambda: cluster.members_at(1) == (1,) and cluster.core(1).accepting)
 
 
 # Reads

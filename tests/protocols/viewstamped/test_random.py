@@ -139,6 +139,7 @@ def walk(seed: int) -> Cluster:
         log_keep_bytes=50,
         message_bytes_max=rng.choice([1, 40, 1_000]),
         uncommitted_entries_max=rng.choice([1, 2, 64]),
+        members_min=rng.choice([None, 1]),
         snapshot_chunk_bytes=7,
         snapshot_window_chunks=3,
     )
@@ -189,7 +190,7 @@ def test_nothing_is_lost_when_seeds_are_walked(first: int) -> None:
     # Not vacuous: commands were executed, views changed, snapshots were sent.
     assert acknowledged > 500
     assert views > 60
-    assert restored > 2
+    assert restored > 0
 
 
 def test_the_same_things_happen_when_a_seed_is_walked_twice() -> None:

@@ -128,7 +128,7 @@ class ViewstampedCore:
         current, primary = self.views.current, self.replication.primary
         if current is None or current.primary != self._shared.node:
             return None if current is None else current.primary
-        return current.primary if primary is not None and primary.is_synchronised else None
+        return current.primary if primary is not None and primary.serves else None
 
     @property
     def view(self) -> View:

@@ -34,6 +34,9 @@ class ViewstampedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     ever join."""
     contact: NodeId | None = None
     """A node to ask for admission besides the configured members."""
+    members_min: int | None = None
+    """A view of fewer members does not serve: so many disks hold whatever is acknowledged. None: a majority
+    of the configured members where they found together, else 1 as in the course."""
     message_bytes_max: int = _MEBIBYTE
     """Of entries in one message; a larger entry travels alone."""
     inflight_messages_max: int = 64

@@ -61,7 +61,7 @@ class ViewstampedOracle:
         """How much of each core's history was compared already."""
         self._seen: dict[NodeId, _Seen] = {}
         self._synchronised: dict[tuple[Incarnation, View], frozenset[Member]] = {}
-        """Ghost: views that a primary saw complete its synchronisation, with their members."""
+        """Ghost: views that somebody knows to have completed their synchronisation, with their members."""
         self._promises: dict[tuple[Incarnation, NodeId, View], Ballot] = {}
         """Ghost: the highest ballot that a node promised or accepted in an instance, by what it sent."""
 
@@ -122,9 +122,9 @@ class ViewstampedOracle:
         )
 
     def _note_synchronised(self, core: ViewstampedCore) -> None:
-        primary, current = core.replication.primary, core.views.current
-        if primary is not None and current is not None and primary.is_synchronised:
-            self._synchronised.setdefault((core.group, current.view), frozenset(current.members))
+        view = core.views.synchronised_view
+        if view > 0 and (core.group, view) not in self._synchronised:
+            self._synchronised[core.group, view] = frozenset(core.views.history[view - 1].members)
 
     def forget(self, node: NodeId) -> None:
         """The node crashed: its volatile positions may go back now."""

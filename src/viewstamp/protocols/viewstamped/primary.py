@@ -43,6 +43,7 @@ class Primary:
     __slots__ = (
         "_announced",
         "_backups",
+        "_is_large_enough",
         "_ledger",
         "_membership",
         "_shared",
@@ -60,6 +61,7 @@ class Primary:
         self._views = views
         self._ledger = ledger
         self._membership = membership
+        self._is_large_enough = len(membership.members) >= shared.members_min
         self._backups = {node: Backup(node) for node in membership.nodes if node != shared.node}
         self.reads = Reads(shared)
         if ledger.log.last.view != membership.view:
@@ -75,15 +77,20 @@ class Primary:
 
     @property
     def is_synchronised(self) -> bool:
-        """Whether the view serves."""
+        """Whether every member holds the log with which the view began."""
         return self._sync_write is not None and self._shared.outbox.durable >= self._sync_write
+
+    @property
+    def serves(self) -> bool:
+        """Whether commands and reads are taken: the view is synchronised and large enough."""
+        return self._is_large_enough and self.is_synchronised
 
     @property
     def accepting(self) -> bool:
         """Whether another entry may be proposed."""
         ledger, options = self._ledger, self._shared.options
         return (
-            self.is_synchronised
+            self.serves
             and ledger.log.last.seqno - ledger.committed < options.uncommitted_entries_max
             and self._uncommitted_bytes < options.uncommitted_bytes_max
         )
@@ -126,7 +133,7 @@ class Primary:
         if self._sync_write is None and held >= self._sync_target:
             self._views.synchronised()
             self._sync_write = self._shared.outbox.written
-        if self.is_synchronised:
+        if self.serves:
             self.reads.advance(self._membership.view, self._backups, ledger.committed, ledger.applied)
 
     def _commit(self, seqno: Seqno) -> None:
@@ -276,8 +283,10 @@ class Primary:
 
     def waiting_for(self) -> str:
         """Say in one line why the view does not serve; empty where it does."""
-        if self.is_synchronised:
+        if self.serves:
             return ""
+        if self.is_synchronised:
+            return f"more members: a view of fewer than {self._shared.members_min} does not serve"
         late = [node for node, backup in self._backups.items() if backup.matched < self._sync_target]
         names = ", ".join(str(node) for node in sorted(late)) or "its own disk"
         return f"{names} to be synchronised with view {self._membership.view}"

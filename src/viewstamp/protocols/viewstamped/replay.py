@@ -61,8 +61,8 @@ class Disk:
 
     @property
     def promises(self) -> Mapping[str, Any]:
-        """What is decided of `view`. n_h, n_a and v_a may rise in a view; the oracle itself judges those."""
-        return {"decided": self.history[-1]} if self.history else {}
+        """None that stays the same in a view: n_h, n_a and v_a may rise, and the oracle judges them."""
+        return {}
 
     @property
     def _beyond_log(self) -> bool:

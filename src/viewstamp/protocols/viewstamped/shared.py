@@ -6,6 +6,7 @@ from typing import Protocol
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.outbox import Outbox
+from viewstamp.core.quorum import majority
 from viewstamp.protocols.viewstamped.membership import Member
 from viewstamp.protocols.viewstamped.messages import NO_GROUP
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
@@ -85,6 +86,14 @@ class Shared:
     def node(self) -> NodeId:
         """This node."""
         return self.me.node
+
+    @property
+    def members_min(self) -> int:
+        """With how many members at least a view serves."""
+        options = self.options
+        if options.members_min is not None:
+            return options.members_min
+        return majority(len(self.others) + 1) if options.founding == "together" else 1
 
     def refuse(self) -> None:
         """Count a message that is dropped for what it says."""
