@@ -292,3 +292,21 @@ def test_commit_is_justified_when_a_disk_was_lost_after_it_had_acknowledged() ->
     stage.restart(1, FakeImage(), lost=True)
     stage.step(0, Apply(entry(1, 1)))
     assert stage.judge.ghosts.committed.length == 1
+
+
+def test_commitment_stands_when_one_disk_was_lost_after_it_acknowledged_and_another_long_before() -> None:
+    stage = Stage()
+    stage.restart(1, FakeImage(), lost=True)
+    stage.write(1, entry(1, 1))
+    stage.write(2, entry(1, 1))
+    stage.restart(2, FakeImage(), lost=True)
+    stage.step(0, Apply(entry(1, 1)))
+
+
+def test_commitment_falls_when_the_lost_disks_never_held_it() -> None:
+    stage = Stage()
+    stage.restart(1, FakeImage(), lost=True)
+    stage.restart(2, FakeImage(), lost=True)
+    stage.write(1, entry(1, 1))
+    with pytest.raises(InvariantViolated, match="I5 CommittedDurable"):
+        stage.step(0, Apply(entry(1, 1)))

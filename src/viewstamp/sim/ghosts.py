@@ -115,9 +115,15 @@ class Ghosts:
         """Gather the durable images anew; to be called whenever one was replaced."""
         self.images = {node: ghost.image for node, ghost in self.nodes.items()}
 
-    def images_before_losses(self) -> Mapping[NodeId, DurableImage]:
-        """Return the images with those that were lost in place of what came after them."""
-        return {node: ghost.lost or ghost.image for node, ghost in self.nodes.items()}
+    def images_that_held(self, viewstamp: Viewstamp) -> Mapping[NodeId, DurableImage]:
+        """Return for each node the image that it lost, if that held this entry, or else what it has now.
+
+        Each node by itself: one may have acknowledged before its disk was lost, another long after.
+        """
+        return {
+            node: ghost.lost if ghost.lost is not None and ghost.lost.holds(viewstamp) else ghost.image
+            for node, ghost in self.nodes.items()
+        }
 
     def where(self, node: NodeId) -> str:
         """Return when and where, for the explanation of a violation."""

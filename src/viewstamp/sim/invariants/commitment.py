@@ -51,7 +51,7 @@ class CommittedDurable(Invariant):
         if ghosts.oracle.committed_by(entry.viewstamp, ghosts.images):
             return
         # A disk that was lost after it acknowledged did hold the entry when the leader counted it.
-        if not ghosts.oracle.committed_by(entry.viewstamp, ghosts.images_before_losses()):
+        if not ghosts.oracle.committed_by(entry.viewstamp, ghosts.images_that_held(entry.viewstamp)):
             self.fail(node.node, f"it takes {entry.viewstamp} as committed, but too few disks hold it")
 
 
