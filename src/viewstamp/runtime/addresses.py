@@ -9,6 +9,7 @@ Address: TypeAlias = tuple[str, int]
 """(host, port)."""
 
 LOOPBACK: Final = "127.0.0.1"
+PORT_MAX: Final = 65535
 _HOST_LENGTH_MAX: Final = 255
 
 
@@ -34,8 +35,8 @@ def check_address(host: str, port: int) -> Address:
     Raises:
         ConfigurationError: the port is out of range, or the host cannot be one.
     """
-    if not 1 <= port <= 65535:
-        raise ConfigurationError(f"port {port} of {host!r} is out of range: choose one of 1 to 65535")
+    if not 1 <= port <= PORT_MAX:
+        raise ConfigurationError(f"port {port} of {host!r} is out of range: choose one of 1 to {PORT_MAX}")
     if not host or len(host) > _HOST_LENGTH_MAX or not all("!" <= letter <= "~" for letter in host):
         raise ConfigurationError(f"host {host[:40]!r} cannot be a host: give a name or an IP address")
     if host.startswith("["):

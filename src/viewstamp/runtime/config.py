@@ -16,7 +16,7 @@ import xxhash
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
-from viewstamp.runtime.addresses import Address, check_address
+from viewstamp.runtime.addresses import PORT_MAX, Address, check_address
 
 if TYPE_CHECKING:
     from viewstamp.replica.options import ReplicaOptions
@@ -63,6 +63,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The protocol's options that are not at their defaults, by name."""
     replica: dict[str, Any] = {}
     """The replica's options that are not at their defaults (batches, sessions), by name."""
+    open_host: str | None = None
+    """A node that is not listed may take part as well: its id is its port on this host. Members and
+    protocol options may then differ from node to node. None: only those that are listed."""
 
     def __post_init__(self) -> None:
         _check_cluster_id(self.cluster_id)
@@ -75,6 +78,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 )
         _refuse_twice("id", (member.id for member in self.members))
         _refuse_twice("address", (member.address for member in self.members))
+        if self.open_host is not None:
+            check_address(self.open_host, 1)
         if self.protocol not in PROTOCOL_NAMES:
             known = ", ".join(PROTOCOL_NAMES)
             raise ConfigurationError(f"no protocol is called {self.protocol!r}: choose one of {known}")
@@ -88,6 +93,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def addresses(self) -> dict[NodeId, Address]:
         """Where each member listens."""
         return {NodeId(member.id): member.address for member in self.members}
+
+    def address_of(self, node: NodeId) -> Address | None:
+        """Return where a node listens that may take part, listed or not; None: it may not."""
+        listed = self.addresses.get(node)
+        if listed is not None or self.open_host is None or not 1 <= node <= PORT_MAX:
+            return listed
+        return check_address(self.open_host, node)
 
     @cached_property
     def protocol_options(self) -> Any:
@@ -104,17 +116,24 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     @cached_property
     def digest(self) -> int:
         """63 bits that are equal for configurations that mean the same, whatever their order or defaults."""
-        members = sorted((member.id, *member.address) for member in self.members)
-        meaning = (self.cluster_id, self.protocol, members, self.protocol_options, self.replica_options)
+        meaning: tuple[object, ...] = (self.cluster_id, self.protocol, self.replica_options)
+        if self.open_host is None:
+            members = sorted((member.id, *member.address) for member in self.members)
+            meaning = (self.cluster_id, self.protocol, members, self.protocol_options, self.replica_options)
         return xxhash.xxh3_64_intdigest(_CANONICAL.encode(meaning)) >> 1
 
     def check(self) -> None:
-        """Raise `ConfigurationError` unless the options fit their types as well. Imports the protocol."""
-        _ = self.digest
+        """Raise `ConfigurationError` unless the options fit the protocol as well. Imports the protocol."""
+        _ = self.digest, self.protocol_options
+        guarantees = protocol_definition(self.protocol).guarantees
+        if self.open_host is not None and not guarantees.dynamic_membership:
+            raise ConfigurationError(f"open_host is set, but the members of {self.protocol} are those listed")
 
     def to_toml(self) -> str:
         """Return the text of a cluster file."""
         lines = [f"cluster_id = {_toml(self.cluster_id)}", f"protocol = {_toml(self.protocol)}"]
+        if self.open_host is not None:
+            lines.append(f"open_host = {_toml(self.open_host)}")
         for name, table in (("options", self.options), ("replica", self.replica)):
             lines += _toml_table(name, table)
         for member in self.members:

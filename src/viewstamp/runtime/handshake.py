@@ -5,6 +5,7 @@ Nothing else may come first. A member names whom it means to talk to, so that a 
 configuration is found before a message goes astray.
 """
 
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -88,7 +89,7 @@ def decode_refusal(payload: bytes) -> str:
 class Doorkeeper:
     """Decides whether a hello may come in. One doorkeeper belongs to one node."""
 
-    __slots__ = ("_cluster", "_current", "_node", "_retired", "_welcome")
+    __slots__ = ("_cluster", "_current", "_node", "_retired", "_routing", "_welcome")
 
     def __init__(self, cluster: ClusterConfig, node: NodeId, write_routing: str) -> None:
         self._cluster = cluster
@@ -97,15 +98,24 @@ class Doorkeeper:
         """The incarnation in which each member was last seen."""
         self._retired: dict[NodeId, int] = {}
         """The one before that: who comes back as it is a ghost, such as a process that was thought dead."""
-        members = [(member.id, member.host, member.port) for member in cluster.members]
-        self._welcome = encode_hello(
-            Welcome(WIRE_VERSION, cluster.cluster_id, node, cluster.protocol, write_routing, members)
-        )
+        self._routing = write_routing
+        self._welcome = self.welcome_with(())
 
     @property
     def welcome(self) -> bytes:
         """The payload of this node's WELCOME frame."""
         return self._welcome
+
+    def welcome_with(self, guests: Iterable[NodeId]) -> bytes:
+        """Return the payload of a WELCOME frame that names the listed members and these nodes."""
+        cluster = self._cluster
+        members = [(member.id, member.host, member.port) for member in cluster.members]
+        for node in guests:
+            address = cluster.address_of(node)
+            if address is not None and node not in cluster.addresses:
+                members.append((node, *address))
+        protocol, routing = cluster.protocol, self._routing
+        return encode_hello(Welcome(WIRE_VERSION, cluster.cluster_id, self._node, protocol, routing, members))
 
     def hello_to(self, peer: NodeId, incarnation: Incarnation) -> bytes:
         """Return the payload of the HELLO frame with which this node calls on another member."""
@@ -128,7 +138,7 @@ class Doorkeeper:
         peer = NodeId(hello.node)
         if peer == self._node:
             return f"node {peer} is this node itself: each server needs its own id"
-        if peer not in self._cluster.addresses:
+        if self._cluster.address_of(peer) is None:
             return f"node {peer} is not a member of cluster {self._cluster.cluster_id!r}"
         if hello.digest != self._cluster.digest:
             return f"node {peer} and node {self._node} have different cluster files: make them equal"

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 from viewstamp.core.errors import ConfigurationError, Diverged, StorageError
 from viewstamp.core.events import Directive, TransferLeadership
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.core.protocol import Status
+from viewstamp.core.protocol import ProtocolDefinition, Status
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.machine import StateMachine
 from viewstamp.replica.replica import Replica, ReplicaSetup
@@ -61,11 +61,13 @@ class Server:
         medium: MemoryMedium | None = None,
         listen: Address | socket.socket | None = None,
         clock: Clock = monotonic_us,
+        definition: ProtocolDefinition | None = None,
     ) -> None:
         """Prepare a server; nothing is opened before `start`.
 
         `medium` keeps a node in memory over restarts, where `config.data` is None; `listen` overrides the
-        address in the configurations.
+        address in the configurations; `definition` the protocol that the configuration names, with one that
+        speaks and writes the same: for programs that look into a core.
 
         Raises:
             ConfigurationError: the node is no member, an option does not fit, or Python runs without
@@ -83,6 +85,7 @@ class Server:
         self.metrics = Metrics()
         self._medium = medium or MemoryMedium()
         self._listen = listen or self._listen_address()
+        self._definition = definition or protocol_definition(cluster.protocol)
         self._clock = clock
         self._directory: DataDirectory | None = None
         self._driver: Driver | None = None
@@ -120,7 +123,7 @@ class Server:
             raise
 
     async def _start(self, directory: DataDirectory) -> None:
-        definition = protocol_definition(self.cluster.protocol)
+        definition = self._definition
         rng = fresh_rng()
         self._driver = driver = Driver(
             self._make_replica(directory, rng),
@@ -142,6 +145,7 @@ class Server:
             rng=rng,
             metrics=self.metrics,
             inbox=driver,
+            guests=None if self.cluster.open_host is None else lambda: driver.status().members,
         )
         driver.start(self._transport)
         await self._transport.start(self._listen)
@@ -176,6 +180,11 @@ class Server:
         assert self._driver is not None, "the server was not started"
         return self._driver.status()
 
+    def silence(self, *, silenced: bool) -> None:
+        """For tests: pull every cable of this node, or plug them in again. Connections stay as they are."""
+        assert self._transport is not None, "the server was not started"
+        self._transport.silenced = silenced
+
     def counters(self) -> dict[str, int]:
         """Return what happened here since the start, as numbers by name (`metrics.Metrics`)."""
         if self._transport is not None:
@@ -207,7 +216,7 @@ class Server:
                 node=self.node,
                 members=self.cluster.node_ids,
                 incarnation=directory.identity.incarnation,
-                definition=protocol_definition(self.cluster.protocol),
+                definition=self._definition,
                 protocol_options=self.cluster.protocol_options,
                 options=self.cluster.replica_options,
                 machine=self.machine,

@@ -12,6 +12,7 @@ Rules of this file:
 import asyncio
 import logging
 import socket
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final, Protocol
 
@@ -28,6 +29,8 @@ from viewstamp.runtime.metrics import Metrics
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _BACKLOG: Final = 1024
+_LINKS_MAX: Final = 256
+"""Nodes that are dialled; what is sent to more is lost."""
 _SWEEPS_PER_TIMEOUT: Final = 4
 
 
@@ -66,8 +69,14 @@ class Transport:
         rng: Random,
         metrics: Metrics,
         inbox: Inbox,
+        guests: Callable[[], Iterable[NodeId]] | None = None,
     ) -> None:
+        """`guests` tells who takes part now, where members may come that the configuration does not list."""
         self._config = config
+        self._cluster = cluster
+        self._incarnation = incarnation
+        self._rng = rng
+        self._guests = guests
         self._clock = clock
         self._metrics = metrics
         self._inbox = inbox
@@ -90,16 +99,28 @@ class Transport:
         self._sweep: asyncio.TimerHandle | None = None
         self._server: asyncio.Server | None = None
         self._stopped = False
+        self.silenced = False
+        """For tests: as if every cable were pulled. Nothing is sent, and what arrives is not looked at."""
+        self._node = node
         self._links = {
-            peer: self._make_link(peer, address, incarnation, rng)
+            peer: self._make_link(peer, address)
             for peer, address in cluster.addresses.items()
             if peer != node
         }
 
-    def _make_link(self, peer: NodeId, address: Address, incarnation: Incarnation, rng: Random) -> Link:
-        hello = self._doorkeeper.hello_to(peer, incarnation)
+    def _make_link(self, peer: NodeId, address: Address) -> Link:
+        hello = self._doorkeeper.hello_to(peer, self._incarnation)
         limits = link_limits(self._config)
-        return Link(peer, address, hello=hello, kind=PEER, limits=limits, rng=rng, owner=self)
+        return Link(peer, address, hello=hello, kind=PEER, limits=limits, rng=self._rng, owner=self)
+
+    def _link_to_guest(self, peer: NodeId) -> Link | None:
+        """Begin to dial a node that the configuration does not list, if it may take part."""
+        address = self._cluster.address_of(peer)
+        if address is None or peer == self._node or self._stopped or len(self._links) >= _LINKS_MAX:
+            return None
+        link = self._links[peer] = self._make_link(peer, address)
+        link.start()
+        return link
 
     async def start(self, listen: Address | socket.socket) -> None:
         """Listen, and begin to dial the other members.
@@ -152,14 +173,14 @@ class Transport:
 
     def send(self, to: NodeId, payload: bytes) -> None:
         """Send a message of the protocol to a member; lost where it is away or is none."""
-        link = self._links.get(to)
-        if link is not None and link.send(payload):
+        link = self._links.get(to) or self._link_to_guest(to)
+        if link is not None and not self.silenced and link.send(payload):
             self._metrics.peer_messages_out += 1
 
     def respond(self, to: ClientAddress, payload: bytes) -> None:
         """Send a message to a client, if its connection still stands."""
         connection = self._clients.get(to)
-        if connection is not None:
+        if connection is not None and not self.silenced:
             connection.send(SERVER, payload)
             self._metrics.client_messages_out += 1
 
@@ -208,6 +229,8 @@ class Transport:
     def frame(self, connection: Connection, kind: int, payload: bytes) -> None:
         """Pass a frame on, according to who sent it (`connection.Handler`)."""
         who = connection.tag
+        if self.silenced:
+            return
         if who is None:
             self._greet(connection, kind, payload)
         elif kind == CLIENT and type(who) is _Client:
@@ -282,7 +305,10 @@ class Transport:
             self._refuse(connection, reason)
             return
         self._admit(connection, hello)
-        connection.send(WELCOME, self._doorkeeper.welcome)
+        guests = self._guests
+        connection.send(
+            WELCOME, self._doorkeeper.welcome if guests is None else self._doorkeeper.welcome_with(guests())
+        )
 
     def _admit(self, connection: Connection, hello: Hello) -> None:
         if hello.role == "client":
@@ -298,7 +324,9 @@ class Transport:
         connection.tag = _Peer(peer)
         connection.raise_limit(self._config.peer_frame_bytes_max)
         self._peers[peer] = connection
-        self._links[peer].nudge()
+        link = self._links.get(peer) or self._link_to_guest(peer)
+        if link is not None:
+            link.nudge()
 
     def _refuse(self, connection: Connection, reason: str) -> None:
         self._metrics.connections_refused += 1
@@ -313,6 +341,9 @@ class Transport:
     def _on_sweep(self) -> None:
         """Close what has waited too long; one timer serves all connections."""
         self._sweep = None
+        if self.silenced:
+            self._arm_sweep()
+            return
         now = self._clock()
         for connection in _older_than(self._strangers, now - 1000 * self._config.hello_timeout_ms):
             del self._strangers[connection]
