@@ -1,5 +1,6 @@
 """Nodes that a configuration does not list, where ids are ports on one host; and a node without cables."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
@@ -138,10 +139,8 @@ async def test_nothing_passes_when_a_node_is_silenced_until_it_is_not() -> None:
         two.transport.send(one.node, b"unheard")
         visitor.say(encode_frame(CLIENT, b"unheard"))
         one.transport.send(two.node, b"unsaid")
-        async with visiting(one.node, client) as late:
-            await until(lambda: one.transport.strangers_connected)
-            one.transport.silenced = False
-            await late.closed()  # its hello was not heard
+        await asyncio.sleep(0.05)  # what was written before must have come: it is looked at and dropped
+        one.transport.silenced = False
         two.transport.send(one.node, b"heard")
         one.transport.send(two.node, b"said")
         await until(lambda: one.inbox.peer_frames and (one.node, b"said") in two.inbox.peer_frames)
