@@ -6,7 +6,7 @@ from typing import Any
 from viewstamp.core.effects import Effect, Entry
 from viewstamp.core.events import Event
 from viewstamp.core.guarantees import Guarantees
-from viewstamp.core.ids import ORIGIN, Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.invariants import DurableImage, ensure
 from viewstamp.core.protocol import Status
 from viewstamp.core.snapshots import SnapshotMeta
@@ -69,6 +69,7 @@ class FakeOracle:
         self.broken: str | None = None
         self.committed = True
         self.orderly = True
+        self.owing = True
         self.forgotten: list[NodeId] = []
         self.images: Mapping[NodeId, DurableImage] = {}
 
@@ -89,6 +90,11 @@ class FakeOracle:
 
     def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
         return self.committed and sum(image.holds(viewstamp) for image in images.values()) * 2 > len(images)
+
+    def owes_progress(
+        self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
+    ) -> bool:
+        return self.owing
 
     def describe(self, message: Any) -> str:
         return str(message)

@@ -7,7 +7,7 @@ are written once. What they need to know of a protocol's own messages and record
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from viewstamp.core.ids import NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
 
 
@@ -95,6 +95,16 @@ class Oracle(Protocol):
 
     def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
         """Tell whether these durable images justify that the entry at `viewstamp` is committed."""
+        ...
+
+    def owes_progress(
+        self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
+    ) -> bool:
+        """Tell whether these members must serve, though none of the others ever comes back.
+
+        `alive` names each with the incarnation of its data directory, None where that is new. `images` are
+        the disks of all members, also of those that are gone. When in doubt: False.
+        """
         ...
 
     def describe(self, message: Any) -> str:

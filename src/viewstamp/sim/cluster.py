@@ -5,7 +5,7 @@ faults and calls come from whoever holds it.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -128,6 +128,12 @@ class Cluster:
             if (core := ghosts[node].core) is not None and core.leader == node
         ]
         return [node for _, node in sorted(leading, reverse=True)]
+
+    def owes_progress(self, nodes: Iterable[NodeId]) -> bool:
+        """Tell whether these servers, all up and well connected, must serve without the others."""
+        ghosts = self.judge.ghosts
+        alive = {node: self.processes[node].incarnation for node in nodes}
+        return ghosts.oracle.owes_progress(alive, ghosts.images)
 
     def start(self, node: NodeId) -> bool:
         """Start a server that is down; the others hear of it. False: its disk refuses."""

@@ -179,15 +179,23 @@ class FaultInjector:
         process = cluster.processes[node]
         if self.stopped or process.running:
             return
-        if self._restarting.random() < self._options.processes.amnesia and self.atlas.may_lose(node):
+        if self._restarting.random() < self._options.processes.amnesia and self.may_lose(node):
             self.wipe(node)
-        elif self._rotting.random() < self._options.disk.bit_rot and self.atlas.may_lose(node):
+        elif self._rotting.random() < self._options.disk.bit_rot and self.may_lose(node):
             self._rot(node)
         cluster.counts["restart"] += 1
         if not cluster.start(node) and process.damaged:
             # The operator does what the message says: away with the directory, the node comes back empty.
             self.wipe(node)
             self.restart_later(node)
+
+    def may_lose(self, node: NodeId) -> bool:
+        """Tell whether this disk may be lost now: the others owe progress without whatever it remembers."""
+        cluster = self._cluster
+        others = [
+            other for other in cluster.members if other != node and not cluster.processes[other].damaged
+        ]
+        return self.atlas.may_lose(node) and cluster.owes_progress(others)
 
     def wipe(self, node: NodeId) -> None:
         """Lose the disk of a server that is down."""

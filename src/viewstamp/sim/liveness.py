@@ -47,16 +47,22 @@ class LivenessPhase:
         self._converge(chosen)
 
     def _choose(self) -> list[NodeId]:
-        """Return the nodes that are to live: all, or a bare quorum of those whose disks were never lost."""
+        """Return the nodes that are to live: all, or so few that the protocol only just owes progress.
+
+        They are taken from those whose disks were never lost, as far as there are enough.
+        """
         cluster, size = self._cluster, self._cluster.options.nodes
         sound = [node for node in cluster.members if not cluster.processes[node].damaged]
         if self._rng.random() < 0.5:
             return sound
         kept = [node for node in sound if node not in self._injector.atlas.lost]
         needed = majority(size) if cluster.definition.guarantees.tolerates == "minority" else 1
-        return sorted(
-            self._rng.sample(kept, min(len(kept), self._rng.randint(needed, max(needed, len(kept)))))
-        )
+        chosen = self._rng.sample(kept, min(len(kept), self._rng.randint(needed, max(needed, len(kept)))))
+        others = [node for node in sound if node not in chosen]
+        self._rng.shuffle(others)
+        while others and not cluster.owes_progress(chosen):
+            chosen.append(others.pop())
+        return sorted(chosen)
 
     def _heal(self, chosen: list[NodeId]) -> None:
         cluster = self._cluster

@@ -56,6 +56,8 @@ class Process:
         self.running = False
         self.damaged = False
         """Whether its disk refuses to be opened. Only wiping it helps."""
+        self.incarnation: Incarnation | None = None
+        """Of the data directory that it last opened; None: it was wiped since, or there never was one."""
         self.replica: Replica | None = None
         self.directory: DataDirectory | None = None
         rng = setup.tree.stream("node", node)
@@ -101,6 +103,7 @@ class Process:
             self.setup.surroundings.died(self.node, str(error))
             return False
         self.directory = directory
+        self.incarnation = directory.identity.incarnation
         self._note("start", writes=recovered.written, incarnation=directory.identity.incarnation)
         self._tell_judge(recovered)
         self._make_replica(directory, recovered)
@@ -122,6 +125,7 @@ class Process:
         self._note("wipe")
         self._old_effects.update(self.files.effects)
         self.files = self._make_disk()
+        self.incarnation = None
         self._wiped = True
         self.damaged = False
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from viewstamp.core.ids import NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.invariants import DurableImage
 from viewstamp.core.quorum import has_majority
 from viewstamp.core.snapshots import SnapshotMeta
@@ -90,10 +90,11 @@ class RaftImage:
 class RaftOracle:
     """Judges one run; satisfies `core.invariants.Oracle`."""
 
-    __slots__ = ("_before", "_voters")
+    __slots__ = ("_before", "_members", "_voters")
 
     def __init__(self, members: tuple[NodeId, ...]) -> None:
         assert members
+        self._members = members
         self._before: dict[NodeId, invariants.Positions] = {}
         self._voters: dict[NodeId, frozenset[NodeId]] = {}
         """By which voters each running node counts."""
@@ -148,6 +149,13 @@ class RaftOracle:
             if _is_decided(holders, image.replay.membership.voters):
                 return True
         return any(_is_decided(holders, voters) for voters in self._voters.values())
+
+    def owes_progress(
+        self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
+    ) -> bool:
+        """A majority of the members owes it, whatever the others do."""
+        del images
+        return has_majority(alive, self._members)
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""

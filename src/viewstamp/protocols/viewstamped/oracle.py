@@ -33,6 +33,7 @@ from viewstamp.protocols.viewstamped.messages import (
     Views,
     WantViews,
 )
+from viewstamp.protocols.viewstamped.owing import owes_progress
 from viewstamp.protocols.viewstamped.replay import Disk
 
 
@@ -188,6 +189,13 @@ class ViewstampedOracle:
             if all(node in disks and disks[node].holds(viewstamp) for node in membership.nodes):
                 return True
         return False
+
+    def owes_progress(
+        self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
+    ) -> bool:
+        """A majority of the newest view that holds all that was acknowledged; see `owing`."""
+        disks = {node: image for node, image in images.items() if isinstance(image, Disk)}
+        return owes_progress(self._members, alive, disks)
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""

@@ -1,0 +1,48 @@
+"""Which members owe progress when all others are gone for good; for the oracle, and nothing else.
+
+Whoever decides the next view may find a value that was accepted for it already, also by somebody who is
+gone: a view with too few of the living would then be decided, and wait for ever. So each view that may come
+next must be one in which they can go on. When in doubt nothing is owed.
+"""
+
+from collections.abc import Collection, Mapping
+
+from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.quorum import has_majority, majority
+from viewstamp.protocols.viewstamped.membership import Membership
+from viewstamp.protocols.viewstamped.replay import Disk
+
+Alive = Mapping[NodeId, Incarnation | None]
+
+
+def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[NodeId, Disk]) -> bool:
+    """Tell whether the living must serve; `disks` are those of all members, also of the dead."""
+    if len(alive) < majority(len(configured)):
+        # A smaller view does not serve.
+        return False
+    newest = max(disks.values(), key=lambda disk: disk.view, default=None)
+    if newest is None or not newest.history:
+        # The first view is founded only when all have said that they know of none.
+        return set(alive) >= set(configured)
+    current = newest.history[-1]
+    remembered = any(disks[node].synchronised == current.view for node in alive if node in disks)
+    trusted = current.nodes if remembered else current.eligible
+    return _can_go_on(current, alive, trusted) and all(
+        _can_go_on(value, alive, value.eligible) for value in _accepted(current, disks)
+    )
+
+
+def _accepted(current: Membership, disks: Mapping[NodeId, Disk]) -> list[Membership]:
+    """Return what any member has accepted as the next view."""
+    acceptors = [disk.acceptor() for disk in disks.values() if disk.view == current.view]
+    return [acceptor.value for acceptor in acceptors if acceptor.value is not None]
+
+
+def _can_go_on(membership: Membership, alive: Alive, trusted: Collection[NodeId]) -> bool:
+    """Tell whether the living can agree on the view after this one, and one of them may lead it.
+
+    If they can, they can remove the dead one after the other: of a majority it stays one. A view of two
+    with one of them dead has no majority and cannot shrink.
+    """
+    living = {member.node for member in membership.members if alive.get(member.node) == member.incarnation}
+    return has_majority(living, membership.nodes) and not living.isdisjoint(trusted)
