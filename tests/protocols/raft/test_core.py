@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.protocols.raft.harness import Cluster, propose_all
+from tests.protocols.raft.harness import Cluster, Letter, propose_all
 from viewstamp.core.events import Proposed
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.raft import DEFINITION, RaftCore, RaftOptions
@@ -44,6 +44,25 @@ def test_status_when_there_is_no_majority_names_who_is_silent() -> None:
     status = cluster.core(leader).status(cluster.now)
     assert status.role == "pre-candidate"
     assert status.waiting_for == f"waiting for a majority: no answer from nodes {first}, {second}"
+
+
+def test_status_when_a_node_forgot_says_so_until_it_votes_again() -> None:
+    cluster = Cluster(3)
+    cluster.elect()
+    wiped = cluster.followers()[0]
+    cluster.wipe(wiped)
+    core = cluster.start(wiped)
+    serves: list[str] = []
+
+    def look(_letter: Letter) -> bool:
+        if not core.state.is_voter and not core.status(cluster.now).waiting_for:
+            serves.append(f"as {core.status(cluster.now).role}, led by {core.state.leader}")
+        return False
+
+    cluster.blocked = look
+    cluster.run_until(lambda: core.state.is_voter)
+    assert serves == []
+    assert core.status(cluster.now).waiting_for == ""
 
 
 def test_leader_when_it_changes_is_named_once() -> None:

@@ -46,7 +46,7 @@ def waiting_for(core: "RaftCore") -> str:
         return _waiting_to_belong(core)
     if state.is_listed and not state.is_voter:
         return "catching up: a learner until it has everything"
-    if not state.is_listed and state.leader is None:
+    if not state.is_listed:
         return "waiting to be let in by the leader"
     if state.role is Role.LEADER:
         return _waiting_to_commit(core)
