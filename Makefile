@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-PROTOCOLS ?= raft
+PROTOCOLS ?= raft viewstamped
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help

@@ -8,7 +8,7 @@ from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
 
 
 def test_unknown_protocol_is_refused_by_naming_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match=r"no protocol is called 'zab': choose one of raft"):
+    with pytest.raises(ConfigurationError, match=r"no protocol is called 'zab': choose one of raft, v"):
         protocol_definition("zab")
 
 

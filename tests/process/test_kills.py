@@ -10,13 +10,14 @@ pytestmark = pytest.mark.process
 
 KILLS = 3
 WRITES = 300
+PROTOCOLS = ("raft", "viewstamped")
 
 
-@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize(("protocol", "size"), [("raft", 3), ("raft", 5), ("viewstamped", 3)])
 async def test_nothing_is_lost_or_doubled_when_leaders_and_then_all_are_killed(
-    make_group: MakeGroup, size: int
+    make_group: MakeGroup, protocol: str, size: int
 ) -> None:
-    group = make_group(size)
+    group = make_group(size, protocol=protocol)
     await wait_for_leader(group)
     async with Load(group) as load:
         for _ in range(KILLS):
@@ -29,8 +30,11 @@ async def test_nothing_is_lost_or_doubled_when_leaders_and_then_all_are_killed(
     assert load.ledger.refused == {}
 
 
-async def test_nothing_is_lost_when_all_are_killed_in_the_middle_of_the_load(make_group: MakeGroup) -> None:
-    group = make_group(3)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_nothing_is_lost_when_all_are_killed_in_the_middle_of_the_load(
+    make_group: MakeGroup, protocol: str
+) -> None:
+    group = make_group(3, protocol=protocol)
     await wait_for_leader(group)
     async with Load(group) as load:
         await load.more(WRITES)

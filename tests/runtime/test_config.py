@@ -7,6 +7,7 @@ import pytest
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
+from viewstamp.protocols.registry import PROTOCOL_NAMES
 from viewstamp.runtime.config import MEMBERS_MAX, ClusterConfig, Member, NodeConfig
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
@@ -162,14 +163,19 @@ def test_reference_lists_every_field_of_a_node_with_its_default() -> None:
     assert wrong == set()
 
 
-@pytest.mark.parametrize("heading", ["### Options of raft", "### Options of the replica"])
-def test_reference_lists_every_option_with_its_default(heading: str) -> None:
-    made = cluster().protocol_options if "raft" in heading else cluster().replica_options
-    values = dict(msgspec.structs.asdict(made))
+@pytest.mark.parametrize("protocol", PROTOCOL_NAMES)
+def test_reference_lists_every_option_of_a_protocol_with_its_default(protocol: str) -> None:
+    values = msgspec.structs.asdict(cluster(protocol=protocol).protocol_options)
+    table = documented(f"### Options of {protocol}")
+    assert table == {name: str(value) for name, value in values.items()}
+
+
+def test_reference_lists_every_option_of_the_replica_with_its_default() -> None:
+    values = dict(msgspec.structs.asdict(cluster().replica_options))
     sessions = values.pop("sessions", None)
     if sessions is not None:
         values |= {f"sessions.{name}": value for name, value in msgspec.structs.asdict(sessions).items()}
-    assert documented(heading) == {name: str(value) for name, value in values.items()}
+    assert documented("### Options of the replica") == {name: str(value) for name, value in values.items()}
 
 
 def test_example_of_the_reference_is_a_cluster_file() -> None:

@@ -142,16 +142,21 @@ async def accounts(group: ServerGroup, timeout_s: float = 1.0) -> dict[NodeId, A
     return await asyncio.to_thread(cluster_status, group.cluster, timeout_s=timeout_s)
 
 
-async def wait_for_leader(group: ServerGroup, within_s: float = 30.0) -> Status:
-    """Return the status of the node that leads the highest view, once it says so itself and still runs."""
+async def wait_for_leader(group: ServerGroup, within_s: float = 30.0, *, members_min: int = 1) -> Status:
+    """Return the status of the node that leads the highest view, once it says so itself and still runs.
+
+    With `members_min` only once so many are members: where members change by themselves, a server that was
+    restarted is let in a moment later.
+    """
     deadline = monotonic() + within_s
     while monotonic() < deadline:
         found = [status for status in (await accounts(group)).values() if isinstance(status, Status)]
         leading = [status for status in found if status.leader == status.node]
-        if leading:
-            return max(leading, key=lambda status: status.view)
+        newest = max(leading, key=lambda status: status.view, default=None)
+        if newest is not None and len(newest.members) >= members_min:
+            return newest
         await asyncio.sleep(_POLL_S)
-    raise TooLate(f"no leader within {within_s:g} s")
+    raise TooLate(f"no leader of {members_min} or more within {within_s:g} s")
 
 
 async def wait_for_level(group: ServerGroup, within_s: float = 30.0) -> None:

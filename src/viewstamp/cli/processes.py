@@ -126,6 +126,7 @@ class ServerGroup:
         folder: Path,
         size: int = 3,
         *,
+        protocol: str = "raft",
         arguments: Sequence[str] = (),
         options: Mapping[str, object] | None = None,
         replica: Mapping[str, object] | None = None,
@@ -134,7 +135,11 @@ class ServerGroup:
         """Write the files; `start` starts the processes. `arguments` go to each `viewstamp serve`."""
         members = tuple(Member(node, LOOPBACK, port) for node, port in enumerate(free_ports(size), start=1))
         self.cluster = ClusterConfig(
-            cluster_id="processes", members=members, options=dict(options or {}), replica=dict(replica or {})
+            cluster_id="processes",
+            members=members,
+            protocol=protocol,
+            options=dict(options or {}),
+            replica=dict(replica or {}),
         )
         self.cluster_file = folder / "cluster.toml"
         self.cluster.save(self.cluster_file)

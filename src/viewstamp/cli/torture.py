@@ -9,6 +9,8 @@ from viewstamp.cli.processes import ServerGroup, ServerProcess
 async def torture_leader(group: ServerGroup, load: Load, writes: int) -> ServerProcess:
     """Kill the leader in the middle of the load, let the others go on, restart it; return what was killed.
 
+    It waits until all servers are members: a view of two that loses one of them cannot go on.
+
     Before the kill, without the victim, and after its return `writes` writes are acknowledged.
 
     Raises:
@@ -16,7 +18,7 @@ async def torture_leader(group: ServerGroup, load: Load, writes: int) -> ServerP
         ServerDied: the victim did not come back.
     """
     await load.more(writes)
-    victim = group.servers[(await wait_for_leader(group)).node]
+    victim = group.servers[(await wait_for_leader(group, members_min=len(group.servers))).node]
     await asyncio.to_thread(victim.kill)
     await load.more(writes)
     victim.start()

@@ -6,7 +6,7 @@ from typing import Final
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 
-PROTOCOL_NAMES: Final = ("raft",)
+PROTOCOL_NAMES: Final = ("raft", "viewstamped")
 
 
 def protocol_definition(name: str) -> ProtocolDefinition:

@@ -146,3 +146,8 @@ def test_an_image_keeps_its_log_when_the_snapshot_covers_a_part_of_it() -> None:
     disk.snapshot(BytesSnapshot(stamp(1, 2), b"", b"").meta)
     assert (disk.base, disk.last) == (ORIGIN, stamp(1, 3))
     assert not disk.holds(stamp(2, 3))
+
+
+def test_journal_is_refused_when_a_record_is_none_of_this_protocol() -> None:
+    with pytest.raises(JournalCorrupt, match="not one of viewstamped's"):
+        Disk().write(PersistSeq(1), (b"\x93\x63\x01\x02",))

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import Seqno, View, Viewstamp
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import Ballot
@@ -83,6 +84,19 @@ class SnapshotHeader(msgspec.Struct, frozen=True, array_like=True):
 ENCODER: Final = msgspec.msgpack.Encoder()
 RECORDS: Final = msgspec.msgpack.Decoder(Record)
 _ENTRIES: Final = msgspec.msgpack.Decoder(EntryRecord)
+
+
+def decode_record(record: bytes) -> Record:
+    """Decode a record of the journal.
+
+    Raises:
+        JournalCorrupt: the bytes passed the journal's checksum and are still not a record of this protocol.
+    """
+    try:
+        decoded: Record = RECORDS.decode(record)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise JournalCorrupt(f"a journal record is not one of viewstamped's: {error}") from error
+    return decoded
 
 
 def decode_entry(record: bytes) -> EntryRecord | None:

@@ -15,7 +15,6 @@ from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
 from viewstamp.protocols.viewstamped.paxos import Acceptor
 from viewstamp.protocols.viewstamped.records import (
-    RECORDS,
     AcceptedValue,
     Decided,
     EntryRecord,
@@ -24,6 +23,7 @@ from viewstamp.protocols.viewstamped.records import (
     LogStart,
     Promised,
     Synchronised,
+    decode_record,
 )
 
 _NO_VIEW = View(0)
@@ -98,7 +98,7 @@ class Disk:
     def write(self, seq: PersistSeq, records: Sequence[bytes]) -> None:
         """Read one atomic write."""
         for encoded in records:
-            record = RECORDS.decode(encoded)
+            record = decode_record(encoded)
             match record:
                 case EntryRecord():
                     self._replay_entry(seq, encoded, record)
