@@ -122,6 +122,19 @@ async def test_guests_exchange_messages_when_neither_lists_the_other() -> None:
         assert two.inbox.peer_frames[-1] == (one.node, b"to two")
 
 
+async def test_guest_is_dialled_once_when_something_is_sent_before_the_start() -> None:
+    one, two = (Guest(port) for port in free_ports(2))
+    await two.transport.start((HOST, two.node))
+    one.transport.send(two.node, b"lost")
+    await one.transport.start((HOST, one.node))
+    await until(lambda: one.transport.connected_peers() and two.transport.connected_peers())
+    assert one.inbox.changes == [(two.node, True)]
+    one.transport.tally()
+    assert one.transport._metrics.dials == 1
+    await one.transport.stop()
+    await two.transport.stop()
+
+
 async def test_welcome_names_who_takes_part_now_when_a_client_comes() -> None:
     client = hello_frame(msgspec.structs.replace(peer_hello(open_cluster(1), -1, to=-1), role="client"))
     async with guests(1) as (one,), visiting(one.node, client) as visitor:

@@ -119,7 +119,8 @@ class Transport:
         if address is None or peer == self._node or self._stopped or len(self._links) >= _LINKS_MAX:
             return None
         link = self._links[peer] = self._make_link(peer, address)
-        link.start()
+        if self._server is not None:  # else `start` will start it with all the others
+            link.start()
         return link
 
     async def start(self, listen: Address | socket.socket) -> None:
