@@ -1,12 +1,15 @@
 """The user's class: an ordinary object, its default snapshot, and machines made of machines."""
 
-from collections.abc import Awaitable
-from typing import assert_type
+from collections.abc import Awaitable, Iterable
+from typing import Any, assert_type
 
 import pytest
 
 from tests.replica.fakes import Counter
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.messages import RESULT
+from viewstamp.replica.definition import MachineDefinition
+from viewstamp.replica.host import MachineHost
 from viewstamp.replica.machine import Command, Query, StateMachine, command, compose, query, running_at
 
 
@@ -145,6 +148,47 @@ def test_a_composed_machine_refuses_a_snapshot_when_it_is_damaged(keep: slice) -
     whole = taken if isinstance(taken, bytes) else b"".join(taken)
     with pytest.raises(ValueError, match=r"snapshot|cut short"):
         compose(left=Counter, right=Counter)().restore(whole[keep])
+
+
+class Reminder(StateMachine):
+    due: dict[int, str] = {}  # noqa: RUF012  copied for each instance
+
+    @command
+    def remind(self, client: int, text: str) -> None:
+        self.due[client] = text
+
+    def pending_notifications(self) -> Iterable[tuple[int, Any]]:
+        return self.due.items()
+
+
+def test_pending_notifications_are_those_of_the_clients_asked_for() -> None:
+    composed = compose(Shelf, one=Reminder, two=Reminder)()
+    machines = vars(composed)["machines"]
+    machines["one"].remind(1, "a")
+    machines["one"].remind(2, "b")
+    machines["two"].remind(2, "c")
+    assert list(composed.pending_notifications_for({2, 3})) == [(2, "b"), (2, "c")]
+    assert len(list(composed.pending_notifications())) == 3
+
+
+def test_the_main_part_keeps_its_names_when_it_is_composed_with_others() -> None:
+    composed = compose(Shelf, reminders=Reminder)
+    definition = MachineDefinition.of(composed)
+    assert sorted(definition.methods) == ["count", "put", "reminders.remind"]
+    host = MachineHost(definition)
+    for method, arguments in (("put", ("a",)), ("reminders.remind", (7, "x")), ("count", ())):
+        payload = definition.methods[method].encode_call(arguments, {})
+        kind = definition.methods[method].kind
+        assert host.run(definition.decode(kind, payload))[0] == RESULT
+    again = host.restored(b"".join(host.pieces())).machine
+    parts = vars(again)["machines"]
+    assert (parts[""].names, parts["reminders"].due) == (["a"], {7: "x"})
+
+
+@pytest.mark.parametrize("name", ["put", "context"])
+def test_composing_is_refused_when_a_part_would_hide_a_name_of_the_main_part(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"no room for a part called '{name}'"):
+        compose(Shelf, **{name: Reminder})
 
 
 def test_composing_is_refused_when_there_is_nothing_to_compose() -> None:

@@ -98,6 +98,48 @@ def test_the_session_is_kept_alive_when_nothing_else_is_sent() -> None:
     assert len(bench.take(KeepAlive)) == 1
 
 
+def test_the_session_is_sure_for_nine_tenths_of_its_life_from_the_question_on() -> None:
+    bench = opened_bench()
+    first = bench.core.session_until
+    assert first is not None
+    assert first <= 54 * SECOND
+    bench.run_until(20 * SECOND)
+    bench.take(KeepAlive)
+    bench.run_until(20 * SECOND + SECOND // 2)
+    assert bench.core.session_until == first, "asking alone confirms nothing"
+    bench.receive(S1, SessionOpened(NUMBER, SESSION, 60_000))
+    assert bench.core.session_until == 74 * SECOND
+
+
+def test_an_answer_counts_from_the_first_unanswered_question() -> None:
+    bench = opened_bench()
+    bench.run_until(20 * SECOND)
+    bench.run_until(21 * SECOND)
+    assert [server for server, _ in bench.take(KeepAlive)] == [S1, S2]
+    bench.receive(S2, SessionOpened(NUMBER, SESSION, 60_000))
+    assert bench.core.session_until == 74 * SECOND
+    bench.receive(S1, SessionOpened(NUMBER, SESSION, 60_000))
+    assert bench.core.session_until == 74 * SECOND
+
+
+def test_the_client_asks_after_its_session_when_calls_never_pause() -> None:
+    bench = opened_bench()
+    for second in range(1, 30):
+        bench.run_until(second * SECOND)
+        bench.invoke()
+        (_, message) = bench.submitted()
+        bench.answer(S1, message.calls[0][0])
+    bench.run_until(30 * SECOND)
+    assert len(bench.take(KeepAlive)) == 1
+
+
+def test_no_session_is_sure_when_it_is_gone() -> None:
+    bench = opened_bench()
+    bench.run_until(20 * SECOND)
+    bench.answer(S1, 0, kind=EXPIRED, payload="gone")
+    assert bench.core.session_until is None
+
+
 def test_a_keep_alive_goes_to_the_next_server_when_nothing_answers() -> None:
     bench = opened_bench()
     bench.run_until(20 * SECOND)

@@ -70,6 +70,14 @@ def test_options_are_refused_when_the_object_is_no_proxy() -> None:
         with_options(Counter())
 
 
+def test_a_proxy_speaks_to_a_part_when_it_is_told_its_name() -> None:
+    taken = Taken()
+    proxy = make_proxy(Counter, taken, part="first")
+    assert type(proxy) is type(make_proxy(Counter, taken, part="first"))
+    proxy.add(3)
+    assert taken.calls == [("command", ["first.add", 3], None)]
+
+
 def test_parts_are_reached_by_name_when_the_machine_is_composed() -> None:
     taken = Taken()
     proxy = make_proxy(compose(first=Counter, second=compose(inner=Counter)), taken)

@@ -113,6 +113,14 @@ class ClientCore:
         return self._upkeep.number
 
     @property
+    def session_until(self) -> Instant | None:
+        """Until when the session lives for certain, as far as this client has heard; None: there is none.
+
+        What hangs on the session, such as a lock, may belong to another from then on.
+        """
+        return self._upkeep.sure_until
+
+    @property
     def leader(self) -> NodeId:
         """The server that commands are sent to."""
         return self._router.target
@@ -298,7 +306,7 @@ class ClientCore:
         due = self._upkeep.keep_alive_due
         if due is not None and due <= self._now and self._upkeep.number is not None:
             self._send(target, KeepAlive(self.number, self._upkeep.number))
-            self._upkeep.ask(target, self._answer_due())
+            self._upkeep.ask(target, self._answer_due(), self._now)
 
     def _send_commands(self, target: NodeId) -> None:
         if not self._calls.queued("command"):
@@ -312,7 +320,7 @@ class ClientCore:
             self._submit(target, self._upkeep.number)
         elif self._upkeep.asked is None:
             self._send(target, OpenSession(self.number))
-            self._upkeep.ask(target, self._answer_due())
+            self._upkeep.ask(target, self._answer_due(), self._now)
 
     def _drop_orphans(self) -> None:
         """End queued calls that may have been executed under a session that is gone."""

@@ -174,7 +174,7 @@ def _refuse_all(kind: str, _payload: Any) -> Any:
 def _methods_of(cls: type[StateMachine], part: str) -> Iterator[Method]:
     if cls.parts:
         for name, inner in cls.parts.items():
-            yield from _methods_of(inner, f"{part}.{name}" if part else name)
+            yield from _methods_of(inner, ".".join(filter(None, (part, name))))
         return
     for name in sorted(dir(cls)):
         operation = inspect.getattr_static(cls, name)

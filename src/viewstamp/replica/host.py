@@ -1,6 +1,6 @@
 """One machine and what runs its methods: an exception is a result, what cannot be encoded is a failure."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -75,10 +75,10 @@ class MachineHost:
         """Return what the commands since the last call asked to be sent."""
         return self.context.take_notifications()
 
-    def pending_notifications(self) -> list[Notification]:
-        """Return what the machine wants sent again; empty where it cannot say."""
+    def pending_notifications(self, clients: Collection[int]) -> list[Notification]:
+        """Return what the machine wants sent again to these clients; empty where it cannot say."""
         try:
-            pending = list(self.machine.pending_notifications())
+            pending = list(self.machine.pending_notifications_for(clients))
             return [Notification(client, _ENCODER.encode(event)) for client, event in pending]
         except MemoryError:
             raise
@@ -108,9 +108,13 @@ class MachineHost:
 
 def _part_of(machine: StateMachine, path: str) -> StateMachine:
     for name in path.split(".") if path else ():
-        parts: dict[str, StateMachine] = vars(machine)["machines"]
-        machine = parts[name]
-    return machine
+        machine = _parts(machine)[name]
+    return _parts(machine)[""] if "" in machine.parts else machine
+
+
+def _parts(machine: StateMachine) -> dict[str, StateMachine]:
+    parts: dict[str, StateMachine] = vars(machine)["machines"]
+    return parts
 
 
 def _runner(call: Callable[[Any], Any], encode: Callable[[Any], bytes]) -> Runner:

@@ -1,7 +1,7 @@
 """`StateMachine`: the base of the user's class, and machines made of machines."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar, Final, Self, get_type_hints
 
 from viewstamp.core.errors import ConfigurationError
@@ -33,7 +33,7 @@ class StateMachine:
 
     __context: Context | None = None
     parts: ClassVar[Mapping[str, type["StateMachine"]]] = {}
-    """Of a composed machine: its parts by name."""
+    """Of a composed machine: its parts by name; the part called "" keeps its methods' own names."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Give the instance its own copies of the class's defaults."""
@@ -82,6 +82,13 @@ class StateMachine:
         """Return (client, event) of all that should be sent again to clients that may have missed it."""
         return ()
 
+    def pending_notifications_for(self, clients: Collection[int]) -> Iterable[tuple[int, Any]]:
+        """Return what of that is for these clients, which have just come to the replica that leads.
+
+        Override it where the machine can say so without looking through everything.
+        """
+        return [(client, event) for client, event in self.pending_notifications() if client in clients]
+
 
 _STATES: Final[dict[type[StateMachine], Mapping[str, Any]]] = {}
 
@@ -128,7 +135,7 @@ class _Composition(StateMachine):
     def snapshot(self) -> Iterable[bytes]:
         """Yield each part: its name framed, its pieces framed, then an empty frame."""
         for name, machine in self.machines.items():
-            yield _frame(name.encode())
+            yield _frame(_framed_name(name))
             pieces = machine.snapshot()
             for piece in (pieces,) if isinstance(pieces, bytes) else pieces:
                 if piece:
@@ -137,9 +144,10 @@ class _Composition(StateMachine):
 
     def restore(self, snapshot: bytes) -> None:
         found = _split_parts(snapshot)
-        if set(found) != set(self.machines):
-            raise ValueError(f"a snapshot of {sorted(found)}, not of {sorted(self.machines)}")
-        for name, machine in self.machines.items():
+        wanted = {_framed_name(name): machine for name, machine in self.machines.items()}
+        if set(found) != set(wanted):
+            raise ValueError(f"a snapshot of {sorted(found)}, not of {sorted(wanted)}")
+        for name, machine in wanted.items():
             machine.restore(found[name])
 
     def session_ended(self, client: int) -> None:
@@ -150,20 +158,29 @@ class _Composition(StateMachine):
         for machine in self.machines.values():
             yield from machine.pending_notifications()
 
+    def pending_notifications_for(self, clients: Collection[int]) -> Iterable[tuple[int, Any]]:
+        for machine in self.machines.values():
+            yield from machine.pending_notifications_for(clients)
+
+
+def _framed_name(name: str) -> bytes:
+    # No part's name has a dot; an empty frame would end the part.
+    return name.encode() or b"."
+
 
 def _frame(piece: bytes) -> bytes:
     return len(piece).to_bytes(_FRAME_BYTES, "big") + piece
 
 
-def _split_parts(snapshot: bytes) -> dict[str, bytes]:
+def _split_parts(snapshot: bytes) -> dict[bytes, bytes]:
     """Return the bytes of each part by name; raise ValueError where the frames do not add up."""
-    parts: dict[str, bytes] = {}
+    parts: dict[bytes, bytes] = {}
     pieces: list[bytes] = []
     for frame in _frames(snapshot):
         if frame:
             pieces.append(frame)
         elif pieces:
-            parts[pieces[0].decode()] = b"".join(pieces[1:])
+            parts[pieces[0]] = b"".join(pieces[1:])
             pieces = []
     if pieces:
         raise ValueError("the snapshot of a composed machine ends inside a part")
@@ -186,15 +203,22 @@ def require_machine(machine: object) -> None:
         raise ConfigurationError(f"{machine!r} is not a class derived from viewstamp.StateMachine")
 
 
-def compose(**parts: type[StateMachine]) -> type[StateMachine]:
+def compose(main: type[StateMachine] | None = None, /, **parts: type[StateMachine]) -> type[StateMachine]:
     """Return a machine that replicates several as one; their methods are called `part.method`.
 
+    The methods of `main`, if it is given, keep their own names: its clients see no difference.
+
     Raises:
-        ConfigurationError: there is no part, or one is not a `StateMachine`.
+        ConfigurationError: there is no part, or one is not a `StateMachine`, or `main` has a method or parts
+            where a part is to hang.
     """
-    if not parts:
+    every = parts if main is None else {"": main, **parts}
+    if not every:
         raise ConfigurationError("compose() needs at least one part, such as compose(kv=KeyValueStore)")
-    for part in parts.values():
+    for part in every.values():
         require_machine(part)
-    title = "And".join(part.__name__ for part in parts.values())
-    return type(title, (_Composition,), {"parts": dict(parts), "__module__": __name__})
+    taken = [name for name in parts if main is not None and (main.parts or hasattr(main, name))]
+    if taken:
+        raise ConfigurationError(f"compose(): the main part has no room for a part called {taken[0]!r}")
+    title = "And".join(part.__name__ for part in every.values())
+    return type(title, (_Composition,), {"parts": every, "__module__": __name__})

@@ -488,7 +488,6 @@ class Replica:
     def _repeat_notifications(self) -> None:
         """Send again to clients that just came what the machine says they may have missed."""
         arrived = self._responses.audience.arrived
-        for notification in self._ledger.host.pending_notifications():
-            if notification.client in arrived:
-                self._responses.notify(notification, self._ledger)
+        for notification in self._ledger.host.pending_notifications(arrived):
+            self._responses.notify(notification, self._ledger)
         arrived.clear()

@@ -3,12 +3,16 @@
 from viewstamp.core.ids import MICROSECONDS_PER_MS, Instant, NodeId
 
 _KEEP_ALIVES_PER_LIFE = 3
+_QUESTIONS_PER_LIFE = 2
+"""At least: however much is sent under the session, so often the client asks whether it stands."""
+_SURE_PARTS, _LIFE_PARTS = 9, 10
+"""The part of a life that the client counts on: clocks may differ in speed by so much."""
 
 
 class Upkeep:
     """The session of one client."""
 
-    __slots__ = ("_life_us", "_used", "asked", "due", "number")
+    __slots__ = ("_asked_since", "_confirmed", "_life_us", "_used", "asked", "due", "number")
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -20,6 +24,10 @@ class Upkeep:
         self._life_us = 0
         self._used: Instant | None = None
         """When the session was last used; None: it must be used at once."""
+        self._asked_since: Instant | None = None
+        """When the first question was sent since a server last said that the session stands."""
+        self._confirmed = Instant(0)
+        """When a question was sent whose answer was that the session stands."""
 
     @property
     def keep_alive_due(self) -> Instant | None:
@@ -28,11 +36,25 @@ class Upkeep:
             return None
         if self._used is None:
             return Instant(0)
-        return Instant(self._used + self._life_us // _KEEP_ALIVES_PER_LIFE)
+        unused = self._used + self._life_us // _KEEP_ALIVES_PER_LIFE
+        return Instant(min(unused, self._confirmed + self._life_us // _QUESTIONS_PER_LIFE))
 
-    def ask(self, server: NodeId, due: Instant) -> None:
-        """A server is asked now."""
+    @property
+    def sure_until(self) -> Instant | None:
+        """Until when the session lives for certain, unless the cluster has too many; None: there is none.
+
+        Log time never runs faster than a clock, and the session was used after the question was sent.
+        """
+        if self.number is None:
+            return None
+        return Instant(self._confirmed + self._life_us * _SURE_PARTS // _LIFE_PARTS)
+
+    def ask(self, server: NodeId, due: Instant, now: Instant) -> None:
+        """A server is asked now, and should answer by `due`."""
         self.asked, self.due = server, due
+        if self._asked_since is None:
+            # An answer may be to any question that was not answered yet: count from the first of them.
+            self._asked_since = now
 
     def unanswered(self) -> None:
         """The server that was asked will not answer."""
@@ -41,6 +63,8 @@ class Upkeep:
     def opened(self, number: int, time_to_live_ms: int, now: Instant) -> None:
         """A server said that this session stands."""
         self.number, self._life_us = number, time_to_live_ms * MICROSECONDS_PER_MS
+        if self._asked_since is not None:
+            self._confirmed, self._asked_since = self._asked_since, None
         self.unanswered()
         self.used(now)
 
@@ -54,5 +78,5 @@ class Upkeep:
 
     def lost(self) -> None:
         """The session is gone."""
-        self.number = None
+        self.number = self._asked_since = None
         self.unanswered()

@@ -17,12 +17,13 @@ M = TypeVar("M", bound=StateMachine)
 class Connecting(Generic[M]):
     """A client that is being made: await it, or enter it so that it is closed at the end."""
 
-    __slots__ = ("_client", "_machine", "_reads")
+    __slots__ = ("_client", "_machine", "_part", "_reads")
 
-    def __init__(self, client: AsyncClient, machine: type[M], reads: Reads) -> None:
+    def __init__(self, client: AsyncClient, machine: type[M], reads: Reads, part: str = "") -> None:
         self._client = client
         self._machine = machine
         self._reads = reads
+        self._part = part
 
     def __await__(self) -> Generator[Any, None, type[M]]:
         return self._connect().__await__()
@@ -36,7 +37,7 @@ class Connecting(Generic[M]):
         await self._client.close()
 
     async def _connect(self) -> type[M]:
-        proxy = make_proxy(self._machine, self._client, reads=self._reads)
+        proxy = make_proxy(self._machine, self._client, reads=self._reads, part=self._part)
         await self._client.start()
         return cast("type[M]", proxy)
 
@@ -50,6 +51,7 @@ def connect(
     exactly_once: bool = True,
     options: ClientOptions | None = None,
     notified: Callable[[bytes], None] | None = None,
+    part: str = "",
 ) -> Connecting[M]:
     """Connect to a cluster that replicates `machine`.
 
@@ -59,7 +61,8 @@ def connect(
 
     Each call ends within `timeout_s` in its result, in the exception that the machine raised, in
     `NotExecuted` or in `OutcomeUnknown`. With `exactly_once=False` a command is sent at most once, and may
-    end as unknown. `notified` is called with each one-way message of the machine, encoded.
+    end as unknown. `notified` is called with each one-way message of the machine, encoded. `part` is the name
+    of `machine` where the cluster replicates it as a part of a composed one.
 
     Raises:
         ConfigurationError: `where` or `machine` cannot be used.
@@ -68,7 +71,7 @@ def connect(
     client = AsyncClient(
         where, timeout_s=timeout_s, exactly_once=exactly_once, options=options, notified=notified
     )
-    return Connecting(client, machine, reads)
+    return Connecting(client, machine, reads, part)
 
 
 class BlockingConnection(Generic[M]):
@@ -76,9 +79,9 @@ class BlockingConnection(Generic[M]):
 
     __slots__ = ("_client", "proxy")
 
-    def __init__(self, client: BlockingClient, machine: type[M], reads: Reads) -> None:
+    def __init__(self, client: BlockingClient, machine: type[M], reads: Reads, part: str = "") -> None:
         self._client = client
-        self.proxy: M = make_proxy(machine, client, reads=reads)
+        self.proxy: M = make_proxy(machine, client, reads=reads, part=part)
 
     def __enter__(self) -> M:
         return self.proxy
@@ -102,6 +105,7 @@ def connect_blocking(
     exactly_once: bool = True,
     options: ClientOptions | None = None,
     notified: Callable[[bytes], None] | None = None,
+    part: str = "",
 ) -> BlockingConnection[M]:
     """Connect as `connect` does, without async.
 
@@ -118,7 +122,7 @@ def connect_blocking(
         where, timeout_s=timeout_s, exactly_once=exactly_once, options=options, notified=notified
     )
     try:
-        return BlockingConnection(client, machine, reads)
+        return BlockingConnection(client, machine, reads, part)
     except BaseException:
         client.close()
         raise

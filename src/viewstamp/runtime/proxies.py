@@ -13,7 +13,7 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.replica.definition import MachineDefinition, Method
-from viewstamp.replica.machine import StateMachine
+from viewstamp.replica.machine import StateMachine, compose
 from viewstamp.runtime.outcomes import Errors
 
 Reads = Literal["linearizable", "stale"]
@@ -66,14 +66,19 @@ class Proxy:
         return f"<{type(self).__name__}>"
 
 
-def make_proxy(machine: type[StateMachine], caller: Caller, *, reads: Reads = "linearizable") -> Any:
-    """Return a proxy of this machine whose calls go through `caller`.
+def make_proxy(
+    machine: type[StateMachine], caller: Caller, *, reads: Reads = "linearizable", part: str = ""
+) -> Any:
+    """Return a proxy of this machine, or of it as the part `part` of another, that calls through `caller`.
 
     Raises:
         ConfigurationError: the class cannot be replicated.
     """
     definition = MachineDefinition.of(machine)
-    return _proxy_class(definition)(Binding(caller, Errors(definition.cls), reads=reads))
+    if part:
+        definition = _as_part(definition, part)
+    proxy = _proxy_class(definition)(Binding(caller, Errors(definition.cls), reads=reads))
+    return getattr(proxy, part) if part else proxy
 
 
 def with_options(proxy: P, *, timeout_s: float | None = None, reads: Reads | None = None) -> P:
@@ -104,6 +109,11 @@ def binding_of(proxy: object) -> Binding:
     if not isinstance(proxy, Proxy):
         raise ConfigurationError(f"{proxy!r} is not a proxy: use what connect() returned")
     return proxy._viewstamp_binding  # noqa: SLF001  the name is long so that machines may have a `binding`
+
+
+@cache
+def _as_part(definition: MachineDefinition, part: str) -> MachineDefinition:
+    return MachineDefinition.of(compose(**{part: definition.cls}))
 
 
 @cache
