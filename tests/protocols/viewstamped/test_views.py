@@ -81,6 +81,19 @@ def test_nobody_is_removed_when_the_lowest_was_paused() -> None:
     assert core.views.proposer.phase == "idle"
 
 
+def test_the_one_that_promises_is_kept_when_all_others_were_silent() -> None:
+    # To remove 2, the lowest that was silent, would leave 1 alone with a node that has lost its disk.
+    cluster = cluster_of(1, 2, 3)
+    cluster.crash(3)
+    cluster.wipe(3)
+    cluster.meddle = lambda _, __, message: () if isinstance(message, Ping | Pong) else None
+    assert cluster.run(10_000, until=lambda: cluster.core(1).view == 4)
+    cluster.meddle = None
+    assert cluster.views_at(1)[3] == (1, 2)
+    cluster.start(3)
+    cluster.form(1, 2, 3)
+
+
 def test_a_ping_of_a_wiped_node_is_no_sign_of_life() -> None:
     cluster = cluster_of(1, 2, 3)
     core = cluster.core(1)

@@ -6,15 +6,18 @@ Rules of this file:
   is synchronised, one after the other.
 - A view is never proposed without an eligible member (`membership`): rather than lose what was acknowledged,
   the service waits for one to come back, and says so.
+- Nor without a majority of members that promised, a joiner counting as if it had: who was silent for a
+  while may have come back to promise, and in its place one would stay who is gone for good.
 - A primary that restarts in a view which it may have served lost the entries that it had sent and not yet
   written. It asks for a renewal, the same members under a new number, so that no viewstamp is used twice.
 - Members that are behind get decided views, never anybody's promises.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
+from viewstamp.core.quorum import has_majority
 from viewstamp.protocols.viewstamped.heartbeats import Heartbeats
 from viewstamp.protocols.viewstamped.membership import (
     MEMBERS_MAX,
@@ -161,16 +164,19 @@ class ViewKeeper:
             proposer.stop()
         elif proposer.phase != "preparing" and overdue:
             self._start()
-        elif overdue:
-            self._send_prepares()
+        else:
+            if overdue:
+                self._send_prepares()
+            self._propose_if_promised()
 
-    def _wish(self) -> Membership | None:
+    def _wish(self, promisers: Collection[NodeId] | None = None) -> Membership | None:
+        """Return the view that should be next; among those that the promisers can carry, if they are given."""
         current = self.current
         assert current is not None
         for members in self._wanted_members(current):
             synchronised = self.is_synchronised or self.proposer.synchronised
             wish = successor(current, members, synchronised=synchronised, primary=self.preferred_primary)
-            if wish is not None:
+            if wish is not None and (promisers is None or _can_be_carried(wish, current, promisers)):
                 return wish
         return None
 
@@ -258,9 +264,11 @@ class ViewKeeper:
             # Another proposer reached this node's own acceptor meanwhile.
             self._beaten_by(self.acceptor.promised)
             return
-        value = proposer.best[1] if proposer.best is not None else self._wish()
+        value = proposer.best[1] if proposer.best is not None else self._wish(proposer.promisers)
         if value is None:
-            proposer.stop()
+            # Others may promise yet, or what was wished for is not wished for any more.
+            if self._wish() is None:
+                proposer.stop()
             return
         self._shared.reach(Point.PREPARED)
         accepted = self.acceptor.accept(proposer.ballot, value)
@@ -462,6 +470,11 @@ class ViewKeeper:
     def _acceptable(self, value: Membership) -> bool:
         current = self.current
         return current is not None and well_formed(value) and follows(current, value)
+
+
+def _can_be_carried(wish: Membership, current: Membership, promisers: Collection[NodeId]) -> bool:
+    joining = set(wish.nodes) - set(current.nodes)
+    return has_majority(joining.union(promisers), wish.nodes)
 
 
 def _plausible(ballot: Ballot, proposer: NodeId) -> bool:
