@@ -8,7 +8,7 @@ PROTOCOLS ?= raft viewstamped
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fix sim soak mutants torture bench docs ci clean
+.PHONY: help install demo test test-fast check fix sim soak mutants torture bench bench-tools bench-compare docs ci clean
 
 help:            ## say what each verb does
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -60,6 +60,16 @@ bench: install   ## writes and linearizable reads for 1, 64, 256 and 1000 client
 	$(BIN)/python benchmarks/service.py
 	$(BIN)/python benchmarks/simulator.py
 	$(BIN)/python benchmarks/checker.py
+
+bench-tools: $(VENV)/.bench-installed ## install what comparisons and plots need beyond the rest
+
+$(VENV)/.bench-installed: requirements/bench.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench-compare: MINUTES = 20
+bench-compare: bench-tools ## the same loads on etcd, ZooKeeper, PySyncObj and the bare pipe, in MINUTES (20)
+	$(BIN)/python -m benchmarks.compare --minutes $(MINUTES) --json benchmarks/results/compare.json
 
 docs: install    ## check that every link, command and snippet of the documentation works
 	$(BIN)/python -m pytest tests/test_docs.py tests/test_tidy.py

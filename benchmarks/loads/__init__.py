@@ -1,0 +1,1 @@
+"""Load generators: one process each, fed with plans by lines, see `benchmarks.peers.base`."""

@@ -1,0 +1,74 @@
+"""How a load generator in Python talks to whoever started it: a plan a line in, figures a line out."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+CONNECTIONS_MAX: Final = 16
+"""Connections that the clients of one load share. The same for every peer."""
+KEYS: Final = 1_000
+STRIDE: Final = 7_919
+"""A prime, so that the clients start on different keys."""
+MIXED_WRITE_EVERY: Final = 10
+"""One operation in so many of a mixed load is a write."""
+_QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One load: so many clients with one operation under way each."""
+
+    workload: str
+    """writes, reads or mixed."""
+    clients: int
+    value_bytes: int
+    warm_s: float
+    """Operations begun in this time are not counted."""
+    seconds: float
+
+    def line(self) -> str:
+        """Return the line that asks a load generator for this."""
+        return f"{self.workload} {self.clients} {self.value_bytes} {self.warm_s} {self.seconds}\n"
+
+    @classmethod
+    def parse(cls, line: str) -> "Plan":
+        """Return the plan in a line; `ValueError` where it holds none."""
+        workload, clients, value_bytes, warm_s, seconds = line.split()
+        return cls(workload, int(clients), int(value_bytes), float(warm_s), float(seconds))
+
+    def writes_at(self, place: int) -> bool:
+        """Tell whether the operation at this place is a write."""
+        return self.workload == "writes" or (self.workload == "mixed" and place % MIXED_WRITE_EVERY == 0)
+
+
+def figures(latencies_s: list[float], elapsed_s: float) -> dict[str, Any]:
+    """Return what is answered to a plan; latencies in whole microseconds."""
+    ordered = sorted(latencies_s)
+    last = len(ordered) - 1
+    return {
+        "operations": len(ordered),
+        "per_second": round(len(ordered) / elapsed_s, 1),
+        "latency_us": {
+            name: round(ordered[min(last, int(share * len(ordered)))] * 1e6)
+            for name, share in _QUANTILES.items()
+        },
+    }
+
+
+def plans() -> Iterator[Plan]:
+    """Yield what is asked for until the input ends."""
+    for line in sys.stdin:
+        yield Plan.parse(line)
+
+
+def answer(document: dict[str, Any]) -> None:
+    """Print the figures of the plan that was asked for last."""
+    print(json.dumps(document), flush=True)
+
+
+def serve(run: Callable[[Plan], dict[str, Any]]) -> None:
+    """Carry out plan after plan."""
+    for plan in plans():
+        answer(run(plan))
