@@ -1,0 +1,34 @@
+"""Primary-backup: one server orders, the others follow (CS6650 assignment 3; PacificA).
+
+Two protocols share this package. `DEFINITION`, the protocol `primary_backup`, is fenced: the operator
+promotes a server, a majority grants it an epoch, and an older primary is refused. `COURSE`, the protocol
+`primary_backup_course`, is the assignment's: whoever is given a write is primary. Cut in two, it has two.
+"""
+
+from typing import Final
+
+from viewstamp.core.guarantees import Guarantees
+from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.protocols.primary_backup.course import CourseCore
+from viewstamp.protocols.primary_backup.course_oracle import CourseOracle
+from viewstamp.protocols.primary_backup.messages import CourseMessage
+from viewstamp.protocols.primary_backup.options import CourseOptions
+
+COURSE: Final = ProtocolDefinition(
+    name="primary_backup_course",
+    guarantees=Guarantees(
+        commits_when="every live server has it",
+        tolerates="all_but_one",
+        safe_under_partition=False,
+        survives_full_restart=False,
+        reads="one_behind",
+        dynamic_membership=False,
+    ),
+    options_type=CourseOptions,
+    message_type=CourseMessage,
+    make_core=CourseCore,
+    make_oracle=CourseOracle,
+    write_routing="any",
+)
+
+__all__ = ["COURSE", "CourseCore"]

@@ -1,0 +1,127 @@
+"""Messages as prose, for traces and golden transcripts."""
+
+from typing import Any
+
+from viewstamp.protocols.primary_backup.messages import (
+    Append,
+    Appended,
+    Conflict,
+    Fence,
+    Fenced,
+    Greet,
+    Greeted,
+    Introduce,
+    Promote,
+    PromotionEnded,
+    Recognize,
+    Replicate,
+    Replicated,
+    SnapshotChunk,
+    SnapshotWanted,
+)
+from viewstamp.protocols.primary_backup.records import Member, SyncRecord
+
+
+def describe(message: Any) -> str:
+    """Return the message as a short line of prose, without who sends it to whom."""
+    match message:
+        case Greet() | Greeted() | Replicate() | Replicated():
+            return _describe_course(message)
+        case Introduce() | Recognize() | Promote() | PromotionEnded():
+            return _describe_membership(message)
+        case Fence() | Fenced():
+            return _describe_fence(message)
+        case Append() | Appended() | Conflict():
+            return _describe_replication(message)
+        case SnapshotChunk() | SnapshotWanted():
+            return _describe_snapshot(message)
+        case _:
+            return f"something that is no primary_backup message: {type(message).__name__}"
+
+
+def _describe_course(message: Greet | Greeted | Replicate | Replicated) -> str:
+    match message:
+        case Greet():
+            return (
+                f"factory {message.factory_id} is primary (takeover {message.view}), its log ends at "
+                f"{message.last_index}, committed {message.committed_index}: where does yours stand?"
+            )
+        case Greeted():
+            return f"my log ends at {message.last_index}, committed {message.committed_index}"
+        case Replicate():
+            return (
+                f"write entry {message.last_index}, committed {message.committed_index} "
+                f"(factory {message.factory_id})"
+            )
+        case Replicated():
+            end = f"written up to {message.last_index}" if message.last_index else "you are primary no more"
+            return f"{end} (takeover {message.view})"
+
+
+def describe_record(record: SyncRecord) -> str:
+    """Return who has everything, as of which record."""
+    members = ", ".join(map(str, record.members))
+    return f"record {record.epoch}/{record.version}: primary {record.primary}, synchronous {members}"
+
+
+def _members(members: tuple[Member, ...]) -> str:
+    return ", ".join(f"{node} (life {incarnation})" for node, incarnation in members) or "nobody"
+
+
+def _describe_membership(message: Introduce | Recognize | Promote | PromotionEnded) -> str:
+    match message:
+        case Introduce():
+            kind = "with a log" if message.founded else "without a log"
+            heard = _members(message.known)
+            return f"I am incarnation {message.incarnation}, {kind}; I have heard of {heard}"
+        case Recognize():
+            return f"the cluster is in epoch {message.epoch}, {describe_record(message.record)}"
+        case Promote():
+            return f"the operator wants you to lead (request {message.request})"
+        case PromotionEnded():
+            end = "I lead" if message.refusal is None else message.refusal
+            return f"request {message.request}: {end}"
+
+
+def _describe_fence(message: Fence | Fenced) -> str:
+    if isinstance(message, Fence):
+        order = ", the operator wants it" if message.by_operator else ""
+        verb = "would you refuse" if message.trial else "refuse"
+        return f"{verb} every epoch below {message.epoch}? I am to lead it{order}"
+    verb = "granted" if message.granted else "refused"
+    kind = "trial of epoch" if message.trial else "epoch"
+    return f"{kind} {message.asked} {verb} (epoch {message.epoch}; {describe_record(message.record)})"
+
+
+def _describe_replication(message: Append | Appended | Conflict) -> str:
+    tail = f" (epoch {message.epoch}, round {message.round})"
+    if isinstance(message, Appended):
+        version = f", record version {message.version}" if message.version else ""
+        return (
+            f"I have everything on disk up to {message.matched_view}.{message.matched_seqno}{version}{tail}"
+        )
+    if isinstance(message, Conflict):
+        if message.refused_seqno == 0:
+            return f"your epoch is over (epoch {message.epoch})"
+        hint = f"{message.hint_view}.{message.hint_seqno}"
+        return f"I do not have your entry {message.refused_seqno}: try after {hint}{tail}"
+    previous = f"{message.previous_view}.{message.previous_seqno}"
+    record = f", {describe_record(message.record)}" if message.record is not None else ""
+    if not message.entries:
+        return f"heartbeat after {previous}, committed {message.committed}{record}{tail}"
+    plural = "entry follows" if len(message.entries) == 1 else "entries follow"
+    return f"{len(message.entries)} {plural} {previous}, committed {message.committed}{record}{tail}"
+
+
+def _describe_snapshot(message: SnapshotChunk | SnapshotWanted) -> str:
+    if isinstance(message, SnapshotWanted):
+        reason = ", that was not the next piece" if message.gap else ""
+        return (
+            f"of snapshot {message.view}.{message.seqno} I want what begins at byte {message.offset}{reason} "
+            f"(epoch {message.epoch})"
+        )
+    end = message.offset + len(message.data)
+    return (
+        f"snapshot {message.meta.viewstamp}, bytes {message.offset} to {end} of {message.meta.size_bytes} "
+        f"(epoch {message.epoch})"
+    )

@@ -1,0 +1,207 @@
+"""What members say to each other, in both modes. The tags and the order of fields are the wire's ABI.
+
+The course's four messages are made of integers and the bytes of one entry, so that its programs can pack them
+as the assignment's 4-byte integers. The fenced mode's carry the sender's epoch; what promises something
+carries the sender's incarnation, what a primary sends the incarnation it is meant for.
+"""
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from viewstamp.core.ids import Incarnation
+from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.primary_backup.records import Member, SyncRecord
+
+NUMBER_MAX: Final = 1 << 53
+"""No epoch, seqno, round or size is larger in any life of a cluster; larger ones are refused unread."""
+
+# The course's form (assignment 3, section 2.2).
+
+
+class Greet(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """I am primary now, or you were away: where does your log stand?"""
+
+    view: int
+    """Number of the takeover: tells a late word of a dead primary from one of the present one."""
+    factory_id: int
+    committed_index: int
+    last_index: int
+    last_view: int
+    """In which takeover the entry at `last_index` was made."""
+
+
+class Greeted(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
+    """Answer to `Greet`, and to a `Replicate` that does not follow this log."""
+
+    view: int
+    committed_index: int
+    last_index: int
+    last_view: int
+
+
+class Replicate(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
+    """Replication request: write this entry at `last_index`, apply up to `committed_index` (2.2, step 4)."""
+
+    view: int
+    factory_id: int
+    committed_index: int
+    last_index: int
+    entry_view: int
+    """In which takeover this entry was made."""
+    previous_view: int
+    """In which takeover the entry before it was made."""
+    entry: bytes
+
+
+class Replicated(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
+    """Answer to `Replicate`: my log is yours up to `last_index`. A higher view: you are primary no more."""
+
+    view: int
+    last_index: int
+
+
+# The fenced mode.
+
+
+class Introduce(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """No record that I know of lists this incarnation of me."""
+
+    incarnation: Incarnation
+    founded: bool
+    """Whether the sender has a log; one that has none may take part in founding a cluster."""
+    known: tuple[Member, ...]
+    """Whom the sender has heard introduce themselves, itself among them, in ascending order."""
+
+
+class Recognize(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """Answer to `Introduce` by a member with a log."""
+
+    epoch: int
+    record: SyncRecord
+
+
+class Fence(msgspec.Struct, frozen=True, array_like=True, tag=12, gc=False):
+    """Refuse every epoch below this one: I am to lead it. With `trial`: would you? Nothing is promised."""
+
+    epoch: int
+    trial: bool
+    by_operator: bool
+    """The operator wants it: do not protect the primary that you hear."""
+    campaign: int
+    """Numbers the sender's campaigns; the answer repeats it."""
+
+
+class Fenced(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=False):
+    """Answer to `Fence`."""
+
+    epoch: int
+    """The highest epoch that the sender has promised."""
+    incarnation: Incarnation
+    asked: int
+    """The epoch asked for."""
+    trial: bool
+    granted: bool
+    campaign: int
+    record: SyncRecord
+    """The newest record that the sender knows of."""
+
+
+class Append(msgspec.Struct, frozen=True, array_like=True, tag=14, gc=False):
+    """Entries that follow `previous`; without entries it is a heartbeat, a probe and a round of reads."""
+
+    epoch: int
+    to: Incarnation
+    previous_view: int
+    previous_seqno: int
+    entries: list[bytes]
+    """Encoded `EntryRecord`s: the bytes go into the backup's journal as they are."""
+    committed: int
+    round: int
+    attempt: int
+    """Counts how often the primary went back for this backup; a refusal repeats it."""
+    record: SyncRecord | None
+    """The primary's newest record, unless the backup has it or may not have it yet."""
+
+
+class Appended(msgspec.Struct, frozen=True, array_like=True, tag=15, gc=False):
+    """My log holds, on disk, what yours holds up to `matched`; the record `version` is on my disk."""
+
+    epoch: int
+    incarnation: Incarnation
+    matched_view: int
+    matched_seqno: int
+    round: int
+    version: int
+    """Version of the newest record of this epoch on the sender's disk; 0: none."""
+    reached: int
+    """Up to where they agree in memory: no promise, it only saves sending that again."""
+
+
+class Conflict(msgspec.Struct, frozen=True, array_like=True, tag=16, gc=False):
+    """My log lacks what should precede your entries; or your epoch is over: then only `epoch` counts."""
+
+    epoch: int
+    incarnation: Incarnation
+    refused_seqno: int
+    hint_view: int
+    hint_seqno: int
+    round: int
+    attempt: int
+
+
+class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=17, gc=False):
+    """A piece of a snapshot for a backup whose next entry the primary has compacted away."""
+
+    epoch: int
+    to: Incarnation
+    meta: SnapshotMeta
+    offset: int
+    data: bytes
+
+
+class SnapshotWanted(msgspec.Struct, frozen=True, array_like=True, tag=18, gc=False):
+    """Of the snapshot with this viewstamp and digest I have everything before `offset`. No promise."""
+
+    epoch: int
+    incarnation: Incarnation
+    view: int
+    seqno: int
+    digest: int
+    offset: int
+    gap: bool
+    """The chunk answered was not the next one: go on from `offset`, whatever you sent."""
+
+
+class Promote(msgspec.Struct, frozen=True, array_like=True, tag=19, gc=False):
+    """The operator wants you to lead. Answered by `PromotionEnded` where that cannot be."""
+
+    request: int
+
+
+class PromotionEnded(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """What became of `Promote`; None: the sender leads."""
+
+    request: int
+    refusal: str | None
+
+
+CourseMessage: TypeAlias = Greet | Greeted | Replicate | Replicated
+FencedMessage: TypeAlias = (
+    Introduce
+    | Recognize
+    | Fence
+    | Fenced
+    | Append
+    | Appended
+    | Conflict
+    | SnapshotChunk
+    | SnapshotWanted
+    | Promote
+    | PromotionEnded
+)
+
+
+def in_range(*numbers: int) -> bool:
+    """Tell whether all of these could be an epoch, a seqno, an offset or a round."""
+    return min(numbers) >= 0 and max(numbers) <= NUMBER_MAX

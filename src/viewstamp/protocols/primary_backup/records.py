@@ -1,0 +1,94 @@
+"""What a node of this protocol writes to its journal, in both modes. Tags and fields are the format on disk.
+
+The log's own records are Raft's: an entry, and the cutting off of a suffix. One step's records are one atomic
+write, so a conflict is cut off and replaced at once, and a snapshot takes the place of what it covers.
+"""
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from viewstamp.core.errors import JournalCorrupt
+from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.protocols.raft.records import COMMAND, EMPTY, EntryRecord, Truncation, encode_record
+
+__all__ = [
+    "COMMAND",
+    "EMPTY",
+    "Adopted",
+    "Base",
+    "EntryRecord",
+    "Promise",
+    "Record",
+    "SyncRecord",
+    "Truncation",
+    "decode_record",
+    "encode_record",
+]
+
+Member: TypeAlias = tuple[NodeId, Incarnation]
+
+
+class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Who has everything: a primary acknowledges only what each of these members has on disk (PacificA 2.2).
+
+    Records are ordered by (epoch, version); a node keeps the newest that a primary sent it.
+    """
+
+    epoch: int
+    version: int
+    """Counts the records of one epoch from 1."""
+    primary: NodeId
+    members: tuple[NodeId, ...]
+    """The synchronous set, the primary in it, ascending, a majority of the cluster at least."""
+    roster: tuple[Member, ...]
+    """In which incarnation each member of the cluster counts: what another one promised is forgotten."""
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """What records are ordered by."""
+        return self.epoch, self.version
+
+    def lists(self, node: NodeId, incarnation: Incarnation) -> bool:
+        """Tell whether the promises of this incarnation of this node count."""
+        return (node, incarnation) in self.roster
+
+
+class Promise(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """Refuse every epoch below this one; this one is granted to the candidate and to nobody else."""
+
+    epoch: int
+    candidate: NodeId | None
+
+
+class Base(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
+    """The log begins after this viewstamp; a snapshot holds what came before. At 0.0: the founding."""
+
+    view: int
+    seqno: int
+    kept: int
+    """The last entry that stays in the log; `seqno` where none does."""
+
+
+class Adopted(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
+    """The newest record of the synchronous set that this node knows of."""
+
+    record: SyncRecord
+
+
+Record: TypeAlias = Promise | EntryRecord | Truncation | Base | Adopted
+
+_DECODER: Final = msgspec.msgpack.Decoder(Record)
+
+
+def decode_record(record: bytes) -> Record:
+    """Decode a record of the journal.
+
+    Raises:
+        JournalCorrupt: the bytes passed the journal's checksum and are still not a record of this protocol.
+    """
+    try:
+        decoded: Record = _DECODER.decode(record)
+    except msgspec.MsgspecError as error:
+        raise JournalCorrupt(f"a journal record is not one of primary_backup's: {error}") from error
+    return decoded
