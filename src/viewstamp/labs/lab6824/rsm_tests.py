@@ -1,0 +1,82 @@
+"""`rsm_tests [-s SEED] [-k] [numbers]`: tests 0 to 16 of the course with real processes, and stricter.
+
+Each test has a temporary folder and its own ports. What a seed decides is drawn for each test by itself, so
+one number of a run can be run again alone. With -k the folder of a test that failed is kept.
+"""
+
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from viewstamp.core.errors import ViewstampError
+from viewstamp.labs.lab6824.arguments import EXIT_USAGE
+from viewstamp.labs.lab6824.group import Group, draw_ports
+from viewstamp.labs.lab6824.scenarios import TESTS
+from viewstamp.labs.lab6824.waiting import Failed
+
+EXIT_FAILED: Final = 1
+_SEED_BITS: Final = 31
+_USAGE: Final = "usage: rsm_tests [-s SEED] [-k] [numbers of tests, 0 to 16]\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the tests and return the exit code."""
+    wanted = _parse(arguments)
+    if wanted is None:
+        sys.stderr.write(_USAGE)
+        return EXIT_USAGE
+    seed, keep, numbers = wanted
+    print(f"seed {seed}", flush=True)
+    for number in numbers:
+        failure = run_test(number, seed, keep=keep)
+        if failure is not None:
+            print(f"again with: rsm_tests -s {seed} {number}", flush=True)
+            return EXIT_FAILED
+    print("tests done OK")
+    return 0
+
+
+def _parse(arguments: list[str]) -> tuple[int, bool, list[int]] | None:
+    """Return the seed, whether to keep what fails, and the tests; None: that is no command line."""
+    seed, keep, numbers = secrets.randbits(_SEED_BITS), False, []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "-s":
+            text = next(rest, "")
+            if not text.isdecimal():
+                return None
+            seed = int(text)
+        elif argument == "-k":
+            keep = True
+        elif argument.isdecimal() and int(argument) in TESTS:
+            numbers.append(int(argument))
+        else:
+            return None
+    return seed, keep, numbers or list(TESTS)
+
+
+def run_test(number: int, seed: int, *, keep: bool = False) -> str | None:
+    """Run one test, say how it ended, and return why it failed or None."""
+    rng = Random(f"{seed} {number}")  # noqa: S311  it must be the same again
+    scenario = TESTS[number]
+    folder = Path(tempfile.mkdtemp(prefix=f"rsm-tests-{number}-"))
+    begun = time.monotonic()
+    failure = None
+    try:
+        with Group(folder / "group", draw_ports(rng)) as group:
+            scenario(group, rng)
+            group.finish()
+    except (Failed, ViewstampError, AssertionError) as error:
+        failure = str(error)
+    how = "passed" if failure is None else f"FAILED: {failure}"
+    print(f"test{number}: {scenario.__doc__ or ''} ... {how} ({time.monotonic() - begun:.1f} s)", flush=True)
+    if failure is not None and keep:
+        print(f"its folder is {folder}", flush=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return failure
