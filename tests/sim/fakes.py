@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from viewstamp.core.effects import Effect, Entry
 from viewstamp.core.events import Event
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
-from viewstamp.core.invariants import DurableImage, ensure
+from viewstamp.core.invariants import AgreedView, DurableImage, ensure
 from viewstamp.core.protocol import Status
 from viewstamp.core.snapshots import SnapshotMeta
 
@@ -20,6 +22,19 @@ RAFT_LIKE = Guarantees(
     dynamic_membership=False,
 )
 MEMBERS = (NodeId(0), NodeId(1), NodeId(2))
+VIEWS_AGREED = msgspec.structs.replace(RAFT_LIKE, agreed_views=True)
+
+
+class FakeView(msgspec.Struct, frozen=True):
+    """A view whose members are node numbers."""
+
+    view: View
+    members: tuple[NodeId, ...]
+    leader: NodeId
+
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        return self.members
 
 
 def stamp(view: int, seqno: int) -> Viewstamp:
@@ -38,6 +53,7 @@ class FakeImage:
         self.promises: dict[str, Any] = {}
         self.base = ORIGIN
         self.entries: dict[int, Entry] = {}
+        self.agreed: set[AgreedView] = set()
 
     @property
     def last(self) -> Viewstamp:
@@ -96,6 +112,19 @@ class FakeOracle:
     ) -> bool:
         return self.owing
 
+    def agreed(self, core: Any) -> Sequence[FakeView]:
+        return core.history  # type: ignore[no-any-return]
+
+    def synchronised(self, core: Any) -> View:
+        return core.synchronised  # type: ignore[no-any-return]
+
+    def opening(self, core: Any) -> Viewstamp | None:
+        return core.opening  # type: ignore[no-any-return]
+
+    def agrees(self, image: DurableImage, view: AgreedView) -> bool:
+        assert isinstance(image, FakeImage)
+        return view in image.agreed
+
     def describe(self, message: Any) -> str:
         return str(message)
 
@@ -109,6 +138,9 @@ class FakeCore:
         self.view = View(1)
         self.accepting = False
         self.effects: list[Effect] = []
+        self.history: list[FakeView] = []
+        self.synchronised = View(0)
+        self.opening: Viewstamp | None = None
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         effects, self.effects = self.effects, []

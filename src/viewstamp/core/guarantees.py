@@ -20,3 +20,6 @@ class Guarantees(msgspec.Struct, frozen=True):
     """What a read at default settings may return."""
     dynamic_membership: bool
     """Whether members change while the service runs."""
+    agreed_views: bool = False
+    """Whether each view has members of its own that were agreed on before it began; its oracle is then a
+    `core.invariants.ViewOracle`."""

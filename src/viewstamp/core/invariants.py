@@ -4,7 +4,7 @@ The simulator's generic checks (one leader a view, one history, nothing acknowle
 are written once. What they need to know of a protocol's own messages and records they ask its `Oracle`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
@@ -109,4 +109,48 @@ class Oracle(Protocol):
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose, for traces and golden transcripts."""
+        ...
+
+
+class AgreedView(Protocol):
+    """A view that members agreed on: who is in it, who leads it."""
+
+    @property
+    def view(self) -> View:
+        """Its number."""
+        ...
+
+    @property
+    def members(self) -> Collection[Any]:
+        """Its members as values: a node that lost its memory is another member."""
+        ...
+
+    @property
+    def nodes(self) -> Collection[NodeId]:
+        """The nodes on which they run."""
+        ...
+
+    @property
+    def leader(self) -> Any:
+        """The member that leads it."""
+        ...
+
+
+class ViewOracle(Oracle, Protocol):
+    """What the oracle of a protocol with agreed views knows besides (`Guarantees.agreed_views`)."""
+
+    def agreed(self, core: Any) -> Sequence[AgreedView]:
+        """Return the views that a core knows, view v at place v - 1; it only ever adds to them."""
+        ...
+
+    def synchronised(self, core: Any) -> View:
+        """Return the highest view in which all members held what was acknowledged, as far as it knows."""
+        ...
+
+    def opening(self, core: Any) -> Viewstamp | None:
+        """Return what all members must hold before the view that this core leads serves; None: none."""
+        ...
+
+    def agrees(self, image: DurableImage, view: AgreedView) -> bool:
+        """Tell whether this disk accepted exactly this view, or knows that it was decided."""
         ...

@@ -17,6 +17,7 @@ DEFINITION = ProtocolDefinition(
         survives_full_restart=True,
         reads="linearizable",
         dynamic_membership=True,
+        agreed_views=True,
     ),
     options_type=ViewstampedOptions,
     message_type=Message,

@@ -47,6 +47,11 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
         return tuple(member.node for member in self.members)
 
     @property
+    def leader(self) -> Member | None:
+        """The member that runs on the primary's node; never None in a well-formed view."""
+        return self.member(self.primary)
+
+    @property
     def lowest(self) -> NodeId:
         """The member that watches over all others."""
         return min(self.nodes)

@@ -5,11 +5,11 @@ I26 to I28 are consequences of these with the simulator's generic ones (one hist
 nothing lost).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from viewstamp.core.ids import Incarnation, NodeId, View, Viewstamp
-from viewstamp.core.invariants import DurableImage, InvariantViolated, ensure
+from viewstamp.core.invariants import AgreedView, DurableImage, InvariantViolated, ensure
 from viewstamp.protocols.viewstamped.core import ViewstampedCore
 from viewstamp.protocols.viewstamped.membership import Member, Membership
 from viewstamp.protocols.viewstamped.messages import (
@@ -196,6 +196,26 @@ class ViewstampedOracle:
         """A majority of the newest view that holds all that was acknowledged; see `owing`."""
         disks = {node: image for node, image in images.items() if isinstance(image, Disk)}
         return owes_progress(self._members, alive, disks)
+
+    def agreed(self, core: ViewstampedCore) -> Sequence[Membership]:
+        """Return the views that a core knows."""
+        return core.views.history
+
+    def synchronised(self, core: ViewstampedCore) -> View:
+        """Return the highest view that a core knows to be synchronised."""
+        return core.views.synchronised_view
+
+    def opening(self, core: ViewstampedCore) -> Viewstamp | None:
+        """Return the empty entry that begins the view of a primary."""
+        primary = core.replication.primary
+        return None if primary is None else primary.opening
+
+    def agrees(self, image: DurableImage, view: AgreedView) -> bool:
+        """Tell whether a disk accepted this view or knows that it was decided."""
+        assert isinstance(image, Disk)
+        if image.view >= view.view:
+            return image.history[view.view - 1] == view
+        return image.view == view.view - 1 and image.acceptor().value == view
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from viewstamp.core.effects import Refuse
 from viewstamp.core.events import ReadToken
-from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, Viewstamp
 from viewstamp.core.protocol import PeerStatus
 from viewstamp.protocols.viewstamped.ledger import Ledger
 from viewstamp.protocols.viewstamped.membership import Membership
@@ -79,6 +79,11 @@ class Primary:
     def is_synchronised(self) -> bool:
         """Whether every member holds the log with which the view began."""
         return self._sync_write is not None and self._shared.outbox.durable >= self._sync_write
+
+    @property
+    def opening(self) -> Viewstamp:
+        """The empty entry that begins the view: who holds it holds everything before."""
+        return Viewstamp(self._membership.view, self._sync_target)
 
     @property
     def serves(self) -> bool:

@@ -170,7 +170,7 @@ class ViewKeeper:
             self._propose_if_promised()
 
     def _wish(self, promisers: Collection[NodeId] | None = None) -> Membership | None:
-        """Return the view that should be next; among those that the promisers can carry, if they are given."""
+        """Return the view that should be next; with promisers, only one that they can carry."""
         current = self.current
         assert current is not None
         for members in self._wanted_members(current):

@@ -12,11 +12,13 @@ from viewstamp.sim.invariants.ordering import Monotonic, Ordering
 from viewstamp.sim.invariants.reads import ReadIndex
 from viewstamp.sim.invariants.sessions import ExactlyOnce
 from viewstamp.sim.invariants.state import SnapshotEquivalence, StateEquality
+from viewstamp.sim.invariants.views import NoGap, PrimaryContinuity, SyncBeforeServe, ViewAgreement
 
 ALL: tuple[type[Invariant], ...] = (
     ElectionSafety,
     LogMatching,
     LeaderCompleteness,
+    NoGap,
     StateMachineSafety,
     CommittedDurable,
     CommittedImmutable,
@@ -31,6 +33,9 @@ ALL: tuple[type[Invariant], ...] = (
     ReadIndex,
     ExactlyOnce,
     StateEquality,
+    ViewAgreement,
+    PrimaryContinuity,
+    SyncBeforeServe,
 )
 
 __all__ = ["ALL", "Invariant"]
