@@ -287,12 +287,11 @@ def test_primary_steps_down_when_a_later_takeover_answers() -> None:
     world = CourseWorld(3)
     world.write(0, b"a")
     world.write(1, b"b")
-    core = world.core(0)
-    assert core.primary_id == 1
-    world.letters.append((NodeId(1), NodeId(0), Replicated(core.view + 10, 0)))
+    assert world.core(1).is_primary
+    world.letters.append((NodeId(0), NodeId(1), Replicated(world.core(1).view + 10, 0)))
     world.deliver()
-    assert core.primary_id is None
-    assert all(peer.standing is Standing.OUT for peer in core.peers.values())
+    assert not world.core(1).is_primary
+    assert all(peer.standing is Standing.OUT for peer in world.core(1).peers.values())
 
 
 def test_views_are_never_shared_when_servers_take_over_in_turn() -> None:

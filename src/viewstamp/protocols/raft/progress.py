@@ -8,14 +8,27 @@ Three states, after etcd's `tracker/progress.go`:
 """
 
 from collections import deque
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.snapshots import Snapshot
-from viewstamp.protocols.raft.options import RaftOptions
 
 _WINDOW_MAX: Final = 1 << 16
 ProgressState = Literal["probe", "replicate", "snapshot"]
+
+
+class WindowOptions(Protocol):
+    """What may be under way to one follower, as the options of a protocol say."""
+
+    @property
+    def inflight_messages_max(self) -> int:
+        """Unanswered messages with entries."""
+        ...
+
+    @property
+    def inflight_bytes_max(self) -> int:
+        """Bytes of entries in them."""
+        ...
 
 
 class Transfer:
@@ -79,7 +92,7 @@ class Progress:
         self.heard_at: Instant | None = None
         self.transfer: Transfer | None = None
 
-    def has_room(self, options: RaftOptions) -> bool:
+    def has_room(self, options: WindowOptions) -> bool:
         """Tell whether another message with entries may be sent."""
         return (
             len(self.inflight) < min(self.window, options.inflight_messages_max)
