@@ -11,12 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from viewstamp.core.errors import ViewstampError
 from viewstamp.labs.lab6824.arguments import EXIT_USAGE
 from viewstamp.labs.lab6824.group import Group, draw_ports
-from viewstamp.labs.lab6824.scenarios import TESTS
+from viewstamp.labs.lab6824.scenarios import COURSE, TESTS
 from viewstamp.labs.lab6824.waiting import Failed
 
 EXIT_FAILED: Final = 1
@@ -26,23 +26,31 @@ _USAGE: Final = "usage: rsm_tests [-s SEED] [-k] [numbers of tests, 0 to 16]\n"
 
 def main(arguments: list[str]) -> int:
     """Run the tests and return the exit code."""
-    wanted = _parse(arguments)
+    wanted = parse(arguments)
     if wanted is None:
         sys.stderr.write(_USAGE)
         return EXIT_USAGE
-    seed, keep, numbers = wanted
-    print(f"seed {seed}", flush=True)
-    for number in numbers:
-        failure = run_test(number, seed, keep=keep)
+    print(f"seed {wanted.seed}", flush=True)
+    for number in wanted.numbers:
+        failure = run_test(number, wanted.seed, keep=wanted.keep)
         if failure is not None:
-            print(f"again with: rsm_tests -s {seed} {number}", flush=True)
+            print(f"again with: rsm_tests -s {wanted.seed} {number}", flush=True)
             return EXIT_FAILED
     print("tests done OK")
     return 0
 
 
-def _parse(arguments: list[str]) -> tuple[int, bool, list[int]] | None:
-    """Return the seed, whether to keep what fails, and the tests; None: that is no command line."""
+class Wanted(NamedTuple):
+    """What a command line asks for."""
+
+    seed: int
+    keep: bool
+    """Keep the folder of a test that failed."""
+    numbers: list[int]
+
+
+def parse(arguments: list[str]) -> Wanted | None:
+    """Return what is asked for; None: that is no command line."""
     seed, keep, numbers = secrets.randbits(_SEED_BITS), False, []
     rest = iter(arguments)
     for argument in rest:
@@ -57,7 +65,7 @@ def _parse(arguments: list[str]) -> tuple[int, bool, list[int]] | None:
             numbers.append(int(argument))
         else:
             return None
-    return seed, keep, numbers or list(TESTS)
+    return Wanted(seed, keep, numbers or list(COURSE))
 
 
 def run_test(number: int, seed: int, *, keep: bool = False) -> str | None:

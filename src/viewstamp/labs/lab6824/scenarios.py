@@ -203,18 +203,59 @@ def _test_16(group: Group, rng: Random) -> None:
     group.await_testers()
 
 
+def _test_17(group: Group, rng: Random) -> None:
+    """All servers are killed at once under load, and started again."""
+    _start_under_load(group, rng.uniform(1, 5))
+    group.kill(0, 1, 2)
+    for index in rng.sample(range(3), 3):
+        group.serve(index)
+    group.settle({0, 1, 2})
+    group.await_testers()
+
+
+def _test_18(group: Group, _: Random) -> None:
+    """Primary and backup are killed in turn, down to a view of two, which waits for its other member."""
+    _start_under_load(group, UNDER_LOAD_S, count=5)
+    group.kill(0)
+    group.expect((1, 2, 3, 4))
+    group.kill(4)
+    group.expect((1, 2, 3))
+    group.kill(1)
+    group.expect((2, 3))
+    group.kill(2)
+    group.stay([3], QUIET_S)
+    group.says_that_it_waits(3)
+    group.serve(2, master=3)
+    group.await_testers()
+    group.settle({2, 3})
+
+
+def _test_19(group: Group, rng: Random) -> None:
+    """Servers are killed and started again one after the other, each as soon as it is a member again."""
+    _start_under_load(group, UNDER_LOAD_S)
+    for index in rng.sample(range(3), 3):
+        group.kill(index)
+        group.settle({0, 1, 2} - {index})
+        group.serve(index, master=(index + 1) % 3)
+        group.settle({0, 1, 2})
+    group.await_testers()
+
+
 def _start_under_load(group: Group, for_s: float, count: int = 3) -> None:
     group.start(count)
     group.start_tester()
     pause(for_s)
 
 
+COURSE: Final = range(17)
+"""The course's numbers; those above are our own."""
 TESTS: Final[Mapping[int, Scenario]] = MappingProxyType(
     dict(
         enumerate(
             (
                 *(_test_0, _test_1, _test_2, _test_3, _test_4, _test_5, _test_6, _test_7),
                 *(_test_8, _test_9, _test_10, _test_11, _test_12, _test_13, _test_14, _test_15, _test_16),
+                *(_test_17, _test_18, _test_19),
             )
         )
     )

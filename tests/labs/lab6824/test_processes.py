@@ -1,0 +1,116 @@
+"""The programs as the course's tester starts them: by a symbolic link, in a directory of its own."""
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from viewstamp.labs.lab6824.group import LAUNCHERS, Group, draw_ports
+from viewstamp.labs.lab6824.waiting import wait_until
+
+pytestmark = pytest.mark.process
+
+START_S = 0.3
+TRIES = 5
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Group]:
+    with Group(tmp_path / "group", draw_ports(Random(os.getpid()))) as made:
+        yield made
+
+
+def run(group: Group, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=group.folder, capture_output=True, text=True, check=False, timeout=30)
+
+
+def refused(group: Group, index: int = 0) -> str:
+    """Return the one line in which a server says that it does not start."""
+    port = str(group.ports[index])
+    ended = run(group, "./lock_server", str(group.ports[0]), port)
+    assert ended.returncode not in {0, 1}
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["1"], ["1", "2", "3"]])
+def test_usage_is_shown_when_the_number_of_arguments_is_wrong(group: Group, arguments: list[str]) -> None:
+    ended = run(group, "./lock_server", *arguments)
+    assert (ended.returncode, ended.stderr) == (1, "usage: lock_server master-port my-port\n")
+    assert list(group.folder.glob("paxos*")) == []
+
+
+def test_recorded_process_is_the_server_when_it_was_started_by_its_launcher(group: Group) -> None:
+    group.start(1)
+    group.term(0)
+    ended = run(group, "./rsm_tester", str(group.ports[0] + 1), "breakpoint", "1")
+    assert ended.returncode == 2
+    group.serve(0)
+    renewed = [(0,), (0,)]  # a primary that restarts asks for the same members under a new number
+    wait_until("it serves again", lambda: group.logged(0) == renewed, 10.0)
+
+
+def test_server_is_refused_when_its_port_is_in_use_and_the_other_goes_on(group: Group) -> None:
+    group.start(1)
+    before = group.log_path(0).read_bytes()
+    assert "Address already in use" in refused(group)
+    assert group.log_path(0).read_bytes() == before
+    assert group.runs(0)
+    group.serve(1)
+    group.expect((0, 1))
+
+
+def test_server_is_refused_when_its_log_has_an_unknown_record(group: Group) -> None:
+    group.start(1)
+    group.kill(0)
+    whole = group.log_path(0).read_text()
+    group.log_path(0).write_text(whole + "nonsense 1 2\n")
+    assert "unknown record 'nonsense 1 2'; nothing was changed" in refused(group)
+    assert group.log_path(0).read_text() == whole + "nonsense 1 2\n"
+    group.log_path(0).write_text(whole)
+    group.serve(0)
+    group.serve(1)
+    group.settle({0, 1})
+
+
+def test_server_goes_on_and_says_so_when_the_last_record_of_its_log_is_torn(group: Group) -> None:
+    group.start(2)
+    group.kill(0, 1)
+    whole = group.log_path(1).read_bytes()
+    group.log_path(1).write_bytes(whole[:-3])
+    group.serve(0)
+    group.serve(1)
+    group.settle({0, 1})
+    assert group.log_path(1).read_bytes().startswith(whole)
+    assert "torn" in group.output(1)
+
+
+def test_server_is_a_new_node_when_its_log_was_taken_away(group: Group) -> None:
+    group.start(1)
+    group.kill(0)
+    group.log_path(0).unlink()
+    group.serve(0)
+    wait_until("it founds anew", lambda: group.logged(0) == [(0,)], 10.0)
+    assert "this is a new node" in group.output(0)
+    assert (group.folder / f"paxos-{group.ports[0]}.d.old").is_dir()
+
+
+@pytest.mark.parametrize("program", ["lock_server", "lock_tester", "rsm_tester"])
+def test_program_starts_in_less_than_a_third_of_a_second(group: Group, program: str) -> None:
+    """Everything is imported before the arguments are looked at. Counted in the time of the processor that it
+    takes, the best of some tries: whatever else the machine does is not the program's fault."""
+    elsewhere = group.folder / "elsewhere"
+    elsewhere.symlink_to(LAUNCHERS / program)
+
+    def took_s() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ended = subprocess.run([str(elsewhere)], cwd="/", capture_output=True, check=False, timeout=30)
+        assert ended.stderr.startswith(b"usage:"), ended.stderr
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(took_s() for _ in range(TRIES)) < START_S

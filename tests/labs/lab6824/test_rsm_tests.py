@@ -1,0 +1,34 @@
+import pytest
+
+from viewstamp.labs.lab6824 import rsm_tests
+from viewstamp.labs.lab6824.scenarios import COURSE, TESTS
+
+
+@pytest.mark.parametrize("arguments", [["-s"], ["-s", "x"], ["99"], ["x"], ["-1"]])
+def test_usage_is_shown_when_the_arguments_are_wrong(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rsm_tests.main(arguments) == 1
+    assert capsys.readouterr().err.startswith("usage: rsm_tests")
+
+
+def test_all_of_the_course_are_run_when_no_numbers_are_given() -> None:
+    wanted = rsm_tests.parse(["-s", "5"])
+    assert wanted is not None
+    assert wanted.seed == 5
+    assert wanted.numbers == list(COURSE) == list(range(17))
+    assert set(COURSE) < set(TESTS)
+
+
+def test_seed_is_drawn_anew_when_none_is_given() -> None:
+    one, two = rsm_tests.parse(["3"]), rsm_tests.parse(["3"])
+    assert one is not None
+    assert two is not None
+    assert one.seed != two.seed
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [3, 12, 16])
+def test_scenario_passes_when_run_with_real_processes(number: int) -> None:
+    assert rsm_tests.run_test(number, seed=number) is None
