@@ -57,6 +57,11 @@ class Doorway(asyncio.Protocol):
         self._is_incomplete = False
         """Whether the reception was told that a message of this connection is not whole."""
 
+    @property
+    def unread_bytes(self) -> int:
+        """What has come and waits until what came before it is answered."""
+        return len(self._stub.intake)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start. Called by the loop."""
         self._transport = cast("asyncio.Transport", transport)
@@ -146,6 +151,11 @@ class Reception:
         self._incomplete: dict[Doorway, Instant] = {}
         """Connections that owe us the rest of a message, and since when; the oldest first."""
         self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def visitors(self) -> frozenset[Doorway]:
+        """The open connections."""
+        return frozenset(self._open)
 
     def accept(self) -> Doorway:
         """Return the protocol of a new connection: what a listening server makes them with."""

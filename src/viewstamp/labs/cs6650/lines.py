@@ -72,6 +72,11 @@ class Line:
         """Whether an order should wait for the dial that is under way."""
         return self._patience is not None
 
+    @property
+    def may_be_dialled(self) -> bool:
+        """Whether it is out, not being dialled, and was not tried only just now."""
+        return self._wire is None and self._dial is None and self._clock() >= self._dial_again_at
+
     def send(self, request: ReplicationRequest) -> bool:
         """Send a request; tell whether the connection stands."""
         if self._wire is None:
@@ -81,7 +86,7 @@ class Line:
 
     def call(self) -> None:
         """Dial, unless the line is up, being dialled, or was tried only just now."""
-        if self._wire is None and self._dial is None and self._clock() >= self._dial_again_at:
+        if self.may_be_dialled:
             loop = asyncio.get_running_loop()
             self._dial = loop.create_task(self._connect())
             self._patience = loop.call_later(PATIENCE_S, self._lose_patience)

@@ -86,6 +86,11 @@ class FactoryServer:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._reception.accept, host, self._port, backlog=_BACKLOG)
 
+    @property
+    def visitors(self) -> frozenset[Doorway]:
+        """The connections that others have opened."""
+        return self._reception.visitors
+
     async def stop(self) -> None:
         """Close everything."""
         if self._timer is not None:

@@ -53,6 +53,8 @@ from viewstamp.services.records import (
 
 UNREAD_BYTES_MAX: Final = 1 << 16
 """Of one connection; beyond it nothing more is read until its requests are answered."""
+TAKEOVERS_MAX: Final = 1 << 30
+"""No takeover of others has a higher number, so that the next one's still is a 4-byte integer."""
 
 
 class ServerGone(ConnectionError):
@@ -257,8 +259,8 @@ class ServerStub:
         request = unpack_replication(data)
         positions = (request.factory_id, request.committed_index, request.last_index)
         takeovers = (request.takeover, request.entry_takeover, request.previous_takeover)
-        if min(positions + takeovers) < 0:
-            raise ProtocolViolation(f"a position is negative in {request}")
+        if min(positions + takeovers) < 0 or max(takeovers) > TAKEOVERS_MAX:
+            raise ProtocolViolation(f"a position is out of range in {request}")
         if request.operation.opcode != GREETING:
             _check(request)
         return request
@@ -315,7 +317,8 @@ class ReplicationStub:
         numbers = (
             response.takeover, response.last_index, response.committed_index, response.last_takeover,
         )  # fmt: skip
-        if response.kind not in _RESPONSE_KINDS or min(numbers) < 0:
+        takeover_max = max(response.takeover, response.last_takeover)
+        if response.kind not in _RESPONSE_KINDS or min(numbers) < 0 or takeover_max > TAKEOVERS_MAX:
             raise ProtocolViolation(f"this cannot be an answer: {response}")
         return response
 
