@@ -133,9 +133,11 @@ class Calls:
         taken: list[Call] = []
         for call in islice(self._queues[queue].values(), options.message_calls_max):
             if not call.sequence:
+                if room <= 0:
+                    break
                 room -= 1
             size += len(memoryview(call.payload))
-            if room < 0 or (taken and size > options.message_bytes_max):
+            if taken and size > options.message_bytes_max:
                 break
             taken.append(call)
         return taken
