@@ -280,3 +280,17 @@ def test_errors_of_reading_name_the_path() -> None:
         journal.sync()
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.EBADF
+
+
+def test_refused_when_the_journal_changes_after_it_was_verified() -> None:
+    files = SimFileSystem(Random(1))
+    _fill(open_on(files).journal, 3)
+    files.crash()
+    found = open_on(files).recovered
+    (path,) = (path for path in files.paths() if path.endswith(".wal"))
+    content = bytearray(files.read(path))
+    second = content.index(b"r" * 300, content.index(b"r" * 300) + 300)
+    content[second] ^= 1
+    files.overwrite(path, bytes(content))
+    with pytest.raises(JournalCorrupt, match="write 2 was there when it was read first"):
+        list(found.writes)

@@ -194,7 +194,11 @@ def decode_writes(frame: Frame) -> tuple[tuple[bytes, ...], ...]:
 
 
 class RecoveredJournal:
-    """A journal that was found whole. Iterating reads the writes from the disk again, in order."""
+    """A journal that was found whole. Iterating reads the writes from the disk again, in order.
+
+    Raises, when iterated:
+        JournalCorrupt: the disk does not return what it returned before.
+    """
 
     def __init__(self, folder: SegmentFolder) -> None:
         self._folder = folder
@@ -216,18 +220,27 @@ class RecoveredJournal:
         return PersistSeq(self.position.next_seq - 1)
 
     def __iter__(self) -> Iterator[Write]:
-        floor, written = self.position.floor, self.written
+        wanted, written = self.position.floor, self.written
         for number, _ in self.segments:
             for frame in self._frames(number):
                 for seq, records in enumerate(decode_writes(frame), frame.header.first_seq):
-                    if floor <= seq <= written:
+                    if wanted == seq <= written:
+                        wanted = PersistSeq(seq + 1)
                         yield PersistSeq(seq), records
+        if wanted <= written:
+            raise self._changed(f"write {wanted}")
 
     def _frames(self, number: int) -> Iterator[Frame]:
         data = read_segment(self._folder, number)
         decoded = decode_segment_header(data)
-        assert not isinstance(decoded, str)
+        if isinstance(decoded, str):
+            raise self._changed(f"the header of segment {number}")
         return iter(SegmentReader(data, beginning(decoded[0]), self._folder.identity.seed))
+
+    def _changed(self, what: str) -> JournalCorrupt:
+        return JournalCorrupt(
+            f"{self._folder.path}: {what} was there when it was read first and is not any more; {REMEDY}"
+        )
 
 
 def beginning(header: SegmentHeader) -> Position:
