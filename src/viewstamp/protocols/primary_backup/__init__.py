@@ -9,10 +9,28 @@ from typing import Final
 
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
 from viewstamp.protocols.primary_backup.course import CourseCore
 from viewstamp.protocols.primary_backup.course_oracle import CourseOracle
-from viewstamp.protocols.primary_backup.messages import CourseMessage
-from viewstamp.protocols.primary_backup.options import CourseOptions
+from viewstamp.protocols.primary_backup.messages import CourseMessage, FencedMessage
+from viewstamp.protocols.primary_backup.options import CourseOptions, PrimaryBackupOptions
+from viewstamp.protocols.primary_backup.oracle import PrimaryBackupOracle
+
+DEFINITION: Final = ProtocolDefinition(
+    name="primary_backup",
+    guarantees=Guarantees(
+        commits_when="every synchronous member, a majority at least, has it on disk",
+        tolerates="minority",
+        safe_under_partition=True,
+        survives_full_restart=True,
+        reads="linearizable",
+        dynamic_membership=False,
+    ),
+    options_type=PrimaryBackupOptions,
+    message_type=FencedMessage,
+    make_core=PrimaryBackupCore,
+    make_oracle=PrimaryBackupOracle,
+)
 
 COURSE: Final = ProtocolDefinition(
     name="primary_backup_course",
@@ -31,4 +49,4 @@ COURSE: Final = ProtocolDefinition(
     write_routing="any",
 )
 
-__all__ = ["COURSE", "CourseCore"]
+__all__ = ["COURSE", "DEFINITION", "CourseCore", "CourseOptions", "PrimaryBackupCore", "PrimaryBackupOptions"]

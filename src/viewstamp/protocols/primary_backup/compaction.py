@@ -1,0 +1,98 @@
+"""Keeping the log short: snapshots of the own machine, and forgetting what they cover.
+
+A new snapshot is asked for when the log takes half of its limit, so that what arrives until it is durable
+fits into the other half. After it a suffix of at most a quarter of the limit stays for backups that lag: no
+dead backup can make the log grow.
+"""
+
+from collections.abc import Callable
+
+from viewstamp.core.effects import Capture, Release, Settled
+from viewstamp.core.events import DirectiveToken, SnapshotToken
+from viewstamp.core.ids import Instant
+from viewstamp.core.snapshots import Snapshot
+from viewstamp.protocols.primary_backup.state import State
+
+
+class Compaction:
+    """When to capture, and what to keep."""
+
+    __slots__ = ("_new_token", "_retry_at", "_state", "_token", "_waiting")
+
+    def __init__(self, state: State, new_token: Callable[[], SnapshotToken]) -> None:
+        self._state = state
+        self._new_token = new_token
+        self._token: SnapshotToken | None = None
+        """Of the snapshot that is being made."""
+        self._retry_at: Instant | None = None
+        """A snapshot could not be made: not before this moment again."""
+        self._waiting: list[DirectiveToken] = []
+        """Directives to answer when it is made."""
+
+    def is_due(self) -> bool:
+        """Tell whether the log has grown enough for a snapshot to help."""
+        state = self._state
+        limit = state.options.log_bytes_max
+        if limit is None or 2 * (state.log.size_bytes + state.overhead_bytes) <= limit:
+            return False
+        applied_bytes = state.log.size_bytes - state.log.bytes_after(state.applied)
+        return (
+            8 * applied_bytes >= limit
+            and self._token is None
+            and state.applied > state.snapshot_seqno
+            and (self._retry_at is None or state.now >= self._retry_at)
+        )
+
+    def capture(self) -> None:
+        """Ask for a snapshot of what is applied."""
+        state = self._state
+        self._retry_at = None
+        self._token = self._new_token()
+        state.outbox.emit(Capture(self._token, state.viewstamp_at(state.applied), b""))
+
+    def direct(self, token: DirectiveToken) -> None:
+        """An operator wants a snapshot now."""
+        state = self._state
+        if state.applied == 0 or not state.founded:
+            state.outbox.emit(
+                Settled(token, "nothing is applied yet: there is nothing to take a snapshot of")
+            )
+        elif self._token is None and state.applied == state.snapshot_seqno:
+            state.outbox.emit(Settled(token, None))
+        else:
+            self._waiting.append(token)
+            if self._token is None:
+                self.capture()
+
+    def on_captured(self, token: SnapshotToken, snapshot: Snapshot | None, matched_by_all: int) -> None:
+        """The snapshot is durable (or could not be made): forget what it covers and nobody needs."""
+        state = self._state
+        if token != self._token:
+            return
+        self._token = None
+        if snapshot is None:
+            state.drop("snapshot that could not be made")
+            self._retry_at = Instant(state.now + state.options.silence_us)
+        elif snapshot.meta.viewstamp.seqno > state.snapshot_seqno:
+            state.snapshot = snapshot
+            self._forget(snapshot.meta.viewstamp.seqno, matched_by_all)
+        refusal = (
+            None if snapshot else "the snapshot could not be written: see the node's log, then try again"
+        )
+        for waiting in self._waiting:
+            state.outbox.emit_durable(Settled(waiting, refusal))
+        self._waiting.clear()
+
+    def _forget(self, covered: int, matched_by_all: int) -> None:
+        """Move the log's base up, write it, and release what came before once that is durable."""
+        state = self._state
+        log, limit = state.log, state.options.log_bytes_max
+        kept_bytes = limit // 4 if limit is not None else state.options.inflight_bytes_max
+        needed = min(covered, matched_by_all)
+        seqno = min(max(needed, log.earliest_within(covered, kept_bytes)), log.durable_seqno)
+        if seqno <= log.base_seqno:
+            return
+        base = state.viewstamp_at(seqno)
+        write = state.write_base(base, kept=log.last_seqno)
+        log.compact(base)
+        state.outbox.emit_durable(Release(log.first_write(otherwise=write)))

@@ -1,0 +1,502 @@
+"""Primary-backup, fenced, as a core: one step function over parts (docs/design/primary-backup.md).
+
+This file branches, its parts act. It holds the rules about epochs that apply to every message, the changes of
+role, and what follows from a step whatever the step was: applying, answering reads, naming the primary.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from viewstamp.core.effects import Apply, Effect, Entry, Led, Refuse, Release, Settled
+from viewstamp.core.events import (
+    Captured,
+    Directed,
+    DirectiveToken,
+    Event,
+    PeerDown,
+    PeerUp,
+    Persisted,
+    Proposed,
+    Queried,
+    Received,
+    SnapshotToken,
+    Staged,
+    TakeSnapshot,
+    TransferLeadership,
+    Woke,
+)
+from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
+from viewstamp.core.outbox import Outbox
+from viewstamp.core.protocol import CoreSetup, Status
+from viewstamp.protocols.primary_backup.compaction import Compaction
+from viewstamp.protocols.primary_backup.errands import Errands
+from viewstamp.protocols.primary_backup.following import Following, is_sound_append
+from viewstamp.protocols.primary_backup.founding import Founding
+from viewstamp.protocols.primary_backup.messages import (
+    Append,
+    Appended,
+    Conflict,
+    Fence,
+    Fenced,
+    FencedMessage,
+    Introduce,
+    Promote,
+    PromotionEnded,
+    Recognize,
+    SnapshotChunk,
+    SnapshotWanted,
+    in_range,
+)
+from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
+from viewstamp.protocols.primary_backup.promotion import Campaign, answer_fence
+from viewstamp.protocols.primary_backup.reads import Reads
+from viewstamp.protocols.primary_backup.records import COMMAND, SyncRecord
+from viewstamp.protocols.primary_backup.replay import replay
+from viewstamp.protocols.primary_backup.replication import Replication
+from viewstamp.protocols.primary_backup.reporting import report
+from viewstamp.protocols.primary_backup.snapshot import SnapshotReceiver, SnapshotSender
+from viewstamp.protocols.primary_backup.state import NEVER, Role, State
+
+
+class PrimaryBackupCore:
+    """One member; satisfies `core.protocol.Core`.
+
+    Effects imply what `DEFINITION.guarantees` says: `Apply` is of an entry that every synchronous member has
+    on disk; `Answer` of a moment at which this state contained everything acknowledged before the read.
+    """
+
+    __slots__ = (
+        "_led",
+        "_tokens",
+        "campaign",
+        "compaction",
+        "errands",
+        "following",
+        "founding",
+        "reads",
+        "receiver",
+        "replication",
+        "sender",
+        "state",
+    )
+
+    def __init__(self, setup: CoreSetup) -> None:
+        """Begin where the journal ends.
+
+        Raises:
+            JournalCorrupt: the journal is not one of this protocol's, or something in it is missing.
+        """
+        options = setup.options
+        assert isinstance(options, PrimaryBackupOptions), options
+        outbox = Outbox(setup.recovered.written)
+        self.state = state = State(setup, options, outbox)
+        self._tokens = 0
+        self.following = Following(state)
+        self.sender = SnapshotSender(state)
+        self.receiver = SnapshotReceiver(state, self.following, self._new_token)
+        self.compaction = Compaction(state, self._new_token)
+        self.replication = Replication(state, self.sender.pump)
+        self.reads = Reads(state, self.replication)
+        self.campaign = Campaign(state, self._lead)
+        self.errands = Errands(state)
+        self.founding = Founding(state)
+        self._recover(setup)
+        self._led: tuple[int, NodeId | None] = (state.epoch, None)
+        """What the last `Led` said."""
+        self.founding.begin()
+
+    def _recover(self, setup: CoreSetup) -> None:
+        state = self.state
+        found, log_gave_way = replay(setup.recovered)
+        state.epoch, state.candidate, state.founded = found.epoch, found.candidate, found.founded
+        state.seen_epoch = found.epoch
+        state.record, state.log = found.record, found.log
+        state.promise_write = state.record_write = setup.recovered.written
+        state.snapshot = setup.recovered.snapshot
+        state.applied = state.committed = state.snapshot_seqno
+        if log_gave_way:
+            write = state.write_base(state.log.base, kept=state.log.base_seqno)
+            state.outbox.emit_durable(Release(write))
+        if state.counts:
+            state.resume_at = state.now
+
+    def _new_token(self) -> SnapshotToken:
+        self._tokens += 1
+        return SnapshotToken(self._tokens)
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The next moment at which it wants to be woken."""
+        state = self.state
+        if state.applied < state.committed:
+            return state.now
+        earliest = min(
+            self.replication.heartbeat_at,
+            self.founding.introduce_at,
+            self.campaign.ask_again_at,
+            self.campaign.ends_at,
+            self.errands.ask_again_at,
+            self._resume_at,
+            self._silence_at,
+        )
+        return earliest if earliest < NEVER else None
+
+    @property
+    def _resume_at(self) -> Instant:
+        """When to ask for an epoch, if this node is still the primary by the newest record that it knows."""
+        state = self.state
+        if state.role is not Role.BACKUP or state.leader is not None or self.campaign.is_under_way:
+            return NEVER
+        is_mine = state.counts and state.record is not None and state.record.primary == state.node
+        return state.resume_at if is_mine else NEVER
+
+    @property
+    def _silence_at(self) -> Instant:
+        """When to stop naming a primary that is not heard any more."""
+        state = self.state
+        if state.leader is None or state.role is Role.PRIMARY:
+            return NEVER
+        return Instant(state.contact_at + state.options.silence_us)
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The primary of the current epoch, while it is heard."""
+        return self.state.leader
+
+    @property
+    def view(self) -> View:
+        """The epoch that this node has promised."""
+        return View(self.state.epoch)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether this node is primary and has room for another entry."""
+        return self.state.role is Role.PRIMARY and self.replication.has_room
+
+    def status(self, now: Instant) -> Status:
+        """Return this node's own account of itself."""
+        return report(self, now)
+
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
+        """Take in one event and return what must be done, in order."""
+        state = self.state
+        assert now >= state.now, (now, state.now)
+        state.now = now
+        self._take_in(event)
+        if state.applied < state.committed:
+            self._apply()
+        if self._led != (state.epoch, state.leader):
+            self._name_leader()
+        return state.outbox.take()
+
+    def _take_in(self, event: Event) -> None:  # noqa: C901, PLR0912  one case an event
+        match event:
+            case Received():
+                self._receive(event.source, event.message)
+            case Persisted():
+                self._on_persisted(event.seq)
+            case Proposed():
+                assert self.accepting, "nothing is proposed to a core that is not accepting"
+                self.replication.propose_command(event.data)
+            case Woke():
+                self._wake()
+            case Queried():
+                if self.state.role is Role.PRIMARY:
+                    self.reads.ask(event.token)
+                else:
+                    self.state.outbox.emit(Refuse(event.token))
+            case Captured():
+                self.compaction.on_captured(event.token, event.snapshot, self._matched_by_all())
+            case Staged():
+                self.receiver.on_staged(event.token, event.snapshot)
+            case PeerUp():
+                self._on_peer_up(event.peer)
+            case PeerDown():
+                self._on_peer_down(event.peer)
+            case Directed():
+                self._direct(event)
+            case _:
+                assert_never(event)
+
+    # What the world says.
+
+    def _on_persisted(self, seq: int) -> None:
+        state = self.state
+        state.outbox.persisted(seq)  # type: ignore[arg-type]  # a PersistSeq
+        state.log.persisted(seq)
+        if state.role is Role.PRIMARY:
+            self.replication.count()
+            self.reads.proceed()
+        elif state.leader is not None:
+            self.following.on_persisted(state.leader)
+        if state.role is Role.CANDIDATE:
+            self.campaign.check()
+        elif self.founding.is_to_lead and state.promise_write <= state.outbox.durable:
+            self._lead_as_founder()
+
+    def _wake(self) -> None:
+        state, now = self.state, self.state.now
+        if now >= self.founding.introduce_at:
+            self.founding.introduce()
+        if now >= self.errands.ask_again_at:
+            self.errands.ask_again()
+        if now >= self.campaign.ends_at:
+            self.campaign.time_out()
+        elif now >= self.campaign.ask_again_at:
+            self.campaign.ask_again()
+        if now >= self.replication.heartbeat_at:
+            self._tick()
+        if now >= self._silence_at:
+            state.leader = None
+        if now >= self._resume_at:
+            self.campaign.begin(None)
+
+    def _tick(self) -> None:
+        if self.replication.has_lost_quorum():
+            self._stand_down()
+            return
+        self.replication.tick()
+
+    def _direct(self, event: Directed) -> None:
+        directive = event.directive
+        match directive:
+            case TransferLeadership():
+                self._transfer(event.token, directive.to)
+            case TakeSnapshot():
+                self.compaction.direct(event.token)
+            case _:
+                assert_never(directive)
+
+    def _transfer(self, token: DirectiveToken, to: NodeId | None) -> None:
+        """Promote a server: this one where none is named, or from a primary the fittest other."""
+        state = self.state
+        leads = state.role is Role.PRIMARY
+        if to is None and not leads:
+            to = state.node
+        elif to is None:
+            to = self._fittest()
+        if to is None:
+            state.outbox.emit(Settled(token, "no other member has everything: try again later"))
+        elif to not in state.members:
+            state.outbox.emit(Settled(token, f"node {to} is no member"))
+        elif to != state.node:
+            self.errands.send(token, to)
+        elif leads:
+            state.outbox.emit(Settled(token, None))
+        else:
+            self.campaign.begin(token)
+
+    def _fittest(self) -> NodeId | None:
+        """Return the synchronous member, other than this one, that has most of the log."""
+        record = self.replication.syncset.in_force
+        if record is None:
+            return None
+        fit = [self.replication.progress[node] for node in record.members if node != self.state.node]
+        return max(fit, key=lambda progress: progress.matched).node if fit else None
+
+    def _on_peer_up(self, peer: NodeId) -> None:
+        self.founding.on_peer_up(peer)
+        if self.state.role is Role.PRIMARY:
+            self.replication.on_peer_up(peer)
+
+    def _on_peer_down(self, peer: NodeId) -> None:
+        state = self.state
+        if state.role is Role.PRIMARY:
+            self.replication.on_peer_down(peer)
+        elif peer == state.leader:
+            state.suspected, state.leader = True, None
+
+    # What other members say.
+
+    def _receive(self, source: NodeId, message: FencedMessage) -> None:  # noqa: C901  one case a kind
+        """Drop what comes from strangers or before this node may take part; hand the rest on."""
+        state = self.state
+        if source not in state.peers:
+            state.drop("message of a stranger")
+        elif isinstance(message, Append | SnapshotChunk):
+            self._on_primary_says(source, message)
+        elif isinstance(message, Introduce):
+            self._on_introduce(source, message)
+        elif isinstance(message, Recognize):
+            self._on_recognize(message)
+        elif not state.founded:
+            state.drop("message before the founding")
+        elif isinstance(message, Promote):
+            self._on_promote(source, message)
+        elif isinstance(message, PromotionEnded):
+            self.errands.on_ended(source, message)
+        elif not in_range(message.epoch):
+            state.drop("numbers out of range")
+        elif isinstance(message, Fence):
+            self._on_fence(source, message)
+        elif isinstance(message, Fenced):
+            if in_range(message.asked):
+                self.campaign.on_fenced(source, message)
+        else:
+            self._on_answer(source, message)
+
+    def _on_introduce(self, source: NodeId, message: Introduce) -> None:
+        state = self.state
+        if not state.founded:
+            self.founding.on_introduce(source, message)
+        elif state.counts:
+            assert state.record is not None
+            state.outbox.send(source, Recognize(state.epoch, state.record))
+            if state.role is Role.PRIMARY:
+                self.replication.on_introduce(source, message.incarnation)
+
+    def _on_recognize(self, message: Recognize) -> None:
+        if in_range(message.epoch) and self.founding.on_recognize(message):
+            self.state.resume_later()
+
+    def _on_promote(self, source: NodeId, message: Promote) -> None:
+        state = self.state
+        if state.role is Role.PRIMARY:
+            state.reply(source, PromotionEnded(message.request, None))
+        elif self.errands.is_new(source, message.request):
+            self.campaign.begin((source, message.request))
+
+    def _on_fence(self, source: NodeId, fence: Fence) -> None:
+        if not in_range(fence.epoch, fence.campaign):
+            self.state.drop("numbers out of range")
+        elif answer_fence(self.state, source, fence):
+            self._stand_down()
+            self.campaign.give_way()
+
+    def _on_primary_says(self, source: NodeId, message: Append | SnapshotChunk) -> None:
+        """Follow whoever is primary in this epoch or a later one; tell the primary of an earlier one."""
+        state = self.state
+        if message.to != state.incarnation:
+            state.drop("message for another incarnation")
+            return
+        if not (is_sound_append(message) if isinstance(message, Append) else in_range(message.epoch)):
+            state.drop("numbers out of range")
+            return
+        if not state.founded:
+            self.founding.adopt()
+        if message.epoch < state.epoch:
+            state.reply(source, Conflict(state.epoch, state.incarnation, 0, 0, 0, 0, 0))
+            return
+        if not self._obey(source, message.epoch):
+            state.drop("second primary in one epoch")
+            return
+        if isinstance(message, Append):
+            self.following.on_append(source, message)
+        else:
+            self.receiver.on_chunk(source, message)
+
+    def _obey(self, source: NodeId, epoch: int) -> bool:
+        """Take `source` for the primary of `epoch`, unless that was granted to another one."""
+        state = self.state
+        if epoch > state.epoch:
+            state.enter(epoch, source)
+            self._stand_down()
+            self.campaign.give_way()
+        elif state.candidate != source:
+            return False
+        if state.leader != source:
+            state.leader = source
+            self.following.begin()
+        state.hear_leader()
+        return True
+
+    def _on_answer(self, source: NodeId, message: Appended | Conflict | SnapshotWanted) -> None:
+        """Handle an answer to a primary, if this node is one, in this epoch."""
+        state = self.state
+        if message.epoch > state.epoch:
+            state.seen_epoch = max(state.seen_epoch, message.epoch)
+            self._stand_down()
+        elif message.epoch < state.epoch or state.role is not Role.PRIMARY:
+            state.drop("message of an earlier epoch")
+        elif isinstance(message, Appended):
+            self._on_appended(source, message)
+        elif isinstance(message, Conflict):
+            self._on_conflict(source, message)
+        else:
+            self._on_wanted(source, message)
+
+    def _on_appended(self, source: NodeId, answer: Appended) -> None:
+        numbers = (answer.matched_view, answer.matched_seqno, answer.round, answer.reached, answer.version)
+        if not in_range(*numbers):
+            self.state.drop("numbers out of range")
+            return
+        progress = self.replication.on_appended(source, answer)
+        if progress is not None:
+            self.reads.proceed()
+            self.replication.pump(progress)
+
+    def _on_conflict(self, source: NodeId, answer: Conflict) -> None:
+        if not in_range(answer.refused_seqno, answer.hint_view, answer.hint_seqno, answer.round):
+            self.state.drop("numbers out of range")
+        elif self.replication.on_conflict(source, answer) is not None:
+            self.reads.proceed()
+
+    def _on_wanted(self, source: NodeId, wanted: SnapshotWanted) -> None:
+        progress = self.replication.progress.get(source)
+        if progress is None or progress.incarnation != wanted.incarnation:
+            self.state.drop("answer of an incarnation that was not addressed")
+            return
+        progress.heard_at = self.state.now
+        self.sender.on_wanted(progress, wanted)
+
+    # Changes of role.
+
+    def _lead_as_founder(self) -> None:
+        """Every member is new, and all have heard of one another: the lowest is primary of epoch 1."""
+        state = self.state
+        self.founding.is_to_lead = False
+        if (state.epoch, state.candidate) == (1, state.node):
+            assert state.record is not None
+            self._begin_to_lead(state.record, founding=True)
+
+    def _lead(self, newest: SyncRecord) -> None:
+        """A majority has granted the epoch, and this node has everything."""
+        self._begin_to_lead(newest, founding=False)
+        self.campaign.succeed()
+
+    def _begin_to_lead(self, newest: SyncRecord, *, founding: bool) -> None:
+        state = self.state
+        state.role, state.leader = Role.PRIMARY, state.node
+        state.suspected = False
+        self.replication.lead(newest, founding=founding)
+
+    def _stand_down(self) -> None:
+        """Be a backup that knows of no primary. What waits for this one is refused."""
+        state = self.state
+        if state.role is Role.PRIMARY:
+            self.reads.refuse_all()
+            self.replication.rest()
+        self.following.begin()
+        state.role, state.leader = Role.BACKUP, None
+        state.resume_later()
+
+    def _name_leader(self) -> None:
+        state = self.state
+        self._led = (state.epoch, state.leader)
+        state.outbox.emit(Led(View(state.epoch), state.leader))
+        if state.leader is not None:
+            self.errands.on_led()
+
+    # What follows from a step.
+
+    def _apply(self) -> None:
+        """Hand out committed entries in order, a bounded number in one step."""
+        state = self.state
+        last = min(state.committed, state.applied + state.options.applies_per_step_max)
+        emit, entry_at = state.outbox.emit, state.log.entry
+        for seqno in range(state.applied + 1, last + 1):
+            entry = entry_at(seqno)
+            data = entry.data if entry.kind == COMMAND else b""
+            emit(Apply(Entry(Viewstamp(View(entry.term), Seqno(seqno)), data)))
+        state.applied = last
+        if state.role is Role.PRIMARY:
+            self.reads.proceed()
+        if self.compaction.is_due():
+            self.compaction.capture()
+
+    def _matched_by_all(self) -> int:
+        """Return up to where nobody needs the log, as far as a primary knows; 0 at other nodes."""
+        if self.state.role is not Role.PRIMARY:
+            return 0
+        matched = [progress.matched for progress in self.replication.progress.values()]
+        return min(matched, default=self.state.applied)

@@ -1,0 +1,207 @@
+"""The backup's side of the log: accept, refuse, acknowledge.
+
+Rules of this file:
+
+- A message is taken as a whole or not at all; nothing in it is believed before all of it was checked.
+- Only what conflicts is cut off, never what merely is not in the message: messages may be old or reordered.
+- What is cut off and what replaces it are one write. What is committed is never cut off.
+- `Appended` names what is on disk, entries and record. Heartbeats are answered at once, entries when they are
+  durable, once for all that became durable together.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from viewstamp.core.ids import NodeId
+from viewstamp.protocols.primary_backup.founding import is_sound_record
+from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict, in_range
+from viewstamp.protocols.primary_backup.records import (
+    COMMAND,
+    EMPTY,
+    EntryRecord,
+    SyncRecord,
+    Truncation,
+    encode_record,
+)
+from viewstamp.protocols.primary_backup.state import State
+from viewstamp.protocols.raft.records import decode_entry
+
+
+class Following:
+    """What a node does with what its primary sends."""
+
+    __slots__ = ("_owed", "_round", "_state", "_told", "_told_version")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._owed = 0
+        """The position to acknowledge once it is durable; 0: nothing is owed."""
+        self._told = 0
+        """The position last acknowledged while more was owed."""
+        self._told_version = 0
+        """The version of the record that was last acknowledged."""
+        self._round = 0
+        """The latest round of confirmation that this primary sent."""
+
+    def begin(self) -> None:
+        """A new primary: nothing is owed to the last one."""
+        self._owed = self._told = self._told_version = self._round = 0
+
+    def on_append(self, source: NodeId, message: Append) -> None:
+        """Take in a message of the current primary, and answer it."""
+        state = self._state
+        log = state.log
+        entries = _decode(message)
+        if entries is None:
+            state.drop("entries that cannot be")
+            return
+        if message.record is not None:
+            self._take_record(source, message.record)
+        self._round = max(self._round, message.round)
+        previous = message.previous_seqno
+        if previous >= log.base_seqno and log.term_at(previous) != message.previous_view:
+            self._refuse(source, message)
+            return
+        if entries and not self._store(entries, message.entries):
+            state.drop("entries against what is committed")
+            return
+        reached = max(previous + len(entries), log.base_seqno)
+        if message.committed > state.committed:
+            state.committed = max(state.committed, min(message.committed, reached))
+        if entries:
+            self.acknowledge(source, reached)
+        else:
+            self._answer(source, reached)
+
+    def acknowledge(self, primary: NodeId, reached: int) -> None:
+        """Tell the primary that our logs agree up to `reached`, as soon as that is on disk."""
+        if reached <= self._state.log.durable_seqno and reached >= self._owed:
+            self._owed = 0
+            self._answer(primary, reached)
+        else:
+            self._owed = max(self._owed, reached)
+
+    def on_persisted(self, primary: NodeId) -> None:
+        """More is durable: acknowledge what is owed of it, all at once, and the record."""
+        owed, durable = self._owed, self._state.log.durable_seqno
+        if owed and durable > self._told:
+            self._owed, self._told = (0, 0) if owed <= durable else (owed, durable)
+            self._answer(primary, owed)
+        elif self._version() > self._told_version:
+            self._answer(primary, 0)
+
+    def _version(self) -> int:
+        """Return the version of this epoch's record that is on disk; 0: none is."""
+        state = self._state
+        record = state.record
+        if record is None or record.epoch != state.epoch or state.record_write > state.outbox.durable:
+            return 0
+        return record.version
+
+    def _take_record(self, source: NodeId, record: SyncRecord) -> None:
+        state = self._state
+        if (record.epoch, record.primary) != (state.epoch, source) or not is_sound_record(record, state):
+            state.drop("record that cannot be")
+        elif state.record is None or record.age > state.record.age:
+            state.adopt(record)
+
+    def _answer(self, primary: NodeId, reached: int) -> None:
+        """Say how far our logs agree on disk: not beyond `reached`, whatever else is in our log."""
+        state = self._state
+        log = state.log
+        matched = min(reached, log.durable_seqno)
+        if matched < log.base_seqno:
+            matched = 0  # a snapshot took the place of what is not durable yet
+        view = log.term_at(matched) if matched else 0
+        assert view is not None, (matched, log.base_seqno)
+        self._told_version = version = self._version()
+        state.reply(
+            primary,
+            Appended(state.epoch, state.incarnation, view, matched, self._round, version, reached),
+        )
+
+    def _refuse(self, primary: NodeId, message: Append) -> None:
+        state = self._state
+        refused = message.previous_seqno
+        hint = state.log.last_not_after(refused, message.previous_view)
+        state.reply(
+            primary,
+            Conflict(
+                state.epoch,
+                state.incarnation,
+                refused,
+                hint.view,
+                hint.seqno,
+                self._round,
+                message.attempt,
+            ),
+        )
+
+    def _store(self, entries: Sequence[EntryRecord], records: Sequence[bytes]) -> bool:
+        """Append what is new. Return False, and change nothing, where that contradicts what is committed."""
+        state = self._state
+        log = state.log
+        first = self._first_new(entries)
+        if first == len(entries):
+            return True
+        if entries[first].seqno <= state.committed:
+            return False
+        written = records[first:]
+        if entries[first].seqno <= log.last_seqno:
+            written = [self._cut_off(entries[first].seqno - 1), *written]
+        write = state.outbox.persist(*written)
+        for entry, record in zip(entries[first:], records[first:], strict=True):
+            log.append(entry, record, write)
+        return True
+
+    def _first_new(self, entries: Sequence[EntryRecord]) -> int:
+        """Return the index of the first entry that the log does not hold, their number if it holds all."""
+        log = self._state.log
+        if entries[0].seqno > log.last_seqno:
+            return 0
+        for index, entry in enumerate(entries):
+            if entry.seqno >= log.base_seqno and log.term_at(entry.seqno) != entry.term:
+                return index
+        return len(entries)
+
+    def _cut_off(self, after: int) -> bytes:
+        """Drop a conflicting suffix; return the record that says so."""
+        self._state.log.truncate(after)
+        self._owed = min(self._owed, after)
+        self._told = min(self._told, after)
+        return encode_record(Truncation(after))
+
+
+def is_sound_append(message: Append) -> bool:
+    """Tell whether a message's numbers could be those of a primary."""
+    return (
+        in_range(
+            message.epoch,
+            message.previous_view,
+            message.previous_seqno,
+            message.committed,
+            message.round,
+            message.attempt,
+        )
+        and message.epoch >= 1
+        and message.previous_view <= message.epoch
+        and (message.previous_seqno == 0) == (message.previous_view == 0)
+    )
+
+
+def _decode(message: Append) -> list[EntryRecord] | None:
+    """Return the entries; None where they are not contiguous, or of epochs that cannot be."""
+    try:
+        entries = [decode_entry(record) for record in message.entries]
+    except msgspec.MsgspecError:
+        return None
+    epoch, seqno = message.previous_view, message.previous_seqno
+    for entry in entries:
+        seqno += 1
+        if entry.seqno != seqno or not epoch <= entry.term <= message.epoch or entry.term == 0:
+            return None
+        if entry.kind != COMMAND and (entry.kind != EMPTY or entry.data):
+            return None
+        epoch = entry.term
+    return entries

@@ -1,0 +1,370 @@
+"""The primary's side of the log: send, count, drop who is silent, take back who has caught up.
+
+Entries are sent before they are on the primary's own disk; it counts itself only when they are. An entry of
+this epoch is committed when everybody whom the synchronous set requires has it; older ones with it.
+"""
+
+from collections.abc import Callable
+
+from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict
+from viewstamp.protocols.primary_backup.records import COMMAND, EMPTY, EntryRecord, SyncRecord, encode_record
+from viewstamp.protocols.primary_backup.state import NEVER, State
+from viewstamp.protocols.primary_backup.syncset import SyncSet
+from viewstamp.protocols.raft.progress import Progress
+
+
+class Replication:
+    """What a primary knows of its backups."""
+
+    __slots__ = ("_send_snapshot", "_state", "began_at", "heartbeat_at", "progress", "round", "syncset")
+
+    def __init__(self, state: State, send_snapshot: Callable[[Progress], None]) -> None:
+        self._state = state
+        self._send_snapshot = send_snapshot
+        self.syncset = SyncSet(state)
+        self.progress: dict[NodeId, Progress] = {}
+        """One for each other member, in the incarnation that it has now; in ascending order."""
+        self.round = 0
+        """Number of the latest round of confirmation; each answer repeats the highest it has seen."""
+        self.began_at = state.now
+        self.heartbeat_at = NEVER
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another entry may be appended."""
+        state, options = self._state, self._state.options
+        log = state.log
+        under_way = log.last_seqno - state.committed
+        return under_way < options.uncommitted_entries_max and (
+            under_way == 0 or log.bytes_after(state.committed) < options.uncommitted_bytes_max
+        )
+
+    @property
+    def has_committed(self) -> bool:
+        """Whether an entry of this epoch is committed: then everything older is, and is known here."""
+        return self._state.committed >= self.syncset.floor
+
+    def lead(self, newest: SyncRecord, *, founding: bool) -> None:
+        """Begin to lead: with an entry of the own epoch, which is what its first commit commits."""
+        state = self._state
+        self.round = 0
+        self.began_at = state.now
+        self.progress = {
+            node: Progress(node, incarnation, state.log.last_seqno + 1)
+            for node, incarnation in newest.roster
+            if node != state.node
+        }
+        self.syncset.begin(newest.roster, state.log.last_seqno + 1)
+        if founding:
+            self.syncset.found(newest)
+        self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
+        self.propose(EMPTY, b"")
+        self.beat()
+
+    def rest(self) -> None:
+        """Stop leading."""
+        self.progress = {}
+        self.heartbeat_at = NEVER
+
+    def propose(self, kind: int, data: bytes) -> None:
+        """Append an entry, write it and send it at the same time."""
+        state = self._state
+        log = state.log
+        entry = EntryRecord(state.epoch, log.last_seqno + 1, kind, data)
+        record = encode_record(entry)
+        log.append(entry, record, state.outbox.persist(record))
+        for progress in self.progress.values():
+            self.pump(progress)
+
+    def propose_command(self, data: bytes) -> None:
+        """Append what a client wants."""
+        self.propose(COMMAND, data)
+
+    def pump(self, progress: Progress) -> None:
+        """Send what this backup lacks, as far as its state and its window allow."""
+        state = self._state
+        if progress.state == "snapshot":
+            self._send_snapshot(progress)
+            return
+        last = state.log.last_seqno
+        while progress.next <= last and not progress.probing and progress.has_room(state.options):
+            if not self._send_entries(progress):
+                return
+
+    def beat(self) -> None:
+        """Send a heartbeat to everybody. It carries the record, the round and the commitment."""
+        for progress in self.progress.values():
+            self._send_heartbeat(progress)
+
+    def tick(self) -> None:
+        """The heartbeat interval has passed."""
+        state = self._state
+        self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
+        self.revise()
+        for progress in self.progress.values():
+            self._send_heartbeat(progress)
+            if progress.state == "snapshot":
+                self._retry_snapshot(progress)
+
+    # The synchronous set
+
+    def revise(self) -> None:
+        """Propose another synchronous set where this one has silent members, or lacks one that caught up."""
+        syncset, state = self.syncset, self._state
+        latest = syncset.latest
+        present = set(latest.members) if latest is not None else {state.node}
+        roster = self._roster()
+        wanted = {node for node in present if self._is_to_stay(node, roster)} | self._caught_up()
+        if len(wanted) < state.quorum:
+            return
+        if latest is None or wanted != present or roster != dict(latest.roster):
+            syncset.propose(wanted, roster.items())
+            self.beat()
+
+    def _caught_up(self) -> set[NodeId]:
+        """Return the backups that have everything that must be had."""
+        needed = max(self.syncset.floor, self._state.committed)
+        return {
+            node
+            for node, progress in self.progress.items()
+            if progress.matched >= needed and self._is_heard(node)
+        }
+
+    def _roster(self) -> dict[NodeId, Incarnation]:
+        """Return in which incarnation each member should count: a new one when it has caught up."""
+        caught_up = self._caught_up()
+        roster = {self._state.node: self._state.incarnation}
+        latest = self.syncset.latest
+        before = dict(latest.roster) if latest is not None else None
+        for node, progress in self.progress.items():
+            known = before[node] if before is not None else self.syncset.incarnation(node)
+            assert known is not None, node
+            roster[node] = progress.incarnation if node in caught_up else known
+        return roster
+
+    def _is_to_stay(self, node: NodeId, roster: dict[NodeId, Incarnation]) -> bool:
+        """Tell whether a synchronous member is heard, and is not bringing up a new disk."""
+        progress = self.progress.get(node)
+        return self._is_heard(node) and (progress is None or progress.incarnation == roster[node])
+
+    def _is_heard(self, node: NodeId) -> bool:
+        progress = self.progress.get(node)
+        if progress is None:
+            return node == self._state.node
+        since = progress.heard_at if progress.heard_at is not None else self.began_at
+        return since > self._state.now - self._state.options.silence_us
+
+    def on_introduce(self, node: NodeId, incarnation: Incarnation) -> None:
+        """A member came back with another disk: bring it up in its new incarnation."""
+        progress = self.progress.get(node)
+        if progress is None or progress.incarnation == incarnation:
+            return
+        if progress.heard_at is not None and self._is_heard(node):
+            self._state.drop("introduction while the other life is heard")
+            return
+        self.progress[node] = Progress(node, incarnation, self._state.log.last_seqno + 1)
+        self.syncset.forget(node)
+        self._send_heartbeat(self.progress[node])
+
+    # Answers
+
+    def on_appended(self, source: NodeId, answer: Appended) -> Progress | None:
+        """Take note of an acknowledgement; return the backup it moved, None where it is not believed."""
+        state = self._state
+        progress = self._answering(source, answer)
+        if progress is None:
+            return None
+        matched = answer.matched_seqno
+        if matched >= state.log.base_seqno and state.log.term_at(matched) != answer.matched_view:
+            state.drop("acknowledgement of an entry that is not ours")
+            return None
+        progress.round = max(progress.round, answer.round)
+        progress.acknowledge(matched)
+        if answer.version:
+            self.syncset.on_stored(source, answer.version)
+        if progress.is_found(answer.reached, state.log.base_seqno):
+            progress.replicate(min(answer.reached, state.log.last_seqno))
+        elif progress.has_snapshot():
+            self._resort_to_snapshot(progress)  # the log has moved on meanwhile
+        self.count()
+        return progress
+
+    def on_conflict(self, source: NodeId, answer: Conflict) -> Progress | None:
+        """Find where the logs part, an epoch at a time; return the backup, None where it is not believed."""
+        state = self._state
+        progress = self._answering(source, answer)
+        if progress is None:
+            return None
+        progress.round = max(progress.round, answer.round)
+        if self._is_stale(progress, answer):
+            state.drop("conflict of an earlier message")
+            return progress
+        ours = state.log.last_not_after(answer.hint_seqno, answer.hint_view)
+        progress.probe(min(answer.refused_seqno, ours.seqno + 1, answer.hint_seqno + 1))
+        if progress.next <= state.log.last_seqno:
+            self._send_entries(progress)
+        else:
+            self._send_heartbeat(progress)
+        return progress
+
+    def count(self) -> None:
+        """Commit what everybody required has on disk, if it is of this epoch; look at the record first."""
+        state, syncset = self._state, self.syncset
+        if not syncset.is_settled():
+            if syncset.latest is None:
+                self.revise()
+            if syncset.evaluate():
+                self.beat()  # whoever may have the record now, or must know that it is in force
+        if syncset.in_force is None:
+            return
+        reached = state.log.durable_seqno
+        for node in syncset.required:
+            if node != state.node:
+                progress = self.progress[node]
+                if not syncset.counts(node, progress.incarnation):
+                    return  # its other disk is gone: what it acknowledged now is not what was promised
+                reached = min(reached, progress.matched)
+        if reached > state.committed and state.log.term_at(reached) == state.epoch:
+            state.committed = reached
+
+    def has_confirmed(self, number: int) -> bool:
+        """Tell whether a majority of those who count has answered this round or a later one."""
+        confirmed = [
+            node
+            for node, progress in self.progress.items()
+            if progress.round >= number and self.syncset.counts(node, progress.incarnation)
+        ]
+        return len(confirmed) + 1 >= self._state.quorum
+
+    def silent(self, within_us: int) -> list[NodeId]:
+        """Return the other members not heard for so long, in ascending order."""
+        horizon = self._state.now - within_us
+        return [
+            node
+            for node, progress in self.progress.items()
+            if (progress.heard_at if progress.heard_at is not None else self.began_at) < horizon
+        ]
+
+    def has_lost_quorum(self) -> bool:
+        """Tell whether no majority was heard for so long that another primary may serve by now."""
+        silent = self.silent(2 * self._state.options.silence_us)
+        return len(self._state.members) - len(silent) < self._state.quorum
+
+    def on_peer_up(self, peer: NodeId) -> None:
+        """A connection stands again: find out at once where this backup is."""
+        progress = self.progress.get(peer)
+        if progress is not None:
+            self._send_heartbeat(progress)
+
+    def on_peer_down(self, peer: NodeId) -> None:
+        """What was under way to this backup may be lost: the next heartbeat finds out."""
+        progress = self.progress.get(peer)
+        if progress is not None and progress.state == "replicate":
+            progress.probe(progress.next)
+
+    def _answering(self, source: NodeId, answer: Appended | Conflict) -> Progress | None:
+        """Return whose answer this is, if it is of the incarnation addressed and makes sense."""
+        state = self._state
+        progress = self.progress.get(source)
+        if progress is None or progress.incarnation != answer.incarnation:
+            state.drop("answer of an incarnation that was not addressed")
+            return None
+        if not 0 <= answer.round <= self.round:
+            state.drop("answer to a round that never was")
+            return None
+        progress.heard_at = state.now
+        return progress
+
+    def _is_stale(self, progress: Progress, answer: Conflict) -> bool:
+        """Tell whether a refusal is of a message sent before we went back already, or of what is matched."""
+        return (
+            answer.attempt != progress.attempt
+            or answer.refused_seqno <= progress.matched
+            or progress.state == "snapshot"
+        )
+
+    def _send_entries(self, progress: Progress) -> bool:
+        """Send the next entries. Return False where a snapshot had to take their place."""
+        state = self._state
+        log, options = state.log, state.options
+        previous = progress.next - 1
+        previous_view = log.term_at(previous)
+        if previous_view is None:
+            self._resort_to_snapshot(progress)
+            return False
+        entries = log.records(
+            progress.next, entries_max=options.message_entries_max, bytes_max=options.message_bytes_max
+        )
+        self._send_append(progress, previous_view, previous, entries)
+        if progress.state == "probe":
+            progress.probing = True
+        else:
+            progress.sent(previous + len(entries), sum(map(len, entries)))
+        return True
+
+    def _send_heartbeat(self, progress: Progress) -> None:
+        """Send a message without entries: it finds out whether everything sent so far has arrived."""
+        state = self._state
+        if progress.state != "snapshot" and state.log.term_at(progress.next - 1) is None:
+            self._resort_to_snapshot(progress)
+        previous, previous_view = self._position_for(progress)
+        self._send_append(progress, previous_view, previous, [])
+
+    def _send_append(
+        self, progress: Progress, previous_view: int, previous: int, entries: list[bytes]
+    ) -> None:
+        state = self._state
+        record = None
+        if self.syncset.in_force is not self.syncset.latest or not entries:
+            record = self.syncset.to_send(progress.node, progress.incarnation)
+        # Early: entries and heartbeats promise nothing; the primary's promise of its epoch was durable before
+        # it led, and it counts itself only when its own write is.
+        state.outbox.send_early(
+            progress.node,
+            Append(
+                state.epoch,
+                progress.incarnation,
+                previous_view,
+                previous,
+                entries,
+                state.committed,
+                self.round,
+                progress.attempt,
+                record,
+            ),
+        )
+
+    def _position_for(self, progress: Progress) -> tuple[int, int]:
+        """Return (seqno, epoch) of what the backup should have: while it gets a snapshot, that one's."""
+        if progress.transfer is not None:
+            viewstamp = progress.transfer.snapshot.meta.viewstamp
+            return viewstamp.seqno, viewstamp.view
+        previous = progress.next - 1
+        previous_view = self._state.log.term_at(previous)
+        assert previous_view is not None, (previous, self._state.log.base_seqno)
+        return previous, previous_view
+
+    def _resort_to_snapshot(self, progress: Progress) -> None:
+        """What the backup needs next is compacted away."""
+        snapshot = self._state.snapshot
+        assert snapshot is not None, self._state.log.base_seqno
+        progress.send_snapshot(snapshot)
+        self._send_snapshot(progress)
+
+    def _retry_snapshot(self, progress: Progress) -> None:
+        """Send from the last acknowledged offset again if nothing moved for a heartbeat interval.
+
+        Where all was acknowledged, the last chunk: its answer tells what became of the snapshot.
+        """
+        transfer = progress.transfer
+        assert transfer is not None
+        if not transfer.moved:
+            size_bytes = transfer.snapshot.meta.size_bytes
+            transfer.sent = transfer.acknowledged
+            if transfer.sent == size_bytes:
+                transfer.sent = max(0, size_bytes - self._state.options.snapshot_chunk_bytes)
+            transfer.answered = False
+            self._send_snapshot(progress)
+        transfer.moved = False
+        transfer.rewound_to = -1

@@ -1,0 +1,185 @@
+"""What the parts of one fenced node share: its positions, its promises, its log, its outbox.
+
+Orderings, which `invariants.py` checks: base <= snapshot <= applied <= committed <= last, durable <= last;
+the record's epoch <= the epoch promised.
+"""
+
+from collections import Counter
+from enum import Enum
+from typing import Final
+
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.outbox import Outbox
+from viewstamp.core.protocol import CoreSetup
+from viewstamp.core.quorum import majority
+from viewstamp.core.snapshots import Snapshot
+from viewstamp.protocols.primary_backup.messages import FencedMessage
+from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
+from viewstamp.protocols.primary_backup.records import (
+    Adopted,
+    Base,
+    Promise,
+    SyncRecord,
+    encode_record,
+)
+from viewstamp.protocols.raft.log import Log
+
+NEVER: Final = Instant(1 << 62)
+
+
+class Role(Enum):
+    """What a node is doing."""
+
+    BACKUP = "backup"
+    CANDIDATE = "candidate"
+    """It has promised an epoch to itself and asks the others for it."""
+    PRIMARY = "primary"
+
+
+class State:
+    """The part of a node that more than one of its parts reads or writes."""
+
+    __slots__ = (
+        "applied",
+        "candidate",
+        "committed",
+        "contact_at",
+        "counters",
+        "epoch",
+        "founded",
+        "incarnation",
+        "leader",
+        "log",
+        "members",
+        "node",
+        "now",
+        "options",
+        "outbox",
+        "overhead_bytes",
+        "peers",
+        "promise_write",
+        "quorum",
+        "record",
+        "record_write",
+        "resume_at",
+        "rng",
+        "role",
+        "seen_epoch",
+        "snapshot",
+        "suspected",
+    )
+
+    def __init__(self, setup: CoreSetup, options: PrimaryBackupOptions, outbox: Outbox) -> None:
+        self.node = setup.node
+        self.members = setup.members
+        self.peers = frozenset(setup.members) - {setup.node}
+        self.quorum = majority(len(setup.members))
+        self.incarnation = setup.incarnation
+        self.options = options
+        self.rng = setup.rng
+        self.outbox = outbox
+        self.now = setup.now
+        self.counters: Counter[str] = Counter()
+        """What was dropped and why, for the operator: nothing depends on it."""
+        self.log = Log()
+        self.founded = False
+        """Whether this node has a log. Never goes back."""
+        self.role = Role.BACKUP
+        self.epoch = 0
+        """Every smaller epoch is refused."""
+        self.candidate: NodeId | None = None
+        """To whom `epoch` is granted, and to nobody else."""
+        self.promise_write = PersistSeq(0)
+        """The journal write that holds `epoch` and `candidate`."""
+        self.seen_epoch = 0
+        """The highest epoch heard of: the next one asked for is higher."""
+        self.record: SyncRecord | None = None
+        """The newest record of the synchronous set; None: nobody has told this node of one."""
+        self.record_write = PersistSeq(0)
+        """The journal write that holds `record`."""
+        self.leader: NodeId | None = None
+        """The primary of `epoch`, while it is heard."""
+        self.contact_at = setup.now
+        """When the primary was last heard."""
+        self.suspected = False
+        """The connection to the primary broke since it was last heard."""
+        self.resume_at = NEVER
+        """When to ask for an epoch again, if the newest record names this node as the primary."""
+        self.committed = 0
+        self.applied = 0
+        self.snapshot: Snapshot | None = None
+        """The newest durable snapshot."""
+        self.overhead_bytes = 0
+        """Bytes of the live records that are not entries."""
+
+    @property
+    def snapshot_seqno(self) -> int:
+        """Position of the newest durable snapshot, 0 where there is none."""
+        return self.snapshot.meta.viewstamp.seqno if self.snapshot else 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether the promises of this incarnation count: one with a new disk has forgotten others."""
+        return self.record is not None and self.record.lists(self.node, self.incarnation)
+
+    @property
+    def hears_leader(self) -> bool:
+        """Whether a primary has a claim not to be disturbed, but by the operator."""
+        return (
+            self.leader is not None
+            and not self.suspected
+            and (self.role is Role.PRIMARY or self.now - self.contact_at < self.options.silence_us)
+        )
+
+    def viewstamp_at(self, seqno: int) -> Viewstamp:
+        """Return the viewstamp of a position that the log or its base holds."""
+        view = self.log.term_at(seqno)
+        assert view is not None, (seqno, self.log.base_seqno, self.log.last_seqno)
+        return Viewstamp(View(view), Seqno(seqno))
+
+    def hear_leader(self) -> None:
+        """The primary gave a sign of life."""
+        self.contact_at = self.now
+        self.suspected = False
+
+    def enter(self, epoch: int, candidate: NodeId) -> None:
+        """Promise an epoch to this candidate. Epochs never go back, and each is granted once."""
+        assert epoch > self.epoch, (epoch, self.epoch)
+        self.epoch, self.candidate = epoch, candidate
+        self.seen_epoch = max(self.seen_epoch, epoch)
+        self.promise_write = self.outbox.persist(encode_record(Promise(epoch, candidate)))
+
+    def adopt(self, record: SyncRecord) -> None:
+        """Write down a newer record of the synchronous set."""
+        assert self.record is None or record.age > self.record.age, (record, self.record)
+        self.record = record
+        self.record_write = self.outbox.persist(encode_record(Adopted(record)))
+
+    def write_base(self, base: Viewstamp, *, kept: int) -> PersistSeq:
+        """Write the log's new base, and with it again what a release of older writes would lose."""
+        records = [encode_record(Promise(self.epoch, self.candidate))]
+        if self.record is not None:
+            records.append(encode_record(Adopted(self.record)))
+        records.append(encode_record(Base(base.view, base.seqno, kept)))
+        self.overhead_bytes = sum(map(len, records))
+        self.promise_write = self.record_write = write = self.outbox.persist(*records)
+        return write
+
+    def resume_later(self) -> None:
+        """Draw when to ask for an epoch again, from now."""
+        silence = self.options.silence_us
+        self.resume_at = Instant(self.now + silence + self.rng.randrange(silence))
+
+    def reply(self, to: NodeId, message: FencedMessage) -> None:
+        """Send what promises nothing but the epoch: as soon as the promise is on disk.
+
+        It does not wait for entries that are being written: a slow disk must not look like a dead node.
+        """
+        if self.promise_write <= self.outbox.durable:
+            self.outbox.send_early(to, message)  # the epoch is durable, and nothing else is promised
+        else:
+            self.outbox.send(to, message)
+
+    def drop(self, reason: str) -> None:
+        """Count a message, or a part of one, that is ignored."""
+        self.counters[reason] += 1
