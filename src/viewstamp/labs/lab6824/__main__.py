@@ -10,6 +10,10 @@ def main(arguments: list[str]) -> int:
             from viewstamp.labs.lab6824 import lock_server
 
             return lock_server.main(rest)
+        case ["lock_tester", *rest]:
+            from viewstamp.labs.lab6824 import lock_tester
+
+            return lock_tester.main(rest)
         case ["rsm_tester", *rest]:
             from viewstamp.labs.lab6824 import rsm_tester
 
