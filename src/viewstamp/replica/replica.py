@@ -9,7 +9,6 @@ Rules of this file:
 - a replica that finds that it differs from the leader halts, and does nothing from then on.
 """
 
-from collections import deque
 from random import Random
 from typing import Any, Final, assert_never
 
@@ -78,13 +77,12 @@ from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEve
 from viewstamp.replica.ledger import Ledger
 from viewstamp.replica.logtime import LogClock
 from viewstamp.replica.machine import StateMachine
+from viewstamp.replica.offers import Offer, Offers
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads, decode_ask, evaluate
 from viewstamp.replica.responses import Responses, encoded_text
 
 OVERLOADED: Final = "the server has too much to do"
-OFFERED_MAX: Final = 1_024
-"""Own batches kept decoded until they are applied; no core has so many under way."""
 
 
 class ReplicaSetup(msgspec.Struct, frozen=True):
@@ -103,14 +101,6 @@ class ReplicaSetup(msgspec.Struct, frozen=True):
     now: Instant
 
 
-class _Offered(msgspec.Struct, frozen=True, gc=False):
-    """A batch of this replica's own that is not applied yet."""
-
-    data: bytes
-    batch: Batch
-    messages: list[Prepared]
-
-
 class Replica:
     """One member of a replicated machine. `step` takes an event and returns what must be done, in order."""
 
@@ -123,7 +113,7 @@ class Replica:
         "_ledger",
         "_next_directive",
         "_now",
-        "_offered",
+        "_offers",
         "_reads",
         "_responses",
         "_restored",
@@ -156,8 +146,7 @@ class Replica:
         self._reads = Reads(setup.options.reads_max)
         self._directives: dict[DirectiveToken, tuple[ClientAddress, int]] = {}
         self._next_directive = 0
-        self._offered: deque[_Offered] = deque()
-        """Own batches in the order proposed, since the last redirect."""
+        self._offers = Offers(setup.options.entry_gap_us)
         self._saving: images.Parts | None = None
         """The parts of a `Save` of the current step."""
         self._halt: Halt | None = None
@@ -178,9 +167,13 @@ class Replica:
         """The next moment at which it wants to be woken; in the past means at once. None: never."""
         if self._halt is not None:
             return None
-        if self._reads.gathered or (self._gatherer and self.core.accepting) or self._news_due:
+        if self._reads.gathered or self._news_due:
             return self._now
-        return self.core.deadline
+        deadline = self.core.deadline
+        if self._gatherer and self.core.accepting:
+            next_at = self._offers.next_at(self._now)
+            return next_at if deadline is None or next_at < deadline else deadline
+        return deadline
 
     @property
     def leader(self) -> NodeId | None:
@@ -250,8 +243,9 @@ class Replica:
         deadline = self.core.deadline
         if deadline is not None and deadline <= self._now:
             self._drive(Woke())
-        while self._gatherer and self.core.accepting and self._halt is None:
-            self._propose(self._gatherer.take_batch())
+        if self._gatherer and self._offers.next_at(self._now) <= self._now:
+            while self._gatherer and self.core.accepting and self._halt is None:
+                self._propose(self._gatherer.take_batch())
         if self._reads.gathered:
             self._drive(Queried(self._reads.begin_round()))
         if self._news_due:
@@ -353,10 +347,7 @@ class Replica:
         check = self._ledger.chain.position
         data = encode_batch(log_time, check, [gathered.encoded for gathered in taken])
         messages = [gathered.prepared for gathered in taken]
-        batch = Batch(log_time, check, [])
-        if len(self._offered) == OFFERED_MAX:
-            self._offered.popleft()
-        self._offered.append(_Offered(data, batch, messages))
+        self._offers.add(Offer(data, Batch(log_time, check, []), messages), self._now)
         self._drive(Proposed(data))
 
     def _led(self, led: Led) -> None:
@@ -372,9 +363,8 @@ class Replica:
         """Another node leads: send all there; say for each call whether it may have entered the log."""
         responses = self._responses
         leader = self._other_leader()
-        for offered in self._offered:
+        for offered in self._offers.take_all():
             responses.redirect_entered(offered.messages, leader)
-        self._offered.clear()
         if self.core.accepting:  # a protocol without elections, in which the clients choose whom to talk to
             return
         for gathered in self._gatherer.take_all():
@@ -412,12 +402,9 @@ class Replica:
 
     def _read_entry(self, data: bytes) -> tuple[Batch, list[Prepared]]:
         """Return an entry decoded; one of our own is decoded already."""
-        offered = self._offered
-        for place, own in enumerate(offered):
-            if own.data == data:
-                for _ in range(place + 1):  # those before it have lost their places to another leader's
-                    offered.popleft()
-                return own.batch, own.messages
+        own = self._offers.find(data)
+        if own is not None:
+            return own.batch, own.messages
         return decode_batch(data, self.definition)
 
     def _stop(self, reason: str) -> None:
