@@ -42,23 +42,24 @@ LONGEST_S = 10.0
 class Comparison:
     """The clusters that run, and what was measured so far."""
 
-    def __init__(self, folder: Path, stack: ExitStack, plans: Sequence[Plan]) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, *, together: bool) -> None:
         self._folder = folder
         self._stack = stack
-        self._plans = plans
+        self._together = together
+        """Every cluster is left running, idle."""
         self._kept: dict[str, Running] = {}
         self._number = 0
         self.rows: list[dict[str, Any]] = []
 
-    def measure(self, peer: Peer, number: int) -> None:
+    def measure(self, peer: Peer, plans: Sequence[Plan], number: int) -> None:
         """Start a peer unless it runs, carry out every plan that it can do, and end it."""
-        if peer.keeps_running:
+        if peer.keeps_running or self._together:
             running = self._kept.get(peer.name) or self._start(peer, self._stack)
             self._kept[peer.name] = running
-            self._measure(peer, running, number)
+            self._measure(peer, running, plans, number)
         else:
             with ExitStack() as stack:
-                self._measure(peer, self._start(peer, stack), number)
+                self._measure(peer, self._start(peer, stack), plans, number)
 
     def _start(self, peer: Peer, stack: ExitStack) -> Running:
         self._number += 1
@@ -70,8 +71,8 @@ class Comparison:
             running.ask(Plan(workload, WARM_CLIENTS, 32, 0.0, seconds))
         return running
 
-    def _measure(self, peer: Peer, running: Running, number: int) -> None:
-        for plan in self._plans:
+    def _measure(self, peer: Peer, running: Running, plans: Sequence[Plan], number: int) -> None:
+        for plan in plans:
             if plan.workload not in peer.workloads:
                 continue
             meter = Meter(running.server_pids, running.load_pids)
@@ -135,6 +136,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, help="of each measurement; otherwise by --minutes")
     parser.add_argument("--minutes", type=float, default=20.0, help="about how long all of it may take")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="leave all clusters running and change peer after each measurement: for a machine in use",
+    )
     parser.add_argument("--json", type=Path, help="write every figure there")
     parser.add_argument("--directory", type=Path, help="where the data goes: a real disk")
     return parser.parse_args()
@@ -152,11 +158,12 @@ def compare(given: argparse.Namespace, peers: Sequence[Peer]) -> list[dict[str, 
     with tempfile.TemporaryDirectory(prefix="viewstamp-compare-", dir=given.directory) as name:
         machine.check_disk(Path(name))
         with ExitStack() as stack:
-            comparison = Comparison(Path(name), stack, plans)
+            comparison = Comparison(Path(name), stack, together=given.together)
             for number in range(given.rounds):
                 turn = number % len(peers)
-                for peer in [*peers[turn:], *peers[:turn]]:
-                    comparison.measure(peer, number + 1)
+                for some in [[plan] for plan in plans] if given.together else [plans]:
+                    for peer in [*peers[turn:], *peers[:turn]]:
+                        comparison.measure(peer, some, number + 1)
     return comparison.rows
 
 

@@ -1,0 +1,65 @@
+"""All that users wait for beside the work itself: measured, compared with what it may be, kept as JSON.
+
+    python -m benchmarks.wait --json benchmarks/results/wait.json
+    python -m benchmarks.wait --only idle startup
+
+Each part is a module of `benchmarks.waiting` and can be run alone. Exit code 1: something takes too long.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.limits import limits_table, verdicts
+from benchmarks.waiting import failover, flood, idle, memory, restart, snapshots, startup
+from viewstamp.protocols.registry import PROTOCOL_NAMES
+
+Measure = Callable[[Path | None], dict[str, Any]]
+
+
+def each_protocol(measure: Callable[..., dict[str, Any]]) -> Measure:
+    """Return a measurement of all protocols."""
+    return lambda directory: {name: measure(directory, protocol=name) for name in PROTOCOL_NAMES}
+
+
+PARTS: dict[str, Measure] = {
+    "startup": startup.measure,
+    "idle": each_protocol(idle.measure),
+    "memory": memory.measure,
+    "flood": flood.measure,
+    "failover": each_protocol(failover.measure),
+    "snapshots": snapshots.measure,
+    "restart": restart.measure_both,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument(
+        "--json", type=Path, help="write every figure there; what it has of other parts stays"
+    )
+    parser.add_argument("--directory", type=Path, help="where the data goes: a real disk")
+    given = parser.parse_args()
+    found: dict[str, Any] = {}
+    if given.json is not None and given.json.exists():
+        found = json.loads(given.json.read_text(encoding="utf-8"))
+    found["machine"] = machine.describe()
+    for name in given.only:
+        print(f"measuring {name}", file=sys.stderr, flush=True)
+        found[name] = PARTS[name](given.directory)
+        if given.json is not None:
+            given.json.parent.mkdir(parents=True, exist_ok=True)
+            given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(limits_table(found))
+    return 0 if all(verdict.met for verdict in verdicts(found)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
