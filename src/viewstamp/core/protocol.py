@@ -126,3 +126,8 @@ class ProtocolDefinition(msgspec.Struct, frozen=True):
     """Makes what the simulator judges one cluster of this protocol by."""
     write_routing: Literal["leader", "any"] = "leader"
     """Where clients send commands: to the leader, or to whichever server the operator chose."""
+    decided_by: Literal["election", "operator", "clients"] = "election"
+    """Who decides which member leads: the members, an operator who promotes one, or whoever is written to."""
+    dials: Literal["always", "on_demand"] = "always"
+    """When members connect: from the start and for ever, or when a message is sent. `on_demand` also means
+    that the driver answers each `Send` to a member without a connection with `PeerUp` or `PeerDown`."""
