@@ -30,6 +30,7 @@ DEFINITION: Final = ProtocolDefinition(
     message_type=FencedMessage,
     make_core=PrimaryBackupCore,
     make_oracle=PrimaryBackupOracle,
+    decided_by="operator",
 )
 
 COURSE: Final = ProtocolDefinition(
@@ -47,6 +48,8 @@ COURSE: Final = ProtocolDefinition(
     make_core=CourseCore,
     make_oracle=CourseOracle,
     write_routing="any",
+    decided_by="clients",
+    dials="on_demand",
 )
 
 __all__ = ["COURSE", "DEFINITION", "CourseCore", "CourseOptions", "PrimaryBackupCore", "PrimaryBackupOptions"]

@@ -109,7 +109,7 @@ class PrimaryBackupCore:
         state = self.state
         found, log_gave_way = replay(setup.recovered)
         state.epoch, state.candidate, state.founded = found.epoch, found.candidate, found.founded
-        state.seen_epoch = found.epoch
+        state.seen_epoch, state.granted = found.epoch, found.granted
         state.record, state.log = found.record, found.log
         state.promise_write = state.record_write = setup.recovered.written
         state.snapshot = setup.recovered.snapshot
@@ -389,7 +389,7 @@ class PrimaryBackupCore:
         """Take `source` for the primary of `epoch`, unless that was granted to another one."""
         state = self.state
         if epoch > state.epoch:
-            state.enter(epoch, source)
+            state.enter(epoch, source, granted=False)
             self._stand_down()
             self.campaign.give_way()
         elif state.candidate != source:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
+from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.invariants import DurableImage, InvariantViolated
 from viewstamp.protocols.primary_backup.course import CourseCore
 from viewstamp.protocols.primary_backup.course_peers import Standing
@@ -21,13 +21,15 @@ class _Positions(NamedTuple):
 class CourseOracle:
     """Judges one run; satisfies `core.invariants.Oracle`."""
 
-    __slots__ = ("_before", "_cores", "_members")
+    __slots__ = ("_before", "_committed", "_cores", "_members")
 
     def __init__(self, members: tuple[NodeId, ...]) -> None:
         self._members = members
         self._before: dict[NodeId, _Positions] = {}
         self._cores: dict[NodeId, CourseCore] = {}
         """Those that run, since their first step."""
+        self._committed = ORIGIN
+        """The last entry that any of them knows to be committed."""
 
     def check_node(self, core: CourseCore) -> None:
         """I9: applied <= committed <= last; and what a primary takes its backups to have, it has itself."""
@@ -57,6 +59,9 @@ class CourseOracle:
             raise InvariantViolated("I8 Monotonic", f"server {node} was at {before} and is at {after}")
         self._before[node] = after
         self._cores[node] = core
+        if core.committed_index > self._committed.seqno:
+            view = core.log.entry(core.committed_index).term
+            self._committed = Viewstamp(View(view), Seqno(core.committed_index))
 
     def forget(self, node: NodeId) -> None:
         """The server died: what it knew only in memory may go back."""
@@ -89,9 +94,8 @@ class CourseOracle:
     def owes_progress(
         self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
     ) -> bool:
-        """One server owes it, if it has all that any disk has: an operator who knows that writes to it."""
-        longest = max(image.last for image in images.values())
-        return any(images[node].last == longest for node in alive)
+        """One server owes it, if it has everything committed: an operator who knows that writes to it."""
+        return any(images[node].holds(self._committed) for node in alive)
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""

@@ -92,7 +92,7 @@ class Founding:
         if self.forgot:
             return False
         state.founded = True
-        state.enter(max(message.epoch, record.epoch), record.primary)
+        state.enter(record.epoch, record.primary, granted=False)
         state.record = record
         state.write_base(ORIGIN, kept=0)
         self.introduce_at = NEVER
@@ -112,7 +112,7 @@ class Founding:
         self.introduce_at = NEVER
         lowest = min(state.members)
         state.epoch = state.seen_epoch = 1
-        state.candidate = lowest
+        state.candidate, state.granted = lowest, True
         state.record = SyncRecord(1, 1, lowest, state.members, self._vector())
         state.write_base(ORIGIN, kept=0)
         self.is_to_lead = lowest == state.node

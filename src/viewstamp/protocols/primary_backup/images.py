@@ -26,8 +26,8 @@ class DiskImage:
 
     @property
     def promises(self) -> Mapping[str, Any]:
-        """To whom that epoch is granted."""
-        return {"epoch granted to": self.replay.candidate}
+        """To whom that epoch was granted by this node."""
+        return {"epoch granted to": self.replay.candidate if self.replay.granted else None}
 
     @property
     def base(self) -> Viewstamp:

@@ -153,7 +153,7 @@ class Campaign:
         self._answers = {}
         self._asked = max(state.epoch, state.seen_epoch) + 1
         if not trial:
-            state.enter(self._asked, state.node)
+            state.enter(self._asked, state.node, granted=True)
             state.role, state.leader = Role.CANDIDATE, None
         self.ask_again_at = Instant(state.now + state.options.heartbeat_us)
         for peer in sorted(state.peers):
@@ -225,7 +225,7 @@ def answer_fence(state: State, source: NodeId, fence: Fence) -> bool:
         granted = again or (fence.epoch > state.epoch and not protected)
     entered = granted and not fence.trial and fence.epoch > state.epoch
     if entered:
-        state.enter(fence.epoch, source)
+        state.enter(fence.epoch, source, granted=True)
     answer = Fenced(
         state.epoch,
         state.incarnation,

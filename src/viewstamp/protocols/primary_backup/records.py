@@ -55,10 +55,12 @@ class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Promise(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
-    """Refuse every epoch below this one; this one is granted to the candidate and to nobody else."""
+    """Refuse every epoch below this one; take nobody else for its primary than the candidate."""
 
     epoch: int
     candidate: NodeId | None
+    granted: bool = False
+    """Whether this node helped the candidate to the epoch; False: it only heard that it is primary."""
 
 
 class Base(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):

@@ -28,13 +28,15 @@ _HINT = "start this node with an empty data directory to have it let back in"
 class Replay:
     """What the writes so far amount to."""
 
-    __slots__ = ("base", "candidate", "epoch", "founded", "log", "record")
+    __slots__ = ("base", "candidate", "epoch", "founded", "granted", "log", "record")
 
     def __init__(self) -> None:
         self.epoch = 0
         """The highest epoch promised; in the course's form the number of the last takeover heard of."""
         self.candidate: NodeId | None = None
-        """To whom that epoch is granted."""
+        """Who is primary of that epoch, if anybody is."""
+        self.granted = False
+        """Whether this node helped it to that."""
         self.record: SyncRecord | None = None
         self.founded = False
         """Whether a base was seen: the first write of every life of a fenced data directory holds one."""
@@ -54,6 +56,7 @@ class Replay:
                 self._append(record, encoded, seq)
             elif type(record) is Promise:
                 self.epoch, self.candidate = record.epoch, record.candidate
+                self.granted = record.granted
             elif type(record) is Truncation:
                 self._truncate(record.after)
             elif type(record) is Base:

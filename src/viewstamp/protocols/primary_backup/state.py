@@ -47,6 +47,7 @@ class State:
         "counters",
         "epoch",
         "founded",
+        "granted",
         "incarnation",
         "leader",
         "log",
@@ -88,7 +89,9 @@ class State:
         self.epoch = 0
         """Every smaller epoch is refused."""
         self.candidate: NodeId | None = None
-        """To whom `epoch` is granted, and to nobody else."""
+        """Who may be primary of `epoch`, and nobody else."""
+        self.granted = False
+        """Whether this node helped it to the epoch, rather than heard that it has it."""
         self.promise_write = PersistSeq(0)
         """The journal write that holds `epoch` and `candidate`."""
         self.seen_epoch = 0
@@ -142,12 +145,12 @@ class State:
         self.contact_at = self.now
         self.suspected = False
 
-    def enter(self, epoch: int, candidate: NodeId) -> None:
-        """Promise an epoch to this candidate. Epochs never go back, and each is granted once."""
+    def enter(self, epoch: int, candidate: NodeId, *, granted: bool) -> None:
+        """Refuse every older epoch from now on. Epochs never go back, and each has one primary."""
         assert epoch > self.epoch, (epoch, self.epoch)
-        self.epoch, self.candidate = epoch, candidate
+        self.epoch, self.candidate, self.granted = epoch, candidate, granted
         self.seen_epoch = max(self.seen_epoch, epoch)
-        self.promise_write = self.outbox.persist(encode_record(Promise(epoch, candidate)))
+        self.promise_write = self.outbox.persist(encode_record(Promise(epoch, candidate, granted)))
 
     def adopt(self, record: SyncRecord) -> None:
         """Write down a newer record of the synchronous set."""
@@ -157,7 +160,7 @@ class State:
 
     def write_base(self, base: Viewstamp, *, kept: int) -> PersistSeq:
         """Write the log's new base, and with it again what a release of older writes would lose."""
-        records = [encode_record(Promise(self.epoch, self.candidate))]
+        records = [encode_record(Promise(self.epoch, self.candidate, self.granted))]
         if self.record is not None:
             records.append(encode_record(Adopted(self.record)))
         records.append(encode_record(Base(base.view, base.seqno, kept)))
