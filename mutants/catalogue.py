@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-FOLDERS: Final = ("raft", "replica", "storage")
+FOLDERS: Final = ("locks", "raft", "replica", "storage", "viewstamped")
 _COPIED: Final = ("src", "tests", "mutants")
 
 
@@ -27,7 +27,8 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anchor: str
     """Text that must occur in the file exactly once."""
     replacement: str
-    protocol: Literal["raft", "all"]
+    protocol: Literal["raft", "viewstamped", "primary_backup", "all"]
+    """Whose seeds are let loose on it; `all`: it is in what they share, and raft's will do."""
     safety_critical: bool
     expected: list[str]
     """Names of invariants, and scripted tests, that are expected to kill it."""
@@ -42,6 +43,11 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     must: Literal["die", "survive"] = "die"
     why: str = ""
     """Of one that survives: why it is equivalent. Otherwise a remark."""
+
+    @property
+    def simulated(self) -> str:
+        """The protocol whose simulator seeds are let loose on it."""
+        return "raft" if self.protocol == "all" else self.protocol
 
 
 class Planted(msgspec.Struct, frozen=True):

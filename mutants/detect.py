@@ -52,7 +52,8 @@ class Finding(msgspec.Struct, frozen=True):
 class Control(msgspec.Struct, frozen=True):
     """What fails on the source as it is, and therefore proves nothing. An honest suite has none of either."""
 
-    seeds: dict[int, str] = {}
+    seeds: dict[str, dict[int, str]] = {}
+    """For each protocol the seeds, and how they fail."""
     tests: tuple[str, ...] = ()
 
 
@@ -84,7 +85,7 @@ def put_to_the_test(
             first = _run_tests(mutant.tests, copy, control.tests)
         seconds = monotonic() - started
         if mutant.seeds and (thorough or first.fate != "killed"):
-            by_seeds = _run_seeds(planted, copy, tuple(control.seeds))
+            by_seeds = _run_seeds(planted, copy, tuple(control.seeds.get(mutant.simulated, ())))
             if first.fate != "killed":
                 first = first if by_seeds.fate == "survived" else by_seeds
                 seconds = monotonic() - started
@@ -105,10 +106,15 @@ def run_control(mutants: Sequence[Planted], source: Path) -> Control:
         CatalogueError: the simulator or the tests cannot be run at all.
     """
     tests = sorted({test for planted in mutants for test in planted.mutant.tests})
-    seeds = max((planted.mutant.seeds for planted in mutants), default=0)
-    return Control(
-        _failing_seeds("raft", seeds, source) if seeds else {}, _failing_tests(tests, source) if tests else ()
-    )
+    seeds: dict[str, int] = {}
+    for mutant in (planted.mutant for planted in mutants):
+        seeds[mutant.simulated] = max(mutant.seeds, seeds.get(mutant.simulated, 0))
+    failing = {
+        protocol: found
+        for protocol, count in sorted(seeds.items())
+        if count and (found := _failing_seeds(protocol, count, source))
+    }
+    return Control(failing, _failing_tests(tests, source) if tests else ())
 
 
 def _failing_tests(tests: list[str], source: Path) -> tuple[str, ...]:
@@ -144,10 +150,18 @@ def _run_tests(tests: list[str], copy: Path, failing: Sequence[str]) -> Finding:
 
 def _run_seeds(planted: Planted, copy: Path, skipped: Sequence[int]) -> Finding:
     mutant = planted.mutant
-    protocol = "raft" if mutant.protocol == "all" else mutant.protocol
     left_out = ",".join(map(str, skipped))
     done = _python(
-        ["-m", "mutants.probe", "probe", protocol, str(mutant.seeds), mutant.workload or "", left_out], copy
+        [
+            "-m",
+            "mutants.probe",
+            "probe",
+            mutant.simulated,
+            str(mutant.seeds),
+            mutant.workload or "",
+            left_out,
+        ],
+        copy,
     )
     if done is None:
         return Finding("timed out", "simulator")

@@ -48,8 +48,11 @@ def main(arguments: list[str]) -> int:
 def _run_all(chosen: list[Planted], source: Path, *, thorough: bool) -> tuple[Control, list[Death]]:
     """Run the control, then every mutant, two at a time."""
     control = run_control(chosen, source)
-    for seed, text in control.seeds.items():
-        print(f"seed {seed} fails without any mutant and proves nothing: {text}", file=sys.stderr)
+    for protocol, seeds in control.seeds.items():
+        for seed, text in seeds.items():
+            print(
+                f"{protocol} seed {seed} fails without any mutant and proves nothing: {text}", file=sys.stderr
+            )
     for test in control.tests:
         print(f"{test} fails without any mutant and proves nothing", file=sys.stderr)
     run_one = partial(_tell, source=source, thorough=thorough, control=control)

@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Iterator
 from random import Random
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from viewstamp.core.effects import Apply, Entry, Persist, Send
 from viewstamp.core.events import Event, Persisted, Proposed, Received, Woke
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
-from viewstamp.core.invariants import DurableImage, InvariantViolated, Oracle
+from viewstamp.core.invariants import AgreedView, DurableImage, InvariantViolated, Oracle, ViewOracle
 from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered
 from viewstamp.sim.copies import Copier
 
@@ -91,6 +91,8 @@ class Turn(msgspec.Struct, frozen=True):
     applied: tuple[Entry, ...]
     led: int | None
     """The view that it leads afterwards, as far as its status says so."""
+    views: tuple[int, ...]
+    """The views that it knows then to be agreed on, by their numbers among all values of views."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -104,6 +106,8 @@ class World(msgspec.Struct, frozen=True):
     """The one history: what anybody has ever applied."""
     leaders: tuple[tuple[int, NodeId], ...]
     """(view, leader) of everybody who ever led."""
+    views: tuple[int, ...]
+    """The one sequence of views that were agreed on."""
 
 
 class Exploration(msgspec.Struct, frozen=True):
@@ -133,11 +137,14 @@ class Explorer:
         bounds: Bounds,
         size: int = 3,
         settle_first: bool = True,
+        settle_rounds: int = 0,
     ) -> None:
+        """Make a world. `settle_rounds`: so often everybody's deadline passes before the search begins."""
         self._definition = definition
         self._options = options
         self._bounds = bounds
         self._settle_first = settle_first
+        self._settle_rounds = settle_rounds
         self._members = tuple(NodeId(number) for number in range(1, size + 1))
         self._copier = Copier()
         self._oracle: Oracle = definition.make_oracle(self._members)
@@ -147,6 +154,7 @@ class Explorer:
         self._message_numbers: dict[tuple[NodeId, NodeId, bytes], int] = {}
         self._turns: dict[tuple[int, str, int], Turn] = {}
         self._images: dict[tuple[NodeId, Writes], DurableImage] = {}
+        self._agreed: dict[AgreedView, int] = {}
         self._encode = msgspec.msgpack.Encoder().encode
 
     def explore(self) -> Exploration:
@@ -240,6 +248,7 @@ class Explorer:
             budget=(budget[0], budget[1], budget[2], budget[3], budget[4]),
             chosen=self._chosen(world, nodes, turn),
             leaders=self._leaders(world, turn),
+            views=self._views(world, turn),
         )
 
     def _chosen(self, world: World, nodes: tuple[int, ...], turn: Turn) -> tuple[Entry, ...]:
@@ -270,6 +279,13 @@ class Explorer:
         if known != leader[1]:
             raise InvariantViolated("ElectionSafety", f"nodes {known} and {leader[1]} lead view {leader[0]}")
         return world.leaders if leader in world.leaders else tuple(sorted((*world.leaders, leader)))
+
+    def _views(self, world: World, turn: Turn) -> tuple[int, ...]:
+        for place, (known, told) in enumerate(zip(world.views, turn.views, strict=False), 1):
+            if known != told:
+                node = self._values[turn.value].node
+                raise InvariantViolated("ViewAgreement", f"node {node} knows another view {place}")
+        return max(world.views, turn.views, key=len)
 
     # What a node does, computed once.
 
@@ -303,7 +319,7 @@ class Explorer:
                 return self._down(wiped)
 
     def _down(self, value: NodeValue) -> Turn:
-        return Turn(self._intern(value), (), (), None)
+        return Turn(self._intern(value), (), (), None, ())
 
     def _start(self, value: NodeValue) -> Turn:
         setup = CoreSetup(
@@ -377,7 +393,14 @@ class Explorer:
             value.node, core, now, writes, pending, value.incarnation, value.applied + len(applied)
         )
         leads = core.leader == value.node
-        return Turn(self._intern(after), tuple(sent), tuple(applied), core.view if leads else None)
+        views = self._views_of(core)
+        return Turn(self._intern(after), tuple(sent), tuple(applied), core.view if leads else None, views)
+
+    def _views_of(self, core: Core) -> tuple[int, ...]:
+        if not self._definition.guarantees.agreed_views:
+            return ()
+        agreed = cast("ViewOracle", self._oracle).agreed(core)
+        return tuple(self._agreed.setdefault(view, len(self._agreed)) for view in agreed)
 
     def _post(self, source: NodeId, effect: Send, image: DurableImage) -> int:
         broken = self._oracle.broken_promise(source, effect.message, image)
@@ -411,34 +434,48 @@ class Explorer:
     # The beginning, and the telling.
 
     def _first_world(self) -> World:
-        nodes: list[int] = []
-        sent: deque[int] = deque()
-        for node in self._members:
-            incarnation = Incarnation(_INCARNATIONS * node)
-            down = NodeValue(node, None, Instant(0), (), (), incarnation, 0)
-            turn = self._start(down)
-            nodes.append(turn.value)
-            sent.extend(turn.sent)
-        if self._settle_first:
-            self._settle(nodes, sent)
         bounds = self._bounds
         budget = (bounds.timeouts, bounds.proposals, bounds.crashes, bounds.wipes, bounds.doubles)
-        return World(tuple(nodes), tuple(sorted(sent))[: bounds.messages_max], budget, (), ())
+        values = []
+        for node in self._members:
+            down = NodeValue(node, None, Instant(0), (), (), Incarnation(_INCARNATIONS * node), 0)
+            values.append(self._intern(down))
+        world = World(tuple(values), (), budget, (), (), ())
+        for position in range(len(values)):
+            world = self._before_the_search(world, "start", (position, 0))
+        if self._settle_first:
+            world = self._settle(world)
+        for _ in range(self._settle_rounds):
+            for position in range(len(values)):
+                world = self._before_the_search(world, "wake", (position, 0))
+            world = self._settle(world)
+        return msgspec.structs.replace(world, messages=tuple(sorted(world.messages))[: bounds.messages_max])
 
-    def _settle(self, nodes: list[int], sent: deque[int]) -> None:
+    def _before_the_search(self, world: World, action: str, key: tuple[int, int]) -> World:
+        """Let something happen that no budget pays for, and lose no message."""
+        position = key[0] if action != "deliver" else self._messages[key[0]][1] - 1
+        turn = self._turn(world.nodes[position], action, key)
+        nodes = (*world.nodes[:position], turn.value, *world.nodes[position + 1 :])
+        messages = world.messages[1:] if action == "deliver" else world.messages
+        chosen, leaders, views = (
+            self._chosen(world, nodes, turn),
+            self._leaders(world, turn),
+            self._views(world, turn),
+        )
+        return World(nodes, (*messages, *turn.sent), world.budget, chosen, leaders, views)
+
+    def _settle(self, world: World) -> World:
         """Deliver everything in order, write it to disk: the search begins with a cluster at rest."""
         for _ in range(_SETTLE_STEPS_MAX):
-            slow = next((place for place, number in enumerate(nodes) if self._values[number].pending), None)
+            slow = next(
+                (place for place, value in enumerate(world.nodes) if self._values[value].pending), None
+            )
             if slow is not None:
-                turn, position = self._turn(nodes[slow], "sync", (slow, 0)), slow
-            elif sent:
-                message = sent.popleft()
-                position = self._messages[message][1] - 1
-                turn = self._turn(nodes[position], "deliver", (message, 0))
+                world = self._before_the_search(world, "sync", (slow, 0))
+            elif world.messages:
+                world = self._before_the_search(world, "deliver", (world.messages[0], 0))
             else:
-                return
-            nodes[position] = turn.value
-            sent.extend(turn.sent)
+                return world
         raise AssertionError("the cluster does not come to rest")
 
     def _tell(self, action: str, key: tuple[int, int]) -> str:
