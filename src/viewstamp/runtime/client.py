@@ -13,7 +13,7 @@ from viewstamp.core.effects import Send
 from viewstamp.core.errors import ConfigurationError, NotExecuted, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import decode_server_message, encode_message
+from viewstamp.core.messages import Redirect, decode_server_message, encode_message
 from viewstamp.replica.client import ClientCore, ClientSetup
 from viewstamp.replica.definition import Method
 from viewstamp.replica.events import (
@@ -120,6 +120,12 @@ class AsyncClient:
         """The members of the cluster, once started."""
         return tuple(self._links)
 
+    @property
+    def session(self) -> tuple[int | None, Instant | None]:
+        """The number of the session, and until when it lives for certain; None: there is none."""
+        core = self._core
+        return (None, None) if core is None else (core.session, core.session_until)
+
     async def start(self) -> None:
         """Find the cluster and begin to connect to its members.
 
@@ -205,12 +211,22 @@ class AsyncClient:
     # What the links tell
 
     def link_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in LinkOwner
-        """Feed that a server can be reached, or cannot (`links.LinkOwner`)."""
+        """Feed that a server can be reached, or cannot (`links.LinkOwner`).
+
+        When one breaks another may be about to lead, perhaps one that was away and is back: dial those now.
+        """
+        if not is_up:
+            for link in self._links.values():
+                if link.peer != peer:
+                    link.hurry()
         self._feed(PeerUp(peer) if is_up else PeerDown(peer))
 
     def link_received(self, peer: NodeId, payload: bytes) -> None:
         """Feed a server's message (`links.LinkOwner`)."""
-        self._feed(Received(peer, decode_server_message(payload)))
+        message = decode_server_message(payload)
+        if isinstance(message, Redirect) and message.leader in self._links:
+            self._links[message.leader].hurry()
+        self._feed(Received(peer, message))
 
     def wants_flush(self, connection: Connection) -> None:
         """Remember a connection for this turn's write (`links.LinkOwner`)."""

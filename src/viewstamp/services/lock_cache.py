@@ -139,6 +139,11 @@ class LockCache:
         """Return how many locks it has, wants or gives back."""
         return len(self._locks)
 
+    @property
+    def asked(self) -> int:
+        """How many calls it has asked for so far."""
+        return self._last_ask
+
     def state_of(self, name: str) -> State:
         """Return the state of a lock, for tests and for whoever is curious."""
         lock = self._locks.get(name)
