@@ -30,7 +30,15 @@ from viewstamp.runtime.transport import Transport
 class Node:
     """A transport under test, with what it told."""
 
-    def __init__(self, cluster: ClusterConfig, node: int, config: NodeConfig, incarnation: int = 1) -> None:
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        node: int,
+        config: NodeConfig,
+        incarnation: int = 1,
+        *,
+        on_demand: bool = False,
+    ) -> None:
         self.cluster = cluster
         self.port = cluster.addresses[NodeId(node)][1]
         self.inbox = RecordingInbox()
@@ -45,6 +53,7 @@ class Node:
             rng=Random(node),
             metrics=self.metrics,
             inbox=self.inbox,
+            dials_on_demand=on_demand,
         )
 
     async def start(self) -> None:
@@ -115,6 +124,36 @@ async def test_member_is_told_down_once_when_it_stays_away() -> None:
     async with lone_node() as node:
         await until(lambda: sum(link.dials for link in node.transport._links.values()) >= 3)
         assert node.inbox.changes == [(NodeId(2), False)]
+
+
+async def test_nobody_is_dialled_when_that_is_on_demand_and_nothing_is_sent() -> None:
+    cluster, config = cluster_of(*free_ports(2)), quick_config()
+    one, two = (Node(cluster, number, config, on_demand=True) for number in (1, 2))
+    await one.start()
+    await two.start()
+    try:
+        await asyncio.sleep(0)
+        assert not one.inbox.changes
+        one.transport.send(NodeId(2), b"lost")
+        await until(lambda: one.inbox.changes == [(2, True)])
+        assert not two.inbox.changes, "the other direction is not dialled"
+        one.transport.send(NodeId(2), b"arrives")
+        await until(lambda: two.inbox.peer_frames == [(1, b"arrives")])
+    finally:
+        await one.transport.stop()
+        await until(lambda: two.inbox.changes == [(1, False)])
+        await two.transport.stop()
+
+
+async def test_each_send_is_answered_when_members_are_dialled_on_demand_and_away() -> None:
+    node = Node(cluster_of(*free_ports(2)), 1, quick_config(), on_demand=True)
+    await node.start()
+    try:
+        for attempt in range(1, 4):
+            node.transport.send(NodeId(2), b"nobody")
+            await until(lambda attempt=attempt: node.inbox.changes == [(2, False)] * attempt)  # type: ignore[misc]
+    finally:
+        await node.transport.stop()
 
 
 async def test_member_is_told_down_and_up_again_when_it_restarts() -> None:

@@ -103,6 +103,12 @@ class Link:
         """Begin to dial."""
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
 
+    def dial(self) -> None:
+        """Try once to connect, unless that is under way; the owner is told how it ended, every time."""
+        if self._task is None or self._task.done():
+            self._is_up = None
+            self._task = asyncio.get_running_loop().create_task(self._connect_once())
+
     async def stop(self) -> None:
         """Close the connection and dial no more."""
         if self._task is not None:
@@ -118,6 +124,11 @@ class Link:
         """The member has just called us, so that it is worth trying now."""
         if not self.is_up:
             self._backoff.reset()
+            self._nudged.set()
+
+    def hurry(self) -> None:
+        """There is a reason to dial now. Where it is in vain, the waits go on growing."""
+        if not self.is_up:
             self._nudged.set()
 
     def send(self, payload: bytes) -> bool:

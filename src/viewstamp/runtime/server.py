@@ -141,6 +141,7 @@ class Server:
             self.config,
             incarnation=directory.identity.incarnation,
             write_routing=definition.write_routing,
+            dials_on_demand=definition.dials == "on_demand",
             clock=self._clock,
             rng=rng,
             metrics=self.metrics,

@@ -70,13 +70,19 @@ class Transport:
         metrics: Metrics,
         inbox: Inbox,
         guests: Callable[[], Iterable[NodeId]] | None = None,
+        dials_on_demand: bool = False,
     ) -> None:
-        """`guests` tells who takes part now, where members may come that the configuration does not list."""
+        """`guests` tells who takes part now, where members may come that the configuration does not list.
+
+        With `dials_on_demand` nobody is called before something is sent to it, and each send to a member
+        without a connection leads to `peer_changed`: it was reached (send again), or it was not.
+        """
         self._config = config
         self._cluster = cluster
         self._incarnation = incarnation
         self._rng = rng
         self._guests = guests
+        self._dials_on_demand = dials_on_demand
         self._clock = clock
         self._metrics = metrics
         self._inbox = inbox
@@ -138,8 +144,9 @@ class Transport:
         except OSError as error:
             where = "its socket" if isinstance(listen, socket.socket) else format_address(listen)
             raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from error
-        for link in self._links.values():
-            link.start()
+        if not self._dials_on_demand:
+            for link in self._links.values():
+                link.start()
 
     async def stop(self) -> None:
         """Close everything. What was sent before is written as far as the other sides take it at once."""
@@ -177,6 +184,8 @@ class Transport:
         link = self._links.get(to) or self._link_to_guest(to)
         if link is not None and not self.silenced and link.send(payload):
             self._metrics.peer_messages_out += 1
+        elif self._dials_on_demand and link is not None:
+            link.dial()
 
     def respond(self, to: ClientAddress, payload: bytes) -> None:
         """Send a message to a client, if its connection still stands."""
@@ -260,6 +269,8 @@ class Transport:
                 self._inbox.client_gone(who.address)
         elif isinstance(who, _Peer) and self._peers.get(who.node) is connection:
             del self._peers[who.node]
+            if self._dials_on_demand and not self._stopped:
+                self._inbox.peer_changed(who.node, False)  # we may have no connection to it of our own
 
     def wants_flush(self, connection: Connection) -> None:
         """See `connection.Handler`."""
