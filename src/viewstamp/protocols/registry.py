@@ -6,17 +6,23 @@ from typing import Final
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 
-PROTOCOL_NAMES: Final = ("raft", "viewstamped")
+PROTOCOL_NAMES: Final = ("raft", "viewstamped", "primary_backup")
+"""Those that a cluster may be configured with. Each is a package that exports `DEFINITION`."""
+LABORATORY_NAMES: Final = ("primary_backup_course",)
+"""Those that only a course's programs, tests and the simulator run: what they promise is not enough to serve."""
 
 
 def protocol_definition(name: str) -> ProtocolDefinition:
-    """Return the protocol of this name, which is the name of its package and exports `DEFINITION`.
+    """Return the protocol of this name, one for laboratories included.
 
     Raises:
         ConfigurationError: there is none; the message names those that there are.
     """
-    if name not in PROTOCOL_NAMES:
+    if name not in (*PROTOCOL_NAMES, *LABORATORY_NAMES):
         raise ConfigurationError(f"no protocol is called {name!r}: choose one of {', '.join(PROTOCOL_NAMES)}")
-    definition = import_module(f"viewstamp.protocols.{name}").DEFINITION
+    if name == "primary_backup_course":
+        definition = import_module("viewstamp.protocols.primary_backup").COURSE
+    else:
+        definition = import_module(f"viewstamp.protocols.{name}").DEFINITION
     assert isinstance(definition, ProtocolDefinition)
     return definition
