@@ -10,7 +10,9 @@ import viewstamp
 from tests.runtime.fakes import cluster_of
 from tests.runtime.machines import Counter, Empty
 from viewstamp.core.errors import CallError, CommandFailed, NotExecuted
+from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import NodeId
+from viewstamp.runtime import sockets
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.config import ClusterConfig
 from viewstamp.runtime.framing import WELCOME, encode_frame
@@ -74,6 +76,21 @@ def test_nothing_is_lost_or_doubled_when_the_leader_is_killed(cluster: BlockingL
             if number == 20:
                 cluster.restart(leader)
             assert counter.add(1) == number
+
+
+def test_server_that_was_away_is_dialled_at_once_when_it_is_named_as_the_leader(
+    cluster: BlockingLocalCluster[Counter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "_BACKOFF_MS", (60_000, 60_000))
+    with cluster.connect(timeout_s=20) as counter:
+        counter.add(1)
+        leader = cluster.leader()
+        away = next(node for node in cluster.statuses() if node != leader)
+        cluster.kill(away)
+        assert counter.add(1) == 2  # on the way the end of the connection is noticed
+        cluster.restart(away)
+        assert cluster._run(cluster._inner.servers[leader].direct(TransferLeadership(away))) is None
+        assert counter.add(1) == 3
 
 
 @pytest.mark.parametrize("timeout_s", [0.2, 0.7])

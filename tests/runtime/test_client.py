@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 import viewstamp
+import viewstamp.runtime.client as client_module
 from tests.runtime.fakes import cluster_of, until
 from tests.runtime.machines import Counter, Empty, Greeter
 from viewstamp.core.errors import CommandFailed, ConfigurationError, NotExecuted, OutcomeUnknown
+from viewstamp.core.events import TransferLeadership
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.client import AsyncClient
 from viewstamp.runtime.local import LocalCluster, free_ports, local_cluster
@@ -171,6 +173,45 @@ async def test_nothing_is_lost_or_doubled_when_the_leader_is_killed_under_load(
         await cluster.restart(leader)
         await until(lambda: cluster.statuses()[leader].applied >= 1)
         assert await counter.read() == 1000
+
+
+async def test_server_that_was_away_is_dialled_at_once_when_it_is_named_as_the_leader(
+    cluster: LocalCluster[Counter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = msgspec.structs.replace(client_module.CLIENT_LIMITS, backoff_min_ms=60_000, backoff_max_ms=60_000)
+    monkeypatch.setattr(client_module, "CLIENT_LIMITS", never)
+    async with cluster.connect(timeout_s=20) as counter:
+        await counter.add(1)
+        leader = await cluster.leader()
+        away = next(node for node in cluster.servers if node != leader)
+        client = binding_of(counter).caller
+        assert isinstance(client, AsyncClient)
+        await cluster.kill(away)
+        await until(lambda: client.trouble(away) != "")
+        await cluster.restart(away)
+        await until(lambda: cluster.statuses()[away].leader == leader)
+        assert await cluster.servers[leader].direct(TransferLeadership(away)) is None
+        assert await counter.add(1) == 2
+        assert client.trouble(away) == ""
+
+
+async def test_servers_that_are_away_are_dialled_at_once_when_another_connection_breaks(
+    cluster: LocalCluster[Counter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = msgspec.structs.replace(client_module.CLIENT_LIMITS, backoff_min_ms=60_000, backoff_max_ms=60_000)
+    monkeypatch.setattr(client_module, "CLIENT_LIMITS", never)
+    async with cluster.connect(timeout_s=20) as counter:
+        await counter.add(1)
+        leader = await cluster.leader()
+        away = next(node for node in cluster.servers if node != leader)
+        client = binding_of(counter).caller
+        assert isinstance(client, AsyncClient)
+        await cluster.kill(away)
+        await until(lambda: client.trouble(away) != "")
+        await cluster.restart(away)
+        await cluster.kill(leader)
+        await until(lambda: client.trouble(away) == "")
+        assert await counter.add(1) == 2
 
 
 async def test_one_way_message_arrives_when_the_machine_notifies() -> None:

@@ -18,7 +18,7 @@ from viewstamp.core.effects import Send
 from viewstamp.core.errors import NotExecuted, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import decode_server_message, encode_message
+from viewstamp.core.messages import Redirect, ServerMessage, decode_server_message, encode_message
 from viewstamp.replica.client import ClientCore, ClientSetup
 from viewstamp.replica.definition import Method
 from viewstamp.replica.events import (
@@ -239,12 +239,28 @@ class BlockingClient:
         try:
             for payload in link.ready(events, self._clock()):
                 if payload is None:
-                    self._feed(PeerUp(link.peer) if link.is_up else PeerDown(link.peer))
+                    self._link_changed(link)
                 else:
-                    self._feed(Received(link.peer, decode_server_message(payload)))
+                    self._received(link.peer, decode_server_message(payload))
         except ProtocolViolation:
             link.give_up(self._clock())
             self._feed(PeerDown(link.peer))
+
+    def _link_changed(self, link: SocketLink) -> None:
+        """Feed it. When one breaks another server may be about to lead, perhaps one that was away: dial."""
+        if link.is_up:
+            self._feed(PeerUp(link.peer))
+            return
+        now = self._clock()
+        for other in self._links.values():
+            if other is not link:
+                other.hurry(now)
+        self._feed(PeerDown(link.peer))
+
+    def _received(self, source: NodeId, message: ServerMessage) -> None:
+        if isinstance(message, Redirect) and message.leader in self._links:
+            self._links[message.leader].hurry(self._clock())
+        self._feed(Received(source, message))
 
     def _advance(self) -> None:
         """Let time pass: wake the core if it is due, dial what is due, write what waits."""

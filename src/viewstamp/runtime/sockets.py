@@ -81,6 +81,11 @@ class SocketLink:
         self._selector.register(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE, self)
         return False
 
+    def hurry(self, now: Instant) -> None:
+        """There is a reason to dial now. Where it is in vain, the waits go on growing."""
+        if self._socket is None and self.due is not None:
+            self.due = min(self.due, now)
+
     def send(self, payload: bytes) -> None:
         """Queue a message; a server that is away, or does not read, loses it."""
         if self.is_up and self._waiting_bytes < _SEND_BYTES_MAX:
