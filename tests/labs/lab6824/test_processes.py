@@ -89,14 +89,23 @@ def test_server_goes_on_and_says_so_when_the_last_record_of_its_log_is_torn(grou
     assert "torn" in group.output(1)
 
 
-def test_server_is_a_new_node_when_its_log_was_taken_away(group: Group) -> None:
-    group.start(1)
-    group.kill(0)
+def test_servers_are_new_nodes_when_their_logs_were_taken_away(group: Group) -> None:
+    """As the course's tester does between two tests, with the same ports."""
+    group.start(2)
+    group.kill(0, 1)
     group.log_path(0).unlink()
-    group.serve(0)
-    wait_until("it founds anew", lambda: group.logged(0) == [(0,)], 10.0)
+    group.log_path(1).unlink()
+    group.views.clear()
+    group.start(2)
     assert "this is a new node" in group.output(0)
     assert (group.folder / f"paxos-{group.ports[0]}.d.old").is_dir()
+
+
+def test_lock_tester_passes_when_the_server_stands_alone(group: Group) -> None:
+    group.start(1)
+    for number in (1, 3, 4, 5):
+        group.start_tester(number)
+    group.await_testers()
 
 
 @pytest.mark.parametrize("program", ["lock_server", "lock_tester", "rsm_tester"])

@@ -31,6 +31,8 @@ EXIT_FAILED: Final = 1
 EXIT_TOO_LATE: Final = 0
 """As the original, which ends itself without the line of success."""
 LATEST: Final = 5
+FOUND_WITHIN_S = 10.0
+"""How long the first server may take to answer."""
 
 
 class Violation(Exception):
@@ -157,7 +159,10 @@ def _run(where: str, numbers: list[int]) -> None:
     _say("cache lock client")
     path = os.environ.get("LOCK_HISTORY")
     held = Held(None if path is None else HistoryWriter(Path(path)))
-    clients = [BlockingLockClient(where, part="", label=f"lock_tester {number}") for number in range(CLIENTS)]
+    clients = [
+        BlockingLockClient(where, part="", label=f"lock_tester {number}", timeout_s=FOUND_WITHIN_S)
+        for number in range(CLIENTS)
+    ]
     tester = Tester(clients, held)
     for number in numbers:
         tester.run(number)

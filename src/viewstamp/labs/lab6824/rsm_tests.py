@@ -1,7 +1,8 @@
-"""`rsm_tests [-s SEED] [-k] [numbers]`: tests 0 to 16 of the course with real processes, and stricter.
+"""`rsm_tests [-s SEED] [-n ROUNDS] [-k] [numbers]`: tests 0 to 16, stricter, with real processes.
 
 Each test has a temporary folder and its own ports. What a seed decides is drawn for each test by itself, so
-one number of a run can be run again alone. With -k the folder of a test that failed is kept.
+one number of a run can be run again alone. Each round has the seed after that of the round before. With -k
+the folder of a test that failed is kept. Numbers above 16 are tests of our own.
 """
 
 import secrets
@@ -21,7 +22,7 @@ from viewstamp.labs.lab6824.waiting import Failed
 
 EXIT_FAILED: Final = 1
 _SEED_BITS: Final = 31
-_USAGE: Final = "usage: rsm_tests [-s SEED] [-k] [numbers of tests, 0 to 16]\n"
+_USAGE: Final = "usage: rsm_tests [-s SEED] [-n ROUNDS] [-k] [numbers of tests]\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -30,12 +31,12 @@ def main(arguments: list[str]) -> int:
     if wanted is None:
         sys.stderr.write(_USAGE)
         return EXIT_USAGE
-    print(f"seed {wanted.seed}", flush=True)
-    for number in wanted.numbers:
-        failure = run_test(number, wanted.seed, keep=wanted.keep)
-        if failure is not None:
-            print(f"again with: rsm_tests -s {wanted.seed} {number}", flush=True)
-            return EXIT_FAILED
+    for seed in range(wanted.seed, wanted.seed + wanted.rounds):
+        print(f"seed {seed}", flush=True)
+        for number in wanted.numbers:
+            if run_test(number, seed, keep=wanted.keep) is not None:
+                print(f"again with: rsm_tests -s {seed} {number}", flush=True)
+                return EXIT_FAILED
     print("tests done OK")
     return 0
 
@@ -44,6 +45,7 @@ class Wanted(NamedTuple):
     """What a command line asks for."""
 
     seed: int
+    rounds: int
     keep: bool
     """Keep the folder of a test that failed."""
     numbers: list[int]
@@ -51,21 +53,22 @@ class Wanted(NamedTuple):
 
 def parse(arguments: list[str]) -> Wanted | None:
     """Return what is asked for; None: that is no command line."""
-    seed, keep, numbers = secrets.randbits(_SEED_BITS), False, []
+    values = {"-s": secrets.randbits(_SEED_BITS), "-n": 1}
+    keep, numbers = False, []
     rest = iter(arguments)
     for argument in rest:
-        if argument == "-s":
+        if argument in values:
             text = next(rest, "")
             if not text.isdecimal():
                 return None
-            seed = int(text)
+            values[argument] = int(text)
         elif argument == "-k":
             keep = True
         elif argument.isdecimal() and int(argument) in TESTS:
             numbers.append(int(argument))
         else:
             return None
-    return Wanted(seed, keep, numbers or list(COURSE))
+    return Wanted(values["-s"], values["-n"], keep, numbers or list(COURSE))
 
 
 def run_test(number: int, seed: int, *, keep: bool = False) -> str | None:
