@@ -10,7 +10,7 @@ pytestmark = pytest.mark.process
 
 KILLS = 3
 WRITES = 300
-PROTOCOLS = ("raft", "viewstamped")
+PROTOCOLS = ("raft", "viewstamped", "primary_backup")
 
 
 @pytest.mark.parametrize(("protocol", "size"), [("raft", 3), ("raft", 5), ("viewstamped", 3)])

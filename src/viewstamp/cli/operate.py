@@ -9,6 +9,8 @@ from viewstamp.cli.target import CLUSTER_FILE, check_member, check_timeout, load
 from viewstamp.core.errors import NotExecuted
 from viewstamp.core.events import TakeSnapshot, TransferLeadership
 from viewstamp.core.ids import NodeId
+from viewstamp.core.protocol import Status
+from viewstamp.protocols.registry import protocol_definition
 from viewstamp.runtime.config import ClusterConfig
 
 
@@ -20,11 +22,16 @@ def transfer(
 ) -> None:
     """Hand leadership to another node, as before the leader's machine is restarted.
 
-    Calls under way wait a moment and go on; nothing is lost.
+    Calls under way wait a moment and go on; nothing is lost. Where the operator decides who leads
+    (primary_backup) and nobody does, the node named with --to is promoted.
     """
     config = load_cluster(cluster)
     target = None if to is None else check_member(config, to)
-    leader = find_leader(config, check_timeout(timeout))
+    answers = ask_all(config, min(check_timeout(timeout), 2.0))
+    leader = leader_of(answers)
+    if leader is None:
+        _promote(config, target, answers, timeout)
+        return
     if leader == target:
         print(f"node {leader} leads already")
         return
@@ -51,7 +58,22 @@ def find_leader(cluster: ClusterConfig, timeout_s: float) -> NodeId:
     answers = ask_all(cluster, min(timeout_s, 2.0))
     leader = leader_of(answers)
     if leader is None:
-        silent = [str(node) for node, answer in answers.items() if isinstance(answer, str)]
-        missing = f"; nodes {', '.join(silent)} did not answer" if silent else ""
-        raise NotExecuted(f"nothing was done: nobody is known to lead{missing}")
+        raise _nobody_leads(answers, "")
     return leader
+
+
+def _promote(
+    cluster: ClusterConfig, target: NodeId | None, answers: dict[NodeId, Status | str], timeout_s: float
+) -> None:
+    """Let this node lead although nobody does; `NotExecuted` where the members elect, or none is named."""
+    by_operator = protocol_definition(cluster.protocol).decided_by == "operator"
+    if not by_operator or target is None:
+        raise _nobody_leads(answers, "; name the node that is to lead with --to" if by_operator else "")
+    direct(cluster, target, TransferLeadership(target), timeout_s)
+    print(f"node {target} was promoted")
+
+
+def _nobody_leads(answers: dict[NodeId, Status | str], advice: str) -> NotExecuted:
+    silent = [str(node) for node, answer in answers.items() if isinstance(answer, str)]
+    missing = f"; nodes {', '.join(silent)} did not answer" if silent else ""
+    return NotExecuted(f"nothing was done: nobody is known to lead{missing}{advice}")

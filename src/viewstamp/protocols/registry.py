@@ -9,7 +9,7 @@ from viewstamp.core.protocol import ProtocolDefinition
 PROTOCOL_NAMES: Final = ("raft", "viewstamped", "primary_backup")
 """Those that a cluster may be configured with. Each is a package that exports `DEFINITION`."""
 LABORATORY_NAMES: Final = ("primary_backup_course",)
-"""Those that only a course's programs, tests and the simulator run: what they promise is not enough to serve."""
+"""Those that only a course's programs, tests and the simulator run: they promise too little to serve."""
 
 
 def protocol_definition(name: str) -> ProtocolDefinition:
