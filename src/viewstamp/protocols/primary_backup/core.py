@@ -386,14 +386,20 @@ class PrimaryBackupCore:
             self.receiver.on_chunk(source, message)
 
     def _obey(self, source: NodeId, epoch: int) -> bool:
-        """Take `source` for the primary of `epoch`, unless that was granted to another one."""
+        """Take `source` for the primary of `epoch`, unless that has another one.
+
+        To whom this node granted the epoch says nothing: a majority may have granted it to somebody else.
+        """
         state = self.state
         if epoch > state.epoch:
             state.enter(epoch, source, granted=False)
             self._stand_down()
             self.campaign.give_way()
-        elif state.candidate != source:
+        elif state.primary not in {None, source}:
             return False
+        elif state.role is Role.CANDIDATE:
+            self._stand_down()
+            self.campaign.give_way()
         if state.leader != source:
             state.leader = source
             self.following.begin()

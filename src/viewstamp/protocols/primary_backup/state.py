@@ -121,6 +121,14 @@ class State:
         return self.snapshot.meta.viewstamp.seqno if self.snapshot else 0
 
     @property
+    def primary(self) -> NodeId | None:
+        """Who is primary of this epoch, heard or not; None: nobody, as far as this node knows."""
+        if self.leader is not None:
+            return self.leader
+        known = self.record
+        return known.primary if known is not None and known.epoch == self.epoch else None
+
+    @property
     def counts(self) -> bool:
         """Whether the promises of this incarnation count: one with a new disk has forgotten others."""
         return self.record is not None and self.record.lists(self.node, self.incarnation)
