@@ -7,7 +7,7 @@ import pytest
 
 from tests.labs.cs6650.factories import Factories, order, read, until
 from viewstamp.labs.cs6650.audit import read_account
-from viewstamp.labs.cs6650.messages import POSITION, Identification, Positions
+from viewstamp.labs.cs6650.messages import POSITION, RESPONSE_BYTES, Identification, Positions
 from viewstamp.labs.cs6650.stubs import UNREAD_BYTES_MAX, Caller, ServerGone
 from viewstamp.services.records import CustomerRecord
 
@@ -24,7 +24,8 @@ NONSENSE = {
     "a read of a negative customer": [CUSTOMER, -5, -1, 2],
     "an order with a negative number": [CUSTOMER, 1, -1, 1],
     "an unknown opcode": [PFA, 1, 0, 1, 2, 7, 7, 1, 1, 0],
-    "a negative opcode": [PFA, 1, 0, 1, -1, 7, 7, 1, 1, 0],
+    "a negative opcode": [PFA, 1, 0, 1, -2, 7, 7, 1, 1, 0],
+    "a hand-over from index 0": [PFA, 1, 0, 0, -1, 0, 0, 1, 0, 0],
     "an operation on a negative customer": [PFA, 1, 0, 1, 1, -7, 7, 1, 1, 0],
     "an operation at no index": [PFA, 1, 0, 0, 1, 7, 7, 1, 1, 0],
     "an operation with a negative position": [PFA, 1, -1, 1, 1, 7, 7, 1, 1, 0],
@@ -71,7 +72,7 @@ async def test_a_false_primary_costs_an_order_at_most_and_no_record() -> None:
         await factories.orders(0, 1, range(5))
         liar = await Caller.connect(factories.address(1))
         liar.write(packed([PFA, 2, 3_000, 3_001, 1, 9, 9, 1_000, 1_000, 999]))
-        assert (await liar.read(20))[:4] == packed([POSITION])
+        assert (await liar.read(RESPONSE_BYTES))[:4] == packed([POSITION])
         assert factories.positions(1).last_index == 5
         assert factories.records(1) == {1: 3}
         liar.close()

@@ -29,7 +29,8 @@ def test_every_message_is_its_fields_in_order_when_packed() -> None:
     assert messages.pack_operation(MapOp(1, 100, 20)) == integers(1, 100, 20)
     request = ReplicationRequest(0, 41, 42, MapOp(1, 100, 20), 3, 2, 1)
     assert messages.pack_replication(request) == integers(0, 41, 42, 1, 100, 20, 3, 2, 1)
-    assert messages.pack_response(ReplicationResponse(1, 2, 3, 4, 5)) == integers(1, 2, 3, 4, 5)
+    response = ReplicationResponse(3, 2, 3, 4, 5, MapOp(1, 6, 7))
+    assert messages.pack_response(response) == integers(3, 2, 3, 4, 5, 1, 6, 7)
     assert messages.pack_positions(Positions(0, -1, 5, 4)) == integers(0, -1, 5, 4)
 
 
@@ -48,7 +49,7 @@ def test_a_replication_request_comes_back_when_unpacked(request: ReplicationRequ
     assert messages.unpack_replication(messages.pack_replication(request)) == request
 
 
-@given(st.builds(ReplicationResponse, INTEGERS, INTEGERS, INTEGERS, INTEGERS, INTEGERS))
+@given(st.builds(ReplicationResponse, INTEGERS, INTEGERS, INTEGERS, INTEGERS, INTEGERS, OPERATIONS))
 def test_a_response_comes_back_when_unpacked(response: ReplicationResponse) -> None:
     assert messages.unpack_response(messages.pack_response(response)) == response
 

@@ -157,6 +157,25 @@ async def test_all_backups_come_back_when_all_were_killed() -> None:
         assert all(factories.log(node) == factories.log(3) for node in range(3))
 
 
+@pytest.mark.parametrize("takeovers", [(0,), (1, 2, 1, 2)])
+async def test_nothing_is_lost_when_an_empty_server_gets_an_order_before_its_repair(
+    takeovers: tuple[int, ...],
+) -> None:
+    async with Factories(3) as factories:
+        for turn, node in enumerate(takeovers):
+            await factories.orders(node, turn, range(60))
+        await factories.stop(0)
+        await factories.start(0)
+        await factories.orders(0, 9, range(2))
+        count = 60 * len(takeovers) + 2
+        assert [factories.where(node) for node in range(3)] == [
+            (0, count, count),
+            *[(0, count, count - 1)] * 2,
+        ]
+        assert factories.log(0) == factories.log(1) == factories.log(2)
+        assert factories.records(0) == dict.fromkeys(range(len(takeovers)), 59) | {9: 1}
+
+
 async def test_the_customer_learns_of_it_when_the_factory_dies() -> None:
     async with Factories(1) as factories:
         stub = await factories.customer(0)

@@ -16,7 +16,7 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.primary_backup.course_peers import Standing
-from viewstamp.protocols.primary_backup.messages import Greeted, Replicate, Replicated
+from viewstamp.protocols.primary_backup.messages import Fetch, Fetched, Greeted, Replicate, Replicated
 from viewstamp.protocols.primary_backup.options import CourseOptions
 
 
@@ -120,11 +120,127 @@ def test_logs_are_equal_when_the_primary_dies_after_the_first_backup_and_that_on
 def test_logs_are_equal_when_the_primary_dies_after_the_first_backup_and_the_other_takes_over() -> None:
     world = _primary_dies_after_first_backup()
     world.write(2, b"next")
-    assert world.logs() == {1: [b"a", b"next"], 2: [b"a", b"next"]}
+    assert world.logs() == {1: [b"a", b"x", b"next"], 2: [b"a", b"x", b"next"]}
     world.revive(0)
     world.write(2, b"more")
     world.write(2, b"last")
-    assert set(map(tuple, world.logs().values())) == {(b"a", b"next", b"more", b"last")}
+    assert set(map(tuple, world.logs().values())) == {(b"a", b"x", b"next", b"more", b"last")}
+
+
+def test_entry_of_a_dead_backup_is_overwritten_when_it_comes_back_on_its_disk() -> None:
+    """Hole 3: entry x reached one backup, which is dead when the other takes over."""
+    world = _primary_dies_after_first_backup()
+    world.kill(1)
+    world.write(2, b"next")
+    world.revive(1, empty=False)
+    world.write(2, b"more")
+    world.write(2, b"last")
+    assert world.logs() == {key: [b"a", b"next", b"more", b"last"] for key in (1, 2)}
+
+
+def test_newest_log_is_taken_over_when_an_empty_server_is_written_to_before_its_repair() -> None:
+    world = CourseWorld(3, options=CourseOptions(catch_up_window=4))
+    data = [b"%d" % number for number in range(19)]
+    world.write(0, *data)
+    world.kill(0)
+    world.settle()
+    world.revive(0)
+    world.write(0, b"next")
+    assert world.logs() == {key: [*data, b"next"] for key in range(3)}
+    assert world.positions(0) == (20, 20)
+    assert world.positions(1) == world.positions(2) == (20, 19)
+    assert world.servers[NodeId(0)].applied == [*data, b"next"]
+
+
+def test_newest_log_is_found_elsewhere_when_its_holder_dies_while_it_is_taken_over() -> None:
+    world = CourseWorld(3, options=CourseOptions(catch_up_window=2))
+    data = [b"%d" % number for number in range(9)]
+    world.write(0, *data)
+    world.kill(0)
+    world.settle()
+    world.revive(0)
+    world.give(0, b"next")
+    while world.core(0).last_index < 3:
+        world.deliver()
+    world.kill(1)
+    world.settle()
+    assert world.logs() == {0: [*data, b"next"], 2: [*data, b"next"]}
+
+
+def test_newest_log_is_found_elsewhere_when_its_holder_falls_silent() -> None:
+    world = CourseWorld(3, options=CourseOptions(reply_timeout_ms=100))
+    world.write(0, b"a", b"b", b"c")
+    world.kill(0)
+    world.settle()
+    world.revive(0)
+    world.give(0, b"next")
+    while not any(isinstance(message, Fetch) for _, _, message in world.letters):
+        world.deliver()
+    world.cut = {(NodeId(1), NodeId(0))}
+    world.settle()
+    assert world.positions(0) == (0, 0)
+    for _ in range(2):  # for its log, and then for its answer to the greeting that follows
+        world.wait(0)
+        world.settle()
+    assert world.logs()[0] == world.logs()[2] == [b"a", b"b", b"c", b"next"]
+
+
+def test_suffix_that_nobody_committed_goes_when_a_newer_log_is_taken_over() -> None:
+    world = CourseWorld(3)
+    world.write(0, b"a", b"b")
+    world.give(0, b"lost")
+    world.letters.clear()
+    world.kill(0)
+    world.settle()
+    world.write(1, b"c")
+    world.revive(0, empty=False)
+    world.write(0, b"d")
+    assert world.logs() == {key: [b"a", b"b", b"c", b"d"] for key in range(3)}
+
+
+def test_takeover_is_begun_again_when_the_server_did_not_know_of_later_ones() -> None:
+    world = CourseWorld(3)
+    for number in (1, 2, 1, 2, 1):
+        world.write(number, b"%d" % number)
+    world.kill(0)
+    world.kill(1)
+    world.settle()
+    world.write(2, b"x")
+    world.revive(0)
+    world.write(0, b"y")
+    assert world.core(0).is_primary
+    assert world.logs()[0] == world.logs()[2] == [b"1", b"2", b"1", b"2", b"1", b"x", b"y"]
+
+
+def test_takeover_is_given_up_when_it_is_refused_again_and_again() -> None:
+    world = CourseWorld(2)
+    world.write(0, b"a")
+    world.give(1, b"b")
+    for _ in range(10):
+        world.letters.clear()
+        world.letters.append((NodeId(0), NodeId(1), Replicated(world.core(1).view + 1, 0)))
+        world.deliver()
+    assert not world.core(1).is_primary
+    assert world.core(1).accepting
+
+
+def test_entry_that_was_not_asked_for_is_dropped_when_it_arrives() -> None:
+    world = CourseWorld(2)
+    world.write(0, b"a")
+    for index in (0, 1, 2, 7):
+        world.letters.append((NodeId(1), NodeId(0), Fetched(world.core(0).view, index, 9, b"no")))
+        world.settle()
+    assert world.logs()[0] == [b"a"]
+    assert world.core(0).dropped == 4
+
+
+def test_fetching_from_nowhere_is_not_answered_when_it_is_asked() -> None:
+    world = CourseWorld(2)
+    world.write(0, b"a")
+    for index in (-1 << 40, 2, 1 << 40):
+        world.letters.append((NodeId(0), NodeId(1), Fetch(world.core(0).view, 0, index)))
+        world.deliver()
+        assert not world.letters
 
 
 def _primary_dies_after_first_backup() -> CourseWorld:

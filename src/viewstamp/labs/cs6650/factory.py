@@ -31,18 +31,18 @@ from viewstamp.core.effects import (
     Stage,
 )
 from viewstamp.core.events import Event, PeerDown, Persisted
-from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.core.ids import Incarnation, Instant, NodeId, Viewstamp
 from viewstamp.core.protocol import CoreSetup, Recovered
 from viewstamp.labs.cs6650.messages import NOBODY, Positions, unpack_operation
 from viewstamp.protocols.primary_backup.course import CourseCore
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.runtime.clock import Clock
-from viewstamp.services.records import CustomerRecords, MapOp
+from viewstamp.services.records import CustomerRecords
 
 SendTo = Callable[[NodeId, Any], bool]
 """Sends a message of the core to another factory; False: there is no connection."""
-Applied = Callable[[int, MapOp], None]
-"""Hears the index of each operation that was applied to the records."""
+Applied = Callable[[Viewstamp], None]
+"""Hears takeover and index of each operation that was applied to the records."""
 
 _NO_INCARNATION: Final = Incarnation(0)
 
@@ -131,9 +131,8 @@ class Factory:
             case Persist(seq, _):
                 self._events.append(Persisted(seq))
             case Apply(entry):
-                operation = unpack_operation(entry.data)
-                self.records.update(operation)
-                self.applied(entry.viewstamp.seqno, operation)
+                self.records.update(unpack_operation(entry.data))
+                self.applied(entry.viewstamp)
             case Led() | Release():
                 pass
             case Capture() | Stage() | Restore() | Answer() | Refuse() | Settled():
@@ -146,7 +145,7 @@ def _send_nowhere(_to: NodeId, _message: Any) -> bool:
     return False
 
 
-def _ignore(_index: int, _operation: MapOp) -> None:
+def _ignore(_viewstamp: Viewstamp) -> None:
     pass
 
 

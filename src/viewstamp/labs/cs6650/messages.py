@@ -17,8 +17,11 @@ NO_ORDER: Final = -1
 """`order_number` of a request that reads."""
 GREETING: Final = 0
 """Opcode of a replication request that brings no operation."""
+HAND_OVER: Final = -1
+"""Opcode of a replication request that asks for the other's log, which is newer, from `last_index` on."""
 WRITTEN: Final = 1
 POSITION: Final = 2
+ENTRY: Final = 3
 """Kinds of replication responses."""
 NOBODY: Final = -1
 """In `admin_id`: no admin had a part in it; in `primary_id`: no factory is known to produce."""
@@ -28,6 +31,7 @@ _PAIR: Final = Struct("!ii")
 _TRIPLE: Final = Struct("!iii")
 _FIVE: Final = Struct("!iiiii")
 _FOUR: Final = Struct("!iiii")
+_EIGHT: Final = Struct("!iiiiiiii")
 _NINE: Final = Struct("!iiiiiiiii")
 
 
@@ -71,7 +75,7 @@ class ReplicationRequest(msgspec.Struct, frozen=True, gc=False):
     """The PFA's request to an IFA (2.2, step 4a), and three variables more (C-12 of the scenarios).
 
     With the opcode `GREETING` it is a question: how far has your log come? Its indices are then those of the
-    asker's own log.
+    asker's own log. `HAND_OVER` asks for entries.
     """
 
     factory_id: int
@@ -90,14 +94,17 @@ class ReplicationResponse(msgspec.Struct, frozen=True, gc=False):
     """The IFA's answer (2.2, step 4b iv), and how far its log has come."""
 
     kind: int
-    """`WRITTEN`, or `POSITION`: the answer to a greeting, and to an operation with a gap before it."""
+    """`WRITTEN`; `POSITION`, in answer to a greeting or to an operation with a gap before it; `ENTRY`."""
     takeover: int
     """As in the request."""
     last_index: int
+    """Of `ENTRY`: where it stands in the log."""
     committed_index: int
-    """0 in `WRITTEN`."""
+    """Of `POSITION`, else 0."""
     last_takeover: int
-    """The takeover in which the last operation was put into a log; 0 in `WRITTEN`."""
+    """Of `POSITION` and `ENTRY`: the takeover in which the operation at `last_index` was put into a log."""
+    operation: MapOp
+    """Of `ENTRY`, else without meaning."""
 
 
 class Positions(msgspec.Struct, frozen=True, gc=False):
@@ -202,20 +209,24 @@ def unpack_replication(data: bytes) -> ReplicationRequest:
     )
 
 
-RESPONSE_BYTES: Final = _FIVE.size
+RESPONSE_BYTES: Final = _EIGHT.size
 
 
 def pack_response(response: ReplicationResponse) -> bytes:
     """Return the response as `RESPONSE_BYTES` bytes."""
-    return _FIVE.pack(
+    operation = response.operation
+    return _EIGHT.pack(
         *(response.kind, response.takeover, response.last_index),
         *(response.committed_index, response.last_takeover),
+        *(operation.opcode, operation.arg1, operation.arg2),
     )
 
 
 def unpack_response(data: bytes) -> ReplicationResponse:
     """Return what `pack_response` was given. Its fields are integers, nothing more is known of them."""
-    return ReplicationResponse(*_FIVE.unpack(data))
+    kind, takeover, last, committed, last_takeover, opcode, arg1, arg2 = _EIGHT.unpack(data)
+    operation = MapOp(opcode, arg1, arg2)
+    return ReplicationResponse(kind, takeover, last, committed, last_takeover, operation)
 
 
 POSITIONS_BYTES: Final = _FOUR.size

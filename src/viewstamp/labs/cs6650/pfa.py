@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from viewstamp.core.events import PeerDown, PeerUp, Proposed, Received
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import NodeId, Viewstamp
 from viewstamp.labs.cs6650.engineer import Engineer
 from viewstamp.labs.cs6650.factory import Factory
 from viewstamp.labs.cs6650.lines import Line, make_lines
@@ -45,8 +45,7 @@ class ProductionFactoryAdmin:
         self._waiting: deque[Update] = deque()
         """Requests in the order in which they came; each engineer has one at most."""
         self._current: Update | None = None
-        """The request that is being replicated, at index `_index` of the log."""
-        self._index = 0
+        """The request that is being replicated."""
         self._is_working = False
         self.lines: dict[NodeId, Line] = make_lines(peers, self, clock)
 
@@ -66,7 +65,6 @@ class ProductionFactoryAdmin:
         try:
             while self._may_go_on():
                 self._current = self._waiting.popleft()
-                self._index = self._factory.core.last_index + 1
                 self._factory.feed(Proposed(pack_operation(self._current.operation)))
         finally:
             self._is_working = False
@@ -87,15 +85,16 @@ class ProductionFactoryAdmin:
         assert lost is not None
         lost.engineer.not_recorded()
 
-    def applied(self, index: int, operation: MapOp) -> None:
-        """An operation was applied to the records: if it is the one that is waited for, say so."""
-        current = self._current
-        if current is not None and index >= self._index:
-            self._current = None
-            if (index, operation) == (self._index, current.operation):
-                current.engineer.recorded(self._factory.factory_id)
-            else:
-                current.engineer.not_recorded()
+    def applied(self, viewstamp: Viewstamp) -> None:
+        """An operation was applied to the records: if it is the one that is waited for, say so.
+
+        It is, if it first entered a log in the present takeover: in this factory's one there is one operation
+        at a time. Those of earlier takeovers are applied when this factory takes over.
+        """
+        is_own = self._factory.is_production and viewstamp.view == self._factory.core.view
+        if self._current is not None and is_own:
+            recorded, self._current = self._current, None
+            recorded.engineer.recorded(self._factory.factory_id)
 
     def send(self, to: NodeId, message: Any) -> bool:
         """Send a question of the core to an idle factory's admin; False where there is no connection."""

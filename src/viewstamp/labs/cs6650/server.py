@@ -24,7 +24,7 @@ from viewstamp.labs.cs6650.ifa import IdleFactoryAdmins
 from viewstamp.labs.cs6650.messages import Identification
 from viewstamp.labs.cs6650.pfa import ProductionFactoryAdmin
 from viewstamp.labs.cs6650.stubs import ServerStub
-from viewstamp.protocols.primary_backup.messages import Greet, Replicate
+from viewstamp.protocols.primary_backup.messages import Fetch, Greet, Replicate
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.runtime.chance import fresh_rng
 from viewstamp.runtime.clock import Clock, monotonic_us
@@ -110,7 +110,7 @@ class FactoryServer:
         return Engineer(self._last_engineer, stub, self.factory.records, self.admin, doorway)
 
     def _send(self, to: NodeId, message: Any) -> bool:
-        if isinstance(message, Greet | Replicate):
+        if isinstance(message, Greet | Replicate | Fetch):
             return self.admin.send(to, message)
         return self._idle_admins.send(to, message)
 

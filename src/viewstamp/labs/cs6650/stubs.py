@@ -11,7 +11,9 @@ from typing import Final, Self, cast
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.labs.cs6650.messages import (
+    ENTRY,
     GREETING,
+    HAND_OVER,
     INTEGER_BYTES,
     POSITION,
     RECORD_BYTES,
@@ -47,6 +49,7 @@ from viewstamp.runtime.tuning import tune_socket
 from viewstamp.services.records import (
     CustomerRecord,
     InvalidOperation,
+    MapOp,
     UnknownOperation,
     check_operation,
 )
@@ -261,8 +264,10 @@ class ServerStub:
         takeovers = (request.takeover, request.entry_takeover, request.previous_takeover)
         if min(positions + takeovers) < 0 or max(takeovers) > TAKEOVERS_MAX:
             raise ProtocolViolation(f"a position is out of range in {request}")
-        if request.operation.opcode != GREETING:
-            _check(request)
+        if request.operation.opcode not in _NO_OPERATIONS:
+            _check(request.operation)
+        if request.operation.opcode != GREETING and request.last_index < 1:
+            raise ProtocolViolation("an operation needs an index from 1 up")
         return request
 
     def respond(self, response: ReplicationResponse) -> None:
@@ -320,18 +325,19 @@ class ReplicationStub:
         takeover_max = max(response.takeover, response.last_takeover)
         if response.kind not in _RESPONSE_KINDS or min(numbers) < 0 or takeover_max > TAKEOVERS_MAX:
             raise ProtocolViolation(f"this cannot be an answer: {response}")
+        if response.kind == ENTRY:
+            _check(response.operation)
         return response
 
 
-def _check(request: ReplicationRequest) -> None:
+def _check(operation: MapOp) -> None:
     try:
-        check_operation(request.operation)
+        check_operation(operation)
     except (UnknownOperation, InvalidOperation) as error:
         raise ProtocolViolation(str(error)) from None
-    if request.last_index < 1:
-        raise ProtocolViolation("an operation needs an index from 1 up")
 
 
 _ROLES: Final = frozenset(Identification)
 _REQUEST_TYPES: Final = frozenset(RequestType)
-_RESPONSE_KINDS: Final = frozenset((WRITTEN, POSITION))
+_RESPONSE_KINDS: Final = frozenset((WRITTEN, POSITION, ENTRY))
+_NO_OPERATIONS: Final = frozenset((GREETING, HAND_OVER))

@@ -1,10 +1,11 @@
 """The protocol's messages as the assignment's, and back: one to one, nothing is decided here."""
 
-from typing import TypeAlias
+from typing import Final, TypeAlias, assert_never
 
-from viewstamp.core.ids import NodeId, Seqno, View
 from viewstamp.labs.cs6650.messages import (
+    ENTRY,
     GREETING,
+    HAND_OVER,
     POSITION,
     WRITTEN,
     ReplicationRequest,
@@ -12,69 +13,68 @@ from viewstamp.labs.cs6650.messages import (
     pack_operation,
     unpack_operation,
 )
-from viewstamp.protocols.primary_backup.messages import Greet, Greeted, Replicate, Replicated
+from viewstamp.protocols.primary_backup.messages import (
+    Fetch,
+    Fetched,
+    Greet,
+    Greeted,
+    Replicate,
+    Replicated,
+)
 from viewstamp.services.records import MapOp
 
-Question: TypeAlias = Greet | Replicate
-Reply: TypeAlias = Greeted | Replicated
+Question: TypeAlias = Greet | Replicate | Fetch
+Reply: TypeAlias = Greeted | Replicated | Fetched
 
-_NO_OPERATION = MapOp(GREETING, 0, 0)
+_NO_OPERATION: Final = MapOp(GREETING, 0, 0)
+_HAND_OVER: Final = MapOp(HAND_OVER, 0, 0)
 
 
 def request_of(message: Question) -> ReplicationRequest:
     """Return what the PFA sends for a message of its core."""
-    if isinstance(message, Greet):
-        operation, entry, previous = _NO_OPERATION, message.last_view, 0
-    else:
-        operation = unpack_operation(message.entry)
-        entry, previous = message.entry_view, message.previous_view
-    return ReplicationRequest(
-        message.factory_id,
-        message.committed_index,
-        message.last_index,
-        operation,
-        message.view,
-        entry,
-        previous,
-    )
+    match message:
+        case Greet(view, factory_id, committed, last, last_view):
+            return ReplicationRequest(factory_id, committed, last, _NO_OPERATION, view, last_view, 0)
+        case Replicate(view, factory_id, committed, last, entry_view, previous_view, entry):
+            operation = unpack_operation(entry)
+            return ReplicationRequest(factory_id, committed, last, operation, view, entry_view, previous_view)
+        case Fetch(view, factory_id, first):
+            return ReplicationRequest(factory_id, 0, first, _HAND_OVER, view, 0, 0)
+        case _:
+            assert_never(message)
 
 
 def message_of(request: ReplicationRequest) -> Question:
     """Return what the IFA feeds its core for a request."""
-    if request.operation.opcode == GREETING:
-        return Greet(
-            view=View(request.takeover),
-            factory_id=NodeId(request.factory_id),
-            committed_index=Seqno(request.committed_index),
-            last_index=Seqno(request.last_index),
-            last_view=View(request.entry_takeover),
-        )
-    return Replicate(
-        view=View(request.takeover),
-        factory_id=NodeId(request.factory_id),
-        committed_index=Seqno(request.committed_index),
-        last_index=Seqno(request.last_index),
-        entry_view=View(request.entry_takeover),
-        previous_view=View(request.previous_takeover),
-        entry=pack_operation(request.operation),
-    )
+    takeover, factory_id, operation = request.takeover, request.factory_id, request.operation
+    committed, last = request.committed_index, request.last_index
+    if operation.opcode == GREETING:
+        return Greet(takeover, factory_id, committed, last, request.entry_takeover)
+    if operation.opcode == HAND_OVER:
+        return Fetch(takeover, factory_id, last)
+    entry_view, previous_view = request.entry_takeover, request.previous_takeover
+    entry = pack_operation(operation)
+    return Replicate(takeover, factory_id, committed, last, entry_view, previous_view, entry)
 
 
 def response_of(reply: Reply) -> ReplicationResponse:
     """Return what the IFA answers for a message of its core."""
-    if isinstance(reply, Replicated):
-        return ReplicationResponse(WRITTEN, reply.view, reply.last_index, 0, 0)
-    return ReplicationResponse(POSITION, reply.view, reply.last_index, reply.committed_index, reply.last_view)
+    match reply:
+        case Replicated(view, last):
+            return ReplicationResponse(WRITTEN, view, last, 0, 0, _NO_OPERATION)
+        case Greeted(view, committed, last, last_view):
+            return ReplicationResponse(POSITION, view, last, committed, last_view, _NO_OPERATION)
+        case Fetched(view, index, entry_view, entry):
+            return ReplicationResponse(ENTRY, view, index, 0, entry_view, unpack_operation(entry))
+        case _:
+            assert_never(reply)
 
 
 def reply_of(response: ReplicationResponse) -> Reply:
     """Return what the PFA feeds its core for an answer."""
-    view, last_index = View(response.takeover), Seqno(response.last_index)
+    view, last = response.takeover, response.last_index
     if response.kind == WRITTEN:
-        return Replicated(view=view, last_index=last_index)
-    return Greeted(
-        view=view,
-        committed_index=Seqno(response.committed_index),
-        last_index=last_index,
-        last_view=View(response.last_takeover),
-    )
+        return Replicated(view, last)
+    if response.kind == POSITION:
+        return Greeted(view, response.committed_index, last, response.last_takeover)
+    return Fetched(view, last, response.last_takeover, pack_operation(response.operation))

@@ -5,8 +5,10 @@ Rules of this file:
 - One entry is under way at a time, and backups have it one after the other, in ascending order (2.2).
 - An entry is committed when every live backup has it. A backup is live from the moment it has everything
   until its connection breaks, or it owes an answer for too long.
-- A takeover first asks every member where it stands, brings each up to the own log and commits that; only
-  then the new entry is appended. The same code repairs a server that was out (3.2).
+- A takeover first asks every member where it stands. A newer log, by (last_view, last_index), is taken over:
+  a server that came back empty and is written to before its repair would else acknowledge over the others'
+  entries. Then each member is brought up to the own log, which is committed; only then the new entry is
+  appended. The same code repairs a server that was out (3.2).
 - A backup overwrites above its own `committed_index`, never at or below it. It applies everything up to the
   index that the primary reports as committed (and that the request shows to be the same log), so it stays one
   behind a primary that has come to rest (2.6).
@@ -30,20 +32,23 @@ from viewstamp.core.events import (
     Queried,
     Received,
     Staged,
-    TakeSnapshot,
     Woke,
 )
 from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.outbox import Outbox
-from viewstamp.core.protocol import CoreSetup, Status
+from viewstamp.core.protocol import CoreSetup
+from viewstamp.protocols.primary_backup.course_adoption import Adoption
 from viewstamp.protocols.primary_backup.course_peers import Peer, Standing
+from viewstamp.protocols.primary_backup.course_status import CourseAccount, refusal_of
 from viewstamp.protocols.primary_backup.messages import (
     CourseMessage,
+    Fetch,
+    Fetched,
     Greet,
     Greeted,
     Replicate,
     Replicated,
-    in_range,
+    is_in_range,
 )
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.protocols.primary_backup.records import (
@@ -57,17 +62,17 @@ from viewstamp.protocols.primary_backup.replay import Replay
 from viewstamp.protocols.raft.log import Log
 
 NEVER: Final = Instant(1 << 62)
-NO_TRANSFER: Final = "the clients choose the primary of this protocol: it is the server that they write to"
-NO_SNAPSHOT: Final = "the course's form keeps its whole log: there is nothing to take a snapshot for"
 
 
-class CourseCore:
+class CourseCore(CourseAccount):
     """One server; satisfies `core.protocol.Core`.
 
     `last_index`, `committed_index`, `primary_id` and `factory_id` are the assignment's (2.2).
     """
 
     __slots__ = (
+        "_adoption",
+        "_attempts",
         "_led",
         "_members",
         "_now",
@@ -116,26 +121,14 @@ class CourseCore:
         """The index that is being replicated; 0: none."""
         self.taking_over = False
         """The own log from before this takeover is not committed yet."""
+        self._attempts = 0
+        """Takeovers begun for the present proposal: bounded, as two servers might refuse each other."""
+        self._adoption: Adoption | None = None
+        """The newer log of another member that is being taken over; only within a takeover."""
         self.peers = {node: Peer(node) for node in setup.members if node != setup.node}
         """In ascending order: the sequence in which backups are sent to."""
         self.dropped = 0
         """Messages ignored for what they said."""
-
-    # What others look at
-
-    @property
-    def last_index(self) -> int:
-        """Index of the last entry in the log; 0: it is empty."""
-        return self.log.last_seqno
-
-    @property
-    def live(self) -> tuple[NodeId, ...]:
-        """The backups that count as live, in ascending order; empty unless this server is primary."""
-        return tuple(node for node, peer in self.peers.items() if peer.standing is Standing.LIVE)
-
-    def log_entries(self) -> list[bytes]:
-        """Return the data of the whole log, from index 1 to `last_index`."""
-        return [self.log.entry(index).data for index in range(1, self.last_index + 1)]
 
     @property
     def deadline(self) -> Instant | None:
@@ -146,45 +139,11 @@ class CourseCore:
         return earliest if earliest < NEVER else None
 
     @property
-    def leader(self) -> NodeId | None:
-        """The primary."""
-        return self.primary_id
-
-    @property
-    def view(self) -> View:
-        """The highest takeover heard of."""
-        return View(self._led[0])
-
-    @property
-    def is_primary(self) -> bool:
-        """Whether this server is primary by its own account."""
-        return self.primary_id == self.factory_id
-
-    @property
     def accepting(self) -> bool:
         """Whether a write may be given to this server: to any, unless it is busy with one or with repairs."""
         if self._pending is not None or self.in_flight or self.applied_index < self.committed_index:
             return False
         return not self.is_primary or not any(peer.is_awaited for peer in self.peers.values())
-
-    def status(self, now: Instant) -> Status:  # noqa: ARG002  as `core.protocol.Core`
-        """Return this server's own account of itself."""
-        role = "primary" if self.is_primary else "idle" if self.primary_id is None else "backup"
-        busy = [node for node, peer in self.peers.items() if peer.is_awaited] if self.is_primary else []
-        return Status(
-            node=self.factory_id,
-            role=role,
-            view=self.view,
-            leader=self.primary_id,
-            last=self.log.last,
-            committed=self.committed_index,
-            applied=self.applied_index,
-            snapshot=0,
-            log_bytes=self.log.size_bytes,
-            members=self._members,
-            peers=tuple(peer.status() for peer in self.peers.values()) if self.is_primary else (),
-            waiting_for=f"bringing up {', '.join(map(str, busy))}" if busy else "",
-        )
 
     # Events
 
@@ -216,8 +175,7 @@ class CourseCore:
             case PeerDown():
                 self._on_peer_down(event.peer)
             case Directed():
-                refusal = NO_SNAPSHOT if isinstance(event.directive, TakeSnapshot) else NO_TRANSFER
-                self._outbox.emit(Settled(event.token, refusal))
+                self._outbox.emit(Settled(event.token, refusal_of(event.directive)))
             case Captured() | Staged():
                 self.dropped += 1  # none was asked for
             case _:
@@ -227,6 +185,7 @@ class CourseCore:
         assert self.accepting, "nothing is proposed to a core that is not accepting"
         self._pending = data
         if not self.is_primary:
+            self._attempts = 0
             self._become_primary()
             return
         for peer in self.peers.values():
@@ -237,14 +196,13 @@ class CourseCore:
         """A connection that is new: whatever this server was before, it may have begun anew since."""
         peer = self.peers.get(node)
         if self.is_primary and peer is not None:
-            peer.leave()
-            self._greet(peer)
-            peer.expect(self._now + self._options.reply_timeout_us)
+            self._lose(peer)
+            self._ask(peer)
 
     def _on_peer_down(self, node: NodeId) -> None:
         """A backup is out; or the primary is gone, if it is that one (hole 5: not a former primary)."""
         if node in self.peers and self.is_primary:
-            self.peers[node].leave()
+            self._lose(self.peers[node])
         elif node == self.primary_id:
             self._name_primary(self._led[0], None)
 
@@ -252,22 +210,38 @@ class CourseCore:
         """Take a backup that owes an answer for too long for dead: its host may be gone without a word."""
         for peer in self.peers.values():
             if peer.answer_by_at <= self._now:
-                peer.leave()
+                self._lose(peer)
+
+    def _lose(self, peer: Peer) -> None:
+        """Go on without it; if it was the one whose log was being taken over, see who else has it."""
+        peer.leave()
+        if self._adoption is not None and self._adoption.source == peer.node:
+            self._ask_everybody(but=peer)
 
     # The primary
 
     def _become_primary(self) -> None:
         """Take over (2.2, step 2): ask every member where it stands."""
+        self._attempts += 1
         size = len(self._members)
         takeovers = self._led[0] // size + 1
         view = takeovers * size + self._members.index(self.factory_id)
-        self._outbox.persist(encode_record(Promise(view, self.factory_id)))
+        self._outbox.persist(encode_record(Promise(view, self.factory_id, granted=True)))
         self.taking_over = True
         self._name_primary(view, self.factory_id)
+        self._ask_everybody()
+
+    def _ask_everybody(self, but: Peer | None = None) -> None:
+        """Begin a takeover, or begin it again: where does everybody stand?"""
+        self._adoption = None
         for peer in self.peers.values():
             peer.leave()
-            self._greet(peer)
-            peer.expect(self._now + self._options.reply_timeout_us)
+            if peer is not but:
+                self._ask(peer)
+
+    def _ask(self, peer: Peer) -> None:
+        self._greet(peer)
+        peer.expect(self._now + self._options.reply_timeout_us)
 
     def _proceed(self) -> None:
         """Do what can be done next: bring up who is behind, commit, begin the next entry."""
@@ -292,7 +266,7 @@ class CourseCore:
         awaited = any(peer.is_awaited for peer in self.peers.values())
         if not awaited and self.log.durable_seqno == self.last_index:
             self.taking_over = False
-            self._commit(self.last_index)
+            self.committed_index = self.last_index
 
     def _append(self, data: bytes) -> None:
         entry = EntryRecord(self._led[0], self.last_index + 1, COMMAND, data)
@@ -311,7 +285,7 @@ class CourseCore:
                 return
         if self.log.durable_seqno >= index:
             self.in_flight = 0
-            self._commit(index)
+            self.committed_index = index
 
     def _bring_up(self, peer: Peer) -> None:
         """Send what a server lacks, one by one; it is live when it has everything."""
@@ -322,34 +296,27 @@ class CourseCore:
 
     def _greet(self, peer: Peer) -> None:
         log = self.log
+        question = Greet(self._led[0], self.factory_id, self.committed_index, log.last_seqno, log.last_view)
         # Early: a question promises nothing that the disk must hold.
-        self._outbox.send_early(
-            peer.node,
-            Greet(self._led[0], self.factory_id, self.committed_index, log.last_seqno, log.last_view),
-        )
+        self._outbox.send_early(peer.node, question)
 
     def _send_entry(self, peer: Peer, index: int) -> None:
         entry, previous = self.log.entry(index), self.log.term_at(index - 1)
         assert previous is not None, index
         peer.sent = index
+        view, committed = self._led[0], self.committed_index
+        request = Replicate(view, self.factory_id, committed, index, entry.term, previous, entry.data)
         # Early: a request promises nothing; the primary counts itself only when its own write is durable.
-        self._outbox.send_early(
-            peer.node,
-            Replicate(
-                self._led[0],
-                self.factory_id,
-                self.committed_index,
-                index,
-                entry.term,
-                previous,
-                entry.data,
-            ),
-        )
+        self._outbox.send_early(peer.node, request)
 
     def _on_greeted(self, peer: Peer, answer: Greeted) -> None:
         """Find where the logs part: at its end, or else at what it has committed, which cannot differ."""
-        if peer.standing is Standing.LIVE:
-            return  # a second answer, from before it was brought up
+        if peer.standing is Standing.LIVE or self._adoption is not None:
+            return  # a second answer, from before it was brought up; or all will be asked again
+        ends = (answer.last_view, answer.last_index), (self.log.last_view, self.log.last_seqno)
+        if self.taking_over and ends[0] > ends[1]:
+            self._adopt(peer, answer)
+            return
         if self.log.term_at(answer.last_index) == answer.last_view:
             matched = answer.last_index
         else:
@@ -361,6 +328,32 @@ class CourseCore:
             return
         peer.begin(matched)
         peer.expect(self._now + self._options.reply_timeout_us)
+
+    def _adopt(self, peer: Peer, answer: Greeted) -> None:
+        """Take over its log before anything else: it is newer than ours."""
+        for other in self.peers.values():
+            other.leave()
+        window = self._options.catch_up_window
+        self._adoption = Adoption(peer.node, self.committed_index, answer.last_index, window)
+        self._fetch(peer, self._adoption)
+
+    def _fetch(self, peer: Peer, adoption: Adoption) -> None:
+        # Early: a question promises nothing that the disk must hold.
+        self._outbox.send_early(peer.node, Fetch(self._led[0], self.factory_id, adoption.ask()))
+        peer.expect(self._now + self._options.reply_timeout_us)
+
+    def _on_fetched(self, peer: Peer, answer: Fetched) -> None:
+        adoption = self._adoption
+        if adoption is None or (peer.node, answer.last_index) != (adoption.source, adoption.next_index):
+            self.dropped += 1
+            return
+        if self.log.term_at(answer.last_index) != answer.entry_view:
+            self._write_entry(answer)
+        adoption.next_index += 1
+        if adoption.is_complete:
+            self._ask_everybody()
+        elif adoption.must_ask:
+            self._fetch(peer, adoption)
 
     def _on_replicated(self, peer: Peer, answer: Replicated) -> None:
         if answer.last_index > peer.sent or peer.standing is Standing.OUT:
@@ -376,35 +369,54 @@ class CourseCore:
 
     def _receive(self, source: NodeId, message: CourseMessage) -> None:
         peer = self.peers.get(source)
-        if peer is None or not in_range(*_numbers(message)):
+        if peer is None or not is_in_range(message):
             self.dropped += 1
             return
         match message:
-            case Greet() | Replicate():
+            case Greet() | Replicate() | Fetch():
                 self._obey(source, message)
-            case Greeted() | Replicated() if message.view > self._led[0]:
-                self._name_primary(message.view, None)  # another one took over since
-            case Greeted() if self.is_primary and message.view == self._led[0]:
-                self._on_greeted(peer, message)
-            case Replicated() if self.is_primary and message.view == self._led[0]:
-                self._on_replicated(peer, message)
-            case Greeted() | Replicated():
+            case Greeted() | Replicated() | Fetched() if message.view > self._led[0]:
+                self._on_later_takeover(message.view)
+            case Greeted() | Replicated() | Fetched() if message.view < self._led[0] or not self.is_primary:
                 self.dropped += 1
+            case Greeted():
+                self._on_greeted(peer, message)
+            case Replicated():
+                self._on_replicated(peer, message)
+            case Fetched():
+                self._on_fetched(peer, message)
             case _:
                 assert_never(message)
 
-    def _obey(self, source: NodeId, message: Greet | Replicate) -> None:
+    def _on_later_takeover(self, view: int) -> None:
+        """Another one took over since. Who is only beginning to take over did not know, and begins again."""
+        pending, is_beginning = self._pending, self.taking_over
+        self._name_primary(view, None)
+        if is_beginning and pending is not None and self._attempts < len(self._members):
+            self._pending = pending
+            self._become_primary()
+
+    def _obey(self, source: NodeId, message: Greet | Replicate | Fetch) -> None:
         """Serve the primary of the latest takeover; tell an earlier one that it is none any more."""
         if message.view < self._led[0] or (message.view == self._led[0] and self.is_primary):
             self._outbox.send(source, Replicated(self._led[0], 0))
             return
         if message.view > self._led[0]:
-            self._outbox.persist(encode_record(Promise(message.view, source)))
+            self._outbox.persist(encode_record(Promise(message.view, source, granted=False)))
         self._name_primary(message.view, source)
         if isinstance(message, Greet):
             self._answer_greeting(source)
+        elif isinstance(message, Fetch):
+            self._on_fetch(source, message)
         else:
             self._on_replicate(source, message)
+
+    def _on_fetch(self, source: NodeId, message: Fetch) -> None:
+        """Send the new primary what it lacks, some entries at a time."""
+        end = min(self.last_index, message.first_index + self._options.catch_up_window - 1)
+        for index in range(max(1, message.first_index), end + 1):
+            entry = self.log.entry(index)
+            self._outbox.send(source, Fetched(self._led[0], index, entry.term, entry.data))
 
     def _answer_greeting(self, source: NodeId) -> None:
         log = self.log
@@ -419,10 +431,10 @@ class CourseCore:
         if self.log.term_at(index) != request.entry_view and not self._write_entry(request):
             self.dropped += 1
             return
-        self._commit(min(request.committed_index, index))
+        self.committed_index = max(self.committed_index, min(request.committed_index, index))
         self._outbox.send(source, Replicated(self._led[0], index))
 
-    def _write_entry(self, request: Replicate) -> bool:
+    def _write_entry(self, request: Replicate | Fetched) -> bool:
         """Put the entry in its place, in the place of what differs; never of what is committed here."""
         index = request.last_index
         if index <= self.committed_index:
@@ -441,6 +453,7 @@ class CourseCore:
         """Know another primary, or none. Whoever was primary before is one no more."""
         if primary != self.factory_id:
             self._pending, self.in_flight, self.taking_over = None, 0, False
+            self._adoption = None
             for peer in self.peers.values():
                 peer.leave()
         self.primary_id = primary
@@ -448,26 +461,9 @@ class CourseCore:
             self._led = (view, primary)
             self._outbox.emit(Led(View(view), primary))
 
-    def _commit(self, index: int) -> None:
-        self.committed_index = max(self.committed_index, index)
-
     def _apply(self) -> None:
         end = min(self.committed_index, self.applied_index + self._options.applies_per_step_max)
         for index in range(self.applied_index + 1, end + 1):
             entry = self.log.entry(index)
-            viewstamp = Viewstamp(View(entry.term), Seqno(index))
-            self._outbox.emit(Apply(Entry(viewstamp, entry.data)))
+            self._outbox.emit(Apply(Entry(Viewstamp(View(entry.term), Seqno(index)), entry.data)))
         self.applied_index = end
-
-
-def _numbers(message: CourseMessage) -> tuple[int, ...]:
-    match message:
-        case Greet():
-            return message.view, message.committed_index, message.last_index, message.last_view
-        case Greeted():
-            return message.view, message.committed_index, message.last_index, message.last_view
-        case Replicate():
-            indices = (message.committed_index, message.last_index)
-            return (message.view, message.entry_view, message.previous_view, *indices)
-        case Replicated():
-            return message.view, message.last_index

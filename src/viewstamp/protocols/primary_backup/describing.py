@@ -6,8 +6,11 @@ from viewstamp.protocols.primary_backup.messages import (
     Append,
     Appended,
     Conflict,
+    CourseMessage,
     Fence,
     Fenced,
+    Fetch,
+    Fetched,
     Greet,
     Greeted,
     Introduce,
@@ -25,7 +28,7 @@ from viewstamp.protocols.primary_backup.records import Member, SyncRecord
 def describe(message: Any) -> str:
     """Return the message as a short line of prose, without who sends it to whom."""
     match message:
-        case Greet() | Greeted() | Replicate() | Replicated():
+        case Greet() | Greeted() | Replicate() | Replicated() | Fetch() | Fetched():
             return _describe_course(message)
         case Introduce() | Recognize() | Promote() | PromotionEnded():
             return _describe_membership(message)
@@ -39,7 +42,7 @@ def describe(message: Any) -> str:
             return f"something that is no primary_backup message: {type(message).__name__}"
 
 
-def _describe_course(message: Greet | Greeted | Replicate | Replicated) -> str:
+def _describe_course(message: CourseMessage) -> str:
     match message:
         case Greet():
             return (
@@ -56,6 +59,12 @@ def _describe_course(message: Greet | Greeted | Replicate | Replicated) -> str:
         case Replicated():
             end = f"written up to {message.last_index}" if message.last_index else "you are primary no more"
             return f"{end} (takeover {message.view})"
+        case Fetch():
+            return (
+                f"your log is newer than mine: send entry {message.first_index} on (takeover {message.view})"
+            )
+        case Fetched():
+            return f"entry {message.last_index} of my log (takeover {message.view})"
 
 
 def describe_record(record: SyncRecord) -> str:

@@ -5,7 +5,7 @@ as the assignment's 4-byte integers. The fenced mode's carry the sender's epoch;
 carries the sender's incarnation, what a primary sends the incarnation it is meant for.
 """
 
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 import msgspec
 
@@ -59,6 +59,25 @@ class Replicated(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
 
     view: int
     last_index: int
+
+
+class Fetch(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
+    """I am primary now, and your log is newer than mine: send me what it holds from `first_index` on."""
+
+    view: int
+    factory_id: int
+    first_index: int
+
+
+class Fetched(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
+    """Answer to `Fetch`, one for each entry, some at a time."""
+
+    view: int
+    last_index: int
+    """Index of this entry."""
+    entry_view: int
+    """In which takeover it was made."""
+    entry: bytes
 
 
 # The fenced mode.
@@ -186,7 +205,7 @@ class PromotionEnded(msgspec.Struct, frozen=True, array_like=True, tag=20):
     refusal: str | None
 
 
-CourseMessage: TypeAlias = Greet | Greeted | Replicate | Replicated
+CourseMessage: TypeAlias = Greet | Greeted | Replicate | Replicated | Fetch | Fetched
 FencedMessage: TypeAlias = (
     Introduce
     | Recognize
@@ -205,3 +224,22 @@ FencedMessage: TypeAlias = (
 def in_range(*numbers: int) -> bool:
     """Tell whether all of these could be an epoch, a seqno, an offset or a round."""
     return min(numbers) >= 0 and max(numbers) <= NUMBER_MAX
+
+
+def is_in_range(message: CourseMessage) -> bool:
+    """Tell whether all numbers in a message of the course's form could be what they say."""
+    match message:
+        case Greet() | Greeted():
+            stand = message.view, message.committed_index, message.last_index, message.last_view
+            return in_range(*stand)
+        case Replicate():
+            views = message.view, message.entry_view, message.previous_view
+            return in_range(*views, message.committed_index, message.last_index)
+        case Replicated():
+            return in_range(message.view, message.last_index)
+        case Fetch():
+            return in_range(message.view, message.first_index)
+        case Fetched():
+            return in_range(message.view, message.last_index, message.entry_view)
+        case _:
+            assert_never(message)
