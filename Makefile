@@ -8,10 +8,10 @@ PROTOCOLS ?= raft viewstamped
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fix sim soak mutants torture bench bench-tools bench-compare docs ci clean
+.PHONY: help install demo test test-fast check fix sim soak mutants torture bench bench-tools bench-compare bench-wait bench-page cs6650-report docs ci clean
 
 help:            ## say what each verb does
-	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
+	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
 
 install: $(STAMP) ## prepare the one environment that everything uses
 
@@ -56,10 +56,11 @@ torture: install ## kill the leader 20 times under load, with three and with fiv
 	$(BIN)/python benchmarks/torture.py --nodes 3 --kills 20
 	$(BIN)/python benchmarks/torture.py --nodes 5 --kills 20
 
-bench: install   ## writes and linearizable reads for 1, 64, 256 and 1000 clients; the simulator's speed
-	$(BIN)/python benchmarks/service.py
-	$(BIN)/python benchmarks/simulator.py
-	$(BIN)/python benchmarks/checker.py
+bench: install   ## a few minutes: the service, each part of it alone, the simulator, the checker
+	$(BIN)/python -m benchmarks.service --json benchmarks/results/service.json
+	$(BIN)/python -m benchmarks.micro --json benchmarks/results/micro.json
+	$(BIN)/python -m benchmarks.simulator
+	$(BIN)/python -m benchmarks.checker
 
 bench-tools: $(VENV)/.bench-installed ## install what comparisons and plots need beyond the rest
 
@@ -67,9 +68,18 @@ $(VENV)/.bench-installed: requirements/bench.txt $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
+bench-wait: install ## what users wait for: fail-over, restart, start, snapshots, memory, idle cost, floods
+	$(BIN)/python -m benchmarks.wait --json benchmarks/results/wait.json
+
+bench-page: bench-tools ## put what was measured into docs/benchmarks.md and draw its pictures
+	$(BIN)/python -m benchmarks.document
+
 bench-compare: MINUTES = 20
 bench-compare: bench-tools ## the same loads on etcd, ZooKeeper, PySyncObj and the bare pipe, in MINUTES (20)
 	$(BIN)/python -m benchmarks.compare --minutes $(MINUTES) --json benchmarks/results/compare.json
+
+cs6650-report: bench-tools ## measure the factories of CS6650, and draw the graphs of their report
+	$(BIN)/python -m benchmarks.cs6650_report
 
 docs: install    ## check that every link, command and snippet of the documentation works
 	$(BIN)/python -m pytest tests/test_docs.py tests/test_tidy.py

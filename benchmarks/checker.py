@@ -1,6 +1,6 @@
 """How long the linearizability checker takes for 10,000 operations of 10 clients on 10 keys.
 
-Run: python benchmarks/checker.py   (a few seconds)
+Run: python -m benchmarks.checker   (a few seconds)
 """
 
 from random import Random

@@ -1,6 +1,6 @@
 """Durable records a second of the journal, by records in a write; and how long a recovery takes.
 
-Run: python benchmarks/journal.py [directory]   (a real disk, not tmpfs; about ten seconds)
+Run: python -m benchmarks.journal [directory]   (a real disk, not tmpfs; about ten seconds)
 """
 
 import shutil

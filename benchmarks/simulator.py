@@ -1,6 +1,6 @@
 """Events a second of the simulator on one core with every invariant on, judged histories included.
 
-Run: python benchmarks/simulator.py [first_seed] [seeds] [protocol]   (about half a minute)
+Run: python -m benchmarks.simulator [first_seed] [seeds] [protocol]   (about half a minute)
 """
 
 import statistics

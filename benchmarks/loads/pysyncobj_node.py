@@ -13,7 +13,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from pysyncobj import SyncObj, SyncObjConf, replicated  # type: ignore[import-untyped]
+from pysyncobj import SyncObj, SyncObjConf, replicated
 
 from benchmarks.loads.lines import KEYS, Plan, answer, figures, plans
 

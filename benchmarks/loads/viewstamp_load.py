@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.loads.lines import CONNECTIONS_MAX, KEYS, STRIDE, Plan, figures, serve
+from benchmarks.loads.lines import CONNECTIONS_MAX, KEYS, STRIDE, Plan, answer, figures
 from viewstamp.runtime.config import ClusterConfig
 from viewstamp.runtime.connecting import connect
 from viewstamp.runtime.loops import loop_factory
@@ -50,14 +50,14 @@ async def run(plan: Plan, stores: list[Store]) -> dict[str, Any]:
     return figures(latencies, perf_counter() - counted)
 
 
-def main() -> None:
-    cluster = ClusterConfig.load(Path(sys.argv[1]))
-    with asyncio.Runner(loop_factory=loop_factory("auto")) as runner:
-        stack = AsyncExitStack()
-        stores = runner.run(connect_all(cluster, stack))
-        serve(lambda plan: runner.run(run(plan, stores)))
-        runner.run(stack.aclose())
+async def serve(cluster: ClusterConfig) -> None:
+    """Carry out plan after plan. In between the loop runs on, so that no session expires."""
+    async with AsyncExitStack() as stack:
+        stores = await connect_all(cluster, stack)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            answer(await run(Plan.parse(line), stores))
 
 
 if __name__ == "__main__":
-    main()
+    with asyncio.Runner(loop_factory=loop_factory("auto")) as runner:
+        runner.run(serve(ClusterConfig.load(Path(sys.argv[1]))))
