@@ -11,7 +11,7 @@ from tests.cli.conftest import Command
 from viewstamp.cli import failures
 from viewstamp.cli.serve import STOCK_MACHINE, configure_logging, load_machine, load_settings
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.services.kv import KeyValueStore
+from viewstamp.services.stock import StockService
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def logger() -> Iterator[logging.Logger]:
 
 
 def test_stock_machine_is_the_store() -> None:
-    assert load_machine(STOCK_MACHINE) is KeyValueStore
+    assert load_machine(STOCK_MACHINE) is StockService
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ COMMANDS: Final = {
     "kv put": ("viewstamp.cli.kv:put", "Write a value."),
     "kv delete": ("viewstamp.cli.kv:delete", "Delete a key."),
     "kv range": ("viewstamp.cli.kv:list_range", "Print keys with their versions and values, in order."),
+    "lock": ("viewstamp.cli.lock:lock", "Run a command under a lock."),
+    "locks": ("viewstamp.cli.lock:list_locks", "Show which locks are held, and by whom."),
     "status": ("viewstamp.cli.status:status", "Show every node: role, view, positions, lag."),
     "transfer": ("viewstamp.cli.operate:transfer", "Hand leadership to another node."),
     "snapshot": ("viewstamp.cli.operate:snapshot", "Take a snapshot now, and shorten the log."),

@@ -17,7 +17,7 @@ from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.config import Loop, NodeConfig
 from viewstamp.runtime.server import Server, serve_forever
 
-STOCK_MACHINE: Final = "viewstamp.services.kv:KeyValueStore"
+STOCK_MACHINE: Final = "viewstamp.services.stock:StockService"
 
 
 def serve(

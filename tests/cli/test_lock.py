@@ -1,0 +1,117 @@
+"""`viewstamp lock` and `viewstamp locks` against a cluster in this process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from viewstamp.cli import failures
+from viewstamp.cli.lock import CANNOT_RUN, NAME_VARIABLE, NOT_FOUND, TOKEN_VARIABLE
+from viewstamp.replica.machine import StateMachine
+from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
+from viewstamp.services.lock_threads import BlockingLockClient
+from viewstamp.services.locks import NAME_BYTES_MAX
+from viewstamp.services.stock import StockService
+
+Stock = BlockingLocalCluster[StateMachine]
+
+
+@pytest.fixture(scope="module")
+def stock() -> Iterator[Stock]:
+    with local_cluster(StockService, replicas=1) as running:
+        running.leader()
+        yield running
+
+
+@pytest.fixture
+def here(stock: Stock, tmp_path: Path) -> Stock:
+    stock.config.save(tmp_path / "viewstamp.toml")
+    return stock
+
+
+def test_the_command_finds_its_token_in_its_environment(
+    command: Command, here: Stock, tmp_path: Path
+) -> None:
+    script = f'echo "${NAME_VARIABLE} ${TOKEN_VARIABLE}" >> out'
+    for _ in range(2):
+        ran = command("lock", "mine", "--", "sh", "-c", script)
+        assert (ran.code, ran.err) == (failures.DONE, "")
+    (name, first), (_, second) = (line.split() for line in (tmp_path / "out").read_text().splitlines())
+    assert name == "mine"
+    assert 0 < int(first) < int(second)
+    assert command("locks").out == "lock  token  waiting  held by\n", "and it is given back"
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)])
+def test_the_exit_code_is_passed_on(command: Command, here: Stock, script: str, code: int) -> None:
+    assert command("lock", "mine", "--timeout", "20", "--", "sh", "-c", script).code == code
+
+
+def test_a_command_that_cannot_run_is_told_as_shells_do(
+    command: Command, here: Stock, tmp_path: Path
+) -> None:
+    ran = command("lock", "mine", "--", "no-such-command")
+    assert (ran.code, ran.complaint) == (NOT_FOUND, "no such command: no-such-command; nothing was run")
+    (tmp_path / "plain").write_text("text")
+    ran = command("lock", "mine", "--", "./plain")
+    assert ran.code == CANNOT_RUN
+    assert ran.complaint.startswith("cannot run ./plain: ")
+    assert command("locks", "--json").out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), failures.USAGE, "name"),
+        (("mine",), failures.CONFIGURATION, "write it after --"),
+        (("mine", "--timeout", "0", "--", "true"), failures.CONFIGURATION, "--timeout"),
+        (("mine", "--timeout", "soon", "--", "true"), failures.USAGE, "soon"),
+        (("mine", "--frob", "--", "true"), failures.USAGE, "frob"),
+        (("", "--", "true"), failures.REFUSED, "from 1 to"),
+        (("x" * (NAME_BYTES_MAX + 1), "--", "true"), failures.REFUSED, "nothing was run"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_one_line(
+    command: Command, here: Stock, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    ran = command("lock", *arguments)
+    assert ran.code == code
+    assert words.lower() in ran.complaint.lower()
+
+
+def test_the_holder_is_named_when_the_lock_is_not_to_be_had_in_time(command: Command, here: Stock) -> None:
+    with BlockingLockClient(here.config, label="night job\x1b") as locks, locks.hold("mine") as held:
+        ran = command("lock", "mine", "--timeout", "0.2", "--", "touch", "ran")
+        assert ran.code == failures.NOT_EXECUTED
+        assert ran.complaint == (
+            "the lock 'mine' was not to be had within 0.2 s: "
+            f"held by night job\\x1b (token {held.token}); nothing was run"
+        )
+        shown = command("locks", "mi").out.splitlines()
+        assert shown[1].split() == ["mine", str(held.token), "0", "night", "job\\x1b"]
+        document = command("locks", "mi", "--json").json
+        assert (document["lock"], document["token"], document["label"]) == (
+            "mine",
+            held.token,
+            "night job\x1b",
+        )
+    assert not Path("ran").exists()
+
+
+def test_many_locks_are_listed_page_by_page(
+    command: Command, here: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("viewstamp.cli.lock._PAGE", 2)
+    with BlockingLockClient(here.config) as locks:
+        for number in range(5):
+            locks.acquire(f"many {number}").release()
+        lines = command("locks", "many ").out.splitlines()[1:]
+    assert [line.split()[1] for line in lines] == ["0", "1", "2", "3", "4"]
+    assert all("client " in line for line in lines)
+
+
+def test_nothing_is_run_when_no_server_answers(command: Command) -> None:
+    ran = command("lock", "mine", "--servers", "127.0.0.1:1", "--timeout", "0.2", "--", "true")
+    assert ran.code == failures.NOT_EXECUTED
+    assert "no server answered" in ran.complaint

@@ -1,0 +1,116 @@
+"""`viewstamp lock` as a process of its own: contenders, signals, servers that die."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.conftest import MakeGroup
+from viewstamp.cli import failures
+from viewstamp.cli.load import wait_for_leader
+from viewstamp.cli.processes import ServerGroup
+
+pytestmark = pytest.mark.process
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+HELD_UNTIL_GATE = """
+mkdir busy || exit 1
+echo $VIEWSTAMP_FENCING_TOKEN >> tokens
+while [ ! -e gate ]; do sleep 0.02; done
+rmdir busy
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start `viewstamp lock` in the test's folder; whatever still runs is ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(group: ServerGroup, *arguments: str) -> "subprocess.Popen[str]":
+        line = [sys.executable, "-m", "viewstamp", "lock", "--cluster", str(group.cluster_file), *arguments]
+        process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield begin
+    (tmp_path / "gate").touch()
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def locks(group: ServerGroup) -> list[dict[str, object]]:
+    line = [sys.executable, "-m", "viewstamp", "locks", "--json", "--cluster", str(group.cluster_file)]
+    output = subprocess.run(line, capture_output=True, check=True, text=True).stdout
+    return [json.loads(row) for row in output.splitlines()]
+
+
+def wait_for(path: Path) -> None:
+    """Wait for a file to have something in it; the test's own time limit bounds this."""
+    while not path.exists() or not path.read_text():
+        os.sched_yield()
+
+
+@pytest.mark.parametrize("protocol", ["raft", "viewstamped"])
+async def test_contenders_go_one_after_the_other_when_the_leader_is_killed(
+    make_group: MakeGroup, start: Start, tmp_path: Path, protocol: str
+) -> None:
+    group = make_group(3, protocol=protocol)
+    leader = (await wait_for_leader(group)).node
+    contenders = [start(group, "job", "--", "sh", "-c", HELD_UNTIL_GATE)]
+    wait_for(tmp_path / "tokens")
+    contenders += [start(group, "job", "--", "sh", "-c", HELD_UNTIL_GATE) for _ in range(2)]
+    while [row["waiting"] for row in locks(group)] != [2]:
+        pass
+    group.servers[leader].kill()
+    (tmp_path / "gate").touch()
+    assert [process.wait(60) for process in contenders] == [0, 0, 0]
+    tokens = [int(line) for line in (tmp_path / "tokens").read_text().split()]
+    assert len(set(tokens)) == 3
+    assert tokens == sorted(tokens)
+    assert locks(group) == []
+
+
+async def test_signals_reach_the_command_and_end_a_wait(
+    make_group: MakeGroup, start: Start, tmp_path: Path
+) -> None:
+    group = make_group(1)
+    await wait_for_leader(group)
+    script = 'trap "exit 9" TERM; echo > ready; echo ready > ready; while :; do sleep 0.02; done'
+    holder = start(group, "job", "--", "sh", "-c", script)
+    wait_for(tmp_path / "ready")
+    waiting = start(group, "job", "--", "touch", "never")
+    while [row["waiting"] for row in locks(group)] != [1]:
+        pass
+    waiting.send_signal(signal.SIGTERM)
+    assert waiting.wait(30) == 128 + signal.SIGTERM
+    assert [row["waiting"] for row in locks(group)] == [0], "it waits no more"
+    holder.send_signal(signal.SIGTERM)
+    assert holder.wait(30) == 9
+    assert locks(group) == []
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("kill", [True, False])
+async def test_the_command_ends_or_goes_on_when_another_may_hold_the_lock(
+    make_group: MakeGroup, start: Start, tmp_path: Path, kill: bool
+) -> None:
+    group = make_group(1, replica={"sessions": {"time_to_live_ms": 1_000}})
+    await wait_for_leader(group)
+    flags = ["--kill"] if kill else []
+    holder = start(group, *flags, "job", "--", "sh", "-c", HELD_UNTIL_GATE)
+    wait_for(tmp_path / "tokens")
+    group.kill_all()
+    assert holder.stderr is not None
+    line = holder.stderr.readline()
+    fate = "ending the command" if kill else "the command goes on"
+    assert line == f"viewstamp: the lock 'job' is not confirmed: another may hold it; {fate}\n"
+    (tmp_path / "gate").touch()
+    assert holder.wait(60) == (failures.OUTCOME_UNKNOWN if kill else 0)
