@@ -247,9 +247,14 @@ class Replication:
         ]
 
     def has_lost_quorum(self) -> bool:
-        """Tell whether no majority was heard for so long that another primary may serve by now."""
+        """Tell whether no majority of those who count was heard for so long that another one may serve."""
         silent = self.silent(2 * self._state.options.silence_us)
-        return len(self._state.members) - len(silent) < self._state.quorum
+        heard = [
+            node
+            for node, progress in self.progress.items()
+            if node not in silent and self.syncset.counts(node, progress.incarnation)
+        ]
+        return len(heard) + 1 < self._state.quorum
 
     def on_peer_up(self, peer: NodeId) -> None:
         """A connection stands again: find out at once where this backup is."""
