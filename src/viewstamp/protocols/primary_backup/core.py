@@ -7,11 +7,10 @@ role, and what follows from a step whatever the step was: applying, answering re
 from collections.abc import Sequence
 from typing import assert_never
 
-from viewstamp.core.effects import Apply, Effect, Entry, Led, Refuse, Release, Settled
+from viewstamp.core.effects import Apply, Effect, Entry, Led, Refuse, Release
 from viewstamp.core.events import (
     Captured,
     Directed,
-    DirectiveToken,
     Event,
     PeerDown,
     PeerUp,
@@ -29,6 +28,7 @@ from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.primary_backup.compaction import Compaction
+from viewstamp.protocols.primary_backup.directing import transfer
 from viewstamp.protocols.primary_backup.errands import Errands
 from viewstamp.protocols.primary_backup.following import Following, is_sound_append
 from viewstamp.protocols.primary_backup.founding import Founding
@@ -261,38 +261,11 @@ class PrimaryBackupCore:
         directive = event.directive
         match directive:
             case TransferLeadership():
-                self._transfer(event.token, directive.to)
+                transfer(self, event.token, directive.to)
             case TakeSnapshot():
                 self.compaction.direct(event.token)
             case _:
                 assert_never(directive)
-
-    def _transfer(self, token: DirectiveToken, to: NodeId | None) -> None:
-        """Promote a server: this one where none is named, or from a primary the fittest other."""
-        state = self.state
-        leads = state.role is Role.PRIMARY
-        if to is None and not leads:
-            to = state.node
-        elif to is None:
-            to = self._fittest()
-        if to is None:
-            state.outbox.emit(Settled(token, "no other member has everything: try again later"))
-        elif to not in state.members:
-            state.outbox.emit(Settled(token, f"node {to} is no member"))
-        elif to != state.node:
-            self.errands.send(token, to)
-        elif leads:
-            state.outbox.emit(Settled(token, None))
-        else:
-            self.campaign.begin(token)
-
-    def _fittest(self) -> NodeId | None:
-        """Return the synchronous member, other than this one, that has most of the log."""
-        record = self.replication.syncset.in_force
-        if record is None:
-            return None
-        fit = [self.replication.progress[node] for node in record.members if node != self.state.node]
-        return max(fit, key=lambda progress: progress.matched).node if fit else None
 
     def _on_peer_up(self, peer: NodeId) -> None:
         self.founding.on_peer_up(peer)
