@@ -71,7 +71,7 @@ def test_hash_differs_when_the_seed_differs() -> None:
     [
         (Eager, "I11 AckDurable"),
         (Hasty, "I14 ReadIndex"),
-        (Twice, "I4 StateMachineSafety"),
+        (Twice, "I27 NoGap"),
         (Chatty, "I31 RpcBudget"),
     ],
 )

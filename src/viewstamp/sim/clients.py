@@ -15,7 +15,9 @@ from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.core.messages import (
     ClientMessage,
+    Results,
     ServerMessage,
+    Submit,
     decode_client_message,
     decode_server_message,
     encode_message,
@@ -47,6 +49,7 @@ from viewstamp.sim.world import World
 
 _RECONNECT_US: Final = (5_000, 150_000)
 _DETECT_US: Final = (50_000, 2_000_000)
+_RESEND_MAX_US: Final = 4_000_000
 _WOKE: Final = Woke()
 
 
@@ -115,9 +118,13 @@ class SimClient:
         self.reachable: frozenset[NodeId] = frozenset(host.processes)
         """The servers that it may connect to at all."""
         self.closed = False
+        self.resend = 0.0
+        """How many commands are sent once more, long after they were answered."""
         self.calls: dict[CallId, Call] = {}
         self._rng = rng
         self._armed_at_us: int | None = None
+        self._answered: set[int] = set()
+        """Sequence numbers of which a result has arrived."""
         self._connections: dict[NodeId, Connection] = {}
         for server in host.processes:
             self._connect(server)
@@ -171,6 +178,8 @@ class SimClient:
             if trace.verbose:
                 prose = describe_client_message(message, encoded)
                 trace.line(now, "response", self.name, source=connection.server, message=prose)
+            if self.resend and type(message) is Results:
+                self._answered.update(sequence for sequence, *_ in message.results)
             self._step(Received(connection.server, message))
 
     def transmit(self, connection: Connection, *, to_server: bool, encoded: bytes) -> None:
@@ -277,7 +286,20 @@ class SimClient:
     def _send(self, to: NodeId, message: ClientMessage) -> None:
         connection = self._connections.get(to)
         if connection is not None:
-            self.transmit(connection, to_server=True, encoded=encode_message(message))
+            encoded = encode_message(message)
+            self.transmit(connection, to_server=True, encoded=encoded)
+            if self.resend and type(message) is Submit and self._rng.random() < self.resend:
+                self.host.world.after(self._rng.randrange(_RESEND_MAX_US), self._send_again, message, encoded)
+
+    def _send_again(self, message: Submit, encoded: bytes) -> None:
+        """Let a copy of commands arrive that have their results: a proxy's, or a retry's that got lost.
+
+        Only of those: the core may take a command for not executed that it knows no copy of.
+        """
+        servers = sorted(self._connections)
+        if servers and not self.closed and self._answered.issuperset(number for number, _ in message.calls):
+            self.host.network.counts["command sent again"] += 1
+            self.transmit(self._connections[self._rng.choice(servers)], to_server=True, encoded=encoded)
 
     def _complete(self, effect: Complete) -> None:
         call = self.calls.pop(effect.call)

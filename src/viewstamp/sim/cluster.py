@@ -25,6 +25,8 @@ from viewstamp.sim.network import Network
 from viewstamp.sim.options import SwarmOptions
 from viewstamp.sim.process import Process
 from viewstamp.sim.randomness import RandomTree
+from viewstamp.sim.stewards import make_steward
+from viewstamp.sim.streams import Streams
 from viewstamp.sim.surroundings import ProcessSetup
 from viewstamp.sim.trace import Trace
 from viewstamp.sim.tuning import client_options, protocol_options, replica_options
@@ -91,6 +93,8 @@ class Cluster:
             count(1),
             workload,
         )
+        self.steward = make_steward(self)
+        self._streams = Streams(self) if definition.dials == "on_demand" else None
 
     def _process_setup(self, overrides: Any) -> ProcessSetup:
         options, definition = self.options, self.definition
@@ -107,8 +111,7 @@ class Cluster:
             machine=self.workload.machine,
             segment_bytes=options.tuning.segment_bytes,
             state_check_every=options.tuning.state_check_every,
-            drift_max_ppm=options.processes.drift_max_ppm,
-            turn_max_us=options.processes.turn_max_us,
+            dawdling=options.processes,
             surroundings=self,
         )
 
@@ -166,6 +169,9 @@ class Cluster:
         """Carry a message to another member."""
         if source == to:
             raise InvariantViolated("R69 SelfSend", f"node {source} sends a message to itself")
+        if self._streams is not None:
+            self._streams.send(source, to, message)
+            return
         self.network.send(source, to, message)
 
     def respond(self, source: NodeId, to: ClientAddress, message: ServerMessage) -> None:  # noqa: ARG002  a promise of `Surroundings`
@@ -191,16 +197,18 @@ class Cluster:
                 number=rng.getrandbits(63),
                 rng=self.tree.stream("client", -name, "core"),
                 now=Instant(self.world.now_us),
-                exactly_once=exactly_once,
+                exactly_once=exactly_once or self.workload.needs_sessions,
                 write_routing=self.definition.write_routing,
                 options=client_options(self.options.tuning),
             )
         )
-        client = SimClient(name, self.host, core, rng, observer)
+        client = (self.workload.client_kind or SimClient)(name, self.host, core, rng, observer)
         self.clients[name] = client
+        self.steward.joined(client)
         return client
 
     def _after_end(self, node: NodeId) -> None:
+        self.steward.ended(node)
         for client in self.clients.values():
             client.break_all(node)
         for other in self.running:

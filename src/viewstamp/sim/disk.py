@@ -180,7 +180,7 @@ class SimFile:
         assert self._writable
         files = self._files
         files.operate("pwrite", self._path)
-        offset = files.displace(offset)
+        offset = files.displace(self._path, offset)
         data = files.shorten(data, offset)
         files.check_space(len(self._content.data), offset + len(data))
         self._content.write(data, offset)
@@ -199,6 +199,7 @@ class SimFile:
             self._content.drop()
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         self._content.sync()
+        self._files.synced()
 
     def size(self) -> int:
         """Return the length in bytes."""
@@ -242,6 +243,13 @@ class SimFileSystem:
         """Before this operation (the first is number 1) the power fails, once."""
         self.displace_next_bytes = 0
         """By how many bytes the next write goes astray; 0: it does not."""
+        self.displace_under = ""
+        """Only a write to a file whose path begins with this."""
+        self.astray = False
+        """Whether a write went astray and nothing durable behind it gives that away: no reader of a log can
+        tell it from one that was never made."""
+        self._followed = False
+        """Whether another write was made since, durable or not."""
         self.life = 0
         """Grows with each crash and kill; files opened before are dead."""
         self.locked: set[str] = set()
@@ -370,6 +378,7 @@ class SimFileSystem:
         self.life += 1
         self.locked.clear()
         self.fail_at = None
+        self._followed = False
 
     def rot(self, under: str = "") -> Damage | None:
         """Flip one bit of a file whose path begins with `under`; None: there is nothing but zeros."""
@@ -452,15 +461,24 @@ class SimFileSystem:
             return data
         return data[: first + self._rng.randrange((len(data) - first - 1) // SECTOR_BYTES + 1) * SECTOR_BYTES]
 
-    def displace(self, offset: int) -> int:
+    def displace(self, path: str, offset: int) -> int:
         """Return where the write really goes."""
-        if not self.displace_next_bytes:
+        if not self.displace_next_bytes or not path.startswith(self.displace_under):
+            self._followed = self.astray
             return offset
         astray = offset + self.displace_next_bytes
+        if astray < 0:
+            astray = offset - self.displace_next_bytes
         self.displace_next_bytes = 0
         self.effects["misdirected_write"] += 1
         self.rotten.append(Damage("", astray))
+        self.astray, self._followed = True, False
         return astray
+
+    def synced(self) -> None:
+        """A sync succeeded: what was written behind a write that went astray is durable."""
+        if self._followed:
+            self.astray = self._followed = False
 
     def check_space(self, length: int, wanted: int) -> None:
         """Raise `OSError` where a file cannot grow from `length` to `wanted`."""

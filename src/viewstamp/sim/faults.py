@@ -17,6 +17,7 @@ from viewstamp.sim.cluster import Cluster
 from viewstamp.sim.network import Link
 from viewstamp.sim.options import PartitionMode
 from viewstamp.sim.randomness import log_uniform
+from viewstamp.sim.stories import Storyteller
 
 _SECOND: Final = 1_000_000
 _OPERATE_TIMEOUT_US: Final = 3_000_000
@@ -33,13 +34,17 @@ class Atlas:
         self.lost: set[NodeId] = set()
         """Nodes whose disk was wiped or damaged in this run."""
 
+    @property
+    def left(self) -> int:
+        """How many disks that were never lost may still be."""
+        return self._limit - len(self.lost)
+
     def may_lose(self, node: NodeId) -> bool:
         """Tell whether this node's disk may be lost now."""
-        return node in self.lost or len(self.lost) < self._limit
+        return node in self.lost or self.left > 0
 
     def lose(self, node: NodeId) -> None:
         """Take note that it was lost."""
-        assert self.may_lose(node)
         self.lost.add(node)
 
 
@@ -47,7 +52,7 @@ class FaultInjector:
     """Makes the faults of a run happen until it is stopped."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+        self.cluster = self._cluster = cluster
         self._world = cluster.world
         self._options = cluster.options
         self.atlas = Atlas(cluster.options.nodes, cluster.definition.guarantees)
@@ -63,6 +68,9 @@ class FaultInjector:
         self._pausing = tree.stream("faults", "pauses")
         self._jumping = tree.stream("faults", "jumps")
         self._directing = tree.stream("faults", "directives")
+        self._misdirecting = tree.stream("faults", "misdirected")
+        self._birth = tree.stream("faults", "birth")
+        self._storyteller = Storyteller(self)
 
     def begin(self) -> None:
         """Schedule the first fault of each kind that this run has."""
@@ -77,12 +85,26 @@ class FaultInjector:
         self._next(self._jumping, options.processes.jump_rate, self._jump)
         self._next(self._directing, options.load.transfer_rate, self._transfer)
         self._next(self._directing, options.load.snapshot_rate, self._take_snapshot)
+        self._next(self._misdirecting, options.disk.misdirect_rate, self._misdirect)
+        self._storyteller.begin()
+
+    def spoil_birth(self) -> None:
+        """Schedule crashes with a lost disk for the moments in which the cluster comes into being."""
+        for _ in range(self._options.processes.births_spoiled):
+            self._world.after(int(log_uniform(self._birth, 100, 500_000)), self._spoil_birth)
 
     def stop(self) -> None:
         """Let nothing new happen, and heal the network."""
         self.stopped = True
-        self._cluster.network.cut(set())
+        self._replace_disks()
+        self._cluster.network.heal()
         self._cluster.network.unclog()
+
+    def _replace_disks(self) -> None:
+        """Give an empty disk to whoever is down with a damaged one: it would refuse to start."""
+        for node, process in self._cluster.processes.items():
+            if not process.running and process.files.rotten:
+                self.wipe(node)
 
     def _next(self, rng: Random, rate: float, action: Action) -> None:
         """Let the action happen after a random time; rate is per second, 0: never."""
@@ -153,8 +175,10 @@ class FaultInjector:
             leaders = self._cluster.leaders()
             if leaders and self._crashing.random() < 0.4:
                 node = leaders[0]
-            self._cluster.crash(node, power=self._crashing.random() < 0.7)
-            self.restart_later(node)
+            power = self._crashing.random() < 0.7
+            if self._cluster.steward.may_stop(node):
+                self._cluster.crash(node, power=power)
+                self.restart_later(node)
 
     def _may_stop_one(self) -> bool:
         survives = self._cluster.definition.guarantees.survives_full_restart
@@ -174,16 +198,37 @@ class FaultInjector:
         )
         self._world.after(int(delay), self._restart, node)
 
-    def _restart(self, node: NodeId) -> None:
+    def _spoil_birth(self) -> None:
         cluster = self._cluster
-        process = cluster.processes[node]
+        # Where views are agreed on, the first member is a cluster by itself until others join.
+        fit = cluster.members[1 if cluster.definition.guarantees.agreed_views else 0 :]
+        node = self._birth.choice(fit)
+        if not self.stopped and self._cluster.processes[node].running and self.may_lose(node):
+            self._cluster.crash(node)
+            self.wipe(node)
+            self._count("birth spoiled", of=node)
+            self._world.after(int(log_uniform(self._birth, 100, 300_000)), self.revive, node)
+
+    def _restart(self, node: NodeId) -> None:
+        process = self._cluster.processes[node]
         if self.stopped or process.running:
             return
         if self._restarting.random() < self._options.processes.amnesia and self.may_lose(node):
             self.wipe(node)
         elif self._rotting.random() < self._options.disk.bit_rot and self.may_lose(node):
             self._rot(node)
+        self.revive(node)
+
+    def revive(self, node: NodeId) -> None:
+        """Start a server if it is down; one whose disk refuses comes back empty, as the operator is told."""
+        cluster = self._cluster
+        process = cluster.processes[node]
+        if self.stopped or process.running:
+            return
         cluster.counts["restart"] += 1
+        if process.files.astray:
+            # Within the atlas: a log that lacks its end without a trace has to be known to be damaged.
+            self.wipe(node)
         if not cluster.start(node) and process.damaged:
             # The operator does what the message says: away with the directory, the node comes back empty.
             self.wipe(node)
@@ -209,6 +254,21 @@ class FaultInjector:
             self.atlas.lose(node)
             self._cluster.counts["bit rot"] += 1
 
+    def _misdirect(self) -> None:
+        """Let the next write of a server land elsewhere, and end the server soon, so that it is read back."""
+        rng = self._misdirecting
+        fit = [node for node in self._cluster.running if self.may_lose(node)]
+        if fit:
+            node = rng.choice(fit)
+            self.atlas.lose(node)
+            self._cluster.processes[node].displace(rng.choice((-1, 1)) * rng.randint(1, 16))
+            self._world.after(int(log_uniform(rng, 1_000, 3_000_000)), self._end_misdirected, node)
+
+    def _end_misdirected(self, node: NodeId) -> None:
+        if not self.stopped and self._cluster.processes[node].running and self._may_stop_one():
+            self._cluster.crash(node, power=self._misdirecting.random() < 0.5)
+            self.restart_later(node)
+
     def _pause(self) -> None:
         if self._cluster.running:
             rng = self._pausing
@@ -232,13 +292,17 @@ class FaultInjector:
         self._direct(TakeSnapshot(), "snapshot asked for")
 
     def _direct(self, directive: TransferLeadership | TakeSnapshot, what: str) -> None:
+        node = self._directing.choice(self._cluster.members)
+        leaders = self._cluster.leaders()
+        if leaders and self._directing.random() < 0.7:
+            node = leaders[0]
+        self.direct(directive, what, to=node)
+
+    def direct(self, directive: TransferLeadership | TakeSnapshot, what: str, *, to: NodeId) -> None:
+        """Let an operator ask this of a server, over some client's connection."""
         clients = [client for client in self._cluster.clients.values() if not client.closed]
         if clients:
-            node = self._directing.choice(self._cluster.members)
-            leaders = self._cluster.leaders()
-            if leaders and self._directing.random() < 0.7:
-                node = leaders[0]
-            self._directing.choice(clients).operate(node, directive, _OPERATE_TIMEOUT_US)
+            self._directing.choice(clients).operate(to, directive, _OPERATE_TIMEOUT_US)
             self._cluster.counts[what] += 1
 
     def _count(self, what: str, **fields: object) -> None:

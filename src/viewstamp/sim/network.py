@@ -33,6 +33,7 @@ class Network:
     __slots__ = (
         "_clogged",
         "_cut",
+        "_cuts",
         "_decode",
         "_delay_rate",
         "_deliver",
@@ -59,6 +60,8 @@ class Network:
         self._decode = msgspec.msgpack.Decoder(message_type).decode
         self._deliver = deliver
         self._cut: set[Link] = set()
+        """All of `_cuts` together."""
+        self._cuts: dict[str, set[Link]] = {}
         self._clogged: dict[Link, int] = {}
         self.counts: Counter[str] = Counter()
         """How often each fault had an effect, and how many messages there were."""
@@ -89,10 +92,20 @@ class Network:
         if options.duplication and chance() < options.duplication:
             self.counts["doubled"] += 1
             self._world.at(self._arrival(source, to), self._deliver, source, to, message)
+        if options.echo and chance() < options.echo:
+            self.counts["echoed"] += 1
+            arrival = self._world.now_us + self._rng.randrange(options.echo_max_us)
+            self._world.at(arrival, self._deliver, source, to, message)
 
-    def cut(self, links: set[Link]) -> None:
-        """Cut exactly these links; all others carry again."""
-        self._cut = links
+    def cut(self, links: set[Link], by: str = "partition") -> None:
+        """Cut exactly these links; whatever else was cut by the same one carries again."""
+        self._cuts[by] = links
+        self._cut = set().union(*self._cuts.values())
+
+    def heal(self) -> None:
+        """Let every link carry again."""
+        self._cuts.clear()
+        self._cut = set()
 
     def is_cut(self, source: Endpoint, to: Endpoint) -> bool:
         """Tell whether nothing gets from one to the other."""

@@ -13,8 +13,11 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.sim.randomness import RandomTree, log_uniform
 
-SHRINKABLE: Final = ("network", "partitions", "processes", "disk", "load", "tuning")
+SHRINKABLE: Final = ("network", "partitions", "processes", "stories", "disk", "load", "tuning")
 """The groups of options, in the order in which they are printed and shrunk."""
+
+STORY_NAMES: Final = ("candidate", "depose", "forget", "handover", "pause", "strand")
+"""The aimed disasters, which `stories.py` tells."""
 
 PartitionMode = Literal["none", "isolate", "split", "bridge", "ring"]
 
@@ -31,6 +34,9 @@ class NetworkOptions(msgspec.Struct, frozen=True):
     late: float = 0.0
     """How likely a message is held back so long that much overtakes it."""
     late_max_us: int = 0
+    echo: float = 0.0
+    """How likely a copy of a message arrives again, long after: in another term, at another life."""
+    echo_max_us: int = 5_000_000
     encode: float = 0.1
     """How many messages between members go through the real encoder and decoder."""
 
@@ -67,6 +73,21 @@ class ProcessOptions(msgspec.Struct, frozen=True):
     jump_max_us: int = 0
     turn_max_us: int = 0
     """How long an event loop takes to come round to a deadline that has passed."""
+    late_wake: float = 0.0
+    """How many wakings come up to `late_wake_max_us` after that: the loop was busy."""
+    late_wake_max_us: int = 0
+    spurious_wake: float = 0.0
+    """After how many events it is woken although no deadline has passed."""
+    births_spoiled: int = 0
+    """How many crashes with a lost disk happen while the cluster comes into being."""
+
+
+class StoryOptions(msgspec.Struct, frozen=True):
+    """Disasters that are aimed: told in a few steps, each when the one before has had its effect."""
+
+    rate: float = 0.0
+    kinds: tuple[str, ...] = ()
+    """Names in `stories.STORIES`."""
 
 
 class DiskOptions(msgspec.Struct, frozen=True):
@@ -86,6 +107,10 @@ class DiskOptions(msgspec.Struct, frozen=True):
     short_writes: float = 0.0
     bit_rot: float = 0.0
     """How many restarts find a damaged byte, on as many nodes as may be lost."""
+    misdirect_rate: float = 0.0
+    """How often a write lands in another place than its own, on as many nodes as may be lost."""
+    slow_snapshots: float = 0.0
+    """How many snapshots and pieces of them take up to `stall_max_us`, so that later syncs overtake them."""
     inline_sync: bool = False
     """Whether a sync happens within the step, as the driver does while syncs are fast."""
 
@@ -98,12 +123,16 @@ class LoadOptions(msgspec.Struct, frozen=True):
     """How many clients do without sessions."""
     keys: int = 2
     think_mean_us: int = 20_000
+    spread: bool = False
+    """Whether clients think so long that their calls last for the whole run."""
     reads: float = 0.4
     stale_reads: float = 0.0
     call_timeout_us: int = 5_000_000
     pipeline: int = 1
     """How many calls one client has open at once."""
     cancel: float = 0.0
+    resend: float = 0.0
+    """How many commands of clients with a session are sent once more, long after they were answered."""
     transfer_rate: float = 0.0
     snapshot_rate: float = 0.0
     quiet: bool = False
@@ -121,6 +150,12 @@ class TuningOptions(msgspec.Struct, frozen=True):
     segment_bytes: int = 1 << 16
     session_seconds: int = 60
     sessions_max: int = 1_000
+    applies_per_step: int = 1_024
+    """Entries applied in one step; few, and a node lags behind what it knows to be committed."""
+    waiting_max: int = 65_536
+    """Commands, and queries, that may wait at one node."""
+    results_max: int = 16_384
+    """Results remembered for a session; its client has half as many calls open at once."""
     state_check_every: int = 4
     """The state is hashed and compared at each seqno that this divides."""
 
@@ -135,6 +170,7 @@ class SwarmOptions(msgspec.Struct, frozen=True):
     network: NetworkOptions = NetworkOptions()
     partitions: PartitionOptions = PartitionOptions()
     processes: ProcessOptions = ProcessOptions()
+    stories: StoryOptions = StoryOptions()
     disk: DiskOptions = DiskOptions()
     load: LoadOptions = LoadOptions()
     tuning: TuningOptions = TuningOptions()
@@ -178,6 +214,7 @@ def draw_options(
         network=_draw_network(tree.stream("swarm", "network"), faults=not fault_free),
         partitions=_draw_partitions(tree.stream("swarm", "partitions")),
         processes=_draw_processes(tree.stream("swarm", "processes")),
+        stories=_draw_stories(tree.stream("swarm", "stories")),
         disk=_draw_disk(tree.stream("swarm", "disk"), faults=not fault_free),
         load=_draw_load(tree.stream("swarm", "load")),
         tuning=_draw_tuning(tree.stream("swarm", "tuning")),
@@ -205,26 +242,53 @@ def override(options: SwarmOptions, without: tuple[str, ...]) -> SwarmOptions:
 
 def restrict(options: SwarmOptions, guarantees: Guarantees) -> SwarmOptions:
     """Return the options without the faults that the protocol does not promise to stand."""
-    changes: dict[str, object] = {}
-    processes = options.processes
+    replace = msgspec.structs.replace
     if options.fault_free:
-        changes["partitions"] = PartitionOptions()
-        processes = ProcessOptions(turn_max_us=processes.turn_max_us)
-        changes["load"] = msgspec.structs.replace(options.load, transfer_rate=0.0)
-    elif not guarantees.safe_under_partition:
-        changes["partitions"] = PartitionOptions()
-        network = options.network
-        changes["network"] = NetworkOptions(
-            network.delay_min_us, network.delay_mean_us, encode=network.encode
-        )
+        options = _without_faults(options)
+    if not guarantees.safe_under_partition:
+        options = _without_doubt(options)
+    if guarantees.reads == "one_behind":
+        options = replace(options, load=replace(options.load, stale_reads=1.0))
     if not guarantees.survives_full_restart:
-        processes = msgspec.structs.replace(processes, crash_all_rate=0.0)
+        options = replace(options, processes=replace(options.processes, crash_all_rate=0.0))
+    if guarantees.dynamic_membership:
+        # Between the write that went astray and the day it is noticed, the view may come to need this disk.
+        options = replace(options, disk=replace(options.disk, misdirect_rate=0.0))
     if options.nodes < 3:
         # With one or two members a lost disk is a lost cluster: nothing is promised then.
-        processes = msgspec.structs.replace(processes, amnesia=0.0)
-        changes["disk"] = msgspec.structs.replace(options.disk, bit_rot=0.0)
-    changes["processes"] = processes
-    return msgspec.structs.replace(options, **changes)
+        options = replace(
+            options,
+            processes=replace(options.processes, amnesia=0.0, births_spoiled=0),
+            disk=replace(options.disk, bit_rot=0.0, misdirect_rate=0.0),
+        )
+    return options
+
+
+def _without_faults(options: SwarmOptions) -> SwarmOptions:
+    """Leave out what is not left out already where it is drawn."""
+    return msgspec.structs.replace(
+        options,
+        partitions=PartitionOptions(),
+        stories=StoryOptions(),
+        processes=ProcessOptions(turn_max_us=options.processes.turn_max_us),
+        load=msgspec.structs.replace(options.load, transfer_rate=0.0),
+    )
+
+
+def _without_doubt(options: SwarmOptions) -> SwarmOptions:
+    """Leave out what makes a member that is slow look dead: what is left are processes that stop."""
+    replace, network = msgspec.structs.replace, options.network
+    quiet = NetworkOptions(network.delay_min_us, network.delay_mean_us, encode=network.encode)
+    processes = replace(options.processes, pause_rate=0.0, jump_rate=0.0, births_spoiled=0, late_wake=0.0)
+    disk = replace(options.disk, error_rate=0.0, full_rate=0.0, bit_rot=0.0, misdirect_rate=0.0)
+    return replace(
+        options,
+        network=quiet,
+        partitions=PartitionOptions(),
+        stories=StoryOptions(),
+        processes=processes,
+        disk=disk,
+    )
 
 
 def _sometimes(rng: Random, share: float, low: float, high: float) -> float:
@@ -243,6 +307,8 @@ def _draw_network(rng: Random, *, faults: bool) -> NetworkOptions:
         corruption=_sometimes(rng, 0.3, 0.0, 0.01),
         late=_sometimes(rng, 0.3, 0.01, 0.1),
         late_max_us=rng.choice((100_000, 500_000, 2_000_000)),
+        echo=_sometimes(rng, 0.5, 0.005, 0.1),
+        echo_max_us=int(log_uniform(rng, 100_000, 10_000_000)),
         encode=rng.choice((0.02, 0.1, 1.0)),
     )
     if faults:
@@ -278,7 +344,17 @@ def _draw_processes(rng: Random) -> ProcessOptions:
         jump_rate=_sometimes(rng, 0.2, 0.05, 0.3),
         jump_max_us=rng.choice((100_000, 5_000_000, 3_600_000_000)),
         turn_max_us=rng.choice((0, 50, 2_000)),
+        late_wake=_sometimes(rng, 0.25, 0.01, 0.25),
+        late_wake_max_us=int(log_uniform(rng, 10_000, 300_000)),
+        spurious_wake=_sometimes(rng, 0.25, 0.01, 0.25),
+        births_spoiled=rng.choice((0, 0, 1, 3)),
     )
+
+
+def _draw_stories(rng: Random) -> StoryOptions:
+    told, rate = rng.random() < 0.75, log_uniform(rng, 0.3, 3.0)
+    chosen = tuple(sorted(rng.sample(STORY_NAMES, rng.randint(1, len(STORY_NAMES)))))
+    return StoryOptions(rate, chosen) if told else StoryOptions()
 
 
 def _draw_disk(rng: Random, *, faults: bool) -> DiskOptions:
@@ -292,6 +368,8 @@ def _draw_disk(rng: Random, *, faults: bool) -> DiskOptions:
         full_rate=_sometimes(rng, 0.15, 0.0, 0.01),
         short_writes=_sometimes(rng, 0.3, 0.05, 0.5),
         bit_rot=_sometimes(rng, 0.3, 0.05, 0.3),
+        misdirect_rate=_sometimes(rng, 0.25, 0.05, 0.3),
+        slow_snapshots=_sometimes(rng, 0.3, 0.1, 0.5),
         inline_sync=rng.random() < 0.3,
     )
     if faults:
@@ -306,11 +384,13 @@ def _draw_load(rng: Random) -> LoadOptions:
         sessionless=rng.choice((0.0, 0.3, 1.0)),
         keys=rng.randint(1, 4),
         think_mean_us=int(log_uniform(rng, 1_000, 100_000)),
+        spread=rng.random() < 0.7,
         reads=rng.choice((0.1, 0.4, 0.8)),
         stale_reads=rng.choice((0.0, 0.1)),
         call_timeout_us=int(log_uniform(rng, 300_000, 10_000_000)),
-        pipeline=rng.choice((1, 1, 1, 4 if clients < 3 else 1)),
+        pipeline=rng.choice((1, 1, 4 if clients < 5 else 1)),
         cancel=rng.choice((0.0, 0.0, 0.02)),
+        resend=_sometimes(rng, 0.5, 0.05, 0.3),
         transfer_rate=_sometimes(rng, 0.3, 0.1, 1.0),
         snapshot_rate=_sometimes(rng, 0.3, 0.1, 1.0),
         quiet=rng.random() < 0.25,
@@ -327,5 +407,8 @@ def _draw_tuning(rng: Random) -> TuningOptions:
         segment_bytes=rng.choice((4_096, 1 << 16)),
         session_seconds=rng.choice((5, 60)),
         sessions_max=rng.choice((2, 1_000, 1_000)),
+        applies_per_step=rng.choice((1, 1_024, 1_024)),
+        waiting_max=rng.choice((2, 65_536, 65_536, 65_536)),
+        results_max=rng.choice((8, 16_384, 16_384)),
         state_check_every=rng.choice((1, 8)),
     )

@@ -20,27 +20,31 @@ import xxhash
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt, StorageError
-from viewstamp.core.events import Captured, PeerDown, PeerUp, Persisted, Received, Staged, Woke
+from viewstamp.core.events import Captured, Persisted, Staged, Woke
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.protocol import Recovered
 from viewstamp.replica import images
-from viewstamp.replica.events import Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
+from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
 from viewstamp.replica.replica import Replica, ReplicaSetup
 from viewstamp.sim.clock import NodeClock
-from viewstamp.sim.disk import DiskFaults, SimFileSystem
-from viewstamp.sim.options import DiskOptions
+from viewstamp.sim.disk import SECTOR_BYTES, DiskFaults, SimFileSystem
+from viewstamp.sim.options import DiskOptions, ProcessOptions
 from viewstamp.sim.surroundings import ProcessSetup
-from viewstamp.sim.trace import describe_client_message
-from viewstamp.storage.directory import DataDirectory, open_data_directory
+from viewstamp.sim.trace import trace_event
+from viewstamp.storage.directory import JOURNAL_NAME, DataDirectory, open_data_directory
 from viewstamp.storage.journal import SyncJob
 from viewstamp.storage.snapshots import SnapshotNotSaved
 
 DATA_PATH: Final = "/data"
 CLUSTER_ID: Final = "simulated"
-_ENCODE: Final = msgspec.msgpack.Encoder().encode
 _WOKE: Final = Woke()
+_TURN_US: Final = 2_000
 _NO_FAULTS: Final = frozenset({"content_untouched", "content_kept", "names_kept"})
+
+
+def _is_of_member(event: ReplicaEvent) -> bool:
+    return type(event) is not Requested and type(event) is not ClientGone
 
 
 class Process:
@@ -50,6 +54,7 @@ class Process:
         self.node = node
         self.setup = setup
         self.world = setup.world
+        self._oracle = setup.judge.ghosts.oracle
         self.disk_options = disk
         self.life = 0
         """Number of the present or last life; grows at each start and each crash."""
@@ -61,13 +66,15 @@ class Process:
         self.replica: Replica | None = None
         self.directory: DataDirectory | None = None
         rng = setup.tree.stream("node", node)
-        drift = setup.drift_max_ppm
+        drift = setup.dawdling.drift_max_ppm
         self.clock = NodeClock(start_us=rng.randrange(10**9), drift_ppm=rng.randint(-drift, drift))
         self.files = self._make_disk()
         self._old_effects: Counter[str] = Counter()
         """Of disks that were wiped."""
+        self._effects: Counter[str] = Counter()
+        """Of this process: what was slow or out of order."""
         self._rng: Random = rng
-        self._turn_max_us = setup.turn_max_us
+        self._dawdling = setup.dawdling
         self._wiped = False
         """Whether the disk was emptied since the last start."""
         self._paused_until_us = 0
@@ -76,6 +83,10 @@ class Process:
         self._job: SyncJob | None = None
         self._unsynced: deque[tuple[PersistSeq, tuple[bytes, ...]]] = deque()
         """Appended, not durable yet."""
+        self._completions = 0
+        """Numbers what the disk was asked for in this life."""
+        self._completed = 0
+        """The highest number that was answered."""
         self._checked = 0
         """Seqno at which the state was last compared."""
 
@@ -137,10 +148,17 @@ class Process:
             self._note("bit rot", path=damage.path, offset=damage.offset)
         return damage is not None
 
+    def displace(self, sectors: int) -> None:
+        """Let the next write of the journal land so many sectors from its place; the disk is damaged then."""
+        self._note("misdirected write to come", sectors=sectors)
+        self.files.displace_next_bytes = sectors * SECTOR_BYTES
+        self.files.displace_under = f"{DATA_PATH}/{JOURNAL_NAME}"
+
     def fault_counts(self) -> dict[str, int]:
-        """Return how often each fault of its disks took effect."""
+        """Return how often each fault of its disks took effect, and how often it dawdled."""
         counts = self._old_effects + self.files.effects
-        return {f"disk {name}": count for name, count in counts.items() if name not in _NO_FAULTS}
+        of_disks = {f"disk {name}": count for name, count in counts.items() if name not in _NO_FAULTS}
+        return of_disks | self._effects
 
     def pause(self, length_us: int) -> None:
         """Stop running for a while, as by SIGSTOP."""
@@ -152,10 +170,11 @@ class Process:
     def steady(self) -> None:
         """From now on keep exact time, do not dawdle, and use a disk without faults."""
         self.clock.steady(self.world.now_us)
-        self._turn_max_us = 0
+        self._dawdling = ProcessOptions()
         self._paused_until_us = self.world.now_us
         self.disk_options = DiskOptions()
         self.files.faults = DiskFaults()
+        self.files.displace_next_bytes = 0
         if self.running:
             self._resume(self.life)
 
@@ -165,10 +184,14 @@ class Process:
         """Let an event happen to the process; one that is down does not notice."""
         if not self.running:
             return
-        if self._paused_until_us > self.world.now_us:
+        if self._inbox or self._paused_until_us > self.world.now_us:
             self._inbox.append(event)
             return
+        life, chance = self.life, self._dawdling.spurious_wake
         self._run(event)
+        if chance and life == self.life and self._rng.random() < chance:
+            self._effects["spurious wake"] += 1
+            self._run(_WOKE)
 
     @property
     def now(self) -> Instant:
@@ -244,6 +267,7 @@ class Process:
         self._inbox.clear()
         self._unsynced.clear()
         self._armed_at_us = self._job = None
+        self._completed = self._completions
         self._paused_until_us = 0
         self.setup.judge.crashed(self.node)
 
@@ -257,8 +281,16 @@ class Process:
     def _resume(self, life: int) -> None:
         if life != self.life or self._paused_until_us > self.world.now_us:
             return
-        while self._inbox and self.running:
-            self._run(self._inbox.popleft())
+        inbox = self._inbox
+        if inbox and self._rng.random() < 0.5:
+            # Sockets are not read in the order in which things arrived: here those of clients come first.
+            inbox = self._inbox = deque(sorted(inbox, key=_is_of_member))
+        for _ in range(self._rng.randint(1, max(1, len(inbox)))):
+            if not inbox or not self.running:
+                break
+            self._run(inbox.popleft())
+        if self._inbox:
+            self.world.after(self._rng.randrange(_TURN_US), self._resume, life)
         if self.running:
             self._arm()
 
@@ -267,7 +299,7 @@ class Process:
         assert replica is not None
         world = self.world
         self.setup.judge.ghosts.now_us = world.now_us
-        self._trace(event)
+        trace_event(self.setup.trace, self._oracle, world.now_us, self.node, event)
         effects = replica.step(event, self.clock.local(world.now_us))
         if effects and not self._carry_out(effects):
             return
@@ -311,6 +343,8 @@ class Process:
                 self._save(effect)
             case Stage():
                 self._stage(effect)
+            case Halt() if self.files.rotten:
+                self._fail(StorageError(effect.reason))
             case Halt():
                 raise InvariantViolated("I28 BackupPrefix", f"node {self.node} halted: {effect.reason}")
             case _:
@@ -334,18 +368,37 @@ class Process:
             self._fail(error)
             return False
         delay = 0 if self.disk_options.inline_sync else self._sync_delay()
-        self.world.after(delay, self._synced, self.life, job)
+        self._completions += 1
+        self.world.after(delay, self._synced, self.life, job, self._completions)
         return True
 
     def _sync_delay(self) -> int:
         options = self.disk_options
         if options.stall_rate and self._rng.random() < options.stall_rate:
+            self._effects["disk slow"] += 1
             return self._rng.randrange(options.stall_max_us)
         return options.sync_min_us + int(self._rng.expovariate(1.0 / options.sync_mean_us))
 
-    def _synced(self, life: int, job: SyncJob) -> None:
+    def _snapshot_done(self, event: Captured | Staged) -> None:
+        """Let the disk answer about a snapshot after a while; syncs asked for later may be faster."""
+        delay, options = self._sync_delay(), self.disk_options
+        if options.slow_snapshots and self._rng.random() < options.slow_snapshots:
+            self._effects["disk slow snapshot"] += 1
+            delay += self._rng.randrange(options.stall_max_us)
+        self._completions += 1
+        self.world.after(delay, self._later, self.life, event, self._completions)
+
+    def _complete(self, number: int) -> None:
+        """Count an answer of the disk that others, asked for later, have overtaken."""
+        if number < self._completed:
+            self._effects["disk completions reordered"] += 1
+        else:
+            self._completed = number
+
+    def _synced(self, life: int, job: SyncJob, number: int) -> None:
         if life != self.life:
             return
+        self._complete(number)
         assert self.directory is not None
         try:
             job.flush()
@@ -373,14 +426,14 @@ class Process:
         try:
             snapshot = self.directory.snapshots.save(effect.viewstamp, effect.header, (body,))
         except SnapshotNotSaved:
-            self.world.after(self._sync_delay(), self._later, self.life, Captured(effect.token, None))
+            self._snapshot_done(Captured(effect.token, None))
             return
         except StorageError as error:
             self._fail(error)
             return
         self._note("snapshot", at=str(effect.viewstamp), size_bytes=len(body))
         self.setup.judge.saved(self.node, snapshot.meta)
-        self.world.after(self._sync_delay(), self._later, self.life, Captured(effect.token, snapshot))
+        self._snapshot_done(Captured(effect.token, snapshot))
 
     def _stage(self, effect: Stage) -> None:
         assert self.directory is not None
@@ -395,10 +448,11 @@ class Process:
         if staged is not None:
             if staged.snapshot is not None:
                 self.setup.judge.saved(self.node, staged.snapshot.meta)
-            self.world.after(self._sync_delay(), self._later, self.life, staged)
+            self._snapshot_done(staged)
 
-    def _later(self, life: int, event: ReplicaEvent) -> None:
+    def _later(self, life: int, event: ReplicaEvent, number: int) -> None:
         if life == self.life:
+            self._complete(number)
             self.feed(event)
 
     # Time
@@ -412,11 +466,19 @@ class Process:
         now = self.world.now_us
         at = self.clock.true(deadline)
         if at <= now:
-            at = now + (self._rng.randrange(self._turn_max_us) if self._turn_max_us else 0)
+            at = now + self._turn()
         armed = self._armed_at_us
         if armed is None or at < armed:
             self._armed_at_us = at
             self.world.at(at, self._wake, self.life, at)
+
+    def _turn(self) -> int:
+        """Return how long the loop takes to come round to a deadline that has passed."""
+        dawdling, rng = self._dawdling, self._rng
+        if dawdling.late_wake and rng.random() < dawdling.late_wake:
+            self._effects["late wake"] += 1
+            return rng.randrange(dawdling.late_wake_max_us)
+        return rng.randrange(dawdling.turn_max_us) if dawdling.turn_max_us else 0
 
     def _wake(self, life: int, armed_at_us: int) -> None:
         if life != self.life or armed_at_us != self._armed_at_us:
@@ -432,33 +494,6 @@ class Process:
             self._arm()
 
     # Trace
-
-    def _trace(self, event: ReplicaEvent) -> None:
-        trace = self.setup.trace
-        if type(event) is Received:
-            trace.feed(self.world.now_us, b"receive", event.source, _ENCODE(event.message))
-        elif type(event) is Requested:
-            trace.feed(self.world.now_us, b"request", self.node, event.encoded)
-        else:
-            trace.feed(self.world.now_us, b"event", self.node, type(event).__name__.encode())
-        if trace.verbose:
-            self._describe(event)
-
-    def _describe(self, event: ReplicaEvent) -> None:
-        trace, at = self.setup.trace, self.world.now_us
-        match event:
-            case Received():
-                prose = self.setup.judge.ghosts.oracle.describe(event.message)
-                trace.line(at, "receive", self.node, source=event.source, message=prose)
-            case Requested():
-                prose = describe_client_message(event.message, event.encoded)
-                trace.line(at, "request", self.node, client=event.source, message=prose)
-            case Persisted():
-                trace.line(at, "persisted", self.node, seq=event.seq)
-            case PeerUp() | PeerDown():
-                trace.line(at, type(event).__name__, self.node, peer=event.peer)
-            case _:
-                trace.line(at, type(event).__name__, self.node)
 
     def _note(self, kind: str, **fields: Any) -> None:
         self.setup.trace.note(self.world.now_us, kind, self.node, **fields)

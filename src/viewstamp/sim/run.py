@@ -19,11 +19,11 @@ from viewstamp.sim.cluster import Cluster
 from viewstamp.sim.faults import FaultInjector
 from viewstamp.sim.linearizable import check
 from viewstamp.sim.liveness import LivenessPhase
-from viewstamp.sim.options import SwarmOptions, draw_options, override
+from viewstamp.sim.options import LoadOptions, SwarmOptions, draw_options, override
 from viewstamp.sim.plan import RunPlan
 from viewstamp.sim.report import RunReport, Violation
 from viewstamp.sim.trace import Trace
-from viewstamp.sim.workload import WORKLOADS, Plan, Workload
+from viewstamp.sim.workload import WORKLOADS, Plan, Workload, drawn_workload
 
 _QUIET_SHARE: Final = 0.4
 _FOUNDING_US: Final = 60_000_000
@@ -60,24 +60,25 @@ class _Run:
         self, plan: RunPlan, options: SwarmOptions, definition: ProtocolDefinition, trace: Trace
     ) -> None:
         self.plan = plan
-        self.options = options
         self.trace = trace
-        self.workload = self._make_workload()
+        self.workload = self._make_workload(options.load)
+        self.options = options = self.workload.fit(options)
         self.cluster = Cluster(definition, options, plan.seed, self.workload, trace)
         self.injector = FaultInjector(self.cluster)
         self.world = self.cluster.world
         self._thinking = self.cluster.tree.stream("load", "think")
         self._planning = self.cluster.tree.stream("load", "plan")
+        self._think_mean_us = self._thinking_time()
         self._made = 0
         self._loading = True
         self._outcomes: Counter[str] = Counter()
 
-    def _make_workload(self) -> Workload:
-        names = sorted(WORKLOADS)
-        name = self.plan.workload or names[self.plan.seed % len(names)]
+    def _make_workload(self, load: LoadOptions) -> Workload:
+        name = self.plan.workload or drawn_workload(self.plan.seed)
         if name not in WORKLOADS:
-            raise ConfigurationError(f"no workload is called {name!r}: there are {', '.join(names)}")
-        return WORKLOADS[name](self.options.load)
+            known = ", ".join(sorted(WORKLOADS))
+            raise ConfigurationError(f"no workload is called {name!r}: there are {known}")
+        return WORKLOADS[name](load)
 
     def execute(self) -> RunReport:
         """Do all of it, and catch whatever goes wrong."""
@@ -101,10 +102,13 @@ class _Run:
         cluster = self.cluster
         for node in cluster.members:
             cluster.start(node)
+        self.injector.spoil_birth()
         self._found()
         share = self.options.load.sessionless
         for _ in range(self.options.load.clients):
-            client = cluster.add_client(self, exactly_once=self._thinking.random() >= share)
+            exactly_once = self._thinking.random() >= share
+            client = cluster.add_client(self, exactly_once=exactly_once)
+            client.resend = self.options.load.resend if exactly_once else 0.0
             for _ in range(self.options.load.pipeline):
                 self._think(client)
         self.injector.begin()
@@ -112,7 +116,9 @@ class _Run:
         self._shake()
 
     def _found(self) -> None:
-        """Let the cluster come into being: until then there is nothing that a disaster could spoil."""
+        """Let the cluster come into being: most disasters have nothing to spoil before that."""
+        if not self.cluster.steward.founds_itself:
+            return
         committed = self.cluster.judge.ghosts.committed
         if not self.world.run_while(lambda: committed.length == 0, _FOUNDING_US):
             raise InvariantViolated("I19 Liveness", "without any fault the cluster did not come into being")
@@ -129,14 +135,24 @@ class _Run:
         if options.fault_free or options.nodes == 1 or judge.rare["leader elected"] > 1:
             return
         for leader in self.cluster.leaders()[:1]:
+            if not self.cluster.steward.may_stop(leader):
+                return
             self.cluster.crash(leader)
             self.injector.restart_later(leader)
         self._pass(_SHAKE_US)
 
     # Clients
 
+    def _thinking_time(self) -> int:
+        """Return how long clients think on average, in microseconds."""
+        load = self.options.load
+        if not load.spread:
+            return load.think_mean_us
+        whole = self.options.duration_us * load.clients * load.pipeline // max(1, self.plan.operations_max)
+        return max(load.think_mean_us, whole)
+
     def _think(self, client: SimClient) -> None:
-        delay = int(self._thinking.expovariate(1 / self.options.load.think_mean_us)) + 1
+        delay = int(self._thinking.expovariate(1 / self._think_mean_us)) + 1
         quiet_from = self.options.duration_us * (1 - _QUIET_SHARE) / 2
         if (
             self.options.load.quiet

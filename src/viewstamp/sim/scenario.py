@@ -58,9 +58,15 @@ class _NoWorkload:
     """A scenario makes its own calls; histories are judged by the scenario."""
 
     model: Any = None
+    needs_sessions = False
+    client_kind: type[SimClient] | None = None
 
     def __init__(self, machine: type[StateMachine]) -> None:
         self.machine = machine
+
+    def fit(self, options: SwarmOptions) -> SwarmOptions:
+        """Leave the options as they are."""
+        return options
 
     def plan(self, rng: Random) -> Plan:
         """Never asked for."""

@@ -10,6 +10,7 @@ from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.replica.machine import StateMachine
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.sim.judge import Judge
+from viewstamp.sim.options import ProcessOptions
 from viewstamp.sim.randomness import RandomTree
 from viewstamp.sim.trace import Trace
 from viewstamp.sim.world import World
@@ -45,6 +46,5 @@ class ProcessSetup(msgspec.Struct, frozen=True):
     machine: type[StateMachine]
     segment_bytes: int
     state_check_every: int
-    drift_max_ppm: int
-    turn_max_us: int
+    dawdling: ProcessOptions
     surroundings: Surroundings

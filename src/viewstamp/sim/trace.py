@@ -10,10 +10,16 @@ from typing import Any, Final, TextIO
 import msgspec
 import xxhash
 
+from viewstamp.core.events import PeerDown, PeerUp, Persisted, Received
+from viewstamp.core.ids import NodeId
+from viewstamp.core.invariants import Oracle
+from viewstamp.replica.events import ReplicaEvent, Requested
+
 LAST_LINES_MAX: Final = 200
 """How many lines a trace without a file remembers for the report of a failure."""
 
 _ENCODER: Final = msgspec.json.Encoder()
+_ENCODE_MESSAGE: Final = msgspec.msgpack.Encoder().encode
 
 
 def describe_client_message(message: Any, encoded: bytes) -> str:
@@ -56,3 +62,30 @@ class Trace:
         self.feed(at_us, kind.encode(), node, _ENCODER.encode(fields))
         if self.verbose:
             self.line(at_us, kind, node, **fields)
+
+
+def trace_event(trace: Trace, oracle: Oracle, at_us: int, node: NodeId, event: ReplicaEvent) -> None:
+    """Take note of what a server is told."""
+    if type(event) is Received:
+        trace.feed(at_us, b"receive", event.source, _ENCODE_MESSAGE(event.message))
+    elif type(event) is Requested:
+        trace.feed(at_us, b"request", node, event.encoded)
+    else:
+        trace.feed(at_us, b"event", node, type(event).__name__.encode())
+    if trace.verbose:
+        _describe(trace, oracle, at_us, node, event)
+
+
+def _describe(trace: Trace, oracle: Oracle, at_us: int, node: NodeId, event: ReplicaEvent) -> None:
+    match event:
+        case Received():
+            trace.line(at_us, "receive", node, source=event.source, message=oracle.describe(event.message))
+        case Requested():
+            prose = describe_client_message(event.message, event.encoded)
+            trace.line(at_us, "request", node, client=event.source, message=prose)
+        case Persisted():
+            trace.line(at_us, "persisted", node, seq=event.seq)
+        case PeerUp() | PeerDown():
+            trace.line(at_us, type(event).__name__, node, peer=event.peer)
+        case _:
+            trace.line(at_us, type(event).__name__, node)

@@ -37,20 +37,36 @@ def protocol_options(definition: ProtocolDefinition, tuning: TuningOptions) -> A
             "inflight_messages_max": tuning.entries_in_flight_max,
             "uncommitted_entries_max": tuning.entries_in_flight_max,
             "snapshot_chunk_bytes": tuning.chunk_bytes,
+            "applies_per_step_max": tuning.applies_per_step,
+            "reads_max": tuning.waiting_max,
         },
     )
 
 
 def replica_options(tuning: TuningOptions) -> ReplicaOptions:
     """Return a replica's options with the drawn sizes."""
-    options = with_known_fields(ReplicaOptions(), {"batch_commands_max": tuning.batch_max})
+    options = with_known_fields(
+        ReplicaOptions(),
+        {
+            "batch_commands_max": tuning.batch_max,
+            "gathered_commands_max": max(tuning.waiting_max, tuning.batch_max),
+            "entry_gap_us": 100,
+            "reads_max": tuning.waiting_max,
+        },
+    )
     sessions = with_known_fields(
         options.sessions,
-        {"time_to_live_ms": tuning.session_seconds * 1_000, "sessions_max": tuning.sessions_max},
+        {
+            "time_to_live_ms": tuning.session_seconds * 1_000,
+            "sessions_max": tuning.sessions_max,
+            "results_per_session_max": tuning.results_max,
+        },
     )
     return msgspec.structs.replace(options, sessions=sessions)
 
 
 def client_options(tuning: TuningOptions) -> ClientOptions:
     """Return a client's options that fit those of the replicas."""
-    return with_known_fields(ClientOptions(), {"message_calls_max": tuning.batch_max})
+    return with_known_fields(
+        ClientOptions(), {"message_calls_max": tuning.batch_max, "window": tuning.results_max // 2}
+    )

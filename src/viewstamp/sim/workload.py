@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from random import Random
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
@@ -16,7 +16,10 @@ from viewstamp.replica.machine import StateMachine
 from viewstamp.sim.checker_store import VersionedStore
 from viewstamp.sim.machines import Registers, Tally
 from viewstamp.sim.models import CounterModel, Model, Register
-from viewstamp.sim.options import LoadOptions
+from viewstamp.sim.options import LoadOptions, SwarmOptions
+
+if TYPE_CHECKING:
+    from viewstamp.sim.clients import SimClient
 
 CallKind = Literal["command", "linearizable", "stale"]
 
@@ -39,6 +42,14 @@ class Workload(Protocol):
 
     machine: type[StateMachine]
     model: Model
+    needs_sessions: bool
+    """Whether clients without exactly-once sessions are refused."""
+    client_kind: "type[SimClient] | None"
+    """What stands between the plans and the client's core; None: a call is a call of the machine."""
+
+    def fit(self, options: SwarmOptions) -> SwarmOptions:
+        """Return the drawn options without what this machine does not promise to stand."""
+        ...
 
     def plan(self, rng: Random) -> Plan:
         """Return the next call of some client."""
@@ -57,14 +68,21 @@ class Workload(Protocol):
         ...
 
 
-class _Keyed:
-    """What the workloads below share: few keys, so that clients meet; unique values, so nothing hides."""
+class Keyed:
+    """What workloads share: few keys, so that clients meet; unique values, so nothing hides."""
+
+    needs_sessions = False
+    client_kind: "type[SimClient] | None" = None
 
     def __init__(self, load: LoadOptions) -> None:
         self.load = load
         self.keys = [f"k{number}" for number in range(load.keys)]
         self._values = 0
         self._unknown: Counter[str] = Counter()
+
+    def fit(self, options: SwarmOptions) -> SwarmOptions:
+        """Leave the options as they are."""
+        return options
 
     def wonder(self, plan: Plan) -> None:
         """Give a key up when too much about it is unknown: each such call doubles the work of the checker."""
@@ -84,7 +102,7 @@ class _Keyed:
         return f"v{self._values}"
 
 
-class RegisterWorkload(_Keyed):
+class RegisterWorkload(Keyed):
     """Reads, writes and compare-and-sets of a few registers."""
 
     machine: type[StateMachine] = Registers
@@ -118,7 +136,7 @@ class RegisterWorkload(_Keyed):
         return [*writes, *(Plan("linearizable", "read", key) for key in self.keys)]
 
 
-class TallyWorkload(_Keyed):
+class TallyWorkload(Keyed):
     """Additions to a few counters: whatever is executed twice, or not at all, shows in every later result."""
 
     machine: type[StateMachine] = Tally
@@ -141,7 +159,7 @@ class TallyWorkload(_Keyed):
         return [*adds, *(Plan("linearizable", "read", key) for key in self.keys)]
 
 
-class StoreWorkload(_Keyed):
+class StoreWorkload(Keyed):
     """The versioned key/value store of 6.5840: puts, sets, deletes and gets."""
 
     model: Model = VersionedStore()
@@ -180,8 +198,27 @@ class StoreWorkload(_Keyed):
         return [*writes, *(Plan("linearizable", "get", key) for key in self.keys)]
 
 
+def _by_name(name: str) -> Callable[[LoadOptions], Workload]:
+    """Return a workload of the lock service, which stands above the simulator as the store does."""
+
+    def make(load: LoadOptions) -> Workload:
+        made: Workload = getattr(import_module("viewstamp.services.lock_workload"), name)(load)
+        return made
+
+    return make
+
+
 WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
     "kv": StoreWorkload,
+    "locks": _by_name("LockWorkload"),
+    "locks-told": _by_name("told_workload"),
     "registers": RegisterWorkload,
     "tally": TallyWorkload,
 }
+
+
+def drawn_workload(seed: int) -> str:
+    """Return the name of the workload of a seed for which none is asked for: locks for one in eight."""
+    if seed % 8 == 7:
+        return ("locks", "locks-told")[seed // 8 % 2]
+    return ("kv", "registers", "tally")[seed % 3]

@@ -1,12 +1,10 @@
 """What is committed, and what justifies it."""
 
-# ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
-
 from typing import Any
 
 from viewstamp.core.effects import Entry
 from viewstamp.core.guarantees import Guarantees
-from viewstamp.core.ids import Viewstamp
+from viewstamp.core.ids import Instant, NodeId, Viewstamp
 from viewstamp.sim.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.invariants.base import Invariant
 
@@ -56,14 +54,17 @@ class CommittedDurable(Invariant):
 
 
 class NoPriorViewCommit(Invariant):
-    """I10: a leader that commits by counting ends the step with an entry of its own view (Raft 5.4.2)."""
+    """I10: what a leader commits by counting ends with an entry of its own view (Raft 5.4.2).
+
+    It may take several steps to apply what one count committed.
+    """
 
     name = "I10 NoPriorTermCommit"
 
     def __init__(self, ghosts: Ghosts) -> None:
         super().__init__(ghosts)
-        self._latest: Entry | None = None
-        """The last entry that the present step committed; None: it committed nothing."""
+        self._latest: dict[NodeId, Entry] = {}
+        """For each node the last entry that it was the first to apply, until that is judged."""
 
     @classmethod
     def applies(cls, guarantees: Guarantees) -> bool:
@@ -71,11 +72,21 @@ class NoPriorViewCommit(Invariant):
         return guarantees.tolerates == "minority" and not guarantees.dynamic_membership
 
     def applied(self, node: NodeGhost, entry: Entry) -> None:
-        """Remember what this step commits first."""
-        self._latest = entry
+        """Remember what is committed first by this node."""
+        self._latest[node.node] = entry
 
     def stepped(self, node: NodeGhost, core: Any) -> None:
-        """Compare the view of the last such entry with the leader's."""
-        entry, self._latest = self._latest, None
-        if entry is not None and core.leader == node.node and entry.viewstamp.view != core.view:
+        """Compare the view of the last such entry with the leader's, once nothing is left to apply."""
+        entry = self._latest.get(node.node)
+        if entry is None:
+            return
+        if core.leader == node.node and entry.viewstamp.view != core.view:
+            status = core.status(Instant(self.ghosts.now_us))
+            if status.applied < status.committed:
+                return
             self.fail(node.node, f"as leader of view {core.view} it commits {entry.viewstamp} by counting")
+        del self._latest[node.node]
+
+    def crashed(self, node: NodeGhost) -> None:
+        """What it would have applied next is not known."""
+        self._latest.pop(node.node, None)
