@@ -1,5 +1,6 @@
 """The cache of a lock client: scripts of what may overtake what, and all at random (R23, R28, K02-K04)."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from viewstamp.services.lock_cache import TRANSITIONS
 from viewstamp.services.lock_events import Answered, CacheOptions, Failure
 from viewstamp.services.locks import NAME_BYTES_MAX, Revoke
 
-ON: dict[str, Any] = {}
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "locks.md"
 OFF: dict[str, Any] = {"retry_us": None}
 
 
@@ -361,6 +362,15 @@ def test_a_setting_is_refused_when_it_makes_no_sense() -> None:
 
 def test_every_state_can_be_left_and_reached() -> None:
     assert set(TRANSITIONS) == {state for targets in TRANSITIONS.values() for state in targets}
+
+
+def test_the_reference_shows_the_transitions_as_they_are() -> None:
+    shown = {}
+    for line in REFERENCE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] in TRANSITIONS:
+            shown[cells[0]] = tuple(cells[1].split(", "))
+    assert shown == TRANSITIONS
 
 
 class Random(RuleBasedStateMachine):
