@@ -2,14 +2,18 @@
 
 from random import Random
 
+import pytest
+
 from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
 from viewstamp.core.effects import Stage
 from viewstamp.core.events import Directed, DirectiveToken, SnapshotToken, Staged, TakeSnapshot
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.snapshots import BytesSnapshot
+from viewstamp.protocols.viewstamped import backup
+from viewstamp.protocols.viewstamped.heartbeats import BUSY_MS_MAX, Heartbeats
 from viewstamp.protocols.viewstamped.membership import Member
-from viewstamp.protocols.viewstamped.messages import Append, Chunk, Ping, Pong, StagedPart
+from viewstamp.protocols.viewstamped.messages import Append, Chunk, ChunkReceived, Ping, Pong, StagedPart
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 from viewstamp.protocols.viewstamped.shared import Shared
 from viewstamp.protocols.viewstamped.transfer import Backup, Receiving, Sending, part_of
@@ -166,6 +170,69 @@ def test_heartbeats_go_on_when_a_snapshot_takes_long() -> None:
     beats = [each for _, to, each in cluster.sent if isinstance(each, Ping | Pong) and to == 3]
     assert len(beats) >= 5
     assert cluster.views_at(1)[3:] == [(1, 2), (1, 2, 3)]
+
+
+def silenced_with_the_whole_state(monkeypatch: pytest.MonkeyPatch, bytes_per_ms: int) -> Cluster:
+    """Return a cluster in which 3 has received a snapshot and then is not heard for half a second."""
+    monkeypatch.setattr(backup, "RESTORED_BYTES_PER_MS", bytes_per_ms)
+    cluster = compacted(1, 2, 3)
+    cluster.start(3)
+
+    def has_all() -> bool:
+        snapshot = cluster.core(1).ledger.snapshot
+        assert snapshot is not None
+        whole = snapshot.meta.size_bytes
+        parts = [each.staged.offset for _, _, each in cluster.sent if isinstance(each, ChunkReceived)]
+        return whole in parts
+
+    assert cluster.run(5_000, until=has_all)
+    cluster.run(5)
+    cluster.isolate(3)
+    cluster.run(520)
+    return cluster
+
+
+def test_view_stays_when_a_backup_is_silent_while_it_restores_a_large_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = silenced_with_the_whole_state(monkeypatch, 1)
+    assert cluster.views_at(1)[3:] == [(1, 2), (1, 2, 3)]
+    cluster.heal()
+    cluster.form(1, 2, 3)
+    assert cluster.views_at(1)[3:] == [(1, 2), (1, 2, 3)]
+
+
+def test_backup_is_removed_when_it_is_silent_for_longer_than_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = silenced_with_the_whole_state(monkeypatch, 10**9)
+    assert cluster.views_at(1)[3:] == [(1, 2), (1, 2, 3), (1, 2)]
+
+
+def test_backup_is_removed_when_its_connection_breaks_whatever_it_had_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = silenced_with_the_whole_state(monkeypatch, 1)
+    cluster.down((1, 2), 3)
+    cluster.form(1, 2, within_ms=1_000)
+
+
+def test_no_more_than_a_minute_of_silence_is_believed() -> None:
+    shared = Shared(
+        Member(NodeId(1), Incarnation(1)),
+        (),
+        ViewstampedOptions(),
+        Outbox(PersistSeq(0)),
+        Random(1),
+        Instant(0),
+        None,
+    )
+    beats = Heartbeats(shared)
+    beats.excuse(NodeId(2), 10**12)
+    shared.now = Instant(BUSY_MS_MAX * MS - 1)
+    assert beats.is_busy(NodeId(2))
+    shared.now = Instant(BUSY_MS_MAX * MS)
+    assert not beats.is_busy(NodeId(2))
+    beats.excuse(NodeId(2), -5)
+    assert not beats.is_busy(NodeId(2))
 
 
 def test_no_piece_is_sent_twice_when_nothing_is_lost() -> None:

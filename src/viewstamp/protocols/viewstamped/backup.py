@@ -16,6 +16,7 @@ from viewstamp.protocols.viewstamped.messages import (
     Appended,
     Chunk,
     ChunkReceived,
+    Pong,
     Position,
     Probe,
     Probed,
@@ -25,6 +26,8 @@ from viewstamp.protocols.viewstamped.shared import Shared
 from viewstamp.protocols.viewstamped.transfer import Receiving
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
+RESTORED_BYTES_PER_MS: int = 50_000
+"""A slow guess: so much of a state is restored in a millisecond at least."""
 _POSITIONS_PER_HEARTBEAT: int = 8
 """A gap is reported so often at most: messages that overtake one another must not multiply."""
 
@@ -170,6 +173,17 @@ class Follower:
         # Early: a snapshot counts when it is staged as a whole; until then nothing depends on it.
         answer = ChunkReceived(self._shared.group, message.view, part)
         self._shared.outbox.send_early(self._membership.primary, answer)
+        if part.offset == message.meta.size_bytes:
+            self._excuse_silence(message.meta.size_bytes)
+
+    def _excuse_silence(self, size_bytes: int) -> None:
+        """Say before a large state is restored, which takes one long step, that this is no death."""
+        busy_ms = size_bytes // RESTORED_BYTES_PER_MS
+        if busy_ms:
+            shared = self._shared
+            pong = Pong(shared.group, self._membership.view, shared.me.incarnation, busy_ms)
+            for node in sorted({self._membership.primary, self._membership.lowest} - {shared.node}):
+                shared.outbox.send_early(node, pong)
 
     def on_staged(self) -> None:
         """A snapshot was installed, or was damaged on its way: tell the primary what is missing now."""

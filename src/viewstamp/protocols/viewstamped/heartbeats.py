@@ -13,10 +13,11 @@ Rules of this file:
 from collections.abc import Iterable
 from typing import Final
 
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import MICROSECONDS_PER_MS, Instant, NodeId
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.shared import Shared
 
+BUSY_MS_MAX: Final = 60_000
 _RANK_MISSES: Final = 2
 """So many more pings must be missed for each survivor of lower rank before one proposes itself."""
 _REPORT_TICKS: Final = 3
@@ -25,7 +26,7 @@ _REPORT_TICKS: Final = 3
 class Heartbeats:
     """What one member knows of those that it pings."""
 
-    __slots__ = ("_heard", "_misses", "_reported", "_shared")
+    __slots__ = ("_busy_until", "_heard", "_misses", "_reported", "_shared")
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -35,6 +36,8 @@ class Heartbeats:
         """Members that the primary does not hear, and for how many heartbeats that is believed."""
         self._heard: set[NodeId] = set()
         """Members that gave a sign of life since the last tick."""
+        self._busy_until: dict[NodeId, Instant] = {}
+        """Members that said why they would be silent, and for how long that is believed."""
 
     def begin_view(self, membership: Membership) -> None:
         """Start counting anew, every member being taken for alive."""
@@ -47,8 +50,18 @@ class Heartbeats:
         self._heard.add(node)
         self._misses[node] = 0
 
+    def excuse(self, node: NodeId, busy_ms: int) -> None:
+        """A member restores a state and cannot answer for so long; at most a minute is believed."""
+        busy_us = max(0, min(busy_ms, BUSY_MS_MAX)) * MICROSECONDS_PER_MS
+        self._busy_until[node] = Instant(self._shared.now + busy_us)
+
+    def is_busy(self, node: NodeId) -> bool:
+        """Tell whether a member has said that it would be silent now."""
+        return self._busy_until.get(node, self._shared.now) > self._shared.now
+
     def suspect(self, node: NodeId) -> None:
         """The connection to this node broke: fewer further pings decide."""
+        self._busy_until.pop(node, None)
         known = self._misses.get(node, 0)
         self._misses[node] = max(known, self._shared.options.heartbeat_misses_max - 2)
         self._heard.discard(node)
@@ -67,6 +80,8 @@ class Heartbeats:
 
     def count(self, current: Membership) -> None:
         """A heartbeat's time has passed."""
+        self._busy_until = {node: at for node, at in self._busy_until.items() if at > self._shared.now}
+        self._heard.update(self._busy_until)
         self._misses = {
             node: 0 if node in self._heard else self._misses.get(node, 0) + 1
             for node in self.watched(current)

@@ -103,6 +103,8 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
     view: View
     incarnation: Incarnation
     """Of the sender: the answer of a wiped node is no sign of life of the member that it was."""
+    busy_ms: int = 0
+    """Sent unasked: I have received a whole snapshot, and shall be silent for so long while I restore it."""
 
 
 class Join(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):

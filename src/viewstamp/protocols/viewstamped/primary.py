@@ -284,7 +284,8 @@ class Primary:
     def unheard(self) -> tuple[NodeId, ...]:
         """Return the backups that have not answered for so long that the link to them must be cut."""
         limit = _PATIENCE * self._shared.options.heartbeat_misses_max
-        return tuple(node for node, backup in self._backups.items() if backup.unanswered >= limit)
+        late = (node for node, backup in self._backups.items() if backup.unanswered >= limit)
+        return tuple(node for node in late if not self._views.heartbeats.is_busy(node))
 
     def waiting_for(self) -> str:
         """Say in one line why the view does not serve; empty where it does."""

@@ -425,6 +425,8 @@ class ViewKeeper:
         current = self.current
         if current is not None and Member(source, message.incarnation) in current.members:
             self.heartbeats.heard_from(source)
+            if message.busy_ms:
+                self.heartbeats.excuse(source, message.busy_ms)
         self.compare_views(source, message.view)
 
     def on_join(self, source: NodeId, message: Join) -> None:
