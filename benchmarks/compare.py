@@ -8,7 +8,6 @@ only ratios within a round. Exit code 1: a peer was left out since something is 
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import machine, tables
+from benchmarks import keep, machine, tables
 from benchmarks.effort import Meter
 from benchmarks.loads.lines import Plan
 from benchmarks.peers import PEERS
@@ -180,8 +179,7 @@ def main() -> int:
     if given.json is not None:
         versions = {peer.name: peer.version() for peer in peers}
         document = {"machine": machine.describe(), "versions": versions, "rows": rows}
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        keep.write(given.json, document)
     print(f"\n{(monotonic() - began) / 60:.1f} minutes", *absent, sep="\n")
     return 1 if absent else 0
 

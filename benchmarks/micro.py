@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
+from benchmarks import keep
 from benchmarks.checker import recorded
 from benchmarks.tables import markdown
 from benchmarks.trio import CLIENT, Trio
@@ -222,8 +223,7 @@ def main() -> int:
         before = json.loads(given.against.read_text(encoding="utf-8"))
         worse = slower(found, before, given.tolerance)
     if given.json is not None:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        keep.write(given.json, found)
     print(*worse, sep="\n")
     return 1 if worse else 0
 

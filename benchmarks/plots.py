@@ -12,7 +12,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.ratios import SMALL, Case, Row, by_round
 from benchmarks.tables import peers_of
@@ -61,6 +61,7 @@ def draw(axes: Axes, rows: Sequence[Row], workload: str, value_bytes: int, name:
     axes.set(xscale="log", yscale="log", xlabel="concurrent clients")
     axes.set_xticks(sorted({row["clients"] for row in these}))
     axes.xaxis.set_major_formatter(FuncFormatter(thousands))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.minorticks_off()
     axes.grid(visible=True, which="major", alpha=0.25)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import keep
 from viewstamp.cli.load import wait_for_leader
 from viewstamp.cli.processes import ServerGroup
 
@@ -74,7 +75,7 @@ def main() -> int:
         figures = all_rounds(group.cluster_file, given.rounds, given.seconds)
     print(table(figures))
     if given.json is not None:
-        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        keep.write(given.json, figures)
     return 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import keep, machine
 from benchmarks.limits import limits_table, verdicts
 from benchmarks.waiting import failover, flood, idle, memory, restart, snapshots, startup
 from viewstamp.protocols.registry import PROTOCOL_NAMES
@@ -55,8 +55,7 @@ def main() -> int:
         print(f"measuring {name}", file=sys.stderr, flush=True)
         found[name] = PARTS[name](given.directory)
         if given.json is not None:
-            given.json.parent.mkdir(parents=True, exist_ok=True)
-            given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            keep.write(given.json, found)
     print(limits_table(found))
     return 0 if all(verdict.met for verdict in verdicts(found)) else 1
 

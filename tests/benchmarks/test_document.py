@@ -1,11 +1,13 @@
 """Figures get onto the page without hand work, and none gets lost."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from benchmarks.compare import KINDS
 
-from benchmarks import document
+from benchmarks import document, keep
 from tests.benchmarks.rows import row
 
 PAGE = "before\n\n<!-- waiting -->\nold\n<!-- end -->\n\nafter <!-- micro -->\n<!-- end -->\n"
@@ -29,3 +31,12 @@ def test_page_has_a_block_for_everything_that_is_compared() -> None:
     blocks |= {"waiting": "", "service": "", "micro": ""}
     page = document.PAGE.read_text(encoding="utf-8")
     assert set(re.findall(r"^<!-- (?!end)(\S+) -->$", page, re.MULTILINE)) == set(blocks)
+
+
+def test_figures_come_back_when_they_are_kept(tmp_path: Path) -> None:
+    for number, figures in enumerate(
+        ([{"a": 1}, {"b": [2]}], {"rows": [{"a": 1}], "machine": {"cores": 2}, "x": []})
+    ):
+        path = tmp_path / "new" / f"{number}.json"
+        keep.write(path, figures)
+        assert json.loads(path.read_text(encoding="utf-8")) == figures
