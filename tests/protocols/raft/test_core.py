@@ -3,7 +3,7 @@
 import pytest
 
 from tests.protocols.raft.harness import Cluster, Letter, propose_all
-from viewstamp.core.events import Proposed
+from viewstamp.core.events import PeerUp, Proposed
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.raft import DEFINITION, RaftCore, RaftOptions
 from viewstamp.protocols.raft.state import Role
@@ -98,6 +98,26 @@ def test_proposal_when_the_core_does_not_accept_is_the_replicas_fault() -> None:
     cluster.elect()
     with pytest.raises(AssertionError, match="not accepting"):
         cluster.core(cluster.followers()[0]).step(Proposed(b"x"), cluster.now)
+
+
+def test_what_is_left_to_apply_waits_for_the_next_wake_when_messages_come_first() -> None:
+    cluster = Cluster(3, options=RaftOptions(apply_bytes_per_step_max=10))
+    leader = cluster.elect()
+    follower = cluster.followers()[0]
+    cluster.isolate(follower)
+    propose_all(cluster, [b"%06d" % number for number in range(100)])
+    cluster.heal()
+    state = cluster.core(follower).state
+    while state.committed == state.applied:
+        if cluster.deliver_next() is None:
+            cluster.pass_to(cluster.core(leader).deadline)
+            cluster.wake(leader)
+    applied = state.applied
+    assert state.committed - applied > 50
+    cluster.feed(follower, PeerUp(NodeId(leader)))
+    assert state.applied == applied, "no message waits for more than one step's work"
+    cluster.wake(follower)
+    assert state.applied == applied + 2, "so many commands have ten bytes"
 
 
 def test_apply_when_much_is_committed_at_once_takes_several_steps() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.protocols.raft.harness import Cluster, Letter
+from tests.protocols.raft.harness import Cluster, Letter, propose_all
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.messages import AppendEntries, RequestVote, Vote
@@ -35,6 +35,50 @@ def test_failover_when_the_leader_falls_silent_stays_within_its_bounds() -> None
         times.append(cluster.run_until(lambda cluster=cluster: cluster.leader is not None))  # type: ignore[misc]
     assert sorted(times)[50] <= 500
     assert max(times) < 1_500
+
+
+def test_failover_when_the_leader_dies_while_a_member_comes_back_is_quick() -> None:
+    times = []
+    for seed in range(200):
+        cluster, leader = settled(seed=seed)
+        back, other = cluster.followers()
+        cluster.crash(back)
+        propose_all(cluster, [b"%d" % number for number in range(20)])
+        cluster.start(back)
+        cluster.run(seed % 150)
+        cluster.crash(leader)
+        for survivor in (back, other):
+            cluster.connect(survivor, leader, up=False)
+        times.append(cluster.run_until(lambda cluster=cluster: cluster.leader is not None))  # type: ignore[misc]
+    assert sorted(times)[100] <= 100
+    assert max(times) < 1_000
+
+
+def test_node_that_has_much_to_apply_leaves_the_lead_to_others_and_helps_them() -> None:
+    cluster = Cluster(3, options=RaftOptions(apply_bytes_per_step_max=1))
+    leader = cluster.elect()
+    behind, other = cluster.followers()
+    cluster.isolate(behind)
+    propose_all(cluster, [b"%d" % number for number in range(20)])
+    cluster.heal()
+    state = cluster.core(behind).state
+    while state.committed - state.applied < 5:
+        if cluster.deliver_next() is None:
+            cluster.pass_to(cluster.core(leader).deadline)
+            cluster.wake(leader)
+    cluster.crash(leader)
+    cluster.pass_to(state.election_at)
+    cluster.wake(behind)
+    assert (state.role, state.leader) == (Role.FOLLOWER, None)
+    request = RequestVote(state.term + 1, True, False, 1, state.term, 99)
+    cluster.feed_message(other, behind, request)
+    votes = [letter.message for letter in cluster.letters if isinstance(letter.message, Vote)]
+    assert [vote.granted for vote in votes] == [True]
+    while state.applied < state.committed:
+        cluster.wake(behind)
+    cluster.pass_to(state.election_at)
+    cluster.wake(behind)
+    assert state.role is Role.PRE_CANDIDATE
 
 
 def test_leader_when_one_connection_to_it_flaps_stays() -> None:

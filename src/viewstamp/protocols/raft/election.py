@@ -46,12 +46,25 @@ class Election:
             state.role, state.leader = Role.FOLLOWER, None
             state.await_leader()
             return
+        if state.applied < state.committed and not transfer:
+            self._catch_up_first()
+            return
         if transfer or state.membership.voters == {state.node}:
             self._seek_votes(transfer=transfer)
             return
         state.role, state.leader = Role.PRE_CANDIDATE, None
         self._begin(own_vote_write=None)
         self._ask()
+
+    def _catch_up_first(self) -> None:
+        """Leave the lead to others while committed entries wait to be applied here, as after a restart.
+
+        A leader answers nothing before it has applied them. What is committed does not grow without a
+        leader, so this ends; and nobody is kept from being elected by it.
+        """
+        state = self._state
+        state.leader = None
+        state.election_at = Instant(state.now + state.options.heartbeat_us)
 
     def won(self) -> bool:
         """Tell whether a majority of the voters granted their votes; after a pre-election ask for them."""

@@ -42,6 +42,8 @@ class RaftOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Reads waiting at one node; more are refused."""
     applies_per_step_max: int = 1_024
     """Entries applied in one step, so that a long log does not hold up heartbeats."""
+    apply_bytes_per_step_max: int = 64 * _KIBIBYTE
+    """Bytes of them, unless a single one is larger: about 10 ms of small commands."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -165,12 +165,13 @@ class ViewstampedCore:
         """Take in one event and return what must be done, in order. `now` never goes back."""
         assert now >= self._shared.now, (now, self._shared.now)
         self._shared.now = now
-        view = self.views.view
+        view, was_behind = self.views.view, self.ledger.is_behind
         self._take(event)
         if self.views.view != view:
             self._entering_write = self._shared.outbox.written
         self.replication.enter_newest_view()
-        self.replication.advance()
+        # What one step left over waits for the next wake, so that messages that come meanwhile go first.
+        self.replication.advance(may_apply=not was_behind or isinstance(event, Woke))
         self._announce_leader()
         if self._checkpoints.is_due():
             self._checkpoints.capture(self.replication.next_token())

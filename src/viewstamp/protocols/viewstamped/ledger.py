@@ -17,6 +17,8 @@ from viewstamp.protocols.viewstamped.shared import Shared
 
 APPLIES_PER_STEP_MAX: Final = 1024
 """More entries are applied in the next step, so that a long log does not hold up heartbeats."""
+APPLY_BYTES_PER_STEP_MAX: Final = 64 << 10
+"""Bytes of them, unless a single one is larger: about 10 ms of small commands."""
 
 
 class Ledger:
@@ -89,12 +91,16 @@ class Ledger:
             self.committed = seqno
 
     def apply_some(self) -> None:
-        """Hand out committed entries, in order, each once."""
+        """Hand out committed entries, in order, each once: at least one, a bounded number and size."""
         until = min(self.committed, self.applied + APPLIES_PER_STEP_MAX)
+        room_bytes = APPLY_BYTES_PER_STEP_MAX
         for seqno in range(self.applied + 1, until + 1):
             slot = self.log.slot(seqno)
             self._shared.outbox.emit(Apply(Entry(Viewstamp(slot.view, Seqno(seqno)), slot.data)))
-        self.applied = Seqno(until)
+            self.applied = Seqno(seqno)
+            room_bytes -= len(slot.data)
+            if room_bytes <= 0:
+                break
 
     def install(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot that was received and is durable; it is ahead of what was applied."""

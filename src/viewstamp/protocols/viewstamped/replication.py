@@ -97,11 +97,11 @@ class Replication:
         if self.role is not None:
             self.role.tick()
 
-    def advance(self) -> None:
-        """At the end of each step: commit, apply, answer."""
+    def advance(self, *, may_apply: bool) -> None:
+        """At the end of each step: commit, apply if this step may, answer."""
         if isinstance(self.role, Primary):
             self.role.advance()
-        if self.ledger.is_behind:
+        if may_apply and self.ledger.is_behind:
             self.ledger.apply_some()
             if isinstance(self.role, Primary):
                 self.role.advance()
