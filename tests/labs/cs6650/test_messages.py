@@ -1,6 +1,6 @@
 """The wire: 4-byte integers in network byte order, in the order of the fields."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from viewstamp.labs.cs6650 import messages
@@ -34,26 +34,31 @@ def test_every_message_is_its_fields_in_order_when_packed() -> None:
     assert messages.pack_positions(Positions(0, -1, 5, 4)) == integers(0, -1, 5, 4)
 
 
+@settings(max_examples=50)
 @given(st.builds(CustomerRequest, INTEGERS, INTEGERS, INTEGERS))
 def test_a_request_comes_back_when_unpacked(request: CustomerRequest) -> None:
     assert messages.unpack_request(messages.pack_request(request)) == request
 
 
+@settings(max_examples=50)
 @given(st.builds(RobotInfo, INTEGERS, INTEGERS, INTEGERS, INTEGERS, INTEGERS))
 def test_a_robot_comes_back_when_unpacked(robot: RobotInfo) -> None:
     assert messages.unpack_robot(messages.pack_robot(robot)) == robot
 
 
+@settings(max_examples=50)
 @given(st.builds(ReplicationRequest, INTEGERS, INTEGERS, INTEGERS, OPERATIONS, INTEGERS, INTEGERS, INTEGERS))
 def test_a_replication_request_comes_back_when_unpacked(request: ReplicationRequest) -> None:
     assert messages.unpack_replication(messages.pack_replication(request)) == request
 
 
+@settings(max_examples=50)
 @given(st.builds(ReplicationResponse, INTEGERS, INTEGERS, INTEGERS, INTEGERS, INTEGERS, OPERATIONS))
 def test_a_response_comes_back_when_unpacked(response: ReplicationResponse) -> None:
     assert messages.unpack_response(messages.pack_response(response)) == response
 
 
+@settings(max_examples=50)
 @given(
     st.builds(CustomerRecord, INTEGERS, INTEGERS),
     st.builds(Positions, INTEGERS, INTEGERS, INTEGERS, INTEGERS),

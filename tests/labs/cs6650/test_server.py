@@ -7,12 +7,18 @@ import pytest
 
 from tests.labs.cs6650.factories import Factories, applied, order, read, until
 from viewstamp.core.ids import NodeId
-from viewstamp.labs.cs6650.lines import PATIENCE_S
+from viewstamp.labs.cs6650 import lines
 from viewstamp.labs.cs6650.messages import NOBODY, RobotInfo, unpack_operation
 from viewstamp.labs.cs6650.stubs import ServerGone
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.runtime.addresses import LOOPBACK
 from viewstamp.services.records import NO_RECORD, CustomerRecord
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for dials however busy this machine is: who is live must not depend on it."""
+    monkeypatch.setattr(lines, "PATIENCE_S", 10.0)
 
 
 async def test_an_order_is_made_recorded_and_shipped_when_a_factory_is_alone() -> None:
@@ -33,10 +39,10 @@ async def test_nothing_is_connected_before_the_first_order() -> None:
         stub = await factories.customer(0)
         await stub.read_record(read(1))
         assert [factories.where(node) for node in range(3)] == [(NOBODY, 0, 0)] * 3
-        lines = factories.servers[0].admin.lines.values()
-        assert not any(line.is_up for line in lines)
+        to_others = factories.servers[0].admin.lines.values()
+        assert not any(line.is_up for line in to_others)
         await stub.order(order(1, 0))
-        assert all(line.is_up for line in lines)
+        assert all(line.is_up for line in to_others)
         assert not any(line.is_up for line in factories.servers[1].admin.lines.values())
         stub.close()
 
@@ -150,8 +156,8 @@ async def test_all_backups_come_back_when_all_were_killed() -> None:
         assert factories.where(3) == (3, 10, 10)
         for node in range(3):
             await factories.start(node)
-        lines = factories.servers[3].admin.lines.values()
-        await until(lambda: all(line.may_be_dialled for line in lines), "time has passed")
+        to_others = factories.servers[3].admin.lines.values()
+        await until(lambda: all(line.may_be_dialled for line in to_others), "time has passed")
         await factories.orders(3, 2, range(1))
         assert [factories.where(node) for node in range(3)] == [(3, 11, 10)] * 3
         assert all(factories.log(node) == factories.log(3) for node in range(3))
@@ -185,7 +191,10 @@ async def test_the_customer_learns_of_it_when_the_factory_dies() -> None:
             await stub.order(order(1, 1))
 
 
-async def test_an_order_waits_only_a_moment_when_a_machine_does_not_even_refuse() -> None:
+async def test_an_order_waits_only_a_moment_when_a_machine_does_not_even_refuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lines, "PATIENCE_S", 0.05)
     with socket.socket() as deaf:
         deaf.bind((LOOPBACK, 0))
         deaf.listen(0)
@@ -197,9 +206,9 @@ async def test_an_order_waits_only_a_moment_when_a_machine_does_not_even_refuse(
             factories.book[NodeId(1)] = deaf.getsockname()
             await factories.start(0)
             begun = asyncio.get_running_loop().time()
-            await factories.orders(0, 1, range(50))
-            assert asyncio.get_running_loop().time() - begun < 1.0 + PATIENCE_S
-            assert factories.where(0) == (0, 50, 50)
+            await factories.orders(0, 1, range(5))
+            assert asyncio.get_running_loop().time() - begun < lines.DIAL_TIMEOUT_S
+            assert factories.where(0) == (0, 5, 5)
         for filler in fillers:
             filler.close()
 
