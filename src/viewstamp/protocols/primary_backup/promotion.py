@@ -111,6 +111,8 @@ class Campaign:
         state = self._state
         if not self.is_under_way:
             return
+        if not self.trial and state.promise_write > state.outbox.durable:
+            return  # what others granted is of no use before the own promise is durable
         newest = self._newest()
         if self._count_grants(newest) < state.quorum:
             return
@@ -175,15 +177,14 @@ class Campaign:
         return max(known, key=lambda record: record.age)
 
     def _count_grants(self, newest: SyncRecord) -> int:
-        """Count those who granted, in the incarnation that the newest record lists; itself once durable."""
+        """Count those who granted, in the incarnation that the newest record lists; itself too."""
         state = self._state
         granted = [
             node
             for node, answer in self._answers.items()
             if answer.granted and newest.lists(node, answer.incarnation)
         ]
-        own_promise = self.trial or state.promise_write <= state.outbox.durable
-        return len(granted) + (own_promise and newest.lists(state.node, state.incarnation))
+        return len(granted) + newest.lists(state.node, state.incarnation)
 
     def _on_refusal(self, source: NodeId, answer: Fenced) -> None:
         if answer.epoch >= self._asked:
