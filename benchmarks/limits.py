@@ -89,6 +89,13 @@ LIMITS: Final = [
     ),
     Limit(
         "snapshots",
+        "write p99, values of 8 KiB, until the log has grown so much that all nodes take snapshots",
+        lambda one: p99(one["growing"]),
+        milliseconds,
+        100_000.0,
+    ),
+    Limit(
+        "snapshots",
         "from SIGKILL and the loss of its disk until a node has the state again",
         lambda one: one["sent_s"],
         seconds,

@@ -93,10 +93,12 @@ class Writers:
 
 
 @asynccontextmanager
-async def writers(group: ServerGroup, clients: int, timeout_s: float = 60.0) -> AsyncIterator[Writers]:
+async def writers(
+    group: ServerGroup, clients: int, timeout_s: float = 60.0, *, value_bytes: int = 32
+) -> AsyncIterator[Writers]:
     """Run writers on a connection of their own."""
     async with connect(group.cluster, KeyValueStore, timeout_s=timeout_s) as store:
-        running = Writers(store, clients)
+        running = Writers(store, clients, b"x" * value_bytes)
         try:
             yield running
         finally:

@@ -11,10 +11,11 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.waiting.lab import MIB, Writers, cluster, fill, resident_bytes, writers
-from viewstamp.cli.load import wait_for_account, wait_for_leader, wait_for_level
+from viewstamp.cli.load import accounts, wait_for_account, wait_for_leader, wait_for_level
 from viewstamp.cli.processes import ServerGroup
 from viewstamp.core.events import TakeSnapshot
 from viewstamp.core.ids import NodeId
+from viewstamp.core.protocol import Status
 from viewstamp.runtime.connecting import connect
 from viewstamp.runtime.operator import direct
 from viewstamp.services.kv import KeyValueStore
@@ -22,6 +23,7 @@ from viewstamp.services.kv import KeyValueStore
 STATE_BYTES = 200 * MIB
 VALUE_BYTES = 2_048
 CLIENTS = 16
+LARGE_VALUE_BYTES = 8_192
 QUIET_S = 5.0
 WITHIN_S = 120.0
 
@@ -62,9 +64,21 @@ async def measure_on(group: ServerGroup) -> dict[str, Any]:
         found["taken_s"], found["taking"] = await timed(running, snapshot_everywhere(group))
         restarting = bring_back_empty(group, follower)
         found["sent_s"], found["sending"] = await timed(running, restarting)
+    async with writers(group, CLIENTS, WITHIN_S, value_bytes=LARGE_VALUE_BYTES) as running:
+        found["growing"] = await snapshots_by_themselves(group, leader, running)
     found["sent_bytes_per_second"] = STATE_BYTES / found["sent_s"]
     found["leader_resident_bytes"] = resident_bytes(group.servers[leader].pid)
     return found
+
+
+async def snapshots_by_themselves(group: ServerGroup, node: NodeId, running: Writers) -> dict[str, Any]:
+    """Write until the log has grown so much that this node has taken snapshots; return the figures."""
+    status = (await accounts(group))[node]
+    assert isinstance(status, Status), status
+    before = status.snapshot
+    running.cut()
+    await wait_for_account(group, node, lambda now: now.snapshot > before, WITHIN_S)
+    return running.cut()
 
 
 async def timed(running: Writers, doing: Awaitable[object]) -> tuple[float, dict[str, Any]]:
