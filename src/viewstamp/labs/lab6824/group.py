@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -69,7 +69,7 @@ class Group:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._testers: list[subprocess.Popen[bytes]] = []
         self._ended: set[int] = set()
-        """Servers that were ended, or died where they should."""
+        """Servers that were ended, or may die at a breakpoint."""
         folder.mkdir(exist_ok=True)
         for name in PROGRAMS:
             (folder / name).symlink_to(LAUNCHERS / name)
@@ -128,7 +128,6 @@ class Group:
     def died_at_breakpoint(self, index: int, within_s: float = WAIT_S) -> None:
         """Wait until a server has ended itself at a breakpoint."""
         wait_until(f"server {index} dies at its breakpoint", lambda: not self.runs(index), within_s)
-        self._ended.add(index)
         code = self._servers[index].returncode
         if code != EXIT_AT_BREAKPOINT or "dying at breakpoint" not in self.output(index):
             raise Failed(f"server {index} ended with code {code}, but not at a breakpoint")
@@ -139,6 +138,8 @@ class Group:
         process = self._spawn("rsm_tester", [port, command, str(number)], f"{port}-{command}-{number}")
         if process.wait(ENDS_WITHIN_S) != 0:
             raise Failed(f"rsm_tester {port} {command} {number} ended with code {process.returncode}")
+        if command == "breakpoint":
+            self._ended.add(index)
 
     def start_tester(self, *numbers: int) -> None:
         """Start a lock tester against the lowest server."""
@@ -149,7 +150,7 @@ class Group:
     def await_testers(self) -> None:
         """Wait until the lock testers have passed."""
         for process in self._testers:
-            wait_until("lock_tester ends", lambda: process.poll() is not None, TESTER_WAIT_S)  # noqa: B023
+            self._wait("lock_tester ends", lambda: process.poll() is not None, TESTER_WAIT_S)  # noqa: B023
         logs = sorted(self.folder.glob("lock_tester-*.log"))
         assert len(logs) == len(self._testers)
         for log in logs:
@@ -210,11 +211,20 @@ class Group:
 
     def _await_views(self, index: int, count: int, within_s: float) -> None:
         try:
-            wait_until(f"view {count}", lambda: len(self.logged(index)) >= count, within_s)
+            self._wait(f"view {count}", lambda: len(self.logged(index)) >= count, within_s)
         except Failed as failure:
             raise Failed(f"{failure} at server {index}, whose log has {self.logged(index)}") from None
         if self.logged(index)[:count] != self.views[:count]:
             raise Failed(f"server {index} logged {self.logged(index)[:count]}, expected {self.views}")
+
+    def _wait(self, what: str, condition: Callable[[], bool], within_s: float) -> None:
+        """Wait for a condition, and no longer once a server has ended that must not."""
+
+        def met() -> bool:
+            self._refuse_deaths()
+            return condition()
+
+        wait_until(what, met, within_s)
 
     def settle(self, members: set[int], within_s: float = WAIT_S) -> None:
         """Wait for a view of exactly these members, whatever views come before it, at all of them."""
@@ -224,7 +234,7 @@ class Group:
             return all(log == logs[0] and log and set(log[-1]) == members for log in logs)
 
         try:
-            wait_until(f"a view of {sorted(members)}", settled, within_s)
+            self._wait(f"a view of {sorted(members)}", settled, within_s)
         except Failed as failure:
             last = {index: self.logged(index)[-2:] for index in members}
             raise Failed(f"{failure}; the last views are {last}") from None
@@ -253,6 +263,9 @@ class Group:
     def finish(self) -> None:
         """Compare what is left with what must be: one sequence of views, and nobody died unasked."""
         self.agree()
+        self._refuse_deaths()
+
+    def _refuse_deaths(self) -> None:
         for index, process in self._servers.items():
             if process.poll() is not None and index not in self._ended:
                 raise Failed(f"server {index} ended with code {process.returncode}: {self._last_line(index)}")

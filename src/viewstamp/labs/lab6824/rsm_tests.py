@@ -7,6 +7,7 @@ the folder of a test that failed is kept. Numbers above 16 are tests of our own.
 
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +32,8 @@ def main(arguments: list[str]) -> int:
     if wanted is None:
         sys.stderr.write(_USAGE)
         return EXIT_USAGE
+    # Whoever ends this program ends its servers too: the exception leaves every `with` block.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     for seed in range(wanted.seed, wanted.seed + wanted.rounds):
         print(f"seed {seed}", flush=True)
         for number in wanted.numbers:
