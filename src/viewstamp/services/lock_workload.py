@@ -14,6 +14,7 @@ import msgspec
 from viewstamp.core.effects import Send
 from viewstamp.core.events import Woke
 from viewstamp.core.ids import Instant
+from viewstamp.core.invariants import InvariantViolated
 from viewstamp.replica.events import (
     CallId,
     ClientEvent,
@@ -64,6 +65,10 @@ _STALLS: Final = 0.03
 """How often whoever was let in stops running, for up to `_STALL_US`: its session may end meanwhile."""
 _SHORT_SESSION_S: Final = 2
 _PATIENCE_US: Final = 4_000_000
+_LONG_PATIENCE_US: Final = 60_000_000
+"""Of tasks whose clients never ask twice: giving up and wanting anew would heal what was not said again."""
+_GRANTED_WITHIN_US: Final = 40_000_000
+"""After the heal: for those before it in the queue, a few of whom may be stalled."""
 _NEVER_US: Final = 1 << 50
 
 
@@ -153,6 +158,7 @@ class LockingClient(SimClient):
             return
         del self._tasks[task.ticket]
         if task.inside is None:
+            self._check_patience(task)
             self._feed(Abandoned(task.ticket))
             self._tell(task, Failed("not_executed", "the lock was not granted in time"), None)
             return
@@ -160,6 +166,19 @@ class LockingClient(SimClient):
         self._oracle.left(task.name, task.inside)
         self._feed(Left(task.ticket))
         self._tell(task, Returned(b"", token), token)
+
+    def _check_patience(self, task: _Task) -> None:
+        """A task gives up: after the heal it has no reason to."""
+        now = self.host.world.now_us
+        if (
+            self.healed_us is not None
+            and now - self.healed_us >= _GRANTED_WITHIN_US
+            and task.call in self.calls
+        ):
+            raise InvariantViolated(
+                "I19 Liveness",
+                f"client {self.name} waits for {task.name} {now - self.healed_us} us after the heal",
+            )
 
     def _tell(self, task: _Task, outcome: Outcome, token: int | None) -> None:
         record, host = task.record, self.host
@@ -230,7 +249,7 @@ class LockingClient(SimClient):
         length = task.record.plan.arguments[0]
         assert isinstance(length, int)
         world.after(length, self._end, task)
-        if self._rng.random() < _STALLS:
+        if self.healed_us is None and self._rng.random() < _STALLS:
             self._stall(min(self._rng.randrange(_STALL_US), task.record.deadline_us - world.now_us))
 
     def _is_sure_of(self, task: _Task, session: int | None) -> bool:
@@ -329,8 +348,10 @@ class LockWorkload(Keyed):
         tuning = msgspec.structs.replace(
             options.tuning, sessions_max=1_000, session_seconds=seconds or options.tuning.session_seconds
         )
-        patience_us = max(options.load.call_timeout_us, _PATIENCE_US)
-        load = msgspec.structs.replace(options.load, call_timeout_us=patience_us)
+        least_us = _PATIENCE_US if self.retry_us is not None else _LONG_PATIENCE_US
+        load = msgspec.structs.replace(
+            options.load, call_timeout_us=max(options.load.call_timeout_us, least_us)
+        )
         return msgspec.structs.replace(options, tuning=tuning, load=load)
 
     def plan(self, rng: Random) -> Plan:

@@ -117,6 +117,8 @@ class SimClient:
         self.observer = observer
         self.reachable: frozenset[NodeId] = frozenset(host.processes)
         """The servers that it may connect to at all."""
+        self.healed_us: int | None = None
+        """When the disasters ended; None: they have not."""
         self.closed = False
         self.resend = 0.0
         """How many commands are sent once more, long after they were answered."""
@@ -128,6 +130,11 @@ class SimClient:
         self._connections: dict[NodeId, Connection] = {}
         for server in host.processes:
             self._connect(server)
+
+    def healed(self, reachable: frozenset[NodeId]) -> None:
+        """From now on these servers are up, well connected, and must serve; the others are gone."""
+        self.reachable = reachable
+        self.healed_us = self.host.world.now_us
 
     # Calls
 

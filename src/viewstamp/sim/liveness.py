@@ -78,7 +78,7 @@ class LivenessPhase:
             if not cluster.processes[node].running:
                 cluster.start(node)
         for client in cluster.clients.values():
-            client.reachable = frozenset(chosen)
+            client.healed(frozenset(chosen))
         cluster.steward.healed(chosen)
 
     def _let_calls_end(self) -> None:
