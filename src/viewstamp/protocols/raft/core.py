@@ -174,8 +174,7 @@ class RaftCore:
         state.now = now
         was_behind = state.applied < state.committed
         self._take_in(event)
-        # What one step left over waits for the next wake: messages that come meanwhile go first, or a node
-        # with much to apply answers nobody, and a vote for the next leader least of all.
+        # What one step left over waits for the next wake: messages, such as a request for a vote, go first.
         if state.applied < state.committed and (not was_behind or isinstance(event, Woke)):
             self._apply()
         if self._led != (state.term, state.leader):
