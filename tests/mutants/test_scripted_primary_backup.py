@@ -63,7 +63,7 @@ def test_primary_is_kept_when_a_former_one_dies() -> None:
 def test_committed_entry_stays_when_another_one_is_sent_for_its_place() -> None:
     world = CourseWorld(2)
     world.write(0, b"a", b"b", b"c")
-    world.letters.append((ZERO, ONE, Replicate(90, 0, 0, 2, 90, world.core(1).log.term_at(1) or 0, b"other")))
+    world.letters.append((ZERO, ONE, Replicate(90, 0, 0, 2, 90, world.core(1).log.view_at(1) or 0, b"other")))
     world.deliver()
     assert world.logs()[1] == [b"a", b"b", b"c"]
 

@@ -466,7 +466,7 @@ class PrimaryBackupCore:
         for seqno in range(state.applied + 1, last + 1):
             entry = entry_at(seqno)
             data = entry.data if entry.kind == COMMAND else b""
-            emit(Apply(Entry(Viewstamp(View(entry.term), Seqno(seqno)), data)))
+            emit(Apply(Entry(Viewstamp(View(entry.view), Seqno(seqno)), data)))
         state.applied = last
         if state.role is Role.PRIMARY:
             self.reads.proceed()

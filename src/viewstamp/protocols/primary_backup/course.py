@@ -40,6 +40,7 @@ from viewstamp.core.protocol import CoreSetup
 from viewstamp.protocols.primary_backup.course_adoption import Adoption
 from viewstamp.protocols.primary_backup.course_peers import Peer, Standing
 from viewstamp.protocols.primary_backup.course_status import CourseAccount, refusal_of
+from viewstamp.protocols.primary_backup.log import Log
 from viewstamp.protocols.primary_backup.messages import (
     CourseMessage,
     Fetch,
@@ -59,7 +60,6 @@ from viewstamp.protocols.primary_backup.records import (
     encode_record,
 )
 from viewstamp.protocols.primary_backup.replay import Replay
-from viewstamp.protocols.raft.log import Log
 
 NEVER: Final = Instant(1 << 62)
 
@@ -301,11 +301,11 @@ class CourseCore(CourseAccount):
         self._outbox.send_early(peer.node, question)
 
     def _send_entry(self, peer: Peer, index: int) -> None:
-        entry, previous = self.log.entry(index), self.log.term_at(index - 1)
+        entry, previous = self.log.entry(index), self.log.view_at(index - 1)
         assert previous is not None, index
         peer.sent = index
         view, committed = self._led[0], self.committed_index
-        request = Replicate(view, self.factory_id, committed, index, entry.term, previous, entry.data)
+        request = Replicate(view, self.factory_id, committed, index, entry.view, previous, entry.data)
         # Early: a request promises nothing; the primary counts itself only when its own write is durable.
         self._outbox.send_early(peer.node, request)
 
@@ -317,7 +317,7 @@ class CourseCore(CourseAccount):
         if self.taking_over and ends[0] > ends[1]:
             self._adopt(peer, answer)
             return
-        if self.log.term_at(answer.last_index) == answer.last_view:
+        if self.log.view_at(answer.last_index) == answer.last_view:
             matched = answer.last_index
         else:
             matched = answer.committed_index
@@ -347,7 +347,7 @@ class CourseCore(CourseAccount):
         if adoption is None or (peer.node, answer.last_index) != (adoption.source, adoption.next_index):
             self.dropped += 1
             return
-        if self.log.term_at(answer.last_index) != answer.entry_view:
+        if self.log.view_at(answer.last_index) != answer.entry_view:
             self._write_entry(answer)
         adoption.next_index += 1
         if adoption.is_complete:
@@ -416,7 +416,7 @@ class CourseCore(CourseAccount):
         end = min(self.last_index, message.first_index + self._options.catch_up_window - 1)
         for index in range(max(1, message.first_index), end + 1):
             entry = self.log.entry(index)
-            self._outbox.send(source, Fetched(self._led[0], index, entry.term, entry.data))
+            self._outbox.send(source, Fetched(self._led[0], index, entry.view, entry.data))
 
     def _answer_greeting(self, source: NodeId) -> None:
         log = self.log
@@ -425,10 +425,10 @@ class CourseCore(CourseAccount):
     def _on_replicate(self, source: NodeId, request: Replicate) -> None:
         """Write the entry at its index, apply what is committed, respond (2.2, step 4b)."""
         index = request.last_index
-        if index < 1 or self.log.term_at(index - 1) != request.previous_view:
+        if index < 1 or self.log.view_at(index - 1) != request.previous_view:
             self._answer_greeting(source)
             return
-        if self.log.term_at(index) != request.entry_view and not self._write_entry(request):
+        if self.log.view_at(index) != request.entry_view and not self._write_entry(request):
             self.dropped += 1
             return
         self.committed_index = max(self.committed_index, min(request.committed_index, index))
@@ -465,5 +465,5 @@ class CourseCore(CourseAccount):
         end = min(self.committed_index, self.applied_index + self._options.applies_per_step_max)
         for index in range(self.applied_index + 1, end + 1):
             entry = self.log.entry(index)
-            self._outbox.emit(Apply(Entry(Viewstamp(View(entry.term), Seqno(index)), entry.data)))
+            self._outbox.emit(Apply(Entry(Viewstamp(View(entry.view), Seqno(index)), entry.data)))
         self.applied_index = end

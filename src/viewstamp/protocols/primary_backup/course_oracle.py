@@ -60,7 +60,7 @@ class CourseOracle:
         self._before[node] = after
         self._cores[node] = core
         if core.committed_index > self._committed.seqno:
-            view = core.log.entry(core.committed_index).term
+            view = core.log.entry(core.committed_index).view
             self._committed = Viewstamp(View(view), Seqno(core.committed_index))
 
     def forget(self, node: NodeId) -> None:

@@ -22,10 +22,10 @@ from viewstamp.protocols.primary_backup.records import (
     EntryRecord,
     SyncRecord,
     Truncation,
+    decode_entry,
     encode_record,
 )
 from viewstamp.protocols.primary_backup.state import State
-from viewstamp.protocols.raft.records import decode_entry
 
 
 class Following:
@@ -60,7 +60,7 @@ class Following:
             self._take_record(source, message.record)
         self._round = max(self._round, message.round)
         previous = message.previous_seqno
-        if previous >= log.base_seqno and log.term_at(previous) != message.previous_view:
+        if previous >= log.base_seqno and log.view_at(previous) != message.previous_view:
             self._refuse(source, message)
             return
         if entries and not self._store(entries, message.entries):
@@ -113,7 +113,7 @@ class Following:
         matched = min(reached, log.durable_seqno)
         if matched < log.base_seqno:
             matched = 0  # a snapshot took the place of what is not durable yet
-        view = log.term_at(matched) if matched else 0
+        view = log.view_at(matched) if matched else 0
         assert view is not None, (matched, log.base_seqno)
         self._told_version = version = self._version()
         state.reply(
@@ -161,7 +161,7 @@ class Following:
         if entries[0].seqno > log.last_seqno:
             return 0
         for index, entry in enumerate(entries):
-            if entry.seqno >= log.base_seqno and log.term_at(entry.seqno) != entry.term:
+            if entry.seqno >= log.base_seqno and log.view_at(entry.seqno) != entry.view:
                 return index
         return len(entries)
 
@@ -199,9 +199,9 @@ def _decode(message: Append) -> list[EntryRecord] | None:
     epoch, seqno = message.previous_view, message.previous_seqno
     for entry in entries:
         seqno += 1
-        if entry.seqno != seqno or not epoch <= entry.term <= message.epoch or entry.term == 0:
+        if entry.seqno != seqno or not epoch <= entry.view <= message.epoch or entry.view == 0:
             return None
         if entry.kind != COMMAND and (entry.kind != EMPTY or entry.data):
             return None
-        epoch = entry.term
+        epoch = entry.view
     return entries

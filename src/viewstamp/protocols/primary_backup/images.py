@@ -53,7 +53,7 @@ class DiskImage:
         if self._covered is not None and viewstamp.seqno <= self._covered.seqno:
             return True
         log = self.replay.log
-        return viewstamp.seqno < log.base_seqno or log.term_at(viewstamp.seqno) == viewstamp.view
+        return viewstamp.seqno < log.base_seqno or log.view_at(viewstamp.seqno) == viewstamp.view
 
     def data(self, seqno: Seqno) -> bytes | None:
         """Return what was proposed; empty for an entry of the protocol's own, None outside the log."""
@@ -68,4 +68,4 @@ class DiskImage:
         covered, log = self._covered, self.replay.log
         if covered is None or covered.seqno < log.base_seqno:
             return False
-        return log.term_at(covered.seqno) != covered.view
+        return log.view_at(covered.seqno) != covered.view

@@ -91,7 +91,7 @@ def positions_of(core: PrimaryBackupCore) -> Positions:
         state.applied,
         state.log.base_seqno,
         state.snapshot_seqno,
-        state.log.term_at(state.committed) or 0,
+        state.log.view_at(state.committed) or 0,
     )
 
 
@@ -110,6 +110,6 @@ def check_step(before: Positions, after: Positions, core: PrimaryBackupCore) -> 
             )
     if after.epoch == before.epoch and after.candidate != before.candidate:
         raise InvariantViolated("I7 VoteOnce", f"node {node} granted epoch {after.epoch} twice")
-    held = core.state.log.term_at(before.committed)
+    held = core.state.log.view_at(before.committed)
     if held is not None and held != before.committed_view:
         raise InvariantViolated("I6 CommittedImmutable", f"node {node} replaced entry {before.committed}")

@@ -1,7 +1,7 @@
 """What a node of this protocol writes to its journal, in both modes. Tags and fields are the format on disk.
 
-The log's own records are Raft's: an entry, and the cutting off of a suffix. One step's records are one atomic
-write, so a conflict is cut off and replaced at once, and a snapshot takes the place of what it covers.
+One step's records are one atomic write, so a conflict is cut off and replaced at once, and a snapshot takes
+the place of what it covers.
 """
 
 from typing import Final, TypeAlias
@@ -10,21 +10,11 @@ import msgspec
 
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.protocols.raft.records import COMMAND, EMPTY, EntryRecord, Truncation, encode_record
 
-__all__ = [
-    "COMMAND",
-    "EMPTY",
-    "Adopted",
-    "Base",
-    "EntryRecord",
-    "Promise",
-    "Record",
-    "SyncRecord",
-    "Truncation",
-    "decode_record",
-    "encode_record",
-]
+EMPTY: Final = 0
+"""The entry with which an epoch begins."""
+COMMAND: Final = 1
+"""The data was proposed."""
 
 Member: TypeAlias = tuple[NodeId, Incarnation]
 
@@ -63,6 +53,23 @@ class Promise(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """Whether this node helped the candidate to the epoch; False: it only heard that it is primary."""
 
 
+class EntryRecord(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
+    """One entry of the log, in the journal and in `Append` alike."""
+
+    view: int
+    """The epoch, or in the course's form the takeover, in which it was made."""
+    seqno: int
+    kind: int
+    """`EMPTY` or `COMMAND`."""
+    data: bytes
+
+
+class Truncation(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
+    """Entries after this seqno differed from the primary's and are gone."""
+
+    after: int
+
+
 class Base(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     """The log begins after this viewstamp; a snapshot holds what came before. At 0.0: the founding."""
 
@@ -80,7 +87,13 @@ class Adopted(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
 
 Record: TypeAlias = Promise | EntryRecord | Truncation | Base | Adopted
 
+_ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
+_ENTRY_DECODER: Final = msgspec.msgpack.Decoder(EntryRecord)
+
+encode_record: Final = _ENCODER.encode
+decode_entry: Final = _ENTRY_DECODER.decode
+"""Decode an entry of a message; raises `msgspec.MsgspecError` where the bytes are none."""
 
 
 def decode_record(record: bytes) -> Record:

@@ -11,6 +11,7 @@ from typing import assert_never
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import ORIGIN, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.protocol import Recovered
+from viewstamp.protocols.primary_backup.log import Log
 from viewstamp.protocols.primary_backup.records import (
     Adopted,
     Base,
@@ -20,7 +21,6 @@ from viewstamp.protocols.primary_backup.records import (
     Truncation,
     decode_record,
 )
-from viewstamp.protocols.raft.log import Log
 
 _HINT = "start this node with an empty data directory to have it let back in"
 
@@ -71,7 +71,7 @@ class Replay:
         if entry.seqno != log.last_seqno + 1:
             if log.last_seqno != log.base_seqno or entry.seqno <= self.base.seqno:
                 raise JournalCorrupt(
-                    f"entry {entry.term}.{entry.seqno} in write {seq} does not follow {log.last}: {_HINT}"
+                    f"entry {entry.view}.{entry.seqno} in write {seq} does not follow {log.last}: {_HINT}"
                 )
             log.reset(Viewstamp(View(0), Seqno(entry.seqno - 1)), seq)
         log.append(entry, encoded, seq)
@@ -117,7 +117,7 @@ class Replay:
     def install(self, position: Viewstamp, seq: PersistSeq) -> bool:
         """Go on from a snapshot that the journal may not know of; tell whether the log had to give way."""
         log = self.log
-        if log.term_at(position.seqno) == position.view or position.seqno < log.base_seqno:
+        if log.view_at(position.seqno) == position.view or position.seqno < log.base_seqno:
             return False
         log.reset(position, PersistSeq(0))
         log.persisted(seq)

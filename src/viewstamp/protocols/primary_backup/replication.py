@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict
+from viewstamp.protocols.primary_backup.progress import Progress
 from viewstamp.protocols.primary_backup.records import COMMAND, EMPTY, EntryRecord, SyncRecord, encode_record
 from viewstamp.protocols.primary_backup.state import NEVER, State
 from viewstamp.protocols.primary_backup.syncset import SyncSet
-from viewstamp.protocols.raft.progress import Progress
 
 
 class Replication:
@@ -176,7 +176,7 @@ class Replication:
         if progress is None:
             return None
         matched = answer.matched_seqno
-        if matched >= state.log.base_seqno and state.log.term_at(matched) != answer.matched_view:
+        if matched >= state.log.base_seqno and state.log.view_at(matched) != answer.matched_view:
             state.drop("acknowledgement of an entry that is not ours")
             return None
         progress.round = max(progress.round, answer.round)
@@ -225,7 +225,7 @@ class Replication:
                 if not syncset.counts(node, progress.incarnation):
                     return  # its other disk is gone: what it acknowledged now is not what was promised
                 reached = min(reached, progress.matched)
-        if reached > state.committed and state.log.term_at(reached) == state.epoch:
+        if reached > state.committed and state.log.view_at(reached) == state.epoch:
             state.committed = reached
 
     def has_confirmed(self, number: int) -> bool:
@@ -294,7 +294,7 @@ class Replication:
         state = self._state
         log, options = state.log, state.options
         previous = progress.next - 1
-        previous_view = log.term_at(previous)
+        previous_view = log.view_at(previous)
         if previous_view is None:
             self._resort_to_snapshot(progress)
             return False
@@ -311,7 +311,7 @@ class Replication:
     def _send_heartbeat(self, progress: Progress) -> None:
         """Send a message without entries: it finds out whether everything sent so far has arrived."""
         state = self._state
-        if progress.state != "snapshot" and state.log.term_at(progress.next - 1) is None:
+        if progress.state != "snapshot" and state.log.view_at(progress.next - 1) is None:
             self._resort_to_snapshot(progress)
         previous, previous_view = self._position_for(progress)
         self._send_append(progress, previous_view, previous, [])
@@ -346,7 +346,7 @@ class Replication:
             viewstamp = progress.transfer.snapshot.meta.viewstamp
             return viewstamp.seqno, viewstamp.view
         previous = progress.next - 1
-        previous_view = self._state.log.term_at(previous)
+        previous_view = self._state.log.view_at(previous)
         assert previous_view is not None, (previous, self._state.log.base_seqno)
         return previous, previous_view
 

@@ -17,8 +17,8 @@ from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.primary_backup.following import Following
 from viewstamp.protocols.primary_backup.messages import SnapshotChunk, SnapshotWanted, in_range
+from viewstamp.protocols.primary_backup.progress import Progress
 from viewstamp.protocols.primary_backup.state import Role, State
-from viewstamp.protocols.raft.progress import Progress
 
 _Identity = tuple[int, int, int, int]
 
@@ -154,7 +154,7 @@ class SnapshotReceiver:
         state = self._state
         base = snapshot.meta.viewstamp
         log = state.log
-        if log.term_at(base.seqno) == base.view:
+        if log.view_at(base.seqno) == base.view:
             write = state.write_base(base, kept=log.last_seqno)
             log.compact(base)
         else:

@@ -13,6 +13,7 @@ from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.quorum import majority
 from viewstamp.core.snapshots import Snapshot
+from viewstamp.protocols.primary_backup.log import Log
 from viewstamp.protocols.primary_backup.messages import FencedMessage
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.records import (
@@ -22,7 +23,6 @@ from viewstamp.protocols.primary_backup.records import (
     SyncRecord,
     encode_record,
 )
-from viewstamp.protocols.raft.log import Log
 
 NEVER: Final = Instant(1 << 62)
 
@@ -144,7 +144,7 @@ class State:
 
     def viewstamp_at(self, seqno: int) -> Viewstamp:
         """Return the viewstamp of a position that the log or its base holds."""
-        view = self.log.term_at(seqno)
+        view = self.log.view_at(seqno)
         assert view is not None, (seqno, self.log.base_seqno, self.log.last_seqno)
         return Viewstamp(View(view), Seqno(seqno))
 
