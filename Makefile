@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-PROTOCOLS ?= raft viewstamped
+PROTOCOLS ?= raft viewstamped primary_backup primary_backup_course
 MINUTES ?= 60
+ROUNDS ?= 20
+RSM_TESTS ?= 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fix sim soak mutants torture bench bench-tools bench-compare bench-wait bench-page cs6650-report docs ci clean
+.PHONY: help install demo test test-fast check fix sim soak rsm-tests mutants torture bench bench-tools bench-compare bench-wait bench-page cs6650-report docs ci clean
 
 help:            ## say what each verb does
 	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -48,9 +50,14 @@ sim: install     ## a campaign of 200 seeds of each protocol through the simulat
 mutants: install ## plant every sabotage in a copy of the source; writes docs/mutation-score.md
 	$(BIN)/python -m mutants.run
 
-soak: install    ## new seeds for MINUTES (60) a protocol; adds to docs/simulation-ledger.md
+soak: install    ## new seeds for MINUTES (60) a protocol, adding to docs/simulation-ledger.md; ROUNDS (20) of rsm-tests; a large transfer
 	for protocol in $(PROTOCOLS); do $(BIN)/viewstamp sim --protocol $$protocol --seeds new --minutes $(MINUTES) \
 	  --ledger docs/simulation-ledger.md || exit 1; done
+	labs/6.824/rsm_tests -n $(ROUNDS) $(RSM_TESTS)
+	$(BIN)/python benchmarks/transfer.py --megabytes 200
+
+rsm-tests: install ## tests 0 to 16 of 6.824 and our own with real servers, ROUNDS (20) times with new seeds
+	labs/6.824/rsm_tests -n $(ROUNDS) $(RSM_TESTS)
 
 torture: install ## kill the leader 20 times under load, with three and with five nodes
 	$(BIN)/python benchmarks/torture.py --nodes 3 --kills 20
