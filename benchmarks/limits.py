@@ -127,7 +127,7 @@ LIMITS: Final = [
     Limit(
         "memory", "memory for a key of 11 bytes with a value of 32", lambda one: one["bytes_per_key"], plain
     ),
-    Limit("memory", "memory for a session", lambda one: one["bytes_per_session"], plain),
+    Limit("memory", "memory for a session that keeps a result", lambda one: one["bytes_per_session"], plain),
     Limit(
         "flood",
         "write p99 of other clients, undisturbed",

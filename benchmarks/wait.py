@@ -9,29 +9,33 @@ Each part is a module of `benchmarks.waiting` and can be run alone. Exit code 1:
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import keep, machine
 from benchmarks.limits import limits_table, verdicts
 from benchmarks.waiting import failover, flood, idle, memory, restart, snapshots, startup
-from viewstamp.protocols.registry import PROTOCOL_NAMES
+from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
 
 Measure = Callable[[Path | None], dict[str, Any]]
 
 
-def each_protocol(measure: Callable[..., dict[str, Any]]) -> Measure:
-    """Return a measurement of all protocols."""
-    return lambda directory: {name: measure(directory, protocol=name) for name in PROTOCOL_NAMES}
+ELECTING = [name for name in PROTOCOL_NAMES if protocol_definition(name).decided_by == "election"]
+"""Those that replace a leader by themselves."""
+
+
+def each_of(protocols: Sequence[str], measure: Callable[..., dict[str, Any]]) -> Measure:
+    """Return a measurement of some protocols."""
+    return lambda directory: {name: measure(directory, protocol=name) for name in protocols}
 
 
 PARTS: dict[str, Measure] = {
     "startup": startup.measure,
-    "idle": each_protocol(idle.measure),
+    "idle": each_of(PROTOCOL_NAMES, idle.measure),
     "memory": memory.measure,
     "flood": flood.measure,
-    "failover": each_protocol(failover.measure),
+    "failover": each_of(ELECTING, failover.measure),
     "snapshots": snapshots.measure,
     "restart": restart.measure_both,
 }

@@ -7,37 +7,87 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from benchmarks.waiting.lab import cluster, fill, resident_bytes
+from viewstamp.cli.load import wait_for_leader
 from viewstamp.cli.processes import ServerGroup
+from viewstamp.core.messages import (
+    ClientMessage,
+    OpenSession,
+    ServerMessage,
+    SessionOpened,
+    Submit,
+    decode_server_message,
+    encode_message,
+)
+from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.connecting import connect
+from viewstamp.runtime.framing import CLIENT, HELLO, SERVER, WIRE_VERSION, Splitter, encode_frame
+from viewstamp.runtime.handshake import ANY_NODE, Hello, encode_hello
 from viewstamp.services.kv import KeyValueStore
 
 KEYS = 200_000
 VALUE_BYTES = 32
-SESSIONS = 2_000
-AT_ONCE = 50
+SESSIONS = 20_000
+AT_ONCE = 500
+FRAME_BYTES_MAX = 1 << 24
+READ_BYTES = 1 << 16
 SMALL_LOG = {"log_bytes_max": 4 << 20}
 """So that the log's own share of the memory stays small."""
 
 
-def resident(group: ServerGroup) -> int:
-    """Return the memory of the server that has most."""
-    return max(resident_bytes(server.pid) for server in group.servers.values())
+class Line:
+    """A connection that speaks for many clients."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._splitter = Splitter(FRAME_BYTES_MAX)
+
+    @classmethod
+    async def open(cls, address: Address) -> "Line":
+        line = cls(*await asyncio.open_connection(*address))
+        hello = Hello(WIRE_VERSION, "client", "", 0, ANY_NODE, ANY_NODE, 0)
+        line._writer.write(encode_frame(HELLO, encode_hello(hello)))
+        return line
+
+    async def ask(self, messages: list[ClientMessage]) -> list[ServerMessage]:
+        """Send messages, and return as many answers."""
+        for message in messages:
+            self._writer.write(encode_frame(CLIENT, encode_message(message)))
+        answers: list[ServerMessage] = []
+        while len(answers) < len(messages):
+            for kind, payload in self._splitter.split(await self._reader.read(READ_BYTES)):
+                if kind == SERVER:
+                    answers.append(decode_server_message(payload))
+        return answers
+
+    async def close(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
 
 
-async def open_session(group: ServerGroup, number: int) -> None:
-    async with connect(group.cluster, KeyValueStore, timeout_s=60.0) as store:
-        await store.set(f"session{number % 10}", b"x" * VALUE_BYTES)
+async def open_sessions(line: Line, first: int, count: int) -> None:
+    """Open sessions, and let each keep the result of a command."""
+    opened = await line.ask([OpenSession(first + number) for number in range(count)])
+    command = msgspec.Raw(msgspec.msgpack.encode(["set", "session", b"x" * VALUE_BYTES]))
+    sessions = [one for one in opened if isinstance(one, SessionOpened)]
+    assert len(sessions) == count, opened
+    await line.ask([Submit(one.client, one.session, 0, [(1, command)]) for one in sessions])
 
 
 async def measure_on(group: ServerGroup) -> dict[str, Any]:
-    empty = resident(group)
+    server = group.servers[(await wait_for_leader(group)).node]
+    empty = resident_bytes(server.pid)
     async with connect(group.cluster, KeyValueStore, timeout_s=60.0) as store:
         await fill(store, [f"key{number:08d}" for number in range(KEYS)], b"x" * VALUE_BYTES)
-    filled = resident(group)
-    for begin in range(0, SESSIONS, AT_ONCE):
-        await asyncio.gather(*(open_session(group, number) for number in range(begin, begin + AT_ONCE)))
-    served = resident(group)
+    filled = resident_bytes(server.pid)
+    line = await Line.open(group.cluster.addresses[server.node])
+    for begin in range(1, SESSIONS, AT_ONCE):
+        await open_sessions(line, begin, AT_ONCE)
+    served = resident_bytes(server.pid)
+    await line.close()
     return {
         "empty_bytes": empty,
         "bytes_per_key": round((filled - empty) / KEYS),
@@ -46,7 +96,7 @@ async def measure_on(group: ServerGroup) -> dict[str, Any]:
 
 
 def measure(directory: Path | None = None) -> dict[str, Any]:
-    """Return the memory of an empty server, and what each key and session adds."""
+    """Return the memory of an empty server, and what each key and session adds to the leader's."""
     with cluster(directory, options=SMALL_LOG) as group:
         return asyncio.run(measure_on(group))
 
