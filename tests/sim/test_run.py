@@ -22,7 +22,7 @@ from viewstamp.sim.run import execute
 RAFT = protocol_definition("raft")
 REPLAY = (
     "import sys; from viewstamp.sim.plan import RunPlan; from viewstamp.sim.run import execute; "
-    "print(execute(RunPlan('raft', int(sys.argv[1])), sink=open(sys.argv[2], 'w')).trace_hash)"
+    "print(execute(RunPlan(sys.argv[1], int(sys.argv[2])), sink=open(sys.argv[3], 'w')).trace_hash)"
 )
 
 
@@ -34,15 +34,18 @@ def first_violation(definition: ProtocolDefinition, seeds: range, **plan: object
     raise AssertionError(f"nothing was noticed in {len(seeds)} seeds")
 
 
-@pytest.mark.parametrize("seed", [7, 25])
+# Seed 7 runs the lock service.
+@pytest.mark.parametrize(
+    ("protocol", "seed"), [("raft", 7), ("raft", 25), ("viewstamped", 7), ("viewstamped", 25)]
+)
 def test_trace_is_identical_to_the_byte_when_the_process_and_its_hash_seed_are_others(
-    seed: int, tmp_path: Path
+    protocol: str, seed: int, tmp_path: Path
 ) -> None:
     traces, hashes = [], []
     for hash_seed in ("1", "4242"):
         path = tmp_path / hash_seed
         done = subprocess.run(
-            [sys.executable, "-c", REPLAY, str(seed), str(path)],
+            [sys.executable, "-c", REPLAY, protocol, str(seed), str(path)],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,

@@ -105,6 +105,7 @@ def member_that_promised_asks_to_join() -> Cluster:
     """Node 3 has promised a ballot for the next view; it restarts, and is brought up to date."""
     cluster = cluster_of(1, 2, 3)
     cluster.write("a")
+    cluster.story = True
     instance = View(4)
     assert cluster.core(3).view == 3
     prepare = Prepare(cluster.core(3).group, instance, Ballot(77, NodeId(2)))
@@ -121,7 +122,7 @@ def member_that_promised_asks_to_join() -> Cluster:
 
 
 def test_hole_2_own_promises_stay_when_decided_views_arrive() -> None:
-    member_that_promised_asks_to_join()
+    check_transcript("hole2_own_promises_stay", member_that_promised_asks_to_join())
 
 
 def test_hole_2_the_story_fails_when_a_joiner_takes_over_the_primarys_log(monkeypatch: Patch) -> None:
@@ -138,6 +139,7 @@ def test_hole_2_the_story_fails_when_a_joiner_takes_over_the_primarys_log(monkey
 
 def test_hole_2_a_joiner_writes_only_decided_views_when_others_have_promised() -> None:
     cluster = cluster_of(1, 2, 3)
+    cluster.story = True
     cluster.crash(3)
     cluster.form(1, 2)
     assert cluster.core(1).views.history[3].nodes == (1, 2)
@@ -146,6 +148,7 @@ def test_hole_2_a_joiner_writes_only_decided_views_when_others_have_promised() -
     records = [RECORDS.decode(each) for _, write in cluster.hosts[NodeId(4)].writes for each in write]
     assert not any(isinstance(each, Promised | AcceptedValue) for each in records)
     assert [each.membership.view for each in records if isinstance(each, Decided)] == [1, 2, 3, 4, 5]
+    check_transcript("hole2_joiner_gets_decided_views", cluster)
 
 
 # Hole 3: an accept for another instance is refused; who is behind catches up instead of asserting
@@ -157,6 +160,7 @@ def accepts_of_other_instances_arrive() -> Cluster:
     group = cluster.core(2).group
     history = cluster.core(2).views.history
     cluster.sent.clear()
+    cluster.story = True
     ballot = Ballot(99, NodeId(3))
     for value in (history[0], history[2]):
         cluster.step(2, Received(NodeId(3), Accept(group, value.view, ballot, value)))
@@ -180,7 +184,7 @@ def accepts_of_other_instances_arrive() -> Cluster:
 
 
 def test_hole_3_accepts_of_other_instances_are_answered_not_taken() -> None:
-    accepts_of_other_instances_arrive()
+    check_transcript("hole3_other_instances", accepts_of_other_instances_arrive())
 
 
 def test_hole_3_the_story_fails_when_the_instance_is_not_looked_at(monkeypatch: Patch) -> None:
@@ -197,6 +201,7 @@ def request_fails_halfway_and_a_snapshot_is_taken() -> Cluster:
     """The primary has ordered `b`; the view changes before all hold it; snapshots are taken meanwhile."""
     cluster = cluster_of(1, 2, 3)
     cluster.write("a")
+    cluster.story = True
     cluster.meddle = withhold(Append, 3)
     cluster.propose("b")
     cluster.run(20)
@@ -219,7 +224,7 @@ def request_fails_halfway_and_a_snapshot_is_taken() -> Cluster:
 
 
 def test_hole_4_states_are_equal_when_a_request_failed_halfway() -> None:
-    request_fails_halfway_and_a_snapshot_is_taken()
+    check_transcript("hole4_ordered_is_not_executed", request_fails_halfway_and_a_snapshot_is_taken())
 
 
 def test_hole_4_the_story_fails_when_ordered_counts_as_executed(monkeypatch: Patch) -> None:
@@ -294,6 +299,7 @@ def test_hole_6_nothing_is_lost_when_all_crash_in_the_middle_of_writing() -> Non
         cluster.propose(str(command))
         cluster.run(1)
     acknowledged = cluster.acknowledged[-1]
+    cluster.story = True
     cluster.crash(1, 2, 3)
     cluster.run(100)
     cluster.start(1, 2, 3)
@@ -302,6 +308,7 @@ def test_hole_6_nothing_is_lost_when_all_crash_in_the_middle_of_writing() -> Non
     cluster.run(100)
     assert len(cluster.hosts[NodeId(1)].machine) >= acknowledged
     assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3)
+    check_transcript("hole6_all_crash_while_writing", cluster)
 
 
 def test_hole_6_only_the_suffix_is_sent_when_a_backup_missed_a_thousand_requests() -> None:
@@ -315,9 +322,11 @@ def test_hole_6_only_the_suffix_is_sent_when_a_backup_missed_a_thousand_requests
         cluster.write("y" * 100)
     size = cluster.core(1).ledger.log.size_bytes
     cluster.sent.clear()
+    cluster.story = True
     cluster.start(3)
     cluster.form(1, 2, 3)
     cluster.run(100)
+    check_transcript("hole6_only_the_suffix", cluster)
     assert cluster.commands(3) == cluster.commands(1)
     assert not any(isinstance(message, Chunk) for _, _, message in cluster.sent)
     sent = sum(

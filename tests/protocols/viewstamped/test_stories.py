@@ -66,6 +66,7 @@ def test_history_is_whole_when_a_node_missed_views() -> None:
 
 def test_nothing_is_decided_when_half_of_a_view_of_two_is_gone() -> None:
     cluster = lab_cluster(3)
+    cluster.story = True
     cluster.crash(3)
     cluster.form(1, 2)
     cluster.crash(2)
@@ -80,6 +81,7 @@ def test_nothing_is_decided_when_half_of_a_view_of_two_is_gone() -> None:
     cluster.start(3, **LAB)
     cluster.form(1, 2, 3)
     assert cluster.views_at(1)[:4] == [(1,), (1, 2), (1, 2, 3), (1, 2)]
+    check_transcript("test4_half_of_two", cluster)
 
 
 def test_the_next_view_comes_when_the_proposer_died_after_phase_1() -> None:
