@@ -94,4 +94,4 @@ docs: install    ## check that every link, command and snippet of the documentat
 ci: test demo    ## what .ci/run calls
 
 clean:           ## remove what the build made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist build

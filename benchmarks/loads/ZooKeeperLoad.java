@@ -118,10 +118,14 @@ public final class ZooKeeperLoad {
         long[] all = Arrays.stream(clients)
             .flatMapToLong(client -> LongStream.of(Arrays.copyOf(client.latencies, client.count)))
             .sorted().toArray();
+        int operations = all.length;
+        if (operations == 0) { // a latency is at least the time that there was
+            all = new long[] {(long) (elapsed * 1e9)};
+        }
         return String.format(
             "{\"operations\": %d, \"per_second\": %.1f, \"latency_us\": "
                 + "{\"p50\": %d, \"p90\": %d, \"p99\": %d, \"p999\": %d, \"max\": %d}}",
-            all.length, all.length / elapsed,
+            operations, operations / elapsed,
             at(all, .5), at(all, .9), at(all, .99), at(all, .999), at(all, 1));
     }
 

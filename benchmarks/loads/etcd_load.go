@@ -111,6 +111,10 @@ func figures(found [][]float64, elapsed float64) []byte {
 	for _, latencies := range found {
 		all = append(all, latencies...)
 	}
+	operations := len(all)
+	if operations == 0 { // a latency is at least the time that there was
+		all = []float64{elapsed * 1e6}
+	}
 	sort.Float64s(all)
 	quantiles := map[string]int{}
 	for name, share := range map[string]float64{"p50": .5, "p90": .9, "p99": .99, "p999": .999, "max": 1} {
@@ -121,7 +125,7 @@ func figures(found [][]float64, elapsed float64) []byte {
 		quantiles[name] = int(all[at])
 	}
 	document, err := json.Marshal(map[string]interface{}{
-		"operations": len(all), "per_second": float64(len(all)) / elapsed, "latency_us": quantiles,
+		"operations": operations, "per_second": float64(operations) / elapsed, "latency_us": quantiles,
 	})
 	must(err)
 	return document

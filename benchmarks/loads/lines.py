@@ -44,12 +44,15 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def figures(latencies_s: list[float], elapsed_s: float) -> dict[str, Any]:
-    """Return what is answered to a plan; latencies in whole microseconds."""
-    ordered = sorted(latencies_s)
+    """Return what is answered to a plan; latencies in whole microseconds.
+
+    Where nothing was done in time, a latency is at least the time that there was.
+    """
+    ordered = sorted(latencies_s) or [elapsed_s]
     last = len(ordered) - 1
     return {
-        "operations": len(ordered),
-        "per_second": round(len(ordered) / elapsed_s, 1),
+        "operations": len(latencies_s),
+        "per_second": round(len(latencies_s) / elapsed_s, 1),
         "latency_us": {
             name: round(ordered[min(last, int(share * len(ordered)))] * 1e6)
             for name, share in _QUANTILES.items()

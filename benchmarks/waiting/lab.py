@@ -74,7 +74,7 @@ class Writers:
     def cut(self) -> dict[str, Any]:
         """Return the figures since the last cut."""
         now = perf_counter()
-        found = figures(self._latencies, now - self._since) if self._latencies else {}
+        found = figures(self._latencies, now - self._since)
         self._latencies, self._since = [], now
         return found
 

@@ -20,6 +20,11 @@ def test_share_of_writes(workload: str, writes: int) -> None:
     assert sum(plan.writes_at(place) for place in range(100)) == writes
 
 
+def test_latency_is_the_time_that_there_was_when_nothing_was_done() -> None:
+    found = figures([], 2.0)
+    assert (found["operations"], found["per_second"], found["latency_us"]["p99"]) == (0, 0.0, 2_000_000)
+
+
 def test_figures_count_what_was_done_and_when() -> None:
     found = figures([0.001 * number for number in range(100, 0, -1)], 2.0)
     assert found["operations"] == 100
