@@ -5,7 +5,7 @@ A failure prints the command that replays it. More seeds: `make sim`, `make soak
 
 import pytest
 
-from viewstamp.protocols.registry import PROTOCOL_NAMES
+from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES
 from viewstamp.sim.campaign import CampaignSummary
 from viewstamp.sim.plan import RunPlan
 from viewstamp.sim.run import execute
@@ -24,7 +24,7 @@ def run_seeds(protocol: str, seeds: range) -> CampaignSummary:
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
-@pytest.mark.parametrize("protocol", PROTOCOL_NAMES)
+@pytest.mark.parametrize("protocol", (*PROTOCOL_NAMES, *LABORATORY_NAMES))
 def test_every_invariant_holds_when_the_seed_is(protocol: str, first: int) -> None:
     summary = run_seeds(protocol, range(first, first + CHUNK))
     assert summary.committed > 100
