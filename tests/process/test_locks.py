@@ -63,7 +63,7 @@ async def test_contenders_go_one_after_the_other_when_the_leader_is_killed(
     make_group: MakeGroup, start: Start, tmp_path: Path, protocol: str
 ) -> None:
     group = make_group(3, protocol=protocol)
-    leader = (await wait_for_leader(group)).node
+    leader = (await wait_for_leader(group, members_min=3)).node
     contenders = [start(group, "job", "--", "sh", "-c", HELD_UNTIL_GATE)]
     wait_for(tmp_path / "tokens")
     contenders += [start(group, "job", "--", "sh", "-c", HELD_UNTIL_GATE) for _ in range(2)]

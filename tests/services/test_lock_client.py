@@ -10,7 +10,8 @@ import pytest
 
 from tests.services.conftest import Stock
 from viewstamp.core.errors import NotExecuted
-from viewstamp.runtime.local import local_cluster
+from viewstamp.replica.machine import StateMachine
+from viewstamp.runtime.local import LocalCluster, local_cluster
 from viewstamp.services.lock_client import LockClient
 from viewstamp.services.lock_driver import HeldLock, LockTimeout
 from viewstamp.services.lock_events import Grant
@@ -225,6 +226,59 @@ async def test_those_who_wait_get_the_lock_when_the_primary_dies_and_nobody_asks
             for task in waiting:
                 (await task).release()
             assert two.messages <= 2, "asked once, and perhaps gave back"
+
+
+def is_whole(cluster: LocalCluster[StateMachine]) -> bool:
+    """Tell whether all three take part, so that any one of them may go."""
+    found = cluster.statuses().values()
+    return all(len(status.members) == 3 and not status.waiting_for for status in found)
+
+
+class Deaf:
+    """Drops what the service says to a client by itself, while told to."""
+
+    def __init__(self, locks: LockClient) -> None:
+        client = locks._driver.client
+        self._heard = client._notified
+        client._notified = self.hear
+        self.missed = 0
+        self.deaf = True
+
+    def hear(self, payload: bytes) -> None:
+        if self.deaf:
+            self.missed += 1
+        elif self._heard is not None:
+            self._heard(payload)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["raft", "viewstamped"])
+async def test_what_was_lost_is_said_again_by_the_next_primary(protocol: str) -> None:
+    """FAULTS K03, K09: first a revocation is lost, then a grant; nobody ever asks again."""
+    async with local_cluster(StockService, protocol=protocol) as cluster:
+        one, two = LockClient(cluster.config, retry_s=None), LockClient(cluster.config, retry_s=None)
+        async with one, two:
+            (await one.acquire("a")).release()
+            ear = Deaf(one)
+            await until(partial(is_whole, cluster))
+            waiting = asyncio.create_task(two.acquire("a", timeout_s=60))
+            await until(lambda: ear.missed == 1)
+            ear.deaf = False
+            first = await cluster.leader()
+            await cluster.kill(first)
+            held = await waiting
+            await cluster.restart(first)
+            back = asyncio.create_task(one.acquire("a", timeout_s=60))
+            while not (await two.service.stat("a")).waiters:
+                pass
+            ear.deaf, missed = True, ear.missed
+            held.release()
+            await until(lambda: ear.missed > missed)
+            ear.deaf = False
+            await until(partial(is_whole, cluster))
+            await cluster.kill(await cluster.leader())
+            assert (await back).token > held.token
+            assert (one.messages, two.messages) == (3, 2), "nobody asked again"
 
 
 @pytest.mark.slow
