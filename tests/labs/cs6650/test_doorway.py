@@ -6,12 +6,16 @@ from collections.abc import Sequence
 import pytest
 
 from tests.labs.cs6650.factories import Factories, order, read, until
+from viewstamp.labs.cs6650 import doorway
 from viewstamp.labs.cs6650.audit import read_account
 from viewstamp.labs.cs6650.messages import POSITION, RESPONSE_BYTES, Identification, Positions
 from viewstamp.labs.cs6650.stubs import UNREAD_BYTES_MAX, Caller, ServerGone
 from viewstamp.services.records import CustomerRecord
 
 CUSTOMER, PFA, AUDITOR = Identification.CUSTOMER, Identification.PFA, Identification.AUDITOR
+
+READ_AT_ONCE_BYTES_MAX = 1 << 18
+"""What the loop hands over in one piece at most."""
 
 NONSENSE = {
     "an unknown role": [9],
@@ -122,15 +126,25 @@ async def test_a_message_may_come_byte_by_byte() -> None:
 async def test_a_customer_who_sends_without_end_is_answered_without_growth() -> None:
     async with Factories(2) as factories:
         flood = await factories.customer(0)
-        requests = 4 * UNREAD_BYTES_MAX // 12
-        flood.write(b"".join(packed([1, number, 1]) for number in range(requests)))
-        doorways = factories.servers[0].visitors
-        await until(lambda: factories.positions(0).last_index > 100, "orders are recorded")
-        assert max(doorway.unread_bytes for doorway in doorways) <= UNREAD_BYTES_MAX + (1 << 18)
+        flood.write(packed([1, 0, 1]) * (64 * UNREAD_BYTES_MAX // 12))
+        await until(lambda: factories.positions(0).last_index > 200, "orders are recorded")
+        unread = max(visitor.unread_bytes for visitor in factories.servers[0].visitors)
+        assert unread <= UNREAD_BYTES_MAX + READ_AT_ONCE_BYTES_MAX
         other = await factories.customer(0)
         await other.order(order(2, 0))
         flood.close()
         other.close()
+
+
+async def test_reading_goes_on_when_what_waited_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorway, "UNREAD_BYTES_MAX", 100)
+    async with Factories(2) as factories:
+        stub = await factories.customer(0)
+        for number in range(5):
+            stub.write(packed([1, number, 1]) * 50)
+            await stub.read(20 * 50)
+        assert factories.where(0) == (0, 250, 250)
+        stub.close()
 
 
 async def test_a_customer_who_leaves_does_not_stop_the_order_that_is_recorded() -> None:

@@ -134,6 +134,19 @@ async def test_the_primary_is_kept_when_a_former_primary_dies() -> None:
         assert factories.where(1) == (1, 7, 7)
 
 
+async def test_a_backup_stays_live_when_it_only_hangs_up_its_line_from_when_it_produced() -> None:
+    async with Factories(3) as factories:
+        await factories.orders(0, 1, range(3))
+        await factories.orders(1, 1, range(3, 6))
+        producing = factories.servers[1]
+        before = len(producing.visitors)
+        factories.servers[0].admin.close()
+        await until(lambda: len(producing.visitors) < before, "factory 1 has noticed")
+        assert producing.factory.core.live == (0, 2)
+        await factories.orders(1, 1, range(6, 7))
+        assert factories.where(0) == (1, 7, 6)
+
+
 async def test_a_repaired_factory_gets_everything_with_the_next_order() -> None:
     async with Factories(3) as factories:
         await factories.orders(0, 1, range(100))

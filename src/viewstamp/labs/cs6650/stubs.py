@@ -67,25 +67,28 @@ class ServerGone(ConnectionError):
 class Intake:
     """Bytes that have come and are not consumed yet."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_data", "_start")
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._data = b""
+        self._start = 0
+        """What is before it is consumed; it is cut off when more comes, not for each message."""
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self._data) - self._start
 
     def put(self, data: bytes) -> None:
         """Add what has come."""
-        self._pending = self._pending + data if self._pending else data
+        self._data = self._data[self._start :] + data if len(self) else data
+        self._start = 0
 
     def take(self, size: int) -> bytes | None:
         """Return the next `size` bytes, or None where there are less."""
-        pending = self._pending
-        if len(pending) < size:
+        start, end = self._start, self._start + size
+        if end > len(self._data):
             return None
-        self._pending = pending[size:]
-        return pending[:size]
+        self._start = end
+        return self._data[start:end]
 
 
 class Caller(asyncio.Protocol):
