@@ -2,6 +2,7 @@
 
 import pytest
 
+from viewstamp.protocols.registry import PROTOCOL_NAMES
 from viewstamp.runtime.local import local_cluster
 from viewstamp.services.records import (
     INTEGER_MAX,
@@ -52,8 +53,9 @@ def test_a_snapshot_holds_all_records() -> None:
     assert again.customer_record == records.customer_record
 
 
-async def test_the_records_are_replicated_by_any_protocol_when_a_typed_client_calls() -> None:
-    async with local_cluster(CustomerRecords) as cluster, cluster.connect() as records:
+@pytest.mark.parametrize("protocol", PROTOCOL_NAMES)
+async def test_the_records_are_replicated_by_any_protocol_when_a_typed_client_calls(protocol: str) -> None:
+    async with local_cluster(CustomerRecords, protocol=protocol) as cluster, cluster.connect() as records:
         assert await records.update(MapOp(UPDATE, 5, 9)) == 9
         assert await records.read(5) == CustomerRecord(5, 9)
         with pytest.raises(UnknownOperation):
