@@ -165,7 +165,7 @@ def test_a_session_lives_on_when_a_keep_alive_comes_in_time() -> None:
         copy.now += 9_999
         assert [opened.session for opened in copy.apply(KeepAlive(CLIENT, session)).opened] == [session]
     copy.now += 10_000
-    assert _lines(copy.apply(KeepAlive(CLIENT, session)))[0][:2] == (0, EXPIRED)
+    assert _lines(copy.apply(KeepAlive(CLIENT, session))) == [(0, EXPIRED, session)]
 
 
 def test_a_session_is_gone_when_its_client_closes_it() -> None:

@@ -136,7 +136,7 @@ def test_the_client_asks_after_its_session_when_calls_never_pause() -> None:
 def test_no_session_is_sure_when_it_is_gone() -> None:
     bench = opened_bench()
     bench.run_until(20 * SECOND)
-    bench.answer(S1, 0, kind=EXPIRED, payload="gone")
+    bench.answer(S1, 0, kind=EXPIRED, payload=SESSION)
     assert bench.core.session_until is None
 
 
@@ -152,10 +152,28 @@ def test_the_session_is_given_up_when_a_keep_alive_finds_it_gone() -> None:
     bench = opened_bench()
     bench.run_until(20 * SECOND)
     bench.take(KeepAlive)
-    bench.answer(S1, 0, kind=EXPIRED, payload="gone")
+    bench.answer(S1, 0, kind=EXPIRED, payload=SESSION)
     assert bench.core.session is None
     bench.run_until(200 * SECOND)
     assert bench.sent == [], "no session is opened before it is needed"
+
+
+def test_a_session_stays_when_an_answer_says_that_the_one_before_it_is_gone() -> None:
+    bench = opened_bench()
+    bench.run_until(20 * SECOND)
+    bench.take(KeepAlive)
+    bench.invoke()
+    bench.submitted()
+    bench.answer(S1, 2, kind=EXPIRED, payload="not known any more")
+    bench.invoke()
+    bench.open_session(SESSION * 2)
+    bench.submitted()
+    bench.answer(S1, 0, kind=EXPIRED, payload=SESSION)
+    assert bench.core.session == SESSION * 2
+    bench.answer(S1, 0, kind=EXPIRED, payload="unreadable")
+    assert bench.core.session == SESSION * 2
+    bench.answer(S1, 0, kind=EXPIRED, payload=SESSION * 2)
+    assert bench.core.session is None
 
 
 def test_the_client_shows_up_elsewhere_at_once_when_its_server_is_gone() -> None:

@@ -54,7 +54,7 @@ from viewstamp.replica.events import (
     Returned,
 )
 from viewstamp.replica.options import ClientOptions
-from viewstamp.replica.outcomes import CLOSED, expired, failed, text_of, without_result
+from viewstamp.replica.outcomes import CLOSED, expired, failed, number_of, text_of, without_result
 from viewstamp.replica.routing import Router
 from viewstamp.replica.upkeep import Upkeep
 
@@ -387,7 +387,7 @@ class ClientCore:
         for sequence, kind, payload in message.results:
             call = flying.get(sequence)
             if call is None:
-                self._session_line(sequence, kind)
+                self._session_line(sequence, kind, payload)
             elif kind == RESULT:
                 self._complete(call, Returned(bytes(payload), position))
             else:
@@ -396,8 +396,9 @@ class ClientCore:
             self._router.progress()
         self._timeout_ms = self._options.answer_timeout_ms
 
-    def _session_line(self, sequence: int, kind: int) -> None:
-        if sequence == 0 and kind == EXPIRED:
+    def _session_line(self, sequence: int, kind: int, payload: msgspec.Raw) -> None:
+        # It may be the late answer to a sign of life under a session before this one.
+        if sequence == 0 and kind == EXPIRED and number_of(payload) == self._upkeep.number:
             self._upkeep.lost()
 
     def _ended_otherwise(self, call: Call, kind: int, payload: msgspec.Raw) -> None:

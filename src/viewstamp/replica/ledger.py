@@ -35,7 +35,7 @@ ResultLine: TypeAlias = tuple[int, int, msgspec.Raw]
 """(sequence number, one of RESULT .. REFUSED, payload), as in `messages.Results`."""
 
 SESSION_LINE: Final = 0
-"""Sequence number of the line that is about the session itself."""
+"""Sequence number of the line that is about the session itself; its payload is the session's number."""
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -216,7 +216,8 @@ class Ledger:
         if lines is None:
             return
         if session is None:
-            lines.append((SESSION_LINE, EXPIRED, msgspec.Raw(_UNKNOWN_SESSION)))
+            assert not isinstance(message, OpenSession), message
+            lines.append((SESSION_LINE, EXPIRED, msgspec.Raw(_ENCODER.encode(message.session))))
         else:
             time_to_live_ms = self.sessions.limits.time_to_live_ms
             answers.opened.append(SessionOpened(message.client, session.number, time_to_live_ms))

@@ -14,6 +14,7 @@ CLOSED: Final = "the client was closed"
 
 _FAILURE: Final = msgspec.msgpack.Decoder(tuple[str, str])
 _TEXT: Final = msgspec.msgpack.Decoder(str)
+_NUMBER: Final = msgspec.msgpack.Decoder(int)
 
 
 def failed(call: Call, why: str, servers: Iterable[NodeId], up: Collection[NodeId]) -> Failed:
@@ -73,3 +74,11 @@ def text_of(payload: msgspec.Raw) -> str:
         return _TEXT.decode(payload)
     except UNREADABLE:
         return "the server's explanation cannot be read"
+
+
+def number_of(payload: msgspec.Raw) -> int:
+    """Return the session that a line about a session names; 0, which is none, where it cannot be read."""
+    try:
+        return _NUMBER.decode(payload)
+    except UNREADABLE:
+        return 0
