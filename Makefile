@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PROTOCOLS ?= raft viewstamped primary_backup primary_backup_course
 MINUTES ?= 60
 ROUNDS ?= 20
-RSM_TESTS ?= 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19
+RSM_TESTS ?= 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast check fix sim soak rsm-tests mutants torture bench bench-tools bench-compare bench-wait bench-page cs6650-report docs ci clean

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,12 @@ def test_server_is_refused_when_its_port_is_in_use_and_the_other_goes_on(group: 
     assert group.runs(0)
     group.serve(1)
     group.expect((0, 1))
+
+
+def test_server_is_refused_when_the_port_for_its_tests_is_in_use(group: Group) -> None:
+    with socket.create_server(("127.0.0.1", group.ports[0] + 1)):
+        assert f"cannot listen on port {group.ports[0] + 1}" in refused(group)
+    assert list(group.folder.glob("paxos*")) == []
 
 
 def test_server_is_refused_when_its_log_has_an_unknown_record(group: Group) -> None:

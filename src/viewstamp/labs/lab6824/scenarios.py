@@ -243,6 +243,22 @@ def _test_19(group: Group, rng: Random) -> None:
     group.await_testers()
 
 
+def _test_20(group: Group, rng: Random) -> None:
+    """Two testers want the same locks; the primary is killed, comes back, and the next primary ends."""
+    group.start(3)
+    group.start_tester()
+    group.start_tester()
+    pause(rng.uniform(1, 5))
+    group.kill(0)
+    group.expect((1, 2))
+    group.serve(0, master=2)
+    group.expect((1, 2, 0))
+    pause(rng.uniform(0, 3))
+    group.term(1)
+    group.expect((2, 0))
+    group.await_testers()
+
+
 def _start_under_load(group: Group, for_s: float, count: int = 3) -> None:
     group.start(count)
     group.start_tester()
@@ -257,7 +273,7 @@ TESTS: Final[Mapping[int, Scenario]] = MappingProxyType(
             (
                 *(_test_0, _test_1, _test_2, _test_3, _test_4, _test_5, _test_6, _test_7),
                 *(_test_8, _test_9, _test_10, _test_11, _test_12, _test_13, _test_14, _test_15, _test_16),
-                *(_test_17, _test_18, _test_19),
+                *(_test_17, _test_18, _test_19, _test_20),
             )
         )
     )
