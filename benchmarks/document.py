@@ -15,7 +15,7 @@ from typing import Any, Final
 from benchmarks import micro, service, tables
 from benchmarks.limits import limits_table
 from benchmarks.peers.base import ROOT
-from benchmarks.ratios import Row
+from benchmarks.ratios import SMALL, Row
 
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 PICTURES: Final = ROOT / "docs" / "images"
@@ -49,6 +49,8 @@ def circumstances(compared: dict[str, Any]) -> str:
 def comparison_blocks(compared: dict[str, Any]) -> dict[str, str]:
     rows: list[Row] = compared["rows"]
     blocks = {"circumstances": circumstances(compared), "ratios": tables.ratio_table(rows)}
+    for workload in ("writes", "reads"):
+        blocks[f"effort-{workload}"] = tables.effort(rows, workload, SMALL)
     for workload, value_bytes in tables.kinds(rows):
         blocks[f"{workload}-{value_bytes}"] = tables.figures(rows, workload, value_bytes)
     return blocks

@@ -43,6 +43,31 @@ def figures(rows: Sequence[Row], workload: str, value_bytes: int) -> str:
     return markdown(["clients", *peers], lines)
 
 
+def effort_cell(rows: Sequence[Row], peer: str, case: Case) -> str:
+    """Return the microseconds of processor time that an operation costs the servers, and the load."""
+    found = [
+        (1e6 * row["cores"]["servers"] / row["per_second"], 1e6 * row["cores"]["load"] / row["per_second"])
+        for row in rows
+        if row["peer"] == peer and row["per_second"]
+        if case == Case(row["workload"], row["clients"], row["value_bytes"])
+    ]
+    if not found:
+        return "-"
+    servers, load = (median(values) for values in zip(*found, strict=True))
+    return f"{servers:,.0f} + {load:,.0f}"
+
+
+def effort(rows: Sequence[Row], workload: str, value_bytes: int) -> str:
+    """Return a table of processor time: it depends on what else the machine does far less than a rate."""
+    these = [row for row in rows if (row["workload"], row["value_bytes"]) == (workload, value_bytes)]
+    peers = peers_of(these)
+    lines = [
+        [str(clients), *(effort_cell(these, peer, Case(workload, clients, value_bytes)) for peer in peers)]
+        for clients in sorted({row["clients"] for row in these})
+    ]
+    return markdown(["clients", *peers], lines)
+
+
 def ratio_table(rows: Sequence[Row]) -> str:
     """Return the table of what must be shown."""
     lines = []

@@ -1,7 +1,7 @@
 """Tables show medians with ranges, and say what was not measured."""
 
 from benchmarks.ratios import Case
-from benchmarks.tables import cell, figures, ratio_table, spread
+from benchmarks.tables import cell, effort_cell, figures, ratio_table, spread
 
 from tests.benchmarks.rows import row
 
@@ -23,6 +23,12 @@ def test_table_has_a_line_for_each_number_of_clients() -> None:
         "| 64",
         "| 256",
     ]
+
+
+def test_effort_is_processor_time_for_an_operation() -> None:
+    rows = [row("etcd", 1, 1000.0), row("etcd", 2, 0.0), row("etcd", 3, 1000.0)]
+    assert effort_cell(rows, "etcd", Case("writes", 64)) == "1,000 + 500"
+    assert effort_cell(rows, "pipe", Case("writes", 64)) == "-"
 
 
 def test_missed_ratio_stands_out() -> None:
