@@ -1,14 +1,16 @@
 """The programs as processes: what the assignment's own testing (2.7, 3, 4) would look at."""
 
 import asyncio
+import shlex
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.labs.cs6650.factories import applied, eventually, order, read, until
-from tests.labs.cs6650.programs import LAUNCHERS, Programs, run
+from tests.labs.cs6650.programs import ENVIRONMENT, LAUNCHERS, Programs, run
 from viewstamp.core.ids import NodeId
 from viewstamp.labs.cs6650.arguments import ClientArguments
 from viewstamp.labs.cs6650.client import Crowd
@@ -221,6 +223,26 @@ async def test_a_server_starts_and_serves_when_a_peer_cannot_be_reached(tmp_path
         assert programs.servers[NodeId(0)].terminate() == 0
         assert programs.servers[NodeId(1)].terminate() == 0
         assert programs.outputs() == {0: "", 1: "", 2: ""}
+
+
+async def test_an_interrupted_client_tells_how_far_it_came(tmp_path: Path) -> None:
+    async with Programs(tmp_path, size=1) as programs:
+        arguments = programs.client(0, 3, 1_000_000, 1)
+        client = await asyncio.create_subprocess_exec(
+            *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+        )
+        await until_record(programs, 0, 2)
+        client.send_signal(signal.SIGINT)
+        output, complaints = await client.communicate()
+        assert (client.returncode, complaints) == (130, b"")
+        assert parse_summary(output.decode())["throughput"] > 0
+
+
+async def test_a_client_ends_quietly_when_nobody_reads_its_output(tmp_path: Path) -> None:
+    async with Programs(tmp_path, size=1) as programs:
+        await run(programs.client(0, 2_000, 1, 1))
+        pipe = f"{shlex.join(programs.client(0, 1, 2_000, 3))} | head -1"
+        assert await run(["sh", "-c", pipe]) == (0, "0\t0\n", "")
 
 
 async def test_each_program_says_in_one_line_what_is_wrong_with_its_arguments(tmp_path: Path) -> None:

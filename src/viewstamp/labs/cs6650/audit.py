@@ -8,6 +8,7 @@ from typing import Final
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.labs.cs6650.arguments import parse_audit_arguments
 from viewstamp.labs.cs6650.auditor import Account, AuditorStub
+from viewstamp.labs.cs6650.output import give_up_output
 from viewstamp.runtime.addresses import Address, format_address
 
 EXIT_DONE: Final = 0
@@ -54,6 +55,7 @@ def main(words: Sequence[str]) -> int:
         sys.stdout.write(render(asyncio.run(read_account(address))))
         sys.stdout.flush()
     except BrokenPipeError:
+        give_up_output()
         return EXIT_DONE
     except OSError as error:
         reason = error.strerror or str(error) or "no answer"

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.labs.cs6650.arguments import ClientArguments, parse_client_arguments
 from viewstamp.labs.cs6650.messages import NO_ORDER, CustomerRequest, RequestType, is_found
+from viewstamp.labs.cs6650.output import give_up_output
 from viewstamp.labs.cs6650.stubs import ClientStub, ServerGone
 from viewstamp.labs.cs6650.timing import Latencies
 from viewstamp.runtime.addresses import format_address
@@ -40,11 +41,13 @@ class Crowd:
         self._arguments = arguments
         self._out = out
         self.latencies = Latencies()
+        self.elapsed_us = 0
+        """How long the customers were at it, without the time to connect."""
         self.trouble = ""
         """Why a customer stopped early; empty where none did."""
 
-    async def run(self) -> int:
-        """Let every customer do its part; return the microseconds that it took.
+    async def run(self) -> None:
+        """Let every customer do its part.
 
         Raises:
             OSError: a customer cannot connect. None has sent a request.
@@ -55,9 +58,9 @@ class Crowd:
         try:
             await asyncio.gather(*(self._visit(behave, stub, number) for number, stub in enumerate(stubs)))
         finally:
+            self.elapsed_us = monotonic_us() - begun
             for stub in stubs:
                 stub.close()
-        return monotonic_us() - begun
 
     async def _connect(self) -> list[ClientStub]:
         places = asyncio.Semaphore(_CONNECTING_MAX)
@@ -118,19 +121,28 @@ async def _run(arguments: ClientArguments) -> int:
     crowd = Crowd(arguments, sys.stdout.write)
     where = format_address(arguments.server)
     try:
-        elapsed_us = await crowd.run()
+        await crowd.run()
+    except asyncio.CancelledError:
+        _summarize(crowd, arguments)
+        raise
     except TimeoutError:
         return _complain(f"no answer from {where} in {_CONNECT_TIMEOUT_S:g} s", EXIT_NO_SERVER)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _complain(f"cannot connect to {where}: {error.strerror or error}", EXIT_NO_SERVER)
     except ProtocolViolation as error:
         return _complain(f"{where} is not a factory: {error}", EXIT_NO_SERVER)
-    if arguments.request_type != _SCAN:
-        sys.stdout.write(crowd.latencies.summary(elapsed_us) + "\n")
+    _summarize(crowd, arguments)
     if crowd.trouble:
         answered = crowd.latencies.count
         _complain(f"{where} went away: {crowd.trouble} ({answered} requests were answered)", EXIT_DONE)
     return EXIT_DONE
+
+
+def _summarize(crowd: Crowd, arguments: ClientArguments) -> None:
+    if arguments.request_type != _SCAN:
+        sys.stdout.write(crowd.latencies.summary(crowd.elapsed_us) + "\n")
 
 
 def _complain(message: str, code: int) -> int:
@@ -150,8 +162,10 @@ def main(words: Sequence[str]) -> int:
             code = runner.run(_run(arguments))
         sys.stdout.flush()
     except KeyboardInterrupt:
+        sys.stdout.flush()
         return EXIT_INTERRUPTED
     except BrokenPipeError:
+        give_up_output()
         return EXIT_DONE
     return code
 
