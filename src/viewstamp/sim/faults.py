@@ -101,9 +101,12 @@ class FaultInjector:
         self._cluster.network.unclog()
 
     def _replace_disks(self) -> None:
-        """Give an empty disk to whoever is down with a damaged one: it would refuse to start."""
+        """Give an empty disk to whoever is down with a damaged one: it may refuse to start.
+
+        Not to a member that the others cannot do without: it has started with that damage before.
+        """
         for node, process in self._cluster.processes.items():
-            if not process.running and process.files.rotten:
+            if not process.running and process.files.rotten and self.may_lose(node):
                 self.wipe(node)
 
     def _next(self, rng: Random, rate: float, action: Action) -> None:

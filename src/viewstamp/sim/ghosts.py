@@ -76,7 +76,7 @@ class CommittedHistory:
 class NodeGhost:
     """What the simulator knows of one node."""
 
-    __slots__ = ("applied", "core", "image", "led", "lost", "node", "running", "synced", "written")
+    __slots__ = ("applied", "core", "image", "led", "losses", "lost", "node", "running", "synced", "written")
 
     def __init__(self, node: NodeId, image: DurableImage) -> None:
         self.node = node
@@ -95,6 +95,12 @@ class NodeGhost:
         """Number of the last write that this life found on its disk."""
         self.lost: DurableImage | None = None
         """What was on its disk when that was last lost; None: it never was."""
+        self.losses: list[DurableImage] = []
+        """All that was ever lost, the oldest first."""
+
+    def held(self, viewstamp: Viewstamp) -> DurableImage:
+        """Return an image that it lost and that held this entry, or else what it has now."""
+        return next((image for image in self.losses if image.holds(viewstamp)), self.image)
 
 
 class Ghosts:
@@ -113,17 +119,18 @@ class Ghosts:
 
     def collect_images(self) -> None:
         """Gather the durable images anew; to be called whenever one was replaced."""
+        for ghost in self.nodes.values():
+            if ghost.lost is not None and all(image is not ghost.lost for image in ghost.losses):
+                ghost.losses.append(ghost.lost)
         self.images = {node: ghost.image for node, ghost in self.nodes.items()}
 
     def images_that_held(self, viewstamp: Viewstamp) -> Mapping[NodeId, DurableImage]:
-        """Return for each node the image that it lost, if that held this entry, or else what it has now.
+        """Return for each node an image that it lost and that held this entry, or else what it has now.
 
-        Each node by itself: one may have acknowledged before its disk was lost, another long after.
+        Each node by itself: one may have acknowledged before its disk was lost, another long after, and one
+        may lose several.
         """
-        return {
-            node: ghost.lost if ghost.lost is not None and ghost.lost.holds(viewstamp) else ghost.image
-            for node, ghost in self.nodes.items()
-        }
+        return {node: ghost.held(viewstamp) for node, ghost in self.nodes.items()}
 
     def where(self, node: NodeId) -> str:
         """Return when and where, for the explanation of a violation."""

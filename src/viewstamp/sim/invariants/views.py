@@ -172,4 +172,4 @@ class NoGap(Invariant):
 
 
 def _disks(ghost: NodeGhost) -> list[DurableImage]:
-    return [ghost.image] if ghost.lost is None else [ghost.image, ghost.lost]
+    return [ghost.image, *ghost.losses]
