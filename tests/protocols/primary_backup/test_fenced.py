@@ -57,6 +57,17 @@ def test_commit_needs_every_synchronous_member_when_all_are_heard() -> None:
     assert world.nodes[NodeId(0)].commands == [b"a"]
 
 
+def test_commit_goes_on_at_once_when_the_connection_to_a_backup_breaks() -> None:
+    world = founded(3)
+    world.crash(2)
+    world.propose(0, b"a")
+    world.settle()
+    assert world.nodes[NodeId(0)].commands == []
+    world.feed(0, PeerDown(NodeId(2)))
+    world.settle()
+    assert world.nodes[NodeId(0)].commands == [b"a"]
+
+
 def test_dropped_backup_is_brought_up_and_taken_back_when_it_is_heard_again() -> None:
     world = founded(3)
     world.cut_off(2)

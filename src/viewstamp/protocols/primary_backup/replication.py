@@ -109,18 +109,22 @@ class Replication:
 
     # The synchronous set
 
-    def revise(self) -> None:
-        """Propose another synchronous set where this one has silent members, or lacks one that caught up."""
+    def revise(self) -> bool:
+        """Propose another synchronous set where this one has silent members, or lacks one that caught up.
+
+        Return whether there is a new record: the next heartbeat carries it.
+        """
         syncset, state = self.syncset, self._state
         latest = syncset.latest
         present = set(latest.members) if latest is not None else {state.node}
         roster = self._roster()
         wanted = {node for node in present if self._is_to_stay(node, roster)} | self._caught_up()
         if len(wanted) < state.quorum:
-            return
-        if latest is None or wanted != present or roster != dict(latest.roster):
-            syncset.propose(wanted, roster.items())
-            self.beat()
+            return False
+        if latest is not None and wanted == present and roster == dict(latest.roster):
+            return False
+        syncset.propose(wanted, roster.items())
+        return True
 
     def _caught_up(self) -> set[NodeId]:
         """Return the backups that have everything that must be had."""
@@ -212,10 +216,9 @@ class Replication:
         """Commit what everybody required has on disk, if it is of this epoch; look at the record first."""
         state, syncset = self._state, self.syncset
         if not syncset.is_settled():
-            if syncset.latest is None:
-                self.revise()
-            if syncset.evaluate():
-                self.beat()  # whoever may have the record now, or must know that it is in force
+            is_proposed = syncset.latest is None and self.revise()
+            if syncset.evaluate() or is_proposed:
+                self.beat()  # whoever is to have the record now, or may have it
         if syncset.in_force is None:
             return
         reached = state.log.durable_seqno
@@ -263,10 +266,19 @@ class Replication:
             self._send_heartbeat(progress)
 
     def on_peer_down(self, peer: NodeId) -> None:
-        """What was under way to this backup may be lost: the next heartbeat finds out."""
+        """Take this backup for silent at once, so that commits go on without it if they may.
+
+        If it lives it is heard a moment later, and taken back. What was under way to it may be lost.
+        """
+        state = self._state
         progress = self.progress.get(peer)
-        if progress is not None and progress.state == "replicate":
+        if progress is None:
+            return
+        if progress.state == "replicate":
             progress.probe(progress.next)
+        progress.heard_at = Instant(state.now - state.options.silence_us)
+        if self.syncset.is_settled() and self.revise():
+            self.beat()
 
     def _answering(self, source: NodeId, answer: Appended | Conflict) -> Progress | None:
         """Return whose answer this is, if it is of the incarnation addressed and makes sense."""
