@@ -12,6 +12,7 @@ from viewstamp.core.messages import (
     DirectReply,
 )
 from viewstamp.replica.events import CallId, Cancelled, Operated, Returned
+from viewstamp.replica.options import ClientOptions
 
 ENCODED_OK = msgspec.msgpack.encode("ok")
 
@@ -53,3 +54,11 @@ def test_an_operation_is_forgotten_when_it_is_cancelled() -> None:
     bench.run_until(2 * SECOND)
     assert bench.outcomes == {}
     assert bench.sent == []
+
+
+def test_an_operation_is_refused_when_too_many_are_open() -> None:
+    bench = ClientBench(options=ClientOptions(calls_max=2))
+    for number in (50, 51, 52):
+        bench.step(Operated(CallId(number), S2, None, Instant(SECOND)))
+    assert bench.failed(52) == ("not_executed", "not executed: too many operations are open")
+    assert {50, 51}.isdisjoint(bench.outcomes)

@@ -4,8 +4,10 @@ The simulator's generic checks (one leader a view, one history, nothing acknowle
 are written once. What they need to know of a protocol's own messages and records they ask its `Oracle`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
 
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
@@ -109,6 +111,46 @@ class Oracle(Protocol):
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose, for traces and golden transcripts."""
+        ...
+
+
+class Configured(msgspec.Struct, frozen=True, gc=False):
+    """Which members decide, by the log of one node."""
+
+    seqno: Seqno
+    """Of the entry that says so; at most `base`: of an entry that is gone from the log. 0: the founding."""
+    view: View | None
+    """The view of that entry; None where its log holds no entry there."""
+    voters: tuple[tuple[NodeId, Incarnation], ...]
+    """Empty where the node does not know yet."""
+    pending: int
+    """Configurations of its log that this node does not know to be committed."""
+    base: Seqno
+    """Up to where entries are gone from its log."""
+
+
+@runtime_checkable
+class ConfigurationOracle(Oracle, Protocol):
+    """What the oracle of a protocol knows besides whose configurations are entries of its log."""
+
+    def configured(self, core: Any) -> Configured:
+        """Return the configuration in force at a core."""
+        ...
+
+
+@runtime_checkable
+class AcknowledgingOracle(Oracle, Protocol):
+    """What the oracle of a protocol knows besides whose leader remembers what was acknowledged."""
+
+    def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
+        """Return as whom and up to where a message acknowledges its sender's log; None: it does not."""
+        ...
+
+    def believed(self, core: Any) -> Iterable[tuple[NodeId, Incarnation, Seqno, View | None]]:
+        """Return for each follower up to where a leading core takes its log for acknowledged.
+
+        With the view of the entry there, None where the leader's own log does not reach down to it.
+        """
         ...
 
 

@@ -174,6 +174,16 @@ class Gatherer:
     def __len__(self) -> int:
         return len(self._messages)
 
+    @property
+    def commands(self) -> int:
+        """How many commands wait; at most `gathered_commands_max`."""
+        return self._commands
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes they have; at most `gathered_bytes_max`."""
+        return self._bytes
+
     def add(self, gathered: Gathered) -> bool:
         """Take a message in, or return False where there is no room for it."""
         options = self._options

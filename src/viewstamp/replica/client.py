@@ -10,7 +10,7 @@ Rules of this file:
 - between a client and a server a connection keeps the order and delivers a message at most once, as TCP does.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Literal, assert_never
 
@@ -130,17 +130,24 @@ class ClientCore:
         """How many calls are open."""
         return len(self._calls)
 
+    def queues(self) -> Iterator[tuple[str, int, int]]:
+        """Yield what waits here: (what, how much, how much at most)."""
+        options = self._options
+        yield "calls open", len(self._calls), options.calls_max
+        yield "operations open", len(self._errands), options.calls_max
+        yield "calls with a number", len(self._calls.flying), options.window
+
     @property
     def deadline(self) -> Instant | None:
         """The next moment at which it wants to be woken; in the past means at once. None: never."""
-        moments = (
-            self._calls.deadline,
-            self._calls.flight_due,
-            self._upkeep.due,
-            self._errands.deadline,
-            self._send_due(),
-        )
-        return min((moment for moment in moments if moment is not None), default=None)
+        earliest = self._send_due()
+        if earliest is not None and earliest <= self._now:
+            return earliest
+        calls = self._calls
+        for moment in (calls.deadline, calls.flight_due, self._upkeep.due, self._errands.deadline):
+            if moment is not None and (earliest is None or moment < earliest):
+                earliest = moment
+        return earliest
 
     def step(self, event: ClientEvent, now: Instant) -> list[ClientEffect]:
         """Take in one event and return what must be done, in order. `now` never goes back."""
@@ -183,6 +190,10 @@ class ClientCore:
         if self._closed or event.node not in self._router.servers:
             reason = CLOSED if self._closed else f"node {event.node} is not a server of this cluster"
             self._effects.append(Complete(event.call, Failed("not_executed", f"not executed: {reason}")))
+            return
+        if len(self._errands) >= self._options.calls_max:
+            reason = "not executed: too many operations are open"
+            self._effects.append(Complete(event.call, Failed("not_executed", reason)))
             return
         self._errands.add(self._calls.draw(), event)
 
@@ -269,16 +280,15 @@ class ClientCore:
 
     def _send_due(self) -> Instant | None:
         """Return when something can be sent; None: not before another event."""
-        if self._closed:
+        router = self._router
+        if self._closed or not router.up:
             return None
-        if not self._router.up:
-            return None
-        if self._errands.waits_for(self._router.up) or self._can_send("stale"):
+        if self._errands.waits_for(router.up) or self._can_send("stale"):
             return self._now
+        if self._commands_can_go() or self._can_send("linearizable"):
+            return max(self._now, router.not_before)
         moment = self._upkeep.keep_alive_due
-        if self._can_send("linearizable") or self._commands_can_go():
-            moment = self._now
-        return None if moment is None else max(moment, self._router.not_before)
+        return None if moment is None else max(moment, router.not_before)
 
     def _commands_can_go(self) -> bool:
         """Tell whether queued commands could be sent, or a session be asked for, if the target is ready."""
@@ -289,7 +299,8 @@ class ClientCore:
         return self._can_send("command")
 
     def _can_send(self, queue: Queue) -> bool:
-        return self._calls.can_send(queue, self._options.window)
+        calls = self._calls
+        return calls.queued(queue) and calls.can_send(queue, self._options.window)
 
     def _flush(self) -> None:
         """Send all that can be sent now."""

@@ -17,6 +17,10 @@ class Errands:
         """By request number."""
         self._sent: set[int] = set()
 
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._open)
+
     def add(self, request: int, operated: Operated) -> None:
         """Take in a new operation."""
         self._open[request] = operated
@@ -24,7 +28,9 @@ class Errands:
     @property
     def deadline(self) -> Instant | None:
         """The earliest deadline."""
-        return min((operated.deadline for operated in self._open.values()), default=None)
+        if not self._open:
+            return None
+        return min(operated.deadline for operated in self._open.values())
 
     def sendable(self, up: set[NodeId]) -> list[tuple[NodeId, AskStatus | Direct]]:
         """Return what can be sent now, each once."""
@@ -37,7 +43,9 @@ class Errands:
 
     def waits_for(self, up: set[NodeId]) -> bool:
         """Tell whether something can be sent now."""
-        return any(request not in self._sent and open_.node in up for request, open_ in self._open.items())
+        return bool(self._open) and any(
+            request not in self._sent and open_.node in up for request, open_ in self._open.items()
+        )
 
     def replied(self, reply: StatusReply | DirectReply) -> list[Complete]:
         """Return what the reply ends; nothing where it was not awaited."""

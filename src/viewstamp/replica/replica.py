@@ -9,6 +9,7 @@ Rules of this file:
 - a replica that finds that it differs from the leader halts, and does nothing from then on.
 """
 
+from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, assert_never
 
@@ -77,7 +78,7 @@ from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEve
 from viewstamp.replica.ledger import Ledger
 from viewstamp.replica.logtime import LogClock
 from viewstamp.replica.machine import StateMachine
-from viewstamp.replica.offers import Offer, Offers
+from viewstamp.replica.offers import OFFERS_MAX, Offer, Offers
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads, decode_ask, evaluate
 from viewstamp.replica.responses import Responses, encoded_text
@@ -216,6 +217,18 @@ class Replica:
         if self._halt is not None:
             return msgspec.structs.replace(status, waiting_for=self._halt.reason)
         return status
+
+    def queues(self) -> Iterator[tuple[str, int, int]]:
+        """Yield what waits or is remembered here: (what, how much, how much at most)."""
+        options, sessions = self.options, self._ledger.sessions
+        yield "commands gathered", self._gatherer.commands, options.gathered_commands_max
+        yield "bytes gathered", self._gatherer.size_bytes, options.gathered_bytes_max
+        yield "queries waiting", len(self._reads), options.reads_max
+        yield "directives under way", len(self._directives), options.directives_max
+        yield "clients known", len(self._responses.audience), options.clients_max
+        yield "own batches under way", len(self._offers), OFFERS_MAX
+        yield "sessions", len(sessions), sessions.limits.sessions_max
+        yield "bytes of results", sessions.result_bytes, sessions.limits.result_bytes_max
 
     def step(self, event: ReplicaEvent, now: Instant) -> list[ReplicaEffect]:
         """Take in one event and return what must be done, in order. `now` never goes back."""

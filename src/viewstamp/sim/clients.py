@@ -13,6 +13,7 @@ import msgspec
 from viewstamp.core.effects import Send
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
+from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.messages import (
     ClientMessage,
     Results,
@@ -288,6 +289,9 @@ class SimClient:
                 self._send(effect.to, effect.message)
             elif type(effect) is Complete:
                 self._complete(effect)
+        for what, size, limit in self.core.queues():
+            if size > limit:
+                raise InvariantViolated("I20 Bounded", f"client {self.name}: {size} {what}, {limit} allowed")
         self._arm()
 
     def _send(self, to: NodeId, message: ClientMessage) -> None:

@@ -16,6 +16,7 @@ from viewstamp.core.invariants import DurableImage, Oracle
 from viewstamp.core.messages import ClientMessage, ServerMessage
 from viewstamp.core.protocol import Core, Status
 from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.replica.replica import Replica
 from viewstamp.sim.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.invariants import ALL, Invariant
 
@@ -38,7 +39,9 @@ class Judge:
         "_responded",
         "_restored",
         "_sent",
+        "_served",
         "_snapshot",
+        "_staged",
         "_state",
         "_stepped",
         "ghosts",
@@ -69,6 +72,8 @@ class Judge:
         self._crashed = _hooks(chosen, "crashed")
         self._requested = _hooks(chosen, "requested")
         self._responded = _hooks(chosen, "responded")
+        self._served = _hooks(chosen, "served")
+        self._staged = _hooks(chosen, "staged")
         self._state = _hooks(chosen, "state")
         self._snapshot = _hooks(chosen, "snapshot")
 
@@ -164,6 +169,12 @@ class Judge:
         for hook in self._responded:
             hook(self.ghosts.nodes[node], message)
 
+    def served(self, node: NodeId, replica: Replica) -> None:
+        """A node's replica took a step."""
+        ghost = self.ghosts.nodes[node]
+        for hook in self._served:
+            hook(ghost, replica)
+
     def state(self, node: NodeId, viewstamp: Viewstamp, digest: int) -> None:
         """The hash of a node's state."""
         for hook in self._state:
@@ -195,6 +206,8 @@ class Judge:
                 self.rare["read refused"] += 1
             case Stage():
                 self.rare["snapshot piece staged"] += 1
+                for hook in self._staged:
+                    hook(ghost, effect)
             case _:
                 pass
 

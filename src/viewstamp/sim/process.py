@@ -303,6 +303,7 @@ class Process:
         effects = replica.step(event, self.clock.local(world.now_us))
         if effects and not self._carry_out(effects):
             return
+        self.setup.judge.served(self.node, replica)
         seqno = replica.applied.seqno
         if seqno != self._checked and seqno % self.setup.state_check_every == 0:
             self._checked = seqno
@@ -492,8 +493,6 @@ class Process:
             self._run(_WOKE)
         else:
             self._arm()
-
-    # Trace
 
     def _note(self, kind: str, **fields: Any) -> None:
         self.setup.trace.note(self.world.now_us, kind, self.node, **fields)

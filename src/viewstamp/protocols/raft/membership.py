@@ -31,6 +31,10 @@ class Membership:
         """Seqno of the entry that made the configuration in force; 0: the founding one."""
         return self._history[-1][0]
 
+    def count_after(self, seqno: int) -> int:
+        """Return how many configurations were made by entries after this one."""
+        return sum(begins > seqno for begins, _ in self._history)
+
     def append(self, seqno: int, configuration: Configuration) -> None:
         """A configuration entered the log."""
         assert seqno > self.changed_at, (seqno, self._history)

@@ -1,10 +1,10 @@
 """What the simulator must know of Raft to judge a cluster: promises, disks, and how to tell a message."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
-from viewstamp.core.invariants import DurableImage
+from viewstamp.core.invariants import Configured, DurableImage
 from viewstamp.core.quorum import has_majority
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft import invariants
@@ -156,6 +156,33 @@ class RaftOracle:
         """A majority of the members owes it, whatever the others do."""
         del images
         return has_majority(alive, self._members)
+
+    def configured(self, core: RaftCore) -> Configured:
+        """Return the configuration in force at a core (`core.invariants.ConfigurationOracle`)."""
+        state = core.state
+        membership, log = state.membership, state.log
+        seqno = membership.changed_at
+        return Configured(
+            seqno=Seqno(seqno),
+            view=None if (term := log.term_at(seqno)) is None else View(term),
+            voters=membership.current.voters,
+            pending=membership.count_after(state.committed),
+            base=Seqno(log.base_seqno),
+        )
+
+    def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
+        """Return as whom and up to where a message acknowledges its sender's log."""
+        if type(message) is not Appended:
+            return None
+        return message.incarnation, Viewstamp(View(message.matched_view), Seqno(message.matched_seqno))
+
+    def believed(self, core: RaftCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
+        """Return for each follower up to where a leader takes its log for acknowledged."""
+        term_at = core.state.log.term_at
+        for progress in core.replication.progress.values():
+            term = term_at(progress.matched)
+            view = None if term is None else View(term)
+            yield progress.node, progress.incarnation, Seqno(progress.matched), view
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""

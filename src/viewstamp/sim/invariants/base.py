@@ -8,12 +8,13 @@ and never changes them; what it must remember is its own; it raises `InvariantVi
 
 from typing import Any, ClassVar
 
-from viewstamp.core.effects import Entry, Send
+from viewstamp.core.effects import Entry, Send, Stage
 from viewstamp.core.events import ReadToken
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import NodeId, View, Viewstamp
 from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.messages import ClientMessage, ServerMessage
+from viewstamp.replica.replica import Replica
 from viewstamp.sim.ghosts import Ghosts, NodeGhost
 
 
@@ -73,6 +74,12 @@ class Invariant:
 
     def responded(self, node: NodeGhost, message: ServerMessage) -> None:
         """The node answers a client."""
+
+    def staged(self, node: NodeGhost, effect: Stage) -> None:
+        """The node stages a piece of a snapshot that it receives."""
+
+    def served(self, node: NodeGhost, replica: Replica) -> None:
+        """The replica took a step; its effects were carried out."""
 
     def state(self, node: NodeGhost, viewstamp: Viewstamp, digest: int) -> None:
         """The hash of the node's whole replicated state after this entry."""
