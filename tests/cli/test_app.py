@@ -34,7 +34,7 @@ def test_help_fits_a_screen(command: Command, monkeypatch: pytest.MonkeyPatch, n
     ran = command(*name.split(), "--help")
     lines = ran.out.rstrip("\n").splitlines()
     assert ran.code == failures.DONE
-    assert len(lines) <= (SCREEN_LINES if name != "sim" else 2 * SCREEN_LINES)
+    assert len(lines) <= SCREEN_LINES
     assert max(map(len, lines)) <= SCREEN_COLUMNS
 
 

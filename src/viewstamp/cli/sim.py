@@ -70,7 +70,7 @@ def sim(
     nodes: int | None = None,
     duration_ms: int | None = None,
     workload: str | None = None,
-    without: tuple[str, ...] = (),
+    without: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     trace: Path | None = None,
     jobs: int | None = None,
     dask: str | None = None,
@@ -85,20 +85,20 @@ def sim(
     cannot be used.
 
     Args:
-        protocol: Which protocol.
-        seed: Run this one seed (0 where neither --seed nor --seeds is given).
-        seeds: Run a campaign over these seeds, as FIRST..LAST; or "new": those the ledger does not have.
+        protocol: raft, viewstamped or primary_backup.
+        seed: Run this one (0 where neither --seed nor --seeds is given).
+        seeds: A campaign: FIRST..LAST, or "new" to the ledger.
         nodes: Number of servers; otherwise the seed draws it.
-        duration_ms: Length of the safety phase in simulated time; otherwise the seed draws it.
-        workload: What the clients do: kv, registers or tally; otherwise the seed decides.
-        without: Leave out a group of options or one of them, such as disk or network.loss; may be repeated.
-        trace: With one seed: write every event, message, role and state change there, as JSON lines.
-        jobs: Processes of a campaign; otherwise as many as there are processors.
-        dask: Run a campaign on the Dask cluster whose scheduler is at this address.
+        duration_ms: Simulated time of the disasters; otherwise drawn.
+        workload: kv, registers, tally, locks or locks-told; otherwise drawn.
+        without: Leave out disk or network.loss or such; may repeat.
+        trace: With one seed: write everything there as JSON lines.
+        jobs: Processes of a campaign; otherwise one for each processor.
+        dask: Run a campaign on the Dask scheduler at this address.
         keep: Do not shrink the first failing seed.
-        minutes: Begin no more seeds of a campaign after so long.
+        minutes: Begin no more seeds after so long.
         ledger: Append what a campaign did to this file.
-        json: Print the report as a JSON object.
+        json: Print a JSON object.
     """
     try:
         duration_us = None if duration_ms is None else duration_ms * 1_000
