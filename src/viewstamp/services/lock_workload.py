@@ -342,7 +342,8 @@ class LockWorkload(Keyed):
     def fit(self, options: SwarmOptions) -> SwarmOptions:
         """Leave room for all sessions, let some be so short that a stall outlives them, and be patient.
 
-        A session that is ended for want of room takes its locks with it, whatever was promised.
+        A session that is ended for want of room takes its locks with it, whatever was promised. And how long a
+        session is sure rests on clocks that count time: they may drift, but not jump by an hour.
         """
         seconds = min(options.tuning.session_seconds, _SHORT_SESSION_S) if options.nodes % 2 else None
         tuning = msgspec.structs.replace(
@@ -352,7 +353,8 @@ class LockWorkload(Keyed):
         load = msgspec.structs.replace(
             options.load, call_timeout_us=max(options.load.call_timeout_us, least_us)
         )
-        return msgspec.structs.replace(options, tuning=tuning, load=load)
+        processes = msgspec.structs.replace(options.processes, jump_rate=0.0)
+        return msgspec.structs.replace(options, tuning=tuning, load=load, processes=processes)
 
     def plan(self, rng: Random) -> Plan:
         """Return whose lock is wanted next, and for how long in microseconds."""
