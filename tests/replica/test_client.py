@@ -23,6 +23,7 @@ from viewstamp.core.messages import (
     EXPIRED,
     FAILED,
     INVALID,
+    NO_SESSION,
     REFUSED,
     CloseSession,
     KeepAlive,
@@ -360,6 +361,13 @@ def test_a_notification_is_delivered_unless_it_is_of_an_earlier_session() -> Non
     payload = msgspec.Raw(msgspec.msgpack.encode("hello"))
     bench.receive(S1, Notified(NUMBER, SESSION, payload))
     bench.receive(S1, Notified(NUMBER, SESSION - 1, payload))
+    bench.receive(S1, Notified(NUMBER, NO_SESSION, payload))
+    assert bench.delivered == ["hello"], "nor after the session has ended"
+
+
+def test_a_client_without_a_session_is_told_as_well() -> None:
+    bench = ClientBench(exactly_once=False)
+    bench.receive(S1, Notified(NUMBER, NO_SESSION, msgspec.Raw(msgspec.msgpack.encode("hello"))))
     assert bench.delivered == ["hello"]
 
 

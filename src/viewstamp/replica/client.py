@@ -385,12 +385,17 @@ class ClientCore:
                 if message.client == self.number:
                     self._redirected(source, message)
             case Notified():
-                if message.client == self.number and message.session in {NO_SESSION, self._upkeep.number}:
-                    self._effects.append(Deliver(bytes(message.payload)))
+                if message.client == self.number:
+                    self._notified(message)
             case StatusReply() | DirectReply():
                 self._effects += self._errands.replied(message)
             case _:
                 assert_never(message)
+
+    def _notified(self, message: Notified) -> None:
+        # What comes without a session is for a client that has none: ours may have ended just before it.
+        if message.session == (self._upkeep.number or NO_SESSION):
+            self._effects.append(Deliver(bytes(message.payload)))
 
     def _results(self, source: NodeId, message: Results) -> None:
         flying = self._calls.flying
