@@ -134,11 +134,12 @@ async def test_nobody_is_dialled_when_that_is_on_demand_and_nothing_is_sent() ->
     try:
         await asyncio.sleep(0)
         assert not one.inbox.changes
-        one.transport.send(NodeId(2), b"lost")
+        one.transport.send(NodeId(2), b"first")
+        one.transport.send(NodeId(2), b"second")
         await until(lambda: one.inbox.changes == [(2, True)])
         assert not two.inbox.changes, "the other direction is not dialled"
-        one.transport.send(NodeId(2), b"arrives")
-        await until(lambda: two.inbox.peer_frames == [(1, b"arrives")])
+        one.transport.send(NodeId(2), b"third")
+        await until(lambda: two.inbox.peer_frames == [(1, b"first"), (1, b"second"), (1, b"third")])
     finally:
         await one.transport.stop()
         await until(lambda: two.inbox.changes == [(1, False)])

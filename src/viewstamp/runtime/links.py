@@ -92,6 +92,8 @@ class Link:
         self.dials = 0
         self.dropped = 0
         """Messages lost because the server was away or its queue was full."""
+        self._held: list[bytes] = []
+        """What was sent while we dial on demand."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -103,8 +105,13 @@ class Link:
         """Begin to dial."""
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
 
-    def dial(self) -> None:
-        """Try once to connect, unless that is under way; the owner is told how it ended, every time."""
+    def dial(self, payload: bytes) -> None:
+        """Try once to connect, unless that is under way; the owner is told how it ended, every time.
+
+        The message is sent if the server welcomes us, before the owner is told; else it is lost.
+        """
+        if sum(map(len, self._held)) + len(payload) <= self._limits.send_bytes_max:
+            self._held.append(payload)
         if self._task is None or self._task.done():
             self._is_up = None
             self._task = asyncio.get_running_loop().create_task(self._connect_once())
@@ -152,6 +159,9 @@ class Link:
             decode_welcome(payload)
             connection.raise_limit(self._limits.frame_bytes_max)
             self.refusal = self.trouble = ""
+            for held in self._held:
+                connection.send(self._kind, held)
+            self._held.clear()
             self._tell(is_up=True)
         elif kind == REFUSAL:
             self._refused(decode_refusal(payload))
@@ -239,6 +249,7 @@ class Link:
     def _tell(self, *, is_up: bool) -> None:
         if is_up is not self._is_up:
             self._is_up = is_up
+            self._held.clear()
             self._owner.link_changed(self.peer, is_up)
 
 

@@ -75,7 +75,7 @@ class Transport:
         """`guests` tells who takes part now, where members may come that the configuration does not list.
 
         With `dials_on_demand` nobody is called before something is sent to it, and each send to a member
-        without a connection leads to `peer_changed`: it was reached (send again), or it was not.
+        without a connection leads to `peer_changed`: it was reached, with this message, or it was not.
         """
         self._config = config
         self._cluster = cluster
@@ -185,7 +185,7 @@ class Transport:
         if link is not None and not self.silenced and link.send(payload):
             self._metrics.peer_messages_out += 1
         elif self._dials_on_demand and link is not None:
-            link.dial()
+            link.dial(payload)
 
     def respond(self, to: ClientAddress, payload: bytes) -> None:
         """Send a message to a client, if its connection still stands."""
