@@ -16,6 +16,7 @@ from random import Random
 from typing import Final, Self
 
 from viewstamp.labs.lab6824.exclusion import breaches, holds_of, read_history
+from viewstamp.labs.lab6824.lock_tester import READY
 from viewstamp.labs.lab6824.paxos_log import LoggedView, read_log
 from viewstamp.labs.lab6824.waiting import Failed, wait_until, watch
 
@@ -142,10 +143,12 @@ class Group:
             self._ended.add(index)
 
     def start_tester(self, *numbers: int) -> None:
-        """Start a lock tester against the lowest server."""
+        """Start a lock tester against the lowest server, and wait until it has found all of them."""
         name = f"{self.ports[0]}" + "".join(f"-{number}" for number in numbers) + "-" * len(self._testers)
         arguments = [str(self.ports[0]), *map(str, numbers)]
         self._testers.append(self._spawn("lock_tester", arguments, name))
+        log = self.folder / f"lock_tester-{name}.log"
+        self._wait("lock_tester has found the servers", lambda: READY in log.read_text(), WAIT_S)
 
     def await_testers(self) -> None:
         """Wait until the lock testers have passed."""

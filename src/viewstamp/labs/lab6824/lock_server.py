@@ -63,14 +63,14 @@ def main(arguments: list[str]) -> int:
 async def _serve(master: int, me: str) -> int:
     node = parse_port(me)
     # The ports come first: a second server of this name must not touch the files of the one that runs.
-    own, tests = _bind(node), _bind(node + 1)
+    own, tests = bind(node), bind(node + 1)
     folder = Path(f"paxos-{me}.d")
     log_path = Path(f"paxos-{me}.log")
     prepare_files(log_path, folder)
     server = make_server(master, node, log_path, folder, own)
     await server.start()
     port = await asyncio.start_server(ArmingPort(server.breakpoints).serve, sock=tests, limit=LINE_BYTES_MAX)
-    reporter = asyncio.create_task(_report(server))
+    reporter = asyncio.create_task(report(server))
     try:
         await server.wait()
     except Exception:  # noqa: BLE001  the server has said why
@@ -150,7 +150,7 @@ def prepare_files(log_path: Path, folder: Path) -> None:
         LOG.warning("%s is gone: this is a new node; its operation log was put aside as %s", log_path, old)
 
 
-def _bind(port: int) -> socket.socket:
+def bind(port: int) -> socket.socket:
     """Take a port of this machine.
 
     Raises:
@@ -168,7 +168,7 @@ def _bind(port: int) -> socket.socket:
     return bound
 
 
-async def _report(server: Server) -> None:
+async def report(server: Server) -> None:
     """Say on standard output which view there is, and what the service waits for."""
     said = ""
     while True:

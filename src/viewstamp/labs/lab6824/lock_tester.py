@@ -16,10 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from viewstamp.core.errors import ViewstampError
+from viewstamp.core.errors import NotExecuted, ViewstampError
 from viewstamp.labs.lab6824.arguments import EXIT_USAGE, LIFETIME_S, parse_server
 from viewstamp.labs.lab6824.exclusion import HistoryWriter, Mark
-from viewstamp.runtime.addresses import format_address
+from viewstamp.labs.lab6824.waiting import pause
+from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.runtime.discovery import client_hello, learn
+from viewstamp.runtime.sockets import ask_who
 from viewstamp.services.lock_threads import BlockingLockClient
 
 CLIENTS: Final = 6
@@ -31,8 +34,11 @@ EXIT_FAILED: Final = 1
 EXIT_TOO_LATE: Final = 0
 """As the original, which ends itself without the line of success."""
 LATEST: Final = 5
+READY: Final = "cache lock client"
+"""Said once all clients have found the servers."""
 FOUND_WITHIN_S = 10.0
 """How long the first server may take to answer."""
+_ASK_AGAIN_S: Final = 0.05
 
 
 class Violation(Exception):
@@ -109,7 +115,7 @@ class Tester:
 
     def _hold_a_second(self, client: int, thread: int) -> None:
         with self._holding(A, client, thread):
-            threading.Event().wait(HOLD_S)
+            pause(HOLD_S)
 
     def _ten_times(self, client: int, thread: int) -> None:
         for _ in range(ROUNDS):
@@ -145,8 +151,10 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGALRM, lambda *_: os._exit(EXIT_TOO_LATE))
     signal.alarm(LIFETIME_S)
     try:
-        where = format_address(parse_server(arguments[0]))
-        _run(where, [int(number) for number in arguments[1:]] or list(range(1, LATEST + 1)))
+        _run(
+            find(parse_server(arguments[0])),
+            [int(number) for number in arguments[1:]] or list(range(1, LATEST + 1)),
+        )
     except (Violation, ViewstampError) as error:
         _say(str(error))
         sys.stderr.write(f"{error}\n")
@@ -155,8 +163,25 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def find(address: Address) -> str:
+    """Return the addresses of all servers, by asking one: it may be dead when the last client is made.
+
+    Raises:
+        NotExecuted: it did not answer in time.
+    """
+    until = time.monotonic() + FOUND_WITHIN_S
+    while True:
+        answer = ask_who(address, client_hello("", None), FOUND_WITHIN_S)
+        if not isinstance(answer, str):
+            return ",".join(map(format_address, learn(answer, address).addresses.values()))
+        if time.monotonic() > until:
+            raise NotExecuted(
+                f"no server answered within {FOUND_WITHIN_S:g} s: {format_address(address)}: {answer}"
+            )
+        pause(_ASK_AGAIN_S)
+
+
 def _run(where: str, numbers: list[int]) -> None:
-    _say("cache lock client")
     path = os.environ.get("LOCK_HISTORY")
     held = Held(None if path is None else HistoryWriter(Path(path)))
     clients = [
@@ -164,6 +189,7 @@ def _run(where: str, numbers: list[int]) -> None:
         for number in range(CLIENTS)
     ]
     tester = Tester(clients, held)
+    _say(READY)
     for number in numbers:
         tester.run(number)
     for client in clients:
