@@ -121,6 +121,15 @@ async def test_syncs_stay_on_the_loop_when_only_some_are_slow() -> None:
         assert not bench.syncer.off_loop
 
 
+async def test_syncs_stay_on_the_loop_when_most_wait_for_a_busy_processor() -> None:
+    bench = Bench()
+    await bench.sync(10)
+    for takes_us in (2_000, 100, 3_000) * 15:
+        bench.journal.sync_takes_us = takes_us
+        await bench.sync()
+        assert not bench.syncer.off_loop
+
+
 async def test_choice_does_not_flutter_when_the_disk_is_near_the_limit() -> None:
     bench = Bench()
     await bench.sync(10)

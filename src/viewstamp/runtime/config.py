@@ -195,7 +195,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sync_placement: Placement = "auto"
     """Where journal syncs run: `auto` measures, and leaves the loop's thread when the disk is slow."""
     sync_inline_us_max: int = 1_500
-    """Up to this median an `auto` sync runs on the loop's thread."""
+    """Up to this lower quartile an `auto` sync runs on the loop's thread."""
     segment_bytes: int = 16 * MIB
     """Size of one file of the journal."""
     snapshot_placement: SnapshotPlacement = "auto"
