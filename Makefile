@@ -10,7 +10,7 @@ ROUNDS ?= 20
 RSM_TESTS ?= 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fix sim soak rsm-tests mutants torture bench bench-tools bench-compare bench-wait bench-page cs6650-report docs ci clean
+.PHONY: help install demo test test-fast check fix sim soak rsm-tests mutants torture bench bench-tools bench-compare bench-wait bench-all bench-page cs6650-report docs ci clean
 
 help:            ## say what each verb does
 	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -77,6 +77,13 @@ $(VENV)/.bench-installed: requirements/bench.txt $(STAMP)
 
 bench-wait: install ## what users wait for: fail-over, restart, start, snapshots, memory, idle cost, floods
 	$(BIN)/python -m benchmarks.wait --json benchmarks/results/wait.json
+
+bench-all: MINUTES = 20
+bench-all:       ## all of it on a quiet machine: compare in MINUTES (20), wait, bench, then the page
+	$(MAKE) bench-compare MINUTES=$(MINUTES)
+	-$(MAKE) bench-wait
+	$(MAKE) bench
+	$(MAKE) bench-page
 
 bench-page: bench-tools ## put what was measured into docs/benchmarks.md and draw its pictures
 	$(BIN)/python -m benchmarks.document
