@@ -1,11 +1,11 @@
 """`viewstamp lock` as a process of its own: contenders, signals, servers that die."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,10 @@ from tests.process.conftest import MakeGroup
 from viewstamp.cli import failures
 from viewstamp.cli.load import wait_for_leader
 from viewstamp.cli.processes import ServerGroup
+from viewstamp.runtime.blocking import BlockingClient
+from viewstamp.runtime.proxies import make_proxy
+from viewstamp.services.lock_wire import STOCK_PART
+from viewstamp.services.locks import LockService
 
 pytestmark = pytest.mark.process
 
@@ -46,10 +50,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def locks(group: ServerGroup) -> list[dict[str, object]]:
-    line = [sys.executable, "-m", "viewstamp", "locks", "--json", "--cluster", str(group.cluster_file)]
-    output = subprocess.run(line, capture_output=True, check=True, text=True).stdout
-    return [json.loads(row) for row in output.splitlines()]
+@contextmanager
+def service_of(group: ServerGroup) -> Iterator[LockService]:
+    client = BlockingClient(group.cluster, timeout_s=60)
+    try:
+        service: LockService = make_proxy(LockService, client, part=STOCK_PART)
+        yield service
+    finally:
+        client.close()
 
 
 def wait_for(path: Path) -> None:
@@ -67,15 +75,17 @@ async def test_contenders_go_one_after_the_other_when_the_leader_is_killed(
     contenders = [start(group, "job", "--", "sh", "-c", HELD_UNTIL_GATE)]
     wait_for(tmp_path / "tokens")
     contenders += [start(group, "job", "--", "sh", "-c", HELD_UNTIL_GATE) for _ in range(2)]
-    while [row["waiting"] for row in locks(group)] != [2]:
-        pass
+    with service_of(group) as service:
+        while service.stat("job").waiters < 2:
+            pass
     group.servers[leader].kill()
     (tmp_path / "gate").touch()
     assert [process.wait(60) for process in contenders] == [0, 0, 0]
     tokens = [int(line) for line in (tmp_path / "tokens").read_text().split()]
     assert len(set(tokens)) == 3
     assert tokens == sorted(tokens)
-    assert locks(group) == []
+    with service_of(group) as service:
+        assert service.held().locks == []
 
 
 async def test_signals_reach_the_command_and_end_a_wait(
@@ -87,14 +97,15 @@ async def test_signals_reach_the_command_and_end_a_wait(
     holder = start(group, "job", "--", "sh", "-c", script)
     wait_for(tmp_path / "ready")
     waiting = start(group, "job", "--", "touch", "never")
-    while [row["waiting"] for row in locks(group)] != [1]:
-        pass
-    waiting.send_signal(signal.SIGTERM)
-    assert waiting.wait(30) == 128 + signal.SIGTERM
-    assert [row["waiting"] for row in locks(group)] == [0], "it waits no more"
-    holder.send_signal(signal.SIGTERM)
-    assert holder.wait(30) == 9
-    assert locks(group) == []
+    with service_of(group) as service:
+        while service.stat("job").waiters < 1:
+            pass
+        waiting.send_signal(signal.SIGTERM)
+        assert waiting.wait(30) == 128 + signal.SIGTERM
+        assert service.stat("job").waiters == 0, "it waits no more"
+        holder.send_signal(signal.SIGTERM)
+        assert holder.wait(30) == 9
+        assert service.held().locks == []
     assert not (tmp_path / "never").exists()
 
 

@@ -59,6 +59,8 @@ WATCH_US: Final = MICROSECONDS_PER_SECOND // 4
 """How often the session is looked at while locks are held or awaited."""
 GRACE_S: Final = 5.0
 """How long closing waits for hooks and releases; the end of the session gives back the rest."""
+DOUBT_GRACE_S: Final = 0.5
+"""The same while the session is in doubt."""
 
 Hook: TypeAlias = Callable[[Grant], Awaitable[None] | None]
 """Called before a lock goes back."""
@@ -200,6 +202,8 @@ class LockDriver:
         await self.client.close()
 
     async def _give_all_back(self, grace_s: float) -> None:
+        if not self._cache.is_sure(self._clock()):
+            grace_s = min(grace_s, DOUBT_GRACE_S)  # whoever is to hear of it has not been heard of for long
         self._feed(Closing())
         for ticket, held in list(self._held.items()):
             held.mark_lost()
