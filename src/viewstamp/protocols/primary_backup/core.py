@@ -182,8 +182,11 @@ class PrimaryBackupCore:
         state = self.state
         assert now >= state.now, (now, state.now)
         state.now = now
+        was_behind = state.applied < state.committed
         self._take_in(event)
-        if state.applied < state.committed:
+        # What one step left over waits for the next wake: messages that come meanwhile go first, or a node
+        # with much to apply answers nobody.
+        if state.applied < state.committed and (not was_behind or isinstance(event, Woke)):
             self._apply()
         if self._led != (state.epoch, state.leader):
             self._name_leader()
@@ -459,15 +462,19 @@ class PrimaryBackupCore:
     # What follows from a step.
 
     def _apply(self) -> None:
-        """Hand out committed entries in order, a bounded number in one step."""
+        """Hand out committed entries in order, at least one and a bounded number and size in one step."""
         state = self.state
         last = min(state.committed, state.applied + state.options.applies_per_step_max)
+        room_bytes = state.options.apply_bytes_per_step_max
         emit, entry_at = state.outbox.emit, state.log.entry
         for seqno in range(state.applied + 1, last + 1):
             entry = entry_at(seqno)
             data = entry.data if entry.kind == COMMAND else b""
             emit(Apply(Entry(Viewstamp(View(entry.view), Seqno(seqno)), data)))
-        state.applied = last
+            state.applied = seqno
+            room_bytes -= len(data)
+            if room_bytes <= 0:
+                break
         if state.role is Role.PRIMARY:
             self.reads.proceed()
         if self.compaction.is_due():

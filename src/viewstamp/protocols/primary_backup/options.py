@@ -54,6 +54,8 @@ class PrimaryBackupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     """Reads waiting at the primary; more are refused."""
     applies_per_step_max: int = 1_024
     """Entries applied in one step, so that a long log does not hold up heartbeats."""
+    apply_bytes_per_step_max: int = 64 * _KIBIBYTE
+    """Bytes of them, unless a single one is larger."""
 
     def __post_init__(self) -> None:
         _check_positive(self)

@@ -1,6 +1,6 @@
 """What the simulator must know of the fenced mode to judge a cluster: promises, disks, who may serve."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
@@ -100,6 +100,20 @@ class PrimaryBackupOracle:
             if _lists(newest, node, alive[node]) and _lists(record, node, alive[node])
         }
         return has_majority(counting, self._members) and not counting.isdisjoint(newest.members)
+
+    def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
+        """Return as whom and up to where a message acknowledges its sender's log."""
+        if type(message) is not Appended:
+            return None
+        return message.incarnation, Viewstamp(View(message.matched_view), Seqno(message.matched_seqno))
+
+    def believed(self, core: PrimaryBackupCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
+        """Return for each backup up to where a primary takes its log for acknowledged."""
+        view_at = core.state.log.view_at
+        for progress in core.replication.progress.values():
+            known = view_at(progress.matched)
+            view = None if known is None else View(known)
+            yield progress.node, progress.incarnation, Seqno(progress.matched), view
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""
