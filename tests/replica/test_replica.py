@@ -21,7 +21,7 @@ from tests.replica.fakes import (
 )
 from viewstamp.core.effects import Apply, Effect, Entry, Led, Persist, Send
 from viewstamp.core.events import PeerUp, Proposed, TakeSnapshot, Woke
-from viewstamp.core.ids import ClientAddress, Instant, PersistSeq, Seqno, View, Viewstamp, fencing_token
+from viewstamp.core.ids import ClientAddress, PersistSeq, Seqno, View, Viewstamp, fencing_token
 from viewstamp.core.messages import (
     FAILED,
     INVALID,
@@ -44,7 +44,6 @@ from viewstamp.replica.machine import StateMachine, command
 from viewstamp.replica.options import ReplicaOptions, SessionLimits
 
 THERE = ClientAddress(8)
-GAP_US = ReplicaOptions().entry_gap_us
 
 
 def _redirects(messages: Iterable[ServerMessage]) -> list[tuple[int, int | None, bool, list[int]]]:
@@ -110,44 +109,6 @@ def test_more_than_one_entry_is_made_when_more_waits_than_fits() -> None:
     assert len(_proposals(bench.core)) == before + 3
 
 
-def test_what_comes_in_waits_for_the_entry_under_way_and_goes_as_one() -> None:
-    bench = Bench()
-    session = bench.open()
-    bench.core.holding = True
-    before = len(_proposals(bench.core))
-    for number in range(1, 4):
-        bench.do(submit(session, (number, call("add", 1))))
-    assert len(_proposals(bench.core)) == before + 1
-    assert bench.replica.deadline == GAP_US
-    assert lines(replies(bench.commit_held())) == [(1, RESULT, 1)]
-    bench.wake()
-    assert lines(replies(bench.commit_held())) == [(2, RESULT, 2), (3, RESULT, 3)]
-    assert len(_proposals(bench.core)) == before + 2
-
-
-def test_what_comes_in_follows_the_entry_under_way_when_the_gap_is_over() -> None:
-    bench = Bench()
-    session = bench.open()
-    bench.core.holding = True
-    bench.do(submit(session, (1, call("add", 1))))
-    bench.now += GAP_US - 1
-    bench.do(submit(session, (2, call("add", 1))))
-    assert len(bench.core.held) == 1
-    bench.now += 1
-    bench.wake()
-    assert len(bench.core.held) == 2
-
-
-def test_the_core_is_woken_in_time_when_requests_wait_for_the_entry_under_way() -> None:
-    bench = Bench()
-    session = bench.open()
-    bench.core.holding = True
-    bench.do(submit(session, (1, call("add", 1))))
-    bench.do(submit(session, (2, call("add", 1))))
-    bench.core.deadline = Instant(GAP_US // 2)
-    assert bench.replica.deadline == GAP_US // 2
-
-
 def test_the_session_messages_are_answered_when_they_are_applied() -> None:
     bench = Bench()
     session = bench.open()
@@ -192,7 +153,6 @@ def test_everybody_waits_when_no_leader_is_known() -> None:
     bench.do(submit(session, (1, call("add", 1))))
     assert replies(bench.lead(None)) == [], "a leader that lost its quorum answers nothing (K1)"
     assert bench.do(submit(session, (2, call("add", 1)))) == []
-    bench.now += GAP_US
     bench.lead(NODE)
     bench.wake()
     assert lines(replies(bench.commit_held())) == [(1, RESULT, 1), (2, RESULT, 2)]
@@ -246,7 +206,6 @@ def test_a_later_own_entry_is_recognised_when_an_earlier_one_lost_its_place() ->
     session = bench.open()
     bench.core.holding = True
     bench.do(submit(session, (1, call("add", 1))))
-    bench.now += GAP_US
     bench.do(submit(session, (2, call("add", 2))))
     del bench.core.held[0]
     assert lines(replies(bench.commit_held())) == [(2, RESULT, 2)]

@@ -51,8 +51,6 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     """Bytes of one entry, unless a single message is larger."""
     command_bytes_max: int = 1 << 20
     """An encoded call that is longer is invalid."""
-    entry_gap_us: int = 2_000
-    """While an own entry is under way, what comes in gathers for so long at the most."""
     gathered_commands_max: int = 65_536
     """Calls that wait to be proposed; more are refused."""
     gathered_bytes_max: int = 64 << 20
@@ -68,7 +66,7 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
         _require(within, "batch_commands_max must be from 1 to 524288")
         for name in ("batch_bytes_max", "command_bytes_max", "gathered_commands_max", "gathered_bytes_max"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
-        for name in ("entry_gap_us", "reads_max", "clients_max", "directives_max"):
+        for name in ("reads_max", "clients_max", "directives_max"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
 
 

@@ -147,7 +147,7 @@ class Replica:
         self._reads = Reads(setup.options.reads_max)
         self._directives: dict[DirectiveToken, tuple[ClientAddress, int]] = {}
         self._next_directive = 0
-        self._offers = Offers(setup.options.entry_gap_us)
+        self._offers = Offers()
         self._saving: images.Parts | None = None
         """The parts of a `Save` of the current step."""
         self._halt: Halt | None = None
@@ -168,13 +168,9 @@ class Replica:
         """The next moment at which it wants to be woken; in the past means at once. None: never."""
         if self._halt is not None:
             return None
-        if self._reads.gathered or self._news_due:
+        if self._reads.gathered or (self._gatherer and self.core.accepting) or self._news_due:
             return self._now
-        deadline = self.core.deadline
-        if self._gatherer and self.core.accepting:
-            next_at = self._offers.next_at(self._now)
-            return next_at if deadline is None or next_at < deadline else deadline
-        return deadline
+        return self.core.deadline
 
     @property
     def leader(self) -> NodeId | None:
@@ -256,9 +252,8 @@ class Replica:
         deadline = self.core.deadline
         if deadline is not None and deadline <= self._now:
             self._drive(Woke())
-        if self._gatherer and self._offers.next_at(self._now) <= self._now:
-            while self._gatherer and self.core.accepting and self._halt is None:
-                self._propose(self._gatherer.take_batch())
+        while self._gatherer and self.core.accepting and self._halt is None:
+            self._propose(self._gatherer.take_batch())
         if self._reads.gathered:
             self._drive(Queried(self._reads.begin_round()))
         if self._news_due:
@@ -360,7 +355,7 @@ class Replica:
         check = self._ledger.chain.position
         data = encode_batch(log_time, check, [gathered.encoded for gathered in taken])
         messages = [gathered.prepared for gathered in taken]
-        self._offers.add(Offer(data, Batch(log_time, check, []), messages), self._now)
+        self._offers.add(Offer(data, Batch(log_time, check, []), messages))
         self._drive(Proposed(data))
 
     def _led(self, led: Led) -> None:

@@ -50,7 +50,6 @@ def replica_options(tuning: TuningOptions) -> ReplicaOptions:
         {
             "batch_commands_max": tuning.batch_max,
             "gathered_commands_max": max(tuning.waiting_max, tuning.batch_max),
-            "entry_gap_us": 100,
             "reads_max": tuning.waiting_max,
         },
     )
