@@ -1,5 +1,8 @@
 """`viewstamp lock` and `viewstamp locks` against a cluster in this process."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from viewstamp.cli import failures
 from viewstamp.cli.lock import CANNOT_RUN, NAME_VARIABLE, NOT_FOUND, TOKEN_VARIABLE
 from viewstamp.replica.machine import StateMachine
 from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
+from viewstamp.services.lock_driver import HeldLock
 from viewstamp.services.lock_threads import BlockingLockClient
 from viewstamp.services.locks import NAME_BYTES_MAX
 from viewstamp.services.stock import StockService
@@ -115,3 +119,76 @@ def test_nothing_is_run_when_no_server_answers(command: Command) -> None:
     ran = command("lock", "mine", "--servers", "127.0.0.1:1", "--timeout", "0.2", "--", "true")
     assert ran.code == failures.NOT_EXECUTED
     assert "no server answered" in ran.complaint
+
+
+def test_whoever_waits_is_told_by_whom_the_lock_is_held(
+    command: Command, here: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("viewstamp.cli.lock._NOTE_AFTER_S", 0.05)
+    with BlockingLockClient(here.config, label="night job") as locks, locks.hold("mine") as held:
+        ran = command("lock", "mine", "--timeout", "0.5", "--", "true")
+    assert ran.err.splitlines()[0] == (
+        f"viewstamp: waiting for the lock 'mine': held by night job (token {held.token})"
+    )
+
+
+def test_a_signal_is_passed_on_to_the_command(command: Command, here: Stock) -> None:
+    script = 'trap "exit 9" USR1; kill -USR1 $PPID; while :; do sleep 0.02; done'
+    assert command("lock", "mine", "--", "sh", "-c", script).code == 9
+
+
+def test_a_signal_ends_the_wait(command: Command, here: Stock) -> None:
+    with BlockingLockClient(here.config) as locks, locks.hold("mine"):
+
+        def interrupt() -> None:
+            while not locks.stat("mine").waiters:
+                pass
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        ran = command("lock", "mine", "--", "touch", "ran")
+        thread.join()
+        assert (ran.code, ran.err) == (128 + signal.SIGTERM, "")
+        assert locks.stat("mine").waiters == 0
+    assert not Path("ran").exists()
+
+
+def stand(monkeypatch: pytest.MonkeyPatch, *standings: str, then: Path | None = None) -> None:
+    """Let the lock's standing be these, one after the other; at the last one touch a file."""
+    left = list(standings)
+
+    def standing(_: HeldLock) -> str:
+        if len(left) > 1:
+            return left.pop(0)
+        if then is not None:
+            then.touch()
+        return left[0]
+
+    monkeypatch.setattr("viewstamp.cli.lock._LOOK_S", 0.02)
+    monkeypatch.setattr(HeldLock, "standing", property(standing))
+
+
+def test_what_becomes_of_the_lock_is_told_while_the_command_goes_on(
+    command: Command, here: Stock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    each = [one for one in ("held", "doubtful", "held", "lost") for _ in range(2)]
+    stand(monkeypatch, *each, then=tmp_path / "gate")
+    ran = command("lock", "mine", "--", "sh", "-c", "while [ ! -e gate ]; do sleep 0.02; done; exit 5")
+    assert ran.code == 5
+    assert ran.err.splitlines() == [
+        "viewstamp: the lock 'mine' is not confirmed: another may hold it; the command goes on",
+        "viewstamp: the cluster answers again: the lock 'mine' is still held",
+        "viewstamp: the lock 'mine' is lost, and another may hold it; the command goes on",
+    ]
+
+
+@pytest.mark.parametrize("trap", ["", "trap '' TERM; "])
+def test_the_command_is_ended_when_another_may_hold_the_lock(
+    command: Command, here: Stock, monkeypatch: pytest.MonkeyPatch, trap: str
+) -> None:
+    monkeypatch.setattr("viewstamp.cli.lock._END_WITHIN_S", 0.1)
+    stand(monkeypatch, "held", "held", "lost")
+    ran = command("lock", "mine", "--kill", "--", "sh", "-c", f"{trap}while :; do sleep 0.02; done")
+    assert ran.code == failures.OUTCOME_UNKNOWN
+    assert ran.complaint == "the lock 'mine' is lost, and another may hold it; ending the command"
