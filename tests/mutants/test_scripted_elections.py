@@ -171,3 +171,10 @@ def test_prevote_counts_when_it_is_of_a_node_in_an_earlier_term() -> None:
     (asked, *_) = [message for message in node.wait() if isinstance(message, RequestVote)]
     node.receive(2, replace(node.grant(2, asked), term=1))
     assert node.state.role is Role.CANDIDATE
+
+
+def test_later_term_is_learned_when_a_prevote_is_refused_in_it() -> None:
+    node = Lone([1], term=1)
+    (asked, *_) = [message for message in node.wait() if isinstance(message, RequestVote)]
+    node.receive(2, replace(node.grant(2, asked), term=5, granted=False))
+    assert node.state.term == 5

@@ -17,6 +17,7 @@ from viewstamp.protocols.raft.messages import (
     SnapshotChunk,
     SnapshotWanted,
 )
+from viewstamp.protocols.raft.state import Role
 
 
 def test_read_waits_for_an_entry_of_the_own_term() -> None:
@@ -126,6 +127,17 @@ def test_snapshot_is_not_installed_when_the_log_has_passed_it() -> None:
     node.cluster.feed(1, Staged(token, snapshot))
     assert node.state.applied == 3
     assert node.state.log.last_seqno == 3
+
+
+def test_candidate_installs_no_snapshot() -> None:
+    node = Lone([1])
+    snapshot = snapshot_of(4)
+    node.receive(2, chunk(snapshot, 0, 5, 2))
+    token = node.core.receiver._token
+    node.campaign()
+    assert node.state.role is Role.CANDIDATE
+    node.cluster.feed(1, Staged(token, snapshot))
+    assert (node.state.applied, node.state.log.last_seqno) == (0, 1)
 
 
 def test_snapshot_is_acknowledged_when_its_base_is_durable() -> None:

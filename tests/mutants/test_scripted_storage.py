@@ -10,6 +10,13 @@ from tests.storage.beds import PATH, open_on
 from viewstamp.core.errors import JournalCorrupt, StorageError
 from viewstamp.core.ids import PersistSeq, Seqno, View, Viewstamp
 from viewstamp.sim.disk import SimFileSystem
+from viewstamp.storage.framing import (
+    FRAME_HEADER_BYTES,
+    SEGMENT_BYTES_MAX,
+    FrameHeader,
+    decode_frame_header,
+    encode_frame,
+)
 from viewstamp.storage.snapshots import read_snapshot_header
 from viewstamp.storage.wal import Tail, Wal
 
@@ -80,3 +87,12 @@ def test_snapshot_of_a_newer_format_is_refused() -> None:
     assert isinstance(answer, str)
     assert "format 2" in answer
     assert path.startswith(PATH)
+
+
+@pytest.mark.parametrize("offset", [1 << 31, SEGMENT_BYTES_MAX - FRAME_HEADER_BYTES])
+def test_frame_knows_its_place_when_that_is_beyond_two_gigabytes(offset: int) -> None:
+    header = FrameHeader(0, 3, 1, PersistSeq(1), PersistSeq(1), 1, offset, 0, 0, 0)
+    frame, check = encode_frame(header, b"abc", seed=7)
+    found = decode_frame_header(frame, 0, seed=7)
+    assert found is not None
+    assert (found.offset, found.check) == (offset, check)
