@@ -1,0 +1,31 @@
+"""The machine of the stock server: two services, one log, one snapshot, one set of sessions."""
+
+from viewstamp.replica.definition import MachineDefinition
+from viewstamp.replica.machine import running_at
+from viewstamp.services.kv import KeyValueStore
+from viewstamp.services.locks import LockService
+from viewstamp.services.stock import StockService
+
+
+def test_the_store_keeps_its_names_and_the_locks_stand_beside_it() -> None:
+    methods = set(MachineDefinition.of(StockService).methods)
+    store = set(MachineDefinition.of(KeyValueStore).methods)
+    locks = {f"locks.{name}" for name in MachineDefinition.of(LockService).methods}
+    assert methods == store | locks
+
+
+def test_a_snapshot_holds_both_and_the_end_of_a_session_reaches_the_locks() -> None:
+    stock = StockService()
+    store, locks = vars(stock)["machines"][""], vars(stock)["machines"]["locks"]
+    with running_at(stock, client=1, session=2):
+        store.set("k", b"v")
+        assert locks.acquire("a", 1).state == "granted"
+    again = StockService()
+    again.restore(b"".join(stock.snapshot()))  # type: ignore[arg-type]
+    machines = vars(again)["machines"]
+    assert machines[""].get("k") == (b"v", 1)
+    assert len(machines["locks"]) == 1
+    assert len(list(again.pending_notifications_for({1}))) == 1
+    with running_at(again):
+        again.session_ended(1)
+    assert len(machines["locks"]) == 0
