@@ -55,13 +55,17 @@ def main() -> int:
     if given.json is not None and given.json.exists():
         found = json.loads(given.json.read_text(encoding="utf-8"))
     found["machine"] = machine.describe()
+    failed = []
     for name in given.only:
         print(f"measuring {name}", file=sys.stderr, flush=True)
-        found[name] = PARTS[name](given.directory)
+        try:
+            found[name] = PARTS[name](given.directory)
+        except Exception as error:  # noqa: BLE001  whatever it was, the other parts can be measured
+            failed.append(f"{name} could not be measured: {error}")
         if given.json is not None:
             keep.write(given.json, found)
-    print(limits_table(found))
-    return 0 if all(verdict.met for verdict in verdicts(found)) else 1
+    print(limits_table(found), *failed, sep="\n")
+    return 0 if not failed and all(verdict.met for verdict in verdicts(found)) else 1
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def once(folder: Path) -> dict[str, float]:
         listening = perf_counter() - began
         asyncio.run(first_write(group))
         written = perf_counter() - began
-        command = [sys.executable, "-m", "viewstamp", "status", "--cluster", str(group.cluster_file)]
+        command = [sys.executable, "-m", "viewstamp", "status", "--timeout", "30"]
+        command += ["--cluster", str(group.cluster_file)]
         began = perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         return {"listening_s": listening, "first_write_s": written, "status_s": perf_counter() - began}
