@@ -13,8 +13,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, NamedTuple
 
+from benchmarks.effort import machine_busy_s, processor_s
 from benchmarks.machine import describe
 from benchmarks.tables import markdown
 from viewstamp.labs.cs6650.server import HOST_VARIABLE
@@ -39,9 +41,34 @@ ENVIRONMENT: Final = {**os.environ, HOST_VARIABLE: LOOPBACK, "VIEWSTAMP_PYTHON":
 Figures = dict[str, Any]
 
 
+class Servers(NamedTuple):
+    """Server programs that run."""
+
+    ports: list[int]
+    pids: list[int]
+
+
+class Others:
+    """Cores that programs without a part in the measurement use, on average since this was made."""
+
+    def __init__(self, servers: Servers) -> None:
+        self._pids = servers.pids
+        self._at = self._sample()
+
+    def _sample(self) -> tuple[float, float]:
+        times = os.times()
+        own = times.user + times.system + times.children_user + times.children_system
+        return monotonic(), machine_busy_s() - processor_s(self._pids) - own
+
+    def cores(self) -> float:
+        """Return the average so far."""
+        (begun, busy_before), (now, busy) = self._at, self._sample()
+        return max(0.0, (busy - busy_before) / (now - begun))
+
+
 @contextmanager
-def factories(size: int) -> Iterator[list[int]]:
-    """Start server programs; yield their ports once they listen. They end with the block."""
+def factories(size: int) -> Iterator[Servers]:
+    """Start server programs; yield them once they listen. They end with the block."""
     ports = free_ports(size)
     book = list(enumerate(ports))
     processes = []
@@ -52,7 +79,7 @@ def factories(size: int) -> Iterator[list[int]]:
             processes.append(subprocess.Popen(command, env=ENVIRONMENT))
         for port in ports:
             wait_for(port)
-        yield ports
+        yield Servers(ports, [process.pid for process in processes])
     finally:
         for process in processes:
             process.kill()
@@ -89,11 +116,16 @@ def run_clients(ports: Sequence[int], customers: int, orders: int, request_type:
     return summaries
 
 
-def measure(ports: Sequence[int], customers: int, request_type: int, seconds: float) -> list[Figures]:
-    """Run client programs for at least `seconds`; return their summaries."""
+def measure(
+    servers: Servers, clients: int, customers: int, request_type: int, seconds: float
+) -> list[Figures]:
+    """Run client programs, one for each of the first servers, for at least `seconds`."""
     orders = TRIAL_ORDERS
     while True:
-        summaries = run_clients(ports, customers, orders, request_type)
+        others = Others(servers)
+        summaries = run_clients(servers.ports[:clients], customers, orders, request_type)
+        for summary in summaries:
+            summary["others"] = others.cores()
         if min(summary["seconds"] for summary in summaries) >= seconds:
             return summaries
         rate = max(summary["throughput"] for summary in summaries)
@@ -104,8 +136,8 @@ def measure_writes(seconds: float) -> list[Figures]:
     """Return a line of figures for each number of servers."""
     lines = []
     for size in SERVERS_OF_WRITES:
-        with factories(size) as ports:
-            (summary,) = measure(ports[:1], WRITERS, 1, seconds)
+        with factories(size) as servers:
+            (summary,) = measure(servers, 1, WRITERS, 1, seconds)
         lines.append({"servers": size, **summary})
         print(f"writes, {size} servers: {summary}", flush=True)
     return lines
@@ -115,33 +147,43 @@ def measure_reads(seconds: float) -> list[Figures]:
     """Return a line of figures for each number of servers, each with a client program of its own."""
     lines = []
     for size in SERVERS_OF_READS:
-        with factories(size) as ports:
-            run_clients(ports[:1], READERS, ORDERS_BEFORE_READS, 1)
-            summaries = measure(ports, READERS, 2, seconds)
-        throughput = sum(summary["throughput"] for summary in summaries)
-        latency = sum(summary["avg latency"] for summary in summaries) / size
-        shortest = min(summary["seconds"] for summary in summaries)
-        line = {"servers": size, "throughput": throughput, "avg latency": latency, "seconds": shortest}
-        lines.append(line)
-        print(f"reads, {size} servers and clients: {line}", flush=True)
+        with factories(size) as servers:
+            run_clients(servers.ports[:1], READERS, ORDERS_BEFORE_READS, 1)
+            summaries = measure(servers, size, READERS, 2, seconds)
+        lines.append(
+            {
+                "servers": size,
+                "throughput": sum(summary["throughput"] for summary in summaries),
+                "avg latency": sum(summary["avg latency"] for summary in summaries) / size,
+                "seconds": min(summary["seconds"] for summary in summaries),
+                "others": max(summary["others"] for summary in summaries),
+            }
+        )
+        print(f"reads, {size} servers and clients: {lines[-1]}", flush=True)
     return lines
 
 
 def tables(figures: Figures) -> str:
     """Return the figures as Markdown."""
-    head = ["servers", "mean latency (us)", "minimum", "maximum", "orders a second", "seconds"]
+    head = ["servers", "mean latency (us)", "minimum", "maximum", "orders a second", "seconds", "others"]
     names = ["avg latency", "min latency", "max latency", "throughput", "seconds"]
     writes = [[str(line["servers"]), *(f"{line[name]:,.0f}" for name in names)] for line in figures["writes"]]
     reads = [
-        [f"{line['servers']} + {line['servers']}", f"{line['throughput']:,.0f}", f"{line['seconds']:,.0f}"]
+        [
+            f"{line['servers']} + {line['servers']}",
+            f"{line['throughput']:,.0f}",
+            f"{line['seconds']:,.0f}",
+            f"{line['others']:.2f}",
+        ]
         for line in figures["reads"]
     ]
     machine = figures["machine"]
     where = (
         f"Measured on {machine['cores']} cores of {machine['processor']}, Linux {machine['kernel']}, "
-        f"Python {machine['python']}; servers and clients share the cores."
+        f'Python {machine["python"]}; servers and clients share the cores. "Others" is how many '
+        "cores programs without a part in the measurement took meanwhile."
     )
-    read_head = ["servers + clients", "reads a second, summed", "seconds"]
+    read_head = ["servers + clients", "reads a second, summed", "seconds", "others"]
     return "\n\n".join([where, markdown(head, writes), markdown(read_head, reads)])
 
 
