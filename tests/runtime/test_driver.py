@@ -128,6 +128,21 @@ async def test_answer_comes_after_the_sync_and_early_messages_before_it() -> Non
         assert b.diary.lines[-1] == "flush"
 
 
+def answering(event: ReplicaEvent) -> list[ReplicaEffect]:
+    """Answer clients as often as a message says."""
+    if isinstance(event, Received):
+        return [Respond(CLIENT, DirectReply(number, None)) for number in range(int(event.message.text))]
+    return []
+
+
+async def test_answer_leaves_at_once_when_it_is_alone_and_with_the_turn_when_there_are_several() -> None:
+    async with bench(answering) as b:
+        b.driver.peer_frame(PEER, msgspec.msgpack.encode(Note("2")))
+        assert b.diary.lines == ["respond 5", "respond 5"]
+        b.driver.peer_frame(PEER, msgspec.msgpack.encode(Note("1")))
+        assert b.diary.lines[2:] == ["respond 5", "flush"]
+
+
 async def test_one_sync_covers_all_writes_when_they_come_in_one_turn() -> None:
     async with bench(writing) as b:
         for number in (1, 2, 3):

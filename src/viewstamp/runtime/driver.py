@@ -151,6 +151,8 @@ class Driver:
         """What was last logged about who leads."""
         self._last_sent: tuple[Any, bytes] = (None, b"")
         """The last message to a member and its encoding: a broadcast is encoded once."""
+        self._answers = 0
+        """Messages to clients since the start."""
         self._directives: dict[int, asyncio.Future[str | None]] = {}
         self._last_directive = 0
 
@@ -204,7 +206,12 @@ class Driver:
             message = self._decode_peer(payload)
         except UNREADABLE as error:
             raise ProtocolViolation(f"node {source} sent a message that cannot be read: {error}") from error
+        before = self._answers
         self.feed(Received(source, message))
+        if self._answers == before + 1:
+            # One client alone waits: the next member's message would take longer than this write. Where
+            # many are answered together, the end of the turn is soon enough, and clients gather better.
+            self._flush()
 
     def client_frame(self, source: ClientAddress, payload: bytes) -> None:
         """Feed a message of a client; `ProtocolViolation` where it is none."""
@@ -267,6 +274,7 @@ class Driver:
 
     def _respond(self, to: ClientAddress, message: Any) -> None:
         assert self._outlet is not None
+        self._answers += 1
         if to != _OWN_ADDRESS:
             self._outlet.respond(to, encode_message(message))
         elif isinstance(message, DirectReply):
