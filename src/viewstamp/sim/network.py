@@ -8,7 +8,7 @@ moment). Rules of this file: every choice comes from the network's own stream; e
 counted.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from random import Random
 from typing import Any, Final
@@ -24,6 +24,7 @@ Endpoint = int
 """A member's NodeId (0 or more), or a client's number below zero."""
 Link = tuple[Endpoint, Endpoint]
 
+RECENT_MAX: Final = 400
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -39,6 +40,7 @@ class Network:
         "_deliver",
         "_options",
         "_random",
+        "_recent",
         "_rng",
         "_world",
         "counts",
@@ -63,6 +65,8 @@ class Network:
         """All of `_cuts` together."""
         self._cuts: dict[str, set[Link]] = {}
         self._clogged: dict[Link, int] = {}
+        self._recent: deque[tuple[NodeId, NodeId, Any]] = deque(maxlen=RECENT_MAX)
+        """The last messages between members."""
         self.counts: Counter[str] = Counter()
         """How often each fault had an effect, and how many messages there were."""
         self.sent_bytes = 0
@@ -88,6 +92,7 @@ class Network:
             message = self._through_the_wire(message)
             if message is None:
                 return
+        self._recent.append((source, to, message))
         self._world.at(self._arrival(source, to), self._deliver, source, to, message)
         if options.duplication and chance() < options.duplication:
             self.counts["doubled"] += 1
@@ -96,6 +101,14 @@ class Network:
             self.counts["echoed"] += 1
             arrival = self._world.now_us + self._rng.randrange(options.echo_max_us)
             self._world.at(arrival, self._deliver, source, to, message)
+
+    def repeat(self, source: NodeId, count: int) -> None:
+        """Let copies of this member's last so many messages arrive, in any order, where nothing is cut."""
+        recent = [sent for sent in self._recent if sent[0] == source][-count:]
+        for _, to, message in recent:
+            if (source, to) not in self._cut:
+                self.counts["echoed"] += 1
+                self._world.at(self._arrival(source, to), self._deliver, source, to, message)
 
     def cut(self, links: set[Link], by: str = "partition") -> None:
         """Cut exactly these links; whatever else was cut by the same one carries again."""

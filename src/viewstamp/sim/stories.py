@@ -180,24 +180,47 @@ def candidate(teller: Storyteller) -> Story:
 
 
 def strand(teller: Storyteller) -> Story:
-    """A member misses so much that only a snapshot helps; it may have led, and hold what nobody else has."""
+    """A member is left behind; it may have led, and hold what nobody else has.
+
+    It comes back when only a snapshot helps it, or in the very moment in which its successor leaves.
+    """
     leader = teller.leader()
     if leader is None:
         return
-    stranded = leader if teller.chance(0.6) else teller.others(leader)[0]
+    stranded = leader if teller.chance(0.7) else teller.others(leader)[0]
     teller.part([stranded], clients=False)
-    yield teller.within(400, 2_000)
+    yield teller.within(50, 1_500)
+    if stranded == leader:
+        yield from _succession(teller, leader)
+    if teller.chance(0.4):
+        yield teller.within(5, 300)
+    else:
+        yield from _leave_behind(teller, stranded)
+        teller.cut(())
+        yield teller.within(1, 300)
+        if teller.chance(0.3):
+            return
+    successor = teller.leader()
+    if successor is not None and successor != stranded:
+        teller.part([successor], clients=teller.chance(0.5))
+        yield teller.within(300, 2_000)
+
+
+def _succession(teller: Storyteller, leader: NodeId) -> Story:
+    """Wait until somebody else leads, for a while."""
+    for _ in range(_POLLS_MAX):
+        if teller.leader() not in {None, leader}:
+            return
+        yield 5 * _MS
+
+
+def _leave_behind(teller: Storyteller, stranded: NodeId) -> Story:
+    """Let the others forget what the stranded one would need."""
     for _ in range(teller.rng.randint(1, 2)):
         for node in teller.cluster.leaders():
             if node != stranded:
                 teller.injector.direct(TakeSnapshot(), "snapshot asked for", to=node)
-        yield teller.within(50, 600)
-    teller.cut(())
-    yield teller.within(1, 500)
-    successor = teller.leader()
-    if successor is not None and teller.chance(0.4):
-        teller.part([successor], clients=teller.chance(0.5))
-        yield teller.within(200, 1_500)
+        yield teller.within(10, 600)
 
 
 def forget(teller: Storyteller) -> Story:
@@ -227,10 +250,23 @@ def forget(teller: Storyteller) -> Story:
         teller.part(lagging, clients=teller.chance(0.3))
     for victim in victims:
         teller.start(victim)
-    yield teller.within(50, 2_500)
+    yield from _return(teller, victims)
     if teller.chance(0.7):
         teller.part([*lagging, *victims], clients=False)
         yield teller.within(300, 2_500)
+
+
+def _return(teller: Storyteller, victims: list[NodeId]) -> Story:
+    """Let those that forgot come back, among echoes of what they said before; perhaps only just."""
+    only_just = teller.chance(0.4)
+    for _ in range(_POLLS_MAX):
+        if all(teller.view(victim) for victim in victims):
+            break
+        yield 2 * _MS
+    for _ in range(teller.rng.randint(0, 1 if only_just else 8)):
+        for victim in victims:
+            teller.cluster.network.repeat(victim, teller.rng.randint(1, 20))
+        yield teller.within(2, 20 if only_just else 400)
 
 
 def _may_forget(teller: Storyteller, among: list[NodeId]) -> list[NodeId]:
