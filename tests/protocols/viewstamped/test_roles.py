@@ -187,6 +187,17 @@ def test_a_backup_ignores_a_snapshot_when_it_has_applied_more() -> None:
     assert all(isinstance(each, Position) for each in answers)
 
 
+def test_a_transfer_goes_on_when_another_member_took_the_snapshot_in_another_view() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(2)
+    ahead = stamp(2, core.ledger.log.last.seqno + 9)
+    for header, offset, data in ((b"view 1", 3, b"d"), (b"view 2", 0, b"abc"), (b"view 1", 3, b"d")):
+        feed(cluster, 2, 1, Chunk(core.group, View(2), SnapshotMeta(ahead, header, 9, 1), offset, data))
+    stages = cluster.hosts[NodeId(2)].stages
+    assert [(stage.offset, stage.data) for stage in stages] == [(0, b"abc"), (3, b"d")]
+    assert len({(stage.token, stage.meta) for stage in stages}) == 1
+
+
 def test_a_backup_confirms_a_probe_when_it_is_in_the_view() -> None:
     cluster = quiet(1, 2)
     group = cluster.core(2).group

@@ -94,6 +94,17 @@ def test_the_one_that_promises_is_kept_when_all_others_were_silent() -> None:
     cluster.form(1, 2, 3)
 
 
+def test_who_promises_is_not_removed_when_it_was_silent_for_a_while() -> None:
+    cluster = cluster_of(1, 2)
+    cluster.meddle = lambda _, __, message: () if isinstance(message, Ping | Pong) else None
+    cluster.run(3_000)
+    assert any(isinstance(message, Prepared) for _, _, message in cluster.sent)
+    cluster.meddle = None
+    cluster.run(1_000)
+    assert cluster.views_at(1) == cluster.views_at(2) == [(1,), (1, 2)]
+    cluster.write("a")
+
+
 def test_a_ping_of_a_wiped_node_is_no_sign_of_life() -> None:
     cluster = cluster_of(1, 2, 3)
     core = cluster.core(1)

@@ -71,6 +71,10 @@ class Heartbeats:
         for node in nodes:
             self._reported[node] = _REPORT_TICKS
 
+    def is_reported(self, node: NodeId) -> bool:
+        """Tell whether the primary has lately said that it does not hear this member."""
+        return node in self._reported
+
     def watched(self, current: Membership) -> tuple[NodeId, ...]:
         """Return whom this member pings."""
         mine = self._shared.node

@@ -27,9 +27,11 @@ def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[N
     current = newest.history[-1]
     remembered = any(disks[node].synchronised == current.view for node in alive if node in disks)
     trusted = current.nodes if remembered else current.eligible
-    return _can_go_on(current, alive, trusted) and all(
-        _can_go_on(value, alive, value.eligible) for value in _accepted(current, disks)
-    )
+    may_come = [(current, trusted), *((value, value.eligible) for value in _accepted(current, disks))]
+    if any(len(membership.members) == 1 for membership, _ in may_come) and not set(alive) >= set(configured):
+        # It becomes a view of two by letting in somebody who has just died, and cannot shrink then.
+        return False
+    return all(_can_go_on(membership, alive, by) for membership, by in may_come)
 
 
 def _accepted(current: Membership, disks: Mapping[NodeId, Disk]) -> list[Membership]:

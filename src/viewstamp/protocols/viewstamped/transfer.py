@@ -73,6 +73,11 @@ def part_of(snapshot: Snapshot, part: StagedPart) -> bool:
     return fits and 0 <= part.offset <= meta.size_bytes
 
 
+def _same_state(one: SnapshotMeta, other: SnapshotMeta) -> bool:
+    """Tell whether two snapshots are of one state: their headers may differ, taken in different views."""
+    return (one.viewstamp, one.digest, one.size_bytes) == (other.viewstamp, other.digest, other.size_bytes)
+
+
 class Backup:
     """How far another member of the view has come, as its primary sees it."""
 
@@ -160,12 +165,10 @@ class Receiving:
         end = chunk.offset + len(chunk.data)
         if not 0 <= chunk.offset <= end <= meta.size_bytes or (not chunk.data and meta.size_bytes):
             return False
-        if self._meta is None or (self._meta.viewstamp, self._meta.digest) != (meta.viewstamp, meta.digest):
+        if self._meta is None or not _same_state(self._meta, meta):
             self._meta, self._token, self.offset = meta, token, 0
-        if meta != self._meta:
-            return False
         if chunk.offset == self.offset and (chunk.data or not meta.size_bytes):
-            self._shared.outbox.emit(Stage(self._token, meta, chunk.offset, chunk.data))
+            self._shared.outbox.emit(Stage(self._token, self._meta, chunk.offset, chunk.data))
             self.offset = end
         return True
 

@@ -173,16 +173,22 @@ class ViewKeeper:
         """Return the view that should be next; with promisers, only one that they can carry."""
         current = self.current
         assert current is not None
-        for members in self._wanted_members(current):
+        for members in self._wanted_members(current, promisers or ()):
             synchronised = self.is_synchronised or self.proposer.synchronised
             wish = successor(current, members, synchronised=synchronised, primary=self.preferred_primary)
             if wish is not None and (promisers is None or _can_be_carried(wish, current, promisers)):
                 return wish
         return None
 
-    def _wanted_members(self, current: Membership) -> Iterable[tuple[Member, ...]]:
+    def _wanted_members(
+        self, current: Membership, promisers: Collection[NodeId]
+    ) -> Iterable[tuple[Member, ...]]:
+        # Who promised lives, however much it missed: it was paused, or cut off for a while. But another
+        # primary may not hear it.
+        leads = current.primary == self._shared.node
         for node in self.heartbeats.removable(current):
-            yield without(current, node)
+            if node not in promisers or (not leads and self.heartbeats.is_reported(node)):
+                yield without(current, node)
         if self.renewal_wanted or self.preferred_primary is not None:
             yield current.members
         if current.primary == self._shared.node and self.is_synchronised:
