@@ -133,9 +133,7 @@ class LockingClient(SimClient):
 
     def invoke(self, plan: Plan, timeout_us: int, done: Callable[[Outcome], None] | None = None) -> CallId:
         """Let a task want a lock; the observer and `done` hear of it when it has left or given up."""
-        now = self.host.world.now_us
-        handle = self.host.history.begin(self.name, plan.method, plan.key, plan.arguments, now=now)
-        record = Call(plan, handle, now + timeout_us, done)
+        record = Call(plan, None, self.host.world.now_us + timeout_us, done)
         call = self._new_call(record)
         task = self._tasks[Ticket(call)] = _Task(call, record, plan.key)
         self.host.world.at(record.deadline_us, self._end, task)
@@ -160,12 +158,14 @@ class LockingClient(SimClient):
         if task.inside is None:
             self._check_patience(task)
             self._feed(Abandoned(task.ticket))
-            self._tell(task, Failed("not_executed", "the lock was not granted in time"), None)
+            self._tell(task, Failed("not_executed", "the lock was not granted in time"))
             return
         token = task.inside.token
         self._oracle.left(task.name, task.inside)
+        assert task.record.handle is not None
+        self.host.history.end(task.record.handle, "ok", token, now=self.host.world.now_us)
         self._feed(Left(task.ticket))
-        self._tell(task, Returned(b"", token), token)
+        self._tell(task, Returned(b"", token))
 
     def _check_patience(self, task: _Task) -> None:
         """A task gives up: after the heal it has no reason to."""
@@ -180,12 +180,10 @@ class LockingClient(SimClient):
                 f"client {self.name} waits for {task.name} {now - self.healed_us} us after the heal",
             )
 
-    def _tell(self, task: _Task, outcome: Outcome, token: int | None) -> None:
-        record, host = task.record, self.host
+    def _tell(self, task: _Task, outcome: Outcome) -> None:
+        record = task.record
         if self.calls.pop(task.call, None) is None:
             return  # it was cancelled: nobody waits to hear
-        assert record.handle is not None
-        host.history.end(record.handle, "failed" if token is None else "ok", token, now=host.world.now_us)
         self.observer.completed(self, record.plan, outcome)
         if record.done is not None:
             record.done(outcome)
@@ -227,7 +225,7 @@ class LockingClient(SimClient):
                 self._enter(ticket, grant)
             case Refused(ticket, failure):
                 task = self._tasks.pop(ticket)
-                self._tell(task, Failed("not_executed", failure.explanation), None)
+                self._tell(task, Failed("not_executed", failure.explanation))
             case Lost(ticket, grant):
                 self.host.judge.rare["lock lost with its session"] += 1
                 self._note("lost", grant)
@@ -245,8 +243,13 @@ class LockingClient(SimClient):
         self._oracle.entered(task.name, task.inside)
         self.host.judge.rare["lock held"] += 1
         self._note("held", grant)
-        assert task.record.plan is not None
-        length = task.record.plan.arguments[0]
+        plan = task.record.plan
+        assert plan is not None
+        # Of the history is only the time inside: that of waiting would overlap everything, and say nothing.
+        task.record.handle = self.host.history.begin(
+            self.name, plan.method, plan.key, plan.arguments, now=world.now_us
+        )
+        length = plan.arguments[0]
         assert isinstance(length, int)
         world.after(length, self._end, task)
         if self.healed_us is None and self._rng.random() < _STALLS:
@@ -342,7 +345,7 @@ class LockWorkload(Keyed):
     def fit(self, options: SwarmOptions) -> SwarmOptions:
         """Leave room for all sessions, let some be so short that a stall outlives them, and be patient.
 
-        A session that is ended for want of room takes its locks with it, whatever was promised. And how long a
+        A session that is ended for want of room takes its locks with it, whatever was promised. How long a
         session is sure rests on clocks that count time: they may drift, but not jump by an hour.
         """
         seconds = min(options.tuning.session_seconds, _SHORT_SESSION_S) if options.nodes % 2 else None
