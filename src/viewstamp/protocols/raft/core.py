@@ -481,8 +481,7 @@ class RaftCore:
             data = entry.data if entry.kind == COMMAND else b""
             emit(Apply(Entry(Viewstamp(View(entry.term), Seqno(seqno)), data)))
             state.applied = seqno
-            room_bytes -= len(data)
-            if room_bytes <= 0:
+            if (room_bytes := room_bytes - len(data)) <= 0:
                 break
         if state.role is Role.LEADER:
             self.leader_reads.proceed()
