@@ -167,7 +167,10 @@ def tables(figures: Figures) -> str:
     """Return the figures as Markdown."""
     head = ["servers", "mean latency (us)", "minimum", "maximum", "orders a second", "seconds", "others"]
     names = ["avg latency", "min latency", "max latency", "throughput", "seconds"]
-    writes = [[str(line["servers"]), *(f"{line[name]:,.0f}" for name in names)] for line in figures["writes"]]
+    writes = [
+        [str(line["servers"]), *(f"{line[name]:,.0f}" for name in names), f"{line['others']:.2f}"]
+        for line in figures["writes"]
+    ]
     reads = [
         [
             f"{line['servers']} + {line['servers']}",
