@@ -137,6 +137,14 @@ def test_child_holds_no_descriptor_of_the_parent_when_it_runs() -> None:
     assert received == [b"closed"]
 
 
+def test_child_gives_way_to_the_work() -> None:
+    def parts() -> Iterator[bytes]:
+        yield str(os.nice(0)).encode()
+
+    (niceness,) = fork_and_stream(parts())
+    assert int(niceness) == min(19, os.nice(0) + 5)
+
+
 def test_child_is_reaped_when_its_parts_were_consumed(monkeypatch: pytest.MonkeyPatch) -> None:
     children: list[int] = []
     fork = os.fork

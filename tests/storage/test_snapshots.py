@@ -1,5 +1,6 @@
 """Snapshots on a disk beyond the common promises: full disks, pruning, what is not trusted."""
 
+from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -9,6 +10,7 @@ from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, read_whole
 from viewstamp.sim.disk import DiskFaults, SimFileSystem
+from viewstamp.storage import snapshots as store
 from viewstamp.storage.snapshots import FileSnapshotStore, SnapshotNotSaved
 
 SNAPSHOTS = f"{PATH}/snapshots"
@@ -140,3 +142,20 @@ def test_snapshot_is_durable_when_its_process_was_killed_before_the_directory_wa
         seen = open_on(files) if not files.locked else directory
         files.crash()
         assert (open_on(files).recovered.snapshot is None) == (seen.snapshots.newest is None)
+
+
+def test_large_snapshot_is_synced_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_UNSYNCED_BYTES_MAX", 1_000)
+    files = SimFileSystem(Random(1))
+    snapshots = open_on(files).snapshots
+    files.faults.sync_error = 1.0
+    taken = []
+
+    def parts() -> Iterator[bytes]:
+        for number in range(10):
+            taken.append(number)
+            yield b"x" * 400
+
+    with pytest.raises(SnapshotNotSaved):
+        snapshots.save(_at(1), b"", parts())
+    assert taken == [0, 1, 2]

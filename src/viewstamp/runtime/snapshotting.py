@@ -36,6 +36,8 @@ _LENGTH: Final = struct.Struct("<q")
 _END: Final = -1
 _PIPE_READ_BYTES: Final = 1 << 20
 _CHILD_FAILED: Final = 1
+_CHILD_NICENESS: Final = 5
+"""A snapshot gives way to the work where they share a core, but is not starved."""
 _ENDED_EARLY: Final = "the forked copy that encodes the snapshot ended early"
 _DESCRIPTORS_MAX: Final = 1 << 20
 
@@ -150,6 +152,7 @@ def _drain_in_child(parts: Iterator[bytes], sender: int) -> None:
     code = _CHILD_FAILED
     try:
         gc.disable()
+        os.nice(_CHILD_NICENESS)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)

@@ -27,6 +27,9 @@ SNAPSHOT_FORMAT: Final = 1
 _MAGIC: Final = b"VSSNAPS\n"
 SNAPSHOT_SUFFIX: Final = ".snap"
 _READ_BYTES: Final = 1 << 20
+_UNSYNCED_BYTES_MAX: Final = 8 << 20
+"""Of a snapshot that is being written. A file system may flush whatever is waiting before it lets a sync of
+the journal return: hundreds of megabytes at once would hold up every write of the node."""
 
 # magic, format, length of the protocol's header, view, seqno, size, digest
 _HEAD: Final = struct.Struct("<8sIIQQQQ")
@@ -114,6 +117,7 @@ class SnapshotWriter:
         self._digest = xxhash.xxh3_64()
         self.size_bytes = 0
         """Length of the body so far."""
+        self._unsynced_bytes = 0
         if files.status(self._path) is not None:
             files.unlink(self._path)
         self._file = files.create(self._path)
@@ -123,6 +127,10 @@ class SnapshotWriter:
         write_all(self._file, part, _body_begin(self._header) + self.size_bytes)
         self._digest.update(part)
         self.size_bytes += len(part)
+        self._unsynced_bytes += len(part)
+        if self._unsynced_bytes >= _UNSYNCED_BYTES_MAX:
+            self._file.fdatasync()
+            self._unsynced_bytes = 0
 
     @property
     def digest(self) -> int:
