@@ -89,6 +89,22 @@ class Failing(StateMachine):
         raise KeyError("x")
 
 
+class Verbose(StateMachine):
+    @query
+    def say(self, length: int) -> str:
+        return "x" * length
+
+
+def test_answers_are_bounded_when_short_queries_ask_for_much() -> None:
+    bench = Bench(Verbose)
+    mebibyte = call("say", 1 << 20)
+    calls = [(number, mebibyte) for number in range(1, 21)]
+    for stale in (False, True):
+        answers = lines(bench.do(_ask(*calls, stale=stale)))
+        assert [kind for _, kind, _ in answers] == [RESULT] * 8 + [REFUSED] * 12
+        assert len(bench.do(_ask((21, mebibyte), stale=stale))) == 1, "the next step has room again"
+
+
 def test_an_exception_is_the_answer_when_a_query_raises() -> None:
     bench = Bench(Failing)
     assert lines(bench.do(_ask((1, call("broken"))))) == [(1, FAILED, ["KeyError", "'x'"])]

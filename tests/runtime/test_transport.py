@@ -367,6 +367,17 @@ async def test_client_is_cut_off_when_its_unread_replies_pass_the_cap() -> None:
         assert await other.frame() == (SERVER, b"unharmed")
 
 
+async def test_client_is_cut_off_when_the_replies_of_one_turn_pass_the_cap() -> None:
+    config = quick_config(client_send_bytes_max=4 << 20)
+    async with lone_node(config) as node, visiting(node.port) as client:
+        await greet(client)
+        connection = node.transport._clients[ClientAddress(1)]
+        for _ in range(40):
+            node.transport.respond(ClientAddress(1), bytes(1 << 20))
+        assert connection.waiting_bytes <= 6 << 20, "nothing more is kept for it"
+        await until(lambda: node.inbox.gone == [ClientAddress(1)])
+
+
 async def test_client_is_not_read_and_then_cut_off_when_it_does_not_read() -> None:
     config = quick_config(client_stall_timeout_ms=200)
     async with lone_node(config) as node, visiting(node.port) as deaf:

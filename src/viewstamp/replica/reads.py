@@ -3,14 +3,19 @@
 A round is begun only after its queries have arrived, which is what makes its answer linearizable.
 """
 
+from typing import Final
+
 import msgspec
 
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import ClientAddress
-from viewstamp.core.messages import INVALID, Ask
+from viewstamp.core.messages import INVALID, REFUSED, Ask
 from viewstamp.replica.definition import InvalidCall, MachineDefinition
-from viewstamp.replica.host import MachineHost
 from viewstamp.replica.ledger import Ledger, ResultLine
+
+ANSWERS_BYTES_MAX: Final = 8 << 20
+"""Of the answers to queries made in one step, and one more: a short query may ask for a long answer."""
+_TOO_MUCH: Final = msgspec.Raw(msgspec.msgpack.encode("not executed: too much was asked for at once"))
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -83,14 +88,23 @@ def decode_ask(
 
 
 def evaluate(ledger: Ledger, asked: list[Asked]) -> list[list[ResultLine]]:
-    """Run queries on the machine as it is; return the lines for each message."""
+    """Run queries on the machine as it is; return the lines for each message.
+
+    Together they take `ANSWERS_BYTES_MAX` and one answer more at the most: the others are to be asked again.
+    """
     host = ledger.host
     host.begin_queries(ledger.applied, ledger.log_time)
-    lines = [[_run(host, number, arguments) for number, arguments in each.calls] for each in asked]
+    room_bytes = ANSWERS_BYTES_MAX
+    lines: list[list[ResultLine]] = []
+    for each in asked:
+        part: list[ResultLine] = []
+        for number, arguments in each.calls:
+            if room_bytes <= 0:
+                part.append((number, REFUSED, _TOO_MUCH))
+                continue
+            kind, payload = host.run(arguments)
+            room_bytes -= len(payload)
+            part.append((number, kind, msgspec.Raw(payload)))
+        lines.append(part)
     host.end()
     return lines
-
-
-def _run(host: MachineHost, number: int, arguments: object) -> ResultLine:
-    kind, payload = host.run(arguments)
-    return number, kind, msgspec.Raw(payload)

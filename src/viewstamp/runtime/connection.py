@@ -160,6 +160,9 @@ class Connection(asyncio.Protocol):
         self._parts.append(frame_header(kind, payload))
         self._parts.append(payload)
         self._queued += len(payload) + 16
+        if self._queued > self.send_bytes_max and self.overflow is Overflow.CLOSE:
+            # Before the turn ends: what one read brings can ask for thousands of times its length.
+            self.abort("the replies were not read")
 
     def flush(self) -> None:
         """Write what has gathered, in one piece."""
