@@ -137,6 +137,7 @@ class FakeCore:
         self.leader: NodeId | None = None
         self.view = View(1)
         self.accepting = False
+        self.committed = 0
         self.effects: list[Effect] = []
         self.history: list[FakeView] = []
         self.synchronised = View(0)
@@ -147,4 +148,5 @@ class FakeCore:
         return effects
 
     def status(self, now: Instant) -> Status:
-        return Status(NodeId(0), "fake", self.view, self.leader, ORIGIN, 0, 0, 0, 0, MEMBERS)
+        committed = self.committed
+        return Status(NodeId(0), "fake", self.view, self.leader, ORIGIN, committed, committed, 0, 0, MEMBERS)

@@ -283,6 +283,18 @@ def test_invariants_keep_quiet_when_nothing_is_wrong() -> None:
     assert stage.judge.ghosts.committed.length == 5
 
 
+def test_new_leader_is_not_blamed_when_it_applies_what_it_was_told_before_it_led() -> None:
+    stage = Stage()
+    for node in (0, 1):
+        stage.write(node, entry(1, 1))
+    stage.cores[NodeId(0)].committed = 1
+    stage.cores[NodeId(0)].leader = NodeId(0)
+    stage.cores[NodeId(0)].view = View(2)
+    stage.step(0)
+    stage.step(0, Apply(entry(1, 1)))
+    assert stage.judge.ghosts.committed.length == 1
+
+
 def test_late_winner_of_an_old_view_is_not_blamed_when_later_views_committed() -> None:
     stage = Stage()
     stage.commit(3, 1)

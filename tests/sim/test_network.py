@@ -76,6 +76,34 @@ def test_nothing_passes_when_the_link_is_cut_one_way() -> None:
     assert letters.network.counts["cut off"] == 5
 
 
+def test_cut_stays_when_another_one_is_healed() -> None:
+    letters = Letters(NetworkOptions())
+    letters.network.cut({(0, 1)}, "story")
+    letters.network.cut({(1, 0)})
+    letters.network.cut(set())
+    assert letters.network.is_cut(0, 1)
+    letters.network.heal()
+    assert not letters.network.is_cut(0, 1)
+
+
+def test_copies_arrive_again_when_they_are_repeated() -> None:
+    letters = Letters(NetworkOptions())
+    letters.send(5)
+    letters.network.repeat(NodeId(0), 3)
+    letters.network.repeat(NodeId(1), 3)
+    letters.world.run_until(2 * 10**9)
+    assert len(letters.arrived) == 8
+    assert letters.network.counts["echoed"] == 3
+
+
+def test_copies_arrive_long_after_when_the_network_echoes() -> None:
+    letters = Letters(NetworkOptions(echo=0.5, echo_max_us=10**7))
+    letters.send(400)
+    letters.world.run_until(2 * 10**9)
+    assert 150 < letters.network.counts["echoed"] == len(letters.arrived) - 400 < 250
+    assert max(at for at, *_ in letters.arrived) > 9 * 10**6
+
+
 def test_messages_are_held_back_when_the_link_is_clogged() -> None:
     letters = Letters(NetworkOptions(delay_min_us=0, delay_mean_us=10))
     letters.network.clog(0, 1, 500_000)

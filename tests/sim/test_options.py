@@ -6,6 +6,7 @@ import pytest
 from tests.sim.fakes import RAFT_LIKE
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.sim.options import (
+    STORY_NAMES,
     DiskOptions,
     PartitionOptions,
     ProcessOptions,
@@ -23,14 +24,22 @@ def test_options_are_the_same_when_the_seed_is() -> None:
 
 def test_every_kind_of_fault_is_drawn_by_some_seeds_and_left_out_by_others() -> None:
     for field, harmless in (
-        ("loss", 0.0), ("duplication", 0.0), ("corruption", 0.0), ("late", 0.0),
+        ("loss", 0.0), ("duplication", 0.0), ("corruption", 0.0), ("late", 0.0), ("echo", 0.0),
     ):  # fmt: skip
         having = sum(getattr(options.network, field) != harmless for options in DRAWN)
         assert 20 < having < 380, field
     for field in ("crash_rate", "pause_rate", "amnesia", "jump_rate", "crash_all_rate", "drift_max_ppm"):
         having = sum(bool(getattr(options.processes, field)) for options in DRAWN)
         assert 20 < having < 380, field
-    for field in ("error_rate", "full_rate", "short_writes", "bit_rot", "stall_rate"):
+    for field in ("late_wake", "spurious_wake", "births_spoiled"):
+        having = sum(bool(getattr(options.processes, field)) for options in DRAWN)
+        assert 20 < having < 380, field
+    assert {kind for options in DRAWN for kind in options.stories.kinds} == set(STORY_NAMES)
+    assert 150 < sum(bool(options.stories.rate) for options in DRAWN) < 350
+    for field in (
+        "error_rate", "full_rate", "short_writes", "bit_rot", "stall_rate", "misdirect_rate",
+        "slow_snapshots",
+    ):  # fmt: skip
         having = sum(bool(getattr(options.disk, field)) for options in DRAWN)
         assert 20 < having < 380, field
     assert {options.partitions.mode for options in DRAWN} == {"none", "isolate", "split", "bridge", "ring"}

@@ -24,7 +24,7 @@ def run_seeds(protocol: str, seeds: range) -> CampaignSummary:
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
-@pytest.mark.parametrize("protocol", (*PROTOCOL_NAMES, *LABORATORY_NAMES))
+@pytest.mark.parametrize("protocol", [*PROTOCOL_NAMES, *LABORATORY_NAMES])
 def test_every_invariant_holds_when_the_seed_is(protocol: str, first: int) -> None:
     summary = run_seeds(protocol, range(first, first + CHUNK))
     assert summary.committed > 100
