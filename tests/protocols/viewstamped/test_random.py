@@ -188,7 +188,7 @@ def test_nothing_is_lost_when_seeds_are_walked(first: int) -> None:
         views += cluster.core(1).view
         restored += sum(host.restored for host in cluster.hosts.values())
     # Not vacuous: commands were executed, views changed, snapshots were sent.
-    assert acknowledged > 500
+    assert acknowledged > 400
     assert views > 60
     assert restored > 0
 
