@@ -161,7 +161,8 @@ def small_disk(folder: Path) -> Iterator[bool]:
         yield mounted
     finally:
         if mounted:
-            subprocess.run(["umount", str(folder)], check=True)
+            # Lazily: where the test failed, its server may still have files open there.
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("by", ["file system", "limit of the process"])
