@@ -94,6 +94,19 @@ def test_the_one_that_promises_is_kept_when_all_others_were_silent() -> None:
     cluster.form(1, 2, 3)
 
 
+def test_a_view_waits_for_those_who_must_carry_it_when_the_primary_died_after_its_report() -> None:
+    # The primary, not the lowest, has reported 3. To believe it now would leave 1 alone with a dead node.
+    cluster = Cluster([2, 3])
+    cluster.start(2, 3)
+    cluster.form(2, 3)
+    cluster.start(1, founding="join", contact=2)
+    cluster.form(1, 2, 3)
+    cluster.cut |= {(NodeId(2), NodeId(3)), (NodeId(3), NodeId(2))}
+    assert cluster.run(5_000, until=lambda: cluster.core(1).views.proposer.phase == "preparing")
+    cluster.crash(2)
+    cluster.form(1, 3)
+
+
 def test_who_promises_is_not_removed_when_it_was_silent_for_a_while() -> None:
     cluster = cluster_of(1, 2)
     cluster.meddle = lambda _, __, message: () if isinstance(message, Ping | Pong) else None
