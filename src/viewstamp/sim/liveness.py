@@ -40,6 +40,8 @@ class LivenessPhase:
 
     def run(self) -> None:
         """Raise `InvariantViolated` where the service does not come back in time."""
+        # First, as it replaces damaged disks: who may be chosen depends on what they held.
+        self._injector.stop()
         chosen = self._choose()
         self._heal(chosen)
         self._let_calls_end()
@@ -67,7 +69,6 @@ class LivenessPhase:
     def _heal(self, chosen: list[NodeId]) -> None:
         cluster = self._cluster
         cluster.trace.note(cluster.world.now_us, "heal", -1, quorum=chosen)
-        self._injector.stop()
         cluster.on_death = _must_not_happen
         cluster.network.configure(_CALM)
         for node, process in cluster.processes.items():
