@@ -68,7 +68,18 @@ CLOSED: Final = Failure("not_executed", "", "the lock client is closed")
 class _Lock:
     """One lock that this client has, wants or gives back."""
 
-    __slots__ = ("asking", "flushing", "name", "queue", "revoked", "sequence", "state", "task", "token")
+    __slots__ = (
+        "asking",
+        "doubted",
+        "flushing",
+        "name",
+        "queue",
+        "revoked",
+        "sequence",
+        "state",
+        "task",
+        "token",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -85,6 +96,8 @@ class _Lock:
         """Others want it, by the service."""
         self.asking: Ask | None = None
         """The call that is under way."""
+        self.doubted = False
+        """It was made under a session that is gone: an answer may be of that one, and say nothing of now."""
         self.flushing = False
         """The hook runs."""
 
@@ -246,6 +259,8 @@ class LockCache:
             self._send_back(lock)
         elif isinstance(answer, Failure):
             self._acquire_failed(lock, answer)
+        elif lock.doubted and lock.state == "acquiring" and lock.queue:
+            self._ask(lock, "acquire")
         elif isinstance(answer, Acquired):
             self._acquire_answered(lock, answer)
 
@@ -390,6 +405,7 @@ class LockCache:
             return
         self._forget_grant(lock)
         lock.revoked = False
+        lock.doubted = lock.asking is not None
         if lock.state == "free":
             lock.move("acquiring")
         if lock.state == "acquiring" and lock.asking is None:
@@ -433,6 +449,7 @@ class LockCache:
         self._again.pop(lock.name, None)
         label = self._options.label if method == "acquire" else ""
         lock.asking = Ask(AskId(self._last_ask), method, lock.name, lock.sequence, label)
+        lock.doubted = False
         self._asks[lock.asking.ask] = lock
         self._effects.append(lock.asking)
 
