@@ -10,10 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.services.lock_town import LIFE_US, Client, Town
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.ids import MICROSECONDS_PER_SECOND, Instant
-from viewstamp.services.lock_cache import TRANSITIONS, LockCache
-from viewstamp.services.lock_events import Answered, Ask, CacheOptions, Failure, Observed, Ticket, Wanted
-from viewstamp.services.locks import NAME_BYTES_MAX, Acquired, Revoke
+from viewstamp.core.ids import MICROSECONDS_PER_SECOND
+from viewstamp.services.lock_cache import TRANSITIONS
+from viewstamp.services.lock_events import Answered, CacheOptions, Failure
+from viewstamp.services.locks import NAME_BYTES_MAX, Revoke
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "locks.md"
 OFF: dict[str, Any] = {"retry_us": None}
@@ -488,15 +488,3 @@ TestRandom = pytest.mark.slow(Random.TestCase)
 TestRandom.settings = _SETTINGS
 TestResent = pytest.mark.slow(Resent.TestCase)
 TestResent.settings = _SETTINGS
-
-
-def test_an_answer_that_outlived_its_session_is_asked_for_again() -> None:
-    cache = LockCache(CacheOptions(retry_us=None))
-    cache.step(Observed(1, Instant(60_000_000)), Instant(0))
-    (asked,) = cache.step(Wanted(Ticket(1), "a"), Instant(0))
-    assert isinstance(asked, Ask)
-    cache.step(Observed(None, None), Instant(1))
-    (again,) = cache.step(Answered(asked.ask, Acquired("waiting")), Instant(1))
-    assert isinstance(again, Ask)
-    assert (again.method, again.name, again.sequence) == ("acquire", "a", asked.sequence)
-    assert cache.step(Answered(again.ask, Acquired("waiting")), Instant(2)) == []
