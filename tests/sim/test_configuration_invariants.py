@@ -47,9 +47,9 @@ class KnowingOracle(FakeOracle):
 
 
 class Stage:
-    """Three members who were founded together."""
+    """Three members, the first so many of whom are founded."""
 
-    def __init__(self) -> None:
+    def __init__(self, founded: int = 3) -> None:
         self.judge = Judge(MEMBERS, KnowingOracle(), RAFT_LIKE)
         self.cores: list[KnowingCore] = []
         self.watched: list[Core] = []
@@ -58,7 +58,8 @@ class Stage:
             core = KnowingCore()
             self.cores.append(core)
             self.watched.append(self.judge.watch(node, core))
-            self.step(node)
+            if node < founded:
+                self.step(node)
 
     def step(self, node: int, *effects: Effect) -> None:
         self.cores[node].effects = list(effects)
@@ -154,6 +155,19 @@ def test_configuration_is_safe_when_a_life_ends_and_the_next_is_let_in() -> None
         stage.decide(0, seqno, by, pending=0)
     stage.decide(2, 0, WITHOUT_2, pending=0)  # told by a member, before it has a log
     stage.decide(2, 2, AGAIN, pending=0, base=2)
+
+
+def test_founders_may_differ_in_a_life_that_ended_before_anything_was_committed() -> None:
+    stage = Stage(founded=1)
+    stage.judge.crashed(NodeId(2))
+    stage.judge.recovered(NodeId(2), FakeImage(), lost=True)
+    stage.decide(1, 0, AGAIN, pending=0)
+    stage.decide(2, 0, AGAIN, pending=0)
+    for node in (0, 1):
+        stage.decide(node, 1, FOUNDERS)
+    stage.commit(1)
+    with pytest.raises(InvariantViolated, match="I12 ConfigSafety"):
+        stage.decide(2, 0, voters(n0=1, n1=1, n2=3), pending=0)
 
 
 def test_belief_is_unfounded_when_another_life_had_said_so() -> None:

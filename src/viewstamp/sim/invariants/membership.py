@@ -28,7 +28,10 @@ class ConfigSafety(Invariant):
         self._oracle = ghosts.oracle if isinstance(ghosts.oracle, ConfigurationOracle) else None
         self._made: dict[Viewstamp, Voters] = {}
         """By the entry that made them, as the first node showed it."""
-        self._founding: Voters = ()
+        self._foundings: list[Voters] = []
+        """The first, and others that differ from it only in lives that ended before any commitment."""
+        self._reborn: set[NodeId] = set()
+        """Nodes that have lost their disk."""
         self._committed: list[tuple[int, Voters]] = []
         """(seqno, voters) of the committed ones, ascending."""
         self._seen: dict[NodeId, Configured] = {}
@@ -51,6 +54,11 @@ class ConfigSafety(Invariant):
         self._seen[node.node] = now
         if now.voters:
             self._look_at(node, core, now, before)
+
+    def recovered(self, node: NodeGhost, before: Any, *, lost: bool) -> None:
+        """Remember whose disks were lost."""
+        if lost:
+            self._reborn.add(node.node)
 
     def crashed(self, node: NodeGhost) -> None:
         """The next life begins with what its log says."""
@@ -81,17 +89,33 @@ class ConfigSafety(Invariant):
 
         Who has no log yet may have been told of a later configuration, by a member that decides by it.
         """
-        self._founding = self._founding or now.voters
+        if now.seqno == 0 and self._may_found(now.voters):
+            return
         in_force = self._in_force(now.seqno)
         told = now.seqno == 0 and now.voters in self._made.values()
-        if in_force != now.voters and not told:
-            self.fail(node.node, f"at {now.seqno} it decides by {now.voters}, others by {in_force}")
+        if now.voters not in in_force and not told:
+            self.fail(node.node, f"at {now.seqno} it decides by {now.voters}, others by {in_force[0]}")
 
-    def _in_force(self, seqno: Seqno) -> Voters:
-        found = self._founding
+    def _may_found(self, voters: Voters) -> bool:
+        """Tell whether these may be founders; before anything is committed they may differ in dead lives.
+
+        The dead made no promise to anybody who is founded, so quorums of both meet among the living.
+        """
+        if voters in self._foundings:
+            return True
+        if self.ghosts.committed.length:
+            return False
+        differing = {node for first in self._foundings for node, _ in {*first} ^ {*voters}}
+        if differing <= self._reborn:
+            self._foundings.append(voters)
+            return True
+        return False
+
+    def _in_force(self, seqno: Seqno) -> list[Voters]:
+        found = self._foundings or [()]
         for begins, voters in self._committed:
             if begins <= seqno:
-                found = voters
+                found = [voters]
         return found
 
     def _compare_made(
