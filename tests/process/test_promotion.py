@@ -1,4 +1,4 @@
-"""Primary-backup with real processes: promotion loses nothing that was acknowledged, an old primary is fenced."""
+"""Primary-backup with real processes: promotion loses nothing acknowledged, an old primary is fenced."""
 
 import asyncio
 import signal
