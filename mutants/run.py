@@ -5,6 +5,7 @@ Exit codes: 0 the score is reached and every sentinel behaves; 1 not; 2 a mutant
 With names (parts of names) only those are run, and no table is written.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -26,8 +27,7 @@ TABLE: Final = ROOT / "docs" / "mutation-score.md"
 
 def main(arguments: list[str]) -> int:
     """Run the suite and return the exit code."""
-    wanted = [argument for argument in arguments if not argument.startswith("--")]
-    thorough = not wanted or "--thorough" in arguments
+    wanted, thorough = _read(arguments)
     try:
         chosen = _choose(wanted)
         with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
@@ -43,6 +43,14 @@ def main(arguments: list[str]) -> int:
     print(f"killed {total:.1%} of all, {critical:.1%} of the safety-critical")
     reached = total >= SCORE_MIN and critical == 1.0 and sentinels_behave and control == NOTHING_FAILS
     return OK if reached else TOO_LOW
+
+
+def _read(arguments: list[str]) -> tuple[list[str], bool]:
+    parser = argparse.ArgumentParser(prog="mutants.run", description=__doc__)
+    parser.add_argument("wanted", nargs="*", metavar="PART", help="only mutants with this in their names")
+    parser.add_argument("--thorough", action="store_true", help="the simulator too where a script kills")
+    read = parser.parse_args(arguments)
+    return read.wanted, read.thorough or not read.wanted
 
 
 def _run_all(chosen: list[Planted], source: Path, *, thorough: bool) -> tuple[Control, list[Death]]:
