@@ -47,9 +47,13 @@ class Stage:
         """Let a majority write an entry and the leader apply it."""
         for node in (0, 1):
             self.write(node, entry(view, seqno, data))
-        self.cores[NodeId(leader)].leader = NodeId(leader)
-        self.cores[NodeId(leader)].view = View(view)
+        self.lead(leader, view)
         self.step(leader, Apply(entry(view, seqno, data)))
+
+    def lead(self, node: int, view: int) -> None:
+        """Let a node's core say that it leads this view, from its next step on."""
+        self.cores[NodeId(node)].leader = NodeId(node)
+        self.cores[NodeId(node)].view = View(view)
 
     def restart(self, node: int, image: FakeImage, *, lost: bool = False, written: int = 1) -> None:
         self.judge.crashed(NodeId(node))
@@ -80,8 +84,7 @@ def log_with_a_hole(stage: Stage) -> None:
 
 def leader_without_a_committed_entry(stage: Stage) -> None:
     stage.commit(1, 1)
-    stage.cores[NodeId(2)].leader = NodeId(2)
-    stage.cores[NodeId(2)].view = View(2)
+    stage.lead(2, view=2)
     stage.step(2)
 
 
@@ -168,8 +171,7 @@ def applied_before_committed(stage: Stage) -> None:
 def commit_of_an_earlier_view_by_counting(stage: Stage) -> None:
     for node in (0, 1):
         stage.write(node, entry(1, 1))
-    stage.cores[NodeId(0)].leader = NodeId(0)
-    stage.cores[NodeId(0)].view = View(2)
+    stage.lead(0, view=2)
     stage.step(0, Apply(entry(1, 1)))
 
 
@@ -276,8 +278,7 @@ def test_invariants_keep_quiet_when_nothing_is_wrong() -> None:
     stage.step(1, event=Queried(ReadToken(1)))
     stage.step(1, Answer(ReadToken(1)))
     stage.restart(1, stage.image(1))
-    stage.cores[NodeId(1)].leader = NodeId(1)
-    stage.cores[NodeId(1)].view = View(2)
+    stage.lead(1, view=2)
     stage.step(1)
     assert stage.oracle.forgotten == [NodeId(1)]
     assert stage.judge.ghosts.committed.length == 5
@@ -288,8 +289,7 @@ def test_new_leader_is_not_blamed_when_it_applies_what_it_was_told_before_it_led
     for node in (0, 1):
         stage.write(node, entry(1, 1))
     stage.cores[NodeId(0)].committed = 1
-    stage.cores[NodeId(0)].leader = NodeId(0)
-    stage.cores[NodeId(0)].view = View(2)
+    stage.lead(0, view=2)
     stage.step(0)
     stage.step(0, Apply(entry(1, 1)))
     assert stage.judge.ghosts.committed.length == 1
@@ -298,10 +298,35 @@ def test_new_leader_is_not_blamed_when_it_applies_what_it_was_told_before_it_led
 def test_late_winner_of_an_old_view_is_not_blamed_when_later_views_committed() -> None:
     stage = Stage()
     stage.commit(3, 1)
-    stage.cores[NodeId(2)].leader = NodeId(2)
-    stage.cores[NodeId(2)].view = View(2)
+    stage.lead(2, view=2)
     stage.step(2)
     assert stage.judge.rare["two leaders at once"] == 1
+
+
+def test_late_winner_is_not_blamed_when_a_later_view_committed_an_entry_of_an_earlier_one() -> None:
+    stage = Stage()
+    for node in (0, 1):
+        stage.write(node, entry(1, 1))
+        stage.write(node, entry(3, 2))
+    stage.lead(0, view=3)
+    stage.step(0, Apply(entry(1, 1)), Apply(entry(3, 2)))
+    stage.lead(2, view=2)
+    stage.step(2)
+    assert stage.judge.rare["two leaders at once"] == 1
+
+
+def test_late_winner_is_blamed_when_what_it_lacks_was_committed_before_it_and_first_seen_after() -> None:
+    stage = Stage()
+    for node in (0, 1):
+        for seqno in (1, 2):
+            stage.write(node, entry(1, seqno))
+    stage.cores[NodeId(1)].view = View(3)
+    stage.step(1, Apply(entry(1, 1)))
+    stage.lead(0, view=1)
+    stage.step(0, Apply(entry(1, 1)), Apply(entry(1, 2)))
+    stage.lead(2, view=2)
+    with pytest.raises(InvariantViolated, match=r"I3 LeaderCompleteness: .* entry 1\.2"):
+        stage.step(2)
 
 
 def test_commit_is_justified_when_a_disk_was_lost_after_it_had_acknowledged() -> None:

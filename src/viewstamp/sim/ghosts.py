@@ -6,6 +6,7 @@ in it is kept so that a question about one event costs O(1).
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Final
 
 import xxhash
@@ -23,20 +24,18 @@ def link(chain: int, data: bytes) -> int:
     return xxhash.xxh3_64_intdigest(data, chain)
 
 
-def _view_of(entry: Entry) -> View:
-    return entry.viewstamp.view
-
-
 class CommittedHistory:
     """The one order of entries, as the first node to apply each of them showed it."""
 
-    __slots__ = ("_chains", "_entries")
+    __slots__ = ("_chains", "_entries", "_eras")
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         """_entries[i] has the seqno i + 1."""
         self._chains: list[int] = [CHAIN_START]
         """_chains[i] is the hash of the first i entries."""
+        self._eras: list[tuple[View, int]] = []
+        """(view, seqno): up to seqno all was committed in this view or before; both only grow."""
 
     @property
     def last(self) -> Viewstamp:
@@ -62,13 +61,20 @@ class CommittedHistory:
         return self._chains[seqno]
 
     def before_view(self, view: View) -> Viewstamp:
-        """Return the last committed entry of an earlier view than this one, or the origin."""
-        found = bisect_left(self._entries, view, key=_view_of)
-        return self.viewstamp(found)
+        """Return the last entry that was committed in an earlier view than this one, or the origin."""
+        found = bisect_left(self._eras, view, key=itemgetter(0))
+        return self.viewstamp(self._eras[found - 1][1] if found else 0)
 
-    def add(self, entry: Entry) -> None:
-        """Take in the next entry."""
+    def add(self, entry: Entry, view: View) -> None:
+        """Take in the next entry, which a node in this view was the first to apply.
+
+        The view is where it was committed, at the latest; what is before it was committed no later. An entry
+        that a later view committed says nothing about a leader of a view between its own and that one.
+        """
         assert entry.viewstamp.seqno == len(self._entries) + 1
+        while self._eras and self._eras[-1][0] >= view:
+            self._eras.pop()
+        self._eras.append((view, entry.viewstamp.seqno))
         self._chains.append(link(self._chains[-1], entry.data))
         self._entries.append(entry)
 

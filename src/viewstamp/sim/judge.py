@@ -94,7 +94,7 @@ class Judge:
                 for hook in self._sent:
                     hook(ghost, effect)
             elif kind is Apply:
-                self._apply(ghost, effect.entry)  # type: ignore[union-attr]
+                self._apply(ghost, effect.entry, core.view)  # type: ignore[union-attr]
             elif kind in _LESS_FREQUENT:
                 self._look_at(ghost, effect)
         if core.leader == ghost.node and core.view != ghost.led:
@@ -180,13 +180,13 @@ class Judge:
         for hook in self._state:
             hook(self.ghosts.nodes[node], viewstamp, digest)
 
-    def _apply(self, ghost: NodeGhost, entry: Entry) -> None:
+    def _apply(self, ghost: NodeGhost, entry: Entry, view: View) -> None:
         for hook in self._applying:
             hook(ghost, entry)
         ghost.applied = entry.viewstamp.seqno
         committed = self.ghosts.committed
         if ghost.applied > committed.length:
-            committed.add(entry)
+            committed.add(entry, view)
             for hook in self._applied:
                 hook(ghost, entry)
 
