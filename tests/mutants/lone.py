@@ -11,7 +11,8 @@ from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.configuration import Configuration, founding_configuration
 from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, RequestVote, Vote
 from viewstamp.protocols.raft.oracle import RaftOracle
-from viewstamp.protocols.raft.records import COMMAND, EntryRecord, HardState, Marker, encode_record
+from viewstamp.protocols.raft.records import HardState, Marker
+from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, encode_record
 
 ME = NodeId(1)
 FOUNDING = founding_configuration({NodeId(number): Incarnation(100 * number) for number in (1, 2, 3)})
@@ -48,7 +49,7 @@ class Lone:
     ) -> None:
         """Start with a log of one command for each of `terms`, or of `entries`."""
         log = list(entries) or [entry(each, seqno) for seqno, each in enumerate(terms, start=1)]
-        term = max([term, 1, *(each.term for each in log)])
+        term = max([term, 1, *(each.view for each in log)])
         self.cluster = Cluster(size, options=options, start=False)
         self.cluster.oracle = _PlayedOthers(self.cluster.members)
         self.disk = self.cluster.nodes[ME].disk
@@ -122,7 +123,7 @@ class Lone:
 
     def acknowledge(self, source: int, seqno: int, round_: int = 0, incarnation: int = 0) -> list[Any]:
         """Let a follower say that it has everything up to `seqno`."""
-        view = self.state.log.term_at(seqno)
+        view = self.state.log.view_at(seqno)
         assert view is not None
         life = Incarnation(incarnation or 100 * source)
         return self.receive(source, Appended(self.state.term, life, view, seqno, round_))

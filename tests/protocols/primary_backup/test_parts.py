@@ -13,17 +13,10 @@ from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.primary_backup import COURSE, DEFINITION, CourseOptions, PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.images import DiskImage
 from viewstamp.protocols.primary_backup.messages import Appended, Fence, Fenced, Replicated
-from viewstamp.protocols.primary_backup.records import (
-    COMMAND,
-    Base,
-    EntryRecord,
-    Promise,
-    SyncRecord,
-    Truncation,
-    encode_record,
-)
+from viewstamp.protocols.primary_backup.records import Base, Promise, SyncRecord
 from viewstamp.protocols.primary_backup.replay import replay
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES, protocol_definition
+from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, Truncation, encode_record
 
 ROSTER = tuple((NodeId(node), Incarnation(100 * (node + 1))) for node in range(3))
 

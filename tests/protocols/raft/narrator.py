@@ -30,8 +30,9 @@ from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.describing import describe_configuration
 from viewstamp.protocols.raft.messages import Recognize
-from viewstamp.protocols.raft.records import COMMAND, EMPTY, EntryRecord, HardState, Marker, encode_record
+from viewstamp.protocols.raft.records import HardState, Marker
 from viewstamp.protocols.raft.reporting import role_of
+from viewstamp.protocols.shipping.entries import COMMAND, EMPTY, EntryRecord, encode_record
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 REWRITE = "VIEWSTAMP_REWRITE_TRANSCRIPTS"
@@ -180,8 +181,8 @@ class Story(Cluster):
 
 def _name(entry: EntryRecord) -> str:
     if entry.kind == COMMAND:
-        return f"{entry.term}.{entry.seqno}={entry.data.decode()}"
-    return f"{entry.term}.{entry.seqno}" + ("" if entry.kind == EMPTY else "=configuration")
+        return f"{entry.view}.{entry.seqno}={entry.data.decode()}"
+    return f"{entry.view}.{entry.seqno}" + ("" if entry.kind == EMPTY else "=configuration")
 
 
 def _small_effect(number: int, effect: Effect) -> list[str]:

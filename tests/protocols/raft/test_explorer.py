@@ -13,7 +13,8 @@ from viewstamp.core.protocol import CoreSetup, ProtocolDefinition
 from viewstamp.protocols.raft import DEFINITION, RaftCore, RaftOptions
 from viewstamp.protocols.raft.election import Election
 from viewstamp.protocols.raft.messages import RequestVote
-from viewstamp.protocols.raft.records import HardState, decode_record, encode_record
+from viewstamp.protocols.raft.records import HardState, decode_record
+from viewstamp.protocols.shipping.entries import encode_record
 from viewstamp.sim.copies import Copier
 from viewstamp.sim.explorer import Bounds, Exploration, Explorer
 

@@ -16,7 +16,7 @@ from viewstamp.protocols.raft import messages as m
 from viewstamp.protocols.raft.configuration import Configuration, encode_configuration
 from viewstamp.protocols.raft.invariants import check_node
 from viewstamp.protocols.raft.oracle import RaftOracle
-from viewstamp.protocols.raft.records import EntryRecord, encode_record
+from viewstamp.protocols.shipping.entries import EntryRecord, encode_record
 
 _ODD = (-(2**63), -2, -1, 0, 0, 1, 1, 2, 2, 3, 4, 5, 7, 11, 50, 2**31, 2**53, 2**53 + 1, 2**63 - 1, 2**64 - 1)
 _DECODER = msgspec.msgpack.Decoder(RaftMessage)

@@ -7,7 +7,8 @@ from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.messages import Appended, AppendEntries, RequestVote, Vote
 from viewstamp.protocols.raft.oracle import RaftImage, RaftOracle
-from viewstamp.protocols.raft.records import COMMAND, EntryRecord, HardState, Truncation, encode_record
+from viewstamp.protocols.raft.records import HardState
+from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, Truncation, encode_record
 
 MEMBERS = tuple((node, 100 * node) for node in (1, 2, 3))
 

@@ -10,17 +10,9 @@ from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Vie
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.raft.configuration import Configuration, encode_configuration
-from viewstamp.protocols.raft.records import (
-    COMMAND,
-    CONFIGURATION,
-    EntryRecord,
-    HardState,
-    Marker,
-    Record,
-    Truncation,
-    encode_record,
-)
+from viewstamp.protocols.raft.records import CONFIGURATION, HardState, Marker, Record
 from viewstamp.protocols.raft.replay import Replay, replay
+from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, Truncation, encode_record
 
 ALONE = Configuration(((NodeId(1), Incarnation(7)),))
 FOUNDING = (HardState(0, None), Marker(0, 0, 0, ALONE))
@@ -45,7 +37,7 @@ def read(
 
 def terms(state: Replay) -> list[int]:
     log = state.log
-    return [log.entry(seqno).term for seqno in range(log.base_seqno + 1, log.last_seqno + 1)]
+    return [log.entry(seqno).view for seqno in range(log.base_seqno + 1, log.last_seqno + 1)]
 
 
 def test_replay_when_nothing_was_written_is_unfounded() -> None:

@@ -7,8 +7,8 @@ from viewstamp.core.events import Persisted, Received
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict
-from viewstamp.protocols.raft.records import COMMAND, EntryRecord, encode_record
 from viewstamp.protocols.raft.state import Role
+from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, encode_record
 
 
 def settled(size: int = 3, **options: int) -> tuple[Cluster, int]:
@@ -282,7 +282,7 @@ def test_entries_against_what_is_committed_are_refused() -> None:
     state.term = 2
     assert deliver(cluster, leader, follower, term=2, entries=[record(2, 2, b"other")]) == []
     assert state.counters["entries against what is committed"] == 1
-    assert state.log.term_at(2) == 1
+    assert state.log.view_at(2) == 1
 
 
 def test_reply_to_an_earlier_leader_tells_it_the_term() -> None:

@@ -9,7 +9,7 @@ from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.configuration import encode_configuration
 from viewstamp.protocols.raft.messages import AppendEntries, SnapshotChunk, SnapshotWanted
-from viewstamp.protocols.raft.records import COMMAND, EntryRecord, encode_record
+from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, encode_record
 
 
 def lagging(*, padding: int = 1_000, **options: int) -> tuple[Cluster, int, int]:
@@ -178,7 +178,7 @@ def test_suffix_when_it_matches_the_snapshot_stays(slow: bool) -> None:
     cluster.oracle.forget(NodeId(follower))
     install(cluster, leader, follower, 1, 3)
     assert state.log.base == Viewstamp(View(1), Seqno(3))
-    assert state.log.term_at(4) == 1
+    assert state.log.view_at(4) == 1
     cluster.nodes[NodeId(follower)].disk.held = False
     cluster.sync(follower)
     cluster.crash(follower)

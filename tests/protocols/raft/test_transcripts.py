@@ -85,7 +85,7 @@ def test_logs_when_they_differ_as_in_figure_7() -> None:
     story.settle()
     for node in story.members:
         log = story.core(node).state.log
-        assert [log.term_at(seqno) for seqno in range(1, last + 1)] == [*map(int, "1114455666"), 8]
+        assert [log.view_at(seqno) for seqno in range(1, last + 1)] == [*map(int, "1114455666"), 8]
     story.compare("figure_7")
 
 
@@ -103,7 +103,7 @@ def test_commitment_when_an_older_term_is_on_a_majority_as_in_figure_8() -> None
     story.lose_all()
     story.deliver(Letter(NodeId(1), NodeId(3), old))
     story.settle()
-    assert [story.core(node).state.log.term_at(2) for node in (1, 2, 3)] == [2, 2, 2]
+    assert [story.core(node).state.log.view_at(2) for node in (1, 2, 3)] == [2, 2, 2]
     assert [story.core(node).state.committed for node in (1, 2, 3)] == [0, 0, 0]
     story.say("(e) once an entry of term 4 is on a majority, both are committed")
     story.wake_up(1)

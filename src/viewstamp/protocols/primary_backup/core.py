@@ -50,12 +50,13 @@ from viewstamp.protocols.primary_backup.messages import (
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.promotion import Campaign, answer_fence
 from viewstamp.protocols.primary_backup.reads import Reads
-from viewstamp.protocols.primary_backup.records import COMMAND, SyncRecord
+from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.primary_backup.replay import replay
 from viewstamp.protocols.primary_backup.replication import Replication
 from viewstamp.protocols.primary_backup.reporting import report
 from viewstamp.protocols.primary_backup.snapshot import SnapshotReceiver, SnapshotSender
 from viewstamp.protocols.primary_backup.state import NEVER, Role, State
+from viewstamp.protocols.shipping.entries import COMMAND
 
 
 class PrimaryBackupCore:

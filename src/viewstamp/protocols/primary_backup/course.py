@@ -40,7 +40,6 @@ from viewstamp.core.protocol import CoreSetup
 from viewstamp.protocols.primary_backup.course_adoption import Adoption
 from viewstamp.protocols.primary_backup.course_peers import Peer, Standing
 from viewstamp.protocols.primary_backup.course_status import CourseAccount, refusal_of
-from viewstamp.protocols.primary_backup.log import Log
 from viewstamp.protocols.primary_backup.messages import (
     CourseMessage,
     Fetch,
@@ -52,14 +51,10 @@ from viewstamp.protocols.primary_backup.messages import (
     is_in_range,
 )
 from viewstamp.protocols.primary_backup.options import CourseOptions
-from viewstamp.protocols.primary_backup.records import (
-    COMMAND,
-    EntryRecord,
-    Promise,
-    Truncation,
-    encode_record,
-)
+from viewstamp.protocols.primary_backup.records import Promise
 from viewstamp.protocols.primary_backup.replay import Replay
+from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, Truncation, encode_record
+from viewstamp.protocols.shipping.log import Log
 
 NEVER: Final = Instant(1 << 62)
 

@@ -6,7 +6,7 @@ from viewstamp.core.events import Directive, TakeSnapshot
 from viewstamp.core.ids import Instant, NodeId, View
 from viewstamp.core.protocol import Status
 from viewstamp.protocols.primary_backup.course_peers import Peer, Standing
-from viewstamp.protocols.primary_backup.log import Log
+from viewstamp.protocols.shipping.log import Log
 
 NO_TRANSFER: Final = "the clients choose the primary of this protocol: it is the server that they write to"
 NO_SNAPSHOT: Final = "the course's form keeps its whole log: there is nothing to take a snapshot for"

@@ -16,16 +16,16 @@ import msgspec
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.primary_backup.founding import is_sound_record
 from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict, in_range
-from viewstamp.protocols.primary_backup.records import (
+from viewstamp.protocols.primary_backup.records import SyncRecord
+from viewstamp.protocols.primary_backup.state import State
+from viewstamp.protocols.shipping.entries import (
     COMMAND,
     EMPTY,
     EntryRecord,
-    SyncRecord,
     Truncation,
     decode_entry,
     encode_record,
 )
-from viewstamp.protocols.primary_backup.state import State
 
 
 class Following:

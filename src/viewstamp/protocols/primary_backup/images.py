@@ -5,8 +5,8 @@ from typing import Any
 
 from viewstamp.core.ids import PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.primary_backup.records import COMMAND
 from viewstamp.protocols.primary_backup.replay import Replay
+from viewstamp.protocols.shipping.entries import COMMAND
 
 
 class DiskImage:

@@ -10,11 +10,7 @@ import msgspec
 
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import Incarnation, NodeId
-
-EMPTY: Final = 0
-"""The entry with which an epoch begins."""
-COMMAND: Final = 1
-"""The data was proposed."""
+from viewstamp.protocols.shipping.entries import EntryRecord, Truncation
 
 Member: TypeAlias = tuple[NodeId, Incarnation]
 
@@ -53,23 +49,6 @@ class Promise(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """Whether this node helped the candidate to the epoch; False: it only heard that it is primary."""
 
 
-class EntryRecord(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
-    """One entry of the log, in the journal and in `Append` alike."""
-
-    view: int
-    """The epoch, or in the course's form the takeover, in which it was made."""
-    seqno: int
-    kind: int
-    """`EMPTY` or `COMMAND`."""
-    data: bytes
-
-
-class Truncation(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
-    """Entries after this seqno differed from the primary's and are gone."""
-
-    after: int
-
-
 class Base(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     """The log begins after this viewstamp; a snapshot holds what came before. At 0.0: the founding."""
 
@@ -87,13 +66,7 @@ class Adopted(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
 
 Record: TypeAlias = Promise | EntryRecord | Truncation | Base | Adopted
 
-_ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
-_ENTRY_DECODER: Final = msgspec.msgpack.Decoder(EntryRecord)
-
-encode_record: Final = _ENCODER.encode
-decode_entry: Final = _ENTRY_DECODER.decode
-"""Decode an entry of a message; raises `msgspec.MsgspecError` where the bytes are none."""
 
 
 def decode_record(record: bytes) -> Record:

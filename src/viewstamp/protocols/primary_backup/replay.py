@@ -11,16 +11,9 @@ from typing import assert_never
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import ORIGIN, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.protocol import Recovered
-from viewstamp.protocols.primary_backup.log import Log
-from viewstamp.protocols.primary_backup.records import (
-    Adopted,
-    Base,
-    EntryRecord,
-    Promise,
-    SyncRecord,
-    Truncation,
-    decode_record,
-)
+from viewstamp.protocols.primary_backup.records import Adopted, Base, Promise, SyncRecord, decode_record
+from viewstamp.protocols.shipping.entries import EntryRecord, Truncation
+from viewstamp.protocols.shipping.log import Log
 
 _HINT = "start this node with an empty data directory to have it let back in"
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict
-from viewstamp.protocols.primary_backup.progress import Progress
-from viewstamp.protocols.primary_backup.records import COMMAND, EMPTY, EntryRecord, SyncRecord, encode_record
+from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.primary_backup.state import NEVER, State
 from viewstamp.protocols.primary_backup.syncset import SyncSet
+from viewstamp.protocols.shipping.entries import COMMAND, EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.shipping.progress import Progress
 
 
 class Replication:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from viewstamp.core.ids import Instant, NodeId, View
 from viewstamp.core.protocol import PeerStatus, Status
-from viewstamp.protocols.primary_backup.progress import Progress
 from viewstamp.protocols.primary_backup.state import Role, State
+from viewstamp.protocols.shipping.progress import Progress
 
 if TYPE_CHECKING:
     from viewstamp.protocols.primary_backup.core import PrimaryBackupCore

@@ -17,8 +17,8 @@ from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.primary_backup.following import Following
 from viewstamp.protocols.primary_backup.messages import SnapshotChunk, SnapshotWanted, in_range
-from viewstamp.protocols.primary_backup.progress import Progress
 from viewstamp.protocols.primary_backup.state import Role, State
+from viewstamp.protocols.shipping.progress import Progress
 
 _Identity = tuple[int, int, int, int]
 

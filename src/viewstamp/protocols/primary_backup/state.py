@@ -13,16 +13,11 @@ from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.quorum import majority
 from viewstamp.core.snapshots import Snapshot
-from viewstamp.protocols.primary_backup.log import Log
 from viewstamp.protocols.primary_backup.messages import FencedMessage
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.records import (
-    Adopted,
-    Base,
-    Promise,
-    SyncRecord,
-    encode_record,
-)
+from viewstamp.protocols.primary_backup.records import Adopted, Base, Promise, SyncRecord
+from viewstamp.protocols.shipping.entries import encode_record
+from viewstamp.protocols.shipping.log import Log
 
 NEVER: Final = Instant(1 << 62)
 

@@ -52,13 +52,13 @@ from viewstamp.protocols.raft.messages import (
 from viewstamp.protocols.raft.options import RaftOptions
 from viewstamp.protocols.raft.readmission import Readmission
 from viewstamp.protocols.raft.reads import FollowerReads, LeaderReads
-from viewstamp.protocols.raft.records import COMMAND
 from viewstamp.protocols.raft.replay import replay
 from viewstamp.protocols.raft.replication import Replication
 from viewstamp.protocols.raft.reporting import report
 from viewstamp.protocols.raft.snapshot import SnapshotReceiver, SnapshotSender
 from viewstamp.protocols.raft.state import NEVER, Role, State
 from viewstamp.protocols.raft.transfer import Handover
+from viewstamp.protocols.shipping.entries import COMMAND
 
 
 class RaftCore:
@@ -479,7 +479,7 @@ class RaftCore:
         for seqno in range(state.applied + 1, last + 1):
             entry = entry_at(seqno)
             data = entry.data if entry.kind == COMMAND else b""
-            emit(Apply(Entry(Viewstamp(View(entry.term), Seqno(seqno)), data)))
+            emit(Apply(Entry(Viewstamp(View(entry.view), Seqno(seqno)), data)))
             state.applied = seqno
             if (room_bytes := room_bytes - len(data)) <= 0:
                 break

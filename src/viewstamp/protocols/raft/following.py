@@ -16,16 +16,16 @@ import msgspec
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.raft.configuration import decode_configuration
 from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, in_range
-from viewstamp.protocols.raft.records import (
+from viewstamp.protocols.raft.records import CONFIGURATION
+from viewstamp.protocols.raft.state import State
+from viewstamp.protocols.shipping.entries import (
     COMMAND,
-    CONFIGURATION,
     EMPTY,
     EntryRecord,
     Truncation,
     decode_entry,
     encode_record,
 )
-from viewstamp.protocols.raft.state import State
 
 
 class Following:
@@ -56,7 +56,7 @@ class Following:
             return
         self._round = max(self._round, message.round)
         previous = message.previous_seqno
-        if previous >= log.base_seqno and log.term_at(previous) != message.previous_view:
+        if previous >= log.base_seqno and log.view_at(previous) != message.previous_view:
             self._refuse(source, message)
             return
         if entries and not self._store(entries, message.entries):
@@ -93,7 +93,7 @@ class Following:
         matched = min(reached, log.durable_seqno)
         if matched < log.base_seqno:
             matched = 0  # a snapshot took the place of what is not durable yet
-        view = log.term_at(matched) if matched else 0
+        view = log.view_at(matched) if matched else 0
         assert view is not None, (matched, log.base_seqno)
         state.reply(leader, Appended(state.term, state.incarnation, view, matched, self._round, reached))
 
@@ -139,7 +139,7 @@ class Following:
         if entries[0].seqno > log.last_seqno:
             return 0
         for index, entry in enumerate(entries):
-            if entry.seqno >= log.base_seqno and log.term_at(entry.seqno) != entry.term:
+            if entry.seqno >= log.base_seqno and log.view_at(entry.seqno) != entry.view:
                 return index
         return len(entries)
 
@@ -183,11 +183,11 @@ def _decode(message: AppendEntries) -> list[EntryRecord] | None:
     term, seqno = message.previous_view, message.previous_seqno
     for entry in entries:
         seqno += 1
-        if entry.seqno != seqno or not term <= entry.term <= message.term or entry.term == 0:
+        if entry.seqno != seqno or not term <= entry.view <= message.term or entry.view == 0:
             return None
         if entry.kind != COMMAND and not _is_readable(entry):
             return None
-        term = entry.term
+        term = entry.view
     return entries
 
 

@@ -91,7 +91,7 @@ def positions_of(core: RaftCore) -> Positions:
         state.applied,
         state.log.base_seqno,
         state.snapshot_seqno,
-        state.log.term_at(state.committed) or 0,
+        state.log.view_at(state.committed) or 0,
         leading,
         matched,
     )
@@ -112,7 +112,7 @@ def check_step(before: Positions, after: Positions, core: RaftCore) -> None:
             )
     if after.term == before.term and before.vote is not None and after.vote != before.vote:
         raise InvariantViolated("VoteOnce", f"node {node} changed its vote in term {after.term}")
-    held = core.state.log.term_at(before.committed)
+    held = core.state.log.view_at(before.committed)
     if held is not None and held != before.committed_view:
         raise InvariantViolated("CommittedImmutable", f"node {node} replaced entry {before.committed}")
     if before.leading and after.leading and before.term == after.term:

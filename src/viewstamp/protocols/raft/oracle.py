@@ -20,9 +20,9 @@ from viewstamp.protocols.raft.messages import (
     SnapshotWanted,
     Vote,
 )
-from viewstamp.protocols.raft.records import COMMAND
 from viewstamp.protocols.raft.replay import Replay
 from viewstamp.protocols.raft.state import Role
+from viewstamp.protocols.shipping.entries import COMMAND
 
 
 class RaftImage:
@@ -69,7 +69,7 @@ class RaftImage:
         if self._covered is not None and viewstamp.seqno <= self._covered.seqno:
             return True
         log = self.replay.log
-        return viewstamp.seqno < log.base_seqno or log.term_at(viewstamp.seqno) == viewstamp.view
+        return viewstamp.seqno < log.base_seqno or log.view_at(viewstamp.seqno) == viewstamp.view
 
     def data(self, seqno: Seqno) -> bytes | None:
         """Return what was proposed; empty for an entry of the protocol's own, None outside the log."""
@@ -84,7 +84,7 @@ class RaftImage:
         covered, log = self._covered, self.replay.log
         if covered is None or covered.seqno < log.base_seqno:
             return False
-        return log.term_at(covered.seqno) != covered.view
+        return log.view_at(covered.seqno) != covered.view
 
 
 class RaftOracle:
@@ -164,7 +164,7 @@ class RaftOracle:
         seqno = membership.changed_at
         return Configured(
             seqno=Seqno(seqno),
-            view=None if (term := log.term_at(seqno)) is None else View(term),
+            view=None if (term := log.view_at(seqno)) is None else View(term),
             voters=membership.current.voters,
             pending=membership.count_after(state.committed),
             base=Seqno(log.base_seqno),
@@ -178,9 +178,9 @@ class RaftOracle:
 
     def believed(self, core: RaftCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
         """Return for each follower up to where a leader takes its log for acknowledged."""
-        term_at = core.state.log.term_at
+        view_at = core.state.log.view_at
         for progress in core.replication.progress.values():
-            term = term_at(progress.matched)
+            term = view_at(progress.matched)
             view = None if term is None else View(term)
             yield progress.node, progress.incarnation, Seqno(progress.matched), view
 

@@ -11,13 +11,10 @@ import msgspec
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.raft.configuration import Configuration
+from viewstamp.protocols.shipping.entries import EntryRecord, Truncation
 
-EMPTY: Final = 0
-"""The entry with which a term begins."""
-COMMAND: Final = 1
-"""The data was proposed."""
 CONFIGURATION: Final = 2
-"""The data is an encoded `Configuration`, effective from the moment it is in a log."""
+"""Kind of an entry whose data is an encoded `Configuration`, effective from the moment it is in a log."""
 
 
 class HardState(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -25,22 +22,6 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
 
     term: int
     vote: NodeId | None
-
-
-class EntryRecord(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
-    """One entry of the log, in the journal and in `AppendEntries` alike."""
-
-    term: int
-    seqno: int
-    kind: int
-    """`EMPTY`, `COMMAND` or `CONFIGURATION`."""
-    data: bytes
-
-
-class Truncation(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
-    """Entries after this seqno conflicted with the leader's and are gone."""
-
-    after: int
 
 
 class Marker(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
@@ -56,13 +37,7 @@ class Marker(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
 
 Record: TypeAlias = HardState | EntryRecord | Truncation | Marker
 
-_ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
-_ENTRY_DECODER: Final = msgspec.msgpack.Decoder(EntryRecord)
-
-encode_record: Final = _ENCODER.encode
-decode_entry: Final = _ENTRY_DECODER.decode
-"""Decode an entry of a message; raises `msgspec.MsgspecError` where the bytes are none."""
 
 
 def decode_record(record: bytes) -> Record:

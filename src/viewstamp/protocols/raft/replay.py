@@ -13,16 +13,10 @@ from viewstamp.core.ids import ORIGIN, NodeId, PersistSeq, Seqno, View, Viewstam
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.configuration import Configuration, decode_configuration
-from viewstamp.protocols.raft.log import Log
 from viewstamp.protocols.raft.membership import Membership
-from viewstamp.protocols.raft.records import (
-    CONFIGURATION,
-    EntryRecord,
-    HardState,
-    Marker,
-    Truncation,
-    decode_record,
-)
+from viewstamp.protocols.raft.records import CONFIGURATION, HardState, Marker, decode_record
+from viewstamp.protocols.shipping.entries import EntryRecord, Truncation
+from viewstamp.protocols.shipping.log import Log
 
 
 class Replay:
@@ -64,7 +58,7 @@ class Replay:
         if entry.seqno != log.last_seqno + 1:
             if log.last_seqno != log.base_seqno or entry.seqno <= self.base.seqno:
                 raise JournalCorrupt(
-                    f"entry {entry.term}.{entry.seqno} in write {seq} does not follow {log.last}: "
+                    f"entry {entry.view}.{entry.seqno} in write {seq} does not follow {log.last}: "
                     "start this node with an empty data directory to have it let back in"
                 )
             log.reset(Viewstamp(View(0), Seqno(entry.seqno - 1)), seq)
@@ -72,7 +66,7 @@ class Replay:
         if entry.kind == CONFIGURATION:
             configuration = decode_configuration(entry.data)
             if configuration is None:
-                raise JournalCorrupt(f"entry {entry.term}.{entry.seqno} holds an unreadable configuration")
+                raise JournalCorrupt(f"entry {entry.view}.{entry.seqno} holds an unreadable configuration")
             self.membership.append(entry.seqno, configuration)
 
     def _truncate(self, after: int) -> None:
@@ -121,7 +115,7 @@ class Replay:
     def install(self, meta: SnapshotMeta, seq: PersistSeq) -> bool:
         """Go on from a snapshot that the journal may not know of; return whether the log had to give way."""
         position = meta.viewstamp
-        if self.log.term_at(position.seqno) == position.view or position.seqno < self.log.base_seqno:
+        if self.log.view_at(position.seqno) == position.view or position.seqno < self.log.base_seqno:
             return False
         configuration = decode_configuration(meta.header)
         if configuration is None:

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft.configuration import Configuration, encode_configuration
 from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict
-from viewstamp.protocols.raft.progress import Progress
-from viewstamp.protocols.raft.records import COMMAND, CONFIGURATION, EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.raft.records import CONFIGURATION
 from viewstamp.protocols.raft.state import NEVER, State
+from viewstamp.protocols.shipping.entries import COMMAND, EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.shipping.progress import Progress
 
 
 class Replication:
@@ -133,7 +134,7 @@ class Replication:
         if progress is None:
             return None
         matched = answer.matched_seqno
-        if matched >= state.log.base_seqno and state.log.term_at(matched) != answer.matched_view:
+        if matched >= state.log.base_seqno and state.log.view_at(matched) != answer.matched_view:
             state.drop("acknowledgement of an entry that is not ours")
             return None
         progress.round = max(progress.round, answer.round)
@@ -174,7 +175,7 @@ class Replication:
         ]
         positions.sort(reverse=True)
         reached = positions[membership.quorum - 1]
-        if reached > state.committed and state.log.term_at(reached) == state.term:
+        if reached > state.committed and state.log.view_at(reached) == state.term:
             state.committed = reached
 
     def has_confirmed(self, number: int) -> bool:
@@ -236,7 +237,7 @@ class Replication:
         state = self._state
         log, options = state.log, state.options
         previous = progress.next - 1
-        previous_view = log.term_at(previous)
+        previous_view = log.view_at(previous)
         if previous_view is None:
             self._resort_to_snapshot(progress)
             return False
@@ -266,7 +267,7 @@ class Replication:
     def _send_heartbeat(self, progress: Progress) -> None:
         """Send a message without entries: it finds out whether everything sent so far has arrived."""
         state = self._state
-        if progress.state != "snapshot" and state.log.term_at(progress.next - 1) is None:
+        if progress.state != "snapshot" and state.log.view_at(progress.next - 1) is None:
             self._resort_to_snapshot(progress)
         previous, previous_view = self._position_for(progress)
         # Early: a heartbeat promises nothing that the disk must hold.
@@ -290,7 +291,7 @@ class Replication:
             viewstamp = progress.transfer.snapshot.meta.viewstamp
             return viewstamp.seqno, viewstamp.view
         previous = progress.next - 1
-        previous_view = self._state.log.term_at(previous)
+        previous_view = self._state.log.view_at(previous)
         assert previous_view is not None, (previous, self._state.log.base_seqno)
         return previous, previous_view
 

@@ -18,8 +18,8 @@ from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.raft.configuration import decode_configuration
 from viewstamp.protocols.raft.following import Following
 from viewstamp.protocols.raft.messages import SnapshotChunk, SnapshotWanted, in_range
-from viewstamp.protocols.raft.progress import Progress
 from viewstamp.protocols.raft.state import Role, State
+from viewstamp.protocols.shipping.progress import Progress
 
 _Identity = tuple[int, int, int, int]
 
@@ -157,7 +157,7 @@ class SnapshotReceiver:
         configuration = decode_configuration(snapshot.meta.header)
         assert configuration is not None, base  # it was checked before the first piece was staged
         log = state.log
-        if log.term_at(base.seqno) == base.view:
+        if log.view_at(base.seqno) == base.view:
             write = state.write_base(base, configuration, kept=log.last_seqno)
             log.compact(base)
             state.membership.rebase(configuration, base.seqno)

@@ -12,11 +12,12 @@ from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.protocols.raft.configuration import Configuration
-from viewstamp.protocols.raft.log import Log
 from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.raft.messages import RaftMessage
 from viewstamp.protocols.raft.options import RaftOptions
-from viewstamp.protocols.raft.records import HardState, Marker, encode_record
+from viewstamp.protocols.raft.records import HardState, Marker
+from viewstamp.protocols.shipping.entries import encode_record
+from viewstamp.protocols.shipping.log import Log
 
 NEVER: Final = Instant(1 << 62)
 
@@ -124,7 +125,7 @@ class State:
 
     def viewstamp_at(self, seqno: int) -> Viewstamp:
         """Return the viewstamp of a position that the log or its base holds."""
-        term = self.log.term_at(seqno)
+        term = self.log.view_at(seqno)
         assert term is not None, (seqno, self.log.base_seqno, self.log.last_seqno)
         return Viewstamp(View(term), Seqno(seqno))
 

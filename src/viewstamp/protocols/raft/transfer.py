@@ -8,9 +8,9 @@ from viewstamp.core.effects import Settled
 from viewstamp.core.events import DirectiveToken, TransferLeadership
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft.messages import TimeoutNow
-from viewstamp.protocols.raft.progress import Progress
 from viewstamp.protocols.raft.replication import Replication
 from viewstamp.protocols.raft.state import NEVER, Role, State
+from viewstamp.protocols.shipping.progress import Progress
 
 
 class Handover:

@@ -3,8 +3,8 @@ from random import Random
 import pytest
 
 from viewstamp.core.ids import PersistSeq, Seqno, View, Viewstamp
-from viewstamp.protocols.raft.log import Log
-from viewstamp.protocols.raft.records import COMMAND, EntryRecord, encode_record
+from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, encode_record
+from viewstamp.protocols.shipping.log import Log
 
 
 def filled(terms: str, *, first_write: int = 1) -> Log:
@@ -27,9 +27,9 @@ def at(view: int, seqno: int) -> Viewstamp:
 
 def test_terms_when_asked_outside_the_log_are_unknown() -> None:
     log = filled("1122")
-    assert [log.term_at(seqno) for seqno in (-1, 0, 1, 2, 3, 4, 5)] == [None, 0, 1, 1, 2, 2, None]
+    assert [log.view_at(seqno) for seqno in (-1, 0, 1, 2, 3, 4, 5)] == [None, 0, 1, 1, 2, 2, None]
     log.compact(at(1, 2))
-    assert [log.term_at(seqno) for seqno in (1, 2, 3, 4, 5)] == [None, 1, 2, 2, None]
+    assert [log.view_at(seqno) for seqno in (1, 2, 3, 4, 5)] == [None, 1, 2, 2, None]
     assert (log.base, log.last) == (at(1, 2), at(2, 4))
 
 

@@ -1,4 +1,4 @@
-"""What a primary knows of one backup, and how much it may send.
+"""What a leader knows of one follower, and how much it may send.
 
 Three states, after etcd's `tracker/progress.go`:
 
@@ -18,7 +18,7 @@ ProgressState = Literal["probe", "replicate", "snapshot"]
 
 
 class WindowOptions(Protocol):
-    """What may be under way to one backup, as the options of a protocol say."""
+    """What may be under way to one follower, as the options of a protocol say."""
 
     @property
     def inflight_messages_max(self) -> int:
@@ -32,18 +32,18 @@ class WindowOptions(Protocol):
 
 
 class Transfer:
-    """A snapshot on its way to one backup."""
+    """A snapshot on its way to one follower."""
 
     __slots__ = ("acknowledged", "answered", "moved", "rewound_to", "sent", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.acknowledged = 0
-        """The backup has every byte before this offset."""
+        """The follower has every byte before this offset."""
         self.sent = 0
         """Every byte before this offset is sent; acknowledged <= sent."""
         self.answered = False
-        """Whether the backup has said what it wants; until then one chunk is under way."""
+        """Whether the follower has said what it wants; until then one chunk is under way."""
         self.rewound_to = -1
         """Where we went back to since the last heartbeat: more answers that ask for it say nothing new."""
         self.moved = False
@@ -51,7 +51,7 @@ class Transfer:
 
 
 class Progress:
-    """One backup in one epoch. Matched only grows: what is acknowledged is on the backup's disk."""
+    """One follower in one view. Matched only grows: what is acknowledged is on the follower's disk."""
 
     __slots__ = (
         "attempt",
@@ -74,7 +74,7 @@ class Progress:
         self.incarnation = incarnation
         self.state: ProgressState = "probe"
         self.matched = 0
-        """The backup's disk holds our log up to here; matched < next."""
+        """The follower's disk holds our log up to here; matched < next."""
         self.next = following
         """The next entry to send."""
         self.window = _WINDOW_MAX
@@ -125,7 +125,7 @@ class Progress:
         self.next = max(following, self.matched + 1)
 
     def replicate(self, reached: int) -> None:
-        """The backup's log is ours up to `matched`, it says up to `reached`: send what follows."""
+        """The follower's log is ours up to `matched`, it says up to `reached`: send what follows."""
         self._become("replicate")
         self.next = max(self.matched, reached) + 1
 

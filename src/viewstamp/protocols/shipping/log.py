@@ -5,8 +5,8 @@ Rules of this file:
 - The entries are contiguous: the one after `base_seqno` is the first, `last_seqno` is the last.
 - Each entry knows the journal write that holds it. Along the log these numbers never go down, because
   whatever is rewritten takes everything after it along; so one search finds how far the log is durable.
-- Terms never go down along the log.
-- Nothing here decides anything about terms, commitment or peers.
+- Views never go down along the log.
+- Nothing here decides anything about views, commitment or peers.
 """
 
 from bisect import bisect_left, bisect_right
@@ -14,9 +14,9 @@ from operator import attrgetter
 from typing import Final
 
 from viewstamp.core.ids import PersistSeq, Seqno, View, Viewstamp
-from viewstamp.protocols.raft.records import EntryRecord
+from viewstamp.protocols.shipping.entries import EntryRecord
 
-_term_of: Final = attrgetter("term")
+_view_of: Final = attrgetter("view")
 
 
 class Log:
@@ -57,8 +57,8 @@ class Log:
 
     @property
     def last_view(self) -> int:
-        """The term of the last entry, or that of the base."""
-        return self._entries[-1].term if self._entries else self.base_view
+        """The view of the last entry, or that of the base."""
+        return self._entries[-1].view if self._entries else self.base_view
 
     @property
     def last(self) -> Viewstamp:
@@ -70,11 +70,11 @@ class Log:
         """Bytes of all records here."""
         return self._sums[-1] - self._base_sum if self._sums else 0
 
-    def term_at(self, seqno: int) -> int | None:
-        """Return the term of the entry at `seqno`; None before the base and after the end."""
+    def view_at(self, seqno: int) -> int | None:
+        """Return the view of the entry at `seqno`; None before the base and after the end."""
         offset = seqno - self.base_seqno
         if offset > 0:
-            return self._entries[offset - 1].term if seqno <= self.last_seqno else None
+            return self._entries[offset - 1].view if seqno <= self.last_seqno else None
         return self.base_view if offset == 0 else None
 
     def entry(self, seqno: int) -> EntryRecord:
@@ -140,14 +140,14 @@ class Log:
         """Return the number of the oldest write that holds an entry of this log."""
         return PersistSeq(min(self._writes[0], otherwise)) if self._writes else otherwise
 
-    def last_not_after(self, seqno: int, term: int) -> Viewstamp:
-        """Return the last entry at or before `seqno` whose term is at most `term`, or the base (5.3)."""
+    def last_not_after(self, seqno: int, view: int) -> Viewstamp:
+        """Return the last entry at or before `seqno` whose view is at most `view`, or the base."""
         end = max(0, min(seqno, self.last_seqno) - self.base_seqno)
-        count = bisect_right(self._entries, term, 0, end, key=_term_of)
+        count = bisect_right(self._entries, view, 0, end, key=_view_of)
         if count == 0:
             return self.base
         entry = self._entries[count - 1]
-        return Viewstamp(View(entry.term), Seqno(entry.seqno))
+        return Viewstamp(View(entry.view), Seqno(entry.seqno))
 
     def earliest_within(self, seqno: int, bytes_max: int) -> int:
         """Return the lowest base from which the records up to `seqno` take at most `bytes_max`."""
