@@ -104,6 +104,19 @@ def test_other_effects_wait_when_they_are_emitted_durable() -> None:
     assert box.take() == [ANNOUNCEMENT]
 
 
+def test_only_held_messages_are_dropped_when_they_are_withdrawn() -> None:
+    box = outbox()
+    box.send(PEER, "left before")
+    box.persist(b"entry")
+    for message in ("void", "valid", "void"):
+        box.send(PEER, message)
+    box.emit_durable(ANNOUNCEMENT)
+    box.withdraw(lambda message: message in {"void", "left before"})
+    assert box.take() == [Persist(PersistSeq(1), (b"entry",)), Send(PEER, "left before")]
+    box.persisted(PersistSeq(1))
+    assert box.take() == [Send(PEER, "valid"), ANNOUNCEMENT]
+
+
 @pytest.mark.parametrize("seq", [0, 2])
 def test_impossible_persisted_is_our_own_fault_when_it_goes_back_or_ahead(seq: int) -> None:
     box = outbox()

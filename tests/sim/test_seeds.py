@@ -31,3 +31,12 @@ def test_every_invariant_holds_when_the_seed_is(protocol: str, first: int) -> No
     assert summary.operations["ok"] > 100
     assert sum(summary.faults.values()) > 100
     assert summary.rare["leader elected"] >= CHUNK
+
+
+FOUND = (("viewstamped", 919),)
+"""Seeds that found a bug of which nothing else would tell: an acknowledgement of a view that was left."""
+
+
+@pytest.mark.parametrize(("protocol", "seed"), FOUND)
+def test_a_seed_that_found_a_bug_passes_when_it_is_run_again(protocol: str, seed: int) -> None:
+    run_seeds(protocol, range(seed, seed + 1))

@@ -7,11 +7,14 @@ Rules of this file:
 - `send_early` does not wait. It is for what promises nothing: a leader's entries to its followers while it
   writes them itself, heartbeats, requests. Each use says why.
 - `emit` is for effects that are not messages; `emit_durable` holds one of those back like a message.
+- `withdraw` drops messages that are held: a core that leaves a view takes back what it was about to promise
+  in it, for what is written next may replace what those messages speak of.
 
 With the gate, 0 of 200 seeds of a spike acknowledged something that was not durable; without it, 155 of 200.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from viewstamp.core.effects import Effect, Persist, Send
@@ -64,6 +67,15 @@ class Outbox:
             self._effects.append(effect)
         else:
             self._held.append((self._written, effect))
+
+    def withdraw(self, is_void: Callable[[Any], bool]) -> None:
+        """Drop the held messages for which this is true. Other effects, and messages that left, stay."""
+        if self._held:
+            self._held = deque(
+                (seq, effect)
+                for seq, effect in self._held
+                if not (isinstance(effect, Send) and is_void(effect.message))
+            )
 
     def persisted(self, seq: PersistSeq) -> None:
         """Take note that all writes up to `seq` are durable, and free what waited for them."""

@@ -249,6 +249,13 @@ class Cluster:
             host.writes.append((persist.seq, persist.records))
             host.image.write(persist.seq, persist.records)
 
+    def sync(self, node: int) -> None:
+        """All that a node is writing becomes durable in one sync; nothing may run after this."""
+        host = self.hosts[NodeId(node)]
+        seq = host.pending[-1].seq
+        self._harden(host, seq)
+        self.step(node, Persisted(seq))
+
     def step(self, node: int, event: Event) -> None:
         """Feed one event and carry out what comes of it."""
         host = self.hosts[NodeId(node)]

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from tests.protocols.viewstamped.harness import Cluster, cluster_of
+from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
 from viewstamp.core.events import Received
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.viewstamped.backup import Follower
+from viewstamp.protocols.viewstamped.membership import successor, without
 from viewstamp.protocols.viewstamped.messages import (
     Append,
     Appended,
@@ -203,6 +204,26 @@ def test_a_backup_confirms_a_probe_when_it_is_in_the_view() -> None:
     group = cluster.core(2).group
     assert feed(cluster, 2, 1, Probe(group, View(2), 7)) == [Probed(group, View(2), 7)]
     assert [type(each) for each in feed(cluster, 2, 1, Probe(group, View(1), 7))] == [Views]
+
+
+def test_an_acknowledgement_is_taken_back_when_its_view_is_left_before_the_disk_answered() -> None:
+    cluster = quiet(1, 2, 3)
+    cluster.disk_us = 5 * MS
+    core = cluster.core(2)
+    before, current = core.ledger.log.last, core.views.current
+    assert current is not None
+    cluster.step(2, Received(NodeId(1), append(cluster, before, record(current.view, before.seqno + 1))))
+    following = successor(current, without(current, NodeId(1)), synchronised=True, primary=NodeId(3))
+    assert following is not None
+    cluster.step(2, Received(NodeId(3), Views(core.group, (following,), following.view)))
+    replaced = record(following.view, before.seqno + 1)
+    cluster.step(2, Received(NodeId(3), append(cluster, before, replaced, view=following.view)))
+    cluster.sent.clear()
+    cluster.sync(2)
+    said = [each for _, _, each in cluster.sent if isinstance(each, Appended)]
+    assert [(each.view, each.matched) for each in said] == [
+        (following.view, stamp(following.view, before.seqno + 1))
+    ]
 
 
 # Primary

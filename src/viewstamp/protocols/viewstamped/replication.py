@@ -1,8 +1,8 @@
 """Which role this node has in the newest view, and what reaches the role (lab 7, rsm).
 
 A role lives for one view. Whatever a primary or backup remembers of another view is gone with it, so
-nothing of an old view can be counted in a new one (FAULTS V34, V35). What outlives a view is the ledger
-and a snapshot that is under way.
+nothing of an old view can be counted in a new one (FAULTS V34, V35), and what it said that still waits for
+the disk is taken back. What outlives a view is the ledger and a snapshot that is under way.
 """
 
 from typing import Literal, TypeAlias, assert_never
@@ -80,6 +80,8 @@ class Replication:
         if isinstance(self.role, Primary):
             self.role.reads.refuse_all()
         self.role = None
+        # The primary of the new view may cut what an acknowledgement that still waits for the disk speaks of.
+        self._shared.outbox.withdraw(lambda message: isinstance(message, ReplicationMessage))
         if views.is_member and current.primary != self._shared.node:
             self.role = Follower(self._shared, views, self.ledger, self._receiving, current)
         elif views.is_member and not views.renewal_wanted:
