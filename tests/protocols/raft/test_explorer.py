@@ -156,7 +156,7 @@ def test_copy_when_the_original_goes_on_stays_as_it_was() -> None:
     assert copier.fingerprint(core, cluster.now) != mark
     assert copier.fingerprint(copied, cluster.now) == mark
     assert copied.replication._state is copied.state
-    assert copied.replication._send_snapshot.__self__ is copied.sender
+    assert copied.replication.shipper._send_append.__self__ is copied.replication
     assert copied.status(cluster.now).last.seqno == 1
 
 

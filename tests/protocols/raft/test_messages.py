@@ -66,9 +66,3 @@ def test_message_when_it_is_told_is_one_line(message: object, encoded: str) -> N
 
 def test_thing_when_it_is_no_message_is_told_as_that() -> None:
     assert describe(3) == "something that is no raft message: int"
-
-
-def test_numbers_when_they_are_out_of_range() -> None:
-    assert m.in_range(0, 1, m.NUMBER_MAX)
-    assert not m.in_range(0, -1)
-    assert not m.in_range(m.NUMBER_MAX + 1)

@@ -27,7 +27,6 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
-from viewstamp.protocols.primary_backup.compaction import Compaction
 from viewstamp.protocols.primary_backup.directing import transfer
 from viewstamp.protocols.primary_backup.errands import Errands
 from viewstamp.protocols.primary_backup.following import Following, is_sound_append
@@ -45,7 +44,6 @@ from viewstamp.protocols.primary_backup.messages import (
     Recognize,
     SnapshotChunk,
     SnapshotWanted,
-    in_range,
 )
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.promotion import Campaign, answer_fence
@@ -54,9 +52,11 @@ from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.primary_backup.replay import replay
 from viewstamp.protocols.primary_backup.replication import Replication
 from viewstamp.protocols.primary_backup.reporting import report
-from viewstamp.protocols.primary_backup.snapshot import SnapshotReceiver, SnapshotSender
 from viewstamp.protocols.primary_backup.state import NEVER, Role, State
+from viewstamp.protocols.shipping.compaction import Compaction
 from viewstamp.protocols.shipping.entries import COMMAND
+from viewstamp.protocols.shipping.numbers import in_range
+from viewstamp.protocols.shipping.snapshot import SnapshotReceiver
 
 
 class PrimaryBackupCore:
@@ -77,7 +77,6 @@ class PrimaryBackupCore:
         "reads",
         "receiver",
         "replication",
-        "sender",
         "state",
     )
 
@@ -93,10 +92,9 @@ class PrimaryBackupCore:
         self.state = state = State(setup, options, outbox)
         self._tokens = 0
         self.following = Following(state)
-        self.sender = SnapshotSender(state)
         self.receiver = SnapshotReceiver(state, self.following, self._new_token)
-        self.compaction = Compaction(state, self._new_token)
-        self.replication = Replication(state, self.sender.pump)
+        self.compaction = Compaction(state, self._new_token, retry_after_us=options.silence_us)
+        self.replication = Replication(state)
         self.reads = Reads(state, self.replication)
         self.campaign = Campaign(state, self._lead)
         self.errands = Errands(state)
@@ -360,7 +358,7 @@ class PrimaryBackupCore:
         if isinstance(message, Append):
             self.following.on_append(source, message)
         else:
-            self.receiver.on_chunk(source, message)
+            self.receiver.on_chunk(source, message, message.epoch)
 
     def _obey(self, source: NodeId, epoch: int) -> bool:
         """Take `source` for the primary of `epoch`, unless that has another one.
@@ -396,7 +394,7 @@ class PrimaryBackupCore:
         elif isinstance(message, Conflict):
             self._on_conflict(source, message)
         else:
-            self._on_wanted(source, message)
+            self.replication.shipper.on_wanted(self.replication.progress.get(source), message)
 
     def _on_appended(self, source: NodeId, answer: Appended) -> None:
         numbers = (answer.matched_view, answer.matched_seqno, answer.round, answer.reached, answer.version)
@@ -406,21 +404,13 @@ class PrimaryBackupCore:
         progress = self.replication.on_appended(source, answer)
         if progress is not None:
             self.reads.proceed()
-            self.replication.pump(progress)
+            self.replication.shipper.pump(progress)
 
     def _on_conflict(self, source: NodeId, answer: Conflict) -> None:
         if not in_range(answer.refused_seqno, answer.hint_view, answer.hint_seqno, answer.round):
             self.state.drop("numbers out of range")
-        elif self.replication.on_conflict(source, answer) is not None:
+        elif self.replication.on_conflict(source, answer):
             self.reads.proceed()
-
-    def _on_wanted(self, source: NodeId, wanted: SnapshotWanted) -> None:
-        progress = self.replication.progress.get(source)
-        if progress is None or progress.incarnation != wanted.incarnation:
-            self.state.drop("answer of an incarnation that was not addressed")
-            return
-        progress.heard_at = self.state.now
-        self.sender.on_wanted(progress, wanted)
 
     # Changes of role.
 

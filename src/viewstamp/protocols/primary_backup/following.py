@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import msgspec
 
 from viewstamp.core.ids import NodeId
+from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.founding import is_sound_record
-from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict, in_range
+from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict, SnapshotWanted
 from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.primary_backup.state import State
 from viewstamp.protocols.shipping.entries import (
@@ -26,6 +27,7 @@ from viewstamp.protocols.shipping.entries import (
     decode_entry,
     encode_record,
 )
+from viewstamp.protocols.shipping.numbers import in_range
 
 
 class Following:
@@ -81,6 +83,16 @@ class Following:
             self._answer(primary, reached)
         else:
             self._owed = max(self._owed, reached)
+
+    def want(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
+        """Say how much of this snapshot is here."""
+        state, position = self._state, meta.viewstamp
+        state.reply(
+            leader,
+            SnapshotWanted(
+                state.epoch, state.incarnation, position.view, position.seqno, meta.digest, offset, gap
+            ),
+        )
 
     def on_persisted(self, primary: NodeId) -> None:
         """More is durable: acknowledge what is owed of it, all at once, and the record."""

@@ -5,16 +5,14 @@ as the assignment's 4-byte integers. The fenced mode's carry the sender's epoch;
 carries the sender's incarnation, what a primary sends the incarnation it is meant for.
 """
 
-from typing import Final, TypeAlias, assert_never
+from typing import TypeAlias, assert_never
 
 import msgspec
 
 from viewstamp.core.ids import Incarnation
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.records import Member, SyncRecord
-
-NUMBER_MAX: Final = 1 << 53
-"""No epoch, seqno, round or size is larger in any life of a cluster; larger ones are refused unread."""
+from viewstamp.protocols.shipping.numbers import in_range
 
 # The course's form (assignment 3, section 2.2).
 
@@ -219,11 +217,6 @@ FencedMessage: TypeAlias = (
     | Promote
     | PromotionEnded
 )
-
-
-def in_range(*numbers: int) -> bool:
-    """Tell whether all of these could be an epoch, a seqno, an offset or a round."""
-    return min(numbers) >= 0 and max(numbers) <= NUMBER_MAX
 
 
 def is_in_range(message: CourseMessage) -> bool:

@@ -4,25 +4,25 @@ Entries are sent before they are on the primary's own disk; it counts itself onl
 this epoch is committed when everybody whom the synchronous set requires has it; older ones with it.
 """
 
-from collections.abc import Callable
-
 from viewstamp.core.ids import Incarnation, Instant, NodeId
-from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict
+from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict, SnapshotChunk
 from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.primary_backup.state import NEVER, State
 from viewstamp.protocols.primary_backup.syncset import SyncSet
 from viewstamp.protocols.shipping.entries import COMMAND, EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.shipping.progress import Progress
+from viewstamp.protocols.shipping.shipper import Shipper
 
 
 class Replication:
     """What a primary knows of its backups."""
 
-    __slots__ = ("_send_snapshot", "_state", "began_at", "heartbeat_at", "progress", "round", "syncset")
+    __slots__ = ("_state", "began_at", "heartbeat_at", "progress", "round", "shipper", "syncset")
 
-    def __init__(self, state: State, send_snapshot: Callable[[Progress], None]) -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
-        self._send_snapshot = send_snapshot
+        self.shipper = Shipper(state, self._send_append, self._send_chunk)
         self.syncset = SyncSet(state)
         self.progress: dict[NodeId, Progress] = {}
         """One for each other member, in the incarnation that it has now; in ascending order."""
@@ -76,27 +76,16 @@ class Replication:
         record = encode_record(entry)
         log.append(entry, record, state.outbox.persist(record))
         for progress in self.progress.values():
-            self.pump(progress)
+            self.shipper.pump(progress)
 
     def propose_command(self, data: bytes) -> None:
         """Append what a client wants."""
         self.propose(COMMAND, data)
 
-    def pump(self, progress: Progress) -> None:
-        """Send what this backup lacks, as far as its state and its window allow."""
-        state = self._state
-        if progress.state == "snapshot":
-            self._send_snapshot(progress)
-            return
-        last = state.log.last_seqno
-        while progress.next <= last and not progress.probing and progress.has_room(state.options):
-            if not self._send_entries(progress):
-                return
-
     def beat(self) -> None:
         """Send a heartbeat to everybody. It carries the record, the round and the commitment."""
         for progress in self.progress.values():
-            self._send_heartbeat(progress)
+            self.shipper.beat(progress)
 
     def tick(self) -> None:
         """The heartbeat interval has passed."""
@@ -104,9 +93,7 @@ class Replication:
         self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
         self.revise()
         for progress in self.progress.values():
-            self._send_heartbeat(progress)
-            if progress.state == "snapshot":
-                self._retry_snapshot(progress)
+            self.shipper.tick(progress)
 
     # The synchronous set
 
@@ -170,48 +157,26 @@ class Replication:
             return
         self.progress[node] = Progress(node, incarnation, self._state.log.last_seqno + 1)
         self.syncset.forget(node)
-        self._send_heartbeat(self.progress[node])
+        self.shipper.beat(self.progress[node])
 
     # Answers
 
     def on_appended(self, source: NodeId, answer: Appended) -> Progress | None:
         """Take note of an acknowledgement; return the backup it moved, None where it is not believed."""
-        state = self._state
-        progress = self._answering(source, answer)
-        if progress is None:
+        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
+        if progress is None or not self.shipper.on_acknowledged(progress, answer):
             return None
-        matched = answer.matched_seqno
-        if matched >= state.log.base_seqno and state.log.view_at(matched) != answer.matched_view:
-            state.drop("acknowledgement of an entry that is not ours")
-            return None
-        progress.round = max(progress.round, answer.round)
-        progress.acknowledge(matched)
         if answer.version:
             self.syncset.on_stored(source, answer.version)
-        if progress.is_found(answer.reached, state.log.base_seqno):
-            progress.replicate(min(answer.reached, state.log.last_seqno))
-        elif progress.has_snapshot():
-            self._resort_to_snapshot(progress)  # the log has moved on meanwhile
         self.count()
         return progress
 
-    def on_conflict(self, source: NodeId, answer: Conflict) -> Progress | None:
-        """Find where the logs part, an epoch at a time; return the backup, None where it is not believed."""
-        state = self._state
-        progress = self._answering(source, answer)
-        if progress is None:
-            return None
-        progress.round = max(progress.round, answer.round)
-        if self._is_stale(progress, answer):
-            state.drop("conflict of an earlier message")
-            return progress
-        ours = state.log.last_not_after(answer.hint_seqno, answer.hint_view)
-        progress.probe(min(answer.refused_seqno, ours.seqno + 1, answer.hint_seqno + 1))
-        if progress.next <= state.log.last_seqno:
-            self._send_entries(progress)
-        else:
-            self._send_heartbeat(progress)
-        return progress
+    def on_conflict(self, source: NodeId, answer: Conflict) -> bool:
+        """Find where the logs part, an epoch at a time; tell whether the answer is believed."""
+        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
+        if progress is not None:
+            self.shipper.on_refused(progress, answer)
+        return progress is not None
 
     def count(self) -> None:
         """Commit what everybody required has on disk, if it is of this epoch; look at the record first."""
@@ -264,7 +229,7 @@ class Replication:
         """A connection stands again: find out at once where this backup is."""
         progress = self.progress.get(peer)
         if progress is not None:
-            self._send_heartbeat(progress)
+            self.shipper.beat(progress)
 
     def on_peer_down(self, peer: NodeId) -> None:
         """Take this backup for silent at once, so that commits go on without it if they may.
@@ -275,59 +240,10 @@ class Replication:
         progress = self.progress.get(peer)
         if progress is None:
             return
-        if progress.state == "replicate":
-            progress.probe(progress.next)
+        self.shipper.on_peer_down(progress)
         progress.heard_at = Instant(state.now - state.options.silence_us)
         if self.syncset.is_settled() and self.revise():
             self.beat()
-
-    def _answering(self, source: NodeId, answer: Appended | Conflict) -> Progress | None:
-        """Return whose answer this is, if it is of the incarnation addressed and makes sense."""
-        state = self._state
-        progress = self.progress.get(source)
-        if progress is None or progress.incarnation != answer.incarnation:
-            state.drop("answer of an incarnation that was not addressed")
-            return None
-        if not 0 <= answer.round <= self.round:
-            state.drop("answer to a round that never was")
-            return None
-        progress.heard_at = state.now
-        return progress
-
-    def _is_stale(self, progress: Progress, answer: Conflict) -> bool:
-        """Tell whether a refusal is of a message sent before we went back already, or of what is matched."""
-        return (
-            answer.attempt != progress.attempt
-            or answer.refused_seqno <= progress.matched
-            or progress.state == "snapshot"
-        )
-
-    def _send_entries(self, progress: Progress) -> bool:
-        """Send the next entries. Return False where a snapshot had to take their place."""
-        state = self._state
-        log, options = state.log, state.options
-        previous = progress.next - 1
-        previous_view = log.view_at(previous)
-        if previous_view is None:
-            self._resort_to_snapshot(progress)
-            return False
-        entries = log.records(
-            progress.next, entries_max=options.message_entries_max, bytes_max=options.message_bytes_max
-        )
-        self._send_append(progress, previous_view, previous, entries)
-        if progress.state == "probe":
-            progress.probing = True
-        else:
-            progress.sent(previous + len(entries), sum(map(len, entries)))
-        return True
-
-    def _send_heartbeat(self, progress: Progress) -> None:
-        """Send a message without entries: it finds out whether everything sent so far has arrived."""
-        state = self._state
-        if progress.state != "snapshot" and state.log.view_at(progress.next - 1) is None:
-            self._resort_to_snapshot(progress)
-        previous, previous_view = self._position_for(progress)
-        self._send_append(progress, previous_view, previous, [])
 
     def _send_append(
         self, progress: Progress, previous_view: int, previous: int, entries: list[bytes]
@@ -353,36 +269,8 @@ class Replication:
             ),
         )
 
-    def _position_for(self, progress: Progress) -> tuple[int, int]:
-        """Return (seqno, epoch) of what the backup should have: while it gets a snapshot, that one's."""
-        if progress.transfer is not None:
-            viewstamp = progress.transfer.snapshot.meta.viewstamp
-            return viewstamp.seqno, viewstamp.view
-        previous = progress.next - 1
-        previous_view = self._state.log.view_at(previous)
-        assert previous_view is not None, (previous, self._state.log.base_seqno)
-        return previous, previous_view
-
-    def _resort_to_snapshot(self, progress: Progress) -> None:
-        """What the backup needs next is compacted away."""
-        snapshot = self._state.snapshot
-        assert snapshot is not None, self._state.log.base_seqno
-        progress.send_snapshot(snapshot)
-        self._send_snapshot(progress)
-
-    def _retry_snapshot(self, progress: Progress) -> None:
-        """Send from the last acknowledged offset again if nothing moved for a heartbeat interval.
-
-        Where all was acknowledged, the last chunk: its answer tells what became of the snapshot.
-        """
-        transfer = progress.transfer
-        assert transfer is not None
-        if not transfer.moved:
-            size_bytes = transfer.snapshot.meta.size_bytes
-            transfer.sent = transfer.acknowledged
-            if transfer.sent == size_bytes:
-                transfer.sent = max(0, size_bytes - self._state.options.snapshot_chunk_bytes)
-            transfer.answered = False
-            self._send_snapshot(progress)
-        transfer.moved = False
-        transfer.rewound_to = -1
+    def _send_chunk(self, progress: Progress, meta: SnapshotMeta, offset: int, data: bytes) -> None:
+        state = self._state
+        # Early: a snapshot holds what is committed; sending it promises nothing of this disk.
+        chunk = SnapshotChunk(state.epoch, progress.incarnation, meta, offset, data)
+        state.outbox.send_early(progress.node, chunk)

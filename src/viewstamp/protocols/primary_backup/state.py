@@ -12,7 +12,7 @@ from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, View, Viewsta
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.quorum import majority
-from viewstamp.core.snapshots import Snapshot
+from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.primary_backup.messages import FencedMessage
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.records import Adopted, Base, Promise, SyncRecord
@@ -116,6 +116,11 @@ class State:
         return self.snapshot.meta.viewstamp.seqno if self.snapshot else 0
 
     @property
+    def follows(self) -> bool:
+        """Whether this node takes what a primary sends."""
+        return self.role is Role.BACKUP
+
+    @property
     def primary(self) -> NodeId | None:
         """Who is primary of this epoch, heard or not; None: nobody, as far as this node knows."""
         if self.leader is not None:
@@ -170,6 +175,22 @@ class State:
         self.overhead_bytes = sum(map(len, records))
         self.promise_write = self.record_write = write = self.outbox.persist(*records)
         return write
+
+    def snapshot_header(self) -> bytes:
+        """A snapshot holds nothing but the machine."""
+        return b""
+
+    def is_header(self, header: bytes) -> bool:
+        """Tell whether a snapshot could have this header: only an empty one."""
+        return not header
+
+    def move_base(self, base: Viewstamp) -> PersistSeq:
+        """Write that the log begins after `base`, which it holds."""
+        return self.write_base(base, kept=self.log.last_seqno)
+
+    def install(self, meta: SnapshotMeta, *, kept: int) -> PersistSeq:
+        """Write that the log begins after this snapshot."""
+        return self.write_base(meta.viewstamp, kept=kept)
 
     def resume_later(self) -> None:
         """Draw when to ask for an epoch again, from now."""

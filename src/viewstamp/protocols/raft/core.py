@@ -29,7 +29,6 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
-from viewstamp.protocols.raft.compaction import Compaction
 from viewstamp.protocols.raft.election import Election, is_sound_request
 from viewstamp.protocols.raft.following import Following, is_sound_append
 from viewstamp.protocols.raft.founding import Founding
@@ -47,7 +46,6 @@ from viewstamp.protocols.raft.messages import (
     SnapshotWanted,
     TimeoutNow,
     Vote,
-    in_range,
 )
 from viewstamp.protocols.raft.options import RaftOptions
 from viewstamp.protocols.raft.readmission import Readmission
@@ -55,10 +53,12 @@ from viewstamp.protocols.raft.reads import FollowerReads, LeaderReads
 from viewstamp.protocols.raft.replay import replay
 from viewstamp.protocols.raft.replication import Replication
 from viewstamp.protocols.raft.reporting import report
-from viewstamp.protocols.raft.snapshot import SnapshotReceiver, SnapshotSender
 from viewstamp.protocols.raft.state import NEVER, Role, State
 from viewstamp.protocols.raft.transfer import Handover
+from viewstamp.protocols.shipping.compaction import Compaction
 from viewstamp.protocols.shipping.entries import COMMAND
+from viewstamp.protocols.shipping.numbers import in_range
+from viewstamp.protocols.shipping.snapshot import SnapshotReceiver
 
 
 class RaftCore:
@@ -81,7 +81,6 @@ class RaftCore:
         "readmission",
         "receiver",
         "replication",
-        "sender",
         "state",
     )
 
@@ -98,10 +97,9 @@ class RaftCore:
         self._tokens = 0
         self.election = Election(state)
         self.following = Following(state)
-        self.sender = SnapshotSender(state)
         self.receiver = SnapshotReceiver(state, self.following, self._new_token)
-        self.compaction = Compaction(state, self._new_token)
-        self.replication = Replication(state, self.sender.pump)
+        self.compaction = Compaction(state, self._new_token, retry_after_us=options.election_timeout_us)
+        self.replication = Replication(state)
         self.leader_reads = LeaderReads(state, self.replication)
         self.follower_reads = FollowerReads(state)
         self.handover = Handover(state, self.replication)
@@ -335,7 +333,7 @@ class RaftCore:
         if isinstance(message, AppendEntries):
             self.following.on_append(source, message)
         else:
-            self.receiver.on_chunk(source, message)
+            self.receiver.on_chunk(source, message, message.term)
 
     def _obey(self, source: NodeId, term: int) -> bool:
         """Take `source` for the leader of `term`, unless this term has another one."""
@@ -382,7 +380,7 @@ class RaftCore:
             case Conflict() if leads:
                 self._on_conflict(source, message)
             case SnapshotWanted() if leads:
-                self._on_wanted(source, message)
+                self.replication.shipper.on_wanted(self.replication.progress.get(source), message)
             case ReadIndex() if leads:
                 self.leader_reads.ask((source, message.request))
             case Vote():
@@ -405,22 +403,14 @@ class RaftCore:
         if progress is not None:
             self._after_count()
             if self.state.role is Role.LEADER:
-                replication.pump(progress)
+                replication.shipper.pump(progress)
 
     def _on_conflict(self, source: NodeId, answer: Conflict) -> None:
         if not in_range(answer.refused_seqno, answer.hint_view, answer.hint_seqno, answer.round):
             self.state.drop("numbers out of range")
             return
-        if self.replication.on_conflict(source, answer) is not None:
+        if self.replication.on_conflict(source, answer):
             self.leader_reads.proceed()
-
-    def _on_wanted(self, source: NodeId, wanted: SnapshotWanted) -> None:
-        progress = self.replication.progress.get(source)
-        if progress is None or progress.incarnation != wanted.incarnation:
-            self.state.drop("answer of an incarnation that is no member")
-            return
-        progress.heard_at = self.state.now
-        self.sender.on_wanted(progress, wanted)
 
     def _on_timeout_now(self, message: TimeoutNow) -> None:
         if message.to != self.state.incarnation:

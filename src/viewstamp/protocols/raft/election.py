@@ -9,8 +9,9 @@ Rules of this file:
 """
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.protocols.raft.messages import NUMBER_MAX, RequestVote, Vote, in_range
+from viewstamp.protocols.raft.messages import RequestVote, Vote
 from viewstamp.protocols.raft.state import NEVER, Role, State
+from viewstamp.protocols.shipping.numbers import NUMBER_MAX, in_range
 
 
 class Election:

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import msgspec
 
 from viewstamp.core.ids import NodeId
+from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.configuration import decode_configuration
-from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, in_range
+from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, SnapshotWanted
 from viewstamp.protocols.raft.records import CONFIGURATION
 from viewstamp.protocols.raft.state import State
 from viewstamp.protocols.shipping.entries import (
@@ -26,6 +27,7 @@ from viewstamp.protocols.shipping.entries import (
     decode_entry,
     encode_record,
 )
+from viewstamp.protocols.shipping.numbers import in_range
 
 
 class Following:
@@ -77,6 +79,16 @@ class Following:
             self._answer(leader, reached)
         else:
             self._owed = max(self._owed, reached)
+
+    def want(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
+        """Say how much of this snapshot is here."""
+        state, position = self._state, meta.viewstamp
+        state.reply(
+            leader,
+            SnapshotWanted(
+                state.term, state.incarnation, position.view, position.seqno, meta.digest, offset, gap
+            ),
+        )
 
     def on_persisted(self, leader: NodeId) -> None:
         """More is durable: acknowledge what is owed of it, all at once."""

@@ -5,16 +5,13 @@ sender's incarnation, so that nobody counts the word of a node that has forgotte
 sends carries the incarnation it is meant for.
 """
 
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.configuration import Configuration, Member
-
-NUMBER_MAX: Final = 1 << 53
-"""No term, seqno, round or size is larger in any life of a cluster; larger ones are refused unread."""
 
 
 class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -164,8 +161,3 @@ RaftMessage: TypeAlias = (
     | Introduce
     | Recognize
 )
-
-
-def in_range(*numbers: int) -> bool:
-    """Tell whether all of these could be a term, a seqno, an offset or a round."""
-    return min(numbers) >= 0 and max(numbers) <= NUMBER_MAX

@@ -10,8 +10,12 @@ from typing import Final
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
-from viewstamp.core.snapshots import Snapshot
-from viewstamp.protocols.raft.configuration import Configuration
+from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.protocols.raft.configuration import (
+    Configuration,
+    decode_configuration,
+    encode_configuration,
+)
 from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.raft.messages import RaftMessage
 from viewstamp.protocols.raft.options import RaftOptions
@@ -105,6 +109,11 @@ class State:
         return self.snapshot.meta.viewstamp.seqno if self.snapshot else 0
 
     @property
+    def follows(self) -> bool:
+        """Whether this node takes what a leader sends."""
+        return self.role is Role.FOLLOWER
+
+    @property
     def is_voter(self) -> bool:
         """Whether the configuration in force lets this incarnation of this node vote and lead."""
         return self.membership.current.is_voter(self.node, self.incarnation)
@@ -159,6 +168,31 @@ class State:
         record = encode_record(Marker(base.view, base.seqno, kept, configuration))
         self.overhead_bytes = size_bytes + len(record)
         return self.outbox.persist(record)
+
+    def snapshot_header(self) -> bytes:
+        """Return the configuration in force where a snapshot of what is applied now ends."""
+        return encode_configuration(self.membership.at(self.applied))
+
+    def is_header(self, header: bytes) -> bool:
+        """Tell whether these bytes are a configuration."""
+        return decode_configuration(header) is not None
+
+    def move_base(self, base: Viewstamp) -> PersistSeq:
+        """Write that the log begins after `base`, which it holds."""
+        write = self.write_base(base, self.membership.at(base.seqno), kept=self.log.last_seqno)
+        self.membership.compact(base.seqno)
+        return write
+
+    def install(self, meta: SnapshotMeta, *, kept: int) -> PersistSeq:
+        """Write that the log begins after this snapshot, with the snapshot's configuration (figure 13)."""
+        base = meta.viewstamp
+        configuration = decode_configuration(meta.header)
+        assert configuration is not None, base  # it was checked before the first piece was staged
+        if kept > base.seqno:
+            self.membership.rebase(configuration, base.seqno)
+        else:
+            self.membership.reset(configuration, base.seqno)
+        return self.write_base(base, configuration, kept=kept)
 
     def reply(self, to: NodeId, message: RaftMessage) -> None:
         """Send what promises nothing but the current term: as soon as the term is on disk.

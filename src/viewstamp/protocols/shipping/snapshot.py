@@ -1,4 +1,4 @@
-"""Snapshots on the wire: in chunks, inside a window, resumed where they stopped (Raft 7).
+"""Snapshots on the wire: in chunks, inside a window, resumed where they stopped.
 
 Rules of this file:
 
@@ -10,15 +10,14 @@ Rules of this file:
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 from viewstamp.core.effects import Release, Restore, Stage
 from viewstamp.core.events import SnapshotToken
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
-from viewstamp.protocols.raft.configuration import decode_configuration
-from viewstamp.protocols.raft.following import Following
-from viewstamp.protocols.raft.messages import SnapshotChunk, SnapshotWanted, in_range
-from viewstamp.protocols.raft.state import Role, State
+from viewstamp.protocols.shipping.node import NodeState
+from viewstamp.protocols.shipping.numbers import in_range
 from viewstamp.protocols.shipping.progress import Progress
 
 _Identity = tuple[int, int, int, int]
@@ -28,13 +27,69 @@ def _identity(meta: SnapshotMeta) -> _Identity:
     return meta.viewstamp.view, meta.viewstamp.seqno, meta.digest, meta.size_bytes
 
 
+class Wanted(Protocol):
+    """A follower's answer, in the message of its protocol: of this snapshot, everything before `offset`."""
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """Of the sender."""
+        ...
+
+    @property
+    def view(self) -> int:
+        """Of the snapshot."""
+        ...
+
+    @property
+    def seqno(self) -> int:
+        """Of the snapshot."""
+        ...
+
+    @property
+    def digest(self) -> int:
+        """Of the snapshot."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """The next byte that it wants."""
+        ...
+
+    @property
+    def gap(self) -> bool:
+        """Whether the chunk answered was not the next one."""
+        ...
+
+
+class Chunk(Protocol):
+    """A piece of a snapshot, in the message of its protocol."""
+
+    @property
+    def meta(self) -> SnapshotMeta:
+        """Of the whole."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Where the piece begins."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """The piece."""
+        ...
+
+
 class SnapshotSender:
     """The leader's side."""
 
-    __slots__ = ("_state",)
+    __slots__ = ("_send", "_state")
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: NodeState, send: Callable[[Progress, SnapshotMeta, int, bytes], None]) -> None:
         self._state = state
+        self._send = send
+        """Sends a piece of this snapshot at this offset. It need not wait for the disk: a snapshot holds what
+        is committed."""
 
     def pump(self, progress: Progress) -> None:
         """Send chunks as far as the window allows: one until the follower has said what it wants."""
@@ -51,7 +106,7 @@ class SnapshotSender:
         if size_bytes == 0 and not transfer.answered:
             self._send(progress, transfer.snapshot.meta, 0, b"")
 
-    def on_wanted(self, progress: Progress, wanted: SnapshotWanted) -> None:
+    def on_wanted(self, progress: Progress, wanted: Wanted) -> None:
         """The follower says where it is."""
         transfer = progress.transfer
         if transfer is None or not self._is_about(wanted, transfer.snapshot.meta):
@@ -69,27 +124,36 @@ class SnapshotSender:
             transfer.sent = max(transfer.sent, wanted.offset)
         self.pump(progress)
 
-    def _is_about(self, wanted: SnapshotWanted, meta: SnapshotMeta) -> bool:
+    def _is_about(self, wanted: Wanted, meta: SnapshotMeta) -> bool:
         return (wanted.view, wanted.seqno, wanted.digest) == _identity(meta)[
             :3
         ] and 0 <= wanted.offset <= meta.size_bytes
 
-    def _send(self, progress: Progress, meta: SnapshotMeta, offset: int, data: bytes) -> None:
-        state = self._state
-        # Early: a snapshot holds what is committed; sending it promises nothing of this disk.
-        state.outbox.send_early(
-            progress.node, SnapshotChunk(state.term, progress.incarnation, meta, offset, data)
-        )
+
+class Follower(Protocol):
+    """What a node that receives says to its leader."""
+
+    def begin(self) -> None:
+        """The log is another one now: nothing is owed of the last."""
+        ...
+
+    def acknowledge(self, leader: NodeId, reached: int) -> None:
+        """Say that our logs agree up to `reached`, as soon as that is on disk."""
+        ...
+
+    def want(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
+        """Say that of this snapshot everything before `offset` is here, and whether more was skipped."""
+        ...
 
 
 class SnapshotReceiver:
     """The follower's side."""
 
-    __slots__ = ("_following", "_meta", "_new_token", "_offset", "_state", "_token")
+    __slots__ = ("_follower", "_meta", "_new_token", "_offset", "_state", "_token")
 
-    def __init__(self, state: State, following: Following, new_token: Callable[[], SnapshotToken]) -> None:
+    def __init__(self, state: NodeState, follower: Follower, new_token: Callable[[], SnapshotToken]) -> None:
         self._state = state
-        self._following = following
+        self._follower = follower
         self._new_token = new_token
         self._meta: SnapshotMeta | None = None
         """The snapshot being received."""
@@ -97,16 +161,16 @@ class SnapshotReceiver:
         self._offset = 0
         """Everything before this offset is staged; at the size: all, and `Staged` is awaited."""
 
-    def on_chunk(self, source: NodeId, chunk: SnapshotChunk) -> None:
-        """Stage the next piece, or say which piece is wanted."""
+    def on_chunk(self, source: NodeId, chunk: Chunk, view: int) -> None:
+        """Stage the next piece that the leader of this view sends, or say which piece is wanted."""
         state = self._state
-        if not _is_possible(chunk):
+        if not _is_possible(chunk, view) or not state.is_header(chunk.meta.header):
             state.drop("snapshot that cannot be")
             return
         if chunk.meta.viewstamp.seqno <= state.committed:
             if chunk.offset:
                 return  # the first chunk is answered, and the next heartbeat asks for the same
-            self._following.acknowledge(source, max(chunk.meta.viewstamp.seqno, state.log.base_seqno))
+            self._follower.acknowledge(source, max(chunk.meta.viewstamp.seqno, state.log.base_seqno))
             return
         if self._meta is None or _identity(self._meta) != _identity(chunk.meta):
             self._begin(chunk.meta)
@@ -114,7 +178,7 @@ class SnapshotReceiver:
         if expected:
             state.outbox.emit(Stage(self._token, chunk.meta, chunk.offset, chunk.data))
             self._offset += len(chunk.data)
-        self._say_wanted(source, chunk.meta, gap=chunk.offset > self._offset)
+        self._follower.want(source, chunk.meta, self._offset, gap=chunk.offset > self._offset)
 
     def on_staged(self, token: SnapshotToken, snapshot: Snapshot | None) -> None:
         """The last piece is durable, or the whole was not what it should be."""
@@ -124,62 +188,42 @@ class SnapshotReceiver:
         meta, self._meta = self._meta, None
         if snapshot is None:
             state.drop("snapshot with a wrong digest")
-        elif state.role is Role.FOLLOWER and meta.viewstamp.seqno > state.committed:
+        elif state.follows and meta.viewstamp.seqno > state.committed:
             self._install(snapshot)
-        if state.leader is not None and state.role is Role.FOLLOWER and snapshot is not None:
-            self._following.acknowledge(state.leader, max(meta.viewstamp.seqno, state.log.base_seqno))
+        if state.leader is not None and state.follows and snapshot is not None:
+            self._follower.acknowledge(state.leader, max(meta.viewstamp.seqno, state.log.base_seqno))
 
     def _begin(self, meta: SnapshotMeta) -> None:
         self._meta, self._token, self._offset = meta, self._new_token(), 0
 
-    def _is_complete(self, chunk: SnapshotChunk) -> bool:
+    def _is_complete(self, chunk: Chunk) -> bool:
         return self._offset == chunk.meta.size_bytes and chunk.meta.size_bytes > 0
 
-    def _say_wanted(self, source: NodeId, meta: SnapshotMeta, *, gap: bool) -> None:
-        state = self._state
-        state.reply(
-            source,
-            SnapshotWanted(
-                state.term,
-                state.incarnation,
-                meta.viewstamp.view,
-                meta.viewstamp.seqno,
-                meta.digest,
-                self._offset,
-                gap,
-            ),
-        )
-
     def _install(self, snapshot: Snapshot) -> None:
-        """Replace the machine's state, and of the log what the snapshot covers or contradicts (figure 13)."""
+        """Replace the machine's state, and of the log what the snapshot covers or contradicts."""
         state = self._state
         base = snapshot.meta.viewstamp
-        configuration = decode_configuration(snapshot.meta.header)
-        assert configuration is not None, base  # it was checked before the first piece was staged
         log = state.log
         if log.view_at(base.seqno) == base.view:
-            write = state.write_base(base, configuration, kept=log.last_seqno)
+            write = state.install(snapshot.meta, kept=log.last_seqno)
             log.compact(base)
-            state.membership.rebase(configuration, base.seqno)
         else:
-            write = state.write_base(base, configuration, kept=base.seqno)
+            write = state.install(snapshot.meta, kept=base.seqno)
             log.reset(base, write)
-            state.membership.reset(configuration, base.seqno)
-            self._following.begin()
+            self._follower.begin()
         state.snapshot = snapshot
         state.committed = state.applied = base.seqno
         state.outbox.emit(Restore(snapshot))
         state.outbox.emit_durable(Release(log.first_write(otherwise=write)))
 
 
-def _is_possible(chunk: SnapshotChunk) -> bool:
+def _is_possible(chunk: Chunk, view: int) -> bool:
     meta, length = chunk.meta, len(chunk.data)
     position = meta.viewstamp
     return (
         in_range(chunk.offset, meta.size_bytes, position.view, position.seqno)
-        and 1 <= position.view <= chunk.term
+        and 1 <= position.view <= view
         and position.seqno >= 1
         and chunk.offset + length <= meta.size_bytes
         and (length > 0 or meta.size_bytes == 0)
-        and decode_configuration(meta.header) is not None
     )

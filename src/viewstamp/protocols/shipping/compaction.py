@@ -1,4 +1,4 @@
-"""Keeping the log short: snapshots of the own machine, and forgetting what they cover (Raft 7).
+"""Keeping the log short: snapshots of the own machine, and forgetting what they cover.
 
 A new snapshot is asked for when the log takes half of its limit, so that what arrives until it is durable
 fits into the other half. After it a suffix of at most a quarter of the limit stays for followers that lag: no
@@ -11,18 +11,21 @@ from viewstamp.core.effects import Capture, Release, Settled
 from viewstamp.core.events import DirectiveToken, SnapshotToken
 from viewstamp.core.ids import Instant
 from viewstamp.core.snapshots import Snapshot
-from viewstamp.protocols.raft.configuration import encode_configuration
-from viewstamp.protocols.raft.state import State
+from viewstamp.protocols.shipping.node import NodeState
 
 
 class Compaction:
     """When to capture, and what to keep."""
 
-    __slots__ = ("_new_token", "_retry_at", "_state", "_token", "_waiting")
+    __slots__ = ("_new_token", "_retry_after_us", "_retry_at", "_state", "_token", "_waiting")
 
-    def __init__(self, state: State, new_token: Callable[[], SnapshotToken]) -> None:
+    def __init__(
+        self, state: NodeState, new_token: Callable[[], SnapshotToken], *, retry_after_us: int
+    ) -> None:
         self._state = state
         self._new_token = new_token
+        self._retry_after_us = retry_after_us
+        """Wait so long after a snapshot that could not be made."""
         self._token: SnapshotToken | None = None
         """Of the snapshot that is being made."""
         self._retry_at: Instant | None = None
@@ -49,8 +52,8 @@ class Compaction:
         state = self._state
         self._retry_at = None
         self._token = self._new_token()
-        header = encode_configuration(state.membership.at(state.applied))
-        state.outbox.emit(Capture(self._token, state.viewstamp_at(state.applied), header))
+        position = state.viewstamp_at(state.applied)
+        state.outbox.emit(Capture(self._token, position, state.snapshot_header()))
 
     def direct(self, token: DirectiveToken) -> None:
         """An operator wants a snapshot now."""
@@ -74,7 +77,7 @@ class Compaction:
         self._token = None
         if snapshot is None:
             state.drop("snapshot that could not be made")
-            self._retry_at = Instant(state.now + state.options.election_timeout_us)
+            self._retry_at = Instant(state.now + self._retry_after_us)
         elif snapshot.meta.viewstamp.seqno > state.snapshot_seqno:
             state.snapshot = snapshot
             self._forget(snapshot.meta.viewstamp.seqno, matched_by_all)
@@ -95,7 +98,6 @@ class Compaction:
         if seqno <= log.base_seqno:
             return
         base = state.viewstamp_at(seqno)
-        write = state.write_base(base, state.membership.at(seqno), kept=log.last_seqno)
+        write = state.move_base(base)
         log.compact(base)
-        state.membership.compact(seqno)
         state.outbox.emit_durable(Release(log.first_write(otherwise=write)))

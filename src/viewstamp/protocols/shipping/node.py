@@ -1,0 +1,111 @@
+"""What the parts here ask of the node they belong to. Each protocol's `State` is one."""
+
+from typing import Protocol
+
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, Viewstamp
+from viewstamp.core.outbox import Outbox
+from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.protocols.shipping.log import Log
+
+
+class ShippingOptions(Protocol):
+    """What an operator may set about a log and its transport: a part of each protocol's options."""
+
+    @property
+    def log_bytes_max(self) -> int | None:
+        """Compaction starts at half of it. None: never."""
+        ...
+
+    @property
+    def message_entries_max(self) -> int:
+        """Entries in one message."""
+        ...
+
+    @property
+    def message_bytes_max(self) -> int:
+        """Bytes of entries in one message; a larger entry travels alone."""
+        ...
+
+    @property
+    def inflight_messages_max(self) -> int:
+        """Unanswered messages with entries under way to one follower."""
+        ...
+
+    @property
+    def inflight_bytes_max(self) -> int:
+        """Bytes of entries in them."""
+        ...
+
+    @property
+    def snapshot_chunk_bytes(self) -> int:
+        """Bytes of a snapshot in one message."""
+        ...
+
+    @property
+    def snapshot_window_chunks(self) -> int:
+        """Unanswered chunks under way to one follower."""
+        ...
+
+    @property
+    def applies_per_step_max(self) -> int:
+        """Entries applied in one step."""
+        ...
+
+    @property
+    def apply_bytes_per_step_max(self) -> int:
+        """Bytes of them, unless a single one is larger."""
+        ...
+
+
+class NodeState(Protocol):
+    """One node's positions, its log and its outbox, and the protocol's own part in moving the log's base."""
+
+    now: Instant
+    log: Log
+    outbox: Outbox
+    committed: int
+    applied: int
+    snapshot: Snapshot | None
+    overhead_bytes: int
+    """Bytes of the live records that are not entries."""
+    leader: NodeId | None
+    founded: bool
+
+    @property
+    def options(self) -> ShippingOptions:
+        """The protocol's options."""
+        ...
+
+    @property
+    def follows(self) -> bool:
+        """Whether this node takes what a leader sends: it neither leads nor is a candidate."""
+        ...
+
+    @property
+    def snapshot_seqno(self) -> int:
+        """Position of the newest durable snapshot, 0 where there is none."""
+        ...
+
+    def viewstamp_at(self, seqno: int) -> Viewstamp:
+        """Return the viewstamp of a position that the log or its base holds."""
+        ...
+
+    def snapshot_header(self) -> bytes:
+        """Return what a snapshot of what is applied now must hold beside the machine's state."""
+        ...
+
+    def is_header(self, header: bytes) -> bool:
+        """Tell whether a snapshot that arrives could have this header."""
+        ...
+
+    def move_base(self, base: Viewstamp) -> PersistSeq:
+        """Write that the log begins after `base`, which it holds. The log itself is the caller's to move."""
+        ...
+
+    def install(self, meta: SnapshotMeta, *, kept: int) -> PersistSeq:
+        """Write that the log begins after this snapshot, and that its entries after `kept` are gone."""
+        ...
+
+    def drop(self, reason: str) -> None:
+        """Count a message, or a part of one, that is ignored."""
+        ...
