@@ -36,21 +36,16 @@ class Slot(msgspec.Struct, frozen=True, gc=False):
 class Log:
     """Entries `base.seqno + 1 .. last.seqno`, their views never descending."""
 
-    __slots__ = ("_slots", "base", "size_bytes")
+    __slots__ = ("_slots", "base", "last", "size_bytes")
 
     def __init__(self, base: Viewstamp = ORIGIN) -> None:
         self.base = base
         """The last entry before the log; a durable snapshot covers it unless it is `ORIGIN`."""
         self._slots: list[Slot] = []
+        self.last = base
+        """The newest entry, `base` where there is none."""
         self.size_bytes = 0
         """Sum of the records' lengths."""
-
-    @property
-    def last(self) -> Viewstamp:
-        """The newest entry, `base` where there is none."""
-        if not self._slots:
-            return self.base
-        return Viewstamp(self._slots[-1].view, Seqno(self.base.seqno + len(self._slots)))
 
     def slot(self, seqno: int) -> Slot:
         """Return an entry that the log holds."""
@@ -68,12 +63,14 @@ class Log:
 
     def holds(self, viewstamp: Viewstamp) -> bool:
         """Tell whether exactly this entry is in the log, or is its base."""
-        return self.at(viewstamp.seqno) == viewstamp
+        return viewstamp == self.last or self.at(viewstamp.seqno) == viewstamp
 
     def append(self, slot: Slot) -> None:
         """Add the entry after `last`."""
-        assert slot.view >= self.last.view, (slot.view, self.last)
+        last = self.last
+        assert slot.view >= last.view, (slot.view, last)
         self._slots.append(slot)
+        self.last = Viewstamp(slot.view, Seqno(last.seqno + 1))
         self.size_bytes += len(slot.record)
 
     def cut_after(self, seqno: int) -> None:
@@ -82,6 +79,9 @@ class Log:
         assert place >= 0, (seqno, self.base)
         self.size_bytes -= sum(len(slot.record) for slot in self._slots[place:])
         del self._slots[place:]
+        last = self.at(self.base.seqno + len(self._slots))
+        assert last is not None
+        self.last = last
 
     def start_at(self, base: Viewstamp) -> None:
         """Forget the entries up to this one, which the log holds."""
@@ -93,7 +93,7 @@ class Log:
 
     def reset(self, base: Viewstamp) -> None:
         """Become empty, to go on after this entry."""
-        self.base = base
+        self.base = self.last = base
         self._slots = []
         self.size_bytes = 0
 

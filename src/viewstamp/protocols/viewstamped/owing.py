@@ -1,15 +1,17 @@
 """Which members owe progress when all others are gone for good; for the oracle, and nothing else.
 
 Whoever decides the next view may find a value that was accepted for it already, also by somebody who is
-gone: a view with too few of the living would then be decided, and wait for ever. So each view that may come
-next must be one in which they can go on. When in doubt nothing is owed.
+gone: a view with too few of the living would then be decided, and wait for ever. A promise says that somebody
+proposes, and may leave out one of the living who was silent: what he proposes is known to himself or under
+way. So each view that may come next must be one in which they can go on. When in doubt nothing is owed.
 """
 
 from collections.abc import Collection, Mapping
 
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.quorum import has_majority, majority
-from viewstamp.protocols.viewstamped.membership import Membership
+from viewstamp.protocols.viewstamped.membership import Membership, successor, without
+from viewstamp.protocols.viewstamped.messages import LOWEST
 from viewstamp.protocols.viewstamped.replay import Disk
 
 Alive = Mapping[NodeId, Incarnation | None]
@@ -27,7 +29,10 @@ def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[N
     current = newest.history[-1]
     remembered = any(disks[node].synchronised == current.view for node in alive if node in disks)
     trusted = current.nodes if remembered else current.eligible
-    may_come = [(current, trusted), *((value, value.eligible) for value in _accepted(current, disks))]
+    next_ones = _accepted(current, disks)
+    if _something_is_proposed(current, disks):
+        next_ones += _without_one(current, synchronised=remembered)
+    may_come = [(current, trusted), *((value, value.eligible) for value in next_ones)]
     if any(len(membership.members) == 1 for membership, _ in may_come) and not set(alive) >= set(configured):
         # It becomes a view of two by letting in somebody who has just died, and cannot shrink then.
         return False
@@ -38,6 +43,19 @@ def _accepted(current: Membership, disks: Mapping[NodeId, Disk]) -> list[Members
     """Return what any member has accepted as the next view."""
     acceptors = [disk.acceptor() for disk in disks.values() if disk.view == current.view]
     return [acceptor.value for acceptor in acceptors if acceptor.value is not None]
+
+
+def _something_is_proposed(current: Membership, disks: Mapping[NodeId, Disk]) -> bool:
+    """Tell whether any member has promised a proposer something whose proposal no disk shows."""
+    acceptors = [disk.acceptor() for disk in disks.values() if disk.view == current.view]
+    shown = {LOWEST, *(acceptor.accepted for acceptor in acceptors)}
+    return any(acceptor.promised not in shown for acceptor in acceptors)
+
+
+def _without_one(current: Membership, *, synchronised: bool) -> list[Membership]:
+    """Return the views that a proposer may want who does not hear one of the others."""
+    wishes = (successor(current, without(current, node), synchronised=synchronised) for node in current.nodes)
+    return [wish for wish in wishes if wish is not None]
 
 
 def _can_go_on(membership: Membership, alive: Alive, trusted: Collection[NodeId]) -> bool:
