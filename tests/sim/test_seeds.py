@@ -34,7 +34,7 @@ def test_every_invariant_holds_when_the_seed_is(protocol: str, first: int) -> No
 
 
 FOUND = (("viewstamped", 919), ("viewstamped", 1248))
-"""Seeds that found a bug: an acknowledgement of a view that was left, progress asked of those who cannot make it."""
+"""Seeds that found: an acknowledgement of a view that was left; progress asked of those who cannot make it."""
 
 
 @pytest.mark.parametrize(("protocol", "seed"), FOUND)

@@ -147,7 +147,7 @@ def test_a_position_that_goes_back_is_seen(what: str) -> None:
         case "applied":
             core.ledger.applied = Seqno(core.ledger.applied - 1)
         case "view":
-            core.views.history.pop()
+            core.views.view = View(core.views.view - 1)
         case _:
             core.views.acceptor.promised = Ballot(5, ONE)
             cluster.oracle.check_step(ONE, core)

@@ -88,7 +88,7 @@ class Follower:
         """Take entries of the primary, and those that had overtaken them."""
         next_one: Append | None = message
         while next_one is not None and self._take_in(next_one):
-            next_one = self._early.pop(self._ledger.log.last.seqno, None)
+            next_one = self._early.pop(self._ledger.log.last.seqno, None) if self._early else None
 
     def _take_in(self, message: Append) -> bool:
         log = self._ledger.log
@@ -156,6 +156,8 @@ class Follower:
     def _commit(self, seqno: Seqno) -> None:
         ledger = self._ledger
         ledger.commit(seqno)
+        if self._views.is_synchronised:
+            return
         committed = ledger.log.at(ledger.committed)
         if committed is not None and committed.view == self._membership.view:
             self._views.synchronised()

@@ -55,13 +55,15 @@ from viewstamp.protocols.viewstamped.messages import (
     Prepared,
     Probe,
     Probed,
+    ReplicationMessage,
     Unfounded,
+    ViewMessage,
     Views,
     WantViews,
 )
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 from viewstamp.protocols.viewstamped.replay import read_back
-from viewstamp.protocols.viewstamped.replication import Replication, ReplicationMessage
+from viewstamp.protocols.viewstamped.replication import Replication
 from viewstamp.protocols.viewstamped.shared import Failpoints, Point, Shared
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
@@ -77,6 +79,7 @@ class ViewstampedCore:
         "_shared",
         "_tick_at",
         "_transfer",
+        "leader",
         "ledger",
         "replication",
         "views",
@@ -99,36 +102,31 @@ class ViewstampedCore:
         self._tick_at = setup.now
         self._entering_write: PersistSeq | None = None
         """The write with the newest decided view, while it is not durable; only for `Point.VIEW_ENTERED`."""
-        self._announced: tuple[View, NodeId | None] = (View(0), None)
-        """View and leader as last told by `Led`."""
+        self.leader: NodeId | None = None
+        """The primary of the newest view that this node knows; if that is this node, only once it serves.
+
+        A primary that restarts does not know whether its view is still the newest.
+        """
+        self._announced = View(0)
+        """The view in which `leader` was last told by `Led`."""
         self._transfer: tuple[DirectiveToken, NodeId, Instant] | None = None
         """An operator's wish for another primary: whom, and when it is given up."""
         self.replication.enter_newest_view()
+        self.leader = self._current_leader()
 
     @property
     def deadline(self) -> Instant | None:
         """The next moment at which it wants to be woken."""
         if self.ledger.is_behind:
             return self._shared.now
-        times = [self._tick_at]
+        earliest = self._tick_at
         primary = self.replication.primary
-        if primary is not None and primary.announce_at is not None:
-            times.append(primary.announce_at)
+        if primary is not None and primary.announce_at is not None and primary.announce_at < earliest:
+            earliest = primary.announce_at
         retry_at = self.views.proposer.retry_at
-        if retry_at is not None and self.views.is_member:
-            times.append(retry_at)
-        return min(times)
-
-    @property
-    def leader(self) -> NodeId | None:
-        """The primary of the newest view that this node knows; if that is this node, only once it serves.
-
-        A primary that restarts does not know whether its view is still the newest.
-        """
-        current, primary = self.views.current, self.replication.primary
-        if current is None or current.primary != self._shared.node:
-            return None if current is None else current.primary
-        return current.primary if primary is not None and primary.serves else None
+        if retry_at is not None and retry_at < earliest and self.views.is_member:
+            earliest = retry_at
+        return earliest
 
     @property
     def view(self) -> View:
@@ -163,19 +161,20 @@ class ViewstampedCore:
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """Take in one event and return what must be done, in order. `now` never goes back."""
-        assert now >= self._shared.now, (now, self._shared.now)
-        self._shared.now = now
+        shared, replication = self._shared, self.replication
+        assert now >= shared.now, (now, shared.now)
+        shared.now = now
         view, was_behind = self.views.view, self.ledger.is_behind
         self._take(event)
         if self.views.view != view:
-            self._entering_write = self._shared.outbox.written
-        self.replication.enter_newest_view()
+            self._entering_write = shared.outbox.written
+        replication.enter_newest_view()
         # What one step left over waits for the next wake, so that messages that come meanwhile go first.
-        self.replication.advance(may_apply=not was_behind or isinstance(event, Woke))
+        replication.advance(may_apply=not was_behind or isinstance(event, Woke))
         self._announce_leader()
         if self._checkpoints.is_due():
-            self._checkpoints.capture(self.replication.next_token())
-        return self._shared.outbox.take()
+            self._checkpoints.capture(replication.next_token())
+        return shared.outbox.take()
 
     def _take(self, event: Event) -> None:  # noqa: C901  one flat match names every event
         match event:
@@ -206,7 +205,7 @@ class ViewstampedCore:
 
     def _persisted(self, seq: PersistSeq) -> None:
         shared = self._shared
-        if self.replication.is_about_to_acknowledge:
+        if shared.failpoints is not None and self.replication.is_about_to_acknowledge:
             shared.reach(Point.BACKUP_HAS_IT)
         if self._entering_write is not None and seq >= self._entering_write:
             self._entering_write = None
@@ -231,16 +230,25 @@ class ViewstampedCore:
             self.views.pursue()
 
     def _announce_leader(self) -> None:
-        led = (self.views.view, self.leader)
-        if led != self._announced:
-            self._announced = led
-            self._shared.outbox.emit(Led(*led))
+        view, leader = self.views.view, self._current_leader()
+        if leader != self.leader or view != self._announced:
+            self.leader, self._announced = leader, view
+            self._shared.outbox.emit(Led(view, leader))
             self._settle_transfer()
+
+    def _current_leader(self) -> NodeId | None:
+        current, primary = self.views.current, self.replication.primary
+        if current is None or current.primary != self._shared.node:
+            return None if current is None else current.primary
+        return current.primary if primary is not None and primary.serves else None
 
     # Messages
 
     def _receive(self, source: NodeId, message: Any) -> None:
         match message:
+            case Append() | Appended() | Probe() | Probed() | Position() | Chunk() | ChunkReceived():
+                if self._is_of_group(message):
+                    self._receive_in_view(source, message)
             case AskFounded():
                 self._admission.on_ask_founded(source, message)
             case Unfounded():
@@ -251,17 +259,18 @@ class ViewstampedCore:
             case Join() if message.group == NO_GROUP:
                 self.views.on_join(source, message)
             case _:
-                self._receive_grouped(source, message)
+                if self._is_of_group(message):
+                    self._receive_grouped(source, message)
 
-    def _receive_grouped(  # noqa: C901  one flat match names every message
-        self, source: NodeId, message: Grouped
-    ) -> None:
-        if message.group != self._shared.group or message.group == NO_GROUP:
-            self._shared.refuse()
-            return
+    def _is_of_group(self, message: Grouped) -> bool:
+        group = self._shared.group
+        if message.group == group != NO_GROUP:
+            return True
+        self._shared.refuse()
+        return False
+
+    def _receive_grouped(self, source: NodeId, message: ViewMessage) -> None:
         match message:
-            case Append() | Appended() | Position() | Chunk() | ChunkReceived() | Probe() | Probed():
-                self._receive_in_view(source, message)
             case Ping():
                 self.views.on_ping(source, message)
             case Pong():

@@ -98,7 +98,7 @@ class Ledger:
             slot = self.log.slot(seqno)
             self._shared.outbox.emit(Apply(Entry(Viewstamp(slot.view, Seqno(seqno)), slot.data)))
             self.applied = Seqno(seqno)
-            room_bytes -= len(slot.data)
+            room_bytes -= slot.data_length
             if room_bytes <= 0:
                 break
 

@@ -203,22 +203,9 @@ class Probed(msgspec.Struct, frozen=True, array_like=True, tag=18, gc=False):
     round: int
 
 
-Grouped: TypeAlias = (
-    Prepare
-    | Prepared
-    | Accept
-    | Accepted
-    | Views
-    | WantViews
-    | Ping
-    | Pong
-    | Join
-    | Append
-    | Appended
-    | Position
-    | Chunk
-    | ChunkReceived
-    | Probe
-    | Probed
-)
+ViewMessage: TypeAlias = Prepare | Prepared | Accept | Accepted | Views | WantViews | Ping | Pong | Join
+"""About views: which is next, who is in it, who lives."""
+ReplicationMessage: TypeAlias = Append | Appended | Position | Chunk | ChunkReceived | Probe | Probed
+"""Of one view, between its primary and a backup."""
+Grouped: TypeAlias = ViewMessage | ReplicationMessage
 Message: TypeAlias = Grouped | AskFounded | Unfounded

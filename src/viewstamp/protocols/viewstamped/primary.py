@@ -42,6 +42,7 @@ class Primary:
 
     __slots__ = (
         "_announced",
+        "_append",
         "_backups",
         "_is_large_enough",
         "_ledger",
@@ -53,6 +54,7 @@ class Primary:
         "_views",
         "announce_at",
         "reads",
+        "serves",
     )
 
     def __init__(self, shared: Shared, views: ViewKeeper, ledger: Ledger, membership: Membership) -> None:
@@ -70,7 +72,11 @@ class Primary:
         """The empty entry that begins the view."""
         self._sync_write: PersistSeq | None = None
         """The write that remembers the synchronisation; None: not complete."""
+        self.serves = False
+        """Whether commands and reads are taken; false again only in another view."""
         self._uncommitted_bytes = 0
+        self._append: Append | None = None
+        """The last message with entries: backups that are at the same place get the very same one."""
         self._announced = ledger.committed
         """The backups were told that entries up to here are committed."""
         self.announce_at: Instant | None = None
@@ -85,9 +91,7 @@ class Primary:
         """The empty entry that begins the view: who holds it holds everything before."""
         return Viewstamp(self._membership.view, self._sync_target)
 
-    @property
-    def serves(self) -> bool:
-        """Whether commands and reads are taken: the view is synchronised and large enough."""
+    def _may_serve(self) -> bool:
         return self._is_large_enough and self.is_synchronised
 
     @property
@@ -103,12 +107,15 @@ class Primary:
     def propose(self, data: bytes) -> None:
         """Order an entry."""
         assert self.accepting
-        self._uncommitted_bytes += self._ledger.append_own(self._membership.view, data)
+        ledger = self._ledger
+        self._uncommitted_bytes += ledger.append_own(self._membership.view, data)
+        last = ledger.log.last.seqno
+        all_told = True
         for backup in self._backups.values():
             self._pump(backup)
-        last = self._ledger.log.last.seqno
-        if all(backup.next is not None and backup.next > last for backup in self._backups.values()):
-            self._announced = self._ledger.committed
+            all_told &= backup.next is not None and backup.next > last
+        if all_told:
+            self._announced = ledger.committed
 
     def query(self, token: ReadToken) -> None:
         """Take in a read; refuse it when too many wait."""
@@ -131,6 +138,15 @@ class Primary:
     def advance(self) -> None:
         """Commit what every member holds, and answer reads."""
         ledger = self._ledger
+        if ledger.committed < ledger.durable or self._sync_write is None:
+            self._count()
+        if not self.serves:
+            self.serves = self._may_serve()
+        if self.serves and self.reads.are_waiting:
+            self.reads.advance(self._membership.view, self._backups, ledger.committed, ledger.applied)
+
+    def _count(self) -> None:
+        ledger = self._ledger
         held = min((backup.matched for backup in self._backups.values()), default=ledger.durable)
         held = min(held, ledger.durable)
         if held >= self._sync_target and held > ledger.committed:
@@ -138,8 +154,6 @@ class Primary:
         if self._sync_write is None and held >= self._sync_target:
             self._views.synchronised()
             self._sync_write = self._shared.outbox.written
-        if self.serves:
-            self.reads.advance(self._membership.view, self._backups, ledger.committed, ledger.applied)
 
     def _commit(self, seqno: Seqno) -> None:
         ledger = self._ledger
@@ -163,9 +177,10 @@ class Primary:
         if backup.sending is not None:
             self._pump_snapshot(backup, backup.sending)
             return
+        last = log.last.seqno
         while (
             backup.next is not None
-            and backup.next <= log.last.seqno
+            and backup.next <= last
             and backup.unacknowledged_bytes < options.uncommitted_bytes_max
             and len(backup.unacknowledged) < options.inflight_messages_max
             and not self._held_back(backup)
@@ -193,6 +208,9 @@ class Primary:
         viewstamp = ledger.log.at(previous)
         assert viewstamp is not None
         message = Append(self._shared.group, self._membership.view, viewstamp, records, ledger.committed)
+        if message == self._append:
+            message = self._append  # it is encoded once
+        self._append = message
         send: Callable[[NodeId, Any], None] = self._shared.outbox.send
         if self.is_synchronised:
             # Early: an entry promises nothing until all hold it, this node included. See the rules.
@@ -256,7 +274,7 @@ class Primary:
         backup.unanswered = 0
         news = matched.seqno > backup.matched
         backup.acknowledged(matched.seqno)
-        if news and self._is_first_to_hold(backup):
+        if news and self._shared.failpoints is not None and self._is_first_to_hold(backup):
             self._shared.reach(Point.FIRST_BACKUP_HAS_IT)
         self._pump(backup)
 

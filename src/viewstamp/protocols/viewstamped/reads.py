@@ -39,6 +39,11 @@ class Reads:
         """How many reads wait."""
         return len(self._queued) + len(self._tokens) + sum(len(tokens) for _, tokens in self._confirmed)
 
+    @property
+    def are_waiting(self) -> bool:
+        """Whether there are any."""
+        return bool(self._queued or self._tokens or self._confirmed)
+
     def add(self, token: ReadToken) -> None:
         """Take in a read."""
         self._queued.append(token)

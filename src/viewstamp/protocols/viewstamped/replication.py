@@ -5,7 +5,7 @@ nothing of an old view can be counted in a new one (FAULTS V34, V35), and what i
 the disk is taken back. What outlives a view is the ledger and a snapshot that is under way.
 """
 
-from typing import Literal, TypeAlias, assert_never
+from typing import Literal, assert_never
 
 from viewstamp.core.effects import Refuse
 from viewstamp.core.events import ReadToken, SnapshotToken
@@ -21,19 +21,18 @@ from viewstamp.protocols.viewstamped.messages import (
     Position,
     Probe,
     Probed,
+    ReplicationMessage,
 )
 from viewstamp.protocols.viewstamped.primary import Primary
 from viewstamp.protocols.viewstamped.shared import Shared
 from viewstamp.protocols.viewstamped.transfer import Receiving
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
-ReplicationMessage: TypeAlias = Append | Appended | Position | Chunk | ChunkReceived | Probe | Probed
-
 
 class Replication:
     """The role of the newest view."""
 
-    __slots__ = ("_entered", "_receiving", "_shared", "_token", "_views", "ledger", "role")
+    __slots__ = ("_entered", "_receiving", "_shared", "_token", "_views", "ledger", "primary", "role")
 
     def __init__(self, shared: Shared, views: ViewKeeper, ledger: Ledger) -> None:
         self._shared = shared
@@ -44,11 +43,8 @@ class Replication:
         self._entered = View(0)
         self.role: Primary | Follower | None = None
         """None: outside the view, or a primary that waits for its renewal."""
-
-    @property
-    def primary(self) -> Primary | None:
+        self.primary: Primary | None = None
         """The role, if it is the primary's."""
-        return self.role if isinstance(self.role, Primary) else None
 
     @property
     def role_name(self) -> Literal["primary", "backup", "joining", "outside"]:
@@ -80,12 +76,13 @@ class Replication:
         if isinstance(self.role, Primary):
             self.role.reads.refuse_all()
         self.role = None
+        self.primary = None
         # The primary of the new view may cut what an acknowledgement that still waits for the disk speaks of.
         self._shared.outbox.withdraw(lambda message: isinstance(message, ReplicationMessage))
         if views.is_member and current.primary != self._shared.node:
             self.role = Follower(self._shared, views, self.ledger, self._receiving, current)
         elif views.is_member and not views.renewal_wanted:
-            self.role = Primary(self._shared, views, self.ledger, current)
+            self.role = self.primary = Primary(self._shared, views, self.ledger, current)
 
     def query(self, token: ReadToken) -> None:
         """Take in a read."""
@@ -101,12 +98,13 @@ class Replication:
 
     def advance(self, *, may_apply: bool) -> None:
         """At the end of each step: commit, apply if this step may, answer."""
-        if isinstance(self.role, Primary):
-            self.role.advance()
+        primary = self.primary
+        if primary is not None:
+            primary.advance()
         if may_apply and self.ledger.is_behind:
             self.ledger.apply_some()
-            if isinstance(self.role, Primary):
-                self.role.advance()
+            if primary is not None:
+                primary.advance()
 
     def staged(self, token: SnapshotToken, snapshot: Snapshot | None) -> None:
         """A snapshot that was being received is durable, or was damaged (`None`)."""

@@ -50,6 +50,7 @@ class Shared:
         "failpoints",
         "group",
         "me",
+        "node",
         "now",
         "options",
         "others",
@@ -69,6 +70,8 @@ class Shared:
         failpoints: Failpoints | None,
     ) -> None:
         self.me = me
+        self.node = me.node
+        """This node."""
         self.others = others
         """The other configured members."""
         self.options = options
@@ -81,11 +84,6 @@ class Shared:
         """Incarnation of the founder of view 1; set once."""
         self.refused = 0
         """Messages dropped because no correct member would have sent them."""
-
-    @property
-    def node(self) -> NodeId:
-        """This node."""
-        return self.me.node
 
     @property
     def members_min(self) -> int:

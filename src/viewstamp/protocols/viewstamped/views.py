@@ -60,12 +60,15 @@ class ViewKeeper:
         "_joiners",
         "_shared",
         "acceptor",
+        "current",
         "heartbeats",
         "history",
+        "is_member",
         "preferred_primary",
         "proposer",
         "renewal_wanted",
         "synchronised_view",
+        "view",
     )
 
     def __init__(
@@ -74,6 +77,14 @@ class ViewKeeper:
         self._shared = shared
         self.history = history
         """Decided views from view 1 without a gap."""
+        self.current = history[-1] if history else None
+        """The newest decided view; None: this node knows of none."""
+        self.view = View(len(history))
+        """Its number, 0 where there is none."""
+        self.is_member = self.current is not None and shared.me in self.current.members
+        """Whether this node, with this memory, is in the newest view."""
+        if history:
+            shared.group = history[0].members[0].incarnation
         self.acceptor = acceptor
         """Always of the instance after the newest view."""
         self.proposer = Proposer()
@@ -93,23 +104,6 @@ class ViewKeeper:
             and synchronised_view == current.view
         )
         """This node must not go on as primary of this view: see the rules."""
-        if history:
-            shared.group = history[0].members[0].incarnation
-
-    @property
-    def current(self) -> Membership | None:
-        """The newest decided view; None: this node knows of none."""
-        return self.history[-1] if self.history else None
-
-    @property
-    def view(self) -> View:
-        """Its number, 0 where there is none."""
-        return View(len(self.history))
-
-    @property
-    def is_member(self) -> bool:
-        """Whether this node, with this memory, is in the newest view."""
-        return self.history != [] and self._shared.me in self.history[-1].members
 
     @property
     def is_synchronised(self) -> bool:
@@ -311,6 +305,8 @@ class ViewKeeper:
         assert membership.view == self.view + 1
         assert not self.history or follows(self.history[-1], membership)
         self.history.append(membership)
+        self.current, self.view = membership, membership.view
+        self.is_member = self._shared.me in membership.members
         self._shared.outbox.persist(ENCODER.encode(Decided(membership)))
         self.acceptor.begin(View(membership.view + 1))
         self.proposer.stop()
