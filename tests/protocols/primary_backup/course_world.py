@@ -15,7 +15,7 @@ from viewstamp.core.events import Event, PeerDown, PeerUp, Persisted, Proposed, 
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.protocol import CoreSetup, Recovered
 from viewstamp.protocols.primary_backup import COURSE, CourseCore
-from viewstamp.protocols.primary_backup.images import DiskImage
+from viewstamp.protocols.primary_backup.images import make_image
 from viewstamp.protocols.primary_backup.options import CourseOptions
 
 MS = 1_000
@@ -29,7 +29,7 @@ class Server:
         self.node = node
         self.core: CourseCore | None = None
         self.writes: list[tuple[PersistSeq, tuple[bytes, ...]]] = []
-        self.image = DiskImage()
+        self.image = make_image()
         self.applied: list[bytes] = []
         self.answered: list[int] = []
         self.settled: list[str | None] = []
@@ -66,7 +66,7 @@ class CourseWorld:
         """Start a server, with an empty memory or on what it wrote."""
         server = self.servers[NodeId(number)]
         if empty:
-            server.writes, server.image = [], DiskImage()
+            server.writes, server.image = [], make_image()
         written = server.writes[-1][0] if server.writes else PersistSeq(0)
         setup = CoreSetup(
             node=server.node,

@@ -47,7 +47,7 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, Viewsta
 from viewstamp.core.protocol import CoreSetup, Recovered
 from viewstamp.core.snapshots import BytesSnapshot, Snapshot
 from viewstamp.protocols.primary_backup import DEFINITION, PrimaryBackupCore
-from viewstamp.protocols.primary_backup.images import DiskImage
+from viewstamp.protocols.primary_backup.images import make_image
 from viewstamp.protocols.primary_backup.messages import FencedMessage
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.oracle import PrimaryBackupOracle
@@ -77,7 +77,7 @@ class Node:
         """How many of `writes` are durable."""
         self.written = PersistSeq(0)
         self.snapshot: Snapshot | None = None
-        self.image = DiskImage()
+        self.image = make_image()
         self.held = False
         """While true, writes stay unsynced."""
         self.applied: Viewstamp | None = None
@@ -136,7 +136,7 @@ class FencedWorld:
             recovered=Recovered(writes=tuple(node.writes), written=node.written, snapshot=node.snapshot),
             now=self.now,
         )
-        node.image = DiskImage()
+        node.image = make_image()
         for seq, records in node.writes:
             node.image.write(seq, records)
         node.core = PrimaryBackupCore(setup)

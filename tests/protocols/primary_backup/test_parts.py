@@ -11,7 +11,7 @@ from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.primary_backup import COURSE, DEFINITION, CourseOptions, PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.images import DiskImage
+from viewstamp.protocols.primary_backup.images import make_image
 from viewstamp.protocols.primary_backup.messages import Appended, Fence, Fenced, Replicated
 from viewstamp.protocols.primary_backup.records import Base, Promise, SyncRecord
 from viewstamp.protocols.primary_backup.replay import replay
@@ -71,7 +71,7 @@ def test_replay_goes_on_where_the_journal_ends_when_it_is_whole() -> None:
         )
     )
     assert not gave_way
-    assert (found.epoch, found.candidate, found.granted, found.founded) == (1, 0, True, True)
+    assert (found.epoch, found.candidate, found.granted, found.rebuilt.founded) == (1, 0, True, True)
     assert found.log.last == Viewstamp(View(2), Seqno(2))
     assert found.log.durable_seqno == 2
 
@@ -103,7 +103,7 @@ def test_log_gives_way_when_a_newer_snapshot_is_on_disk() -> None:
 
 
 def test_image_reads_like_a_restart_when_it_is_written() -> None:
-    image = DiskImage()
+    image = make_image()
     image.write(PersistSeq(1), FOUNDING)
     image.write(PersistSeq(2), (entry(1, 1), entry(1, 2)))
     assert (image.view, image.promises) == (1, {"epoch granted to": 0})
@@ -115,7 +115,7 @@ def test_image_reads_like_a_restart_when_it_is_written() -> None:
 
 
 def test_heard_of_epoch_is_no_grant_when_it_is_on_disk() -> None:
-    image = DiskImage()
+    image = make_image()
     image.write(PersistSeq(1), (encode_record(Promise(4, NodeId(2), granted=False)),))
     assert (image.view, image.promises) == (4, {"epoch granted to": None})
 
@@ -150,7 +150,7 @@ def test_progress_is_owed_when_a_majority_that_counts_has_a_synchronous_member()
     assert owes({NodeId(1): lives[NodeId(1)], NodeId(2): lives[NodeId(2)]}, images)
     assert not owes({NodeId(1): lives[NodeId(1)]}, images)
     assert not owes({NodeId(1): lives[NodeId(1)], NodeId(2): None}, images)
-    empty = {node: DiskImage() for node in lives}
+    empty = {node: make_image() for node in lives}
     assert owes(dict.fromkeys(lives), empty)
     assert not owes({NodeId(0): None, NodeId(1): None}, empty)
 
@@ -161,7 +161,7 @@ def test_committed_is_justified_by_the_disks_of_a_record_when_a_majority_has_it(
     images = {node: member.image for node, member in world.nodes.items()}
     assert world.oracle.committed_by(Viewstamp(View(1), Seqno(2)), images)
     assert not world.oracle.committed_by(Viewstamp(View(1), Seqno(3)), images)
-    assert not world.oracle.committed_by(Viewstamp(View(1), Seqno(2)), {**images, NodeId(2): DiskImage()})
+    assert not world.oracle.committed_by(Viewstamp(View(1), Seqno(2)), {**images, NodeId(2): make_image()})
 
 
 def test_positions_that_went_back_are_found_when_a_node_is_judged() -> None:

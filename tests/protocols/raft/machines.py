@@ -9,6 +9,8 @@ from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.protocols.raft import RaftCore
 from viewstamp.protocols.raft.oracle import RaftImage
+from viewstamp.protocols.raft.replay import Replay
+from viewstamp.protocols.shipping.images import DiskImage
 
 Writes = list[tuple[PersistSeq, tuple[bytes, ...]]]
 
@@ -23,7 +25,7 @@ class Disk:
         self.writes: Writes = []
         self.written = PersistSeq(0)
         self.snapshot: Snapshot | None = None
-        self.image: RaftImage = RaftImage()
+        self.image: RaftImage = DiskImage(Replay())
         self.released = PersistSeq(0)
 
     def sync(self) -> PersistSeq | None:
@@ -57,7 +59,7 @@ class Disk:
     def crash(self) -> None:
         """What was not synced is gone."""
         self.pending.clear()
-        image = RaftImage()
+        image = DiskImage(Replay())
         for seq, records in self.writes:
             image.write(seq, records)
         if self.snapshot is not None:

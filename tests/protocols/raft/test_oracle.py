@@ -8,13 +8,15 @@ from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.messages import Appended, AppendEntries, RequestVote, Vote
 from viewstamp.protocols.raft.oracle import RaftImage, RaftOracle
 from viewstamp.protocols.raft.records import HardState
+from viewstamp.protocols.raft.replay import Replay
 from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, Truncation, encode_record
+from viewstamp.protocols.shipping.images import DiskImage
 
 MEMBERS = tuple((node, 100 * node) for node in (1, 2, 3))
 
 
 def image(terms: str = "112", *, term: int = 3, vote: int | None = 2) -> RaftImage:
-    disk = RaftImage()
+    disk = DiskImage(Replay())
     disk.write(PersistSeq(1), history(MEMBERS, terms, term=term, vote=vote))
     return disk
 
@@ -142,6 +144,6 @@ def test_node_when_an_ordering_is_broken_names_it(field: str) -> None:
 
 
 def test_disk_when_it_holds_a_term_tells_it() -> None:
-    disk = RaftImage()
+    disk = DiskImage(Replay())
     disk.write(PersistSeq(1), [encode_record(HardState(7, None))])
     assert disk.view == 7

@@ -7,7 +7,7 @@ role, and what follows from a step whatever the step was: applying, answering re
 from collections.abc import Sequence
 from typing import assert_never
 
-from viewstamp.core.effects import Apply, Effect, Entry, Led, Refuse, Release
+from viewstamp.core.effects import Effect, Led, Refuse, Release
 from viewstamp.core.events import (
     Captured,
     Directed,
@@ -17,6 +17,7 @@ from viewstamp.core.events import (
     Persisted,
     Proposed,
     Queried,
+    ReadToken,
     Received,
     SnapshotToken,
     Staged,
@@ -24,7 +25,7 @@ from viewstamp.core.events import (
     TransferLeadership,
     Woke,
 )
-from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
+from viewstamp.core.ids import Instant, NodeId, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.primary_backup.directing import transfer
@@ -47,15 +48,16 @@ from viewstamp.protocols.primary_backup.messages import (
 )
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.promotion import Campaign, answer_fence
-from viewstamp.protocols.primary_backup.reads import Reads
+from viewstamp.protocols.primary_backup.reads import OwnReads
 from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.primary_backup.replay import replay
 from viewstamp.protocols.primary_backup.replication import Replication
 from viewstamp.protocols.primary_backup.reporting import report
 from viewstamp.protocols.primary_backup.state import NEVER, Role, State
+from viewstamp.protocols.shipping.applying import apply_committed
 from viewstamp.protocols.shipping.compaction import Compaction
-from viewstamp.protocols.shipping.entries import COMMAND
 from viewstamp.protocols.shipping.numbers import in_range
+from viewstamp.protocols.shipping.reads import ReadRounds
 from viewstamp.protocols.shipping.snapshot import SnapshotReceiver
 
 
@@ -95,7 +97,7 @@ class PrimaryBackupCore:
         self.receiver = SnapshotReceiver(state, self.following, self._new_token)
         self.compaction = Compaction(state, self._new_token, retry_after_us=options.silence_us)
         self.replication = Replication(state)
-        self.reads = Reads(state, self.replication)
+        self.reads = ReadRounds[ReadToken](state, self.replication, OwnReads(outbox))
         self.campaign = Campaign(state, self._lead)
         self.errands = Errands(state)
         self.founding = Founding(state)
@@ -107,7 +109,7 @@ class PrimaryBackupCore:
     def _recover(self, setup: CoreSetup) -> None:
         state = self.state
         found, log_gave_way = replay(setup.recovered)
-        state.epoch, state.candidate, state.founded = found.epoch, found.candidate, found.founded
+        state.epoch, state.candidate, state.founded = found.epoch, found.candidate, found.rebuilt.founded
         state.seen_epoch, state.granted = found.epoch, found.granted
         state.record, state.log = found.record, found.log
         state.promise_write = state.record_write = setup.recovered.written
@@ -453,19 +455,9 @@ class PrimaryBackupCore:
     # What follows from a step.
 
     def _apply(self) -> None:
-        """Hand out committed entries in order, at least one and a bounded number and size in one step."""
+        """Hand out what is committed, a piece of it, and do what waited for it."""
         state = self.state
-        last = min(state.committed, state.applied + state.options.applies_per_step_max)
-        room_bytes = state.options.apply_bytes_per_step_max
-        emit, entry_at = state.outbox.emit, state.log.entry
-        for seqno in range(state.applied + 1, last + 1):
-            entry = entry_at(seqno)
-            data = entry.data if entry.kind == COMMAND else b""
-            emit(Apply(Entry(Viewstamp(View(entry.view), Seqno(seqno)), data)))
-            state.applied = seqno
-            room_bytes -= len(data)
-            if room_bytes <= 0:
-                break
+        apply_committed(state)
         if state.role is Role.PRIMARY:
             self.reads.proceed()
         if self.compaction.is_due():

@@ -8,8 +8,9 @@ from viewstamp.core.invariants import DurableImage, InvariantViolated
 from viewstamp.protocols.primary_backup.course import CourseCore
 from viewstamp.protocols.primary_backup.course_peers import Standing
 from viewstamp.protocols.primary_backup.describing import describe
-from viewstamp.protocols.primary_backup.images import DiskImage
+from viewstamp.protocols.primary_backup.images import BackupImage, make_image
 from viewstamp.protocols.primary_backup.messages import Greeted, Replicated
+from viewstamp.protocols.shipping.images import DiskImage
 
 
 class _Positions(NamedTuple):
@@ -68,9 +69,9 @@ class CourseOracle:
         self._before.pop(node, None)
         self._cores.pop(node, None)
 
-    def make_image(self) -> DiskImage:
+    def make_image(self) -> BackupImage:
         """Return the image of an empty disk."""
-        return DiskImage()
+        return make_image()
 
     def broken_promise(self, source: NodeId, message: Any, durable: DurableImage) -> str | None:
         """I11: an answer is a promise that the log is on disk up to there."""

@@ -11,8 +11,6 @@ Rules of this file:
 
 from collections.abc import Sequence
 
-import msgspec
-
 from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.founding import is_sound_record
@@ -20,27 +18,23 @@ from viewstamp.protocols.primary_backup.messages import Append, Appended, Confli
 from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.primary_backup.state import State
 from viewstamp.protocols.shipping.entries import (
-    COMMAND,
     EMPTY,
     EntryRecord,
     Truncation,
-    decode_entry,
     encode_record,
 )
+from viewstamp.protocols.shipping.intake import Debt, decode_entries, first_new
 from viewstamp.protocols.shipping.numbers import in_range
 
 
 class Following:
     """What a node does with what its primary sends."""
 
-    __slots__ = ("_owed", "_round", "_state", "_told", "_told_version")
+    __slots__ = ("_debt", "_round", "_state", "_told_version")
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._owed = 0
-        """The position to acknowledge once it is durable; 0: nothing is owed."""
-        self._told = 0
-        """The position last acknowledged while more was owed."""
+        self._debt = Debt()
         self._told_version = 0
         """The version of the record that was last acknowledged."""
         self._round = 0
@@ -48,13 +42,20 @@ class Following:
 
     def begin(self) -> None:
         """A new primary: nothing is owed to the last one."""
-        self._owed = self._told = self._told_version = self._round = 0
+        self._debt.cancel()
+        self._told_version = self._round = 0
 
     def on_append(self, source: NodeId, message: Append) -> None:
         """Take in a message of the current primary, and answer it."""
         state = self._state
         log = state.log
-        entries = _decode(message)
+        entries = decode_entries(
+            message.entries,
+            message.previous_view,
+            message.previous_seqno,
+            view=message.epoch,
+            is_readable=_is_readable,
+        )
         if entries is None:
             state.drop("entries that cannot be")
             return
@@ -78,11 +79,8 @@ class Following:
 
     def acknowledge(self, primary: NodeId, reached: int) -> None:
         """Tell the primary that our logs agree up to `reached`, as soon as that is on disk."""
-        if reached <= self._state.log.durable_seqno and reached >= self._owed:
-            self._owed = 0
+        if self._debt.is_due(reached, self._state.log.durable_seqno):
             self._answer(primary, reached)
-        else:
-            self._owed = max(self._owed, reached)
 
     def want(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
         """Say how much of this snapshot is here."""
@@ -96,9 +94,8 @@ class Following:
 
     def on_persisted(self, primary: NodeId) -> None:
         """More is durable: acknowledge what is owed of it, all at once, and the record."""
-        owed, durable = self._owed, self._state.log.durable_seqno
-        if owed and durable > self._told:
-            self._owed, self._told = (0, 0) if owed <= durable else (owed, durable)
+        owed = self._debt.due(self._state.log.durable_seqno)
+        if owed:
             self._answer(primary, owed)
         elif self._version() > self._told_version:
             self._answer(primary, 0)
@@ -154,7 +151,7 @@ class Following:
         """Append what is new. Return False, and change nothing, where that contradicts what is committed."""
         state = self._state
         log = state.log
-        first = self._first_new(entries)
+        first = first_new(log, entries)
         if first == len(entries):
             return True
         if entries[first].seqno <= state.committed:
@@ -167,21 +164,10 @@ class Following:
             log.append(entry, record, write)
         return True
 
-    def _first_new(self, entries: Sequence[EntryRecord]) -> int:
-        """Return the index of the first entry that the log does not hold, their number if it holds all."""
-        log = self._state.log
-        if entries[0].seqno > log.last_seqno:
-            return 0
-        for index, entry in enumerate(entries):
-            if entry.seqno >= log.base_seqno and log.view_at(entry.seqno) != entry.view:
-                return index
-        return len(entries)
-
     def _cut_off(self, after: int) -> bytes:
         """Drop a conflicting suffix; return the record that says so."""
         self._state.log.truncate(after)
-        self._owed = min(self._owed, after)
-        self._told = min(self._told, after)
+        self._debt.cut_off(after)
         return encode_record(Truncation(after))
 
 
@@ -202,18 +188,5 @@ def is_sound_append(message: Append) -> bool:
     )
 
 
-def _decode(message: Append) -> list[EntryRecord] | None:
-    """Return the entries; None where they are not contiguous, or of epochs that cannot be."""
-    try:
-        entries = [decode_entry(record) for record in message.entries]
-    except msgspec.MsgspecError:
-        return None
-    epoch, seqno = message.previous_view, message.previous_seqno
-    for entry in entries:
-        seqno += 1
-        if entry.seqno != seqno or not epoch <= entry.view <= message.epoch or entry.view == 0:
-            return None
-        if entry.kind != COMMAND and (entry.kind != EMPTY or entry.data):
-            return None
-        epoch = entry.view
-    return entries
+def _is_readable(entry: EntryRecord) -> bool:
+    return entry.kind == EMPTY and not entry.data

@@ -10,25 +10,21 @@ nothing. It introduces itself until
 3. a primary brings it up, records it, and tells it so (`syncset.py`).
 """
 
-from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId
+from viewstamp.core.ids import ORIGIN, Instant, NodeId
 from viewstamp.protocols.primary_backup.messages import Introduce, Recognize
-from viewstamp.protocols.primary_backup.records import Member, SyncRecord
+from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.primary_backup.state import NEVER, State
+from viewstamp.protocols.shipping.introductions import Introductions, Member
 
 
 class Founding:
     """Introductions, sent and received."""
 
-    __slots__ = ("_heard", "_known", "_sent", "_state", "forgot", "introduce_at", "is_to_lead")
+    __slots__ = ("_introductions", "_state", "forgot", "introduce_at", "is_to_lead")
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._known: dict[NodeId, Incarnation] = {state.node: state.incarnation}
-        """The latest incarnation in which each member introduced itself."""
-        self._heard: dict[NodeId, tuple[Member, ...]] = {}
-        """Whom each member without a log had heard when it last introduced itself."""
-        self._sent: dict[NodeId, tuple[Member, ...]] = {}
-        """What each member was last told."""
+        self._introductions = Introductions(state, self._introduce_to)
         self.forgot = False
         """A member with a log knows another incarnation of this node."""
         self.introduce_at = NEVER
@@ -50,32 +46,19 @@ class Founding:
             self._found()
             return
         self.introduce_at = Instant(state.now + state.options.introduce_us)
-        for peer in sorted(state.peers):
-            self._introduce_to(peer)
+        self._introductions.introduce()
 
     def missing(self) -> list[NodeId]:
         """Return the members that have not introduced themselves, in ascending order."""
-        return sorted(self._state.peers - self._known.keys())
+        return self._introductions.missing()
 
     def on_peer_up(self, peer: NodeId) -> None:
         """What this member was told before may not have arrived."""
-        if not self._state.founded and peer in self._state.peers:
-            self._introduce_to(peer)
+        self._introductions.on_peer_up(peer)
 
     def on_introduce(self, source: NodeId, message: Introduce) -> None:
         """A member introduces itself to this node, which has no log either."""
-        before = self._known.get(source)
-        self._known[source] = message.incarnation
-        if message.founded:
-            self._heard.pop(source, None)
-            return
-        self._heard[source] = message.known
-        known = self._vector()
-        if len(known) <= len(self._state.peers):
-            return
-        if before != message.incarnation or message.known != known:
-            self._tell_everybody(known)
-        if all(self._heard.get(peer) == known for peer in self._state.peers):
+        if self._introductions.on_introduce(source, message):
             self._found()
 
     def on_recognize(self, message: Recognize) -> bool:
@@ -113,22 +96,12 @@ class Founding:
         lowest = min(state.members)
         state.epoch = state.seen_epoch = 1
         state.candidate, state.granted = lowest, True
-        state.record = SyncRecord(1, 1, lowest, state.members, self._vector())
+        state.record = SyncRecord(1, 1, lowest, state.members, self._introductions.known)
         state.write_base(ORIGIN, kept=0)
         self.is_to_lead = lowest == state.node
 
-    def _vector(self) -> tuple[Member, ...]:
-        return tuple(sorted(self._known.items()))
-
-    def _tell_everybody(self, known: tuple[Member, ...]) -> None:
-        for peer in sorted(self._state.peers):
-            if self._sent.get(peer) != known:
-                self._introduce_to(peer)
-
-    def _introduce_to(self, peer: NodeId) -> None:
+    def _introduce_to(self, peer: NodeId, known: tuple[Member, ...]) -> None:
         state = self._state
-        known = self._vector()
-        self._sent[peer] = known
         # Early: who one is and whom one has heard is true whatever the disk holds.
         state.outbox.send_early(peer, Introduce(state.incarnation, state.founded, known))
 

@@ -9,7 +9,7 @@ from viewstamp.core.quorum import has_majority, majority
 from viewstamp.protocols.primary_backup import invariants
 from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
 from viewstamp.protocols.primary_backup.describing import describe
-from viewstamp.protocols.primary_backup.images import DiskImage
+from viewstamp.protocols.primary_backup.images import BackupImage, make_image
 from viewstamp.protocols.primary_backup.messages import (
     Append,
     Appended,
@@ -21,6 +21,7 @@ from viewstamp.protocols.primary_backup.messages import (
     SnapshotWanted,
 )
 from viewstamp.protocols.primary_backup.records import SyncRecord
+from viewstamp.protocols.shipping.images import DiskImage
 
 
 class PrimaryBackupOracle:
@@ -49,9 +50,9 @@ class PrimaryBackupOracle:
         """The node crashed: what it knew only in memory may go back."""
         self._before.pop(node, None)
 
-    def make_image(self) -> DiskImage:
+    def make_image(self) -> BackupImage:
         """Return the image of an empty disk."""
-        return DiskImage()
+        return make_image()
 
     def broken_promise(self, source: NodeId, message: Any, durable: DurableImage) -> str | None:
         """I11: say what a message promises that the sender's disk does not hold."""
@@ -122,7 +123,8 @@ class PrimaryBackupOracle:
 
 def _record_of(image: DurableImage) -> SyncRecord | None:
     assert isinstance(image, DiskImage), image
-    return image.replay.record
+    record: SyncRecord | None = image.replay.record
+    return record
 
 
 def _lists(record: SyncRecord, node: NodeId, incarnation: Incarnation | None) -> bool:
@@ -138,7 +140,7 @@ def _stored_by(images: Mapping[NodeId, DurableImage], record: SyncRecord) -> set
     }
 
 
-def _broken_grant(durable: DiskImage, epoch: int, candidate: NodeId) -> str | None:
+def _broken_grant(durable: BackupImage, epoch: int, candidate: NodeId) -> str | None:
     on_disk = durable.replay
     if on_disk.epoch > epoch or (on_disk.epoch == epoch and on_disk.candidate == candidate):
         return None
@@ -147,20 +149,20 @@ def _broken_grant(durable: DiskImage, epoch: int, candidate: NodeId) -> str | No
     )
 
 
-def _broken_epoch(durable: DiskImage, epoch: int) -> str | None:
+def _broken_epoch(durable: BackupImage, epoch: int) -> str | None:
     if durable.replay.epoch >= epoch:
         return None
     return f"epoch {epoch}; on disk is epoch {durable.replay.epoch}"
 
 
-def _broken_record(durable: DiskImage, record: SyncRecord) -> str | None:
+def _broken_record(durable: BackupImage, record: SyncRecord) -> str | None:
     on_disk = durable.replay.record
     if on_disk is not None and on_disk.age >= record.age:
         return None
     return f"record {record.age}; on disk is {on_disk.age if on_disk is not None else None}"
 
 
-def _broken_acknowledgement(durable: DiskImage, message: Appended) -> str | None:
+def _broken_acknowledgement(durable: BackupImage, message: Appended) -> str | None:
     matched = Viewstamp(View(message.matched_view), Seqno(message.matched_seqno))
     if matched.seqno and not durable.holds(matched):
         return f"that entry {matched} is on disk; the log there ends with {durable.last}"

@@ -1,71 +1,26 @@
-"""Linearizable reads at the primary, without writing: in batches, each confirmed by a majority.
+"""To whom linearizable reads are answered: to the primary's own replica. Other members refuse them.
 
 A newer epoch needs a majority. So a majority that is still in this epoch after the reads arrived shows that
-nothing newer was acknowledged before. Other members refuse; stale reads are answered by any of them.
-
-Rules of this file:
-
-- A round of confirmation begins after the reads that it serves have arrived. Reads that come while one is
-  under way wait for the next.
-- The index is that of an entry committed in the primary's own epoch, or of a later one.
+nothing newer was acknowledged before. Stale reads are answered by any member.
 """
 
 from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import ReadToken
-from viewstamp.protocols.primary_backup.replication import Replication
-from viewstamp.protocols.primary_backup.state import State
+from viewstamp.core.outbox import Outbox
 
 
-class Reads:
-    """Reads that this primary has to confirm."""
+class OwnReads:
+    """The reads of this node's replica; satisfies `shipping.reads.Readers`."""
 
-    __slots__ = ("_confirming", "_index", "_replication", "_round", "_state", "_waiting")
+    __slots__ = ("_outbox",)
 
-    def __init__(self, state: State, replication: Replication) -> None:
-        self._state = state
-        self._replication = replication
-        self._waiting: list[ReadToken] = []
-        """Arrived after the round under way began, or before the primary could begin one."""
-        self._confirming: list[ReadToken] = []
-        self._round = 0
-        self._index = 0
-        """The read index of those being confirmed."""
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
 
-    def ask(self, token: ReadToken) -> None:
-        """Confirm that we are primary, then answer this read."""
-        if len(self._waiting) >= self._state.options.reads_max:
-            self._state.outbox.emit(Refuse(token))
-            return
-        self._waiting.append(token)
-        self.proceed()
+    def answer(self, token: ReadToken, index: int) -> None:  # noqa: ARG002  all of it is applied here
+        """Answer it from what is applied."""
+        self._outbox.emit(Answer(token))
 
-    def proceed(self) -> None:
-        """Finish the round that is confirmed, begin the next."""
-        replication = self._replication
-        while self._confirming or self._waiting:
-            if self._confirming:
-                if not replication.has_confirmed(self._round) or self._state.applied < self._index:
-                    return
-                self._answer()
-            elif replication.has_committed:
-                self._begin()
-            else:
-                return
-
-    def refuse_all(self) -> None:
-        """We are primary no more."""
-        for token in (*self._confirming, *self._waiting):
-            self._state.outbox.emit(Refuse(token))
-        self._confirming, self._waiting = [], []
-
-    def _begin(self) -> None:
-        self._confirming, self._waiting = self._waiting, []
-        self._index = self._state.committed
-        self._replication.round += 1
-        self._round = self._replication.round
-        self._replication.beat()
-
-    def _answer(self) -> None:
-        for token in self._confirming:
-            self._state.outbox.emit(Answer(token))
-        self._confirming = []
+    def refuse(self, token: ReadToken) -> None:
+        """Ask somebody else."""
+        self._outbox.emit(Refuse(token))

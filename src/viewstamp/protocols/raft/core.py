@@ -8,7 +8,7 @@ naming the leader.
 from collections.abc import Sequence
 from typing import assert_never
 
-from viewstamp.core.effects import Apply, Effect, Entry, Led, Refuse, Release
+from viewstamp.core.effects import Effect, Led, Refuse, Release
 from viewstamp.core.events import (
     Captured,
     Directed,
@@ -26,7 +26,7 @@ from viewstamp.core.events import (
     TransferLeadership,
     Woke,
 )
-from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.raft.election import Election, is_sound_request
@@ -49,15 +49,17 @@ from viewstamp.protocols.raft.messages import (
 )
 from viewstamp.protocols.raft.options import RaftOptions
 from viewstamp.protocols.raft.readmission import Readmission
-from viewstamp.protocols.raft.reads import FollowerReads, LeaderReads
+from viewstamp.protocols.raft.reads import FollowerReads, LeaderReads, Origin
 from viewstamp.protocols.raft.replay import replay
 from viewstamp.protocols.raft.replication import Replication
 from viewstamp.protocols.raft.reporting import report
 from viewstamp.protocols.raft.state import NEVER, Role, State
 from viewstamp.protocols.raft.transfer import Handover
+from viewstamp.protocols.shipping.applying import apply_committed
 from viewstamp.protocols.shipping.compaction import Compaction
 from viewstamp.protocols.shipping.entries import COMMAND
 from viewstamp.protocols.shipping.numbers import in_range
+from viewstamp.protocols.shipping.reads import ReadRounds
 from viewstamp.protocols.shipping.snapshot import SnapshotReceiver
 
 
@@ -100,7 +102,7 @@ class RaftCore:
         self.receiver = SnapshotReceiver(state, self.following, self._new_token)
         self.compaction = Compaction(state, self._new_token, retry_after_us=options.election_timeout_us)
         self.replication = Replication(state)
-        self.leader_reads = LeaderReads(state, self.replication)
+        self.leader_reads = ReadRounds[Origin](state, self.replication, LeaderReads(state))
         self.follower_reads = FollowerReads(state)
         self.handover = Handover(state, self.replication)
         self.readmission = Readmission(state, self.replication)
@@ -113,7 +115,7 @@ class RaftCore:
     def _recover(self, setup: CoreSetup) -> None:
         state = self.state
         found, log_gave_way = replay(setup.recovered)
-        state.term, state.vote, state.founded = found.term, found.vote, found.founded
+        state.term, state.vote, state.founded = found.term, found.vote, found.rebuilt.founded
         state.log, state.membership = found.log, found.membership
         state.hard_state_write = setup.recovered.written
         state.snapshot = setup.recovered.snapshot
@@ -461,18 +463,9 @@ class RaftCore:
         self.readmission.proceed()
 
     def _apply(self) -> None:
-        """Hand out committed entries in order, at least one and a bounded number and size in one step."""
+        """Hand out what is committed, a piece of it, and do what waited for it."""
         state = self.state
-        last = min(state.committed, state.applied + state.options.applies_per_step_max)
-        room_bytes = state.options.apply_bytes_per_step_max
-        emit, entry_at = state.outbox.emit, state.log.entry
-        for seqno in range(state.applied + 1, last + 1):
-            entry = entry_at(seqno)
-            data = entry.data if entry.kind == COMMAND else b""
-            emit(Apply(Entry(Viewstamp(View(entry.view), Seqno(seqno)), data)))
-            state.applied = seqno
-            if (room_bytes := room_bytes - len(data)) <= 0:
-                break
+        apply_committed(state)
         if state.role is Role.LEADER:
             self.leader_reads.proceed()
             self.readmission.proceed()

@@ -11,8 +11,6 @@ Rules of this file:
 
 from collections.abc import Sequence
 
-import msgspec
-
 from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.configuration import decode_configuration
@@ -20,39 +18,42 @@ from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict,
 from viewstamp.protocols.raft.records import CONFIGURATION
 from viewstamp.protocols.raft.state import State
 from viewstamp.protocols.shipping.entries import (
-    COMMAND,
     EMPTY,
     EntryRecord,
     Truncation,
-    decode_entry,
     encode_record,
 )
+from viewstamp.protocols.shipping.intake import Debt, decode_entries, first_new
 from viewstamp.protocols.shipping.numbers import in_range
 
 
 class Following:
     """What a node does with what its leader sends."""
 
-    __slots__ = ("_owed", "_round", "_state", "_told")
+    __slots__ = ("_debt", "_round", "_state")
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._owed = 0
-        """The position to acknowledge once it is durable; 0: nothing is owed."""
-        self._told = 0
-        """The position last acknowledged while more was owed."""
+        self._debt = Debt()
         self._round = 0
         """The latest round of confirmation that this leader sent."""
 
     def begin(self) -> None:
         """A new leader or a new term: nothing is owed to the last one."""
-        self._owed = self._told = self._round = 0
+        self._debt.cancel()
+        self._round = 0
 
     def on_append(self, source: NodeId, message: AppendEntries) -> None:
         """Take in a message of the current leader, and answer it."""
         state = self._state
         log = state.log
-        entries = _decode(message)
+        entries = decode_entries(
+            message.entries,
+            message.previous_view,
+            message.previous_seqno,
+            view=message.term,
+            is_readable=_is_readable,
+        )
         if entries is None:
             state.drop("entries that cannot be")
             return
@@ -74,11 +75,8 @@ class Following:
 
     def acknowledge(self, leader: NodeId, reached: int) -> None:
         """Tell the leader that our logs agree up to `reached`, as soon as that is on disk."""
-        if reached <= self._state.log.durable_seqno and reached >= self._owed:
-            self._owed = 0
+        if self._debt.is_due(reached, self._state.log.durable_seqno):
             self._answer(leader, reached)
-        else:
-            self._owed = max(self._owed, reached)
 
     def want(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
         """Say how much of this snapshot is here."""
@@ -92,11 +90,9 @@ class Following:
 
     def on_persisted(self, leader: NodeId) -> None:
         """More is durable: acknowledge what is owed of it, all at once."""
-        owed, durable = self._owed, self._state.log.durable_seqno
-        if owed == 0 or durable <= self._told:
-            return
-        self._owed, self._told = (0, 0) if owed <= durable else (owed, durable)
-        self._answer(leader, owed)
+        owed = self._debt.due(self._state.log.durable_seqno)
+        if owed:
+            self._answer(leader, owed)
 
     def _answer(self, leader: NodeId, reached: int) -> None:
         """Say how far our logs agree on disk: not beyond `reached`, whatever else is in our log."""
@@ -130,7 +126,7 @@ class Following:
         """Append what is new. Return False, and change nothing, where that contradicts what is committed."""
         state = self._state
         log = state.log
-        first = self._first_new(entries)
+        first = first_new(log, entries)
         if first == len(entries):
             return True
         if entries[first].seqno <= state.committed:
@@ -145,23 +141,12 @@ class Following:
                 self._configure(entry)
         return True
 
-    def _first_new(self, entries: Sequence[EntryRecord]) -> int:
-        """Return the index of the first entry that the log does not hold, their number if it holds all."""
-        log = self._state.log
-        if entries[0].seqno > log.last_seqno:
-            return 0
-        for index, entry in enumerate(entries):
-            if entry.seqno >= log.base_seqno and log.view_at(entry.seqno) != entry.view:
-                return index
-        return len(entries)
-
     def _cut_off(self, after: int) -> bytes:
         """Drop a conflicting suffix, and with it the configurations in it; return the record that says so."""
         state = self._state
         state.log.truncate(after)
         state.membership.truncate(after)
-        self._owed = min(self._owed, after)
-        self._told = min(self._told, after)
+        self._debt.cut_off(after)
         return encode_record(Truncation(after))
 
     def _configure(self, entry: EntryRecord) -> None:
@@ -184,23 +169,6 @@ def is_sound_append(message: AppendEntries) -> bool:
         and message.previous_view <= message.term
         and (message.previous_seqno == 0) == (message.previous_view == 0)
     )
-
-
-def _decode(message: AppendEntries) -> list[EntryRecord] | None:
-    """Return the entries; None where they are not contiguous, or of terms that cannot be."""
-    try:
-        entries = [decode_entry(record) for record in message.entries]
-    except msgspec.MsgspecError:
-        return None
-    term, seqno = message.previous_view, message.previous_seqno
-    for entry in entries:
-        seqno += 1
-        if entry.seqno != seqno or not term <= entry.view <= message.term or entry.view == 0:
-            return None
-        if entry.kind != COMMAND and not _is_readable(entry):
-            return None
-        term = entry.view
-    return entries
 
 
 def _is_readable(entry: EntryRecord) -> bool:

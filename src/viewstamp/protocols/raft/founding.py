@@ -12,30 +12,25 @@ Established members answer introductions with their configuration. One that list
 this node has forgotten. The leader then lets it back in (`readmission.py`).
 """
 
-from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId
+from viewstamp.core.ids import ORIGIN, Instant, NodeId
 from viewstamp.protocols.raft.configuration import (
     Configuration,
-    Member,
     founding_configuration,
     is_canonical,
 )
 from viewstamp.protocols.raft.messages import Introduce, Recognize
 from viewstamp.protocols.raft.state import NEVER, State
+from viewstamp.protocols.shipping.introductions import Introductions, Member
 
 
 class Founding:
     """Introductions, sent and received."""
 
-    __slots__ = ("_heard", "_known", "_passed_over", "_sent", "_state", "forgot", "introduce_at")
+    __slots__ = ("_introductions", "_passed_over", "_state", "forgot", "introduce_at")
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._known: dict[NodeId, Incarnation] = {state.node: state.incarnation}
-        """The latest incarnation in which each member introduced itself."""
-        self._heard: dict[NodeId, tuple[Member, ...]] = {}
-        """Whom each member without a log had heard when it last introduced itself."""
-        self._sent: dict[NodeId, tuple[Member, ...]] = {}
-        """What each member was last told."""
+        self._introductions = Introductions(state, self._introduce_to)
         self.forgot = False
         """An established member knows another incarnation of this node."""
         self._passed_over = False
@@ -49,7 +44,7 @@ class Founding:
         if state.founded and state.is_listed:
             return
         if not state.founded and not state.peers:
-            self._found(founding_configuration(self._known))
+            self._found(founding_configuration(dict(self._introductions.known)))
             return
         self.introduce()
 
@@ -62,12 +57,11 @@ class Founding:
             return
         if state.founded and state.hears_leader:
             return
-        for peer in sorted(state.peers):
-            self._introduce_to(peer)
+        self._introductions.introduce()
 
     def missing(self) -> list[NodeId]:
         """Return the members that have not introduced themselves, in ascending order."""
-        return sorted(self._state.peers - self._known.keys())
+        return self._introductions.missing()
 
     def on_passed_over(self) -> None:
         """A leader addressed another incarnation of this node: it does not know this one."""
@@ -82,24 +76,12 @@ class Founding:
 
     def on_peer_up(self, peer: NodeId) -> None:
         """What this member was told before may not have arrived."""
-        if not self._state.founded and peer in self._state.peers:
-            self._introduce_to(peer)
+        self._introductions.on_peer_up(peer)
 
     def on_introduce(self, source: NodeId, message: Introduce) -> None:
         """A member introduces itself to this node, which has no log either."""
-        before = self._known.get(source)
-        self._known[source] = message.incarnation
-        if message.founded:
-            self._heard.pop(source, None)
-            return
-        self._heard[source] = message.known
-        known = self._vector()
-        if len(known) <= len(self._state.peers):
-            return
-        if before != message.incarnation or message.known != known:
-            self._tell_everybody(known)
-        if all(self._heard.get(peer) == known for peer in self._state.peers):
-            self._found(founding_configuration(self._known))
+        if self._introductions.on_introduce(source, message):
+            self._found(founding_configuration(dict(self._introductions.known)))
 
     def on_recognize(self, message: Recognize) -> bool:
         """An established member answers. Return whether this node is founded by it."""
@@ -128,17 +110,7 @@ class Founding:
         patience = state.options.election_timeout_us if state.peers else 1
         state.election_at = Instant(state.now + state.rng.randrange(patience))
 
-    def _vector(self) -> tuple[Member, ...]:
-        return tuple(sorted(self._known.items()))
-
-    def _tell_everybody(self, known: tuple[Member, ...]) -> None:
-        for peer in sorted(self._state.peers):
-            if self._sent.get(peer) != known:
-                self._introduce_to(peer)
-
-    def _introduce_to(self, peer: NodeId) -> None:
+    def _introduce_to(self, peer: NodeId, known: tuple[Member, ...]) -> None:
         state = self._state
-        known = self._vector()
-        self._sent[peer] = known
         # Early: who one is and whom one has heard is true whatever the disk holds.
         state.outbox.send_early(peer, Introduce(state.incarnation, state.founded, known))

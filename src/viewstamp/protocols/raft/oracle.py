@@ -1,12 +1,11 @@
 """What the simulator must know of Raft to judge a cluster: promises, disks, and how to tell a message."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
 
-from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.invariants import Configured, DurableImage
 from viewstamp.core.quorum import has_majority
-from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft import invariants
 from viewstamp.protocols.raft.core import RaftCore
 from viewstamp.protocols.raft.describing import describe
@@ -22,69 +21,9 @@ from viewstamp.protocols.raft.messages import (
 )
 from viewstamp.protocols.raft.replay import Replay
 from viewstamp.protocols.raft.state import Role
-from viewstamp.protocols.shipping.entries import COMMAND
+from viewstamp.protocols.shipping.images import DiskImage
 
-
-class RaftImage:
-    """One node's disk as a restart would read it; satisfies `core.invariants.DurableImage`."""
-
-    __slots__ = ("_covered", "replay")
-
-    def __init__(self) -> None:
-        self.replay = Replay()
-        self._covered: Viewstamp | None = None
-        """Position of the newest snapshot."""
-
-    @property
-    def view(self) -> View:
-        """The current term."""
-        return View(self.replay.term)
-
-    @property
-    def promises(self) -> Mapping[str, Any]:
-        """The vote."""
-        return {"vote": self.replay.vote}
-
-    @property
-    def base(self) -> Viewstamp:
-        """The last entry that only the snapshot holds."""
-        return self._covered if self._covered is not None and self._gives_way() else self.replay.log.base
-
-    @property
-    def last(self) -> Viewstamp:
-        """The last entry, or the base."""
-        return self._covered if self._covered is not None and self._gives_way() else self.replay.log.last
-
-    def write(self, seq: PersistSeq, records: Sequence[bytes]) -> None:
-        """One more write became durable."""
-        self.replay.write(seq, records)
-
-    def snapshot(self, meta: SnapshotMeta) -> None:
-        """A snapshot became durable."""
-        if self._covered is None or meta.viewstamp.seqno > self._covered.seqno:
-            self._covered = meta.viewstamp
-
-    def holds(self, viewstamp: Viewstamp) -> bool:
-        """Tell whether the entry is in the log, or behind the snapshot."""
-        if self._covered is not None and viewstamp.seqno <= self._covered.seqno:
-            return True
-        log = self.replay.log
-        return viewstamp.seqno < log.base_seqno or log.view_at(viewstamp.seqno) == viewstamp.view
-
-    def data(self, seqno: Seqno) -> bytes | None:
-        """Return what was proposed; empty for an entry of the protocol's own, None outside the log."""
-        log = self.replay.log
-        if not log.base_seqno < seqno <= log.last_seqno:
-            return None
-        entry = log.entry(seqno)
-        return entry.data if entry.kind == COMMAND else b""
-
-    def _gives_way(self) -> bool:
-        """Tell whether a restart would replace the log by the snapshot."""
-        covered, log = self._covered, self.replay.log
-        if covered is None or covered.seqno < log.base_seqno:
-            return False
-        return log.view_at(covered.seqno) != covered.view
+RaftImage: TypeAlias = DiskImage[Replay]
 
 
 class RaftOracle:
@@ -119,11 +58,11 @@ class RaftOracle:
 
     def make_image(self) -> RaftImage:
         """Return the image of an empty disk."""
-        return RaftImage()
+        return DiskImage(Replay())
 
     def broken_promise(self, source: NodeId, message: Any, durable: DurableImage) -> str | None:
         """I11: say what a message promises that the sender's disk does not hold."""
-        assert isinstance(durable, RaftImage), durable
+        assert isinstance(durable, DiskImage), durable
         match message:
             case Vote() if message.granted and not message.pre:
                 return _broken_vote(durable, message.election, message.candidate)
@@ -145,7 +84,7 @@ class RaftOracle:
         holders = {node for node, image in images.items() if image.holds(viewstamp)}
         for node in holders:
             image = images[node]
-            assert isinstance(image, RaftImage), image
+            assert isinstance(image, DiskImage), image
             if _is_decided(holders, image.replay.membership.voters):
                 return True
         return any(_is_decided(holders, voters) for voters in self._voters.values())

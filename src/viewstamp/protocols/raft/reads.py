@@ -1,86 +1,40 @@
-"""Linearizable reads without writing: the read index (thesis 6.4), in batches, at any member.
+"""Linearizable reads at any member: a leader confirms rounds of them, a follower asks it (thesis 6.4).
 
-Rules of this file:
-
-- A round of confirmation begins after the reads that it serves have arrived. Reads that come while one is
-  under way wait for the next.
-- The index is that of an entry committed in the leader's own term, or of a later one.
-- A follower's requests are numbered from a random start, so that no answer to an earlier life of the process
-  can be taken for one to this.
+A follower's requests are numbered from a random start, so that no answer to an earlier life of the process
+can be taken for one to this.
 """
 
 from collections import deque
+from typing import TypeAlias
 
 from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft.messages import ReadIndex, ReadIndexAnswer
-from viewstamp.protocols.raft.replication import Replication
 from viewstamp.protocols.raft.state import NEVER, State
 
-_Origin = tuple[NodeId | None, int]
+Origin: TypeAlias = tuple[NodeId | None, int]
 """Who reads: None and a token of our own replica, or a follower and its request."""
 
 
 class LeaderReads:
-    """Reads that this leader has to confirm, its own and its followers'."""
+    """To whom a leader's confirmed reads are answered; satisfies `shipping.reads.Readers`."""
 
-    __slots__ = ("_confirming", "_index", "_replication", "_round", "_state", "_waiting")
+    __slots__ = ("_state",)
 
-    def __init__(self, state: State, replication: Replication) -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
-        self._replication = replication
-        self._waiting: list[_Origin] = []
-        """Arrived after the round under way began, or before the leader could begin one."""
-        self._confirming: list[_Origin] = []
-        self._round = 0
-        self._index = 0
-        """The read index of those being confirmed."""
 
-    def ask(self, origin: _Origin) -> None:
-        """Confirm that we lead, then answer this read."""
-        if len(self._waiting) >= self._state.options.reads_max:
-            self._refuse(origin)
-            return
-        self._waiting.append(origin)
-        self.proceed()
+    def answer(self, origin: Origin, index: int) -> None:
+        """Answer the own replica's read; tell a follower up to where it must have applied."""
+        source, number = origin
+        if source is None:
+            self._state.outbox.emit(Answer(ReadToken(number)))
+        else:
+            self._state.reply(source, ReadIndexAnswer(self._state.term, number, index))
 
-    def proceed(self) -> None:
-        """Finish the round that is confirmed, begin the next."""
-        replication = self._replication
-        while self._confirming or self._waiting:
-            if self._confirming:
-                if not replication.has_confirmed(self._round) or self._state.applied < self._index:
-                    return
-                self._answer()
-            elif replication.has_committed:
-                self._begin()
-            else:
-                return
-
-    def refuse_all(self) -> None:
-        """We do not lead any more."""
-        for origin in (*self._confirming, *self._waiting):
-            self._refuse(origin)
-        self._confirming, self._waiting = [], []
-
-    def _begin(self) -> None:
-        self._confirming, self._waiting = self._waiting, []
-        self._index = self._state.committed
-        self._replication.round += 1
-        self._round = self._replication.round
-        self._replication.beat()
-
-    def _answer(self) -> None:
-        state = self._state
-        for source, number in self._confirming:
-            if source is None:
-                state.outbox.emit(Answer(ReadToken(number)))
-            else:
-                state.reply(source, ReadIndexAnswer(state.term, number, self._index))
-        self._confirming = []
-
-    def _refuse(self, origin: _Origin) -> None:
+    def refuse(self, origin: Origin) -> None:
+        """Tell whoever asked to ask somebody else."""
         source, number = origin
         if source is None:
             self._state.outbox.emit(Refuse(ReadToken(number)))

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from viewstamp.core.ids import Instant, NodeId, PersistSeq, Viewstamp
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.shipping.log import Log
@@ -47,6 +47,11 @@ class ShippingOptions(Protocol):
         ...
 
     @property
+    def reads_max(self) -> int:
+        """Reads waiting at one node; more are refused."""
+        ...
+
+    @property
     def applies_per_step_max(self) -> int:
         """Entries applied in one step."""
         ...
@@ -60,6 +65,9 @@ class ShippingOptions(Protocol):
 class NodeState(Protocol):
     """One node's positions, its log and its outbox, and the protocol's own part in moving the log's base."""
 
+    node: NodeId
+    incarnation: Incarnation
+    peers: frozenset[NodeId]
     now: Instant
     log: Log
     outbox: Outbox
