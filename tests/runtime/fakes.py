@@ -10,8 +10,10 @@ from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq, View,
 from viewstamp.core.protocol import Status
 from viewstamp.replica.events import ReplicaEffect, ReplicaEvent
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
+from viewstamp.runtime.connection import Connection
 from viewstamp.runtime.framing import HELLO, WIRE_VERSION, Splitter, encode_frame
 from viewstamp.runtime.handshake import ANY_NODE, Hello, encode_hello
+from viewstamp.runtime.transport import Transport
 from viewstamp.storage.memory import MemoryJob, MemoryJournal
 
 WAIT_S = 10.0
@@ -25,6 +27,14 @@ async def until(condition: Callable[[], object], *, timeout_s: float = WAIT_S) -
             await asyncio.sleep(0.001)
 
 
+class DriverlessTransport(Transport):
+    """Flushes once a turn of the loop, as a driver would."""
+
+    def wants_flush(self, connection: Connection) -> None:
+        asyncio.get_running_loop().call_soon(self.flush)
+        super().wants_flush(connection)
+
+
 class ScriptedReplica:
     """Answers each event by what a function says, and remembers all events."""
 
@@ -34,6 +44,7 @@ class ScriptedReplica:
         self.deadline: Instant | None = None
         self.leader: NodeId | None = None
         self.view = View(1)
+        self.led: object = None
         self.now = Instant(0)
 
     def step(self, event: ReplicaEvent, now: Instant) -> Sequence[ReplicaEffect]:

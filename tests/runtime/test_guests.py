@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.runtime.fakes import (
+    DriverlessTransport,
     RecordingInbox,
     cluster_of,
     hello_frame,
@@ -25,7 +26,6 @@ from viewstamp.runtime.framing import CLIENT, WELCOME, encode_frame
 from viewstamp.runtime.handshake import Doorkeeper, decode_welcome
 from viewstamp.runtime.local import free_ports
 from viewstamp.runtime.metrics import Metrics
-from viewstamp.runtime.transport import Transport
 
 HOST = "127.0.0.1"
 
@@ -42,7 +42,7 @@ class Guest:
     def __init__(self, port: int) -> None:
         self.node = NodeId(port)
         self.inbox = RecordingInbox()
-        self.transport = Transport(
+        self.transport = DriverlessTransport(
             open_cluster(port),
             self.node,
             quick_config(),

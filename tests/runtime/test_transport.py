@@ -7,6 +7,7 @@ import pytest
 
 from tests.runtime.fakes import (
     CLIENT_HELLO,
+    DriverlessTransport,
     RecordingInbox,
     Visitor,
     cluster_of,
@@ -24,7 +25,6 @@ from viewstamp.runtime.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELC
 from viewstamp.runtime.handshake import decode_refusal, decode_welcome
 from viewstamp.runtime.local import free_ports
 from viewstamp.runtime.metrics import Metrics
-from viewstamp.runtime.transport import Transport
 
 
 class Node:
@@ -43,7 +43,7 @@ class Node:
         self.port = cluster.addresses[NodeId(node)][1]
         self.inbox = RecordingInbox()
         self.metrics = Metrics()
-        self.transport = Transport(
+        self.transport = DriverlessTransport(
             cluster,
             NodeId(node),
             config,

@@ -161,18 +161,19 @@ class Examiner:
 class Gatherer:
     """The messages that wait to be proposed, within limits."""
 
-    __slots__ = ("_bytes", "_commands", "_messages", "_options")
+    __slots__ = ("_bytes", "_commands", "_options", "messages")
 
     def __init__(self, options: ReplicaOptions) -> None:
         self._options = options
-        self._messages: deque[Gathered] = deque()
+        self.messages: deque[Gathered] = deque()
+        """Look, do not touch."""
         self._commands = 0
-        """Sum of the weights of `_messages`."""
+        """Sum of the weights of `messages`."""
         self._bytes = 0
-        """Sum of the lengths of `_messages`."""
+        """Sum of the lengths of `messages`."""
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self.messages)
 
     @property
     def commands(self) -> int:
@@ -191,7 +192,7 @@ class Gatherer:
         size = self._bytes + len(gathered.encoded)
         if commands > options.gathered_commands_max or size > options.gathered_bytes_max:
             return False
-        self._messages.append(gathered)
+        self.messages.append(gathered)
         self._commands, self._bytes = commands, size
         return True
 
@@ -202,8 +203,8 @@ class Gatherer:
             return self.take_all()
         taken: list[Gathered] = []
         commands = size = 0
-        while self._messages:
-            head = self._messages[0]
+        while self.messages:
+            head = self.messages[0]
             commands += head.weight
             size += len(head.encoded)
             if taken and (commands > options.batch_commands_max or size > options.batch_bytes_max):
@@ -213,13 +214,13 @@ class Gatherer:
 
     def take_all(self) -> list[Gathered]:
         """Return everything that waits, because it cannot be proposed here any more."""
-        taken = list(self._messages)
-        self._messages.clear()
+        taken = list(self.messages)
+        self.messages.clear()
         self._commands = self._bytes = 0
         return taken
 
     def _drop_first(self) -> Gathered:
-        first = self._messages.popleft()
+        first = self.messages.popleft()
         self._commands -= first.weight
         self._bytes -= len(first.encoded)
         return first

@@ -109,6 +109,12 @@ class Calls:
             heapq.heapify(deadlines)
         heapq.heappush(deadlines, (deadline, call))
 
+    @property
+    def any_queued(self) -> bool:
+        """Whether calls of any kind wait to be sent."""
+        queues = self._queues
+        return bool(queues["command"] or queues["linearizable"] or queues["stale"])
+
     def queued(self, queue: Queue) -> bool:
         """Tell whether calls of this kind wait to be sent."""
         return bool(self._queues[queue])

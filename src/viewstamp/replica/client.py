@@ -178,7 +178,7 @@ class ClientCore:
     # What the application wants
 
     def _invoked(self, event: Invoked) -> None:
-        if self._closed or event.deadline <= self._now or len(self._calls) >= self._options.calls_max:
+        if self._closed or event.deadline <= self._now or len(self._calls.by_id) >= self._options.calls_max:
             reason = CLOSED if self._closed else "its deadline has passed"
             if len(self._calls) >= self._options.calls_max:
                 reason = f"{self._options.calls_max} calls are open already"
@@ -216,8 +216,10 @@ class ClientCore:
 
     def _woke(self) -> None:
         now = self._now
-        self._fail([self._calls.by_id[call] for call in self._calls.expired(now)], "no result in time")
-        self._effects += self._errands.expired(now)
+        if expired := self._calls.expired(now):
+            self._fail([self._calls.by_id[call] for call in expired], "no result in time")
+        if self._errands.open:
+            self._effects += self._errands.expired(now)
         self._give_up_silent()
         if not self._closed:
             self._flush()
@@ -225,6 +227,8 @@ class ClientCore:
     def _give_up_silent(self) -> None:
         """Turn away from servers that owe an answer for too long."""
         silent = self._calls.silent_flights(self._now)
+        if not silent and self._upkeep.due is None:
+            return
         servers = {flight.server for flight in silent}
         if silent:
             self._not_answered(self._calls.of_flights(silent))
@@ -283,10 +287,13 @@ class ClientCore:
         router = self._router
         if self._closed or not router.up:
             return None
-        if self._errands.waits_for(router.up) or self._can_send("stale"):
+        if self._errands.waits_for(router.up):
             return self._now
-        if self._commands_can_go() or self._can_send("linearizable"):
-            return max(self._now, router.not_before)
+        if self._calls.any_queued:
+            if self._can_send("stale"):
+                return self._now
+            if self._commands_can_go() or self._can_send("linearizable"):
+                return max(self._now, router.not_before)
         moment = self._upkeep.keep_alive_due
         return None if moment is None else max(moment, router.not_before)
 
@@ -304,8 +311,9 @@ class ClientCore:
 
     def _flush(self) -> None:
         """Send all that can be sent now."""
-        for node, message in self._errands.sendable(self._router.up):
-            self._send(node, message)
+        if self._errands.open:
+            for node, message in self._errands.sendable(self._router.up):
+                self._send(node, message)
         if self._calls.queued("stale"):
             self._send_reads("stale", self._router.choose_any())
         target = self._router.choose(self._now)
@@ -350,6 +358,8 @@ class ClientCore:
             numbered = [(call.sequence, call.payload) for call in taken]
             self._send(target, Submit(self.number, session, acknowledged, numbered))
             self._upkeep.used(self._now)
+            if not self._calls.queued("command"):
+                return
 
     def _send_reads(self, reads: Literal["linearizable", "stale"], server: NodeId | None) -> None:
         if server is None:

@@ -30,7 +30,17 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
 class Context:
     """The current command's surroundings. Read it through `self.context`; do not keep it."""
 
-    __slots__ = ("_notifications", "_random", "client", "now", "offset", "reading", "session", "viewstamp")
+    __slots__ = (
+        "_notifications",
+        "_random",
+        "client",
+        "now",
+        "offset",
+        "reading",
+        "running",
+        "session",
+        "viewstamp",
+    )
 
     def __init__(self) -> None:
         self.now = LogTime(0)
@@ -43,6 +53,8 @@ class Context:
         """Number of the client that asked; `NOBODY` in `session_ended` and in queries."""
         self.session = 0
         """Its session; 0 where it has none."""
+        self.running = False
+        """Whether a command or a query runs: at other moments the machine has no context."""
         self.reading = False
         """True while a query runs, which may neither notify nor draw."""
         self._random: tuple[int, Random] | None = None
@@ -99,6 +111,7 @@ def running_at(
     context = Context()
     context.viewstamp = Viewstamp(View(1), Seqno(seqno))
     context.now, context.client, context.session = LogTime(now), client, session
+    context.running = True
     machine.bind_context(context)
     try:
         yield context

@@ -85,7 +85,8 @@ class Method:
 
     def bind(self, machine: StateMachine) -> Callable[[Any], Any]:
         """Return a function that runs this method on `machine` with an `arguments` struct."""
-        bound = partial(self.function, machine)
+        function, astuple = self.function, msgspec.structs.astuple
+        bound = partial(function, machine)
         names = self.arguments.__struct_fields__
         if any(p.kind is p.KEYWORD_ONLY for p in self.signature.parameters.values()):
             return lambda arguments: bound(**msgspec.structs.asdict(arguments))
@@ -94,7 +95,7 @@ class Method:
         if len(names) == 1:
             only = names[0]
             return lambda arguments: bound(getattr(arguments, only))
-        return lambda arguments: bound(*msgspec.structs.astuple(arguments))
+        return lambda arguments: function(machine, *astuple(arguments))
 
 
 class MachineDefinition:

@@ -10,32 +10,32 @@ from viewstamp.replica.events import CallId, Complete, Failed, Operated, Returne
 class Errands:
     """The operations of one client that are open."""
 
-    __slots__ = ("_open", "_sent")
+    __slots__ = ("_sent", "open")
 
     def __init__(self) -> None:
-        self._open: dict[int, Operated] = {}
-        """By request number."""
+        self.open: dict[int, Operated] = {}
+        """By request number. Look, do not touch."""
         self._sent: set[int] = set()
 
     def __len__(self) -> int:
         """Return how many are open."""
-        return len(self._open)
+        return len(self.open)
 
     def add(self, request: int, operated: Operated) -> None:
         """Take in a new operation."""
-        self._open[request] = operated
+        self.open[request] = operated
 
     @property
     def deadline(self) -> Instant | None:
         """The earliest deadline."""
-        if not self._open:
+        if not self.open:
             return None
-        return min(operated.deadline for operated in self._open.values())
+        return min(operated.deadline for operated in self.open.values())
 
     def sendable(self, up: set[NodeId]) -> list[tuple[NodeId, AskStatus | Direct]]:
         """Return what can be sent now, each once."""
         messages: list[tuple[NodeId, AskStatus | Direct]] = []
-        for request, operated in self._open.items():
+        for request, operated in self.open.items():
             if request not in self._sent and operated.node in up:
                 self._sent.add(request)
                 messages.append((operated.node, _message(request, operated)))
@@ -43,13 +43,13 @@ class Errands:
 
     def waits_for(self, up: set[NodeId]) -> bool:
         """Tell whether something can be sent now."""
-        return bool(self._open) and any(
-            request not in self._sent and open_.node in up for request, open_ in self._open.items()
-        )
+        if not self.open:
+            return False
+        return any(request not in self._sent and open_.node in up for request, open_ in self.open.items())
 
     def replied(self, reply: StatusReply | DirectReply) -> list[Complete]:
         """Return what the reply ends; nothing where it was not awaited."""
-        operated = self._open.pop(reply.request, None)
+        operated = self.open.pop(reply.request, None)
         if operated is None:
             return []
         self._sent.discard(reply.request)
@@ -58,28 +58,28 @@ class Errands:
     def unreachable(self, node: NodeId) -> list[Complete]:
         """Return the failures of what was asked of a node whose connection broke."""
         return self._fail(
-            [r for r, o in self._open.items() if o.node == node], f"node {node} cannot be reached"
+            [r for r, o in self.open.items() if o.node == node], f"node {node} cannot be reached"
         )
 
     def expired(self, now: Instant) -> list[Complete]:
         """Return the failures of what is not answered by its deadline."""
-        return self._fail([r for r, o in self._open.items() if o.deadline <= now], "no answer in time")
+        return self._fail([r for r, o in self.open.items() if o.deadline <= now], "no answer in time")
 
     def close(self, why: str) -> list[Complete]:
         """Return the failures of everything."""
-        return self._fail(list(self._open), why)
+        return self._fail(list(self.open), why)
 
     def cancel(self, call: CallId) -> None:
         """Forget an operation."""
-        for request, operated in list(self._open.items()):
+        for request, operated in list(self.open.items()):
             if operated.call == call:
-                del self._open[request]
+                del self.open[request]
                 self._sent.discard(request)
 
     def _fail(self, requests: list[int], why: str) -> list[Complete]:
         completes: list[Complete] = []
         for request in requests:
-            operated = self._open.pop(request)
+            operated = self.open.pop(request)
             perhaps = request in self._sent and operated.directive is not None
             self._sent.discard(request)
             where = f"node {operated.node}: {why}"

@@ -29,22 +29,23 @@ Runner = Callable[[Any], tuple[int, bytes]]
 class MachineHost:
     """The machine of one replica, its context, and a table from argument structs to what runs them."""
 
-    __slots__ = ("_runners", "context", "definition", "machine")
+    __slots__ = ("context", "definition", "machine", "runners")
 
     def __init__(self, definition: MachineDefinition, machine: StateMachine | None = None) -> None:
         self.definition = definition
         self.machine: StateMachine = definition.cls() if machine is None else machine
         self.context = Context()
-        self._runners: dict[type[Any], Runner] = {
+        self.machine.bind_context(self.context)
+        self.runners: dict[type[Any], Runner] = {
             method.arguments: _runner(method.bind(_part_of(self.machine, method.part)), method.encode_result)
             for method in definition.methods.values()
         }
+        """By the type of the arguments: what `run` does, one call shorter."""
 
     def begin_entry(self, viewstamp: Viewstamp, now: LogTime) -> None:
         """Say which entry the next commands belong to; until `end` the machine has its context."""
         context = self.context
-        context.viewstamp, context.now, context.reading = viewstamp, now, False
-        self.machine.bind_context(context)
+        context.viewstamp, context.now, context.reading, context.running = viewstamp, now, False, True
 
     def begin_queries(self, viewstamp: Viewstamp, now: LogTime) -> None:
         """Say at which state the next queries read; until `end` the machine has its context."""
@@ -54,11 +55,11 @@ class MachineHost:
 
     def end(self) -> None:
         """Take the context away again."""
-        self.machine.bind_context(None)
+        self.context.running = False
 
     def run(self, arguments: Any) -> tuple[int, bytes]:
         """Run one decoded call and return (RESULT or FAILED, payload), whatever the method did."""
-        return self._runners[type(arguments)](arguments)
+        return self.runners[type(arguments)](arguments)
 
     def end_session(self, client: int, offset: int) -> None:
         """Tell the machine that a client's session has ended; what its hook raises changes nothing else."""

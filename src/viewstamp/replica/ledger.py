@@ -195,13 +195,13 @@ class Ledger:
                 lines.append((sequence, kind, msgspec.Raw(payload)))
 
     def _run(self, call: Call) -> tuple[int, bytes]:
-        host = self.host
+        host, arguments = self.host, call.arguments
         host.context.offset = self._offset
         self._offset += 1
-        if call.arguments is None:
+        if arguments is None:
             self._outcomes.append(b"invalid")
             return INVALID, _UNREADABLE
-        outcome = host.run(call.arguments)
+        outcome = host.runners[type(arguments)](arguments)
         self._outcomes.append(outcome[1] if outcome[0] == RESULT else _kind_only(outcome[1]))
         return outcome
 

@@ -50,14 +50,15 @@ class StateMachine:
         Raises:
             RuntimeError: none runs.
         """
-        if self.__context is None:
+        context = self.__context
+        if context is None or not context.running:
             raise RuntimeError(
                 "self.context exists while a replica runs a command; in a test use running_at()"
             )
-        return self.__context
+        return context
 
     def bind_context(self, context: Context | None) -> None:
-        """Lend or take away the context. For the replica, and for `running_at`."""
+        """Lend or take away what `context` returns while it runs. For the replica, and for `running_at`."""
         self.__context = context
 
     def snapshot(self) -> bytes | Iterable[bytes]:

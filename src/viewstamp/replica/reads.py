@@ -30,40 +30,36 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
 class Reads:
     """The queries that wait for a round, and the rounds under way."""
 
-    __slots__ = ("_gathered", "_max", "_next", "_rounds", "_waiting")
+    __slots__ = ("_max", "_next", "_rounds", "_waiting", "gathered")
 
     def __init__(self, reads_max: int) -> None:
         self._max = reads_max
-        self._gathered: list[Asked] = []
+        self.gathered: list[Asked] = []
+        """What waits for a round. Look, do not touch."""
         self._rounds: dict[ReadToken, list[Asked]] = {}
         self._waiting = 0
-        """Number of queries in `_gathered` and `_rounds`; at most `_max`."""
+        """Number of queries in `gathered` and `_rounds`; at most `_max`."""
         self._next = 0
 
     def __len__(self) -> int:
         """Return how many queries wait."""
         return self._waiting
 
-    @property
-    def gathered(self) -> bool:
-        """Whether a round can begin."""
-        return bool(self._gathered)
-
     def add(self, asked: Asked) -> bool:
         """Take queries in, or return False where there is no room for them."""
         if self._waiting + len(asked.calls) > self._max:
             return False
-        self._gathered.append(asked)
+        self.gathered.append(asked)
         self._waiting += len(asked.calls)
         return True
 
     def begin_round(self) -> ReadToken:
         """Return the token of a new round with everything gathered."""
-        assert self._gathered
+        assert self.gathered
         self._next += 1
         token = ReadToken(self._next)
-        self._rounds[token] = self._gathered
-        self._gathered = []
+        self._rounds[token] = self.gathered
+        self.gathered = []
         return token
 
     def end_round(self, token: ReadToken) -> list[Asked]:

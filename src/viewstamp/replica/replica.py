@@ -121,6 +121,7 @@ class Replica:
         "_saving",
         "core",
         "definition",
+        "led",
         "node",
         "options",
     )
@@ -136,6 +137,8 @@ class Replica:
         self.definition = MachineDefinition.of(setup.machine)
         self._now = setup.now
         self._ledger = Ledger(self.definition, setup.options.sessions)
+        self.led: Led | None = None
+        """What the core last said of who leads: another object for each change."""
         self._restored: SnapshotMeta | None = None
         """The snapshot whose state the ledger has exactly, if it has applied nothing since."""
         if setup.recovered.snapshot is not None:
@@ -168,9 +171,14 @@ class Replica:
         """The next moment at which it wants to be woken; in the past means at once. None: never."""
         if self._halt is not None:
             return None
-        if self._reads.gathered or (self._gatherer and self.core.accepting) or self._news_due:
+        core = self.core
+        if (
+            (self._gatherer.messages and core.accepting)
+            or self._reads.gathered
+            or (self._responses.audience.arrived and core.leader == self.node)
+        ):
             return self._now
-        return self.core.deadline
+        return core.deadline
 
     @property
     def leader(self) -> NodeId | None:
@@ -231,14 +239,16 @@ class Replica:
         if self._halt is not None:
             return []
         self._now = now
-        match event:
+        match event:  # the frequent ones first
+            case Received() | Persisted():
+                self._drive(event)
             case Requested():
                 self._requested(event)
-            case ClientGone():
-                self._responses.audience.gone(event.source)
             case Woke():
                 self._woke()
-            case Received() | Persisted() | Captured() | Staged() | PeerUp() | PeerDown():
+            case ClientGone():
+                self._responses.audience.gone(event.source)
+            case Captured() | Staged() | PeerUp() | PeerDown():
                 self._drive(event)
             case _:
                 assert_never(event)
@@ -252,19 +262,22 @@ class Replica:
         deadline = self.core.deadline
         if deadline is not None and deadline <= self._now:
             self._drive(Woke())
-        while self._gatherer and self.core.accepting and self._halt is None:
+        while self._gatherer.messages and self.core.accepting and self._halt is None:
             self._propose(self._gatherer.take_batch())
         if self._reads.gathered:
             self._drive(Queried(self._reads.begin_round()))
-        if self._news_due:
+        if self._responses.audience.arrived and self.core.leader == self.node:
             self._repeat_notifications()
 
     def _drive(self, event: Event) -> None:
         """Feed the core and carry out what it asks for."""
         for effect in self.core.step(event, self._now):
-            self._carry_out(effect)
-            if self._halt is not None:
-                return
+            if isinstance(effect, (Send, Persist)):  # most are; a union would cost four times as much
+                self._responses.effects.append(effect)
+            else:
+                self._carry_out(effect)
+                if self._halt is not None:
+                    return
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -359,6 +372,7 @@ class Replica:
         self._drive(Proposed(data))
 
     def _led(self, led: Led) -> None:
+        self.led = led
         if led.leader == self.node:
             self._clock.start(self._now, self._ledger.log_time)
             self._responses.audience.all_arrive()
@@ -475,10 +489,6 @@ class Replica:
             if self.core.leader == self.node:
                 for notification in notifications:
                     self._responses.notify(notification, self._ledger)
-
-    @property
-    def _news_due(self) -> bool:
-        return bool(self._responses.audience.arrived) and self.core.leader == self.node
 
     def _repeat_notifications(self) -> None:
         """Send again to clients that just came what the machine says they may have missed."""

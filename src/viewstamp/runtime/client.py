@@ -167,16 +167,22 @@ class AsyncClient:
 
         The future raises `NotExecuted`, `OutcomeUnknown`, `CommandFailed`, or what the machine declared.
         """
+        return self.invoke(kind, payload, timeout_s=timeout_s, method=method, errors=errors)
+
+    def invoke(
+        self,
+        kind: CallKind,
+        payload: bytes,
+        *,
+        timeout_s: float | None,
+        method: Method | None,
+        errors: Errors,
+    ) -> CallFuture:
+        """Make a call for a proxy (`proxies.Caller`)."""
         now = self._clock()
         call, future, deadline = self._begin(now, timeout_s, method, errors)
         self._feed(Invoked(call, kind, payload, deadline), now)
         return future
-
-    def invoke(
-        self, kind: CallKind, payload: bytes, *, timeout_s: float | None, method: Method, errors: Errors
-    ) -> CallFuture:
-        """Make a call for a proxy (`proxies.Caller`)."""
-        return self.call(kind, payload, timeout_s=timeout_s, method=method, errors=errors)
 
     def operate(
         self, node: NodeId, directive: Directive | None, *, timeout_s: float | None = None
@@ -250,13 +256,14 @@ class AsyncClient:
         if self._core is None or self._closed:
             return
         for effect in self._core.step(event, self._clock() if now is None else now):
-            if isinstance(effect, Complete):
+            if type(effect) is Complete:
                 self._complete(effect.call, effect.outcome)
-            elif isinstance(effect, Send):
+            elif type(effect) is Send:
                 self._links[effect.to].send(encode_message(effect.message))
-            else:
+            elif isinstance(effect, Deliver):
                 self._deliver(effect)
-        self._plan_turn()
+        if not self._turn_planned:
+            self._plan_turn()
 
     def _deliver(self, effect: Deliver) -> None:
         if self._notified is not None:

@@ -118,6 +118,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand on the frames that these bytes complete. Called by the loop."""
         try:
+            frame = self._splitter.single(data)
+            if frame is not None and not self._closed:
+                self._handler.frame(self, *frame)
+                return
             for kind, payload in self._splitter.split(data):
                 if self._closed:
                     return

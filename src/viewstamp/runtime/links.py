@@ -150,10 +150,11 @@ class Link:
         """Introduce ourselves (`connection.Handler`)."""
         self._connection = connection
         connection.send(HELLO, self._hello)
+        connection.flush()
 
     def frame(self, connection: Connection, kind: int, payload: bytes) -> None:
         """Take the answer to our hello, then what a server sends to its clients (`connection.Handler`)."""
-        if kind == SERVER and self.is_up:
+        if kind == SERVER and self._is_up:
             self._owner.link_received(self.peer, payload)
         elif kind == WELCOME and not self.is_up:
             decode_welcome(payload)
@@ -162,6 +163,7 @@ class Link:
             for held in self._held:
                 connection.send(self._kind, held)
             self._held.clear()
+            connection.flush()
             self._tell(is_up=True)
         elif kind == REFUSAL:
             self._refused(decode_refusal(payload))

@@ -70,6 +70,8 @@ class SyncPolicy:
         was_trial = self._since_trial > 0 and bool(self._took_us)
         self._since_trial = 0
         self._took_us.append(took_us)
+        if took_us <= self._inline_us_max and not was_trial:
+            return  # one more below the limit: those that decide were below it, and still are
         limit = self._inline_us_max * (_RETURN_FRACTION if was_trial else 1.0)
         self.off_loop = sorted(self._took_us)[len(self._took_us) // _DECIDING] > limit
 

@@ -273,9 +273,7 @@ class Transport:
                 self._inbox.peer_changed(who.node, False)  # we may have no connection to it of our own
 
     def wants_flush(self, connection: Connection) -> None:
-        """See `connection.Handler`."""
-        if not self._dirty:
-            asyncio.get_running_loop().call_soon(self.flush)
+        """Remember it until `flush`, which ends every turn of the driver (`connection.Handler`)."""
         self._dirty.append(connection)
 
     def paused(self, connection: Connection, *, paused: bool) -> None:
@@ -321,6 +319,7 @@ class Transport:
         connection.send(
             WELCOME, self._doorkeeper.welcome if guests is None else self._doorkeeper.welcome_with(guests())
         )
+        connection.flush()  # no step of the driver, and so no turn, follows from it
 
     def _admit(self, connection: Connection, hello: Hello) -> None:
         if hello.role == "client":

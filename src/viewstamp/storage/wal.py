@@ -49,6 +49,7 @@ class Tail:
         self.deletable_before = PersistSeq(0)
         """Segments that hold only writes numbered lower may be deleted. Set by the journal."""
         self._file = file
+        self._seed = folder.identity.seed
         self._size_bytes = file.size()
         self._unsynced = False
         """Whether something was written to `_file` since its last sync."""
@@ -83,7 +84,7 @@ class Tail:
             digest=0,
             check=0,
         )
-        frame, check = encode_frame(header, payload, self.folder.identity.seed)
+        frame, check = encode_frame(header, payload, self._seed)
         self._unsynced = True
         try:
             write_all(self._file, frame, position.offset)
