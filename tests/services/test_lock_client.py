@@ -262,7 +262,7 @@ async def test_what_was_lost_is_said_again_by_the_next_primary(protocol: str) ->
             ear = Deaf(one)
             await until(partial(is_whole, cluster))
             waiting = asyncio.create_task(two.acquire("a", timeout_s=60))
-            await until(lambda: ear.missed == 1)
+            await until(lambda: ear.missed > 0)  # more than once, if the primary changes meanwhile
             ear.deaf = False
             first = await cluster.leader()
             await cluster.kill(first)
