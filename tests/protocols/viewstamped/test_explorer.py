@@ -14,8 +14,8 @@ from viewstamp.protocols.viewstamped.oracle import ViewstampedOracle
 from viewstamp.protocols.viewstamped.paxos import Proposer
 from viewstamp.sim.explorer import Bounds, Exploration, Explorer
 
-OPTIONS = ViewstampedOptions(log_bytes_max=None, heartbeat_misses_max=1)
-"""One missed answer is a death: a view is doubted after two deadlines instead of five."""
+OPTIONS = ViewstampedOptions(log_bytes_max=None, heartbeat_misses_max=2)
+"""Two missed pings are a death: a view is doubted after three deadlines instead of five."""
 ROUNDS = 8
 
 
@@ -51,10 +51,10 @@ def test_founding_when_messages_come_in_every_order() -> None:
 @pytest.mark.slow
 def test_small_worlds_when_60_000_states_are_visited_hold_every_invariant() -> None:
     worlds = [
-        explore(2, timeouts=3, proposals=1, crashes=1, messages_max=4, states_max=15_000),
-        explore(3, timeouts=4, proposals=1, crashes=1, depth_first=True, states_max=20_000),
-        explore(3, timeouts=4, proposals=0, crashes=1, messages_max=4, states_max=15_000),
-        explore(3, timeouts=5, proposals=1, crashes=1, slow_disks=True, depth_first=True, states_max=10_000),
+        explore(2, timeouts=4, proposals=1, crashes=1, messages_max=4, states_max=15_000),
+        explore(3, timeouts=5, proposals=1, crashes=1, depth_first=True, states_max=20_000),
+        explore(3, timeouts=5, proposals=0, crashes=1, messages_max=4, states_max=15_000),
+        explore(3, timeouts=6, proposals=1, crashes=1, slow_disks=True, depth_first=True, states_max=10_000),
     ]
     assert [world.violation for world in worlds] == [None] * 4
     assert sum(world.states for world in worlds) >= 60_000
@@ -82,7 +82,7 @@ def sabotaged(proposer: type[Proposer]) -> ProtocolDefinition:
 
 
 def test_views_that_half_of_the_members_chose_are_found_with_the_shortest_story() -> None:
-    found = explore(2, sabotaged(Half), timeouts=4, proposals=0, crashes=0, messages_max=2)
+    found = explore(2, sabotaged(Half), timeouts=6, proposals=0, crashes=0, messages_max=2)
     assert found.violation is not None
     assert found.violation.startswith("ViewAgreement")
-    assert found.path == ("node 1: wake", "node 1: wake", "node 2: wake", "node 2: wake")
+    assert found.path == ("node 1: wake",) * 3 + ("node 2: wake",) * 3

@@ -1,5 +1,7 @@
 """The configuration layer through a cluster: heartbeats, removals, joins, founding, catching up."""
 
+from collections import Counter
+
 import pytest
 
 from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
@@ -8,6 +10,8 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId, View
 from viewstamp.protocols.viewstamped import views
 from viewstamp.protocols.viewstamped.membership import Member
 from viewstamp.protocols.viewstamped.messages import (
+    Append,
+    Appended,
     AskFounded,
     Ballot,
     Join,
@@ -120,12 +124,41 @@ def test_who_promises_is_not_removed_when_it_was_silent_for_a_while() -> None:
 
 def test_a_ping_of_a_wiped_node_is_no_sign_of_life() -> None:
     cluster = cluster_of(1, 2, 3)
-    core = cluster.core(1)
+    core, other = cluster.core(1), Incarnation(4711)
     cluster.crash(3)
     for _ in range(20):
-        cluster.step(1, Received(NodeId(3), Pong(core.group, core.view, Incarnation(4711))))
+        for sign in (Pong(core.group, core.view, other), Ping(core.group, core.view, other, (), heard=True)):
+            cluster.step(1, Received(NodeId(3), sign))
         cluster.run(100)
     cluster.form(1, 2)
+
+
+def test_a_ping_is_no_sign_of_life_when_its_sender_hears_nothing() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.cut.add((NodeId(1), NodeId(3)))
+    before = cluster.now
+    cluster.form(1, 2)
+    assert cluster.now - before <= 700 * MS
+    assert cluster.views_at(1)[-1] == (1, 2)
+
+
+def test_pings_go_both_ways_and_nothing_else_does_when_nothing_happens() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.run(1_000)
+    cluster.sent.clear()
+    cluster.run(4_000)
+    count = Counter((int(source), type(message)) for source, _, message in cluster.sent)
+    assert set(count) == {(1, Ping), (2, Ping), (3, Ping), (1, Append), (2, Appended), (3, Appended)}
+    assert (count[1, Ping], count[2, Ping], count[3, Ping]) == (80, 40, 40)
+    assert (count[1, Append], count[2, Appended], count[3, Appended]) == (20, 10, 10)
+
+
+def test_a_ping_of_an_older_version_is_answered_when_it_arrives() -> None:
+    cluster = cluster_of(1, 2, 3)
+    core = cluster.core(1)
+    cluster.sent.clear()
+    cluster.step(1, Received(NodeId(2), Ping(core.group, core.view, Incarnation(2001))))
+    assert [type(message) for _, _, message in cluster.sent] == [Pong]
 
 
 def test_a_broken_connection_alone_removes_nobody() -> None:

@@ -1,11 +1,13 @@
-"""Who is alive, told by pings that were answered or not (lab 6, config; SCENARIOS 2.3).
+"""Who is alive, told by pings that come or not (lab 6, config; SCENARIOS 2.3).
 
 Rules of this file:
 
 - The lowest member pings all others, all others ping the lowest. So only the lowest can find another member
   silent, and starts its removal; the others find the lowest silent, one after the other by rank.
-- Unanswered pings are counted, not time: a node that was itself paused misses one answer, not a hundred.
-- Only the answer to a ping is a sign of life: a member whose messages arrive but who hears nothing is of no
+- Each end of such a pair pings the other once in a heartbeat, and answers nothing: its own next ping says
+  whether it has heard one since its last.
+- Heartbeats without a ping are counted, not time: a node that was itself paused misses one, not a hundred.
+- Only a ping that says so is a sign of life: a member whose messages arrive but who hears nothing is of no
   use. It counts only from the member's own memory: a node whose disk was wiped is not that member.
 - A primary that is not the lowest tells it who does not answer: a link may be cut that no ping goes over.
 """
@@ -26,12 +28,14 @@ _REPORT_TICKS: Final = 3
 class Heartbeats:
     """What one member knows of those that it pings."""
 
-    __slots__ = ("_busy_until", "_heard", "_misses", "_reported", "_shared")
+    __slots__ = ("_busy_until", "_heard", "_misses", "_pinged_by", "_reported", "_shared")
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._misses: dict[NodeId, int] = {}
-        """Pings in a row that a member left unanswered."""
+        """Heartbeats in a row in which a member gave no sign of life."""
+        self._pinged_by: set[NodeId] = set()
+        """Members whose pings arrived since the last tick."""
         self._reported: dict[NodeId, int] = {}
         """Members that the primary does not hear, and for how many heartbeats that is believed."""
         self._heard: set[NodeId] = set()
@@ -44,11 +48,20 @@ class Heartbeats:
         self._misses = {}
         self._reported = {}
         self._heard = set(membership.nodes)
+        self._pinged_by = set(membership.nodes)
 
     def heard_from(self, node: NodeId) -> None:
         """Take note of a sign of life."""
         self._heard.add(node)
         self._misses[node] = 0
+
+    def pinged_by(self, node: NodeId) -> None:
+        """A member's ping arrived: the next one to it says so."""
+        self._pinged_by.add(node)
+
+    def has_heard(self, node: NodeId) -> bool:
+        """Tell whether this member's ping has arrived since the last tick."""
+        return node in self._pinged_by
 
     def excuse(self, node: NodeId, busy_ms: int) -> None:
         """A member restores a state and cannot answer for so long; at most a minute is believed."""
@@ -91,6 +104,7 @@ class Heartbeats:
             for node in self.watched(current)
         }
         self._heard.clear()
+        self._pinged_by.clear()
         self._reported = {node: left - 1 for node, left in self._reported.items() if left > 1}
 
     def removable(self, current: Membership) -> list[NodeId]:

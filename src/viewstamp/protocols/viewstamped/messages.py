@@ -86,7 +86,7 @@ class WantViews(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
-    """A heartbeat: answer with `Pong`, and with `Views` if I am behind."""
+    """A heartbeat: I am alive. Answer with `Views` if I am behind."""
 
     group: Incarnation
     view: View
@@ -94,10 +94,12 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     """Of the sender."""
     unheard: tuple[NodeId, ...] = ()
     """From a primary: backups that do not answer it. The lowest member takes them for dead."""
+    heard: bool | None = None
+    """A ping of yours has arrived since my last one. None: from an older version, which wants a `Pong`."""
 
 
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
-    """The answer to a heartbeat."""
+    """A sign of life beside the heartbeats: that I shall be silent, or the answer to an older version."""
 
     group: Incarnation
     view: View

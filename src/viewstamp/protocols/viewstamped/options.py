@@ -23,7 +23,7 @@ class ViewstampedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     heartbeat_ms: int = 100
     """The lowest member pings all others this often, all others ping the lowest."""
     heartbeat_misses_max: int = 4
-    """So many unanswered pings in a row, and a member is taken for dead."""
+    """So many heartbeats in a row without a ping that says that it hears us: a member is taken for dead."""
     paxos_timeout_ms: int = 250
     """Unanswered prepares and accepts are sent again after this; a beaten proposer waits up to as long."""
     join_retry_ms: int = 200
@@ -55,7 +55,8 @@ class ViewstampedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Of the log before a snapshot that are kept, so that a late backup needs the missing suffix only.
     None: a quarter of `log_bytes_max`."""
     commit_announce_ms: int = 10
-    """An idle primary tells its backups after this what is committed; a busy one with the next entry."""
+    """An idle primary tells its backups after this what is committed; a busy one with the next entry or
+    heartbeat."""
     reads_max: int = 65_536
     """Reads waiting at the primary; more are refused."""
     joiners_max: int = 64

@@ -35,6 +35,8 @@ from viewstamp.protocols.viewstamped.views import ViewKeeper
 
 _PATIENCE: Final = 4
 """A primary complains of a backup after so many times of what makes a member dead: its disk may be slow."""
+_CALM_TICKS: Final = 4
+"""A backup that has everything is asked in one of so many heartbeats only whether it still answers."""
 
 
 class Primary:
@@ -44,12 +46,14 @@ class Primary:
         "_announced",
         "_append",
         "_backups",
+        "_is_busy",
         "_is_large_enough",
         "_ledger",
         "_membership",
         "_shared",
         "_sync_target",
         "_sync_write",
+        "_ticks",
         "_uncommitted_bytes",
         "_views",
         "announce_at",
@@ -80,6 +84,10 @@ class Primary:
         self._announced = ledger.committed
         """The backups were told that entries up to here are committed."""
         self.announce_at: Instant | None = None
+        """When the backups are told what is committed, unless an entry tells them before."""
+        self._is_busy = False
+        """Entries follow one another so fast that until the next heartbeat nothing else need tell."""
+        self._ticks = 0
 
     @property
     def is_synchronised(self) -> bool:
@@ -116,6 +124,8 @@ class Primary:
             all_told &= backup.next is not None and backup.next > last
         if all_told:
             self._announced = ledger.committed
+        if self.announce_at is not None:
+            self.announce_at, self._is_busy = None, True
 
     def query(self, token: ReadToken) -> None:
         """Take in a read; refuse it when too many wait."""
@@ -126,12 +136,15 @@ class Primary:
 
     def tick(self) -> None:
         """A heartbeat's time has passed: send again what may have been lost."""
+        self._ticks += 1
+        calm = self._announced == self._ledger.committed and self._ticks % _CALM_TICKS > 0
+        self._announced, self._is_busy = self._ledger.committed, False
         for backup in self._backups.values():
             backup.unanswered += 1
             if backup.sending is not None:
                 backup.sending.rewind_if_stuck()
                 self._pump(backup)
-            else:
+            elif not calm or backup.matched < self._ledger.log.last.seqno:
                 self._send_append(backup, (), self._place_of(backup))
         self.reads.ask(self._membership.view)
 
@@ -160,7 +173,7 @@ class Primary:
         for each in range(max(ledger.committed, self._sync_target) + 1, seqno + 1):
             self._uncommitted_bytes -= len(ledger.log.slot(each).record)
         ledger.commit(seqno)
-        if self._backups and self.announce_at is None:
+        if self._backups and self.announce_at is None and not self._is_busy:
             self.announce_at = Instant(self._shared.now + self._shared.options.commit_announce_us)
 
     def announce(self) -> None:

@@ -16,7 +16,7 @@ Rules of this file:
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
 from viewstamp.core.quorum import has_majority
 from viewstamp.protocols.viewstamped.heartbeats import Heartbeats
 from viewstamp.protocols.viewstamped.membership import (
@@ -134,12 +134,14 @@ class ViewKeeper:
         if not self.is_member:
             return
         assert current is not None
-        self.heartbeats.count(current)
-        self.heartbeats.report(unheard)
-        ping = Ping(self._shared.group, self.view, self._shared.me.incarnation, unheard)
-        for node in self.heartbeats.watched(current):
+        shared, heartbeats = self._shared, self.heartbeats
+        for node in heartbeats.watched(current):
+            heard = heartbeats.has_heard(node)
             # Early: a ping promises nothing, and must not wait for the disk or it would look like a death.
-            self._shared.outbox.send_early(node, ping)
+            ping = Ping(shared.group, self.view, shared.me.incarnation, unheard, heard)
+            shared.outbox.send_early(node, ping)
+        heartbeats.count(current)
+        heartbeats.report(unheard)
         self.pursue()
 
     # Which view should be next
@@ -411,25 +413,33 @@ class ViewKeeper:
             self._send_views(source, message.after)
 
     def on_ping(self, source: NodeId, message: Ping) -> None:
-        """Answer a heartbeat, and bring whichever of us is behind up to date."""
+        """Take note of a heartbeat, and bring whichever of us is behind up to date."""
         current = self.current
         from_primary = current is not None and (message.view, source) == (current.view, current.primary)
         if message.unheard and from_primary:
             self.heartbeats.report(message.unheard)
             self.pursue()
-        # Early: it says that this node lives, and promises nothing.
-        pong = Pong(self._shared.group, self.view, self._shared.me.incarnation)
-        self._shared.outbox.send_early(source, pong)
+        if self._is_from_member(source, message.incarnation):
+            self.heartbeats.pinged_by(source)
+            if message.heard:
+                self.heartbeats.heard_from(source)
+        if message.heard is None:
+            # Early: it says that this node lives, and promises nothing.
+            pong = Pong(self._shared.group, self.view, self._shared.me.incarnation)
+            self._shared.outbox.send_early(source, pong)
         self.compare_views(source, message.view)
 
     def on_pong(self, source: NodeId, message: Pong) -> None:
         """Take note of a sign of life."""
-        current = self.current
-        if current is not None and Member(source, message.incarnation) in current.members:
+        if self._is_from_member(source, message.incarnation):
             self.heartbeats.heard_from(source)
             if message.busy_ms:
                 self.heartbeats.excuse(source, message.busy_ms)
         self.compare_views(source, message.view)
+
+    def _is_from_member(self, source: NodeId, incarnation: Incarnation) -> bool:
+        current = self.current
+        return current is not None and Member(source, incarnation) in current.members
 
     def on_join(self, source: NodeId, message: Join) -> None:
         """Bring a node that wants in up to date; at the primary, remember its wish."""
