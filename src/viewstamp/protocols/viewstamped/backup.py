@@ -68,9 +68,14 @@ class Follower:
         mine = last.view == self._membership.view and self._ledger.durable < last.seqno
         return mine and self._views.is_synchronised
 
+    @property
+    def asks(self) -> bool:
+        """Whether the primary has not shown yet that it knows this log."""
+        return self._matched is None
+
     def tick(self) -> None:
-        """Ask again for what is missing while the primary has not shown that it knows this log."""
-        if self._matched is None:
+        """Ask again for what is missing."""
+        if self.asks:
             self._send_position()
 
     def _send_position(self) -> None:

@@ -196,6 +196,8 @@ class ViewstampedCore:
                 self.replication.staged(token, snapshot)
             case PeerDown(peer):
                 self.views.heartbeats.suspect(peer)
+                soon = Instant(self._shared.now + self._shared.options.heartbeat_us // 2)
+                self._tick_at = min(self._tick_at, soon)
             case PeerUp():
                 pass
             case Directed(token, directive):
@@ -228,6 +230,15 @@ class ViewstampedCore:
             self._settle_transfer()
         elif self.views.proposer.retry_at is not None and self.views.proposer.retry_at <= now:
             self.views.pursue()
+
+    def _rest_after(self, source: NodeId, ping: Ping) -> None:
+        """Let the ping of the lowest member stand for a tick, where this one has nothing else to do in it."""
+        current, now = self.views.current, self._shared.now
+        lowest_hears = ping.heard and current is not None and source == current.lowest
+        is_calm = self.views.proposer.phase == "idle" and self._transfer is None
+        if lowest_hears and is_calm and self.views.is_member and self.replication.is_at_ease:
+            self.views.heartbeats.rest()
+            self._tick_at = Instant(now + 3 * self._shared.options.heartbeat_us // 2)
 
     def _announce_leader(self) -> None:
         view, leader = self.views.view, self._current_leader()
@@ -273,6 +284,7 @@ class ViewstampedCore:
         match message:
             case Ping():
                 self.views.on_ping(source, message)
+                self._rest_after(source, message)
             case Pong():
                 self.views.on_pong(source, message)
             case Prepare():

@@ -2,13 +2,13 @@
 
 Rules of this file:
 
-- The lowest member pings all others, all others ping the lowest. So only the lowest can find another member
-  silent, and starts its removal; the others find the lowest silent, one after the other by rank.
-- Each end of such a pair pings the other once in a heartbeat, and answers nothing: its own next ping says
-  whether it has heard one since its last.
-- Heartbeats without a ping are counted, not time: a node that was itself paused misses one, not a hundred.
-- Only a ping that says so is a sign of life: a member whose messages arrive but who hears nothing is of no
-  use. It counts only from the member's own memory: a node whose disk was wiped is not that member.
+- The lowest member pings all others, who answer. So only the lowest can find another member silent, and
+  starts its removal; the others find the lowest silent, one after the other by rank.
+- Heartbeats without a sign of life are counted, not time: a node that was itself paused misses one, not a
+  hundred.
+- A member whose messages arrive but who hears nothing is of no use. So only an answer is a sign of life, and
+  a ping that says that the last answer has come. Who misses that asks, with a ping of its own.
+- It counts only from the member's own memory: a node whose disk was wiped is not that member.
 - A primary that is not the lowest tells it who does not answer: a link may be cut that no ping goes over.
 """
 
@@ -28,14 +28,12 @@ _REPORT_TICKS: Final = 3
 class Heartbeats:
     """What one member knows of those that it pings."""
 
-    __slots__ = ("_busy_until", "_heard", "_misses", "_pinged_by", "_reported", "_shared")
+    __slots__ = ("_busy_until", "_heard", "_misses", "_reported", "_shared")
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._misses: dict[NodeId, int] = {}
         """Heartbeats in a row in which a member gave no sign of life."""
-        self._pinged_by: set[NodeId] = set()
-        """Members whose pings arrived since the last tick."""
         self._reported: dict[NodeId, int] = {}
         """Members that the primary does not hear, and for how many heartbeats that is believed."""
         self._heard: set[NodeId] = set()
@@ -48,20 +46,19 @@ class Heartbeats:
         self._misses = {}
         self._reported = {}
         self._heard = set(membership.nodes)
-        self._pinged_by = set(membership.nodes)
 
     def heard_from(self, node: NodeId) -> None:
         """Take note of a sign of life."""
         self._heard.add(node)
         self._misses[node] = 0
 
-    def pinged_by(self, node: NodeId) -> None:
-        """A member's ping arrived: the next one to it says so."""
-        self._pinged_by.add(node)
+    def was_heard(self, node: NodeId) -> bool:
+        """Tell whether this member gave a sign of life before the last tick."""
+        return self._misses.get(node) == 0
 
-    def has_heard(self, node: NodeId) -> bool:
-        """Tell whether this member's ping has arrived since the last tick."""
-        return node in self._pinged_by
+    def rest(self) -> None:
+        """Who has just given a sign of life is asked for the next one by the tick that comes."""
+        self._heard.clear()
 
     def excuse(self, node: NodeId, busy_ms: int) -> None:
         """A member restores a state and cannot answer for so long; at most a minute is believed."""
@@ -89,11 +86,16 @@ class Heartbeats:
         return node in self._reported
 
     def watched(self, current: Membership) -> tuple[NodeId, ...]:
-        """Return whom this member pings."""
+        """Return whose signs of life this member counts."""
         mine = self._shared.node
         if current.lowest == mine:
             return tuple(node for node in current.nodes if node != mine)
         return (current.lowest,)
+
+    def to_ping(self, current: Membership, *, has_news: bool) -> tuple[NodeId, ...]:
+        """Return whom this member pings after it has counted: the lowest others only where there is need."""
+        calm = current.lowest != self._shared.node and self.was_heard(current.lowest) and not has_news
+        return () if calm else self.watched(current)
 
     def count(self, current: Membership) -> None:
         """A heartbeat's time has passed."""
@@ -104,7 +106,6 @@ class Heartbeats:
             for node in self.watched(current)
         }
         self._heard.clear()
-        self._pinged_by.clear()
         self._reported = {node: left - 1 for node, left in self._reported.items() if left > 1}
 
     def removable(self, current: Membership) -> list[NodeId]:

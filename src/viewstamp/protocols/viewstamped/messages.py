@@ -86,7 +86,7 @@ class WantViews(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
-    """A heartbeat: I am alive. Answer with `Views` if I am behind."""
+    """A heartbeat: answer with `Pong`, and with `Views` if I am behind."""
 
     group: Incarnation
     view: View
@@ -94,12 +94,12 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     """Of the sender."""
     unheard: tuple[NodeId, ...] = ()
     """From a primary: backups that do not answer it. The lowest member takes them for dead."""
-    heard: bool | None = None
-    """A ping of yours has arrived since my last one. None: from an older version, which wants a `Pong`."""
+    heard: bool = True
+    """Your answer to my last ping has come: I hear you, too."""
 
 
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
-    """A sign of life beside the heartbeats: that I shall be silent, or the answer to an older version."""
+    """The answer to a heartbeat."""
 
     group: Incarnation
     view: View

@@ -21,9 +21,9 @@ class ViewstampedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """
 
     heartbeat_ms: int = 100
-    """The lowest member pings all others this often, all others ping the lowest."""
+    """The lowest member pings all others this often."""
     heartbeat_misses_max: int = 4
-    """So many heartbeats in a row without a ping that says that it hears us: a member is taken for dead."""
+    """So many heartbeats in a row without a sign of life, and a member is taken for dead."""
     paxos_timeout_ms: int = 250
     """Unanswered prepares and accepts are sent again after this; a beaten proposer waits up to as long."""
     join_retry_ms: int = 200

@@ -61,6 +61,11 @@ class Replication:
         """Whether a backup's acknowledgement of entries waits for the disk."""
         return isinstance(self.role, Follower) and self.role.holds_unacknowledged
 
+    @property
+    def is_at_ease(self) -> bool:
+        """Whether this is a backup that its primary keeps up to date: nothing waits for a heartbeat."""
+        return isinstance(self.role, Follower) and not self.role.asks
+
     def next_token(self) -> SnapshotToken:
         """Return a token that was not used in this life."""
         self._token += 1

@@ -135,13 +135,13 @@ class ViewKeeper:
             return
         assert current is not None
         shared, heartbeats = self._shared, self.heartbeats
-        for node in heartbeats.watched(current):
-            heard = heartbeats.has_heard(node)
+        heartbeats.count(current)
+        heartbeats.report(unheard)
+        for node in heartbeats.to_ping(current, has_news=bool(unheard)):
+            heard = heartbeats.was_heard(node)
             # Early: a ping promises nothing, and must not wait for the disk or it would look like a death.
             ping = Ping(shared.group, self.view, shared.me.incarnation, unheard, heard)
             shared.outbox.send_early(node, ping)
-        heartbeats.count(current)
-        heartbeats.report(unheard)
         self.pursue()
 
     # Which view should be next
@@ -413,20 +413,17 @@ class ViewKeeper:
             self._send_views(source, message.after)
 
     def on_ping(self, source: NodeId, message: Ping) -> None:
-        """Take note of a heartbeat, and bring whichever of us is behind up to date."""
+        """Answer a heartbeat, and bring whichever of us is behind up to date."""
         current = self.current
         from_primary = current is not None and (message.view, source) == (current.view, current.primary)
         if message.unheard and from_primary:
             self.heartbeats.report(message.unheard)
             self.pursue()
-        if self._is_from_member(source, message.incarnation):
-            self.heartbeats.pinged_by(source)
-            if message.heard:
-                self.heartbeats.heard_from(source)
-        if message.heard is None:
-            # Early: it says that this node lives, and promises nothing.
-            pong = Pong(self._shared.group, self.view, self._shared.me.incarnation)
-            self._shared.outbox.send_early(source, pong)
+        if message.heard and self._is_from_member(source, message.incarnation):
+            self.heartbeats.heard_from(source)
+        # Early: it says that this node lives, and promises nothing.
+        pong = Pong(self._shared.group, self.view, self._shared.me.incarnation)
+        self._shared.outbox.send_early(source, pong)
         self.compare_views(source, message.view)
 
     def on_pong(self, source: NodeId, message: Pong) -> None:
