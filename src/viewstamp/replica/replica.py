@@ -348,8 +348,8 @@ class Replica:
             self._responses.redirect(gathered, self._other_leader(), OVERLOADED)
 
     def _must_redirect(self) -> bool:
-        core = self.core
-        return not core.accepting and core.leader is not None and core.leader != self.node
+        leader = self.core.leader
+        return leader is not None and leader != self.node and not self.core.accepting
 
     def _directed(self, source: ClientAddress, message: Direct) -> None:
         if len(self._directives) >= self.options.directives_max:

@@ -56,20 +56,19 @@ CLIENT_LIMITS: Final = LinkLimits(
 class CallFuture(asyncio.Future[Any]):
     """What a call returns. To cancel it is to stop waiting: what was sent stays sent, other calls go on."""
 
-    __slots__ = ("_client", "call", "errors", "method")
+    # Set by `AsyncClient._begin`: a constructor in Python would cost as much as all the rest of a future.
+    __slots__ = ("call", "client", "errors", "method")
 
-    def __init__(self, client: "AsyncClient", call: CallId, method: Method | None, errors: Errors) -> None:
-        super().__init__(loop=client.loop)
-        self._client = client
-        self.call = call
-        self.method = method
-        self.errors = errors
+    client: "AsyncClient"
+    call: CallId
+    method: Method | None
+    errors: Errors
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Give up waiting for the result."""
         cancelled = super().cancel(msg)
         if cancelled:
-            self._client.abandon(self.call)
+            self.client.abandon(self.call)
         return cancelled
 
 
@@ -248,7 +247,8 @@ class AsyncClient:
             raise NotExecuted("the client is closed or was not started: no call can be made")
         self._last_call += 1
         call = CallId(self._last_call)
-        future = self._calls[call] = CallFuture(self, call, method, errors)
+        future = self._calls[call] = CallFuture(loop=self._loop)
+        future.client, future.call, future.method, future.errors = self, call, method, errors
         wait_s = self.timeout_s if timeout_s is None else timeout_s
         return call, future, Instant(now + int(wait_s * 1e6))
 

@@ -247,7 +247,9 @@ class Driver:
         try:
             for effect in self._step_replica(event, self._clock()):
                 # What nearly all effects are; looked at first, because a `match` of classes costs more.
-                if type(effect) is Send:
+                if type(effect) is Respond:
+                    self._respond(effect.to, effect.message)
+                elif type(effect) is Send:
                     self._send(effect.to, effect.message)
                 elif type(effect) is Persist:
                     self._journal.append(effect.seq, effect.records)
@@ -308,14 +310,20 @@ class Driver:
         if self._stopped:
             return
         self.metrics.turns += 1
-        deadline = self._replica.deadline
-        if deadline is not None and deadline <= self._clock():
+        deadline, now = self._replica.deadline, self._clock()
+        if deadline is not None and deadline <= now:
             self.metrics.wakes += 1
             self._step(_WOKE)
+            deadline = now  # not known any more
         self._flush()
-        self._sync()
+        if self._journal.durable < self._journal.written:
+            self._sync()
+            deadline = now
         self._note_leader()
-        self._arm_timer()
+        if deadline != now:
+            self._arm_timer(deadline, now)
+        else:
+            self._arm_timer(self._replica.deadline, self._clock())
 
     def _sync(self) -> None:
         if self._stopped:
@@ -333,12 +341,10 @@ class Driver:
         if self._outlet is not None and not self._stopped:
             self._outlet.flush()
 
-    def _arm_timer(self) -> None:
+    def _arm_timer(self, deadline: Instant | None, now: Instant) -> None:
         """Keep one timer that is not later than the deadline; too early is harmless and cheap."""
-        deadline = self._replica.deadline
         if deadline is None or self._stopped:
             return
-        now = self._clock()
         if deadline <= now:
             self._plan_turn()
         elif self._timer is None or deadline < self._timer_at:

@@ -286,7 +286,9 @@ class RaftCore:
         state = self.state
         if source not in state.peers:
             state.drop("message of a stranger")
-        elif isinstance(message, AppendEntries | SnapshotChunk):
+        elif type(message) is Appended and message.term == state.term and state.role is Role.LEADER:
+            self._on_appended(source, message)  # the most frequent: all that is asked below is answered
+        elif isinstance(message, (AppendEntries, SnapshotChunk)):
             self._on_leader_says(source, message)
         elif isinstance(message, Introduce):
             self._on_introduce(source, message)

@@ -53,8 +53,9 @@ class Replication:
     def has_room(self) -> bool:
         """Whether the window of uncommitted entries is open."""
         state, options = self._state, self._state.options
-        return (
-            state.log.last_seqno - state.committed < options.uncommitted_entries_max
+        entries = state.log.last_seqno - state.committed
+        return entries == 0 or (
+            entries < options.uncommitted_entries_max
             and state.log.bytes_after(state.committed) < options.uncommitted_bytes_max
         )
 
