@@ -133,7 +133,7 @@ def test_reading_a_batch_raises_nothing_else_when_bytes_are_arbitrary(data: byte
 def test_a_batch_is_refused_when_it_holds_more_than_any_replica_proposes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batching, "COMMANDS_PER_ENTRY_MAX", 8)
+    monkeypatch.setattr(batching, "_COMMANDS_MAX", 4)
     many = submit(5, *[(n, call("add", 1)) for n in range(1, 5)])
     data = msgspec.msgpack.encode((0, (0, 0), [msgspec.Raw(encode_message(many))]))
     with pytest.raises(BatchUnreadable, match="more commands"):

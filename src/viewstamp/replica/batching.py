@@ -61,6 +61,8 @@ class Gathered(msgspec.Struct, frozen=True, gc=False):
 
 _BATCH: Final[msgspec.msgpack.Decoder[Batch]] = msgspec.msgpack.Decoder(Batch)
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_COMMANDS_MAX: Final = COMMANDS_PER_ENTRY_MAX // 2
+"""Of one entry. Each takes a byte of it at least, so short entries need not be counted."""
 
 
 def encode_batch(log_time: int, check: tuple[int, int], messages: list[bytes]) -> bytes:
@@ -83,7 +85,7 @@ def decode_batch(data: bytes, definition: MachineDefinition) -> tuple[Batch, lis
         Prepared(message, _calls(message, decode) if type(message) is Submit else [])
         for message in batch.messages
     ]
-    if sum(1 + len(each.calls) for each in prepared) >= COMMANDS_PER_ENTRY_MAX // 2:
+    if len(data) >= _COMMANDS_MAX and sum(1 + len(each.calls) for each in prepared) >= _COMMANDS_MAX:
         raise BatchUnreadable("an entry of the log holds more commands than any replica proposes")
     return batch, prepared
 

@@ -5,7 +5,6 @@ there differs from the leader. The chain covers results, kinds of failures and n
 of an exception, in which an object's address may stand without any harm.
 """
 
-from collections import deque
 from typing import Final
 
 import xxhash
@@ -19,14 +18,14 @@ DIGESTS_KEPT: Final = 4_096
 class DigestChain:
     """The rolling digest and the last positions it had."""
 
-    __slots__ = ("_history", "_order", "digest", "seqno")
+    __slots__ = ("_history", "digest", "seqno")
 
     def __init__(self, seqno: Seqno, digest: int) -> None:
         self.seqno = seqno
         self.digest = digest
         """Digest of all results up to and including the entry at `seqno`."""
         self._history: dict[int, int] = {seqno: digest}
-        self._order: deque[int] = deque([seqno])
+        """By position, contiguous up to `seqno`."""
 
     @property
     def position(self) -> tuple[int, int]:
@@ -34,14 +33,12 @@ class DigestChain:
         return self.seqno, self.digest
 
     def extend(self, seqno: Seqno, outcomes: list[bytes]) -> None:
-        """Chain the outcomes of the entry at `seqno`."""
+        """Chain the outcomes of the entry at `seqno`, the one after the last."""
         if outcomes:
             self.digest = xxhash.xxh3_64_intdigest(b"".join(outcomes), self.digest)
         self.seqno = seqno
         self._history[seqno] = self.digest
-        self._order.append(seqno)
-        if len(self._order) > DIGESTS_KEPT:
-            del self._history[self._order.popleft()]
+        self._history.pop(seqno - DIGESTS_KEPT, None)
 
     def contradicts(self, check: tuple[int, int]) -> bool:
         """Tell whether the leader had another digest at a position that is still known here."""

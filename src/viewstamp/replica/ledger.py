@@ -126,19 +126,19 @@ class Ledger:
             self.log_time = LogTime(batch.log_time)
         host = self.host
         host.begin_entry(viewstamp, self.log_time)
-        self._end_overdue()
+        sessions = self.sessions
+        while (session := sessions.overdue(self.log_time)) is not None:
+            self._end(session)
         for prepared in messages:
             self._execute(prepared.message, prepared.calls, wanted, answers)
-        self._end_overdue()
+        while (session := sessions.surplus()) is not None:
+            self._end(session)  # none became overdue meanwhile: no time passes within an entry
         host.end()
-        self._close_entry(answers)
-
-    def _close_entry(self, answers: Answers) -> None:
-        notifications = self.host.notifications()
+        notifications = host.notifications()
         if notifications:
             answers.notifications += notifications
             self._outcomes += [notification.payload for notification in notifications]
-        self.chain.extend(self.applied.seqno, self._outcomes)
+        self.chain.extend(viewstamp.seqno, self._outcomes)
         self._outcomes = []
 
     def _execute(self, message: Logged, calls: list[Call], wanted: Container[int], answers: Answers) -> None:
@@ -232,10 +232,6 @@ class Ledger:
             self._end(session)
             return None
         return session
-
-    def _end_overdue(self) -> None:
-        while (session := self.sessions.overdue(self.log_time)) is not None:
-            self._end(session)
 
     def _end(self, session: Session) -> None:
         """Forget a session and tell the machine, under a token of its own: a lock may be granted by it."""

@@ -404,7 +404,8 @@ class Replica:
         entry = effect.entry
         ledger = self._ledger
         assert entry.viewstamp.seqno == ledger.applied.seqno + 1, (entry.viewstamp, ledger.applied)
-        self._freeze_save()
+        if self._saving is not None:
+            self._freeze_save()
         self._restored = None
         if not entry.data:
             ledger.skip(entry.viewstamp)
@@ -420,12 +421,12 @@ class Replica:
             return
         responses = self._responses
         ledger.apply(entry.viewstamp, batch, messages, responses.audience.waiting, responses.answers)
-        self._deliver_news()
+        if responses.answers.notifications:
+            self._deliver_news()
 
     def _read_entry(self, data: bytes) -> tuple[Batch, list[Prepared]]:
         """Return an entry decoded; one of our own is decoded already."""
-        own = self._offers.find(data)
-        if own is not None:
+        if self._offers and (own := self._offers.find(data)) is not None:
             return own.batch, own.messages
         return decode_batch(data, self.definition)
 
@@ -484,11 +485,10 @@ class Replica:
 
     def _deliver_news(self) -> None:
         answers = self._responses.answers
-        if answers.notifications:
-            notifications, answers.notifications = answers.notifications, []
-            if self.core.leader == self.node:
-                for notification in notifications:
-                    self._responses.notify(notification, self._ledger)
+        notifications, answers.notifications = answers.notifications, []
+        if self.core.leader == self.node:
+            for notification in notifications:
+                self._responses.notify(notification, self._ledger)
 
     def _repeat_notifications(self) -> None:
         """Send again to clients that just came what the machine says they may have missed."""

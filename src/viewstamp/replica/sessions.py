@@ -82,11 +82,12 @@ class Session:
 class Sessions:
     """All sessions of one replica."""
 
-    __slots__ = ("_by_client", "_by_number", "limits", "result_bytes")
+    __slots__ = ("_by_client", "_by_number", "_time_to_live_us", "limits", "result_bytes")
 
     def __init__(self, limits: SessionLimits, images: Iterable[SessionImage] = ()) -> None:
         """Start with none, or with those of a snapshot, in the order in which it holds them."""
         self.limits = limits
+        self._time_to_live_us = limits.time_to_live_ms * MICROSECONDS_PER_MS
         self._by_number: OrderedDict[int, Session] = OrderedDict()
         """Ordered by `last_used`, oldest first."""
         self._by_client: dict[int, Session] = {}
@@ -136,14 +137,15 @@ class Sessions:
 
     def overdue(self, now: LogTime) -> Session | None:
         """Return a session that must end now: expired, or one too many. None: all may live."""
-        if not self._by_number:
-            return None
-        oldest = next(iter(self._by_number.values()))
+        for oldest in self._by_number.values():
+            return oldest if oldest.last_used + self._time_to_live_us <= now else self.surplus()
+        return None
+
+    def surplus(self) -> Session | None:
+        """Return a session that must end: there are too many, or too many results. None: all may live."""
         limits = self.limits
-        if oldest.last_used + limits.time_to_live_ms * MICROSECONDS_PER_MS <= now:
-            return oldest
         if len(self._by_number) > limits.sessions_max or self.result_bytes > limits.result_bytes_max:
-            return oldest
+            return next(iter(self._by_number.values()))
         return None
 
     def is_full(self, session: Session) -> bool:

@@ -131,14 +131,17 @@ class PrimaryBackupCore:
         state = self.state
         if state.applied < state.committed:
             return state.now
+        if state.role is Role.PRIMARY:
+            timer = self.replication.heartbeat_at
+        else:
+            timer = self._silence_at if state.leader is not None else self._resume_at
+        campaign = self.campaign
         earliest = min(
-            self.replication.heartbeat_at,
+            timer,
             self.founding.introduce_at,
-            self.campaign.ask_again_at,
-            self.campaign.ends_at,
+            campaign.ask_again_at,
+            campaign.ends_at,
             self.errands.ask_again_at,
-            self._resume_at,
-            self._silence_at,
         )
         return earliest if earliest < NEVER else None
 
