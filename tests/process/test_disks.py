@@ -1,5 +1,6 @@
 """Data directories: forgotten, full, damaged, shared, not ours."""
 
+import os
 import resource
 import shutil
 import subprocess
@@ -165,6 +166,13 @@ def small_disk(folder: Path) -> Iterator[bool]:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def fill(folder: Path) -> None:
+    """Leave so little room there that a few writes take it up, however slow the machine."""
+    room = shutil.disk_usage(folder).free - SEGMENT_BYTES // 2
+    with (folder / "filler").open("wb") as filler:
+        os.posix_fallocate(filler.fileno(), 0, max(room, 1))
+
+
 @pytest.mark.parametrize("by", ["file system", "limit of the process"])
 async def test_node_stops_and_the_others_go_on_when_its_disk_is_full(make_group: MakeGroup, by: str) -> None:
     settings = f"segment_bytes = {SEGMENT_BYTES}\n"
@@ -175,7 +183,9 @@ async def test_node_stops_and_the_others_go_on_when_its_disk_is_full(make_group:
         await wait_for_leader(group)
         async with Load(group) as load:
             await load.more(WRITES)
-            if by != "file system" or not mounted:
+            if by == "file system" and mounted:
+                fill(victim.data)
+            else:
                 resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (SEGMENT_BYTES // 2, SEGMENT_BYTES // 2))
             await wait_until(lambda: not victim.running, 30.0, "the full disk stops its node")
             await load.more(WRITES)

@@ -15,6 +15,7 @@ from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.messages import (
+    REFUSED,
     ClientMessage,
     Results,
     ServerMessage,
@@ -127,7 +128,7 @@ class SimClient:
         self._rng = rng
         self._armed_at_us: int | None = None
         self._answered: set[int] = set()
-        """Sequence numbers of which a result has arrived."""
+        """Sequence numbers of which a result has arrived; a refusal is none."""
         self._connections: dict[NodeId, Connection] = {}
         for server in host.processes:
             self._connect(server)
@@ -187,7 +188,8 @@ class SimClient:
                 prose = describe_client_message(message, encoded)
                 trace.line(now, "response", self.name, source=connection.server, message=prose)
             if self.resend and type(message) is Results:
-                self._answered.update(sequence for sequence, *_ in message.results)
+                lines = message.results
+                self._answered.update(sequence for sequence, kind, _ in lines if kind != REFUSED)
             self._step(Received(connection.server, message))
 
     def transmit(self, connection: Connection, *, to_server: bool, encoded: bytes) -> None:
