@@ -105,7 +105,8 @@ class ViewstampedCore:
         self.leader: NodeId | None = None
         """The primary of the newest view that this node knows; if that is this node, only once it serves.
 
-        A primary that restarts does not know whether its view is still the newest.
+        A primary that restarts does not know whether its view is still the newest. None, too, while the
+        connection to it is broken: clients that wait here hear of the next one first.
         """
         self._announced = View(0)
         """The view in which `leader` was last told by `Led`."""
@@ -179,6 +180,7 @@ class ViewstampedCore:
     def _take(self, event: Event) -> None:  # noqa: C901  one flat match names every event
         match event:
             case Received(source, message):
+                self.views.heartbeats.broken.discard(source)
                 self._receive(source, message)
             case Proposed(data):
                 primary = self.replication.primary
@@ -196,10 +198,9 @@ class ViewstampedCore:
                 self.replication.staged(token, snapshot)
             case PeerDown(peer):
                 self.views.heartbeats.suspect(peer)
-                soon = Instant(self._shared.now + self._shared.options.heartbeat_us // 2)
-                self._tick_at = min(self._tick_at, soon)
-            case PeerUp():
-                pass
+                self._tick_at = min(self._tick_at, self._after(self._shared.options.heartbeat_us // 2))
+            case PeerUp(peer):
+                self.views.heartbeats.broken.discard(peer)
             case Directed(token, directive):
                 self._direct(token, directive)
             case _:
@@ -223,7 +224,7 @@ class ViewstampedCore:
         if primary is not None and primary.announce_at is not None and primary.announce_at <= now:
             primary.announce()
         if self._tick_at <= now:
-            self._tick_at = Instant(now + self._shared.options.heartbeat_us)
+            self._tick_at = self._after(self._shared.options.heartbeat_us)
             self._admission.tick()
             self.views.tick(() if primary is None else primary.unheard())
             self.replication.tick()
@@ -231,14 +232,17 @@ class ViewstampedCore:
         elif self.views.proposer.retry_at is not None and self.views.proposer.retry_at <= now:
             self.views.pursue()
 
+    def _after(self, duration_us: int) -> Instant:
+        return Instant(self._shared.now + duration_us)
+
     def _rest_after(self, source: NodeId, ping: Ping) -> None:
         """Let the ping of the lowest member stand for a tick, where this one has nothing else to do in it."""
-        current, now = self.views.current, self._shared.now
+        current = self.views.current
         lowest_hears = ping.heard and current is not None and source == current.lowest
         is_calm = self.views.proposer.phase == "idle" and self._transfer is None
         if lowest_hears and is_calm and self.views.is_member and self.replication.is_at_ease:
             self.views.heartbeats.rest()
-            self._tick_at = Instant(now + 3 * self._shared.options.heartbeat_us // 2)
+            self._tick_at = self._after(3 * self._shared.options.heartbeat_us // 2)
 
     def _announce_leader(self) -> None:
         view, leader = self.views.view, self._current_leader()
@@ -249,8 +253,10 @@ class ViewstampedCore:
 
     def _current_leader(self) -> NodeId | None:
         current, primary = self.views.current, self.replication.primary
-        if current is None or current.primary != self._shared.node:
-            return None if current is None else current.primary
+        if current is None:
+            return None
+        if current.primary != self._shared.node:
+            return None if current.primary in self.views.heartbeats.broken else current.primary
         return current.primary if primary is not None and primary.serves else None
 
     # Messages

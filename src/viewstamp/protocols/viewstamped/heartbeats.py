@@ -28,7 +28,7 @@ _REPORT_TICKS: Final = 3
 class Heartbeats:
     """What one member knows of those that it pings."""
 
-    __slots__ = ("_busy_until", "_heard", "_misses", "_reported", "_shared")
+    __slots__ = ("_busy_until", "_heard", "_misses", "_reported", "_shared", "broken")
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -38,6 +38,8 @@ class Heartbeats:
         """Members that the primary does not hear, and for how many heartbeats that is believed."""
         self._heard: set[NodeId] = set()
         """Members that gave a sign of life since the last tick."""
+        self.broken: set[NodeId] = set()
+        """Nodes whose connection broke, and that were not heard since."""
         self._busy_until: dict[NodeId, Instant] = {}
         """Members that said why they would be silent, and for how long that is believed."""
 
@@ -75,6 +77,7 @@ class Heartbeats:
         known = self._misses.get(node, 0)
         self._misses[node] = max(known, self._shared.options.heartbeat_misses_max - 2)
         self._heard.discard(node)
+        self.broken.add(node)
 
     def report(self, nodes: Iterable[NodeId]) -> None:
         """The primary does not hear these members: they are dead as far as this view is concerned."""
