@@ -72,10 +72,6 @@ class MachineHost:
         except Exception:  # noqa: BLE001, S110  equal on every replica, and there is nobody to tell
             pass
 
-    def notifications(self) -> list[Notification]:
-        """Return what the commands since the last call asked to be sent."""
-        return self.context.take_notifications()
-
     def pending_notifications(self, clients: Collection[int]) -> list[Notification]:
         """Return what the machine wants sent again to these clients; empty where it cannot say."""
         try:

@@ -68,7 +68,6 @@ class Ledger:
     """Replicated state. Change it by `apply` only."""
 
     __slots__ = (
-        "_first_token",
         "_offset",
         "_outcomes",
         "applied",
@@ -90,8 +89,6 @@ class Ledger:
         """The last applied entry, or that of the snapshot."""
         self._offset = 0
         """Tokens handed out in the current entry."""
-        self._first_token = 0
-        """The token of the current entry's first command."""
         self._outcomes: list[bytes] = []
         """What the current entry adds to the digest chain."""
 
@@ -99,12 +96,11 @@ class Ledger:
     def position(self) -> int:
         """Fencing token of the last command that was applied."""
         offset = self._offset
-        return self._first_token + (offset - 1 if offset else 0)
+        return fencing_token(self.applied.seqno, offset - 1 if offset else 0)
 
     def move_to(self, viewstamp: Viewstamp) -> None:
         """Begin with the entry at this position, or stand there after a snapshot."""
         self.applied = viewstamp
-        self._first_token = fencing_token(viewstamp.seqno, 0)
         self._offset = 0
 
     def skip(self, viewstamp: Viewstamp) -> None:
@@ -121,7 +117,7 @@ class Ledger:
         answers: Answers,
     ) -> None:
         """Execute an entry; write into `answers` what concerns the clients in `wanted`, and notifications."""
-        self.move_to(viewstamp)
+        self.applied, self._offset = viewstamp, 0
         if batch.log_time > self.log_time:
             self.log_time = LogTime(batch.log_time)
         host = self.host
@@ -134,7 +130,7 @@ class Ledger:
         while (session := sessions.surplus()) is not None:
             self._end(session)  # none became overdue meanwhile: no time passes within an entry
         host.end()
-        notifications = host.notifications()
+        notifications = host.context.take_notifications()
         if notifications:
             answers.notifications += notifications
             self._outcomes += [notification.payload for notification in notifications]
@@ -224,7 +220,7 @@ class Ledger:
 
     def _maintained(self, message: OpenSession | KeepAlive | CloseSession) -> Session | None:
         if isinstance(message, OpenSession):
-            number = self._first_token + self._offset
+            number = fencing_token(self.applied.seqno, self._offset)
             self._offset += 1
             return self.sessions.open(message.client, number, self.log_time)
         session = self.sessions.use(message.session, message.client, self.log_time)

@@ -274,10 +274,13 @@ class Replica:
         for effect in self.core.step(event, self._now):
             if isinstance(effect, (Send, Persist)):  # most are; a union would cost four times as much
                 self._responses.effects.append(effect)
+                continue
+            if isinstance(effect, Apply):
+                self._apply(effect)
             else:
                 self._carry_out(effect)
-                if self._halt is not None:
-                    return
+            if self._halt is not None:
+                return
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

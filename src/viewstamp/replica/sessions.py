@@ -138,8 +138,10 @@ class Sessions:
     def overdue(self, now: LogTime) -> Session | None:
         """Return a session that must end now: expired, or one too many. None: all may live."""
         for oldest in self._by_number.values():
-            return oldest if oldest.last_used + self._time_to_live_us <= now else self.surplus()
-        return None
+            if oldest.last_used + self._time_to_live_us <= now:
+                return oldest
+            break
+        return self.surplus()
 
     def surplus(self) -> Session | None:
         """Return a session that must end: there are too many, or too many results. None: all may live."""
