@@ -3,19 +3,22 @@
 import pytest
 
 from tests.protocols.primary_backup.fenced_world import FencedWorld, founded
+from viewstamp.core.effects import Send
 from viewstamp.core.events import (
     Directed,
     DirectiveToken,
     PeerDown,
     PeerUp,
+    Persisted,
     Received,
     TakeSnapshot,
     TransferLeadership,
 )
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.messages import Append, Fence, Fenced
+from viewstamp.protocols.primary_backup.messages import Append, Appended, Fence, Fenced
 from viewstamp.protocols.primary_backup.records import SyncRecord
+from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, encode_record
 
 
 def members_in_force(world: FencedWorld, number: int) -> tuple[int, ...]:
@@ -375,6 +378,22 @@ def test_second_primary_in_one_epoch_is_dropped_when_it_speaks() -> None:
     incarnation = world.nodes[NodeId(2)].incarnation
     world.feed(2, Received(NodeId(1), Append(1, incarnation, 1, 1, [], 0, 0, 0, None)))
     assert world.core(2).state.counters["second primary in one epoch"] == 1
+
+
+def test_acknowledgement_is_taken_back_when_its_epoch_ends_before_the_promise_is_on_disk() -> None:
+    world = founded(3)
+    world.settle()
+    core, me = world.core(2), world.nodes[NodeId(2)].incarnation
+    last = core.state.log.last
+    entries = [encode_record(EntryRecord(view, last.seqno + 1, COMMAND, b"x")) for view in (1, 3)]
+    core.step(Received(NodeId(0), Append(1, me, 1, last.seqno, entries[:1], 0, 0, 0, None)), world.now)
+    core.step(Persisted(core.state.outbox.written), world.now)
+    core.step(Received(NodeId(1), Append(2, me, 1, last.seqno + 1, [], 0, 0, 0, None)), world.now)
+    core.step(Received(NodeId(0), Append(3, me, 1, last.seqno, entries[1:], 0, 0, 0, None)), world.now)
+    effects = core.step(Persisted(core.state.outbox.written), world.now)
+    answers = [effect.message for effect in effects if isinstance(effect, Send)]
+    matched = [(each.epoch, each.matched_view) for each in answers if isinstance(each, Appended)]
+    assert matched == [(3, 3)]
 
 
 @pytest.mark.parametrize("committed", [1 << 40, -1, 1 << 60])

@@ -3,6 +3,7 @@ from random import Random
 import pytest
 
 from tests.protocols.raft.harness import Cluster, Letter, kinds, propose_all
+from viewstamp.core.effects import Send
 from viewstamp.core.events import Persisted, Received
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
@@ -81,6 +82,22 @@ def test_acknowledgements_when_more_keeps_coming_are_not_put_off() -> None:
         if number:
             effects = core.step(Persisted(type(begun)(begun + number)), cluster.now)
             assert [effect.message.matched_seqno for effect in effects] == [1 + number]  # type: ignore[union-attr]
+
+
+def test_acknowledgement_when_its_term_ends_before_the_term_is_on_disk_is_taken_back() -> None:
+    cluster, leader = settled()
+    follower, other = cluster.followers()
+    cluster.propose(leader, b"x")
+    cluster.deliver_next(lambda letter: letter.to == follower)
+    cluster.sync(follower)
+    core, me = cluster.core(follower), cluster.nodes[NodeId(follower)].incarnation
+    assert core.state.log.durable_seqno == 2
+    heartbeat = AppendEntries(2, me, 1, 2, [], 1, 0, 0)
+    core.step(Received(NodeId(other), heartbeat), cluster.now)
+    core.step(Received(NodeId(leader), AppendEntries(3, me, 1, 1, [record(3, 2)], 1, 0, 0)), cluster.now)
+    effects = core.step(Persisted(core.state.outbox.written), cluster.now)
+    answers = [effect.message for effect in effects if isinstance(effect, Send)]
+    assert [(each.term, each.matched_view, each.matched_seqno) for each in answers] == [(3, 3, 2)]
 
 
 def test_window_when_it_is_full_holds_back_and_opens_again() -> None:

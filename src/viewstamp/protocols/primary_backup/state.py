@@ -13,7 +13,7 @@ from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.quorum import majority
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
-from viewstamp.protocols.primary_backup.messages import FencedMessage
+from viewstamp.protocols.primary_backup.messages import Appended, FencedMessage
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.records import Adopted, Base, Promise, SyncRecord
 from viewstamp.protocols.shipping.entries import encode_record
@@ -156,6 +156,8 @@ class State:
     def enter(self, epoch: int, candidate: NodeId, *, granted: bool) -> None:
         """Refuse every older epoch from now on. Epochs never go back, and each has one primary."""
         assert epoch > self.epoch, (epoch, self.epoch)
+        # The next primary may cut off what an acknowledgement that still waits for the disk speaks of.
+        self.outbox.withdraw(lambda message: isinstance(message, Appended))
         self.epoch, self.candidate, self.granted = epoch, candidate, granted
         self.seen_epoch = max(self.seen_epoch, epoch)
         self.promise_write = self.outbox.persist(encode_record(Promise(epoch, candidate, granted)))

@@ -17,7 +17,7 @@ from viewstamp.protocols.raft.configuration import (
     encode_configuration,
 )
 from viewstamp.protocols.raft.membership import Membership
-from viewstamp.protocols.raft.messages import RaftMessage
+from viewstamp.protocols.raft.messages import Appended, RaftMessage
 from viewstamp.protocols.raft.options import RaftOptions
 from viewstamp.protocols.raft.records import HardState, Marker
 from viewstamp.protocols.shipping.entries import encode_record
@@ -153,6 +153,9 @@ class State:
     def enter(self, term: int, vote: NodeId | None) -> None:
         """Take on a term and a vote, in one write. Terms never go back, votes never change within one."""
         assert term > self.term or (term == self.term and self.vote is None), (term, self.term, self.vote)
+        if term > self.term:
+            # The next leader may cut off what an acknowledgement that still waits for the disk speaks of.
+            self.outbox.withdraw(lambda message: isinstance(message, Appended))
         self.term, self.vote = term, vote
         self.write_hard_state()
 
