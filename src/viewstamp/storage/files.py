@@ -120,33 +120,33 @@ class FileSystem(Protocol):
 class OsFile:
     """A file of the operating system."""
 
-    __slots__ = ("_descriptor",)
+    __slots__ = ("descriptor",)
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         """-1 once it is closed."""
 
     def pwrite(self, data: bytes, offset: int) -> int:
         """Write some of `data` and return how many bytes."""
-        return os.pwrite(self._descriptor, data, offset)
+        return os.pwrite(self.descriptor, data, offset)
 
     def pread(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes."""
-        return os.pread(self._descriptor, length, offset)
+        return os.pread(self.descriptor, length, offset)
 
     def fdatasync(self) -> None:
         """Make content and size durable."""
-        os.fdatasync(self._descriptor)
+        os.fdatasync(self.descriptor)
 
     def size(self) -> int:
         """Return the length in bytes."""
-        return os.fstat(self._descriptor).st_size
+        return os.fstat(self.descriptor).st_size
 
     def close(self) -> None:
         """Close it, once."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
     def __del__(self) -> None:
         # A snapshot that was pruned while a follower still reads it is closed when its last reader lets go.

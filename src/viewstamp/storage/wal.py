@@ -17,6 +17,7 @@ import msgspec
 
 from viewstamp.core.errors import StorageError
 from viewstamp.core.ids import PersistSeq
+from viewstamp.storage.direct import tail_of
 from viewstamp.storage.files import File, FileSystem, explain, write_all
 from viewstamp.storage.framing import (
     ESCAPED,
@@ -48,7 +49,7 @@ class Tail:
         """Behind the last frame written."""
         self.deletable_before = PersistSeq(0)
         """Segments that hold only writes numbered lower may be deleted. Set by the journal."""
-        self._file = file
+        self._file = tail_of(file)
         self._seed = folder.identity.seed
         self._size_bytes = file.size()
         self._unsynced = False
@@ -123,7 +124,7 @@ class Tail:
             self.failed = True
             raise
         self._file.close()
-        self._file = file
+        self._file = tail_of(file)
         self._size_bytes = size_bytes
         self.position = beginning(header)
 
