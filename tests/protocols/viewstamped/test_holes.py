@@ -69,9 +69,7 @@ def test_hole_1_a_member_in_sync_leads_when_the_lowest_never_synchronised() -> N
 
 
 def test_hole_1_the_story_fails_when_the_lowest_of_the_previous_view_leads(monkeypatch: Patch) -> None:
-    def course_rule(
-        current: Membership, members: tuple[Member, ...], *, synchronised: bool, primary: NodeId | None
-    ) -> Membership:
+    def course_rule(current: Membership, members: tuple[Member, ...], **_: object) -> Membership:
         kept = tuple(member.node for member in members if member in current.members)
         chosen = current.primary if current.primary in kept else min(kept)
         return Membership(View(current.view + 1), members, kept, chosen)

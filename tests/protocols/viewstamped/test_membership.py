@@ -33,6 +33,18 @@ def test_everybody_is_eligible_when_the_view_before_was_synchronised() -> None:
     assert following == view(6, (2, 3), (2, 3), 2)
 
 
+def test_the_lowest_that_has_little_to_execute_follows_when_the_primary_is_gone() -> None:
+    following = successor(THREE, members(2, 3), synchronised=True, late={NodeId(2)})
+    assert following is not None
+    assert following.primary == 3
+    all_late = successor(THREE, members(2, 3), synchronised=True, late={NodeId(2), NodeId(3)})
+    assert all_late is not None
+    assert all_late.primary == 2
+    staying = successor(THREE, members(1, 2), synchronised=True, late={NodeId(1)})
+    assert staying is not None
+    assert staying.primary == 1
+
+
 def test_only_the_trusted_are_eligible_when_the_view_before_was_not_synchronised() -> None:
     following = successor(THREE, members(2, 3), synchronised=False)
     assert following == view(6, (2, 3), (2,), 2)

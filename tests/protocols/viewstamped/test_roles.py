@@ -9,10 +9,14 @@ from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.viewstamped.backup import Follower
 from viewstamp.protocols.viewstamped.membership import successor, without
 from viewstamp.protocols.viewstamped.messages import (
+    Accept,
     Append,
     Appended,
+    Ballot,
     Chunk,
     Position,
+    Prepare,
+    Prepared,
     Probe,
     Probed,
     StagedPart,
@@ -204,6 +208,30 @@ def test_a_backup_confirms_a_probe_when_it_is_in_the_view() -> None:
     group = cluster.core(2).group
     assert feed(cluster, 2, 1, Probe(group, View(2), 7)) == [Probed(group, View(2), 7)]
     assert [type(each) for each in feed(cluster, 2, 1, Probe(group, View(1), 7))] == [Views]
+
+
+def test_a_member_says_so_when_it_has_much_to_execute() -> None:
+    for behind in (False, True):
+        cluster = quiet(1, 2, 3)
+        core = cluster.core(2)
+        last = core.ledger.log.last
+        feed(cluster, 2, 1, append(cluster, last, record(core.view, last.seqno + 1)))
+        core.ledger.committed = Seqno(last.seqno + behind)
+        prepare = Prepare(core.group, View(core.view + 1), Ballot(1, NodeId(3)))
+        (answer,) = feed(cluster, 2, 3, prepare)
+        assert answer.late is behind
+
+
+def test_another_is_proposed_as_primary_when_the_lowest_has_much_to_execute() -> None:
+    for late, primary in ((False, 2), (True, 3)):
+        cluster = quiet(1, 2, 3)
+        core = cluster.core(3)
+        assert cluster.run(2_000, until=lambda core=core: core.views.proposer.phase == "preparing")  # type: ignore[misc]
+        proposer = core.views.proposer
+        ballot, instance = proposer.ballot, proposer.instance
+        promise = Prepared(core.group, instance, ballot, ballot, None, None, synchronised=True, late=late)
+        said = feed(cluster, 3, 2, promise)
+        assert {each.value.primary for each in said if isinstance(each, Accept)} == {primary}
 
 
 def test_an_acknowledgement_is_taken_back_when_its_view_is_left_before_the_disk_answered() -> None:

@@ -94,8 +94,8 @@ class ViewstampedCore:
         others = tuple(node for node in setup.members if node != setup.node)
         shared = Shared(me, others, options, outbox, setup.rng, setup.now, failpoints)
         self._shared = shared
-        self.views = ViewKeeper(shared, disk.history, disk.acceptor(), disk.synchronised)
         self.ledger = Ledger(shared, disk.log, setup.recovered.snapshot)
+        self.views = ViewKeeper(shared, self.ledger, disk)
         self.replication = Replication(shared, self.views, self.ledger)
         self._admission = Admission(shared, self.views)
         self._checkpoints = Checkpoints(shared, self.views, self.ledger)

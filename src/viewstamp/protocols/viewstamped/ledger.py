@@ -17,8 +17,8 @@ from viewstamp.protocols.viewstamped.shared import Shared
 
 APPLIES_PER_STEP_MAX: Final = 1024
 """More entries are applied in the next step, so that a long log does not hold up heartbeats."""
-APPLY_BYTES_PER_STEP_MAX: Final = 64 << 10
-"""Bytes of them, unless a single one is larger: about 10 ms of small commands."""
+APPLY_BYTES_PER_STEP_MAX: Final = 16 << 10
+"""Bytes of them, unless a single one is larger: 2 ms of small commands, so that promises go first."""
 
 
 class Ledger:

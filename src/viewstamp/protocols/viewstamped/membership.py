@@ -8,7 +8,8 @@ Rules of this file:
   and never synchronised. Here a member of view v+1 is eligible if it was in v, and v completed its
   synchronisation or the member was eligible in v already. By induction it was in every view since the
   last synchronised one.
-- The primary stays primary while it is eligible; otherwise the lowest eligible member follows it.
+- The primary stays primary while it is eligible; otherwise the lowest eligible member follows it, of those
+  that have little to execute if there are any: who came back a moment ago has the log, and not yet the state.
 """
 
 from collections.abc import Collection
@@ -67,12 +68,17 @@ def founded_by(member: Member) -> Membership:
 
 
 def successor(
-    current: Membership, members: tuple[Member, ...], *, synchronised: bool, primary: NodeId | None = None
+    current: Membership,
+    members: tuple[Member, ...],
+    *,
+    synchronised: bool,
+    primary: NodeId | None = None,
+    late: Collection[NodeId] = (),
 ) -> Membership | None:
     """Return the next view with these members; None if none of them is certain to hold what was acknowledged.
 
     `synchronised` says that the current view is known to have completed its synchronisation. Believing too
-    little costs availability only. `primary` is preferred where it is eligible.
+    little costs availability only. `primary` is preferred where it is eligible; who is `late` comes last.
     """
     trusted = set(current.nodes if synchronised else current.eligible)
     before = set(current.members)
@@ -80,7 +86,8 @@ def successor(
     if not eligible:
         return None
     preferred = (primary, current.primary)
-    chosen = next((node for node in preferred if node in eligible), min(eligible))
+    ready = [node for node in eligible if node not in late]
+    chosen = next((node for node in preferred if node in eligible), min(ready or eligible))
     return Membership(View(current.view + 1), members, eligible, chosen)
 
 

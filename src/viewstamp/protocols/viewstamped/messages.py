@@ -49,6 +49,8 @@ class Prepared(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """v_a."""
     synchronised: bool
     """It knows that the current view completed its synchronisation."""
+    late: bool = False
+    """It has committed entries that it has not executed yet: others should lead if they can."""
 
 
 class Accept(msgspec.Struct, frozen=True, array_like=True, tag=3):

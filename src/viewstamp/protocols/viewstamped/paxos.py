@@ -71,6 +71,7 @@ class Proposer:
         "ballot",
         "best",
         "instance",
+        "late",
         "phase",
         "promisers",
         "retry_at",
@@ -88,6 +89,8 @@ class Proposer:
         """The highest number seen in any ballot."""
         self.promisers: set[NodeId] = set()
         self.accepters: set[NodeId] = set()
+        self.late: set[NodeId] = set()
+        """Members that said that they have much to execute before they could serve."""
         self.best: tuple[Ballot, Membership] | None = None
         """The value accepted under the highest ballot that a promise named: it must be proposed."""
         self.synchronised = False
@@ -109,6 +112,7 @@ class Proposer:
         self.phase = "idle"
         self.promisers = set()
         self.accepters = set()
+        self.late = set()
         self.best = self.value = self.retry_at = None
         self.synchronised = False
 
@@ -123,10 +127,18 @@ class Proposer:
         self.seen_number = max(self.seen_number, ballot.number)
 
     def promised_by(
-        self, node: NodeId, accepted: Ballot | None, value: Membership | None, *, synchronised: bool
+        self,
+        node: NodeId,
+        accepted: Ballot | None,
+        value: Membership | None,
+        *,
+        synchronised: bool,
+        late: bool = False,
     ) -> None:
         """Count a promise, with what its acceptor had accepted."""
         self.promisers.add(node)
+        if late:
+            self.late.add(node)
         self.synchronised = self.synchronised or synchronised
         if accepted is not None and value is not None and (self.best is None or accepted > self.best[0]):
             self.best = (accepted, value)

@@ -19,6 +19,7 @@ from typing import Final
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
 from viewstamp.core.quorum import has_majority
 from viewstamp.protocols.viewstamped.heartbeats import Heartbeats
+from viewstamp.protocols.viewstamped.ledger import Ledger
 from viewstamp.protocols.viewstamped.membership import (
     MEMBERS_MAX,
     NUMBER_MAX,
@@ -44,8 +45,9 @@ from viewstamp.protocols.viewstamped.messages import (
     Views,
     WantViews,
 )
-from viewstamp.protocols.viewstamped.paxos import Acceptor, Proposer
+from viewstamp.protocols.viewstamped.paxos import Proposer
 from viewstamp.protocols.viewstamped.records import ENCODER, AcceptedValue, Decided, Promised, Synchronised
+from viewstamp.protocols.viewstamped.replay import Disk
 from viewstamp.protocols.viewstamped.shared import Point, Shared
 
 VIEWS_PER_MESSAGE_MAX: Final = 512
@@ -58,6 +60,7 @@ class ViewKeeper:
     __slots__ = (
         "_accept_write",
         "_joiners",
+        "_ledger",
         "_shared",
         "acceptor",
         "current",
@@ -71,24 +74,23 @@ class ViewKeeper:
         "view",
     )
 
-    def __init__(
-        self, shared: Shared, history: list[Membership], acceptor: Acceptor, synchronised_view: View
-    ) -> None:
+    def __init__(self, shared: Shared, ledger: Ledger, disk: Disk) -> None:
         self._shared = shared
-        self.history = history
+        self._ledger = ledger
+        self.history = history = disk.history
         """Decided views from view 1 without a gap."""
-        self.current = history[-1] if history else None
+        self.current = current = history[-1] if history else None
         """The newest decided view; None: this node knows of none."""
         self.view = View(len(history))
         """Its number, 0 where there is none."""
-        self.is_member = self.current is not None and shared.me in self.current.members
+        self.is_member = current is not None and shared.me in current.members
         """Whether this node, with this memory, is in the newest view."""
         if history:
             shared.group = history[0].members[0].incarnation
-        self.acceptor = acceptor
+        self.acceptor = disk.acceptor()
         """Always of the instance after the newest view."""
         self.proposer = Proposer()
-        self.synchronised_view = synchronised_view
+        self.synchronised_view = disk.synchronised
         """The highest view known to have completed its synchronisation; never higher than the newest."""
         self.preferred_primary: NodeId | None = None
         """Whom an operator wants to lead; None: no wish."""
@@ -96,12 +98,11 @@ class ViewKeeper:
         """The write with this proposer's own acceptance of what it proposes."""
         self.heartbeats = Heartbeats(shared)
         self._joiners: dict[NodeId, tuple[Member, Instant]] = {}
-        current = self.current
         self.renewal_wanted = (
             current is not None
             and current.primary == shared.node
             and self.is_member
-            and synchronised_view == current.view
+            and disk.synchronised == current.view
         )
         """This node must not go on as primary of this view: see the rules."""
 
@@ -171,7 +172,8 @@ class ViewKeeper:
         assert current is not None
         for members in self._wanted_members(current, promisers or ()):
             synchronised = self.is_synchronised or self.proposer.synchronised
-            wish = successor(current, members, synchronised=synchronised, primary=self.preferred_primary)
+            wanted, late = self.preferred_primary, self.proposer.late
+            wish = successor(current, members, synchronised=synchronised, primary=wanted, late=late)
             if wish is not None and (promisers is None or _can_be_carried(wish, current, promisers)):
                 return wish
         return None
@@ -192,8 +194,7 @@ class ViewKeeper:
                 yield (*current.members, joiner)
 
     def _waiting_joiners(self, current: Membership) -> list[Member]:
-        memory_us = _JOIN_MEMORY_RETRIES * self._shared.options.join_retry_us
-        oldest = self._shared.now - memory_us
+        oldest = self._shared.now - _JOIN_MEMORY_RETRIES * self._shared.options.join_retry_us
         self._joiners = {
             node: (member, asked)
             for node, (member, asked) in self._joiners.items()
@@ -228,9 +229,8 @@ class ViewKeeper:
         assert promised
         self._shared.outbox.persist(ENCODER.encode(Promised(acceptor.instance, ballot)))
         proposer.begin(acceptor.instance, ballot)
-        proposer.promised_by(
-            ballot.node, acceptor.accepted, acceptor.value, synchronised=self.is_synchronised
-        )
+        known = {"synchronised": self.is_synchronised, "late": self._ledger.is_behind}
+        proposer.promised_by(ballot.node, acceptor.accepted, acceptor.value, **known)
         self._send_prepares()
         self._propose_if_promised()
 
@@ -336,6 +336,7 @@ class ViewKeeper:
             acceptor.accepted,
             acceptor.value,
             self.is_synchronised,
+            self._ledger.is_behind,
         )
         self._shared.outbox.send(source, answer)
 
@@ -366,7 +367,9 @@ class ViewKeeper:
         if message.value is not None and not self._acceptable(message.value):
             self._shared.refuse()
             return
-        proposer.promised_by(source, message.accepted, message.value, synchronised=message.synchronised)
+        proposer.promised_by(
+            source, message.accepted, message.value, synchronised=message.synchronised, late=message.late
+        )
         self._propose_if_promised()
 
     def on_accepted(self, source: NodeId, message: Accepted) -> None:
