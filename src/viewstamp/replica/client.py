@@ -130,6 +130,11 @@ class ClientCore:
         """How many calls are open."""
         return len(self._calls)
 
+    @property
+    def has_queued(self) -> bool:
+        """Whether calls wait to be sent."""
+        return self._calls.any_queued
+
     def queues(self) -> Iterator[tuple[str, int, int]]:
         """Yield what waits here: (what, how much, how much at most)."""
         options = self._options
@@ -218,8 +223,7 @@ class ClientCore:
         now = self._now
         if expired := self._calls.expired(now):
             self._fail([self._calls.by_id[call] for call in expired], "no result in time")
-        if self._errands.open:
-            self._effects += self._errands.expired(now)
+        self._effects += self._errands.expired(now)
         self._give_up_silent()
         if not self._closed:
             self._flush()
@@ -311,9 +315,8 @@ class ClientCore:
 
     def _flush(self) -> None:
         """Send all that can be sent now."""
-        if self._errands.open:
-            for node, message in self._errands.sendable(self._router.up):
-                self._send(node, message)
+        for node, message in self._errands.sendable(self._router.up):
+            self._send(node, message)
         if self._calls.queued("stale"):
             self._send_reads("stale", self._router.choose_any())
         target = self._router.choose(self._now)
@@ -348,7 +351,7 @@ class ClientCore:
                 self._complete(call, expired(call, "the session is not known any more"))
 
     def _submit(self, target: NodeId, session: int) -> None:
-        while taken := self._calls.take("command", self._options):
+        while self._calls.queued("command") and (taken := self._calls.take("command", self._options)):
             flight = self._launch(target, taken)
             acknowledged = self._calls.acknowledged
             for call in taken:
@@ -358,8 +361,6 @@ class ClientCore:
             numbered = [(call.sequence, call.payload) for call in taken]
             self._send(target, Submit(self.number, session, acknowledged, numbered))
             self._upkeep.used(self._now)
-            if not self._calls.queued("command"):
-                return
 
     def _send_reads(self, reads: Literal["linearizable", "stale"], server: NodeId | None) -> None:
         if server is None:

@@ -63,6 +63,8 @@ class Errands:
 
     def expired(self, now: Instant) -> list[Complete]:
         """Return the failures of what is not answered by its deadline."""
+        if not self.open:
+            return []
         return self._fail([r for r, o in self.open.items() if o.deadline <= now], "no answer in time")
 
     def close(self, why: str) -> list[Complete]:

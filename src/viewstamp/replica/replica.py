@@ -341,7 +341,8 @@ class Replica:
 
     def _gather(self, gathered: Gathered) -> None:
         message = gathered.prepared.message
-        if self._must_redirect():
+        leader = self.core.leader
+        if leader is not None and leader != self.node and not self.core.accepting:
             self._responses.redirect(gathered, self._other_leader(), "another node leads")
         elif self._gatherer.add(gathered):
             self._responses.audience.waiting.add(message.client)
@@ -349,10 +350,6 @@ class Replica:
             self._responses.refuse(gathered.source, message, self._ledger.position, OVERLOADED)
         else:
             self._responses.redirect(gathered, self._other_leader(), OVERLOADED)
-
-    def _must_redirect(self) -> bool:
-        leader = self.core.leader
-        return leader is not None and leader != self.node and not self.core.accepting
 
     def _directed(self, source: ClientAddress, message: Direct) -> None:
         if len(self._directives) >= self.options.directives_max:

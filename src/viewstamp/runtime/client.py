@@ -6,7 +6,7 @@ there is no task or timer for each of them. All of it belongs to the loop that i
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from viewstamp.core.effects import Send
@@ -19,6 +19,7 @@ from viewstamp.replica.definition import Method
 from viewstamp.replica.events import (
     CallId,
     Cancelled,
+    ClientEffect,
     ClientEvent,
     Closed,
     Complete,
@@ -180,7 +181,11 @@ class AsyncClient:
         """Make a call for a proxy (`proxies.Caller`)."""
         now = self._clock()
         call, future, deadline = self._begin(now, timeout_s, method, errors)
-        self._feed(Invoked(call, kind, payload, deadline), now)
+        assert self._core is not None  # `_begin` has looked
+        if effects := self._core.step(Invoked(call, kind, payload, deadline), now):
+            self._carry_out(effects)
+        if not self._turn_planned:
+            self._plan_turn()
         return future
 
     def operate(
@@ -255,15 +260,18 @@ class AsyncClient:
     def _feed(self, event: ClientEvent, now: Instant | None = None) -> None:
         if self._core is None or self._closed:
             return
-        for effect in self._core.step(event, self._clock() if now is None else now):
+        self._carry_out(self._core.step(event, self._clock() if now is None else now))
+        if not self._turn_planned:
+            self._plan_turn()
+
+    def _carry_out(self, effects: Iterable[ClientEffect]) -> None:
+        for effect in effects:
             if type(effect) is Complete:
                 self._complete(effect.call, effect.outcome)
             elif type(effect) is Send:
                 self._links[effect.to].send(encode_message(effect.message))
             elif isinstance(effect, Deliver):
                 self._deliver(effect)
-        if not self._turn_planned:
-            self._plan_turn()
 
     def _deliver(self, effect: Deliver) -> None:
         if self._notified is not None:
@@ -287,8 +295,9 @@ class AsyncClient:
         self._turn_planned = False
         if self._core is None or self._closed:
             return
-        deadline = self._core.deadline
-        if deadline is not None and deadline <= self._clock():
+        # Where calls wait, a wake is due nearly always, and harmless if not: do not ask.
+        deadline = None if (waiting := self._core.has_queued) else self._core.deadline
+        if waiting or (deadline is not None and deadline <= self._clock()):
             self._turn_planned = True  # the step below plans none: this turn goes on after it
             self._feed(_WOKE)
             self._turn_planned = False
