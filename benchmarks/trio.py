@@ -107,6 +107,7 @@ class Trio:
         while self.now < STARTS_WITHIN_US:
             self._round()
             for node, replica in self._replicas.items():
-                if replica.leader == node and not replica.status(self.now).waiting_for:
+                status = replica.status(self.now)
+                if replica.leader == node and not status.waiting_for and len(status.members) == len(NODES):
                     return node
         raise AssertionError("nobody leads")
