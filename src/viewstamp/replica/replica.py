@@ -274,8 +274,7 @@ class Replica:
         for effect in self.core.step(event, self._now):
             if isinstance(effect, (Send, Persist)):  # most are; a union would cost four times as much
                 self._responses.effects.append(effect)
-                continue
-            if isinstance(effect, Apply):
+            elif isinstance(effect, Apply):
                 self._apply(effect)
             else:
                 self._carry_out(effect)

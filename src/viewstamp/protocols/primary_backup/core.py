@@ -37,7 +37,6 @@ from viewstamp.protocols.primary_backup.messages import (
     Appended,
     Conflict,
     Fence,
-    Fenced,
     FencedMessage,
     Introduce,
     Promote,
@@ -134,7 +133,9 @@ class PrimaryBackupCore:
         if state.role is Role.PRIMARY:
             timer = self.replication.heartbeat_at
         else:
-            timer = self._silence_at if state.leader is not None else self._resume_at
+            timer = (
+                Instant(state.contact_at + state.silence_us) if state.leader is not None else self._resume_at
+            )
         campaign = self.campaign
         earliest = min(
             timer,
@@ -160,7 +161,7 @@ class PrimaryBackupCore:
         state = self.state
         if state.leader is None or state.role is Role.PRIMARY:
             return NEVER
-        return Instant(state.contact_at + state.options.silence_us)
+        return Instant(state.contact_at + state.silence_us)
 
     @property
     def leader(self) -> NodeId | None:
@@ -293,8 +294,10 @@ class PrimaryBackupCore:
         state = self.state
         if source not in state.peers:
             state.drop("message of a stranger")
-        elif isinstance(message, Append | SnapshotChunk):
+        elif isinstance(message, (Append, SnapshotChunk)):  # the frequent ones first; a union would be slow
             self._on_primary_says(source, message)
+        elif isinstance(message, (Appended, Conflict, SnapshotWanted)):
+            self._on_answer(source, message)
         elif isinstance(message, Introduce):
             self._on_introduce(source, message)
         elif isinstance(message, Recognize):
@@ -309,11 +312,8 @@ class PrimaryBackupCore:
             state.drop("numbers out of range")
         elif isinstance(message, Fence):
             self._on_fence(source, message)
-        elif isinstance(message, Fenced):
-            if in_range(message.asked):
-                self.campaign.on_fenced(source, message)
-        else:
-            self._on_answer(source, message)
+        elif in_range(message.asked):
+            self.campaign.on_fenced(source, message)
 
     def _on_introduce(self, source: NodeId, message: Introduce) -> None:
         state = self.state
@@ -389,7 +389,11 @@ class PrimaryBackupCore:
     def _on_answer(self, source: NodeId, message: Appended | Conflict | SnapshotWanted) -> None:
         """Handle an answer to a primary, if this node is one, in this epoch."""
         state = self.state
-        if message.epoch > state.epoch:
+        if not state.founded:
+            state.drop("message before the founding")
+        elif not in_range(message.epoch):
+            state.drop("numbers out of range")
+        elif message.epoch > state.epoch:
             state.seen_epoch = max(state.seen_epoch, message.epoch)
             self._stand_down()
         elif message.epoch < state.epoch or state.role is not Role.PRIMARY:

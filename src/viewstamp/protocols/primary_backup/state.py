@@ -61,6 +61,7 @@ class State:
         "rng",
         "role",
         "seen_epoch",
+        "silence_us",
         "snapshot",
         "suspected",
     )
@@ -97,6 +98,8 @@ class State:
         """The journal write that holds `record`."""
         self.leader: NodeId | None = None
         """The primary of `epoch`, while it is heard."""
+        self.silence_us = options.silence_us
+        """How long a primary may be silent before it is not named any more."""
         self.contact_at = setup.now
         """When the primary was last heard."""
         self.suspected = False
@@ -139,7 +142,7 @@ class State:
         return (
             self.leader is not None
             and not self.suspected
-            and (self.role is Role.PRIMARY or self.now - self.contact_at < self.options.silence_us)
+            and (self.role is Role.PRIMARY or self.now - self.contact_at < self.silence_us)
         )
 
     def viewstamp_at(self, seqno: int) -> Viewstamp:
