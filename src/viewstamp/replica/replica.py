@@ -425,9 +425,8 @@ class Replica:
 
     def _read_entry(self, data: bytes) -> tuple[Batch, list[Prepared]]:
         """Return an entry decoded; one of our own is decoded already."""
-        if self._offers and (own := self._offers.find(data)) is not None:
-            return own.batch, own.messages
-        return decode_batch(data, self.definition)
+        own = self._offers.find(data) if self._offers else None
+        return decode_batch(data, self.definition) if own is None else (own.batch, own.messages)
 
     def _stop(self, reason: str) -> None:
         advice = "delete this node's data directory to let it start again from the others"
