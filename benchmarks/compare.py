@@ -4,8 +4,9 @@
 
 One cluster after the other is started on a real disk of this machine, warmed up and loaded; the whole is done
 again in each round, beginning with another peer, so that a drift of the machine meets all of them. Compare
-only ratios within a round. A peer of which something is not installed is left out, and the Debian packages
-that it lacks are named. Exit code 1: nothing was left to compare.
+only ratios within a round. Before the first round each peer tries over how many connections its clients do
+most, and keeps to that. A peer of which something is not installed is left out, and the Debian packages that
+it lacks are named. Exit code 1: nothing was left to compare.
 """
 
 import argparse
@@ -19,11 +20,12 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import keep, machine, tables
+from benchmarks import connections, keep, machine, tables
 from benchmarks.effort import Meter
-from benchmarks.loads.lines import Plan
+from benchmarks.loads.lines import CONNECTIONS_MAX, Plan
 from benchmarks.peers import PEERS
 from benchmarks.peers.base import Peer, PeerFailed, Running
+from benchmarks.ratios import Row
 
 CLIENTS = (1, 16, 64, 256, 1000)
 KINDS = (("writes", 32), ("reads", 32), ("mixed", 32), ("writes", 1024), ("reads", 1024), ("mixed", 1024))
@@ -113,10 +115,15 @@ def chosen_peers(names: Sequence[str]) -> tuple[list[Peer], list[str]]:
 
 
 def seconds_each(
-    minutes: float, rounds: int, peers: Sequence[Peer], kinds: Sequence[Any], clients: int
+    minutes: float,
+    rounds: int,
+    peers: Sequence[Peer],
+    kinds: Sequence[Any],
+    clients: int,
+    trials_s: float = 0.0,
 ) -> float:
     """Return how long each measurement may take so that all of them fit into the time."""
-    budget_s = minutes * 60
+    budget_s = minutes * 60 - trials_s
     measurements = 0
     for peer in peers:
         starts = 1 if peer.keeps_running else rounds
@@ -125,7 +132,19 @@ def seconds_each(
     return min(LONGEST_S, max(SHORTEST_S, budget_s / max(1, measurements) - WARM_S - 0.1))
 
 
-def arguments() -> argparse.Namespace:
+def seconds_of(trials: Sequence[Plan], peers: Sequence[Peer]) -> float:
+    """Return about how long the trials of all peers take."""
+    each = sum(START_S + OTHERS_WARM_S for peer in peers if peer.connects)
+    return each + sum(
+        plan.warm_s + plan.seconds + 0.1
+        for peer in peers
+        if peer.connects
+        for plan in trials
+        if plan.workload in peer.workloads
+    )
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -141,30 +160,49 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help="leave all clusters running and change peer after each measurement: for a machine in use",
     )
+    parser.add_argument(
+        "--connections",
+        type=int,
+        choices=connections.COUNTS,
+        help="the same for every peer; otherwise the best",
+    )
     parser.add_argument("--json", type=Path, help="write every figure there")
     parser.add_argument("--directory", type=Path, help="where the data goes: a real disk")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def compare(given: argparse.Namespace, peers: Sequence[Peer]) -> list[dict[str, Any]]:
-    """Measure all of it and return the rows."""
+def plans_of(given: argparse.Namespace, peers: Sequence[Peer]) -> tuple[list[Plan], list[Plan]]:
+    """Return the trials and the plans of a round."""
     kinds = [(workload, int(size)) for workload, _, size in (kind.partition(":") for kind in given.kinds)]
-    seconds = given.seconds or seconds_each(given.minutes, given.rounds, peers, kinds, len(given.clients))
-    plans = [
-        Plan(workload, clients, size, WARM_S, round(seconds, 2))
-        for workload, size in kinds
-        for clients in given.clients
-    ]
+    count = given.connections or CONNECTIONS_MAX
+    loads = [(*kind, clients) for kind in kinds for clients in given.clients]
+    drafts = [Plan(workload, clients, size, WARM_S, 0.0, count) for workload, size, clients in loads]
+    trials = [] if given.connections else connections.trials(drafts)
+    seconds = given.seconds or seconds_each(
+        given.minutes, given.rounds, peers, kinds, len(given.clients), seconds_of(trials, peers)
+    )
+    return trials, [msgspec.structs.replace(plan, seconds=round(seconds, 2)) for plan in drafts]
+
+
+def compare(given: argparse.Namespace, peers: Sequence[Peer]) -> tuple[list[Row], list[Row]]:
+    """Measure all of it; return the rows of the trials and those of the rounds."""
+    trials, plans = plans_of(given, peers)
     with tempfile.TemporaryDirectory(prefix="viewstamp-compare-", dir=given.directory) as name:
         machine.check_disk(Path(name))
         with ExitStack() as stack:
             comparison = Comparison(Path(name), stack, together=given.together)
+            for peer in peers:
+                if trials and peer.connects:
+                    comparison.measure(peer, trials, connections.ROUND)
+            tried, comparison.rows = comparison.rows, []
+            best = connections.best(tried)
             for number in range(given.rounds):
                 turn = number % len(peers)
                 for some in [[plan] for plan in plans] if given.together else [plans]:
                     for peer in [*peers[turn:], *peers[:turn]]:
-                        comparison.measure(peer, some, number + 1)
-    return comparison.rows
+                        own = [connections.chosen(peer.name, plan, best) for plan in some]
+                        comparison.measure(peer, own, number + 1)
+    return tried, comparison.rows
 
 
 def main() -> int:
@@ -175,11 +213,11 @@ def main() -> int:
     if not peers:
         return 1
     began = monotonic()
-    rows = compare(given, peers)
+    tried, rows = compare(given, peers)
     print(tables.everything(rows))
     if given.json is not None:
         versions = {peer.name: peer.version() for peer in peers}
-        document = {"machine": machine.describe(), "versions": versions, "rows": rows}
+        document = {"machine": machine.describe(), "versions": versions, "trials": tried, "rows": rows}
         keep.write(given.json, document)
     print(f"\n{(monotonic() - began) / 60:.1f} minutes", *absent, sep="\n")
     return 0

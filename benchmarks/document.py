@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from benchmarks import micro, service, tables
 from benchmarks.limits import limits_table
+from benchmarks.peers import PEERS
 from benchmarks.peers.base import ROOT
 from benchmarks.ratios import SMALL, Row
 
@@ -49,6 +50,7 @@ def circumstances(compared: dict[str, Any]) -> str:
 def comparison_blocks(compared: dict[str, Any]) -> dict[str, str]:
     rows: list[Row] = compared["rows"]
     blocks = {"circumstances": circumstances(compared), "ratios": tables.ratio_table(rows)}
+    blocks["connections"] = tables.connections([row for row in rows if PEERS[row["peer"]].connects])
     for workload in ("writes", "reads"):
         blocks[f"effort-{workload}"] = tables.effort(rows, workload, SMALL)
     for workload, value_bytes in tables.kinds(rows):

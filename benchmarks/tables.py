@@ -68,6 +68,18 @@ def effort(rows: Sequence[Row], workload: str, value_bytes: int) -> str:
     return markdown(["clients", *peers], lines)
 
 
+def connections(rows: Sequence[Row]) -> str:
+    """Return a table of the number of connections that each peer's clients shared."""
+    shared = {(row["workload"], row["clients"], row["peer"]): row["connections"] for row in rows}
+    peers = peers_of(rows)
+    cases = dict.fromkeys((workload, clients) for workload, clients, _ in shared if clients > 1)
+    lines = [
+        [f"{workload}, {clients}", *(str(shared.get((workload, clients, peer), "-")) for peer in peers)]
+        for workload, clients in cases
+    ]
+    return markdown(["load, clients", *peers], lines)
+
+
 def ratio_table(rows: Sequence[Row]) -> str:
     """Return the table of what must be shown."""
     lines = []

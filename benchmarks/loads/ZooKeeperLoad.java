@@ -1,7 +1,8 @@
-// Load for ZooKeeper: clients share at most 16 sessions of one process, by the asynchronous interface.
+// Load for ZooKeeper: clients share sessions of one process, at most 16, by the asynchronous
+// interface.
 //
-// Usage: java ZooKeeperLoad HOST:PORT   Reads a plan a line (workload clients value_bytes warm_s seconds),
-// answers with a line of JSON; the same protocol as benchmarks/loads/lines.py.
+// Usage: java ZooKeeperLoad HOST:PORT   Reads a plan a line (workload clients value_bytes warm_s seconds
+// connections), answers with a line of JSON; the same protocol as benchmarks/loads/lines.py.
 //
 // A read is a sync and a read behind it in the same session, for a read alone may return an old value.
 
@@ -29,6 +30,7 @@ public final class ZooKeeperLoad {
         final byte[] value;
         final long counted;
         final long end;
+        final int connections;
         final CountDownLatch running;
 
         Plan(String[] words) {
@@ -37,6 +39,7 @@ public final class ZooKeeperLoad {
             value = new byte[Integer.parseInt(words[2])];
             counted = System.nanoTime() + (long) (Double.parseDouble(words[3]) * 1e9);
             end = counted + (long) (Double.parseDouble(words[4]) * 1e9);
+            connections = Integer.parseInt(words[5]);
             running = new CountDownLatch(clients);
         }
 
@@ -108,7 +111,7 @@ public final class ZooKeeperLoad {
     static String run(Plan plan, ZooKeeper[] sessions) throws InterruptedException {
         Client[] clients = new Client[plan.clients];
         for (int number = 0; number < clients.length; number++) {
-            clients[number] = new Client(plan, sessions[number % sessions.length], number);
+            clients[number] = new Client(plan, sessions[number % plan.connections], number);
         }
         for (Client client : clients) {
             client.next();

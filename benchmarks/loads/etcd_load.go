@@ -1,7 +1,7 @@
-// Load for etcd: clients share at most 16 connections to the leader of one process.
+// Load for etcd: clients share connections to the leader of one process, at most 16.
 //
-// Usage: etcd_load ENDPOINT,...   Reads a plan a line (workload clients value_bytes warm_s seconds), answers
-// with a line of JSON; the same protocol as benchmarks/loads/lines.py.
+// Usage: etcd_load ENDPOINT,...   Reads a plan a line (workload clients value_bytes warm_s seconds
+// connections), answers with a line of JSON; the same protocol as benchmarks/loads/lines.py.
 package main
 
 import (
@@ -30,6 +30,7 @@ type plan struct {
 	clients       int
 	valueBytes    int
 	warm, seconds float64
+	connections   int
 }
 
 func (p plan) writesAt(place int) bool {
@@ -99,7 +100,7 @@ func run(p plan, connections []*clientv3.Client) []byte {
 		running.Add(1)
 		go func(number int) {
 			defer running.Done()
-			found[number] = one(connections[number%len(connections)], p, number, counted, end)
+			found[number] = one(connections[number%p.connections], p, number, counted, end)
 		}(number)
 	}
 	running.Wait()
@@ -143,7 +144,7 @@ func main() {
 	}
 	for input := bufio.NewScanner(os.Stdin); input.Scan(); {
 		var p plan
-		_, err := fmt.Sscan(input.Text(), &p.workload, &p.clients, &p.valueBytes, &p.warm, &p.seconds)
+		_, err := fmt.Sscan(input.Text(), &p.workload, &p.clients, &p.valueBytes, &p.warm, &p.seconds, &p.connections)
 		must(err)
 		fmt.Println(string(run(p, connections)))
 	}

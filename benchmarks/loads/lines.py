@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 CONNECTIONS_MAX: Final = 16
-"""Connections that the clients of one load share. The same for every peer."""
+"""Connections that a load generator opens. The same for every peer."""
 KEYS: Final = 1_000
 STRIDE: Final = 7_919
 """A prime, so that the clients start on different keys."""
@@ -27,16 +27,21 @@ class Plan(msgspec.Struct, frozen=True):
     warm_s: float
     """Operations begun in this time are not counted."""
     seconds: float
+    connections: int = CONNECTIONS_MAX
+    """The clients share so many connections, or as many as there are clients."""
 
     def line(self) -> str:
         """Return the line that asks a load generator for this."""
-        return f"{self.workload} {self.clients} {self.value_bytes} {self.warm_s} {self.seconds}\n"
+        return (
+            f"{self.workload} {self.clients} {self.value_bytes} {self.warm_s} {self.seconds} "
+            f"{self.connections}\n"
+        )
 
     @classmethod
     def parse(cls, line: str) -> "Plan":
         """Return the plan in a line; `ValueError` where it holds none."""
-        workload, clients, value_bytes, warm_s, seconds = line.split()
-        return cls(workload, int(clients), int(value_bytes), float(warm_s), float(seconds))
+        workload, clients, value_bytes, warm_s, seconds, connections = line.split()
+        return cls(workload, int(clients), int(value_bytes), float(warm_s), float(seconds), int(connections))
 
     def writes_at(self, place: int) -> bool:
         """Tell whether the operation at this place is a write."""

@@ -1,4 +1,4 @@
-"""Load for the bare pipe: clients share at most 16 connections of one process.
+"""Load for the bare pipe: clients share connections of one process, at most 16.
 
 python -m benchmarks.loads.pipe_load PORT
 """
@@ -57,7 +57,7 @@ async def run(plan: Plan, connections: list[Connection]) -> dict[str, Any]:
     end = counted + plan.seconds
 
     async def client(number: int) -> None:
-        connection = connections[number % len(connections)]
+        connection = connections[number % plan.connections]
         turn = 0
         while (began := perf_counter()) < end:
             await connection.call(number, turn, f"key{(number * STRIDE + turn) % KEYS}", value)

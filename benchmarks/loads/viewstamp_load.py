@@ -1,4 +1,4 @@
-"""Load for viewstamp: clients share at most 16 sessions of one process.
+"""Load for viewstamp: clients share sessions of one process, at most 16.
 
 python -m benchmarks.loads.viewstamp_load cluster.toml
 """
@@ -37,7 +37,7 @@ async def run(plan: Plan, stores: list[Store]) -> dict[str, Any]:
     end = counted + plan.seconds
 
     async def client(number: int) -> None:
-        store = stores[number % len(stores)]
+        store = stores[number % plan.connections]
         place = number * STRIDE
         while (began := perf_counter()) < end:
             key = f"key{place % KEYS}"

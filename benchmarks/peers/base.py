@@ -48,6 +48,8 @@ class Peer(Protocol):
     """Those that it can do."""
     keeps_running: bool
     """It is best left running, idle, from round to round, for it takes minutes to warm up."""
+    connects: bool
+    """Its clients share connections, so that the number of those matters."""
 
     def missing(self) -> list[str]:
         """Return the Debian packages that must be installed first; empty: it can run."""

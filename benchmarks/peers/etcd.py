@@ -16,6 +16,7 @@ class Etcd:
     name = "etcd"
     workloads: tuple[str, ...] = ("writes", "reads", "mixed")
     keeps_running = False
+    connects = True
 
     def __init__(self) -> None:
         self._load = BUILD / "etcd_load"

@@ -13,6 +13,7 @@ class Pipe:
     name = "pipe"
     workloads: tuple[str, ...] = ("writes",)
     keeps_running = False
+    connects = True
 
     def missing(self) -> list[str]:
         return []

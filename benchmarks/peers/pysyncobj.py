@@ -16,6 +16,7 @@ class PySyncObj:
 
     workloads: tuple[str, ...] = ("writes",)
     keeps_running = False
+    connects = False
 
     def __init__(self, setting: str) -> None:
         self.name = f"pysyncobj-{setting}"

@@ -15,6 +15,7 @@ class Viewstamp:
 
     workloads: tuple[str, ...] = ("writes", "reads", "mixed")
     keeps_running = False
+    connects = True
 
     def __init__(self, protocol: str) -> None:
         self.name = f"viewstamp-{protocol}"

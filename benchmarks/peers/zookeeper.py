@@ -54,6 +54,7 @@ class ZooKeeper:
     name = "zookeeper"
     workloads: tuple[str, ...] = ("writes", "reads", "mixed")
     keeps_running = True
+    connects = True
 
     def missing(self) -> list[str]:
         return missing_packages(

@@ -12,6 +12,7 @@ def row(peer: str, number: int, per_second: float, *, p50: int = 100, clients: i
         "clients": clients,
         "value_bytes": 32,
         "seconds": 1.0,
+        "connections": 16,
         "per_second": per_second,
         "latency_us": {"p50": p50, "p99": 10 * p50},
         "cores": {"servers": 1.0, "load": 0.5, "others": 0.01},

@@ -1,5 +1,6 @@
 """The order of a comparison, its time, and what is said of a peer that is not installed."""
 
+import argparse
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from benchmarks.loads.lines import Plan, figures
 from benchmarks.peers import PEERS
 from benchmarks.peers.base import PeerFailed, Running
 
-from benchmarks import compare
+from benchmarks import compare, connections, machine
 
 PLANS = [Plan("writes", 1, 32, 0.0, 1.0), Plan("reads", 1, 32, 0.0, 1.0)]
 
@@ -21,7 +22,11 @@ class FakePeer:
         self.name = name
         self.workloads: tuple[str, ...] = ("writes",)
         self.keeps_running = keeps_running
+        self.connects = True
         self.diary: list[str] = []
+        self.asked: list[Plan] = []
+        self.likes = 16
+        """The number of connections with which it is fastest."""
         self._lacks = list(lacks)
 
     def missing(self) -> list[str]:
@@ -41,7 +46,8 @@ class FakePeer:
 
     def _ask(self, plan: Plan) -> dict[str, Any]:
         self.diary.append(f"{plan.workload} {plan.seconds:g}")
-        return figures([0.001], 1.0)
+        self.asked.append(plan)
+        return figures([0.001] * (100 if plan.connections == self.likes else 10), 1.0)
 
 
 WARM = f"writes {compare.OTHERS_WARM_S:g}"
@@ -96,3 +102,44 @@ def test_measurements_fit_the_minutes() -> None:
     starting = (3 + 1) * (compare.START_S + compare.OTHERS_WARM_S)
     assert measuring + starting == pytest.approx(240.0)
     assert compare.seconds_each(0.1, 3, peers, [("writes", 32)], 5) == compare.SHORTEST_S
+    with_trials = compare.seconds_each(4.0, 3, peers, [("writes", 32), ("reads", 32)], 5, 30.0)
+    assert seconds - with_trials == pytest.approx(30.0 / 30)
+
+
+def given(tmp_path: Path, *more: str) -> argparse.Namespace:
+    words = ["--kinds", "writes:32", "writes:1024", "--clients", "1", "64", "--rounds", "2", "--seconds", "1"]
+    return compare.arguments([*words, "--directory", str(tmp_path), *more])
+
+
+def test_each_peer_keeps_to_the_connections_that_serve_it_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "check_disk", lambda _: None)
+    few, many, none = FakePeer("few"), FakePeer("many"), FakePeer("none")
+    few.likes, many.likes, none.connects = 1, 4, False
+    tried, rows = compare.compare(given(tmp_path), [few, many, none])
+    assert {row["peer"] for row in tried} == {"few", "many"}
+    assert len(tried) == 2 * len(connections.COUNTS) * connections.PASSES
+    assert {row["round"] for row in rows} == {1, 2}
+    shared = {(row["peer"], row["clients"]): row["connections"] for row in rows}
+    assert (shared["few", 64], shared["many", 64], shared["none", 64]) == (1, 4, 16)
+    assert {shared[peer, 1] for peer in ("few", "many", "none")} == {16}
+
+
+def test_nothing_is_tried_when_the_connections_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "check_disk", lambda _: None)
+    tried, rows = compare.compare(given(tmp_path, "--connections", "4"), [FakePeer("one")])
+    assert (tried, {row["connections"] for row in rows}) == ([], {4})
+
+
+def test_trials_cost_the_time_that_is_reckoned_with() -> None:
+    peers = [FakePeer("one"), FakePeer("two")]
+    peers[1].connects = False
+    trials = connections.trials([Plan("writes", 64, 32, 0.3, 1.0), Plan("reads", 64, 32, 0.3, 1.0)])
+    writes = len(connections.COUNTS) * connections.PASSES
+    each = connections.TRIAL_WARM_S + connections.TRIAL_S + 0.1
+    assert compare.seconds_of(trials, peers) == pytest.approx(
+        compare.START_S + compare.OTHERS_WARM_S + writes * each
+    )

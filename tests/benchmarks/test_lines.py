@@ -5,7 +5,7 @@ from benchmarks.loads.lines import Plan, figures
 
 
 def test_plan_comes_back_when_its_line_is_read() -> None:
-    plan = Plan("mixed", 256, 1024, 0.3, 2.5)
+    plan = Plan("mixed", 256, 1024, 0.3, 2.5, 4)
     assert Plan.parse(plan.line()) == plan
 
 

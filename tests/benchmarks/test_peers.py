@@ -40,12 +40,12 @@ def test_process_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", ["pipe", "viewstamp-raft"])
-def test_load_is_carried_out_and_everything_ends(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "connections"), [("pipe", 16), ("viewstamp-raft", 1)])
+def test_load_is_carried_out_and_everything_ends(name: str, connections: int, tmp_path: Path) -> None:
     with ExitStack() as stack:
         running = PEERS[name].start(stack, tmp_path)
         meter = Meter(running.server_pids, running.load_pids)
-        found = running.ask(Plan("writes", 4, 32, 0.05, 0.2))
+        found = running.ask(Plan("writes", 4, 32, 0.05, 0.2, connections))
         assert found["operations"] > 0
         assert json.dumps(found)
         assert meter.read().servers > 0
