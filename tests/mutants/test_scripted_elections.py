@@ -25,7 +25,7 @@ def test_vote_waits_for_the_disk() -> None:
     assert not granted(node.receive(2, request(2, (1, 1))))
     node.cluster.sync(ME)
     (vote,) = granted(node.sent())
-    assert (vote.election, node.disk.image.replay.vote) == (2, 2)
+    assert (vote.election, node.disk.image.promises) == (2, {"vote": 2})
 
 
 def test_second_candidate_of_a_term_gets_no_vote() -> None:

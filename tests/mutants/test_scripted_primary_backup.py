@@ -182,7 +182,7 @@ def deliver_all_but(world: FencedWorld, wanted: type, *, times: int = 300) -> li
 
 def test_dropped_backup_is_not_promoted() -> None:
     world = founded(3)
-    world.cut_off(2)
+    world.isolate(2)
     world.run(700)
     world.write(0, b"acknowledged")
     world.crash(0)
@@ -215,7 +215,7 @@ def test_epoch_is_granted_once() -> None:
 
 def test_grant_waits_for_the_disk() -> None:
     world = founded(3)
-    world.nodes[TWO].held = True
+    world.nodes[TWO].disk.held = True
     world.feed(2, Received(ONE, Fence(5, trial=False, by_operator=True, campaign=1)))
     assert not world.letters
     world.sync(2)
@@ -224,7 +224,7 @@ def test_grant_waits_for_the_disk() -> None:
 
 def test_candidate_does_not_lead_before_its_own_promise_is_on_disk() -> None:
     world = founded(3)
-    world.nodes[ONE].held = True
+    world.nodes[ONE].disk.held = True
     world.promote(1, 1)
     world.settle()
     assert world.core(1).state.role is Role.CANDIDATE
@@ -268,7 +268,7 @@ def test_failed_candidate_follows_whoever_the_majority_chose() -> None:
     world.promote(2, 1)
     world.settle()
     assert (world.core(2).state.epoch, world.core(2).state.candidate) == (2, 2)
-    world.cut_off(2)
+    world.isolate(2)
     world.promote(1, 1)
     world.run(300)
     assert world.core(1).state.epoch == 2
@@ -280,12 +280,12 @@ def test_failed_candidate_follows_whoever_the_majority_chose() -> None:
 
 def test_founder_leads_when_the_founding_is_on_disk() -> None:
     world = FencedWorld(3)
-    world.nodes[ZERO].held = True
+    world.nodes[ZERO].disk.held = True
     world.settle()
     assert world.core(0).state.founded
     assert world.core(0).state.role is Role.BACKUP
     world.sync(0)
-    world.nodes[ZERO].held = False
+    world.nodes[ZERO].disk.held = False
     world.settle()
     assert world.primary == 0
 
@@ -305,7 +305,7 @@ def test_nothing_is_committed_before_the_first_record_is_in_force() -> None:
 
 def test_commit_needs_a_member_that_is_only_proposed() -> None:
     world = founded(3)
-    world.cut_off(2)
+    world.isolate(2)
     world.run(700)
     world.heal()
     world.blocked = lambda letter: isinstance(letter.message, Appended) and bool(letter.message.version)
@@ -334,7 +334,7 @@ def test_silent_member_is_required_until_the_record_without_it_is_in_force() -> 
 
 def test_backup_is_not_synchronous_before_it_has_everything() -> None:
     world = founded(3)
-    world.cut_off(2)
+    world.isolate(2)
     world.run(700)
     world.write(0, b"a", b"b")
     world.blocked = lambda letter: letter.to == 2 and bool(getattr(letter.message, "entries", ()))
@@ -374,7 +374,7 @@ def test_record_and_promise_survive_compaction() -> None:
 
 def test_record_is_acknowledged_when_it_is_on_disk() -> None:
     world = founded(3)
-    world.nodes[ONE].held = True
+    world.nodes[ONE].disk.held = True
     record = world.core(0).state.record
     assert record is not None
     later = type(record)(1, record.version + 1, record.primary, (ZERO, ONE), record.roster)
@@ -389,7 +389,7 @@ def test_record_is_acknowledged_when_it_is_on_disk() -> None:
 
 def test_primary_counts_its_own_entry_when_it_is_on_disk() -> None:
     world = founded(3)
-    world.nodes[ZERO].held = True
+    world.nodes[ZERO].disk.held = True
     world.propose(0, b"a")
     world.settle()
     assert world.nodes[ZERO].commands == []

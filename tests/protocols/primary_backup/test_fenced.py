@@ -51,7 +51,7 @@ def test_nothing_is_founded_when_a_member_is_missing() -> None:
 
 def test_commit_needs_every_synchronous_member_when_all_are_heard() -> None:
     world = founded(3)
-    world.cut_off(2)
+    world.isolate(2)
     world.propose(0, b"a")
     world.settle()
     assert world.nodes[NodeId(0)].commands == []
@@ -73,7 +73,7 @@ def test_commit_goes_on_at_once_when_the_connection_to_a_backup_breaks() -> None
 
 def test_dropped_backup_is_brought_up_and_taken_back_when_it_is_heard_again() -> None:
     world = founded(3)
-    world.cut_off(2)
+    world.isolate(2)
     world.run(700)
     world.write(0, b"a", b"b")
     world.heal()
@@ -131,7 +131,7 @@ def test_fittest_backup_is_promoted_when_the_primary_is_asked_for_any() -> None:
 
 def test_promotion_is_refused_by_naming_who_has_everything_when_the_target_was_dropped() -> None:
     world = founded(3)
-    world.cut_off(2)
+    world.isolate(2)
     world.run(700)
     world.write(0, b"only here and there")
     world.crash(0)
@@ -166,7 +166,7 @@ def test_cut_off_primary_acknowledges_nothing_when_another_one_was_promoted() ->
     """The split brain of the course's form, refused: its test is in test_course.py."""
     world = founded(3)
     world.write(0, b"a")
-    world.cut_off(0)
+    world.isolate(0)
     world.propose(0, b"left")
     world.promote(1, 1)
     world.run(300)
@@ -182,7 +182,7 @@ def test_cut_off_primary_acknowledges_nothing_when_another_one_was_promoted() ->
 
 def test_primary_stops_leading_when_no_majority_is_heard_for_long() -> None:
     world = founded(3)
-    world.cut_off(0)
+    world.isolate(0)
     world.run(2_000)
     assert world.primary is None
     assert not world.core(0).accepting
@@ -235,7 +235,7 @@ def test_wiped_backup_does_not_count_until_it_is_recorded_anew() -> None:
     world.wipe(2)
     world.run(700)
     world.start(2)
-    world.cut_off(2)
+    world.isolate(2)
     world.run(50)
     assert not world.core(2).state.counts
     world.feed(2, Received(NodeId(1), Fence(9, trial=False, by_operator=True, campaign=1)))
@@ -308,7 +308,7 @@ def test_read_is_refused_when_it_is_asked_of_a_backup() -> None:
 
 def test_read_is_not_answered_when_the_primary_is_cut_off() -> None:
     world = founded(3)
-    world.cut_off(0)
+    world.isolate(0)
     world.query(0, 1)
     world.run(2_000)
     assert world.nodes[NodeId(0)].answered == []
@@ -336,7 +336,7 @@ def test_half_replicated_entry_is_kept_or_dropped_everywhere_when_another_is_pro
 def test_member_far_behind_gets_a_snapshot_when_its_entries_are_compacted() -> None:
     options = PrimaryBackupOptions(log_bytes_max=600, snapshot_chunk_bytes=3)
     world = founded(3, options=options)
-    world.cut_off(2)
+    world.isolate(2)
     world.run(700)
     for number in range(60):
         world.write(0, b"command %d" % number)
@@ -417,7 +417,7 @@ def test_primary_is_not_named_any_more_when_its_connection_breaks() -> None:
 
 def test_acknowledgement_waits_for_the_disk_when_that_is_slow() -> None:
     world = founded(3)
-    world.nodes[NodeId(1)].held = world.nodes[NodeId(2)].held = True
+    world.nodes[NodeId(1)].disk.held = world.nodes[NodeId(2)].disk.held = True
     world.propose(0, b"a")
     world.run(250)  # heartbeats are answered at once, with what is on disk
     assert world.nodes[NodeId(0)].commands == []

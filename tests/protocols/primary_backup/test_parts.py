@@ -143,7 +143,7 @@ def test_course_promise_is_seen_as_broken_when_the_disk_does_not_hold_it() -> No
 def test_progress_is_owed_when_a_majority_that_counts_has_a_synchronous_member() -> None:
     world = founded(3)
     world.write(0, b"a")
-    images = {node: member.image for node, member in world.nodes.items()}
+    images = {node: member.disk.image for node, member in world.nodes.items()}
     lives = {node: member.incarnation for node, member in world.nodes.items()}
     owes = world.oracle.owes_progress
     assert owes(lives, images)
@@ -158,7 +158,7 @@ def test_progress_is_owed_when_a_majority_that_counts_has_a_synchronous_member()
 def test_committed_is_justified_by_the_disks_of_a_record_when_a_majority_has_it() -> None:
     world = founded(3)
     world.write(0, b"a")
-    images = {node: member.image for node, member in world.nodes.items()}
+    images = {node: member.disk.image for node, member in world.nodes.items()}
     assert world.oracle.committed_by(Viewstamp(View(1), Seqno(2)), images)
     assert not world.oracle.committed_by(Viewstamp(View(1), Seqno(3)), images)
     assert not world.oracle.committed_by(Viewstamp(View(1), Seqno(2)), {**images, NodeId(2): make_image()})

@@ -92,7 +92,7 @@ class FencedMachine(RuleBasedStateMachine):
 
     @rule(node=nodes, held=st.booleans())
     def hold_disk(self, node: int, held: bool) -> None:
-        self.world.nodes[NodeId(node)].held = held
+        self.world.nodes[NodeId(node)].disk.held = held
         if not held and self.world.nodes[NodeId(node)].core is not None:
             self.world.sync(node)
 
@@ -103,7 +103,7 @@ class FencedMachine(RuleBasedStateMachine):
 
     @rule(node=nodes)
     def cut_off(self, node: int) -> None:
-        self.world.cut_off(node)
+        self.world.isolate(node)
 
     @rule()
     def heal(self) -> None:
@@ -114,7 +114,7 @@ class FencedMachine(RuleBasedStateMachine):
     def acknowledged_commands_stay(self) -> None:
         for node in self.world.nodes.values():
             commands = node.commands
-            if node.core is not None and node.core.state.role is Role.PRIMARY and not node.snapshot:
+            if node.core is not None and node.core.state.role is Role.PRIMARY and not node.disk.snapshot:
                 shared = min(len(commands), len(self.acknowledged))
                 assert commands[:shared] == self.acknowledged[:shared]
                 self.acknowledged = max(self.acknowledged, list(commands), key=len)

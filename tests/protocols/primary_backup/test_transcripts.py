@@ -4,24 +4,20 @@ Rewrite them with `VIEWSTAMP_REWRITE_TRANSCRIPTS=1 pytest tests/protocols/primar
 difference only if you can explain it.
 """
 
-import os
 from pathlib import Path
 
 from tests.protocols.primary_backup.course_world import CourseWorld
 from tests.protocols.primary_backup.fenced_world import FencedWorld, founded
+from tests.protocols.transcripts import check_transcript
 from viewstamp.core.events import PeerDown, PeerUp
 from viewstamp.core.ids import NodeId
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
+FOLDER = Path(__file__).parent
 
 
 def compare(world: CourseWorld | FencedWorld, name: str) -> None:
     """Compare what happened with the transcript of this name, or write it."""
-    path = TRANSCRIPTS / f"{name}.txt"
-    told = "\n".join(world.lines) + "\n"
-    if os.environ.get("VIEWSTAMP_REWRITE_TRANSCRIPTS"):
-        path.write_text(told, encoding="utf-8")
-    assert told == path.read_text(encoding="utf-8")
+    check_transcript(FOLDER, name, world.lines)
 
 
 def say(world: CourseWorld | FencedWorld, sentence: str) -> None:
@@ -123,7 +119,7 @@ def test_fenced_split_brain_is_refused() -> None:
     world.write(0, b"a")
     world.lines.clear()
     say(world, "the primary is cut off with an entry under way; the operator promotes node 1")
-    world.cut_off(0)
+    world.isolate(0)
     world.propose(0, b"left")
     world.promote(1, 1)
     world.settle()
@@ -141,7 +137,7 @@ def test_fenced_dropped_backup_is_not_promoted() -> None:
     world = founded(3)
     world.lines.clear()
     say(world, "a backup is silent: the primary records a set without it, and goes on")
-    world.cut_off(2)
+    world.isolate(2)
     world.propose(0, b"a")
     world.run(650)
     assert world.nodes[NodeId(0)].commands == [b"a"]

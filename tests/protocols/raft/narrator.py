@@ -5,12 +5,12 @@ A transcript is what happened, line by line; whoever knows the paper can judge i
 only if you can explain it.
 """
 
-import os
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from tests.protocols.raft.harness import Cluster, Letter
+from tests.protocols.transcripts import check_transcript
 from viewstamp.core.effects import Effect, Persist, Release, Restore, Send
 from viewstamp.core.events import (
     Captured,
@@ -33,9 +33,6 @@ from viewstamp.protocols.raft.messages import Recognize
 from viewstamp.protocols.raft.records import HardState, Marker
 from viewstamp.protocols.raft.reporting import role_of
 from viewstamp.protocols.shipping.entries import COMMAND, EMPTY, EntryRecord, encode_record
-
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
-REWRITE = "VIEWSTAMP_REWRITE_TRANSCRIPTS"
 
 
 class Fixed(Random):
@@ -170,13 +167,7 @@ class Story(Cluster):
         Raises:
             AssertionError: they differ; the message says how to look at it.
         """
-        path = TRANSCRIPTS / f"{name}.txt"
-        text = "\n".join(self.lines).strip() + "\n"
-        if os.environ.get(REWRITE):
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-        expected = path.read_text()
-        assert text == expected, f"{path.name} tells another story: rewrite it with {REWRITE}=1"
+        check_transcript(Path(__file__).parent, name, self.lines)
 
 
 def _name(entry: EntryRecord) -> str:
@@ -223,4 +214,4 @@ def history(
     return records
 
 
-__all__ = ["REWRITE", "Fixed", "Recognize", "Story", "history"]
+__all__ = ["Fixed", "Recognize", "Story", "history"]

@@ -56,7 +56,7 @@ def test_vote_when_a_node_forgot_and_nobody_guards_it_elects_two_leaders_in_one_
     answer = cluster.letters[-1].message
     assert isinstance(answer, Vote)
     assert answer.granted, "the second vote of node 3 in term 1"
-    with pytest.raises(AssertionError, match="ElectionSafety: 1 and 2 lead term 1"):
+    with pytest.raises(AssertionError, match="ElectionSafety: 1 and 2 lead view 1"):
         cluster.settle()
     assert [cluster.core(number).state.role for number in (1, 2)] == [Role.LEADER] * 2
 

@@ -368,21 +368,21 @@ def test_directive_when_a_snapshot_is_wanted() -> None:
     cluster.run(0)
     cluster.propose(1, b"x")
     cluster.direct(1, 1, TakeSnapshot())
-    assert node.settled == [(1, None)]
+    assert node.settled == {1: None}
     assert cluster.core(1).state.snapshot_seqno == 2
     cluster.direct(1, 2, TakeSnapshot())
-    assert node.settled[-1] == (2, None)
+    assert node.settled == {1: None, 2: None}
     node.hold_captures = True
     cluster.propose(1, b"y")
     cluster.direct(1, 3, TakeSnapshot())
     cluster.direct(1, 4, TakeSnapshot())
     assert len(node.captures) == 1
     cluster.finish_captures(1, fails=True)
-    assert [token for token, refusal in node.settled if refusal] == [3, 4]
+    assert [token for token, refusal in node.settled.items() if refusal] == [3, 4]
 
 
 def test_directive_when_nothing_is_applied_is_refused() -> None:
     cluster = Cluster(3, start=False)
     cluster.start(1)
     cluster.direct(1, 1, TakeSnapshot())
-    assert "nothing is applied" in (cluster.nodes[NodeId(1)].settled[0][1] or "")
+    assert "nothing is applied" in (cluster.nodes[NodeId(1)].settled[1] or "")

@@ -209,7 +209,7 @@ def test_leadership_when_it_is_transferred() -> None:
     story.wake_up(1)
     story.settle()
     assert story.leader == 2
-    assert story.nodes[NodeId(1)].settled == [(9, None)]
+    assert story.nodes[NodeId(1)].settled == {9: None}
     story.compare("transfer")
 
 

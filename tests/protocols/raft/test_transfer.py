@@ -18,7 +18,7 @@ def test_transfer_when_all_is_well_takes_no_time() -> None:
     cluster.settle()
     assert cluster.leader == target
     assert cluster.now == begun
-    assert cluster.nodes[NodeId(leader)].settled == [(1, None)]
+    assert cluster.nodes[NodeId(leader)].settled == {1: None}
 
 
 def test_transfer_when_no_target_is_named_chooses_one_that_is_up() -> None:
@@ -40,7 +40,7 @@ def test_transfer_when_the_target_is_dead_is_given_up() -> None:
     assert not cluster.core(leader).accepting
     cluster.run(301)
     refusal = f"node {target} did not take over in time"
-    assert cluster.nodes[NodeId(leader)].settled == [(1, refusal)]
+    assert cluster.nodes[NodeId(leader)].settled == {1: refusal}
     assert cluster.core(leader).accepting
 
 
@@ -55,7 +55,7 @@ def test_transfer_when_somebody_else_wins_says_so() -> None:
     cluster.settle()
     assert cluster.leader == other
     refusal = f"node {other} leads instead of node {target}"
-    assert cluster.nodes[NodeId(leader)].settled == [(1, refusal)]
+    assert cluster.nodes[NodeId(leader)].settled == {1: refusal}
 
 
 def test_transfer_when_it_makes_no_sense_is_refused() -> None:
@@ -63,7 +63,7 @@ def test_transfer_when_it_makes_no_sense_is_refused() -> None:
     follower = cluster.followers()[0]
     cluster.direct(follower, 1, TransferLeadership())
     refusal = f"node {follower} does not lead: node {leader} does"
-    assert cluster.nodes[NodeId(follower)].settled == [(1, refusal)]
+    assert cluster.nodes[NodeId(follower)].settled == {1: refusal}
     cluster.direct(leader, 2, TransferLeadership(NodeId(9)))
     cluster.direct(leader, 3, TransferLeadership(NodeId(leader)))
     cluster.letters.clear()
@@ -71,11 +71,11 @@ def test_transfer_when_it_makes_no_sense_is_refused() -> None:
     cluster.direct(leader, 4, TransferLeadership(NodeId(follower)))
     cluster.direct(leader, 5, TransferLeadership(NodeId(follower)))
     settled_ones = cluster.nodes[NodeId(leader)].settled
-    assert settled_ones == [
-        (2, "node 9 is no voter"),
-        (3, None),
-        (5, f"leadership is being transferred to node {follower}"),
-    ]
+    assert settled_ones == {
+        2: "node 9 is no voter",
+        3: None,
+        5: f"leadership is being transferred to node {follower}",
+    }
 
 
 def test_transfer_when_nobody_is_left_is_refused() -> None:
@@ -83,7 +83,7 @@ def test_transfer_when_nobody_is_left_is_refused() -> None:
     cluster.isolate(leader)
     cluster.run(400)
     cluster.direct(leader, 1, TransferLeadership())
-    assert "no other voter" in (cluster.nodes[NodeId(leader)].settled[0][1] or "")
+    assert "no other voter" in (cluster.nodes[NodeId(leader)].settled[1] or "")
 
 
 def test_campaign_order_when_it_is_for_another_life_is_ignored() -> None:

@@ -1,32 +1,55 @@
-"""What a node of the harness consists of besides its core: a disk, and a machine that only remembers."""
+"""What a node of a scripted world consists of besides its core: a disk, and a machine that only remembers."""
 
 from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
-from viewstamp.core.effects import Capture, Entry
-from viewstamp.core.events import DirectiveToken, Event, ReadToken
-from viewstamp.core.ids import Incarnation, NodeId, PersistSeq
+from viewstamp.core.effects import Capture, Effect, Entry
+from viewstamp.core.events import Event, ReadToken
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
+from viewstamp.core.invariants import DurableImage
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import Snapshot
-from viewstamp.protocols.raft import RaftCore
-from viewstamp.protocols.raft.oracle import RaftImage
-from viewstamp.protocols.raft.replay import Replay
-from viewstamp.protocols.shipping.images import DiskImage
+from viewstamp.protocols.shipping.node import NodeState
 
 Writes = list[tuple[PersistSeq, tuple[bytes, ...]]]
+
+
+class ScriptedCore(Protocol):
+    """What a scripted world asks of a core: `core.protocol.Core`, and a look at its positions."""
+
+    @property
+    def state(self) -> NodeState: ...
+    @property
+    def deadline(self) -> Instant | None: ...
+    @property
+    def view(self) -> View: ...
+    @property
+    def accepting(self) -> bool: ...
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]: ...
+
+
+CoreT = TypeVar("CoreT", bound=ScriptedCore)
 
 
 class Disk:
     """One node's disk: what is written but not synced, and what a crash leaves."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_image: Callable[[], DurableImage]) -> None:
+        self._make_image = make_image
         self.held = False
         """While true, writes stay unsynced."""
         self.pending: deque[tuple[PersistSeq, tuple[bytes, ...]]] = deque()
         self.writes: Writes = []
         self.written = PersistSeq(0)
         self.snapshot: Snapshot | None = None
-        self.image: RaftImage = DiskImage(Replay())
+        self.image = make_image()
         self.released = PersistSeq(0)
+
+    def write(self, seq: PersistSeq, records: tuple[bytes, ...]) -> None:
+        """Begin to write; durable after `sync`."""
+        assert seq == self.written + len(self.pending) + 1, "the journal's numbers have no gap"
+        self.pending.append((seq, records))
 
     def sync(self) -> PersistSeq | None:
         """Make everything durable; return the number of the last write, None where there was nothing."""
@@ -59,7 +82,7 @@ class Disk:
     def crash(self) -> None:
         """What was not synced is gone."""
         self.pending.clear()
-        image = DiskImage(Replay())
+        image = self._make_image()
         for seq, records in self.writes:
             image.write(seq, records)
         if self.snapshot is not None:
@@ -67,14 +90,14 @@ class Disk:
         self.image = image
 
 
-class Node:
+class Node(Generic[CoreT]):
     """A core with its disk and a machine that only remembers."""
 
-    def __init__(self, node: NodeId, incarnation: Incarnation) -> None:
+    def __init__(self, node: NodeId, incarnation: Incarnation, disk: Disk) -> None:
         self.node = node
         self.incarnation = incarnation
-        self.disk = Disk()
-        self.core: RaftCore | None = None
+        self.disk = disk
+        self.core: CoreT | None = None
         self.applied: list[Entry] = []
         """Entries since the beginning, as far as this life of the process knows them."""
         self.first = 0
@@ -83,7 +106,8 @@ class Node:
         """The machine: a rolling hash over all entries."""
         self.answered: list[ReadToken] = []
         self.refused: list[ReadToken] = []
-        self.settled: list[tuple[DirectiveToken, str | None]] = []
+        self.settled: dict[int, str | None] = {}
+        """What became of each directive: a refusal, or None where it was done."""
         self.led: list[tuple[int, NodeId | None]] = []
         self.captures: list[Capture] = []
         self.hold_captures = False
@@ -93,7 +117,11 @@ class Node:
         self.commands: list[bytes] = []
 
     @property
-    def running(self) -> RaftCore:
+    def running(self) -> CoreT:
         """The core, which must be up."""
         assert self.core is not None, f"node {self.node} is down"
         return self.core
+
+    def forget(self) -> None:
+        """The machine's memory is empty, as at the start of a process."""
+        self.applied, self.commands, self.first, self.machine = [], [], 0, 0
