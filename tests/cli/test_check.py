@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from random import Random
 
@@ -29,6 +30,69 @@ def test_exit_code_tells_the_verdict_when_a_file_is_checked(
     assert check(good, model="pathlib:Path") == BAD_INPUT
     assert check(good, model="chess") == BAD_INPUT
     assert check(tmp_path / "missing.jsonl") == BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "holds no operation: was the history recorded?"),
+        (b"\n\n", "holds no operation: was the history recorded?"),
+        (b"\x93\xff\x00\x81", "line 1: JSON is malformed"),
+        (b"hello\n", "line 1: JSON is malformed"),
+        (b"[1, 2]\n", "line 1: Expected `object`, got `array`"),
+        (b"[" * 100_000, "line 1: "),
+        (
+            b'{"client":1,"call":5,"return":3,"op":"get","outcome":"ok"}\n',
+            "line 1: `return` 3 is before `call` 5",
+        ),
+        (b'{"client":1,"call":5,"return":7,"op":"frob","key":"a","outcome":"ok"}\n', "no operation 'frob'"),
+    ],
+)
+def test_one_line_says_what_is_wrong_when_the_file_is_no_history(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, told: str
+) -> None:
+    file = tmp_path / "history"
+    file.write_bytes(content)
+    assert check(file) == BAD_INPUT
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("viewstamp check: ")
+    assert said.err.endswith("; nothing was judged\n")
+    assert said.err.count("\n") == 1
+    assert told in said.err
+
+
+def test_one_line_says_what_is_wrong_when_an_option_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = written(tmp_path / "good.jsonl", store_history(Random(1), 5))
+    assert check(good, draw=tmp_path / "out.bmp") == BAD_INPUT
+    assert check(good, draw=tmp_path / "none" / "out.svg") == BAD_INPUT
+    assert check(good, steps_max=0) == BAD_INPUT
+    assert check(good, seconds_max=0.0) == BAD_INPUT
+    lines = capsys.readouterr().err.splitlines()
+    told = (
+        "let the name end in .svg, .html, .txt",
+        "No such file or directory",
+        "--steps-max 0",
+        "--seconds-max 0",
+    )
+    assert [text in line for text, line in zip(told, lines, strict=True)] == [True] * 4
+    assert "Errno" not in "".join(lines)
+
+
+def test_model_is_found_when_its_module_is_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "purse_of_here.py").write_text(
+        "import viewstamp\n\n\nclass Purse(viewstamp.StateMachine):\n    held: int = 0\n\n"
+        "    @viewstamp.command\n    def add(self, n: int) -> int:\n        self.held += n\n"
+        "        return self.held\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
+    file = written(tmp_path / "one.jsonl", [Operation(1, 0, 5, "add", None, (5,), "ok", 5)])
+    assert check(file, model="purse_of_here:Purse") == OK
 
 
 @pytest.mark.parametrize("name", ["out.svg", "out.html", "out.txt"])

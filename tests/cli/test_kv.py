@@ -44,6 +44,7 @@ def test_range_is_ordered_and_limited(command: Command, here: Cluster) -> None:
     lines = command("kv", "range", "r/").out.splitlines()
     assert [line.split()[0] for line in lines] == ["r/1", "r/2", "r/3"]
     assert len(command("kv", "range", "r/", "--limit", "2", "--json").out.splitlines()) == 2
+    assert command("kv", "range", "--limit", "-1").complaint == "--limit -1: give 1 or more"
 
 
 def test_control_characters_do_not_reach_the_terminal(command: Command, here: Cluster) -> None:

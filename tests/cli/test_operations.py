@@ -50,6 +50,26 @@ def test_stranger_is_refused_when_leadership_is_to_go_there(command: Command, he
     assert "node 99 is no member" in ran.complaint
 
 
+def test_service_says_no_when_the_node_cannot_take_over(command: Command, here: Cluster) -> None:
+    target = next(node for node in here.config.node_ids if node != here.leader())
+    here.kill(target)
+    try:
+        ran = command("transfer", "--to", target)
+    finally:
+        here.restart(target)
+    assert ran.code == failures.REFUSED
+    assert "refused: " in ran.complaint
+
+
+def test_history_is_refused_before_anything_is_measured_when_it_cannot_be_written(
+    command: Command, here: Cluster
+) -> None:
+    ran = command("bench", "--seconds", 60, "--history", "none/h.jsonl")
+    assert ran.code == failures.CONFIGURATION
+    assert "--history none/h.jsonl: it cannot be written; nothing was measured" in ran.complaint
+    assert here.leader() in here.config.node_ids
+
+
 def test_snapshot_is_taken_when_it_is_asked_for(command: Command, here: Cluster) -> None:
     command("kv", "put", "snapshot", "1")
     node = here.config.node_ids[0]

@@ -44,6 +44,24 @@ def test_machine_is_refused_in_one_line_when_it_is_none(command: Command, name: 
     assert reason in ran.complaint
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def broken(:\n", "cannot import 'broken_app': SyntaxError: "),
+        ("raise RuntimeError('no licence')\n", "cannot import 'broken_app': RuntimeError: no licence"),
+        ("import no_such_thing\n", "cannot import 'broken_app': No module named 'no_such_thing'"),
+    ],
+)
+def test_machine_is_refused_in_one_line_when_its_module_is_broken(
+    command: Command, source: str, reason: str
+) -> None:
+    command("init")
+    Path("broken_app.py").write_text(source)
+    ran = command("serve", "broken_app:App", "--node", 1, "--data", "d")
+    assert ran.code == failures.CONFIGURATION
+    assert reason in ran.complaint
+
+
 def test_machine_is_found_in_the_current_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,40 @@ def test_one_seed_prints_the_same_report_when_it_runs_again(capsys: pytest.Captu
         reports.append(json.loads(capsys.readouterr().out))
     assert reports[0] == reports[1]
     assert len(reports[0]["trace_hash"]) == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"seed": -1}, "--seed -1: give 0 or more"),
+        ({"nodes": 0}, "--nodes 0: give 1 to 99"),
+        ({"nodes": 100}, "--nodes 100: give 1 to 99"),
+        ({"duration_ms": 0}, "--duration-ms 0: give 1 or more"),
+        ({"seeds": "0..1", "jobs": 0}, "--jobs 0: give 1 or more"),
+        ({"seeds": "0..1", "minutes": 0.0}, "--minutes 0.0: give more than 0"),
+        ({"seeds": "9..2"}, "--seeds 9..2: the first must be 0 or more and not above the last"),
+        ({"seeds": "0..1", "seed": 1}, "--seed is for a single run and --seeds for a campaign"),
+        ({"seeds": "0..1", "trace": Path("t")}, "--trace is for a single run and --seeds for a campaign"),
+        ({"seed": 1, "trace": Path("/none/t")}, "cannot use /none/t: No such file or directory"),
+        ({"seeds": "0..1", "ledger": Path("/none/l")}, "--ledger /none/l: it cannot be written"),
+        ({"seed": 1, "ledger": Path("l")}, "--ledger is for campaigns"),
+    ],
+)
+def test_one_line_says_what_is_wrong_when_an_option_cannot_be_used(
+    options: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sim(**options) == BAD_INPUT
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"viewstamp sim: {told}")
+    assert said.err.count("\n") == 1
+
+
+def test_file_is_refused_when_it_is_no_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "ledger.md"
+    file.write_text("| 1 | raft | many | seeds |\n")
+    assert sim(seeds="new", ledger=file) == BAD_INPUT
+    assert "is no ledger" in capsys.readouterr().err
 
 
 def test_trace_is_written_as_json_lines(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_an_operation_ends_at_once_when_its_node_goes_away(directive: object, ou
     bench.wake()
     assert isinstance(bench.sent[0][1], AskStatus | Direct)
     bench.down(S2)
-    assert bench.failed(50) == (outcome, "node 2: node 2 cannot be reached")
+    assert bench.failed(50) == (outcome, "node 2: it cannot be reached")
 
 
 def test_an_operation_was_not_executed_when_its_node_was_never_reached() -> None:

@@ -265,7 +265,7 @@ async def test_open_calls_end_when_the_client_is_closed() -> None:
 async def test_client_is_refused_when_it_means_another_cluster(cluster: LocalCluster[Counter]) -> None:
     other = msgspec.structs.replace(cluster.config, cluster_id="other")
     async with viewstamp.connect(other, Counter, timeout_s=0.5) as counter:
-        with pytest.raises(NotExecuted):
+        with pytest.raises(NotExecuted, match="nodes 0, 1, 2 refused this client: this is cluster 'local'"):
             await counter.add(1)
         caller = binding_of(counter).caller
         assert isinstance(caller, AsyncClient)

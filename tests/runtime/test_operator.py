@@ -1,7 +1,9 @@
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
+import viewstamp
 from tests.runtime.machines import Counter
 from viewstamp.core.errors import NotExecuted
 from viewstamp.core.events import TakeSnapshot, TransferLeadership
@@ -32,6 +34,21 @@ def test_missing_node_is_named_with_a_reason_when_it_is_down(cluster: BlockingLo
     assert isinstance(account, str)
     assert "1" in account
     assert isinstance(accounts[NodeId(0)], Status)
+
+
+def test_refusal_is_told_when_the_cluster_is_another(cluster: BlockingLocalCluster[Counter]) -> None:
+    other = msgspec.structs.replace(cluster.config, cluster_id="other")
+    accounts = cluster_status(other, timeout_s=1)
+    told = (
+        "node {0}: it cannot be reached; node {0} refused this client: this is cluster 'local', not 'other'"
+    )
+    first = cluster.config.node_ids[0]
+    assert accounts[first] == told.format(first)
+    with (
+        viewstamp.connect_blocking(other, Counter, timeout_s=0.5) as counter,
+        pytest.raises(NotExecuted, match="refused this client: this is cluster 'local', not 'other'"),
+    ):
+        counter.add(1)
 
 
 def test_leadership_moves_when_it_is_transferred(cluster: BlockingLocalCluster[Counter]) -> None:

@@ -1,6 +1,7 @@
 """`viewstamp bench`: load a cluster of the stock key/value service, measure, and record what happened."""
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -113,20 +114,31 @@ def bench(
         recorded=history is not None,
     )
     where = locate(cluster, servers)
+    if history is not None:
+        check_history(history)
     with asyncio.Runner(loop_factory=loop_factory("auto")) as runner:
         tally, elapsed_s = runner.run(run(plan, where, check_timeout(timeout)))
     if history is not None:
-        try:
-            with history.open("xb") as file:
-                write_history(tally.recorder.operations(), file)
-        except FileExistsError as error:
-            raise ConfigurationError(f"{history} exists and is left as it is: name another file") from error
+        with history.open("xb") as file:
+            write_history(tally.recorder.operations(), file)
     document = tally.document(plan, elapsed_s)
     if json:
         show_json(document)
     else:
         _show(document)
     return DONE if len(tally.latencies_s) == sum(tally.counts.values()) else REFUSED
+
+
+def check_history(path: Path) -> None:
+    """Refuse a file that could not be written after all the calls.
+
+    Raises:
+        ConfigurationError: it exists, or cannot be made.
+    """
+    if path.exists():
+        raise ConfigurationError(f"{path} exists and is left as it is: name another file")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigurationError(f"--history {path}: it cannot be written; nothing was measured")
 
 
 async def run(plan: Plan, where: Any, timeout_s: float) -> tuple[Tally, float]:

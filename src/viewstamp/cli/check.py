@@ -7,7 +7,6 @@ ran out before the answer was known, which is never a pass.
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any, Final
@@ -15,8 +14,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from cyclopts import Parameter
 
+from viewstamp.cli.failures import explain_os_error
+from viewstamp.cli.serve import load_machine
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.replica.machine import StateMachine
 from viewstamp.sim.checker_machine import MachineModel
 from viewstamp.sim.checker_store import VersionedStore
 from viewstamp.sim.drawing import draw_html, draw_svg, draw_text
@@ -30,6 +30,7 @@ VIOLATION: Final = 1
 BAD_INPUT: Final = 2
 UNKNOWN: Final = 3
 _EXIT_CODES: Final = {"ok": OK, "violation": VIOLATION, "unknown": UNKNOWN}
+_DRAWINGS: Final = (".svg", ".html", ".txt")
 _MODELS: Final[dict[str, Callable[[], Model]]] = {
     "kv": VersionedStore,
     "register": Register,
@@ -40,6 +41,7 @@ _MODELS: Final[dict[str, Callable[[], Model]]] = {
 
 def check(
     file: Path,
+    /,
     *,
     model: str = "kv",
     independent_keys: Annotated[bool, Parameter(negative="")] = False,
@@ -57,20 +59,22 @@ def check(
         file: The recorded history, one JSON object a line; /dev/stdin reads standard input.
         model: What the operations mean: kv, register, lock, counter, or a machine's class as module:Class.
         independent_keys: With module:Class: calls with different keys do not influence each other.
-        draw: Write a drawing there: text, or by its ending .svg or .html.
+        draw: Write a drawing there: text (.txt), .svg or .html, by its ending.
         steps_max: Give up after so many configurations.
         seconds_max: Give up after so many seconds.
         json: Print the verdict as a JSON object.
     """
     try:
         chosen = find_model(model, independent_keys=independent_keys)
+        check_options(draw, steps_max, seconds_max)
         operations = _read(file)
         expired = partial(_is_over, monotonic() + seconds_max)
         verdict = judge(operations, chosen, steps_max=steps_max, expired=expired)
         if draw is not None:
             draw.write_text(_drawing(draw, operations, verdict), encoding="utf-8")
     except (HistoryError, ConfigurationError, OSError) as error:
-        print(f"viewstamp check: {error}", file=sys.stderr)
+        why = explain_os_error(error) if isinstance(error, OSError) else error
+        print(f"viewstamp check: {why}; nothing was judged", file=sys.stderr)
         return BAD_INPUT
     print(_as_json(verdict) if json else verdict)
     return _EXIT_CODES[verdict.outcome]
@@ -84,16 +88,23 @@ def find_model(name: str, *, independent_keys: bool) -> Model:
     """
     if name in _MODELS:
         return _MODELS[name]()
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise ConfigurationError(f"no model {name!r}: choose {', '.join(_MODELS)}, or module:Class")
-    try:
-        machine = vars(import_module(module)).get(attribute)
-    except ImportError as error:
-        raise ConfigurationError(f"cannot import {module!r}: {error}") from None
-    if not (isinstance(machine, type) and issubclass(machine, StateMachine)):
-        raise ConfigurationError(f"{name!r} is not a StateMachine class")
-    return MachineModel(machine, independent_keys=independent_keys)
+    return MachineModel(load_machine(name), independent_keys=independent_keys)
+
+
+def check_options(draw: Path | None, steps_max: int, seconds_max: float) -> None:
+    """Refuse what cannot be used before anything is read.
+
+    Raises:
+        ConfigurationError: the drawing's kind is unknown, or the budget is none.
+    """
+    if draw is not None and draw.suffix not in _DRAWINGS:
+        raise ConfigurationError(f"--draw {draw}: let the name end in {', '.join(_DRAWINGS)}")
+    if steps_max < 1:
+        raise ConfigurationError(f"--steps-max {steps_max}: give 1 or more")
+    if not seconds_max > 0:
+        raise ConfigurationError(f"--seconds-max {seconds_max}: give more than 0")
 
 
 def _is_over(deadline_s: float) -> bool:
@@ -102,7 +113,10 @@ def _is_over(deadline_s: float) -> bool:
 
 def _read(file: Path) -> list[Operation]:
     with file.open("rb") as opened:
-        return read_history(bounded_lines(opened))
+        operations = read_history(bounded_lines(opened))
+    if not operations:
+        raise HistoryError(f"{file} holds no operation: was the history recorded?")
+    return operations
 
 
 def _drawing(target: Path, operations: list[Operation], verdict: Verdict) -> str:

@@ -73,6 +73,12 @@ def complain(message: str) -> None:
     print(f"viewstamp: {printable(' '.join(message.split()))}", file=sys.stderr)
 
 
+def explain_os_error(error: OSError) -> str:
+    """Return what the system said of which file, as words."""
+    said = error.strerror or str(error)
+    return said if error.filename is None else f"cannot use {error.filename}: {said}"
+
+
 def give_up_output() -> None:
     """Silence what is still to be printed: whoever read it has gone (`viewstamp ... | head`)."""
     null = os.open(os.devnull, os.O_WRONLY)

@@ -119,6 +119,8 @@ def list_range(
     """Print keys with their versions and values, in order; with --json one object a line."""
     if prefix:
         check_key(prefix)
+    if limit < 1:
+        raise ConfigurationError(f"--limit {limit}: give 1 or more")
     with store_at(cluster, servers, timeout, reads) as store:
         for key, value, version in items(store, prefix, limit):
             if json:

@@ -1,6 +1,6 @@
 """Asking single nodes: their status, or to follow a directive."""
 
-from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.errors import ViewstampError
 from viewstamp.core.events import Directive
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
@@ -18,11 +18,11 @@ def direct(cluster: ClusterConfig, node: NodeId, directive: Directive, timeout_s
 
     Raises:
         NotExecuted, OutcomeUnknown: it did not answer.
-        ConfigurationError: it refused; the text says why.
+        ViewstampError: it refused; the text says why.
     """
     refusal = operator.direct(cluster, node, directive, timeout_s=timeout_s)
     if refusal is not None:
-        raise ConfigurationError(f"node {node} refused: {refusal}")
+        raise ViewstampError(f"node {node} refused: {refusal}")
 
 
 def leader_of(answers: dict[NodeId, Status | str]) -> NodeId | None:

@@ -82,8 +82,9 @@ def load_machine(name: str) -> type[StateMachine]:
         sys.path.insert(0, "")
     try:
         module = import_module(module_name)
-    except ImportError as error:
-        raise ConfigurationError(f"cannot import {module_name!r}: {error}") from error
+    except Exception as error:  # the module is the user's, and so is whatever its first lines raise
+        what = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        raise ConfigurationError(f"cannot import {module_name!r}: {what}{error}") from error
     found = vars(module).get(class_name)
     if not (isinstance(found, type) and issubclass(found, StateMachine)):
         raise ConfigurationError(

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from cyclopts import Parameter
 
+from viewstamp.cli.failures import explain_os_error
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
@@ -32,6 +33,7 @@ OK: Final = 0
 VIOLATION: Final = 1
 BAD_INPUT: Final = 2
 NEW_SEEDS_MAX: Final = 1_000_000
+NODES_MAX: Final = 99
 _BAR_CHARACTERS: Final = 24
 _REFRESH_S: Final = 0.5
 
@@ -101,6 +103,8 @@ def sim(
         json: Print a JSON object.
     """
     try:
+        check_numbers(seed=seed, nodes=nodes, duration_ms=duration_ms, jobs=jobs, minutes=minutes)
+        check_together(seed=seed, seeds=seeds, trace=trace, ledger=ledger)
         duration_us = None if duration_ms is None else duration_ms * 1_000
         template = RunPlan(protocol, seed or 0, nodes, duration_us, without, workload)
         definition = protocol_definition(protocol)
@@ -113,10 +117,49 @@ def sim(
         if ledger is not None:
             append_to_ledger(ledger, protocol, f"{chosen[0]}..{summary.last_seed}", summary)
     except (ConfigurationError, OSError) as error:
-        print(f"viewstamp sim: {error}", file=sys.stderr)
+        why = explain_os_error(error) if isinstance(error, OSError) else error
+        print(f"viewstamp sim: {why}", file=sys.stderr)
         return BAD_INPUT
     print(msgspec.json.encode(summary).decode() if json else _table(summary))
     return _explain(summary, definition, keep=keep) if summary.failed else OK
+
+
+def check_numbers(
+    *, seed: int | None, nodes: int | None, duration_ms: int | None, jobs: int | None, minutes: float | None
+) -> None:
+    """Refuse what no run can have.
+
+    Raises:
+        ConfigurationError: a number is out of its range; the text says which.
+    """
+    if seed is not None and seed < 0:
+        raise ConfigurationError(f"--seed {seed}: give 0 or more")
+    if nodes is not None and not 1 <= nodes <= NODES_MAX:
+        raise ConfigurationError(f"--nodes {nodes}: give 1 to {NODES_MAX}")
+    for name, value in (("duration-ms", duration_ms), ("jobs", jobs)):
+        if value is not None and value < 1:
+            raise ConfigurationError(f"--{name} {value}: give 1 or more")
+    if minutes is not None and not minutes > 0:
+        raise ConfigurationError(f"--minutes {minutes}: give more than 0")
+
+
+def check_together(*, seed: int | None, seeds: str | None, trace: Path | None, ledger: Path | None) -> None:
+    """Refuse flags of which one would be ignored, and a ledger that a long campaign could not write.
+
+    Raises:
+        ConfigurationError: they cannot be used together, or the ledger cannot be written.
+    """
+    if seeds is None:
+        if ledger is not None:
+            raise ConfigurationError("--ledger is for campaigns: give --seeds FIRST..LAST as well")
+        return
+    for name, value in (("--seed", seed), ("--trace", trace)):
+        if value is not None:
+            raise ConfigurationError(
+                f"{name} is for a single run and --seeds for a campaign: give one of them"
+            )
+    if ledger is not None and not os.access(ledger if ledger.exists() else ledger.parent, os.W_OK):
+        raise ConfigurationError(f"--ledger {ledger}: it cannot be written")
 
 
 def seed_range(seeds: str, protocol: str, ledger: Path | None) -> range:

@@ -57,9 +57,7 @@ class Errands:
 
     def unreachable(self, node: NodeId) -> list[Complete]:
         """Return the failures of what was asked of a node whose connection broke."""
-        return self._fail(
-            [r for r, o in self.open.items() if o.node == node], f"node {node} cannot be reached"
-        )
+        return self._fail([r for r, o in self.open.items() if o.node == node], "it cannot be reached")
 
     def expired(self, now: Instant) -> list[Complete]:
         """Return the failures of what is not answered by its deadline."""

@@ -37,7 +37,7 @@ from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.chance import fresh_number, fresh_rng
 from viewstamp.runtime.clock import Clock, monotonic_us
 from viewstamp.runtime.discovery import Known, Where, client_hello, learn, locate
-from viewstamp.runtime.outcomes import Errors, result_of
+from viewstamp.runtime.outcomes import Errors, result_of, with_refusals
 from viewstamp.runtime.proxies import CallKind
 from viewstamp.runtime.sockets import SocketLink, ask_who
 
@@ -179,7 +179,7 @@ class BlockingClient:
             calls = [self._begin(event, deadline) for event in events]
             self._advance()
             try:
-                return [self._wait_for(call) for call in calls]
+                return [with_refusals(self._wait_for(call), self._refusals()) for call in calls]
             except BaseException:
                 for call in calls:
                     self._feed(Cancelled(call))
@@ -203,6 +203,9 @@ class BlockingClient:
             else:
                 self._read_once(self._pause_us())
         return outcome
+
+    def _refusals(self) -> dict[NodeId, str]:
+        return {node: link.refusal for node, link in self._links.items() if link.refusal}
 
     # Time and sockets; all of it with the lock held
 

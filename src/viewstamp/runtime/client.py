@@ -24,6 +24,7 @@ from viewstamp.replica.events import (
     Closed,
     Complete,
     Deliver,
+    Failed,
     Invoked,
     Operated,
     Outcome,
@@ -38,7 +39,7 @@ from viewstamp.runtime.discovery import Known, Where, client_hello, learn, locat
 from viewstamp.runtime.framing import CLIENT, HELLO, REFUSAL, WELCOME
 from viewstamp.runtime.handshake import decode_refusal, decode_welcome
 from viewstamp.runtime.links import Link, LinkLimits
-from viewstamp.runtime.outcomes import NO_ERRORS, Errors, result_of
+from viewstamp.runtime.outcomes import NO_ERRORS, Errors, result_of, with_refusals
 from viewstamp.runtime.proxies import CallKind
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -281,6 +282,8 @@ class AsyncClient:
         future = self._calls.pop(call, None)
         if future is None or future.done():
             return
+        if type(outcome) is Failed:
+            outcome = with_refusals(outcome, {node: link.refusal for node, link in self._links.items()})
         try:
             future.set_result(result_of(outcome, future.method, future.errors))
         except Exception as error:  # noqa: BLE001  whatever it is, it is the caller's

@@ -1,14 +1,16 @@
 """How a call ended, as a value or as an exception: DESIGN promises 2 and 3 at the call site."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from viewstamp.core.errors import CommandFailed, NotExecuted, OutcomeUnknown, SessionExpired, ViewstampError
+from viewstamp.core.ids import NodeId
 from viewstamp.replica.definition import MachineDefinition, Method
 from viewstamp.replica.events import Failed, Outcome, Raised, Returned
 from viewstamp.replica.machine import StateMachine
+from viewstamp.replica.outcomes import names
 
 _FAILURES: Final[dict[str, type[ViewstampError]]] = {
     "not_executed": NotExecuted,
@@ -52,6 +54,19 @@ def failure_of(outcome: Raised | Failed, errors: Errors) -> Exception:
     if isinstance(outcome, Raised):
         return errors.make(outcome)
     return _FAILURES[outcome.outcome](outcome.reason)
+
+
+def with_refusals(outcome: Outcome, refusals: Mapping[NodeId, str]) -> Outcome:
+    """Return the outcome; without a result it says as well which servers refuse us, and why.
+
+    To the core such a server is one that cannot be reached. The caller has to know that it can be, and
+    that waiting does not help: the cluster file is another cluster's, or too many are connected.
+    """
+    said = {why: [node for node in refusals if refusals[node] == why] for why in refusals.values() if why}
+    if not said or not isinstance(outcome, Failed):
+        return outcome
+    told = "; ".join(f"{names(nodes)} refused this client: {why}" for why, nodes in said.items())
+    return Failed(outcome.outcome, f"{outcome.reason}; {told}")
 
 
 def result_of(outcome: Outcome, method: Method | None, errors: Errors = NO_ERRORS) -> Any:

@@ -56,6 +56,8 @@ class SocketLink:
         self._waiting_bytes = 0
         self.is_up = False
         """Whether the server has welcomed us."""
+        self.refusal = ""
+        """Why the server last refused us; empty where it did not."""
         self._told_down = False
         self.due: Instant | None = Instant(0)
         """When to dial, or to give up a dial; None: the connection stands."""
@@ -134,12 +136,14 @@ class SocketLink:
                 yield None
             elif kind == REFUSAL:
                 self._backoff.exhaust()
-                raise ProtocolViolation(decode_refusal(payload))
+                self.refusal = decode_refusal(payload)
+                raise ProtocolViolation(self.refusal)
             else:
                 raise ProtocolViolation(f"frame kind {kind} does not come this way")
 
     def _welcomed(self) -> None:
         self.is_up = True
+        self.refusal = ""
         self._told_down = False
         self.due = None
         self._backoff.reset()

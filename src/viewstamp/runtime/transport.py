@@ -11,6 +11,7 @@ Rules of this file:
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterable
 from random import Random
@@ -143,7 +144,10 @@ class Transport:
                 self._server = await loop.create_server(self._accept, *listen, backlog=_BACKLOG)
         except OSError as error:
             where = "its socket" if isinstance(listen, socket.socket) else format_address(listen)
-            raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from error
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            raise ConfigurationError(
+                f"cannot listen on {where}: {why}; nothing was served: stop who has it, or take another"
+            ) from error
         if not self._dials_on_demand:
             for link in self._links.values():
                 link.start()

@@ -4,6 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.sim.campaign import CampaignSummary
 
 HEADING: Final = """# Simulation ledger
@@ -33,12 +34,19 @@ def ledger_line(protocol: str, seeds: str, summary: CampaignSummary) -> str:
 
 
 def next_seed(path: Path, protocol: str) -> int:
-    """Return the first seed above all that the ledger has of a protocol; 0 where there is no ledger yet."""
+    """Return the first seed above all that the ledger has of a protocol; 0 where there is no ledger yet.
+
+    Raises:
+        ConfigurationError: the file is no ledger.
+    """
     if not path.exists():
         return 0
     rows = [line.split(" | ") for line in path.read_text(encoding="utf-8").splitlines()]
     ranges = [row[2] for row in rows if len(row) > 2 and row[1] == protocol]
-    return max((int(seeds.partition("..")[2]) + 1 for seeds in ranges), default=0)
+    try:
+        return max((int(seeds.partition("..")[2]) + 1 for seeds in ranges), default=0)
+    except ValueError:
+        raise ConfigurationError(f"{path} is no ledger: its seeds are not written as FIRST..LAST") from None
 
 
 def append_to_ledger(path: Path, protocol: str, seeds: str, summary: CampaignSummary) -> None:
