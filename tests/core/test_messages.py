@@ -24,8 +24,8 @@ STATUS = Status(
 )
 CLIENT_BYTES: list[tuple[m.ClientMessage, str]] = [
     (m.Submit(7, 0, 0, [(1, RAW)]), "9501070000919201" + "92a361646403"),
-    (m.OpenSession(7), "920207"),
-    (m.KeepAlive(7, 8), "93030708"),
+    (m.OpenSession(7, 9), "93020709"),
+    (m.KeepAlive(7, 8, 9), "9403070809"),
     (m.CloseSession(7, 8), "93040708"),
     (m.Ask(7, "stale", [(1, RAW)]), "940507a57374616c65919201" + "92a361646403"),
     (m.AskStatus(1), "920601"),
@@ -34,7 +34,7 @@ CLIENT_BYTES: list[tuple[m.ClientMessage, str]] = [
 ]
 SERVER_BYTES: list[tuple[m.ServerMessage, str]] = [
     (m.Results(7, 5, [(1, m.RESULT, RAW)]), "9401070591930100" + "92a361646403"),
-    (m.SessionOpened(7, 8, 1000), "94020708cd03e8"),
+    (m.SessionOpened(7, 8, 1000, 9), "95020708cd03e809"),
     (m.Redirect(7, NodeId(2), entered=False, sequences=[1], reason="x"), "96030702c29101a178"),
     (m.Notified(7, 8, RAW), "94040708" + "92a361646403"),
     (
@@ -87,5 +87,5 @@ def test_message_is_refused_when_it_is_not_of_the_schema(value: object) -> None:
 
 
 def test_fields_appended_later_are_ignored_when_they_come_from_a_newer_peer() -> None:
-    newer = msgspec.msgpack.encode([2, 7, "appended later"])
-    assert msgspec.msgpack.decode(newer, type=m.ClientMessage) == m.OpenSession(7)
+    newer = msgspec.msgpack.encode([2, 7, 9, "appended later"])
+    assert msgspec.msgpack.decode(newer, type=m.ClientMessage) == m.OpenSession(7, 9)

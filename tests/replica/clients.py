@@ -15,6 +15,7 @@ from viewstamp.core.messages import (
     RESULT,
     Ask,
     ClientMessage,
+    KeepAlive,
     OpenSession,
     Redirect,
     Results,
@@ -141,8 +142,14 @@ class ClientBench:
 
     def open_session(self, session: int = SESSION, life_ms: int = 60_000) -> None:
         """Answer the client's wish for a session."""
-        ((to, _),) = self.take(OpenSession)
-        self.receive(to, SessionOpened(NUMBER, session, life_ms))
+        ((to, asked),) = self.take(OpenSession)
+        self.confirm(to, asked, session, life_ms)
+
+    def confirm(
+        self, source: NodeId, asked: OpenSession | KeepAlive, session: int = SESSION, life_ms: int = 60_000
+    ) -> None:
+        """Answer a question: the session stands."""
+        self.receive(source, SessionOpened(NUMBER, session, life_ms, asked.question))
 
     def submitted(self) -> tuple[NodeId, Submit]:
         """Return the one message with commands that was sent."""
@@ -186,7 +193,8 @@ class ScriptedServers:
         if isinstance(message, Submit):
             self._submitted(to, message, fate)
         elif fate:
-            self.bench.receive(to, SessionOpened(NUMBER, SESSION, 60_000))
+            assert isinstance(message, OpenSession | KeepAlive), message
+            self.bench.confirm(to, message)
 
     def _submitted(self, to: NodeId, message: Submit, fate: int) -> None:
         bench, named = self.bench, sequences(message)

@@ -3,6 +3,7 @@
 import msgspec
 
 from tests.replica.clients import NUMBER, S1, S2, S3, SECOND, SESSION, ClientBench, opened_bench, sequences
+from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import (
     EXPIRED,
     RESULT,
@@ -78,20 +79,21 @@ def test_a_doubtful_call_is_not_sent_again_when_a_newer_session_stands() -> None
     bench.submitted()
     bench.redirect(S1, S2, 2, entered=True)
     assert bench.failed(doubtful)[0] == "unknown"
-    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION * 2))]
+    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION * 2, 3))]
 
 
 def test_an_idle_client_shows_up_at_the_new_leader_when_it_is_told_of_it() -> None:
     bench = opened_bench()
     bench.redirect(S1, S3)
-    assert bench.take(KeepAlive) == [(S3, KeepAlive(NUMBER, SESSION))]
+    assert bench.take(KeepAlive) == [(S3, KeepAlive(NUMBER, SESSION, 2))]
 
 
 def test_the_session_is_kept_alive_when_nothing_else_is_sent() -> None:
     bench = opened_bench()
     bench.run_until(20 * SECOND)
-    assert bench.take(KeepAlive) == [(S1, KeepAlive(NUMBER, SESSION))]
-    bench.receive(S1, SessionOpened(NUMBER, SESSION, 60_000))
+    ((server, asked),) = bench.take(KeepAlive)
+    assert (server, asked.session) == (S1, SESSION)
+    bench.confirm(S1, asked)
     bench.run_until(39 * SECOND)
     assert bench.take(KeepAlive) == []
     bench.run_until(40 * SECOND)
@@ -104,22 +106,49 @@ def test_the_session_is_sure_for_nine_tenths_of_its_life_from_the_question_on() 
     assert first is not None
     assert first <= 54 * SECOND
     bench.run_until(20 * SECOND)
-    bench.take(KeepAlive)
+    ((_, asked),) = bench.take(KeepAlive)
     bench.run_until(20 * SECOND + SECOND // 2)
     assert bench.core.session_until == first, "asking alone confirms nothing"
-    bench.receive(S1, SessionOpened(NUMBER, SESSION, 60_000))
+    bench.confirm(S1, asked)
     assert bench.core.session_until == 74 * SECOND
 
 
-def test_an_answer_counts_from_the_first_unanswered_question() -> None:
+def test_an_answer_counts_from_its_own_question_when_two_are_open() -> None:
     bench = opened_bench()
+    first = bench.core.session_until
     bench.run_until(20 * SECOND)
     bench.run_until(21 * SECOND)
-    assert [server for server, _ in bench.take(KeepAlive)] == [S1, S2]
-    bench.receive(S2, SessionOpened(NUMBER, SESSION, 60_000))
+    (_, earlier), (_, later) = bench.take(KeepAlive)
+    bench.confirm(S1, earlier)
     assert bench.core.session_until == 74 * SECOND
-    bench.receive(S1, SessionOpened(NUMBER, SESSION, 60_000))
-    assert bench.core.session_until == 74 * SECOND
+    bench.confirm(S2, later)
+    assert bench.core.session_until == 75 * SECOND
+    bench.confirm(S1, earlier)
+    assert (first, bench.core.session_until) == (54 * SECOND, 75 * SECOND)
+
+
+def test_a_session_is_not_sure_again_when_an_old_answer_comes_after_a_long_stop() -> None:
+    bench = opened_bench()
+    bench.run_until(20 * SECOND)
+    ((_, asked),) = bench.take(KeepAlive)
+    bench.confirm(S1, asked)
+    bench.now = 200 * SECOND
+    assert [server for server, _ in bench.take(KeepAlive)] == [S1]
+    bench.confirm(S1, asked)
+    assert bench.core.session_until == 74 * SECOND, "the same answer twice"
+
+
+def test_only_the_last_questions_may_be_answered() -> None:
+    bench = opened_bench()
+    sure = bench.core.session_until
+    asked: list[tuple[NodeId, KeepAlive]] = []
+    while len(asked) < 9:
+        bench.run_until(bench.now + SECOND)
+        asked += bench.take(KeepAlive)
+    bench.confirm(*asked[0])
+    assert bench.core.session_until == sure
+    bench.confirm(*asked[1])
+    assert bench.core.session_until != sure
 
 
 def test_the_client_asks_after_its_session_when_calls_never_pause() -> None:
@@ -145,7 +174,7 @@ def test_a_keep_alive_goes_to_the_next_server_when_nothing_answers() -> None:
     bench.run_until(20 * SECOND)
     bench.take(KeepAlive)
     bench.run_until(21 * SECOND)
-    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION))]
+    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION, 3))]
 
 
 def test_the_session_is_given_up_when_a_keep_alive_finds_it_gone() -> None:
@@ -179,19 +208,19 @@ def test_a_session_stays_when_an_answer_says_that_the_one_before_it_is_gone() ->
 def test_the_client_shows_up_elsewhere_at_once_when_its_server_is_gone() -> None:
     bench = opened_bench()
     bench.down(S1)
-    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION))]
+    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION, 2))]
     bench.redirect(S2, S3)
-    assert bench.take(KeepAlive) == [(S3, KeepAlive(NUMBER, SESSION))]
+    assert bench.take(KeepAlive) == [(S3, KeepAlive(NUMBER, SESSION, 3))]
 
 
 def test_the_wish_for_a_session_is_repeated_elsewhere_when_it_is_redirected_or_unanswered() -> None:
     bench = ClientBench()
     bench.invoke()
-    assert bench.take(OpenSession) == [(S1, OpenSession(NUMBER))]
+    assert bench.take(OpenSession) == [(S1, OpenSession(NUMBER, 1))]
     bench.redirect(S1, S3)
-    assert bench.take(OpenSession) == [(S3, OpenSession(NUMBER))]
+    assert bench.take(OpenSession) == [(S3, OpenSession(NUMBER, 2))]
     bench.run_until(SECOND)
-    assert bench.take(OpenSession) == [(S1, OpenSession(NUMBER))]
+    assert bench.take(OpenSession) == [(S1, OpenSession(NUMBER, 3))]
     bench.down(S1)
     bench.run_until(bench.now + 100_000)
     assert [to for to, _ in bench.take(OpenSession)] == [S2]

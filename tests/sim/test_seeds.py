@@ -38,6 +38,7 @@ FOUND = (
     ("viewstamped", 1248),  # progress asked of those who cannot make it
     ("primary_backup", 495),  # a late winner blamed for what a later view committed
     ("viewstamped", 2010),  # a refused command sent once more by the simulator
+    ("viewstamped", 4399),  # a late answer about a session taken for one to a later question
 )
 
 

@@ -33,6 +33,8 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Promise me exactly-once."""
 
     client: int
+    question: int = 0
+    """Comes back in the answer; a client gives each question another number."""
 
 
 class KeepAlive(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -40,6 +42,8 @@ class KeepAlive(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
     client: int
     session: int
+    question: int = 0
+    """As in `OpenSession`."""
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -104,6 +108,8 @@ class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=2):
     client: int
     session: int
     time_to_live_ms: int
+    question: int = 0
+    """Which question this answers: it may come late, or twice, and says nothing about what was asked since."""
 
 
 class Redirect(msgspec.Struct, frozen=True, array_like=True, tag=3):

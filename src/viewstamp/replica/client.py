@@ -327,8 +327,8 @@ class ClientCore:
         self._send_commands(target)
         due = self._upkeep.keep_alive_due
         if due is not None and due <= self._now and self._upkeep.number is not None:
-            self._send(target, KeepAlive(self.number, self._upkeep.number))
-            self._upkeep.ask(target, self._answer_due(), self._now)
+            question = self._upkeep.ask(target, self._answer_due(), self._now)
+            self._send(target, KeepAlive(self.number, self._upkeep.number, question))
 
     def _send_commands(self, target: NodeId) -> None:
         if not self._calls.queued("command"):
@@ -341,8 +341,8 @@ class ClientCore:
                 self._signed = self._upkeep.number
             self._submit(target, self._upkeep.number)
         elif self._upkeep.asked is None:
-            self._send(target, OpenSession(self.number))
-            self._upkeep.ask(target, self._answer_due(), self._now)
+            question = self._upkeep.ask(target, self._answer_due(), self._now)
+            self._send(target, OpenSession(self.number, question))
 
     def _drop_orphans(self) -> None:
         """End queued calls that may have been executed under a session that is gone."""
@@ -450,10 +450,8 @@ class ClientCore:
         self._calls.requeue([call])
 
     def _opened(self, source: NodeId, message: SessionOpened) -> None:
-        upkeep = self._upkeep
-        if upkeep.number is not None and message.session != upkeep.number:
-            return  # of an earlier session
-        upkeep.opened(message.session, message.time_to_live_ms, self._now)
+        if not self._upkeep.opened(message.session, message.time_to_live_ms, message.question, self._now):
+            return
         if source == self._router.target:
             self._router.progress()
         self._timeout_ms = self._options.answer_timeout_ms

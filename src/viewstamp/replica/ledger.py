@@ -215,8 +215,11 @@ class Ledger:
             assert not isinstance(message, OpenSession), message
             lines.append((SESSION_LINE, EXPIRED, msgspec.Raw(_ENCODER.encode(message.session))))
         else:
+            assert not isinstance(message, CloseSession), message
             time_to_live_ms = self.sessions.limits.time_to_live_ms
-            answers.opened.append(SessionOpened(message.client, session.number, time_to_live_ms))
+            answers.opened.append(
+                SessionOpened(message.client, session.number, time_to_live_ms, message.question)
+            )
 
     def _maintained(self, message: OpenSession | KeepAlive | CloseSession) -> Session | None:
         if isinstance(message, OpenSession):

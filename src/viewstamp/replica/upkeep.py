@@ -7,12 +7,14 @@ _QUESTIONS_PER_LIFE = 2
 """At least: however much is sent under the session, so often the client asks whether it stands."""
 _SURE_PARTS, _LIFE_PARTS = 9, 10
 """The part of a life that the client counts on: clocks may differ in speed by so much."""
+_QUESTIONS_MAX = 8
+"""Questions whose answers are waited for; older ones are forgotten."""
 
 
 class Upkeep:
     """The session of one client."""
 
-    __slots__ = ("_asked_since", "_confirmed", "_life_us", "_used", "asked", "due", "number")
+    __slots__ = ("_confirmed", "_last_question", "_life_us", "_questions", "_used", "asked", "due", "number")
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -24,8 +26,9 @@ class Upkeep:
         self._life_us = 0
         self._used: Instant | None = None
         """When the session was last used; None: it must be used at once."""
-        self._asked_since: Instant | None = None
-        """When the first question was sent since a server last said that the session stands."""
+        self._last_question = 0
+        self._questions: dict[int, Instant] = {}
+        """When each question was sent that may still be answered, by its number."""
         self._confirmed = Instant(0)
         """When a question was sent whose answer was that the session stands."""
 
@@ -49,24 +52,34 @@ class Upkeep:
             return None
         return Instant(self._confirmed + self._life_us * _SURE_PARTS // _LIFE_PARTS)
 
-    def ask(self, server: NodeId, due: Instant, now: Instant) -> None:
-        """A server is asked now, and should answer by `due`."""
+    def ask(self, server: NodeId, due: Instant, now: Instant) -> int:
+        """Take note that a server is asked now, and should answer by `due`; return the question's number."""
         self.asked, self.due = server, due
-        if self._asked_since is None:
-            # An answer may be to any question that was not answered yet: count from the first of them.
-            self._asked_since = now
+        self._last_question += 1
+        self._questions[self._last_question] = now
+        if len(self._questions) > _QUESTIONS_MAX:
+            del self._questions[next(iter(self._questions))]
+        return self._last_question
 
     def unanswered(self) -> None:
         """The server that was asked will not answer."""
         self.asked = self.due = None
 
-    def opened(self, number: int, time_to_live_ms: int, now: Instant) -> None:
-        """A server said that this session stands."""
+    def opened(self, number: int, time_to_live_ms: int, question: int, now: Instant) -> bool:
+        """A server said, asked this, that this session stands; return False where that is of no interest.
+
+        An answer that comes late, or twice, must not be taken for one to what was asked since: a client that
+        was stopped for longer than its session lives would count on it again.
+        """
+        asked_at = self._questions.get(question)
+        if asked_at is None or self.number not in {None, number}:
+            return False
         self.number, self._life_us = number, time_to_live_ms * MICROSECONDS_PER_MS
-        if self._asked_since is not None:
-            self._confirmed, self._asked_since = self._asked_since, None
+        self._confirmed = asked_at
+        self._questions = {later: at for later, at in self._questions.items() if later > question}
         self.unanswered()
         self.used(now)
+        return True
 
     def used(self, now: Instant) -> None:
         """Something was sent under the session, or a server confirmed it."""
@@ -78,5 +91,7 @@ class Upkeep:
 
     def lost(self) -> None:
         """The session is gone."""
-        self.number = self._asked_since = None
+        self.number = None
+        self._confirmed = Instant(0)
+        self._questions.clear()
         self.unanswered()
