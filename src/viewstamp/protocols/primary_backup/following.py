@@ -9,22 +9,14 @@ Rules of this file:
   durable, once for all that became durable together.
 """
 
-from collections.abc import Sequence
-
 from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.founding import is_sound_record
 from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict, SnapshotWanted
 from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.primary_backup.state import State
-from viewstamp.protocols.shipping.entries import (
-    EMPTY,
-    EntryRecord,
-    Truncation,
-    encode_record,
-)
-from viewstamp.protocols.shipping.intake import Debt, decode_entries, first_new
-from viewstamp.protocols.shipping.numbers import in_range
+from viewstamp.protocols.shipping.entries import EMPTY, EntryRecord
+from viewstamp.protocols.shipping.intake import Debt, decode_entries, is_sound, match_on_disk, store
 
 
 class Following:
@@ -66,7 +58,7 @@ class Following:
         if previous >= log.base_seqno and log.view_at(previous) != message.previous_view:
             self._refuse(source, message)
             return
-        if entries and not self._store(entries, message.entries):
+        if entries and store(state, entries, message.entries, self._debt.cut_off) is None:
             state.drop("entries against what is committed")
             return
         reached = max(previous + len(entries), log.base_seqno)
@@ -118,12 +110,7 @@ class Following:
     def _answer(self, primary: NodeId, reached: int) -> None:
         """Say how far our logs agree on disk: not beyond `reached`, whatever else is in our log."""
         state = self._state
-        log = state.log
-        matched = min(reached, log.durable_seqno)
-        if matched < log.base_seqno:
-            matched = 0  # a snapshot took the place of what is not durable yet
-        view = log.view_at(matched) if matched else 0
-        assert view is not None, (matched, log.base_seqno)
+        view, matched = match_on_disk(state.log, reached)
         self._told_version = version = self._version()
         state.reply(
             primary,
@@ -147,45 +134,10 @@ class Following:
             ),
         )
 
-    def _store(self, entries: Sequence[EntryRecord], records: Sequence[bytes]) -> bool:
-        """Append what is new. Return False, and change nothing, where that contradicts what is committed."""
-        state = self._state
-        log = state.log
-        first = first_new(log, entries)
-        if first == len(entries):
-            return True
-        if entries[first].seqno <= state.committed:
-            return False
-        written = records[first:]
-        if entries[first].seqno <= log.last_seqno:
-            written = [self._cut_off(entries[first].seqno - 1), *written]
-        write = state.outbox.persist(*written)
-        for entry, record in zip(entries[first:], records[first:], strict=True):
-            log.append(entry, record, write)
-        return True
-
-    def _cut_off(self, after: int) -> bytes:
-        """Drop a conflicting suffix; return the record that says so."""
-        self._state.log.truncate(after)
-        self._debt.cut_off(after)
-        return encode_record(Truncation(after))
-
 
 def is_sound_append(message: Append) -> bool:
     """Tell whether a message's numbers could be those of a primary."""
-    return (
-        in_range(
-            message.epoch,
-            message.previous_view,
-            message.previous_seqno,
-            message.committed,
-            message.round,
-            message.attempt,
-        )
-        and message.epoch >= 1
-        and message.previous_view <= message.epoch
-        and (message.previous_seqno == 0) == (message.previous_view == 0)
-    )
+    return message.epoch >= 1 and is_sound(message, message.epoch)
 
 
 def _is_readable(entry: EntryRecord) -> bool:

@@ -30,7 +30,7 @@ from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.raft.election import Election, is_sound_request
-from viewstamp.protocols.raft.following import Following, is_sound_append
+from viewstamp.protocols.raft.following import Following
 from viewstamp.protocols.raft.founding import Founding
 from viewstamp.protocols.raft.messages import (
     Appended,
@@ -58,6 +58,7 @@ from viewstamp.protocols.raft.transfer import Handover
 from viewstamp.protocols.shipping.applying import apply_committed
 from viewstamp.protocols.shipping.compaction import Compaction
 from viewstamp.protocols.shipping.entries import COMMAND
+from viewstamp.protocols.shipping.intake import is_sound
 from viewstamp.protocols.shipping.numbers import in_range
 from viewstamp.protocols.shipping.reads import ReadRounds
 from viewstamp.protocols.shipping.snapshot import SnapshotReceiver
@@ -322,7 +323,8 @@ class RaftCore:
             state.drop("message for another incarnation")
             self.founding.on_passed_over()
             return
-        if not (is_sound_append(message) if isinstance(message, AppendEntries) else in_range(message.term)):
+        term = message.term
+        if not (is_sound(message, term) if isinstance(message, AppendEntries) else in_range(term)):
             state.drop("numbers out of range")
             return
         if not state.founded:

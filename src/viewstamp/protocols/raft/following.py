@@ -17,14 +17,8 @@ from viewstamp.protocols.raft.configuration import decode_configuration
 from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, SnapshotWanted
 from viewstamp.protocols.raft.records import CONFIGURATION
 from viewstamp.protocols.raft.state import State
-from viewstamp.protocols.shipping.entries import (
-    EMPTY,
-    EntryRecord,
-    Truncation,
-    encode_record,
-)
-from viewstamp.protocols.shipping.intake import Debt, decode_entries, first_new
-from viewstamp.protocols.shipping.numbers import in_range
+from viewstamp.protocols.shipping.entries import EMPTY, EntryRecord
+from viewstamp.protocols.shipping.intake import Debt, decode_entries, match_on_disk, store
 
 
 class Following:
@@ -97,12 +91,7 @@ class Following:
     def _answer(self, leader: NodeId, reached: int) -> None:
         """Say how far our logs agree on disk: not beyond `reached`, whatever else is in our log."""
         state = self._state
-        log = state.log
-        matched = min(reached, log.durable_seqno)
-        if matched < log.base_seqno:
-            matched = 0  # a snapshot took the place of what is not durable yet
-        view = log.view_at(matched) if matched else 0
-        assert view is not None, (matched, log.base_seqno)
+        view, matched = match_on_disk(state.log, reached)
         state.reply(leader, Appended(state.term, state.incarnation, view, matched, self._round, reached))
 
     def _refuse(self, leader: NodeId, message: AppendEntries) -> None:
@@ -124,51 +113,23 @@ class Following:
 
     def _store(self, entries: Sequence[EntryRecord], records: Sequence[bytes]) -> bool:
         """Append what is new. Return False, and change nothing, where that contradicts what is committed."""
-        state = self._state
-        log = state.log
-        first = first_new(log, entries)
-        if first == len(entries):
-            return True
-        if entries[first].seqno <= state.committed:
+        new = store(self._state, entries, records, self._cut_off)
+        if new is None:
             return False
-        written = records[first:]
-        if entries[first].seqno <= log.last_seqno:
-            written = [self._cut_off(entries[first].seqno - 1), *written]
-        write = state.outbox.persist(*written)
-        for entry, record in zip(entries[first:], records[first:], strict=True):
-            log.append(entry, record, write)
+        for entry in new:
             if entry.kind == CONFIGURATION:
                 self._configure(entry)
         return True
 
-    def _cut_off(self, after: int) -> bytes:
-        """Drop a conflicting suffix, and with it the configurations in it; return the record that says so."""
-        state = self._state
-        state.log.truncate(after)
-        state.membership.truncate(after)
+    def _cut_off(self, after: int) -> None:
+        """A conflicting suffix is gone, and with it the configurations in it and what is owed for it."""
+        self._state.membership.truncate(after)
         self._debt.cut_off(after)
-        return encode_record(Truncation(after))
 
     def _configure(self, entry: EntryRecord) -> None:
         configuration = decode_configuration(entry.data)
         assert configuration is not None, entry
         self._state.membership.append(entry.seqno, configuration)
-
-
-def is_sound_append(message: AppendEntries) -> bool:
-    """Tell whether a message's numbers could be those of a leader."""
-    return (
-        in_range(
-            message.term,
-            message.previous_view,
-            message.previous_seqno,
-            message.committed,
-            message.round,
-            message.attempt,
-        )
-        and message.previous_view <= message.term
-        and (message.previous_seqno == 0) == (message.previous_view == 0)
-    )
 
 
 def _is_readable(entry: EntryRecord) -> bool:

@@ -1,11 +1,59 @@
 """The follower's side of the log: what arrives, what of it is new, and what is owed for it."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
-from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, decode_entry
+from viewstamp.protocols.shipping.entries import (
+    COMMAND,
+    EntryRecord,
+    Truncation,
+    decode_entry,
+    encode_record,
+)
 from viewstamp.protocols.shipping.log import Log
+from viewstamp.protocols.shipping.node import NodeState
+from viewstamp.protocols.shipping.numbers import in_range
+
+
+class Appending(Protocol):
+    """Entries that follow `previous`, in the message of a protocol."""
+
+    @property
+    def previous_view(self) -> int:
+        """View of the entry before them."""
+        ...
+
+    @property
+    def previous_seqno(self) -> int:
+        """Its place."""
+        ...
+
+    @property
+    def committed(self) -> int:
+        """Up to where the leader knows the log to be committed."""
+        ...
+
+    @property
+    def round(self) -> int:
+        """Number of the leader's latest round of confirmation."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """How often the leader went back for this follower."""
+        ...
+
+
+def is_sound(message: Appending, view: int) -> bool:
+    """Tell whether a message's numbers could be those of a leader of this view."""
+    previous_view, previous_seqno = message.previous_view, message.previous_seqno
+    return (
+        in_range(view, previous_view, previous_seqno, message.committed, message.round, message.attempt)
+        and previous_view <= view
+        and (previous_seqno == 0) == (previous_view == 0)
+    )
 
 
 def decode_entries(
@@ -44,6 +92,47 @@ def first_new(log: Log, entries: Sequence[EntryRecord]) -> int:
         if entry.seqno >= log.base_seqno and log.view_at(entry.seqno) != entry.view:
             return index
     return len(entries)
+
+
+def store(
+    state: NodeState,
+    entries: Sequence[EntryRecord],
+    records: Sequence[bytes],
+    on_cut_off: Callable[[int], None],
+) -> Sequence[EntryRecord] | None:
+    """Append what is new, and return it. None: it contradicts what is committed, and nothing is changed.
+
+    Only what conflicts is cut off, in one write with what replaces it; `on_cut_off` is told what stays.
+    """
+    log = state.log
+    first = first_new(log, entries)
+    if first == len(entries):
+        return ()
+    new, written = entries[first:], records[first:]
+    before = new[0].seqno - 1
+    if before < state.committed:
+        return None
+    cut = before < log.last_seqno
+    if cut:
+        log.truncate(before)
+        on_cut_off(before)
+    write = state.outbox.persist(*([encode_record(Truncation(before)), *written] if cut else written))
+    for entry, record in zip(new, written, strict=True):
+        log.append(entry, record, write)
+    return new
+
+
+def match_on_disk(log: Log, reached: int) -> tuple[int, int]:
+    """Return (view, seqno) of the last entry up to `reached` that is on disk here; (0, 0): none is.
+
+    Not beyond `reached`, whatever else is in the log: only so far is it known to be the leader's.
+    """
+    matched = min(reached, log.durable_seqno)
+    if matched == 0 or matched < log.base_seqno:
+        return 0, 0  # nothing, or a snapshot took the place of what is not durable yet
+    view = log.view_at(matched)
+    assert view is not None, (matched, log.base_seqno)
+    return view, matched
 
 
 class Debt:
