@@ -1,5 +1,6 @@
 """Running the methods of a machine: whatever they do is a result, except what must end the process."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -45,6 +46,10 @@ class Odd(StateMachine):
                 raise MemoryError
             case "exit":
                 raise SystemExit(3)
+            case "cancelled":
+                raise asyncio.CancelledError
+            case "interrupt":
+                raise KeyboardInterrupt
             case "recursion":
                 return self.do(what)
             case _:
@@ -74,6 +79,8 @@ def _do(host: MachineHost, what: str) -> tuple[int, Any]:
     [
         ("fine", RESULT, "fine"),
         ("raise", FAILED, ["KeyError", "'gone'"]),
+        ("exit", FAILED, ["SystemExit", "3"]),
+        ("cancelled", FAILED, ["CancelledError", ""]),
         ("silent", FAILED, ["Silent", "(its text cannot be shown)"]),
         ("long", FAILED, ["ValueError", "x" * EXPLANATION_CHARACTERS_MAX]),
         ("surrogate", FAILED, ["ValueError", "\\ud800"]),
@@ -104,8 +111,8 @@ def test_endless_recursion_is_a_result_when_a_command_runs_into_it() -> None:
     assert _do(MachineHost(DEFINITION), "recursion")[1][0] == "RecursionError"
 
 
-@pytest.mark.parametrize(("what", "fatal"), [("memory", MemoryError), ("exit", SystemExit)])
-def test_the_process_must_end_when_memory_is_gone_or_exit_was_called(
+@pytest.mark.parametrize(("what", "fatal"), [("memory", MemoryError), ("interrupt", KeyboardInterrupt)])
+def test_the_process_must_end_when_it_is_not_the_machine_that_raises(
     what: str, fatal: type[BaseException]
 ) -> None:
     with pytest.raises(fatal):

@@ -210,6 +210,19 @@ async def test_node_stops_when_a_step_breaks_an_invariant() -> None:
         assert len(b.replica.events) == 1
 
 
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+async def test_node_stops_when_something_ends_a_step_half_way(raised: BaseException) -> None:
+    def ended(event: ReplicaEvent) -> list[ReplicaEffect]:
+        raise raised
+
+    async with bench(ended) as b:
+        with pytest.raises(type(raised)):
+            b.driver.feed(NOTE)
+        assert b.failures == [raised]
+        b.driver.feed(NOTE)
+        assert len(b.replica.events) == 1
+
+
 async def test_node_stops_when_the_replica_halts() -> None:
     async with bench(lambda event: [Halt("state differs at 1.5")]) as b:
         b.driver.feed(NOTE)

@@ -21,6 +21,12 @@ RESULT_BYTES_MAX: Final = 8 << 20
 TOO_LONG: Final = "ResultTooLong"
 """Kind of the failure of a call that returned more than `RESULT_BYTES_MAX`."""
 
+OUT_OF_ITS_HANDS: Final = (MemoryError, KeyboardInterrupt)
+"""What the machine's code may raise on this replica and not on the others: no result, the node must end.
+
+Everything else is a result, `SystemExit` too: every replica would end, and again at each restart.
+"""
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 Runner = Callable[[Any], tuple[int, bytes]]
@@ -67,9 +73,9 @@ class MachineHost:
         context.client, context.session, context.offset = NOBODY, 0, offset
         try:
             self.machine.session_ended(client)
-        except MemoryError:
+        except OUT_OF_ITS_HANDS:
             raise
-        except Exception:  # noqa: BLE001, S110  equal on every replica, and there is nobody to tell
+        except BaseException:  # noqa: BLE001, S110  equal on every replica, and there is nobody to tell
             pass
 
     def pending_notifications(self, clients: Collection[int]) -> list[Notification]:
@@ -77,9 +83,9 @@ class MachineHost:
         try:
             pending = list(self.machine.pending_notifications_for(clients))
             return [Notification(client, _ENCODER.encode(event)) for client, event in pending]
-        except MemoryError:
+        except OUT_OF_ITS_HANDS:
             raise
-        except Exception:  # noqa: BLE001  best effort by definition
+        except BaseException:  # noqa: BLE001  best effort by definition
             return []
 
     def pieces(self) -> Iterator[bytes]:
@@ -96,9 +102,9 @@ class MachineHost:
         machine = self.definition.cls()
         try:
             machine.restore(snapshot)
-        except MemoryError:
+        except OUT_OF_ITS_HANDS:
             raise
-        except Exception as error:  # noqa: BLE001  the user's code may raise anything
+        except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             raise ConfigurationError(f"{type(machine).__qualname__}.restore: {error}") from None
         return MachineHost(self.definition, machine)
 
@@ -118,15 +124,15 @@ def _runner(call: Callable[[Any], Any], encode: Callable[[Any], bytes]) -> Runne
     def run(arguments: Any) -> tuple[int, bytes]:
         try:
             value = call(arguments)
-        except MemoryError:
+        except OUT_OF_ITS_HANDS:
             raise
-        except Exception as error:  # noqa: BLE001  the machine's exception is the command's result
+        except BaseException as error:  # noqa: BLE001  the machine's exception is the command's result
             return FAILED, failure(type(error).__name__, _text(error))
         try:
             payload = encode(value)
-        except MemoryError:
+        except OUT_OF_ITS_HANDS:
             raise
-        except Exception as error:  # noqa: BLE001  what cannot be encoded fails on every replica alike
+        except BaseException as error:  # noqa: BLE001  what cannot be encoded fails on every replica alike
             return FAILED, failure(UNENCODABLE, _text(error))
         if len(payload) > RESULT_BYTES_MAX:
             return FAILED, failure(TOO_LONG, f"the result has {len(payload)} bytes: return less at a time")
@@ -140,10 +146,12 @@ def failure(kind: str, explanation: str) -> bytes:
     return _ENCODER.encode((_sendable(kind), _sendable(explanation)))
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001  an exception whose text raises
+    except OUT_OF_ITS_HANDS:
+        raise
+    except BaseException:  # noqa: BLE001  an exception whose text raises
         return "(its text cannot be shown)"
 
 

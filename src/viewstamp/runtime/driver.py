@@ -255,8 +255,10 @@ class Driver:
                     self._journal.append(effect.seq, effect.records)
                 else:
                     self._carry_out(effect)
-        except Exception as error:  # noqa: BLE001  whatever it is, this node must not go on
+        except BaseException as error:  # whatever it is, this node must not go on from half a step
             self.fail(error)
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._stepping = False
 
