@@ -14,6 +14,12 @@ from viewstamp.core.ids import Seqno
 DIGESTS_KEPT: Final = 4_096
 """Positions that can be compared: more than a leader ever has proposed beyond what it has applied."""
 
+ADVICE: Final = (
+    "if the others run another class start it again with theirs, else move this node's data directory away, "
+    "never more than a minority's at a time, and it comes back from the others"
+)
+"""What to do with a replica that has stopped. Its log is as good as before; what it made of it is not."""
+
 
 class DigestChain:
     """The rolling digest and the last positions it had."""

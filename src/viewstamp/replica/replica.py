@@ -74,6 +74,7 @@ from viewstamp.replica.batching import (
     encode_batch,
 )
 from viewstamp.replica.definition import MachineDefinition
+from viewstamp.replica.divergence import ADVICE
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
 from viewstamp.replica.ledger import Ledger
 from viewstamp.replica.logtime import LogClock
@@ -416,7 +417,9 @@ class Replica:
             return
         if ledger.chain.contradicts(batch.check):
             where = f"up to entry {batch.check[0]}"
-            self._stop(f"its results {where} differ from the leader's: is the machine deterministic?")
+            self._stop(
+                f"its results {where} differ from the leader's: is the class the same? deterministic?"
+            )
             return
         responses = self._responses
         ledger.apply(entry.viewstamp, batch, messages, responses.audience.waiting, responses.answers)
@@ -429,8 +432,7 @@ class Replica:
         return decode_batch(data, self.definition) if own is None else (own.batch, own.messages)
 
     def _stop(self, reason: str) -> None:
-        advice = "delete this node's data directory to let it start again from the others"
-        self._halt = Halt(f"node {self.node} has stopped: {reason}; {advice}")
+        self._halt = Halt(f"node {self.node} has stopped: {reason}; {ADVICE}")
 
     def _freeze_save(self) -> None:
         if self._saving is not None:
