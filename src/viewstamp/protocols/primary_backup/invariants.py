@@ -6,26 +6,21 @@ from viewstamp.core.ids import NodeId
 from viewstamp.core.invariants import InvariantViolated
 from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
 from viewstamp.protocols.primary_backup.state import Role, State
+from viewstamp.protocols.shipping.judging import (
+    check_committed_stays,
+    check_followers,
+    check_monotonic,
+    check_ordering,
+)
 
 
 def check_positions(state: State) -> None:
-    """I9: base <= snapshot <= applied <= committed <= last, and what is durable is in the log.
+    """I9: the orderings of a log, and no record of an epoch that was not promised.
 
     Raises:
         InvariantViolated: one of the orderings does not hold.
     """
-    log = state.log
-    covered = state.snapshot_seqno
-    if not log.base_seqno <= covered <= state.applied <= state.committed <= log.last_seqno:
-        raise InvariantViolated(
-            "I9 Ordering",
-            f"node {state.node}: base {log.base_seqno}, snapshot {covered}, applied {state.applied}, "
-            f"committed {state.committed}, last {log.last_seqno}",
-        )
-    if log.durable_seqno > log.last_seqno or log.last_view > state.epoch:
-        raise InvariantViolated(
-            "I9 Ordering", f"node {state.node}: its log is not one of epoch {state.epoch}"
-        )
+    check_ordering(state, state.epoch)
     if state.record is not None and state.record.epoch > state.epoch:
         raise InvariantViolated("I9 Ordering", f"node {state.node}: a record of an epoch it is not in")
 
@@ -39,15 +34,7 @@ def check_primary(core: PrimaryBackupCore) -> None:
     state, syncset = core.state, core.replication.syncset
     if state.leader != state.node or state.candidate != state.node:
         raise InvariantViolated("I1 ElectionSafety", f"node {state.node} leads without its own promise")
-    for progress in core.replication.progress.values():
-        if not progress.matched < progress.next <= state.log.last_seqno + 1:
-            raise InvariantViolated(
-                "I8 Monotonic",
-                f"node {progress.node} at its primary: matched {progress.matched}, next {progress.next}, "
-                f"last {state.log.last_seqno}",
-            )
-        if len(progress.inflight) > state.options.inflight_messages_max or progress.inflight_bytes < 0:
-            raise InvariantViolated("I20 Bounded", f"node {progress.node}: its window does not add up")
+    check_followers(state, core.replication.progress.values())
     for record in (syncset.in_force, syncset.latest):
         if record is None:
             continue
@@ -102,14 +89,8 @@ def check_step(before: Positions, after: Positions, core: PrimaryBackupCore) -> 
         InvariantViolated: one of them does not hold.
     """
     node = core.state.node
-    for name in ("epoch", "record", "committed", "applied", "base", "snapshot"):
-        if getattr(after, name) < getattr(before, name):
-            raise InvariantViolated(
-                "I8 Monotonic",
-                f"node {node}: {name} went from {getattr(before, name)} to {getattr(after, name)}",
-            )
+    names = ("epoch", "record", "committed", "applied", "base", "snapshot")
+    check_monotonic(node, before, after, names)
     if after.epoch == before.epoch and after.candidate != before.candidate:
         raise InvariantViolated("I7 VoteOnce", f"node {node} granted epoch {after.epoch} twice")
-    held = core.state.log.view_at(before.committed)
-    if held is not None and held != before.committed_view:
-        raise InvariantViolated("I6 CommittedImmutable", f"node {node} replaced entry {before.committed}")
+    check_committed_stays(core.state, before.committed, before.committed_view)

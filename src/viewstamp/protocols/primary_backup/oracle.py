@@ -21,6 +21,7 @@ from viewstamp.protocols.primary_backup.messages import (
     SnapshotWanted,
 )
 from viewstamp.protocols.primary_backup.records import SyncRecord
+from viewstamp.protocols.shipping import judging
 from viewstamp.protocols.shipping.images import DiskImage
 
 
@@ -65,7 +66,11 @@ class PrimaryBackupOracle:
             case Fenced() | Recognize():
                 return _broken_record(durable, message.record)
             case Appended():
-                return _broken_epoch(durable, message.epoch) or _broken_acknowledgement(durable, message)
+                return (
+                    _broken_epoch(durable, message.epoch)
+                    or judging.broken_match(durable, message)
+                    or _broken_version(durable, message)
+                )
             case Append() | Conflict() | SnapshotWanted() | SnapshotChunk():
                 return _broken_epoch(durable, message.epoch)
             case _:
@@ -104,17 +109,11 @@ class PrimaryBackupOracle:
 
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
         """Return as whom and up to where a message acknowledges its sender's log."""
-        if type(message) is not Appended:
-            return None
-        return message.incarnation, Viewstamp(View(message.matched_view), Seqno(message.matched_seqno))
+        return judging.matched_by(message) if type(message) is Appended else None
 
     def believed(self, core: PrimaryBackupCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
         """Return for each backup up to where a primary takes its log for acknowledged."""
-        view_at = core.state.log.view_at
-        for progress in core.replication.progress.values():
-            known = view_at(progress.matched)
-            view = None if known is None else View(known)
-            yield progress.node, progress.incarnation, Seqno(progress.matched), view
+        return judging.believed(core.state.log, core.replication.progress.values())
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""
@@ -162,10 +161,7 @@ def _broken_record(durable: BackupImage, record: SyncRecord) -> str | None:
     return f"record {record.age}; on disk is {on_disk.age if on_disk is not None else None}"
 
 
-def _broken_acknowledgement(durable: BackupImage, message: Appended) -> str | None:
-    matched = Viewstamp(View(message.matched_view), Seqno(message.matched_seqno))
-    if matched.seqno and not durable.holds(matched):
-        return f"that entry {matched} is on disk; the log there ends with {durable.last}"
+def _broken_version(durable: BackupImage, message: Appended) -> str | None:
     record = durable.replay.record
     if message.version and (record is None or record.age < (message.epoch, message.version)):
         return f"record {message.epoch}/{message.version}, which is not on disk"

@@ -21,6 +21,7 @@ from viewstamp.protocols.raft.messages import (
 )
 from viewstamp.protocols.raft.replay import Replay
 from viewstamp.protocols.raft.state import Role
+from viewstamp.protocols.shipping import judging
 from viewstamp.protocols.shipping.images import DiskImage
 
 RaftImage: TypeAlias = DiskImage[Replay]
@@ -69,7 +70,7 @@ class RaftOracle:
             case RequestVote() if not message.pre:
                 return _broken_vote(durable, message.term, source)
             case Appended():
-                return _broken_term(durable, message) or _broken_acknowledgement(durable, message)
+                return _broken_term(durable, message) or judging.broken_match(durable, message)
             case Vote() | Conflict() | SnapshotWanted() | AppendEntries() | SnapshotChunk():
                 return _broken_term(durable, message)
             case _:
@@ -111,17 +112,11 @@ class RaftOracle:
 
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
         """Return as whom and up to where a message acknowledges its sender's log."""
-        if type(message) is not Appended:
-            return None
-        return message.incarnation, Viewstamp(View(message.matched_view), Seqno(message.matched_seqno))
+        return judging.matched_by(message) if type(message) is Appended else None
 
     def believed(self, core: RaftCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
         """Return for each follower up to where a leader takes its log for acknowledged."""
-        view_at = core.state.log.view_at
-        for progress in core.replication.progress.values():
-            term = view_at(progress.matched)
-            view = None if term is None else View(term)
-            yield progress.node, progress.incarnation, Seqno(progress.matched), view
+        return judging.believed(core.state.log, core.replication.progress.values())
 
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""
@@ -152,13 +147,6 @@ def _broken_term(
     if durable.replay.term >= message.term:
         return None
     return f"term {message.term}; on disk is term {durable.replay.term}"
-
-
-def _broken_acknowledgement(durable: RaftImage, message: Appended) -> str | None:
-    matched = Viewstamp(View(message.matched_view), Seqno(message.matched_seqno))
-    if matched.seqno == 0 or durable.holds(matched):
-        return None
-    return f"that entry {matched} is on disk; the log there ends with {durable.last}"
 
 
 def message_types() -> Any:
