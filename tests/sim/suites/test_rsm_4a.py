@@ -1,12 +1,16 @@
 """6.5840 lab 4A: a replicated counter (SCENARIOS 3.2)."""
 
+from functools import partial
+
 import msgspec
 
-from tests.sim.suites.machines import Counter
+from tests.sim.suites.machines import Counter, Recorder
 from tests.sim.suites.seeds import every_seed
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import RESULT
+from viewstamp.replica.events import Failed, Outcome, Returned
 from viewstamp.sim.scenario import Scenario, Submission
+from viewstamp.sim.workload import Plan
 
 
 def counters(scenario: Scenario, value: int) -> int:
@@ -117,6 +121,37 @@ def test_restart_replay_4a(seed: int) -> None:
     assert inc(scenario) == 101
     scenario.run(1)
     check_counter(scenario, 101, 3)
+
+
+@every_seed
+def test_shutdown_4a(seed: int) -> None:
+    """All calls end in their time when all servers are shut down, and each of them truthfully."""
+    scenario = Scenario(Recorder, 3, seed=seed)
+    client = scenario.client()
+    scenario.leader()
+    outcomes: dict[str, Outcome] = {}
+
+    def call(value: str) -> None:
+        client.invoke(Plan("command", "record", value, ()), 10_000_000, partial(outcomes.__setitem__, value))
+
+    for number in range(100):
+        scenario.world.after(number * 400, call, str(number))
+    scenario.run(0.02)
+    scenario.crash(*scenario.members)
+    scenario.run(10.2)
+    assert len(outcomes) == 100, "a call hangs"
+    assert {type(outcome) for outcome in outcomes.values()} == {Returned, Failed}, "the crash came too late"
+    scenario.restart(*scenario.members)
+    leader = scenario.leader()
+    scenario.one("after", 3)
+    executed = scenario.values(leader)
+    assert len(executed) == len(set(executed)), "a command was executed twice"
+    for value, outcome in outcomes.items():
+        assert isinstance(outcome, Returned | Failed)
+        if isinstance(outcome, Returned):
+            assert value in executed, "an acknowledged command is lost"
+        elif outcome.outcome == "not_executed":
+            assert value not in executed, "a command was said not to be executed, and was"
 
 
 @every_seed
