@@ -12,11 +12,13 @@ from viewstamp.core.effects import Apply, Capture, Entry
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import Seqno, View, Viewstamp
-from viewstamp.core.messages import OpenSession
+from viewstamp.core.messages import NO_SESSION, OpenSession
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.replica import images
 from viewstamp.replica.batching import encode_batch
+from viewstamp.replica.definition import MachineDefinition
 from viewstamp.replica.events import Save
+from viewstamp.replica.machine import StateMachine, command
 
 
 def _filled(sessions: int = 3) -> Copy:
@@ -43,6 +45,33 @@ def test_more_sessions_than_fit_a_chunk_come_back_in_order(monkeypatch: pytest.M
     monkeypatch.setattr(images, "SESSIONS_PER_CHUNK", 2)
     copy = _filled(5)
     assert [s.client for s in copy.restored().ledger.sessions] == list(range(CLIENT, CLIENT + 5))
+
+
+class Merging(StateMachine):
+    """Its `restore` adds to what is there, as the lock service's: it is made for a machine that is new."""
+
+    names: list[str] = []  # noqa: RUF012  copied for each instance
+
+    @command
+    def add(self, name: str) -> int:
+        self.names.append(name)
+        return len(self.names)
+
+    def snapshot(self) -> bytes:
+        return ",".join(self.names).encode()
+
+    def restore(self, snapshot: bytes) -> None:
+        self.names += snapshot.decode().split(",")
+
+
+def test_nothing_of_before_is_left_when_a_snapshot_is_restored() -> None:
+    theirs, ours = Copy(Merging), Copy(Merging)
+    adding = MachineDefinition.of(Merging).methods["add"]
+    theirs.apply(submit(NO_SESSION, (1, adding.encode_call(("theirs",), {}))))
+    ours.apply(submit(NO_SESSION, (1, adding.encode_call(("ours",), {}))))
+    restored = images.restore(theirs.snapshot(), ours.ledger)
+    assert vars(restored.host.machine)["names"] == ["theirs"]
+    assert vars(ours.ledger.host.machine)["names"] == ["ours"], "the old state is as it was"
 
 
 def test_a_snapshot_is_refused_by_name_when_it_is_of_another_machine() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES
 from viewstamp.sim.campaign import CampaignSummary
+from viewstamp.sim.options import STORY_NAMES
 from viewstamp.sim.plan import RunPlan
 from viewstamp.sim.run import execute
 
@@ -31,6 +32,28 @@ def test_every_invariant_holds_when_the_seed_is(protocol: str, first: int) -> No
     assert summary.operations["ok"] > 100
     assert sum(summary.faults.values()) > 100
     assert summary.rare["leader elected"] >= CHUNK
+
+
+KINDS = (
+    "all crashed", "birth spoiled", "client connection reset", "client cut off", "clock drift", "clock jump",
+    "clog", "clogged", "command sent again", "connection reset", "crash", "cut off", "damaged", "disk bit_rot",
+    "disk completions reordered", "disk content_torn", "disk disk_full", "disk misdirected_write",
+    "disk names_lost", "disk names_torn", "disk short_write", "disk slow", "disk slow snapshot",
+    "disk sync_error", "disk wiped", "doubled", "echoed", "late", "late wake", "lost", "partition",
+    "partition one way", "pause", "restart", "snapshot asked for", "spurious wake", "storage failed",
+    "swizzle", "transfer", *(f"story {name}" for name in STORY_NAMES),
+)  # fmt: skip
+"""Every kind of fault that is drawn, by the name under which its effect is counted."""
+
+
+@pytest.mark.slow
+def test_every_kind_of_fault_takes_effect_somewhere() -> None:
+    """About 60 seeds are enough; a kind that 300 do not show is not drawn, or has no effect."""
+    missing, seed = set(KINDS), 0
+    while missing and seed < 300:
+        missing -= {name for name, count in run_seeds("raft", range(seed, seed + 1)).faults.items() if count}
+        seed += 1
+    assert not missing
 
 
 FOUND = (

@@ -14,7 +14,7 @@ _MILLION: Final = 1_000_000
 class NodeClock:
     """Converts true (virtual) microseconds to a node's local ones and back. Monotonic by construction."""
 
-    __slots__ = ("_local_base", "_rate_ppm", "_true_base")
+    __slots__ = ("_local_base", "_rate_ppm", "_true_base", "drift_ppm")
 
     def __init__(self, *, start_us: int, drift_ppm: int) -> None:
         """Show `start_us` at true time 0 and gain `drift_ppm` microseconds a second (above -1,000,000)."""
@@ -22,6 +22,8 @@ class NodeClock:
         self._true_base = 0
         self._local_base = start_us
         self._rate_ppm = _MILLION + drift_ppm
+        self.drift_ppm = drift_ppm
+        """How fast it was made to gain; see `steady`."""
 
     def local(self, true_us: int) -> Instant:
         """Return what this clock shows at a true moment."""

@@ -129,6 +129,7 @@ class FaultInjector:
         links |= self._cut_clients(links, rng)
         if options.one_way:
             links = {link for link in links if link < link[::-1]}
+            self._cluster.counts["partition one way"] += 1
         self._cluster.network.cut(links)
         self._count("partition", mode=options.mode, links=len(links))
         self._world.after(int(rng.expovariate(1 / options.length_us)) + 1, self._heal, links)

@@ -205,6 +205,8 @@ class _Run:
         faults.update({name: count for name, count in cluster.network.counts.items() if name != "messages"})
         for process in cluster.processes.values():
             faults.update(process.fault_counts())
+            if process.clock.drift_ppm:
+                faults["clock drift"] += 1
         return RunReport(
             plan=self.plan,
             options=self.options.describe(),
