@@ -19,7 +19,6 @@ from viewstamp.core.events import (
     Queried,
     ReadToken,
     Received,
-    SnapshotToken,
     Staged,
     TakeSnapshot,
     TransferLeadership,
@@ -57,7 +56,7 @@ from viewstamp.protocols.shipping.applying import apply_committed
 from viewstamp.protocols.shipping.compaction import Compaction
 from viewstamp.protocols.shipping.numbers import in_range
 from viewstamp.protocols.shipping.reads import ReadRounds
-from viewstamp.protocols.shipping.snapshot import SnapshotReceiver
+from viewstamp.protocols.shipping.snapshot import SnapshotReceiver, SnapshotTokens
 
 
 class PrimaryBackupCore:
@@ -69,7 +68,6 @@ class PrimaryBackupCore:
 
     __slots__ = (
         "_led",
-        "_tokens",
         "campaign",
         "compaction",
         "errands",
@@ -91,10 +89,10 @@ class PrimaryBackupCore:
         assert isinstance(options, PrimaryBackupOptions), options
         outbox = Outbox(setup.recovered.written)
         self.state = state = State(setup, options, outbox)
-        self._tokens = 0
+        new_token = SnapshotTokens().new
         self.following = Following(state)
-        self.receiver = SnapshotReceiver(state, self.following, self._new_token)
-        self.compaction = Compaction(state, self._new_token, retry_after_us=options.silence_us)
+        self.receiver = SnapshotReceiver(state, self.following, new_token)
+        self.compaction = Compaction(state, new_token, retry_after_us=options.silence_us)
         self.replication = Replication(state)
         self.reads = ReadRounds[ReadToken](state, self.replication, OwnReads(outbox))
         self.campaign = Campaign(state, self._lead)
@@ -119,10 +117,6 @@ class PrimaryBackupCore:
             state.outbox.emit_durable(Release(write))
         if state.counts:
             state.resume_at = state.now
-
-    def _new_token(self) -> SnapshotToken:
-        self._tokens += 1
-        return SnapshotToken(self._tokens)
 
     @property
     def deadline(self) -> Instant | None:

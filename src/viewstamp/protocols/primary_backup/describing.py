@@ -22,7 +22,8 @@ from viewstamp.protocols.primary_backup.messages import (
     SnapshotChunk,
     SnapshotWanted,
 )
-from viewstamp.protocols.primary_backup.records import Member, SyncRecord
+from viewstamp.protocols.primary_backup.records import SyncRecord
+from viewstamp.protocols.shipping import wording
 
 
 def describe(message: Any) -> str:
@@ -73,16 +74,10 @@ def describe_record(record: SyncRecord) -> str:
     return f"record {record.epoch}/{record.version}: primary {record.primary}, synchronous {members}"
 
 
-def _members(members: tuple[Member, ...]) -> str:
-    return ", ".join(f"{node} (life {incarnation})" for node, incarnation in members) or "nobody"
-
-
 def _describe_membership(message: Introduce | Recognize | Promote | PromotionEnded) -> str:
     match message:
         case Introduce():
-            kind = "with a log" if message.founded else "without a log"
-            heard = _members(message.known)
-            return f"I am incarnation {message.incarnation}, {kind}; I have heard of {heard}"
+            return wording.describe_introduction(message)
         case Recognize():
             return f"the cluster is in epoch {message.epoch}, {describe_record(message.record)}"
         case Promote():
@@ -106,31 +101,17 @@ def _describe_replication(message: Append | Appended | Conflict) -> str:
     tail = f" (epoch {message.epoch}, round {message.round})"
     if isinstance(message, Appended):
         version = f", record version {message.version}" if message.version else ""
-        return (
-            f"I have everything on disk up to {message.matched_view}.{message.matched_seqno}{version}{tail}"
-        )
+        return wording.describe_acknowledgement(message) + version + tail
     if isinstance(message, Conflict):
         if message.refused_seqno == 0:
             return f"your epoch is over (epoch {message.epoch})"
-        hint = f"{message.hint_view}.{message.hint_seqno}"
-        return f"I do not have your entry {message.refused_seqno}: try after {hint}{tail}"
-    previous = f"{message.previous_view}.{message.previous_seqno}"
+        return wording.describe_refusal(message) + tail
     record = f", {describe_record(message.record)}" if message.record is not None else ""
-    if not message.entries:
-        return f"heartbeat after {previous}, committed {message.committed}{record}{tail}"
-    plural = "entry follows" if len(message.entries) == 1 else "entries follow"
-    return f"{len(message.entries)} {plural} {previous}, committed {message.committed}{record}{tail}"
+    return wording.describe_append(message) + record + tail
 
 
 def _describe_snapshot(message: SnapshotChunk | SnapshotWanted) -> str:
+    tail = f" (epoch {message.epoch})"
     if isinstance(message, SnapshotWanted):
-        reason = ", that was not the next piece" if message.gap else ""
-        return (
-            f"of snapshot {message.view}.{message.seqno} I want what begins at byte {message.offset}{reason} "
-            f"(epoch {message.epoch})"
-        )
-    end = message.offset + len(message.data)
-    return (
-        f"snapshot {message.meta.viewstamp}, bytes {message.offset} to {end} of {message.meta.size_bytes} "
-        f"(epoch {message.epoch})"
-    )
+        return wording.describe_wanted(message) + tail
+    return wording.describe_chunk(message) + tail

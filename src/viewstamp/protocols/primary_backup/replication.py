@@ -144,8 +144,7 @@ class Replication:
         progress = self.progress.get(node)
         if progress is None:
             return node == self._state.node
-        since = progress.heard_at if progress.heard_at is not None else self.began_at
-        return since > self._state.now - self._state.options.silence_us
+        return progress.heard_since(self.began_at) > self._state.now - self._state.options.silence_us
 
     def on_introduce(self, node: NodeId, incarnation: Incarnation) -> None:
         """A member came back with another disk: bring it up in its new incarnation."""
@@ -210,9 +209,7 @@ class Replication:
         """Return the other members not heard for so long, in ascending order."""
         horizon = self._state.now - within_us
         return [
-            node
-            for node, progress in self.progress.items()
-            if (progress.heard_at if progress.heard_at is not None else self.began_at) < horizon
+            node for node, progress in self.progress.items() if progress.heard_since(self.began_at) < horizon
         ]
 
     def has_lost_quorum(self) -> bool:

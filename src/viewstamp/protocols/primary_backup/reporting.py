@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from viewstamp.core.ids import Instant, NodeId, View
+from viewstamp.core.ids import Instant, View
 from viewstamp.core.protocol import PeerStatus, Status
 from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.shipping.progress import Progress
+from viewstamp.protocols.shipping.wording import name_nodes, peer_status
 
 if TYPE_CHECKING:
     from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
@@ -43,7 +44,7 @@ def waiting_for(core: "PrimaryBackupCore") -> str:
     if not state.founded:
         if core.founding.forgot:
             return "forgot its promises: waiting to be let back in"
-        return f"waiting to found the cluster: no introduction from {_nodes(core.founding.missing())}"
+        return f"waiting to found the cluster: no introduction from {name_nodes(core.founding.missing())}"
     if state.role is Role.PRIMARY:
         return _waiting_to_commit(core)
     if core.campaign.is_under_way:
@@ -59,22 +60,12 @@ def _waiting_to_commit(core: "PrimaryBackupCore") -> str:
     replication = core.replication
     silent = replication.silent(core.state.options.silence_us)
     if len(core.state.members) - len(silent) < core.state.quorum:
-        return f"waiting for a majority: no answer from {_nodes(silent)}"
+        return f"waiting for a majority: no answer from {name_nodes(silent)}"
     if replication.syncset.in_force is None:
         return "bringing its backups up before it serves"
     return "" if replication.has_committed else "waiting for the first commit of its epoch"
 
 
-def _nodes(nodes: list[NodeId]) -> str:
-    names = ", ".join(map(str, nodes))
-    return f"node {names}" if len(nodes) == 1 else f"nodes {names}"
-
-
 def _peer(core: "PrimaryBackupCore", progress: Progress, now: Instant) -> PeerStatus:
     required = progress.node in core.replication.syncset.required
-    return PeerStatus(
-        node=progress.node,
-        matched=progress.matched,
-        state="synchronous" if required else progress.state,
-        heard_us_ago=None if progress.heard_at is None else now - progress.heard_at,
-    )
+    return peer_status(progress, now, state="synchronous" if required else None)

@@ -8,7 +8,7 @@ from collections import Counter
 from enum import Enum
 from typing import Final
 
-from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.quorum import majority
@@ -144,12 +144,6 @@ class State:
             and not self.suspected
             and (self.role is Role.PRIMARY or self.now - self.contact_at < self.silence_us)
         )
-
-    def viewstamp_at(self, seqno: int) -> Viewstamp:
-        """Return the viewstamp of a position that the log or its base holds."""
-        view = self.log.view_at(seqno)
-        assert view is not None, (seqno, self.log.base_seqno, self.log.last_seqno)
-        return Viewstamp(View(view), Seqno(seqno))
 
     def hear_leader(self) -> None:
         """The primary gave a sign of life."""

@@ -20,7 +20,6 @@ from viewstamp.core.events import (
     Queried,
     ReadToken,
     Received,
-    SnapshotToken,
     Staged,
     TakeSnapshot,
     TransferLeadership,
@@ -61,7 +60,7 @@ from viewstamp.protocols.shipping.entries import COMMAND
 from viewstamp.protocols.shipping.intake import is_sound
 from viewstamp.protocols.shipping.numbers import in_range
 from viewstamp.protocols.shipping.reads import ReadRounds
-from viewstamp.protocols.shipping.snapshot import SnapshotReceiver
+from viewstamp.protocols.shipping.snapshot import SnapshotReceiver, SnapshotTokens
 
 
 class RaftCore:
@@ -73,7 +72,6 @@ class RaftCore:
 
     __slots__ = (
         "_led",
-        "_tokens",
         "compaction",
         "election",
         "follower_reads",
@@ -97,11 +95,11 @@ class RaftCore:
         assert isinstance(options, RaftOptions), options
         outbox = Outbox(setup.recovered.written)
         self.state = state = State(setup, options, outbox)
-        self._tokens = 0
+        new_token = SnapshotTokens().new
         self.election = Election(state)
         self.following = Following(state)
-        self.receiver = SnapshotReceiver(state, self.following, self._new_token)
-        self.compaction = Compaction(state, self._new_token, retry_after_us=options.election_timeout_us)
+        self.receiver = SnapshotReceiver(state, self.following, new_token)
+        self.compaction = Compaction(state, new_token, retry_after_us=options.election_timeout_us)
         self.replication = Replication(state)
         self.leader_reads = ReadRounds[Origin](state, self.replication, LeaderReads(state))
         self.follower_reads = FollowerReads(state)
@@ -129,10 +127,6 @@ class RaftCore:
             state.await_leader()
             if state.is_voter and len(state.membership.voters) == 1:
                 state.election_at = state.now
-
-    def _new_token(self) -> SnapshotToken:
-        self._tokens += 1
-        return SnapshotToken(self._tokens)
 
     @property
     def deadline(self) -> Instant | None:

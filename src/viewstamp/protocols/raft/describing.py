@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from viewstamp.protocols.raft.configuration import Configuration, Member
+from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.messages import (
     Appended,
     AppendEntries,
@@ -17,6 +17,8 @@ from viewstamp.protocols.raft.messages import (
     TimeoutNow,
     Vote,
 )
+from viewstamp.protocols.shipping import wording
+from viewstamp.protocols.shipping.wording import name_members
 
 
 def describe(message: Any) -> str:
@@ -36,10 +38,7 @@ def describe(message: Any) -> str:
         case TimeoutNow():
             return f"campaign now: you are to lead (term {message.term})"
         case Introduce():
-            kind = "with a log" if message.founded else "without a log"
-            return (
-                f"I am incarnation {message.incarnation}, {kind}; I have heard of {_members(message.known)}"
-            )
+            return wording.describe_introduction(message)
         case Recognize():
             return f"the cluster is {describe_configuration(message.configuration)} (term {message.term})"
         case _:
@@ -48,12 +47,8 @@ def describe(message: Any) -> str:
 
 def describe_configuration(configuration: Configuration) -> str:
     """Return who votes and who learns."""
-    text = f"voters {_members(configuration.voters)}"
-    return f"{text}, learners {_members(configuration.learners)}" if configuration.learners else text
-
-
-def _members(members: tuple[Member, ...]) -> str:
-    return ", ".join(f"{node} (life {incarnation})" for node, incarnation in members) or "nobody"
+    text = f"voters {name_members(configuration.voters)}"
+    return f"{text}, learners {name_members(configuration.learners)}" if configuration.learners else text
 
 
 def _describe_election(message: RequestVote | Vote) -> str:
@@ -71,30 +66,16 @@ def _describe_election(message: RequestVote | Vote) -> str:
 def _describe_replication(message: AppendEntries | Appended | Conflict) -> str:
     tail = f" (term {message.term}, round {message.round})"
     if isinstance(message, Appended):
-        return f"I have everything on disk up to {message.matched_view}.{message.matched_seqno}{tail}"
+        return wording.describe_acknowledgement(message) + tail
     if isinstance(message, Conflict):
         if message.refused_seqno == 0:
             return f"your term is over (term {message.term})"
-        return (
-            f"I do not have your entry {message.refused_seqno}: try after "
-            f"{message.hint_view}.{message.hint_seqno}{tail}"
-        )
-    previous = f"{message.previous_view}.{message.previous_seqno}"
-    if not message.entries:
-        return f"heartbeat after {previous}, committed {message.committed}{tail}"
-    plural = "entry follows" if len(message.entries) == 1 else "entries follow"
-    return f"{len(message.entries)} {plural} {previous}, committed {message.committed}{tail}"
+        return wording.describe_refusal(message) + tail
+    return wording.describe_append(message) + tail
 
 
 def _describe_snapshot(message: SnapshotChunk | SnapshotWanted) -> str:
+    tail = f" (term {message.term})"
     if isinstance(message, SnapshotWanted):
-        reason = ", that was not the next piece" if message.gap else ""
-        return (
-            f"of snapshot {message.view}.{message.seqno} I want what begins at byte {message.offset}{reason} "
-            f"(term {message.term})"
-        )
-    end = message.offset + len(message.data)
-    return (
-        f"snapshot {message.meta.viewstamp}, bytes {message.offset} to {end} of {message.meta.size_bytes} "
-        f"(term {message.term})"
-    )
+        return wording.describe_wanted(message) + tail
+    return wording.describe_chunk(message) + tail

@@ -154,8 +154,7 @@ class Replication:
         return [
             node
             for node, progress in sorted(self.progress.items())
-            if node in self._state.membership.voters
-            and (progress.heard_at if progress.heard_at is not None else self.began_at) < horizon
+            if node in self._state.membership.voters and progress.heard_since(self.began_at) < horizon
         ]
 
     def has_lost_quorum(self) -> bool:

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from viewstamp.core.ids import Instant, NodeId, View
-from viewstamp.core.protocol import PeerStatus, Status
+from viewstamp.core.protocol import Status
 from viewstamp.protocols.raft.state import Role, State
-from viewstamp.protocols.shipping.progress import Progress
+from viewstamp.protocols.shipping.wording import name_nodes, peer_status
 
 if TYPE_CHECKING:
     from viewstamp.protocols.raft.core import RaftCore
@@ -25,7 +25,7 @@ def report(core: "RaftCore", now: Instant) -> Status:
         snapshot=state.snapshot_seqno,
         log_bytes=state.log.size_bytes + state.overhead_bytes,
         members=_members(state),
-        peers=tuple(_peer(progress, now) for _, progress in sorted(core.replication.progress.items())),
+        peers=tuple(peer_status(progress, now) for _, progress in sorted(core.replication.progress.items())),
         waiting_for=waiting_for(core),
     )
 
@@ -61,7 +61,7 @@ def waiting_for(core: "RaftCore") -> str:
 def _waiting_to_belong(core: "RaftCore") -> str:
     if core.founding.forgot:
         return "forgot its promises: waiting to be let back in"
-    return f"waiting to found the cluster: no introduction from {_nodes(core.founding.missing())}"
+    return f"waiting to found the cluster: no introduction from {name_nodes(core.founding.missing())}"
 
 
 def _waiting_to_commit(core: "RaftCore") -> str:
@@ -73,23 +73,9 @@ def _waiting_to_commit(core: "RaftCore") -> str:
 
 
 def _majority_missing(silent: list[NodeId]) -> str:
-    answer = f": no answer from {_nodes(silent)}" if silent else ""
+    answer = f": no answer from {name_nodes(silent)}" if silent else ""
     return f"waiting for a majority{answer}"
-
-
-def _nodes(nodes: list[NodeId]) -> str:
-    names = ", ".join(map(str, nodes))
-    return f"node {names}" if len(nodes) == 1 else f"nodes {names}"
 
 
 def _members(state: State) -> tuple[NodeId, ...]:
     return tuple(sorted(state.membership.incarnations)) or state.members
-
-
-def _peer(progress: Progress, now: Instant) -> PeerStatus:
-    return PeerStatus(
-        node=progress.node,
-        matched=progress.matched,
-        state=progress.state,
-        heard_us_ago=None if progress.heard_at is None else now - progress.heard_at,
-    )

@@ -7,7 +7,7 @@ from collections import Counter
 from enum import Enum
 from typing import Final
 
-from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
@@ -131,12 +131,6 @@ class State:
             and not self.suspected
             and (self.role is Role.LEADER or self.now - self.contact_at < self.options.election_timeout_us)
         )
-
-    def viewstamp_at(self, seqno: int) -> Viewstamp:
-        """Return the viewstamp of a position that the log or its base holds."""
-        term = self.log.view_at(seqno)
-        assert term is not None, (seqno, self.log.base_seqno, self.log.last_seqno)
-        return Viewstamp(View(term), Seqno(seqno))
 
     def await_leader(self) -> None:
         """Draw a new election timeout, from now."""

@@ -52,7 +52,7 @@ class Compaction:
         state = self._state
         self._retry_at = None
         self._token = self._new_token()
-        position = state.viewstamp_at(state.applied)
+        position = state.log.viewstamp_at(state.applied)
         state.outbox.emit(Capture(self._token, position, state.snapshot_header()))
 
     def direct(self, token: DirectiveToken) -> None:
@@ -97,7 +97,7 @@ class Compaction:
         seqno = min(max(needed, log.earliest_within(covered, kept_bytes)), log.durable_seqno)
         if seqno <= log.base_seqno:
             return
-        base = state.viewstamp_at(seqno)
+        base = state.log.viewstamp_at(seqno)
         write = state.move_base(base)
         log.compact(base)
         state.outbox.emit_durable(Release(log.first_write(otherwise=write)))

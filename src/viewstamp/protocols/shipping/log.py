@@ -77,6 +77,12 @@ class Log:
             return self._entries[offset - 1].view if seqno <= self.last_seqno else None
         return self.base_view if offset == 0 else None
 
+    def viewstamp_at(self, seqno: int) -> Viewstamp:
+        """Return the viewstamp of a position that is here, or the base."""
+        view = self.view_at(seqno)
+        assert view is not None, (seqno, self.base_seqno, self.last_seqno)
+        return Viewstamp(View(view), Seqno(seqno))
+
     def entry(self, seqno: int) -> EntryRecord:
         """Return the entry at `seqno`, which must be here."""
         assert self.base_seqno < seqno <= self.last_seqno, (self.base_seqno, seqno, self.last_seqno)

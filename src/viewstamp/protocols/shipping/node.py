@@ -94,10 +94,6 @@ class NodeState(Protocol):
         """Position of the newest durable snapshot, 0 where there is none."""
         ...
 
-    def viewstamp_at(self, seqno: int) -> Viewstamp:
-        """Return the viewstamp of a position that the log or its base holds."""
-        ...
-
     def snapshot_header(self) -> bytes:
         """Return what a snapshot of what is applied now must hold beside the machine's state."""
         ...

@@ -92,6 +92,10 @@ class Progress:
         self.heard_at: Instant | None = None
         self.transfer: Transfer | None = None
 
+    def heard_since(self, beginning: Instant) -> Instant:
+        """Return when it was last heard, or the beginning of the view if it never was in it."""
+        return self.heard_at if self.heard_at is not None else beginning
+
     def has_room(self, options: WindowOptions) -> bool:
         """Tell whether another message with entries may be sent."""
         return (

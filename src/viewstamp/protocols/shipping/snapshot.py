@@ -27,6 +27,20 @@ def _identity(meta: SnapshotMeta) -> _Identity:
     return meta.viewstamp.view, meta.viewstamp.seqno, meta.digest, meta.size_bytes
 
 
+class SnapshotTokens:
+    """Numbers one node's snapshots, those it makes and those it receives: no two alike in one life."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def new(self) -> SnapshotToken:
+        """Return the next one."""
+        self._last += 1
+        return SnapshotToken(self._last)
+
+
 class Wanted(Protocol):
     """A follower's answer, in the message of its protocol: of this snapshot, everything before `offset`."""
 
