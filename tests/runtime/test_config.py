@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.registry import PROTOCOL_NAMES
-from viewstamp.runtime.config import MEMBERS_MAX, ClusterConfig, Member, NodeConfig
+from viewstamp.runtime.config import CLUSTER_ID_LENGTH_MAX, MEMBERS_MAX, ClusterConfig, Member, NodeConfig
+from viewstamp.storage.identity import make_identity
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 
@@ -61,9 +62,14 @@ def test_members_are_refused_when_their_number_is_out_of_range(count: int) -> No
         ClusterConfig(cluster_id="test", members=members)
 
 
-@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "ä", "a\nb", "../x"])
+@pytest.mark.parametrize("name", ["", "x" * 64, "a b", "ä", "a\nb", "../x"])
 def test_cluster_id_is_refused_when_it_has_other_characters(name: str) -> None:
     assert "cluster_id" in refused(cluster_id=name)
+
+
+def test_longest_cluster_id_fits_into_a_data_directory() -> None:
+    longest = ClusterConfig(cluster_id="x" * CLUSTER_ID_LENGTH_MAX, members=(Member(1, "a", 1),))
+    assert make_identity(longest.cluster_id, NodeId(1), Incarnation(1)).cluster_id == longest.cluster_id
 
 
 @pytest.mark.parametrize("table", ["options", "replica"])

@@ -27,7 +27,8 @@ SnapshotPlacement = Literal["auto", "inline", "fork"]
 Loop = Literal["auto", "asyncio", "uvloop"]
 
 MEMBERS_MAX: Final = 31
-CLUSTER_ID_LENGTH_MAX: Final = 64
+CLUSTER_ID_LENGTH_MAX: Final = 63
+"""As in the files of a data directory (`storage.framing.CLUSTER_ID_BYTES_MAX`)."""
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 _CLUSTER_FILE_BYTES_MAX: Final = MIB
