@@ -1,25 +1,18 @@
 """What an operator may set about primary-backup, in each of its two modes. Checked when made."""
 
-from typing import Any, Final, Literal
+from typing import Literal
 
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import MICROSECONDS_PER_MS
-
-_KIBIBYTE: Final = 1024
-_MEBIBYTE: Final = 1024 * _KIBIBYTE
+from viewstamp.protocols.shipping.options import ShippingOptions, check_positive
 
 
-def _check_positive(options: Any) -> None:
-    for name in options.__struct_fields__:
-        value = getattr(options, name)
-        if isinstance(value, int) and value < 1:
-            raise ConfigurationError(f"primary_backup option {name} is {value}: it must be at least 1")
-
-
-class PrimaryBackupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PrimaryBackupOptions(ShippingOptions, frozen=True, forbid_unknown_fields=True):
     """Equal at every member; durations in milliseconds, everything that can grow with a maximum.
+
+    What concerns the log and its transport stands in `ShippingOptions`.
 
     Raises:
         ConfigurationError: a value is out of range, or two of them do not fit together.
@@ -36,29 +29,9 @@ class PrimaryBackupOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     """A promotion that has not succeeded after so long is refused to the operator who asked for it."""
     introduce_ms: int = 100
     """How often a node that belongs to no cluster yet, or has forgotten its promises, introduces itself."""
-    log_bytes_max: int | None = 64 * _MEBIBYTE
-    """Compaction starts at half of it, so that the log stays within. None: never."""
-    message_entries_max: int = 256
-    message_bytes_max: int = _MEBIBYTE
-    """Of entries in one message; a larger entry travels alone."""
-    inflight_messages_max: int = 64
-    """Unanswered messages with entries under way to one backup."""
-    inflight_bytes_max: int = 8 * _MEBIBYTE
-    uncommitted_entries_max: int = 256
-    """A primary with so many entries that are not committed yet is not `accepting`."""
-    uncommitted_bytes_max: int = 16 * _MEBIBYTE
-    snapshot_chunk_bytes: int = 64 * _KIBIBYTE
-    snapshot_window_chunks: int = 4
-    """Unanswered chunks under way to one backup; heartbeats and entries pass between them."""
-    reads_max: int = 65_536
-    """Reads waiting at the primary; more are refused."""
-    applies_per_step_max: int = 1_024
-    """Entries applied in one step, so that a long log does not hold up heartbeats."""
-    apply_bytes_per_step_max: int = 64 * _KIBIBYTE
-    """Bytes of them, unless a single one is larger."""
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        check_positive(self, "primary_backup")
         if self.silence_ms < 2 * self.heartbeat_ms:
             raise ConfigurationError(
                 f"primary_backup option silence_ms is {self.silence_ms}: it must be at least twice "
@@ -102,7 +75,7 @@ class CourseOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Entries applied in one step."""
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        check_positive(self, "primary_backup")
 
     @property
     def reply_timeout_us(self) -> int:

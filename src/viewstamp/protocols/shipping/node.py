@@ -6,60 +6,7 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, Viewsta
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.shipping.log import Log
-
-
-class ShippingOptions(Protocol):
-    """What an operator may set about a log and its transport: a part of each protocol's options."""
-
-    @property
-    def log_bytes_max(self) -> int | None:
-        """Compaction starts at half of it. None: never."""
-        ...
-
-    @property
-    def message_entries_max(self) -> int:
-        """Entries in one message."""
-        ...
-
-    @property
-    def message_bytes_max(self) -> int:
-        """Bytes of entries in one message; a larger entry travels alone."""
-        ...
-
-    @property
-    def inflight_messages_max(self) -> int:
-        """Unanswered messages with entries under way to one follower."""
-        ...
-
-    @property
-    def inflight_bytes_max(self) -> int:
-        """Bytes of entries in them."""
-        ...
-
-    @property
-    def snapshot_chunk_bytes(self) -> int:
-        """Bytes of a snapshot in one message."""
-        ...
-
-    @property
-    def snapshot_window_chunks(self) -> int:
-        """Unanswered chunks under way to one follower."""
-        ...
-
-    @property
-    def reads_max(self) -> int:
-        """Reads waiting at one node; more are refused."""
-        ...
-
-    @property
-    def applies_per_step_max(self) -> int:
-        """Entries applied in one step."""
-        ...
-
-    @property
-    def apply_bytes_per_step_max(self) -> int:
-        """Bytes of them, unless a single one is larger."""
-        ...
+from viewstamp.protocols.shipping.options import ShippingOptions
 
 
 class NodeState(Protocol):

@@ -8,27 +8,14 @@ Three states, after etcd's `tracker/progress.go`:
 """
 
 from collections import deque
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.snapshots import Snapshot
+from viewstamp.protocols.shipping.options import ShippingOptions
 
 _WINDOW_MAX: Final = 1 << 16
 ProgressState = Literal["probe", "replicate", "snapshot"]
-
-
-class WindowOptions(Protocol):
-    """What may be under way to one follower, as the options of a protocol say."""
-
-    @property
-    def inflight_messages_max(self) -> int:
-        """Unanswered messages with entries."""
-        ...
-
-    @property
-    def inflight_bytes_max(self) -> int:
-        """Bytes of entries in them."""
-        ...
 
 
 class Transfer:
@@ -96,7 +83,7 @@ class Progress:
         """Return when it was last heard, or the beginning of the view if it never was in it."""
         return self.heard_at if self.heard_at is not None else beginning
 
-    def has_room(self, options: WindowOptions) -> bool:
+    def has_room(self, options: ShippingOptions) -> bool:
         """Tell whether another message with entries may be sent."""
         return (
             len(self.inflight) < min(self.window, options.inflight_messages_max)
