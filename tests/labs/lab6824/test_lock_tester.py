@@ -17,6 +17,13 @@ def test_usage_is_shown_when_the_arguments_are_wrong(
     assert capsys.readouterr().err.startswith("usage: ")
 
 
+def test_one_line_says_so_when_the_port_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lock_tester.main(["x"]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "lock_tester: nothing was tested: address" in said.err
+
+
 def test_program_fails_in_one_line_when_there_is_no_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from viewstamp.labs.lab6824 import rsm_tests
 from viewstamp.labs.lab6824.scenarios import COURSE, TESTS
 
 
-@pytest.mark.parametrize("arguments", [["-s"], ["-s", "x"], ["-n", "-1"], ["99"], ["x"], ["-1"]])
+@pytest.mark.parametrize("arguments", [["-s"], ["-s", "x"], ["-n", "-1"], ["-n", "0"], ["99"], ["x"], ["-1"]])
 def test_usage_is_shown_when_the_arguments_are_wrong(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

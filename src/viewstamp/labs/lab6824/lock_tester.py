@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from viewstamp.core.errors import NotExecuted, ViewstampError
+from viewstamp.core.errors import ConfigurationError, NotExecuted, ViewstampError
 from viewstamp.labs.lab6824.arguments import EXIT_USAGE, LIFETIME_S, parse_server
 from viewstamp.labs.lab6824.exclusion import HistoryWriter, Mark
 from viewstamp.labs.lab6824.waiting import pause
@@ -148,11 +148,16 @@ def main(arguments: list[str]) -> int:
     if len(arguments) not in {1, 2} or (len(arguments) == 2 and arguments[1] not in map(str, range(1, 6))):
         sys.stderr.write(f"usage: {program} [host:]port [1..5]\n")
         return EXIT_USAGE
+    try:
+        server = parse_server(arguments[0])
+    except ConfigurationError as error:
+        sys.stderr.write(f"{program}: nothing was tested: {error}\n")
+        return EXIT_USAGE
     signal.signal(signal.SIGALRM, lambda *_: os._exit(EXIT_TOO_LATE))
     signal.alarm(LIFETIME_S)
     try:
         _run(
-            find(parse_server(arguments[0])),
+            find(server),
             [int(number) for number in arguments[1:]] or list(range(1, LATEST + 1)),
         )
     except (Violation, ViewstampError) as error:

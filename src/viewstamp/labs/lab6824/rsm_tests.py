@@ -71,6 +71,8 @@ def parse(arguments: list[str]) -> Wanted | None:
             numbers.append(int(argument))
         else:
             return None
+    if not values["-n"]:
+        return None  # no round is no pass
     return Wanted(values["-s"], values["-n"], keep, numbers or list(COURSE))
 
 
