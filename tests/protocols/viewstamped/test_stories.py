@@ -10,6 +10,8 @@ from tests.protocols.viewstamped.harness import Breakpoint, Cluster, cluster_of
 from viewstamp.protocols.viewstamped import Point
 
 LAB: dict[str, Any] = {"founding": "join", "contact": 1}
+ACCEPTED_COMES_FIRST = [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3), (2, 3), (2, 3, 4)]
+"""Four nodes; the fourth died, then the proposer of the view without it, when that view was accepted."""
 
 
 def lab_cluster(count: int, *, story: bool = False, **breakpoints: Breakpoint) -> Cluster:
@@ -38,10 +40,44 @@ class Later(Breakpoint):
         self.hit = False
 
 
+def views_of(cluster: Cluster, *nodes: int) -> list[tuple[int, ...]]:
+    """Return the history of views that these nodes agree on."""
+    first, *others = (cluster.views_at(node) for node in nodes)
+    assert all(other == first for other in others), others
+    return first
+
+
+def commands_of(cluster: Cluster, *nodes: int) -> list[str]:
+    """Return the commands that these nodes agree on."""
+    first, *others = (cluster.commands(node) for node in nodes)
+    assert all(other == first for other in others), others
+    return first
+
+
+def propose_armed(cluster: Cluster, *breakpoints: Later) -> None:
+    """Write "a", then propose "b" with these breakpoints armed."""
+    cluster.write("a")
+    for each in breakpoints:
+        each.arm()
+    cluster.propose("b")
+
+
+def propose_view_armed(cluster: Cluster, breakpoint_: Later, *, gone: int) -> None:
+    """Let a node die while this breakpoint of the next view's proposer is armed, and wait for what comes."""
+    breakpoint_.arm()
+    cluster.crash(gone)
+    cluster.run(5_000)
+
+
+def rejoin(cluster: Cluster, node: int, *others: int) -> None:
+    """Start a node again, by way of the first of these that are up; they become one view."""
+    cluster.start(node, founding="join", contact=others[0])
+    cluster.form(node, *others)
+
+
 def test_three_nodes_join_one_by_one_when_started_in_turn() -> None:
     cluster = lab_cluster(3, story=True)
-    assert cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3)]
-    assert cluster.views_at(1) == cluster.views_at(2) == cluster.views_at(3)
+    assert views_of(cluster, 1, 2, 3) == [(1,), (1, 2), (1, 2, 3)]
     check_transcript("test0_joins", cluster)
 
 
@@ -73,7 +109,7 @@ def test_nothing_is_decided_when_half_of_a_view_of_two_is_gone() -> None:
     cluster.run(5_000)
     cluster.start(3, **LAB)
     cluster.run(5_000)
-    assert cluster.views_at(1) == cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3), (1, 2)]
+    assert views_of(cluster, 1, 3) == [(1,), (1, 2), (1, 2, 3), (1, 2)]
     assert "a majority of view 4" in cluster.waiting_for(1)
     cluster.crash(3)
     cluster.start(2, **LAB)
@@ -87,65 +123,52 @@ def test_nothing_is_decided_when_half_of_a_view_of_two_is_gone() -> None:
 def test_the_next_view_comes_when_the_proposer_died_after_phase_1() -> None:
     breakpoint_ = Later(Point.PREPARED)
     cluster = lab_cluster(3, node1=breakpoint_)
-    breakpoint_.arm()
-    cluster.crash(3)
-    cluster.run(5_000)
+    propose_view_armed(cluster, breakpoint_, gone=3)
     assert cluster.running == [2]
     assert cluster.views_at(2) == [(1,), (1, 2), (1, 2, 3)]
     cluster.start(3, **LAB)
     cluster.form(2, 3)
     cluster.run(10_000)
-    assert cluster.views_at(2) == cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3), (2, 3)]
+    assert views_of(cluster, 2, 3) == [(1,), (1, 2), (1, 2, 3), (2, 3)]
     check_transcript("test5_proposer_dies_prepared", cluster)
 
 
 def test_the_accepted_view_comes_first_when_the_proposer_died_after_phase_2() -> None:
     breakpoint_ = Later(Point.CHOSEN)
     cluster = lab_cluster(4, node1=breakpoint_)
-    breakpoint_.arm()
-    cluster.crash(4)
-    cluster.run(5_000)
+    propose_view_armed(cluster, breakpoint_, gone=4)
     assert cluster.running == [2, 3]
     assert cluster.views_at(2) == [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]
-    cluster.start(4, founding="join", contact=2)
-    cluster.form(2, 3, 4)
-    expected = [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3), (2, 3), (2, 3, 4)]
-    assert cluster.views_at(2) == cluster.views_at(3) == cluster.views_at(4) == expected
+    rejoin(cluster, 4, 2, 3)
+    assert views_of(cluster, 2, 3, 4) == ACCEPTED_COMES_FIRST
     check_transcript("test6_proposer_dies_chosen", cluster)
 
 
 def test_the_accepted_view_survives_when_all_acceptors_restarted() -> None:
     breakpoint_ = Later(Point.CHOSEN)
     cluster = lab_cluster(4, node1=breakpoint_)
-    breakpoint_.arm()
-    cluster.crash(4)
-    cluster.run(5_000)
+    propose_view_armed(cluster, breakpoint_, gone=4)
     cluster.crash(2, 3)
     cluster.run(1_000)
     cluster.start(2, **LAB)
     cluster.start(3, **LAB)
     cluster.run(5_000)
-    assert cluster.views_at(2) == cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]
-    cluster.start(4, founding="join", contact=2)
-    cluster.form(2, 3, 4)
-    expected = [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3), (2, 3), (2, 3, 4)]
-    assert cluster.views_at(2) == cluster.views_at(3) == cluster.views_at(4) == expected
+    assert views_of(cluster, 2, 3) == [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]
+    rejoin(cluster, 4, 2, 3)
+    assert views_of(cluster, 2, 3, 4) == ACCEPTED_COMES_FIRST
     check_transcript("test7_all_restart_chosen", cluster)
 
 
 def test_a_request_is_kept_or_lost_as_one_when_the_primary_died_after_the_first_backup_had_it() -> None:
     breakpoint_ = Later(Point.FIRST_BACKUP_HAS_IT)
     cluster = lab_cluster(3, node1=breakpoint_)
-    cluster.write("a")
-    breakpoint_.arm()
-    cluster.propose("b")
+    propose_armed(cluster, breakpoint_)
     cluster.form(2, 3)
     assert cluster.core(2).ledger.log.last == cluster.core(3).ledger.log.last
-    cluster.start(1, founding="join", contact=2)
-    cluster.form(1, 2, 3)
+    rejoin(cluster, 1, 2, 3)
     cluster.write("c")
     cluster.run(100)
-    assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3) == ["a", "b", "c"]
+    assert commands_of(cluster, 1, 2, 3) == ["a", "b", "c"]
     assert cluster.views_at(1)[3:] == [(2, 3), (2, 3, 1)]
     check_transcript("test12_primary_dies_after_first_backup", cluster)
 
@@ -153,46 +176,38 @@ def test_a_request_is_kept_or_lost_as_one_when_the_primary_died_after_the_first_
 def test_states_stay_equal_when_a_backup_died_before_its_acknowledgement() -> None:
     breakpoint_ = Later(Point.BACKUP_HAS_IT)
     cluster = lab_cluster(3, node3=breakpoint_)
-    cluster.write("a")
-    breakpoint_.arm()
-    cluster.propose("b")
+    propose_armed(cluster, breakpoint_)
     cluster.form(1, 2)
     cluster.start(3, **LAB)
     cluster.form(1, 2, 3)
     cluster.write("c")
     cluster.run(100)
-    assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3) == ["a", "b", "c"]
+    assert commands_of(cluster, 1, 2, 3) == ["a", "b", "c"]
     check_transcript("test13_backup_dies_before_ack", cluster)
 
 
 def test_five_nodes_go_on_when_two_backups_died_one_in_the_view_change() -> None:
     first, second = Later(Point.BACKUP_HAS_IT), Later(Point.VIEW_ENTERED)
     cluster = lab_cluster(5, node5=first, node4=second)
-    cluster.write("a")
-    first.arm()
-    second.arm()
-    cluster.propose("b")
+    propose_armed(cluster, first, second)
     cluster.form(1, 2, 3)
     cluster.write("c")
     cluster.run(100)
     assert cluster.views_at(1)[5:] == [(1, 2, 3, 4), (1, 2, 3)]
-    assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3) == ["a", "b", "c"]
+    assert commands_of(cluster, 1, 2, 3) == ["a", "b", "c"]
     check_transcript("test14_two_backups_die", cluster)
 
 
 def test_five_nodes_go_on_when_a_backup_died_and_the_primary_in_the_view_change() -> None:
     first, second = Later(Point.BACKUP_HAS_IT), Later(Point.VIEW_ENTERED)
     cluster = lab_cluster(5, node5=first, node1=second)
-    cluster.write("a")
-    first.arm()
-    second.arm()
-    cluster.propose("b")
+    propose_armed(cluster, first, second)
     cluster.form(2, 3, 4)
     cluster.write("c")
     cluster.run(100)
     # The view that the dead primary proposed, with itself in it, comes first.
     assert cluster.views_at(2)[5:] == [(1, 2, 3, 4), (2, 3, 4)]
-    assert cluster.commands(2) == cluster.commands(3) == cluster.commands(4) == ["a", "b", "c"]
+    assert commands_of(cluster, 2, 3, 4) == ["a", "b", "c"]
     check_transcript("test15_backup_and_primary_die", cluster)
 
 
@@ -217,8 +232,7 @@ def test_the_old_primary_rejoins_when_it_was_cut_off_and_healed() -> None:
     cluster.run(100)
     assert cluster.answer(1, token) is None
     assert cluster.views_at(1)[3:] == [(2, 3), (2, 3, 1)]
-    assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3)
-    assert [each for each in cluster.commands(1) if each != "b"] == ["a", "c", "d"]
+    assert [each for each in commands_of(cluster, 1, 2, 3) if each != "b"] == ["a", "c", "d"]
     check_transcript("test16_partitioned_primary", cluster)
 
 
