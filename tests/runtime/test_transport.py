@@ -1,4 +1,5 @@
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
@@ -278,6 +279,19 @@ async def test_member_is_refused_with_a_reason_when_its_hello_is_wrong() -> None
                 await visitor.closed()
         assert node.metrics.connections_refused == len(wrong)
         assert node.inbox.peer_frames == []
+
+
+async def test_refusal_is_told_once_when_the_same_stranger_tries_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with lone_node() as node:
+        for name in ("other", "other", "third", "other"):
+            hello = peer_hello(node.cluster, 2, cluster_id=name)
+            async with visiting(node.port, hello_frame(hello)) as visitor:
+                await visitor.closed()
+        assert node.metrics.connections_refused == 4
+    told = [line.getMessage() for line in caplog.records if line.levelno == logging.WARNING]
+    assert [line.partition(", not ")[2] for line in told] == ["'other'", "'third'", "'other'"]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ class Transport:
         self._all_closed.set()
         self._strangers: dict[Connection, Instant] = {}
         """Connections without an accepted hello and when they came, the oldest first."""
+        self._refused = ""
+        """The refusal that was logged last: who is refused tries again every second, for days."""
         self._clients: dict[ClientAddress, Connection] = {}
         self._peers: dict[NodeId, Connection] = {}
         """The newest connection that each member opened to us."""
@@ -315,7 +317,10 @@ class Transport:
         if reason is None and hello.role == "client" and len(self._clients) >= self._config.clients_max:
             reason = f"{self._config.clients_max} clients are connected, which is the limit: try another node"
         if reason is not None:
-            LOG.warning("refused %s at %s: %s", hello.role, connection.peer_name, reason)
+            told = f"{hello.role}: {reason}"
+            level = logging.DEBUG if told == self._refused else logging.WARNING
+            self._refused = told
+            LOG.log(level, "refused %s at %s: %s", hello.role, connection.peer_name, reason)
             self._refuse(connection, reason)
             return
         self._admit(connection, hello)
