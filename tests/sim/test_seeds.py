@@ -63,6 +63,7 @@ FOUND = (
     ("primary_backup", 495),  # a late winner blamed for what a later view committed
     ("viewstamped", 2010),  # a refused command sent once more by the simulator
     ("viewstamped", 4399),  # a late answer about a session taken for one to a later question
+    ("viewstamped", 6525),  # a joiner let in though it had just died
 )
 
 

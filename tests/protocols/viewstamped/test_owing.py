@@ -4,7 +4,7 @@ from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, View
 from viewstamp.protocols.viewstamped.membership import Member, Membership
 from viewstamp.protocols.viewstamped.messages import Ballot
 from viewstamp.protocols.viewstamped.owing import owes_progress
-from viewstamp.protocols.viewstamped.records import ENCODER, AcceptedValue, History, Promised, Record
+from viewstamp.protocols.viewstamped.records import ENCODER, AcceptedValue, Decided, History, Promised, Record
 from viewstamp.protocols.viewstamped.replay import Disk
 
 NODES = tuple(map(NodeId, (1, 2, 3)))
@@ -53,3 +53,11 @@ def test_nothing_is_owed_when_somebody_promised_a_proposer_who_may_leave_out_one
 
 def test_a_majority_owes_progress_when_the_promise_was_about_a_view_that_is_decided() -> None:
     assert owed((1, 2), disk1=disk_of(Promised(View(3), Ballot(1, NodeId(1)))))
+
+
+def test_nothing_is_owed_when_the_living_cannot_leave_a_view_whose_successor_only_the_dead_know() -> None:
+    shrunk, grown = view(4, 1, 2), view(5, 1, 2, 3)
+    knows_less = disk_of(Decided(shrunk))
+    knows_more = disk_of(Decided(shrunk), Decided(grown))
+    assert not owed((2, 3), disk1=knows_more, disk2=knows_less, disk3=knows_less)
+    assert owed((2, 3), disk1=knows_more, disk2=knows_more, disk3=knows_less)

@@ -375,6 +375,17 @@ def test_joiners_are_forgotten_when_they_stop_asking() -> None:
     assert 3 not in cluster.members_at(2)
 
 
+def test_a_joiner_is_not_let_in_when_its_connection_broke() -> None:
+    cluster = cluster_of(1, 2)
+    cluster.isolate(2)
+    ask = Join(cluster.core(1).group, Member(NodeId(3), Incarnation(3001)), View(2), answered=True)
+    cluster.step(1, Received(NodeId(3), ask))
+    cluster.step(1, PeerDown(NodeId(3)))
+    cluster.heal()
+    cluster.run(5_000)
+    assert cluster.views_at(1) == [(1,), (1, 2)]
+
+
 def test_joiners_are_not_remembered_when_too_many_ask() -> None:
     cluster = cluster_of(1, 2, options=ViewstampedOptions(joiners_max=2))
     cluster.isolate(2)

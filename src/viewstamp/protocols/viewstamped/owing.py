@@ -2,8 +2,10 @@
 
 Whoever decides the next view may find a value that was accepted for it already, also by somebody who is
 gone: a view with too few of the living would then be decided, and wait for ever. A promise says that somebody
-proposes, and may leave out one of the living who was silent: what he proposes is known to himself or under
-way. So each view that may come next must be one in which they can go on. When in doubt nothing is owed.
+proposes, and may leave out one of the living who was silent, or, which costs as much, let in one who has died
+since: what he proposes is known to himself or under way. What was decided may be known to the dead alone. So
+they must be able to go on in the newest view they know of, and in each that may come next. When in doubt
+nothing is owed.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,14 +24,14 @@ def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[N
     if len(alive) < majority(len(configured)):
         # A smaller view does not serve.
         return False
-    newest = max(disks.values(), key=lambda disk: disk.view, default=None)
+    newest = max((disks[node] for node in alive if node in disks), key=lambda disk: disk.view, default=None)
     if newest is None or not newest.history:
         # The first view is founded only when all have said that they know of none.
         return set(alive) >= set(configured)
     current = newest.history[-1]
     remembered = any(disks[node].synchronised == current.view for node in alive if node in disks)
     trusted = current.nodes if remembered else current.eligible
-    next_ones = _accepted(current, disks)
+    next_ones = [*_decided_after(current, disks), *_accepted(current, disks)]
     if _something_is_proposed(current, disks):
         next_ones += _without_one(current, synchronised=remembered)
     may_come = [(current, trusted), *((value, value.eligible) for value in next_ones)]
@@ -37,6 +39,12 @@ def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[N
         # It becomes a view of two by letting in somebody who has just died, and cannot shrink then.
         return False
     return all(_can_go_on(membership, alive, by) for membership, by in may_come)
+
+
+def _decided_after(current: Membership, disks: Mapping[NodeId, Disk]) -> list[Membership]:
+    """Return the views that only the dead know: the living may find them agreed on, or never hear of them."""
+    longest = max((disk.history for disk in disks.values()), key=len)
+    return list(longest[current.view :])
 
 
 def _accepted(current: Membership, disks: Mapping[NodeId, Disk]) -> list[Membership]:

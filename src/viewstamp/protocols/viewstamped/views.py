@@ -198,7 +198,7 @@ class ViewKeeper:
         self._joiners = {
             node: (member, asked)
             for node, (member, asked) in self._joiners.items()
-            if asked >= oldest and node not in current.nodes
+            if asked >= oldest and node not in current.nodes and node not in self.heartbeats.broken
         }
         if len(current.members) >= MEMBERS_MAX:
             return []
