@@ -121,6 +121,23 @@ async def test_capture_fails_and_nothing_is_left_when_the_child_ends_early(bench
     assert (await bench.save(iter([b"fine"]), token=2)).snapshot is not None
 
 
+@pytest.mark.parametrize("placement", ["inline", "fork"])
+async def test_log_is_kept_and_the_reason_told_when_the_state_cannot_be_encoded(
+    tmp_path: Path, placement: SnapshotPlacement, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path / "data", placement)
+
+    def parts() -> Iterator[bytes]:
+        yield b"begun"
+        raise TypeError("objects of type function are unsupported")
+
+    assert (await bench.save(parts())).snapshot is None
+    assert bench.failures == []
+    assert bench.metrics.snapshots_failed == 1
+    assert "the machine's state cannot be encoded: TypeError: objects of type function" in caplog.text
+    bench.close()
+
+
 def test_child_holds_no_descriptor_of_the_parent_when_it_runs() -> None:
     read_end, write_end = os.pipe()
 

@@ -34,6 +34,9 @@ LOG: Final = logging.getLogger("viewstamp.runtime")
 
 _LENGTH: Final = struct.Struct("<q")
 _END: Final = -1
+_FAILED: Final = -2
+"""Instead of a length: the machine's state cannot be encoded; the rest of the stream says why."""
+_REASON_CHARACTERS_MAX: Final = 1_000
 _PIPE_READ_BYTES: Final = 1 << 20
 _CHILD_FAILED: Final = 1
 _CHILD_NICENESS: Final = 5
@@ -75,7 +78,11 @@ class Snapshotter:
             self._metrics.snapshots_forked += 1
             parts = fork_and_stream(save.parts)
         else:
-            parts = list(save.parts)
+            try:
+                parts = list(save.parts)
+            except Exception as error:  # noqa: BLE001  the machine's code may raise anything; see `_drain_in_child`
+                self._not_encoded(save, _reason(error))
+                return
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._executor, self._save, save, parts)
         future.add_done_callback(lambda done: self._on_saved(save, done))
@@ -98,6 +105,12 @@ class Snapshotter:
         except SnapshotNotSaved as error:
             LOG.error("no snapshot at %s, the log is kept instead: %s", save.viewstamp, error)  # noqa: TRY400  one line
             return None
+
+    def _not_encoded(self, save: Save, reason: str) -> None:
+        """Do without this snapshot: the log is kept, and nothing is lost."""
+        LOG.error("no snapshot at %s, the log is kept instead: %s", save.viewstamp, reason)
+        self._metrics.snapshots_failed += 1
+        asyncio.get_running_loop().call_soon(self._feed, Captured(save.token, None))
 
     def _on_saved(self, save: Save, done: "asyncio.Future[Snapshot | None]") -> None:
         if done.cancelled():
@@ -164,8 +177,15 @@ def _drain_in_child(parts: Iterator[bytes], sender: int) -> None:
             _send_all(sender, part)
         _send_all(sender, _LENGTH.pack(_END))
         code = 0
+    except Exception as error:  # noqa: BLE001  the machine's code may raise anything
+        _send_all(sender, _LENGTH.pack(_FAILED) + _reason(error).encode(errors="replace"))
     finally:
         os._exit(code)
+
+
+def _reason(error: Exception) -> str:
+    text = f"the machine's state cannot be encoded: {type(error).__name__}: {error}"
+    return text[:_REASON_CHARACTERS_MAX]
 
 
 def _open_descriptors_end() -> int:
@@ -188,6 +208,8 @@ def _received_parts(receiver: int, child: int) -> Iterator[bytes]:
                 length = _LENGTH.unpack(head)[0]
                 if length == _END:
                     return
+                if length == _FAILED:
+                    raise OSError(pipe.read(4 * _REASON_CHARACTERS_MAX).decode(errors="replace"))
                 part = pipe.read(length)
                 if len(part) < length:
                     raise OSError(_ENDED_EARLY)
