@@ -109,7 +109,7 @@ class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=2):
     session: int
     time_to_live_ms: int
     question: int = 0
-    """Which question this answers: it may come late, or twice, and says nothing about what was asked since."""
+    """Which question this answers: late or doubled, it says nothing of what was asked since."""
 
 
 class Redirect(msgspec.Struct, frozen=True, array_like=True, tag=3):

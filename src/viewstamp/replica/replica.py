@@ -417,9 +417,7 @@ class Replica:
             return
         if ledger.chain.contradicts(batch.check):
             where = f"up to entry {batch.check[0]}"
-            self._stop(
-                f"its results {where} differ from the leader's: is the class the same? deterministic?"
-            )
+            self._stop(f"its results {where} differ from the leader's: is the class the same? deterministic?")
             return
         responses = self._responses
         ledger.apply(entry.viewstamp, batch, messages, responses.audience.waiting, responses.answers)
