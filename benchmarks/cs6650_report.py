@@ -22,7 +22,7 @@ from benchmarks.tables import markdown
 from viewstamp.labs.cs6650.server import HOST_VARIABLE
 from viewstamp.labs.cs6650.timing import parse_summary
 from viewstamp.runtime.addresses import LOOPBACK
-from viewstamp.runtime.local import free_ports
+from viewstamp.runtime.ports import free_ports
 
 ROOT: Final = Path(__file__).parents[1]
 PROGRAMS: Final = ROOT / "labs" / "cs6650"

@@ -17,7 +17,8 @@ from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.config import ClusterConfig
 from viewstamp.runtime.framing import WELCOME, encode_frame
 from viewstamp.runtime.handshake import Doorkeeper
-from viewstamp.runtime.local import BlockingLocalCluster, free_ports, local_cluster
+from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
+from viewstamp.runtime.ports import free_ports
 
 
 @pytest.fixture

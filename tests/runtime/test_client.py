@@ -13,7 +13,8 @@ from viewstamp.core.errors import CommandFailed, ConfigurationError, NotExecuted
 from viewstamp.core.events import TransferLeadership
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.client import AsyncClient
-from viewstamp.runtime.local import LocalCluster, free_ports, local_cluster
+from viewstamp.runtime.local import LocalCluster, local_cluster
+from viewstamp.runtime.ports import free_ports
 from viewstamp.runtime.proxies import binding_of
 
 

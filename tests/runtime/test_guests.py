@@ -24,8 +24,8 @@ from viewstamp.runtime.clock import monotonic_us
 from viewstamp.runtime.config import ClusterConfig, Member
 from viewstamp.runtime.framing import CLIENT, WELCOME, encode_frame
 from viewstamp.runtime.handshake import Doorkeeper, decode_welcome
-from viewstamp.runtime.local import free_ports
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.ports import free_ports
 
 HOST = "127.0.0.1"
 

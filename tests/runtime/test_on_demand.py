@@ -13,7 +13,7 @@ from viewstamp.core.protocol import CoreSetup
 from viewstamp.protocols.primary_backup import COURSE, CourseCore, CourseOptions
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.connecting import connect
-from viewstamp.runtime.local import free_ports
+from viewstamp.runtime.ports import free_ports
 from viewstamp.runtime.server import Server
 from viewstamp.storage.memory import MemoryMedium
 

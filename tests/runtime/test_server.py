@@ -17,9 +17,10 @@ from viewstamp.core.errors import ConfigurationError, Diverged, JournalCorrupt, 
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.runtime.config import MIB, NodeConfig
-from viewstamp.runtime.local import free_ports, local_cluster
+from viewstamp.runtime.local import local_cluster
 from viewstamp.runtime.loops import loop_factory
 from viewstamp.runtime.operator import cluster_status
+from viewstamp.runtime.ports import free_ports
 from viewstamp.runtime.server import (
     EXIT_CONFIGURATION,
     EXIT_DIVERGED,

@@ -13,7 +13,7 @@ from viewstamp.core.errors import StorageError
 from viewstamp.core.ids import NodeId
 from viewstamp.runtime.addresses import LOOPBACK
 from viewstamp.runtime.config import ClusterConfig, Member
-from viewstamp.runtime.local import free_ports
+from viewstamp.runtime.ports import free_ports
 
 STARTS_WITHIN_S: Final = 30.0
 ENDS_WITHIN_S: Final = 20.0

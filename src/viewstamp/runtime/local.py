@@ -5,7 +5,6 @@ without, in memory, where it outlives a kill of a replica but not the cluster.
 """
 
 import asyncio
-import socket
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -21,6 +20,7 @@ from viewstamp.runtime.addresses import LOOPBACK
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
 from viewstamp.runtime.connecting import BlockingConnection, Connecting, connect, connect_blocking
 from viewstamp.runtime.loops import loop_factory
+from viewstamp.runtime.ports import free_ports
 from viewstamp.runtime.server import Server
 from viewstamp.storage.memory import MemoryMedium
 
@@ -223,15 +223,3 @@ def local_cluster(
     if data is not None:
         data.mkdir(parents=True, exist_ok=True)
     return LocalClusterMaker(lambda: LocalCluster(machine, cluster, config, data))
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listened on a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind((LOOPBACK, 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()

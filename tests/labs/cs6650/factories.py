@@ -11,7 +11,7 @@ from viewstamp.labs.cs6650.messages import NO_ORDER, CustomerRequest, Positions,
 from viewstamp.labs.cs6650.server import FactoryServer
 from viewstamp.labs.cs6650.stubs import ClientStub
 from viewstamp.runtime.addresses import LOOPBACK, Address
-from viewstamp.runtime.local import free_ports
+from viewstamp.runtime.ports import free_ports
 from viewstamp.services.records import MapOp
 
 WITHIN_S = 20.0

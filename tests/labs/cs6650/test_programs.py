@@ -18,7 +18,7 @@ from viewstamp.labs.cs6650.messages import NOBODY, is_found
 from viewstamp.labs.cs6650.stubs import ClientStub, ServerGone
 from viewstamp.labs.cs6650.timing import parse_summary
 from viewstamp.runtime.addresses import LOOPBACK
-from viewstamp.runtime.local import free_ports
+from viewstamp.runtime.ports import free_ports
 
 pytestmark = pytest.mark.process
 

@@ -15,7 +15,7 @@ from viewstamp.labs.lab6824 import lock_server, lock_tester
 from viewstamp.labs.lab6824.exclusion import HistoryWriter, breaches, holds_of, read_history
 from viewstamp.labs.lab6824.lock_server import LockServer, bind, make_server, report
 from viewstamp.labs.lab6824.paxos_log import read_log
-from viewstamp.runtime.local import free_ports
+from viewstamp.runtime.ports import free_ports
 
 
 class Servers:
