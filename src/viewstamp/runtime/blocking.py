@@ -139,7 +139,12 @@ class BlockingClient:
 
         A result is the node's encoded reply.
         """
-        return self._call_all([_operating(node, directive) for node, directive in wishes], timeout_s)
+        asked = list(wishes)
+        outcomes = self._call_all([_operating(node, directive) for node, directive in asked], timeout_s)
+        return [
+            with_refusals(outcome, self._refusals(node))
+            for outcome, (node, _) in zip(outcomes, asked, strict=True)
+        ]
 
     def close(self) -> None:
         """End every open call, give the session back, close the connections. May be repeated."""
@@ -168,7 +173,8 @@ class BlockingClient:
         def invoking(call: CallId, deadline: Instant) -> ClientEvent:
             return Invoked(call, kind, payload, deadline)
 
-        return self._call_all([invoking], timeout_s)[0]
+        (outcome,) = self._call_all([invoking], timeout_s)
+        return with_refusals(outcome, self._refusals(*self._links))
 
     def _call_all(self, events: list[MakeEvent], timeout_s: float | None) -> list[Outcome]:
         wait_s = self.timeout_s if timeout_s is None else timeout_s
@@ -179,7 +185,7 @@ class BlockingClient:
             calls = [self._begin(event, deadline) for event in events]
             self._advance()
             try:
-                return [with_refusals(self._wait_for(call), self._refusals()) for call in calls]
+                return [self._wait_for(call) for call in calls]
             except BaseException:
                 for call in calls:
                     self._feed(Cancelled(call))
@@ -204,8 +210,8 @@ class BlockingClient:
                 self._read_once(self._pause_us())
         return outcome
 
-    def _refusals(self) -> dict[NodeId, str]:
-        return {node: link.refusal for node, link in self._links.items() if link.refusal}
+    def _refusals(self, *nodes: NodeId) -> dict[NodeId, str]:
+        return {node: link.refusal for node in nodes if (link := self._links.get(node)) and link.refusal}
 
     # Time and sockets; all of it with the lock held
 
