@@ -90,6 +90,8 @@ class Host:
         self.machine: list[bytes] = []
         """The data of all applied entries: the state itself."""
         self.staged = b""
+        self.unwritable = 0
+        """So many snapshots more get lost when all of them has arrived."""
         self.answers: dict[int, int | None] = {}
         """Token of a read to the length of the machine when it was answered, None where it was refused."""
         self.settled: dict[int, str | None] = {}
@@ -355,7 +357,8 @@ class Cluster:
             return
         snapshot: Snapshot | None = BytesSnapshot(stage.meta.viewstamp, stage.meta.header, host.staged)
         assert snapshot is not None
-        if snapshot.meta != stage.meta:
+        if snapshot.meta != stage.meta or host.unwritable:
+            host.unwritable = max(0, host.unwritable - 1)
             snapshot = None
         else:
             self._keep_snapshot(host, snapshot)

@@ -314,6 +314,15 @@ def test_a_damaged_snapshot_is_asked_for_again() -> None:
     assert cluster.commands(3) == cluster.commands(1)
 
 
+def test_a_snapshot_is_sent_again_when_it_arrived_and_could_not_be_written() -> None:
+    cluster = compacted(1, 2, 3)
+    cluster.hosts[NodeId(3)].unwritable = 2
+    cluster.start(3)
+    cluster.form(1, 2, 3)
+    assert cluster.hosts[NodeId(3)].unwritable == 0
+    assert cluster.commands(3) == cluster.commands(1)
+
+
 def staged_effects(cluster: Cluster) -> list[Stage]:
     return cluster.hosts[NodeId(3)].stages
 

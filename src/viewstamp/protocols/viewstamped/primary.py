@@ -269,7 +269,9 @@ class Primary:
         sending = backup.sending
         # With nothing of it received, an older snapshot may be one that the backup has no use for.
         received = sending is not None and staged is not None and sending.describes(staged)
-        if not received and (sending is None or staged is not None or sending.snapshot is not snapshot):
+        # What had arrived and is not there any more could not be written: all of it is needed again.
+        gone = sending is None or (staged is None and sending.has_arrived) or sending.snapshot is not snapshot
+        if not received and (gone or staged is not None):
             fits = staged is not None and part_of(snapshot, staged)
             backup.sending = Sending(snapshot, staged.offset if staged is not None and fits else 0)
         self._pump(backup)

@@ -35,6 +35,11 @@ class Sending:
         self._begun = 0 < offset == snapshot.meta.size_bytes
         """A snapshot without a byte still takes one chunk."""
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the backup has acknowledged all of it."""
+        return self._begun and self.acknowledged == self.snapshot.meta.size_bytes
+
     def describes(self, part: StagedPart) -> bool:
         """Tell whether this part belongs to the snapshot under way."""
         return part_of(self.snapshot, part)
