@@ -64,6 +64,7 @@ FOUND = (
     ("viewstamped", 2010),  # a refused command sent once more by the simulator
     ("viewstamped", 4399),  # a late answer about a session taken for one to a later question
     ("viewstamped", 6525),  # a joiner let in though it had just died
+    ("viewstamped", 10220),  # a late message about a transfer that was over
 )
 
 

@@ -6,14 +6,22 @@ import pytest
 
 from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
 from viewstamp.core.effects import Stage
-from viewstamp.core.events import Directed, DirectiveToken, SnapshotToken, Staged, TakeSnapshot
+from viewstamp.core.events import Directed, DirectiveToken, Received, SnapshotToken, Staged, TakeSnapshot
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.viewstamped import backup
 from viewstamp.protocols.viewstamped.heartbeats import BUSY_MS_MAX, Heartbeats
 from viewstamp.protocols.viewstamped.membership import Member
-from viewstamp.protocols.viewstamped.messages import Append, Chunk, ChunkReceived, Ping, Pong, StagedPart
+from viewstamp.protocols.viewstamped.messages import (
+    Append,
+    Chunk,
+    ChunkReceived,
+    Ping,
+    Pong,
+    Position,
+    StagedPart,
+)
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 from viewstamp.protocols.viewstamped.shared import Shared
 from viewstamp.protocols.viewstamped.transfer import Backup, Receiving, Sending, part_of
@@ -321,6 +329,23 @@ def test_a_snapshot_is_sent_again_when_it_arrived_and_could_not_be_written() -> 
     cluster.form(1, 2, 3)
     assert cluster.hosts[NodeId(3)].unwritable == 0
     assert cluster.commands(3) == cluster.commands(1)
+
+
+def test_a_primary_asks_what_became_of_a_snapshot_when_a_late_message_says_that_it_arrived() -> None:
+    cluster = compacted(1, 2, 3)
+    cluster.start(3)
+    cluster.form(1, 2, 3)
+    cluster.run(500)
+    core = cluster.core(1)
+    snapshot = core.ledger.snapshot
+    assert snapshot is not None
+    arrived = StagedPart(snapshot.meta.viewstamp, snapshot.meta.digest, snapshot.meta.size_bytes)
+    late = Position(core.group, core.view, (Viewstamp(View(0), Seqno(0)),), arrived)
+    cluster.step(1, Received(NodeId(3), late))
+    cluster.write("goes on")
+    cluster.run(500)
+    assert cluster.commands(3) == cluster.commands(1)
+    assert cluster.commands(1)[-1] == "goes on"
 
 
 def staged_effects(cluster: Cluster) -> list[Stage]:

@@ -141,9 +141,12 @@ class Primary:
         self._announced, self._is_busy = self._ledger.committed, False
         for backup in self._backups.values():
             backup.unanswered += 1
-            if backup.sending is not None:
+            if backup.sending is not None and not backup.sending.has_arrived:
                 backup.sending.rewind_if_stuck()
                 self._pump(backup)
+            elif backup.sending is not None:
+                # What became of it? A backup that has it holds this place and says so; others tell theirs.
+                self._send_append(backup, (), self._place_of(backup))
             elif not calm or backup.matched < self._ledger.log.last.seqno:
                 self._send_append(backup, (), self._place_of(backup))
         self.reads.ask(self._membership.view)
@@ -289,6 +292,8 @@ class Primary:
         backup.unanswered = 0
         news = matched.seqno > backup.matched
         backup.acknowledged(matched.seqno)
+        if backup.sending is not None and backup.sending.is_covered_by(matched):
+            backup.continue_from(matched.seqno)
         if news and self._shared.failpoints is not None and self._is_first_to_hold(backup):
             self._shared.reach(Point.FIRST_BACKUP_HAS_IT)
         self._pump(backup)

@@ -13,7 +13,7 @@ from collections import deque
 
 from viewstamp.core.effects import Stage
 from viewstamp.core.events import SnapshotToken
-from viewstamp.core.ids import Instant, NodeId, Seqno
+from viewstamp.core.ids import Instant, NodeId, Seqno, Viewstamp
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.viewstamped.messages import Chunk, StagedPart
 from viewstamp.protocols.viewstamped.shared import Shared
@@ -39,6 +39,10 @@ class Sending:
     def has_arrived(self) -> bool:
         """Whether the backup has acknowledged all of it."""
         return self._begun and self.acknowledged == self.snapshot.meta.size_bytes
+
+    def is_covered_by(self, matched: Viewstamp) -> bool:
+        """Tell whether a backup that holds the log up to here needs it no more."""
+        return matched.seqno >= self.snapshot.meta.viewstamp.seqno
 
     def describes(self, part: StagedPart) -> bool:
         """Tell whether this part belongs to the snapshot under way."""
