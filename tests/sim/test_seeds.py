@@ -65,6 +65,7 @@ FOUND = (
     ("viewstamped", 4399),  # a late answer about a session taken for one to a later question
     ("viewstamped", 6525),  # a joiner let in though it had just died
     ("viewstamped", 10220),  # a late message about a transfer that was over
+    ("viewstamped", 11356),  # promised by all, one of whom died before anything was proposed
 )
 
 

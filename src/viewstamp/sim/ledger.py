@@ -9,8 +9,8 @@ from viewstamp.sim.campaign import CampaignSummary
 
 HEADING: Final = """# Simulation ledger
 
-What was simulated, a line for each long campaign (`make soak`). A campaign ends at its first violation; what each
-was stands in [bugs](bugs.md), with its seed.
+What was simulated, a line for each long campaign (`make soak`). A campaign ends at its first violation; what
+each was stands in [bugs](bugs.md), with its seed.
 
 | version | protocol | seeds | run | simulated hours | events | operations | faults | violations |
 |---|---|---|---|---|---|---|---|---|

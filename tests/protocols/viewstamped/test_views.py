@@ -164,6 +164,18 @@ def test_a_backup_asks_for_a_sign_of_life_when_it_misses_one() -> None:
     assert cluster.members_at(2) == (1, 2, 3)
 
 
+def test_a_member_is_removed_when_it_died_after_its_promise() -> None:
+    cluster = cluster_of(1, 2, 3)
+    cluster.meddle = lambda _, __, message: () if isinstance(message, Prepare) else None
+    cluster.crash(3)
+    proposer = cluster.core(1).views.proposer
+    assert cluster.run(2_000, until=lambda: proposer.phase == "preparing")
+    for node in (3, 2):
+        proposer.promised_by(NodeId(node), None, None, synchronised=True)
+    cluster.meddle = None
+    cluster.form(1, 2)
+
+
 def test_a_broken_connection_alone_removes_nobody() -> None:
     cluster = cluster_of(1, 2, 3)
     for _ in range(30):

@@ -149,8 +149,8 @@ class ViewKeeper:
 
     def pursue(self) -> None:
         """Start, repeat or give up proposing, as the moment asks for."""
-        proposer = self.proposer
-        if not self.is_member:
+        proposer, current = self.proposer, self.current
+        if current is None or not self.is_member:
             proposer.stop()
             return
         overdue = proposer.retry_at is None or self._shared.now >= proposer.retry_at
@@ -159,8 +159,8 @@ class ViewKeeper:
                 self._send_accepts()
         elif self._wish() is None:
             proposer.stop()
-        elif proposer.phase != "preparing" and overdue:
-            self._start()
+        elif overdue and (proposer.phase != "preparing" or proposer.promisers.issuperset(current.nodes)):
+            self._start()  # anew, where all have promised and none may be removed: one has died since
         else:
             if overdue:
                 self._send_prepares()
