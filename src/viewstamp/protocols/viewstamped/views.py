@@ -367,9 +367,9 @@ class ViewKeeper:
         if message.value is not None and not self._acceptable(message.value):
             self._shared.refuse()
             return
-        proposer.promised_by(
-            source, message.accepted, message.value, synchronised=message.synchronised, late=message.late
-        )
+        self.heartbeats.heard_from(source)  # who promised lives, and is given time anew before it is removed
+        known = {"synchronised": message.synchronised, "late": message.late}
+        proposer.promised_by(source, message.accepted, message.value, **known)
         self._propose_if_promised()
 
     def on_accepted(self, source: NodeId, message: Accepted) -> None:
