@@ -254,7 +254,7 @@ def test_no_piece_is_sent_twice_when_nothing_is_lost() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_transfer_ends_when_a_third_of_all_messages_is_lost(seed: int) -> None:
     cluster = compacted(1, 2, 3)
-    # Not every third: where each round takes as many messages as the last, the same ones would always be lost.
+    # Not every third: where all rounds take equally many messages, the same ones would always be lost.
     rng = Random(seed)
     cluster.meddle = lambda *_: () if rng.random() < 1 / 3 else None
     cluster.start(3)
