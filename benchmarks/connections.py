@@ -14,9 +14,9 @@ from benchmarks.loads.lines import CONNECTIONS_MAX, Plan
 from benchmarks.ratios import Row
 
 COUNTS: Final = (1, 4, CONNECTIONS_MAX)
-PASSES: Final = 4
+PASSES: Final = 2
 """Each count is tried so often, the others in between."""
-TRIAL_S: Final = 0.3
+TRIAL_S: Final = 0.4
 TRIAL_WARM_S: Final = 0.2
 ROUND: Final = 0
 """Trials stand before the first round."""
