@@ -91,7 +91,7 @@ class AgainstModel(RuleBasedStateMachine):
             assert flight.remaining == sum(c.flight is flight for c in self.calls.flying.values())
 
 
-AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestAgainstModel = AgainstModel.TestCase
 
 

@@ -275,7 +275,7 @@ def test_calls_beyond_the_limit_fail_at_once() -> None:
     assert "2 calls are open already" in bench.failed(numbers[2])[1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 3_000_000), min_size=1, max_size=30), st.integers(0, 3))
 def test_every_call_ends_at_its_deadline_and_not_later_when_nothing_answers(
     timeouts: list[int], servers_up: int
@@ -371,7 +371,7 @@ def test_a_client_without_a_session_is_told_as_well() -> None:
     assert bench.delivered == ["hello"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.booleans())
 def test_a_call_ends_once_and_truthfully_whatever_the_servers_do(seed: int, exactly_once: bool) -> None:
     rng = Random(seed)

@@ -118,7 +118,7 @@ def test_extreme_numbers_hurt_nobody_but_their_client(sequence: int, acknowledge
     assert again.replica.digest == bench.replica.digest
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=30), st.integers(-5, 5))
 def test_a_hostile_command_is_answered_and_changes_nothing(payload: bytes, sequence: int) -> None:
     bench = Bench()

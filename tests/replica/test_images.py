@@ -80,7 +80,7 @@ def test_a_snapshot_is_refused_by_name_when_it_is_of_another_machine() -> None:
         images.restore(body, Copy(Holders).ledger)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_snapshot_is_refused_or_harmless_and_never_half_restored(data: st.DataObject) -> None:
     copy = _filled()

@@ -292,7 +292,7 @@ def _state(copy: Copy) -> bytes:
     return copy.snapshot().body
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_a_restored_copy_equals_one_that_replayed_everything(seed: int) -> None:
     rng = Random(seed)
@@ -318,7 +318,7 @@ def test_a_restored_copy_equals_one_that_replayed_everything(seed: int) -> None:
     assert _state(restored) == _state(replayed) == _state(leader)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_every_number_takes_effect_at_most_once_when_traffic_is_random(seed: int) -> None:
     rng = Random(seed)

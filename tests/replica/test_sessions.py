@@ -169,5 +169,5 @@ class AgainstModel(RuleBasedStateMachine):
         assert self.sessions.result_bytes == sum(sum(results) for results in self.model.values())
 
 
-AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestAgainstModel = AgainstModel.TestCase

@@ -248,5 +248,5 @@ class AgainstModel(RuleBasedStateMachine):
             assert self.store.get(key) == found
 
 
-AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestAgainstModel = AgainstModel.TestCase

@@ -480,8 +480,6 @@ class Resent(Random):
 _SETTINGS = settings(
     max_examples=50,
     stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
     phases=[Phase.generate, Phase.shrink],
 )
 TestRandom = pytest.mark.slow(Random.TestCase)

@@ -411,4 +411,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = pytest.mark.slow(Machine.TestCase)
-TestMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, derandomize=True)
+TestMachine.settings = settings(max_examples=60, stateful_step_count=30)

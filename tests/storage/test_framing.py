@@ -73,7 +73,7 @@ def test_segment_header_reads_back_when_it_was_written() -> None:
 
 
 @given(st.binary(max_size=4000).map(lambda data: data + bytes(600) + data))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_escape_is_undone_and_leaves_no_zero_sector(payload: bytes) -> None:
     assert has_zero_sector(payload)
     stored = escape(payload)
@@ -82,7 +82,7 @@ def test_escape_is_undone_and_leaves_no_zero_sector(payload: bytes) -> None:
 
 
 @given(st.integers(0, 1500), st.integers(0, 1500), st.integers(0, 1500), st.integers(0, 63))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_sector_of_a_frame_has_something_when_it_was_written(
     a: int, b: int, c: int, place: int
 ) -> None:
@@ -99,7 +99,7 @@ def test_every_sector_of_a_frame_has_something_when_it_was_written(
 
 
 @given(st.binary(max_size=700))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_decoders_answer_whatever_they_are_given(data: bytes) -> None:
     assert decode_frame_header(data, 0, IDENTITY.seed) is None
     assert isinstance(decode_segment_header(data), str)

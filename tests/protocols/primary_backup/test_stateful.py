@@ -4,7 +4,7 @@ What the world asserts (`fenced_world`): one primary an epoch, one history, snap
 that is not on disk, and each node's own orderings. Here also: what a client was told is never gone.
 """
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -124,7 +124,4 @@ TestFenced = FencedMachine.TestCase
 TestFenced.settings = settings(
     max_examples=25,
     stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
 )

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -99,9 +99,6 @@ TestRaft = RaftMachine.TestCase
 TestRaft.settings = settings(
     max_examples=60,
     stateful_step_count=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
 )
 
 

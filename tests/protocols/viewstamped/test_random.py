@@ -7,7 +7,7 @@ have equal states.
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -123,9 +123,6 @@ class Disasters(RuleBasedStateMachine):
 Disasters.TestCase.settings = settings(
     max_examples=60,
     stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
 )
 TestDisasters = Disasters.TestCase
 
