@@ -50,6 +50,10 @@ class MachineModel:
             return parts_by_key(operations)
         return [("the machine", list(operations))] if operations else []
 
+    def changes_nothing(self, operation: Operation) -> bool:
+        """Tell whether it is a query."""
+        return isinstance(self._methods[operation.op], Query)
+
     def objection(self, operation: Operation) -> str | None:
         """Say why the machine does not take this call."""
         if operation.op not in self._methods:

@@ -9,9 +9,9 @@ Rules of this file:
 
 - *Answered* operations stand in a doubly linked list of their calls and returns in order of time; taking one
   lifts both out. *Unknown* ones have no return: they may be taken at any time after their call, or never.
-- A legal answered operation that leaves the state as it is, is taken at once and without alternative:
-  whatever order is possible without it here is possible with it. An unknown one that leaves the state is
-  never taken.
+- A legal answered operation that changes nothing in any state, a read, is taken at once and without
+  alternative: whatever order is possible without it here is possible with it. A write of what is there
+  already is no such: it may be needed later. An unknown one that leaves the state is never taken.
 - Of unknown operations that are the same call, only the earliest is tried.
 - A configuration is (answered taken: all below `low`, and the bits of `window` from there; unknown taken;
   state). As operations are numbered by call, `window` stays as narrow as the concurrency, however long the
@@ -188,7 +188,7 @@ class Search:
             number = self._number[node]
             after = step(state, self.answered[number])
             if after is not ILLEGAL:
-                if after == state:
+                if after == state and self._model.changes_nothing(self.answered[number]):
                     return [(number, state)]
                 choices.append((number, after))
             node = following[node]

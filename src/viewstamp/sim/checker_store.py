@@ -49,6 +49,8 @@ class VersionedStore(KeyedModel):
         "range": (0, 3),
     }
 
+    reads: ClassVar[frozenset[str]] = frozenset({"get", "range"})
+
     def __init__(self) -> None:
         self._deletes = False
         """Whether anything is deleted in the history: then keys may begin with higher versions than 1."""
@@ -69,6 +71,11 @@ class VersionedStore(KeyedModel):
         if operation.op == "range" and not all(isinstance(bound, str) for bound in operation.args[:2]):
             return "range takes [prefix, after, limit], and the first two are strings"
         return None
+
+    def changes_nothing(self, operation: Operation) -> bool:
+        """Tell whether it reads, or was refused. A put that ends in `Maybe` may have been done."""
+        refused = operation.outcome == "raised" and operation.result != "Maybe"
+        return refused or super().changes_nothing(operation)
 
     def parts(self, operations: Sequence[Operation]) -> list[tuple[str, list[Operation]]]:
         """Divide by key; a range ties all keys together."""

@@ -7,7 +7,7 @@ what the state is if it took effect. The state must hold everything that later r
 
 from collections.abc import Hashable, Mapping, Sequence
 from enum import Enum
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 from viewstamp.sim.history import Operation, show
 
@@ -29,6 +29,14 @@ class Model(Protocol):
 
     def step(self, state: Hashable, operation: Operation) -> Hashable:
         """Return the state after the operation, or `ILLEGAL`. Never called for outcome `failed`."""
+        ...
+
+    def changes_nothing(self, operation: Operation) -> bool:
+        """Tell whether an operation that ended like this leaves every state in which it is legal as it is.
+
+        Reads and refusals do, a write of what is there already does not: elsewhere it would change something.
+        False is always right, and slower.
+        """
         ...
 
     def objection(self, operation: Operation) -> str | None:
@@ -72,6 +80,8 @@ class KeyedModel:
 
     arguments: ClassVar[Mapping[str, tuple[int, int]]]
     """For each operation the smallest and largest number of arguments."""
+    reads: ClassVar[frozenset[str]] = frozenset({"read"})
+    """Operations that never change anything."""
 
     def initial(self) -> Hashable:
         """Return the state of one key before the first operation."""
@@ -81,6 +91,10 @@ class KeyedModel:
         """Return the state before the first operation; it is the same for all parts."""
         del operations
         return self.initial()
+
+    def changes_nothing(self, operation: Operation) -> bool:
+        """Tell whether it is a read, or was refused."""
+        return operation.op in self.reads or (operation.outcome == "ok" and operation.result is False)
 
     def objection(self, operation: Operation) -> str | None:
         """Say why the model cannot judge this operation at all."""
@@ -145,13 +159,17 @@ class CounterModel(KeyedModel):
         return after if accepts(operation, after) else ILLEGAL
 
 
+Holder: TypeAlias = int | tuple[int, ...] | None
+"""The token that holds a lock; or those that do not, where nobody learned which does; None: it is free."""
+
+
 class LockModel(KeyedModel):
     """Locks with fencing tokens, one for each key, that nobody loses without releasing.
 
     `acquire` [] -> the token of the grant, larger than all tokens before; null: refused, somebody holds it.
     `release` [token] -> true; false: this token does not hold the lock. The state is (holding token or
-    None, last token). A grant whose outcome is unknown has a token that is not known: -1, which a release of
-    any token larger than the last known one may match.
+    None, last token). A grant whose outcome is unknown has a token that is not known: in its place stand the
+    tokens that it cannot be, and a release of any other that is larger than the last known one may match.
     """
 
     arguments: ClassVar = {"acquire": (0, 0), "release": (1, 1)}
@@ -168,23 +186,31 @@ class LockModel(KeyedModel):
             return self._acquire(holder, last, operation)
         return self._release(holder, last, operation)
 
-    def _acquire(self, holder: int | None, last: int, operation: Operation) -> Hashable:
+    def changes_nothing(self, operation: Operation) -> bool:
+        """Tell whether it was refused."""
+        return operation.outcome == "ok" and (operation.result is None or operation.result is False)
+
+    def _acquire(self, holder: Holder, last: int, operation: Operation) -> Hashable:
         if holder is not None:
             return (holder, last) if accepts(operation, None) else ILLEGAL
         if operation.outcome == "unknown":
-            return (-1, last)
+            return ((), last)
         token = operation.result
         granted = operation.outcome == "ok" and isinstance(token, int) and token > last
         return (token, token) if granted else ILLEGAL
 
-    def _release(self, holder: int | None, last: int, operation: Operation) -> Hashable:
+    def _release(self, holder: Holder, last: int, operation: Operation) -> Hashable:
         token = operation.args[0]
-        holds = holder is not None and (
-            holder == token or (holder == -1 and isinstance(token, int) and token > last)
-        )
-        if not accepts(operation, holds):
-            return ILLEGAL
-        return (None, max(last, token)) if holds else (holder, last)
+        if not isinstance(holder, tuple):
+            holds = holder is not None and holder == token
+            if not accepts(operation, holds):
+                return ILLEGAL
+            return (None, last) if holds else (holder, last)
+        if not isinstance(token, int) or token <= last or token in holder:
+            return (holder, last) if accepts(operation, False) else ILLEGAL
+        if accepts(operation, True):
+            return (None, token)
+        return (tuple(sorted((*holder, token))), last) if accepts(operation, False) else ILLEGAL
 
     def describe(self, state: Hashable) -> str:
         """Return who holds the lock."""
@@ -192,4 +218,6 @@ class LockModel(KeyedModel):
         holder, last = state
         if holder is None:
             return f"free, last token {last}"
-        return "held with a token nobody learned" if holder == -1 else f"held with token {holder}"
+        return (
+            "held with a token nobody learned" if isinstance(holder, tuple) else f"held with token {holder}"
+        )
