@@ -1,14 +1,13 @@
 """`viewstamp sim`: one seed, or a campaign of many.
 
 Exit codes: 0 every invariant held; 1 a violation was found, and the command that replays it printed; 2 an
-option cannot be used.
+option cannot be used; 3 a campaign lost a worker process and could not be finished; 130 it was interrupted.
 """
 
 import os
 import sys
-from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from itertools import takewhile
 from pathlib import Path
 from time import monotonic
@@ -17,11 +16,12 @@ from typing import Annotated, Final
 import msgspec
 from cyclopts import Parameter
 
-from viewstamp.cli.failures import explain_os_error
+from viewstamp.cli.campaign import Show, counts, run_and_show, table
+from viewstamp.cli.failures import INTERRUPTED, explain_os_error
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
-from viewstamp.sim.campaign import CampaignSummary, run_campaign
+from viewstamp.sim.campaign import CampaignSummary
 from viewstamp.sim.executors import dask_executor, local_executor
 from viewstamp.sim.ledger import append_to_ledger, next_seed
 from viewstamp.sim.plan import RunPlan
@@ -32,36 +32,9 @@ from viewstamp.sim.shrink import shrink
 OK: Final = 0
 VIOLATION: Final = 1
 BAD_INPUT: Final = 2
+UNFINISHED: Final = 3
 NEW_SEEDS_MAX: Final = 1_000_000
 NODES_MAX: Final = 99
-_BAR_CHARACTERS: Final = 24
-_REFRESH_S: Final = 0.5
-
-
-class Show(msgspec.Struct):
-    """How a campaign shows itself on a terminal: one line that is written over and over."""
-
-    total: int
-    started_s: float
-    live: bool
-    summary: CampaignSummary = msgspec.field(default_factory=CampaignSummary)
-    shown_s: float = 0.0
-
-    def report(self, report: RunReport) -> None:
-        """Count a run; repaint when it is time."""
-        self.summary.add(report)
-        now = monotonic()
-        if self.live and now - self.shown_s > _REFRESH_S:
-            self.shown_s = now
-            print(f"\r{self.line(now)}", end="", file=sys.stderr, flush=True)
-
-    def line(self, now_s: float) -> str:
-        """Return the progress as a line."""
-        done, elapsed = self.summary.seeds, max(1e-9, now_s - self.started_s)
-        filled = _BAR_CHARACTERS * done // max(1, self.total)
-        bar = "#" * filled + "-" * (_BAR_CHARACTERS - filled)
-        rates = f"{done / elapsed:.1f} seeds/s  {self.summary.events / elapsed:,.0f} events/s"
-        return f"[{bar}] {done}/{self.total}  {rates}  {self.summary.virtual_hours:.2f} simulated hours"
 
 
 def sim(
@@ -84,7 +57,7 @@ def sim(
     """Run a cluster in a simulated world of disasters, and judge it.
 
     Exit code 0: every invariant held. 1: one did not; the command that replays it is printed. 2: an option
-    cannot be used.
+    cannot be used. 3: a worker process was lost. 130: it was interrupted; what it had done is printed.
 
     Args:
         protocol: raft, viewstamped or primary_backup.
@@ -113,15 +86,14 @@ def sim(
             return _one(template, trace, as_json=json)
         chosen = seed_range(seeds, protocol, ledger)
         ends_s = float("inf") if minutes is None else monotonic() + minutes * 60
-        summary = _campaign(template, chosen, ends_s, dask, jobs or os.cpu_count() or 1)
-        if ledger is not None:
-            append_to_ledger(ledger, protocol, f"{chosen[0]}..{summary.last_seed}", summary)
+        show = _campaign(template, chosen, ends_s, dask, jobs or os.cpu_count() or 1)
+        if ledger is not None and show.summary.seeds:
+            append_to_ledger(ledger, protocol, f"{chosen[0]}..{show.summary.last_seed}", show.summary)
     except (ConfigurationError, OSError) as error:
         why = explain_os_error(error) if isinstance(error, OSError) else error
         print(f"viewstamp sim: {why}", file=sys.stderr)
         return BAD_INPUT
-    print(msgspec.json.encode(summary).decode() if json else _table(summary))
-    return _explain(summary, definition, keep=keep) if summary.failed else OK
+    return _conclude(show, definition, keep=keep, as_json=json)
 
 
 def check_numbers(
@@ -194,20 +166,28 @@ def _one(plan: RunPlan, trace: Path | None, *, as_json: bool) -> int:
     return OK if report.ok else VIOLATION
 
 
-def _campaign(
-    template: RunPlan, seeds: range, ends_s: float, dask: str | None, workers: int
-) -> CampaignSummary:
-    show = Show(len(seeds), monotonic(), sys.stderr.isatty())
+def _campaign(template: RunPlan, seeds: range, ends_s: float, dask: str | None, workers: int) -> Show:
     begun = takewhile(lambda _seed: monotonic() < ends_s, seeds)
     plans = (msgspec.structs.replace(template, seed=seed) for seed in begun)
     executor, workers = (local_executor(workers), workers) if dask is None else dask_executor(dask)
     holding: AbstractContextManager[Executor] = executor if dask is None else nullcontext(executor)
     with holding:
-        run_campaign(plans, executor, workers=workers, on_report=show.report)
-    if show.live:
-        print(file=sys.stderr)
-    print(show.line(monotonic()))
-    return show.summary
+        return run_and_show(plans, len(seeds), executor, workers)
+
+
+def _conclude(show: Show, definition: ProtocolDefinition, *, keep: bool, as_json: bool) -> int:
+    """Say what a campaign did and how it ended; what is not the JSON object goes to standard error then."""
+    summary = show.summary
+    print(show.line(monotonic()), file=sys.stderr if as_json else sys.stdout)
+    print(msgspec.json.encode(summary).decode() if as_json else table(summary))
+    if show.stopped:
+        print(f"viewstamp sim: {show.stopped}", file=sys.stderr)
+    if summary.failed:
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            return _explain(summary, definition, keep=keep or show.was_interrupted)
+    if show.was_interrupted:
+        return INTERRUPTED
+    return UNFINISHED if show.stopped else OK
 
 
 def _explain(summary: CampaignSummary, definition: ProtocolDefinition, *, keep: bool) -> int:
@@ -231,9 +211,9 @@ def describe(report: RunReport, seconds: float) -> str:
         f"time       {report.virtual_us / 1e6:.1f} s simulated, {report.events:,} events"
         + (f", {report.events / seconds:,.0f} a second" if seconds else ""),
         f"committed  {report.committed} entries",
-        *_counts("operations", report.operations),
-        *_counts("faults", report.faults),
-        *_counts("rare", report.rare),
+        *counts("operations", report.operations),
+        *counts("faults", report.faults),
+        *counts("rare", report.rare),
         f"trace      {report.trace_hash}",
     ]
     if report.violation is not None:
@@ -242,19 +222,3 @@ def describe(report: RunReport, seconds: float) -> str:
         lines += report.violation.details.splitlines()
         lines += [f"replay     {report.replay}"]
     return "\n".join(lines)
-
-
-def _counts(title: str, counts: dict[str, int]) -> Iterator[str]:
-    text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-    yield f"{title:<10} {text or 'none'}"
-
-
-def _table(summary: CampaignSummary) -> str:
-    verdict = f"{len(summary.failed)} violations" if summary.failed else "no violation"
-    lines = [f"{summary.seeds} seeds, {verdict}, {summary.committed:,} entries committed"]
-    lines += _counts("operations", summary.operations)
-    lines += _counts("faults", summary.faults)
-    reached = ", ".join(
-        f"{name} in {count} seeds ({summary.rare[name]})" for name, count in sorted(summary.reached.items())
-    )
-    return "\n".join([*lines, f"{'rare':<10} {reached}"])

@@ -6,11 +6,12 @@ campaign stops at the first violation; what was under way then is finished, and 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from itertools import islice
 
 import msgspec
 
+from viewstamp.core.errors import ViewstampError
 from viewstamp.sim.plan import RunPlan
 from viewstamp.sim.report import RunReport
 from viewstamp.sim.run import execute
@@ -21,6 +22,10 @@ _ENCODE = msgspec.json.Encoder().encode
 
 CHUNK_SEEDS = 4
 CHUNKS_AHEAD = 8
+
+
+class WorkersLost(ViewstampError):
+    """A worker ended by itself: killed, or out of memory. Nothing is known of the seeds it had."""
 
 
 class CampaignSummary(msgspec.Struct):
@@ -83,23 +88,41 @@ def run_campaign(
         executor: anything that runs `run_chunk(bytes) -> bytes`.
         workers: how many chunks it runs at once; a few more are kept waiting.
         on_report: called in this thread for each run, in the order in which they finish.
+
+    Raises:
+        WorkersLost: the executor broke; what had finished was reported, and the text names the other seeds.
     """
     summary = CampaignSummary()
     chunks = _chunks(plans)
-    waiting: set[Future[bytes]] = set()
-    while True:
-        if not summary.failed:
-            room = max(1, workers + min(workers, CHUNKS_AHEAD)) - len(waiting)
-            waiting.update(executor.submit(run_chunk, chunk) for chunk in islice(chunks, room))
-        if not waiting:
-            return summary
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in done:
-            for report in _REPORTS.decode(future.result()):
-                summary.add(report)
-                on_report(report)
-        if summary.failed:
-            waiting = {future for future in waiting if not future.cancel()}
+    waiting: dict[Future[bytes], bytes] = {}
+    try:
+        while True:
+            if not summary.failed:
+                room = max(1, workers + min(workers, CHUNKS_AHEAD)) - len(waiting)
+                waiting.update((executor.submit(run_chunk, chunk), chunk) for chunk in islice(chunks, room))
+            if not waiting:
+                return summary
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                for report in _REPORTS.decode(future.result()):
+                    summary.add(report)
+                    on_report(report)
+                del waiting[future]
+            if summary.failed:
+                waiting = {future: chunk for future, chunk in waiting.items() if not future.cancel()}
+    except BrokenExecutor:
+        raise WorkersLost(_lost(waiting.values())) from None
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _lost(chunks: Iterable[bytes]) -> str:
+    seeds = [plan.seed for chunk in chunks for plan in _PLANS.decode(chunk)]
+    named = f"{min(seeds)} to {max(seeds)}" if seeds else "to come"
+    return (
+        f"a worker ended by itself (killed? out of memory?); nothing is known of the seeds {named}: "
+        "run them again, with fewer --jobs if memory was short"
+    )
 
 
 def _chunks(plans: Iterable[RunPlan]) -> Iterator[bytes]:

@@ -4,9 +4,13 @@ Any `concurrent.futures.Executor` will do for `campaign.run_campaign`. Ray offer
 docs/how-to/simulate.md.
 """
 
+import os
+import signal
 from concurrent.futures import Executor, ProcessPoolExecutor
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import Any
 
 from viewstamp.core.errors import ConfigurationError
@@ -14,7 +18,26 @@ from viewstamp.core.errors import ConfigurationError
 
 def local_executor(jobs: int) -> Executor:
     """Return an executor of `jobs` fresh processes; close it when the campaign is over."""
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_work)
+
+
+def end_workers() -> None:
+    """End this process's workers at once, whatever they do; the executor is broken then."""
+    for worker in active_children():
+        worker.terminate()
+
+
+def _begin_work() -> None:
+    """Leave Ctrl-C to the process that runs the campaign, and never outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def dask_executor(address: str) -> tuple[Executor, int]:

@@ -23,6 +23,20 @@ from viewstamp.sim.invariants import ALL, Invariant
 _Hooks = tuple[Callable[..., None], ...]
 
 
+RARE_STATES: Final = (
+    "committed in a later view",
+    "disk lost",
+    "leader crashed",
+    "leader elected",
+    "read refused",
+    "snapshot",
+    "snapshot installed",
+    "snapshot piece staged",
+    "two leaders at once",
+)
+"""What every protocol can come to; a campaign says which of these none of its seeds reached."""
+
+
 class Judge:
     """Keeps the ghosts of one run and asks the invariants."""
 
@@ -187,6 +201,8 @@ class Judge:
         committed = self.ghosts.committed
         if ghost.applied > committed.length:
             committed.add(entry, view)
+            if entry.viewstamp.view < view:
+                self.rare["committed in a later view"] += 1
             for hook in self._applied:
                 hook(ghost, entry)
 

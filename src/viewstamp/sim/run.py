@@ -8,7 +8,7 @@ import traceback
 from collections import Counter
 from typing import Any, Final, TextIO
 
-from viewstamp.core.errors import ConfigurationError, ViewstampError
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
@@ -92,7 +92,7 @@ class _Run:
             violation = self._violation(error.name, error.explanation)
         except AssertionError as error:
             violation = self._violation("Assertion", str(error), traceback.format_exc())
-        except (ViewstampError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001  whatever broke is the finding, and the seed repeats it
             violation = self._violation("Crash", f"{type(error).__name__}: {error}", traceback.format_exc())
         return self._report(violation)
 

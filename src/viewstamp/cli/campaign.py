@@ -1,0 +1,109 @@
+"""What a campaign of `viewstamp sim` shows while it runs, and how it ends when it cannot run to its end."""
+
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from time import monotonic
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from viewstamp.sim.campaign import CampaignSummary, WorkersLost, run_campaign
+from viewstamp.sim.executors import end_workers
+from viewstamp.sim.judge import RARE_STATES
+from viewstamp.sim.plan import RunPlan
+from viewstamp.sim.report import RunReport
+
+_BAR_CHARACTERS: Final = 24
+_REFRESH_S: Final = 0.5
+
+
+class Show(msgspec.Struct):
+    """How a campaign shows itself on a terminal: one line that is written over and over."""
+
+    total: int
+    started_s: float
+    live: bool
+    summary: CampaignSummary = msgspec.field(default_factory=CampaignSummary)
+    shown_s: float = 0.0
+    stopped: str = ""
+    """Why it ended before all seeds had run, if it did, other than by a violation."""
+    was_interrupted: bool = False
+
+    def report(self, report: RunReport) -> None:
+        """Count a run; repaint when it is time."""
+        self.summary.add(report)
+        now = monotonic()
+        if self.live and now - self.shown_s > _REFRESH_S:
+            self.shown_s = now
+            print(f"\r{self.line(now)}", end="", file=sys.stderr, flush=True)
+
+    def line(self, now_s: float) -> str:
+        """Return the progress as a line."""
+        done, elapsed = self.summary.seeds, max(1e-9, now_s - self.started_s)
+        filled = _BAR_CHARACTERS * done // max(1, self.total)
+        bar = "#" * filled + "-" * (_BAR_CHARACTERS - filled)
+        rates = f"{done / elapsed:.1f} seeds/s  {self.summary.events / elapsed:,.0f} events/s"
+        return f"[{bar}] {done}/{self.total}  {rates}  {self.summary.virtual_hours:.2f} simulated hours"
+
+
+def run_and_show(plans: Iterable[RunPlan], total: int, executor: Executor, workers: int) -> Show:
+    """Run a campaign to its end, or until it is interrupted or a worker is lost; never raises for these."""
+    show = Show(total, monotonic(), sys.stderr.isatty())
+    try:
+        with terminated_as_interrupted():
+            run_campaign(plans, executor, workers=workers, on_report=show.report)
+    except KeyboardInterrupt:
+        end_workers()
+        show.stopped, show.was_interrupted = "interrupted", True
+    except WorkersLost as error:
+        show.stopped = str(error)
+    if show.live:
+        print(file=sys.stderr)
+    return show
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end what runs within as Ctrl-C does, so that it can say what it did and end its workers."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def table(summary: CampaignSummary) -> str:
+    """Return what a campaign did as text for people."""
+    verdict = "no violation"
+    if summary.failed:
+        seeds = ", ".join(
+            str(report.seed) for report in sorted(summary.failed, key=lambda failed: failed.seed)
+        )
+        verdict = f"{len(summary.failed)} violations (seeds {seeds})"
+    lines = [f"{summary.seeds} seeds, {verdict}, {summary.committed:,} entries committed"]
+    lines += counts("operations", summary.operations)
+    lines += counts("faults", summary.faults)
+    reached = ", ".join(
+        f"{name} in {count} seeds ({summary.rare[name]})" for name, count in sorted(summary.reached.items())
+    )
+    lines.append(f"{'rare':<10} {reached or 'none'}")
+    missed = [name for name in RARE_STATES if name not in summary.reached]
+    return "\n".join(lines + ([f"{'never':<10} {', '.join(missed)}"] if missed else []))
+
+
+def counts(title: str, numbers: dict[str, int]) -> Iterator[str]:
+    """Yield counts by name as a line."""
+    text = ", ".join(f"{name} {count}" for name, count in sorted(numbers.items()))
+    yield f"{title:<10} {text or 'none'}"
