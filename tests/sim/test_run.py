@@ -62,7 +62,8 @@ def test_report_is_equal_when_a_trace_is_written() -> None:
     sink = io.StringIO()
     assert execute(RunPlan("raft", 3)) == execute(RunPlan("raft", 3), sink=sink)
     kinds = {json.loads(line)["kind"] for line in sink.getvalue().splitlines()}
-    assert {"start", "receive", "persisted", "request", "response", "heal"} <= kinds
+    assert {"start", "send", "receive", "persisted", "request", "response", "heal"} <= kinds
+    assert {"role", "committed", "apply"} <= kinds
 
 
 def test_hash_differs_when_the_seed_differs() -> None:

@@ -21,6 +21,7 @@ from viewstamp.replica.definition import MachineDefinition
 from viewstamp.sim.clients import ClientHost, Connection, Observer, SimClient, respond
 from viewstamp.sim.history import Recorder
 from viewstamp.sim.judge import Judge, watched
+from viewstamp.sim.narrator import Narrator, fate
 from viewstamp.sim.network import Network
 from viewstamp.sim.options import SwarmOptions
 from viewstamp.sim.process import Process
@@ -64,6 +65,8 @@ class Cluster:
         self.members = tuple(NodeId(number) for number in range(options.nodes))
         oracle = definition.make_oracle(self.members)
         self.judge = judge or Judge(self.members, oracle, definition.guarantees)
+        if trace.verbose:
+            self.judge.listen(Narrator(self.judge.ghosts, trace))
         self.counts: Counter[str] = Counter()
         """Effects of faults other than the network's own."""
         self.on_death: Callable[[NodeId], None] = _nobody_cares
@@ -169,10 +172,15 @@ class Cluster:
         """Carry a message to another member."""
         if source == to:
             raise InvariantViolated("R69 SelfSend", f"node {source} sends a message to itself")
+        before = Counter(self.network.counts) if self.trace.verbose else None
         if self._streams is not None:
             self._streams.send(source, to, message)
-            return
-        self.network.send(source, to, message)
+        else:
+            self.network.send(source, to, message)
+        if before is not None:
+            text = self.judge.ghosts.oracle.describe(message)
+            what = fate(self.network, before)
+            self.trace.line(self.world.now_us, "send", source, to=to, message=text, fate=what)
 
     def respond(self, source: NodeId, to: ClientAddress, message: ServerMessage) -> None:  # noqa: ARG002  a promise of `Surroundings`
         """Carry a message to a client."""

@@ -91,6 +91,12 @@ class Judge:
         self._state = _hooks(chosen, "state")
         self._snapshot = _hooks(chosen, "snapshot")
 
+    def listen(self, listener: Invariant) -> None:
+        """Call this one too, after the invariants, at the moments that it overrides."""
+        for moment in _MOMENTS:
+            hooks: _Hooks = getattr(self, f"_{moment}")
+            setattr(self, f"_{moment}", (*hooks, *_hooks([listener], moment)))
+
     def watch(self, node: NodeId, core: Core) -> "WatchedCore":
         """Return the core with the judge at its side; from now on it is the node's present life."""
         ghost = self.ghosts.nodes[node]
@@ -236,6 +242,7 @@ class Judge:
             hook(ghost, view)
 
 
+_MOMENTS: Final = tuple(name for name in vars(Invariant) if f"_{name}" in Judge.__slots__)
 _LESS_FREQUENT: Final = frozenset((Answer, Restore, Refuse, Stage, Capture))
 
 
