@@ -124,6 +124,14 @@ def test_production_framing_notices_when_any_bit_is_flipped() -> None:
         assert frames == [], bit  # a longer length: the splitter waits for what never comes
 
 
+def test_messages_are_left_to_whoever_intercepts_them() -> None:
+    letters = Letters(NetworkOptions())
+    letters.network.intercept = lambda _source, _to, message: message.number % 2 == 0
+    letters.send(10)
+    assert sorted(message.number for *_, message in letters.arrived) == [1, 3, 5, 7, 9]
+    assert letters.network.counts["messages"] == 10
+
+
 @pytest.mark.parametrize("mode", ["isolate", "split", "bridge", "ring"])
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 7])
 def test_partition_cuts_both_ways_and_never_a_node_from_itself(mode: PartitionMode, size: int) -> None:

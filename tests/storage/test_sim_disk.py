@@ -145,6 +145,18 @@ def test_failed_sync_is_made_good_when_the_sectors_are_written_again() -> None:
     assert files.read("a") == b"kept"
 
 
+def test_the_next_sync_fails_once_when_that_is_asked_for() -> None:
+    files = SimFileSystem(Random(1))
+    file = files.create("a")
+    file.pwrite(b"x", 0)
+    files.next_effect = "sync_error"
+    file.pwrite(b"y", 1)
+    with pytest.raises(OSError, match="Input/output error"):
+        file.fdatasync()
+    file.fdatasync()
+    assert files.effects == {"sync_error": 1}
+
+
 def test_killed_process_loses_nothing_but_its_files_and_locks() -> None:
     files = SimFileSystem(Random(1))
     file = files.create("a")

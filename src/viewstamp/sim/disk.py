@@ -239,6 +239,8 @@ class SimFileSystem:
         """What `rot` and `displace_next` did."""
         self.operations = 0
         """Number of operations so far that change something or make it durable."""
+        self.next_effect = ""
+        """The name of a probability in `faults` whose effect happens at the next occasion, once; "": none."""
         self.fail_at: int | None = None
         """Before this operation (the first is number 1) the power fails, once."""
         self.displace_next_bytes = 0
@@ -448,8 +450,11 @@ class SimFileSystem:
             raise PowerFailure(f"before operation {self.operations}: {kind} {path}")
 
     def happens(self, effect: str, probability: float) -> bool:
-        """Draw, and count."""
-        if probability and self._rng.random() < probability:
+        """Draw, unless it was asked for, and count."""
+        asked = effect == self.next_effect
+        if asked:
+            self.next_effect = ""
+        if asked or (probability and self._rng.random() < probability):
             self.effects[effect] += 1
             return True
         return False

@@ -37,13 +37,14 @@ class Network:
         "_cuts",
         "_decode",
         "_delay_rate",
-        "_deliver",
         "_options",
         "_random",
         "_recent",
         "_rng",
         "_world",
         "counts",
+        "deliver",
+        "intercept",
         "sent_bytes",
     )
 
@@ -60,7 +61,10 @@ class Network:
         self._rng = rng
         self._random = rng.random
         self._decode = msgspec.msgpack.Decoder(message_type).decode
-        self._deliver = deliver
+        self.deliver = deliver
+        """Hands a message over, now."""
+        self.intercept: Callable[[NodeId, NodeId, Any], bool] | None = None
+        """Asked about each message between members before anything becomes of it; True: it sees to it."""
         self._cut: set[Link] = set()
         """All of `_cuts` together."""
         self._cuts: dict[str, set[Link]] = {}
@@ -82,6 +86,8 @@ class Network:
         """Carry a message from member to member, as well as the network is today."""
         options, chance = self._options, self._random
         self.counts["messages"] += 1
+        if self.intercept is not None and self.intercept(source, to, message):
+            return
         if (source, to) in self._cut:
             self.counts["cut off"] += 1
             return
@@ -93,14 +99,14 @@ class Network:
             if message is None:
                 return
         self._recent.append((source, to, message))
-        self._world.at(self._arrival(source, to), self._deliver, source, to, message)
+        self._world.at(self._arrival(source, to), self.deliver, source, to, message)
         if options.duplication and chance() < options.duplication:
             self.counts["doubled"] += 1
-            self._world.at(self._arrival(source, to), self._deliver, source, to, message)
+            self._world.at(self._arrival(source, to), self.deliver, source, to, message)
         if options.echo and chance() < options.echo:
             self.counts["echoed"] += 1
             arrival = self._world.now_us + self._rng.randrange(options.echo_max_us)
-            self._world.at(arrival, self._deliver, source, to, message)
+            self._world.at(arrival, self.deliver, source, to, message)
 
     def repeat(self, source: NodeId, count: int) -> None:
         """Let copies of this member's last so many messages arrive, in any order, where nothing is cut."""
@@ -108,7 +114,7 @@ class Network:
         for _, to, message in recent:
             if (source, to) not in self._cut:
                 self.counts["echoed"] += 1
-                self._world.at(self._arrival(source, to), self._deliver, source, to, message)
+                self._world.at(self._arrival(source, to), self.deliver, source, to, message)
 
     def cut(self, links: set[Link], by: str = "partition") -> None:
         """Cut exactly these links; whatever else was cut by the same one carries again."""
