@@ -33,9 +33,12 @@ class Show(msgspec.Struct):
     stopped: str = ""
     """Why it ended before all seeds had run, if it did, other than by a violation."""
     was_interrupted: bool = False
+    first: RunReport | None = None
+    """The first run that ended."""
 
     def report(self, report: RunReport) -> None:
         """Count a run; repaint when it is time."""
+        self.first = self.first or report
         self.summary.add(report)
         now = monotonic()
         if self.live and now - self.shown_s > _REFRESH_S:

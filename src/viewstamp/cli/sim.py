@@ -24,10 +24,14 @@ from viewstamp.protocols.registry import protocol_definition
 from viewstamp.sim.campaign import CampaignSummary
 from viewstamp.sim.executors import dask_executor, local_executor
 from viewstamp.sim.ledger import append_to_ledger, next_seed
+from viewstamp.sim.options import LoadOptions
+from viewstamp.sim.own_machine import make_workload
 from viewstamp.sim.plan import RunPlan
 from viewstamp.sim.report import RunReport
 from viewstamp.sim.run import execute, options_of
 from viewstamp.sim.shrink import shrink
+from viewstamp.sim.twins import NAME as NOT_DETERMINISTIC
+from viewstamp.sim.twins import compared_with_a_twin
 
 OK: Final = 0
 VIOLATION: Final = 1
@@ -65,7 +69,7 @@ def sim(
         seeds: A campaign: FIRST..LAST, or "new" to the ledger.
         nodes: Number of servers; otherwise the seed draws it.
         duration_ms: Simulated time of the disasters; otherwise drawn.
-        workload: kv, registers, tally, locks or locks-told; otherwise drawn.
+        workload: kv, registers, tally, locks, locks-told, or MODULE:CLASS of your own; otherwise drawn.
         without: Leave out disk or network.loss or such; may repeat.
         trace: With one seed: write everything there as JSON lines.
         jobs: Processes of a campaign; otherwise one for each processor.
@@ -81,6 +85,7 @@ def sim(
         duration_us = None if duration_ms is None else duration_ms * 1_000
         template = RunPlan(protocol, seed or 0, nodes, duration_us, without, workload)
         definition = protocol_definition(protocol)
+        require_workload(workload)
         options_of(template, definition)
         if seeds is None:
             return _one(template, trace, as_json=json)
@@ -113,6 +118,18 @@ def check_numbers(
             raise ConfigurationError(f"--{name} {value}: give 1 or more")
     if minutes is not None and not minutes > 0:
         raise ConfigurationError(f"--minutes {minutes}: give more than 0")
+
+
+def require_workload(name: str | None) -> None:
+    """Refuse a workload that no run could be given; one's own module may be in the current directory.
+
+    Raises:
+        ConfigurationError: there is none of this name, or its class cannot be used.
+    """
+    if name is not None:
+        if "" not in sys.path:
+            sys.path.insert(0, "")
+        make_workload(name, LoadOptions())
 
 
 def check_together(*, seed: int | None, seeds: str | None, trace: Path | None, ledger: Path | None) -> None:
@@ -162,6 +179,8 @@ def _one(plan: RunPlan, trace: Path | None, *, as_json: bool) -> int:
     else:
         with trace.open("w", encoding="utf-8") as sink:
             report = execute(plan, sink=sink)
+    if plan.is_of_own_machine:
+        report = compared_with_a_twin(report)
     print(msgspec.json.encode(report).decode() if as_json else describe(report, monotonic() - started))
     return OK if report.ok else VIOLATION
 
@@ -172,7 +191,11 @@ def _campaign(template: RunPlan, seeds: range, ends_s: float, dask: str | None, 
     executor, workers = (local_executor(workers), workers) if dask is None else dask_executor(dask)
     holding: AbstractContextManager[Executor] = executor if dask is None else nullcontext(executor)
     with holding:
-        return run_and_show(plans, len(seeds), executor, workers)
+        show = run_and_show(plans, len(seeds), executor, workers)
+    if template.is_of_own_machine and show.first is not None and not show.summary.failed:
+        compared = compared_with_a_twin(show.first)
+        show.summary.failed += [] if compared.ok else [compared]
+    return show
 
 
 def _conclude(show: Show, definition: ProtocolDefinition, *, keep: bool, as_json: bool) -> int:
@@ -194,7 +217,7 @@ def _explain(summary: CampaignSummary, definition: ProtocolDefinition, *, keep: 
     """Print the first failure, shrunk unless it is to be kept."""
     failed = min(summary.failed, key=lambda report: report.seed)
     print(describe(failed, 0.0))
-    if not keep:
+    if not keep and failed.violation is not None and failed.violation.name != NOT_DETERMINISTIC:
         plan = failed.plan
         smaller, report = shrink(plan, definition, execute)
         print("\nshrunk:" if smaller != plan else "\nit cannot be made smaller")

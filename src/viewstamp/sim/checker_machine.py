@@ -7,16 +7,25 @@ checked like this, as a history does not hold them.
 """
 
 import inspect
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Final, get_type_hints
 
 import msgspec
+import msgspec.inspect
 
 from viewstamp.replica.machine import Command, Query, StateMachine, running_at
 from viewstamp.sim.history import Operation, freeze, show
 from viewstamp.sim.models import ILLEGAL, parts_by_key
 
 _REMEMBERED_MAX: Final = 200_000
+_CONTAINERS: Final = (
+    msgspec.inspect.DictType,
+    msgspec.inspect.DataclassType,
+    msgspec.inspect.TypedDictType,
+    msgspec.inspect.StructType,
+    msgspec.inspect.CollectionType,
+    msgspec.inspect.TupleType,
+)
 
 
 class MachineModel:
@@ -115,12 +124,34 @@ def _argument_types(method: Command[Any, Any] | Query[Any, Any]) -> list[Any]:
 
 def _thaw(value: Any, wanted: Any) -> Any:
     """Return a frozen value as the type that the method takes."""
-    try:
-        return msgspec.convert(value, wanted)
-    except msgspec.ValidationError:
-        if not isinstance(value, tuple):
-            raise
-        return msgspec.convert(dict(value), wanted)
+    return msgspec.convert(_unfrozen(value, msgspec.inspect.type_info(wanted)), wanted)
+
+
+def _unfrozen(value: Any, wanted: msgspec.inspect.Type) -> Any:
+    """Return what became a tuple of pairs as a mapping again, wherever the type wants one."""
+    if not isinstance(value, tuple):
+        return value
+    match wanted:
+        case msgspec.inspect.DictType():
+            return {key: _unfrozen(item, wanted.value_type) for key, item in value}
+        case msgspec.inspect.DataclassType() | msgspec.inspect.TypedDictType():
+            return _with_fields(value, wanted.fields)
+        case msgspec.inspect.StructType(array_like=False):
+            return _with_fields(value, wanted.fields)
+        case msgspec.inspect.CollectionType():
+            return tuple(_unfrozen(item, wanted.item_type) for item in value)
+        case msgspec.inspect.TupleType() if len(value) == len(wanted.item_types):
+            return tuple(map(_unfrozen, value, wanted.item_types))
+        case msgspec.inspect.UnionType():
+            containers = [kind for kind in wanted.types if isinstance(kind, _CONTAINERS)]
+            return _unfrozen(value, containers[0]) if containers else value
+        case _:
+            return value
+
+
+def _with_fields(pairs: tuple[Any, ...], fields: Iterable[msgspec.inspect.Field]) -> dict[Any, Any]:
+    types = {field.encode_name: field.type for field in fields}
+    return {name: _unfrozen(item, types[name]) if name in types else item for name, item in pairs}
 
 
 def _snapshot(machine: StateMachine) -> bytes:

@@ -144,7 +144,8 @@ class SimClient:
         """Make this call; the observer and `done` hear of its end."""
         host = self.host
         method = host.machine.methods[plan.method]
-        payload = method.encode_call((plan.key, *plan.arguments), {})
+        key = () if plan.key is None else (plan.key,)
+        payload = method.encode_call((*key, *plan.arguments), {})
         handle = None
         if plan.kind != "stale":
             handle = host.history.begin(

@@ -20,9 +20,14 @@ class RunPlan(msgspec.Struct, frozen=True):
     without: tuple[str, ...] = ()
     """Options that are set to their harmless default, as `group.field` or `group`; shrinking makes these."""
     workload: str | None = None
-    """A name in `WORKLOADS`; None: drawn."""
+    """A name in `WORKLOADS`, or MODULE:CLASS as `own_machine` takes it; None: drawn."""
     events_max: int = EVENTS_MAX
     operations_max: int = OPERATIONS_MAX
+
+    @property
+    def is_of_own_machine(self) -> bool:
+        """Whether the machine is not one of the library's."""
+        return self.workload is not None and ":" in self.workload
 
     @property
     def replay(self) -> str:

@@ -8,7 +8,6 @@ import traceback
 from collections import Counter
 from typing import Any, Final, TextIO
 
-from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.invariants import InvariantViolated
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
@@ -20,10 +19,11 @@ from viewstamp.sim.faults import FaultInjector
 from viewstamp.sim.linearizable import check
 from viewstamp.sim.liveness import LivenessPhase
 from viewstamp.sim.options import LoadOptions, SwarmOptions, draw_options, override
+from viewstamp.sim.own_machine import make_workload
 from viewstamp.sim.plan import RunPlan
 from viewstamp.sim.report import RunReport, Violation
 from viewstamp.sim.trace import Trace
-from viewstamp.sim.workload import WORKLOADS, Plan, Workload, drawn_workload
+from viewstamp.sim.workload import Plan, Workload, drawn_workload
 
 _QUIET_SHARE: Final = 0.4
 _FOUNDING_US: Final = 60_000_000
@@ -74,11 +74,7 @@ class _Run:
         self._outcomes: Counter[str] = Counter()
 
     def _make_workload(self, load: LoadOptions) -> Workload:
-        name = self.plan.workload or drawn_workload(self.plan.seed)
-        if name not in WORKLOADS:
-            known = ", ".join(sorted(WORKLOADS))
-            raise ConfigurationError(f"no workload is called {name!r}: there are {known}")
-        return WORKLOADS[name](load)
+        return make_workload(self.plan.workload or drawn_workload(self.plan.seed), load)
 
     def execute(self) -> RunReport:
         """Do all of it, and catch whatever goes wrong."""

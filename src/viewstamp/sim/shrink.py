@@ -28,46 +28,58 @@ def shrink(
     report = run(plan)
     if report.violation is None:
         raise ValueError(f"seed {plan.seed} does not fail: there is nothing to shrink")
-    name = report.violation.name
+    name, events_max = report.violation.name, report.events
     tried: set[RunPlan] = {plan}
-    progress = True
-    while progress and len(tried) < attempts_max:
-        progress = False
-        for smaller in _smaller(plan, definition, report):
-            if smaller in tried or len(tried) >= attempts_max:
+    refused: set[str] = set()
+    """Steps that did not help; tried once more when others have."""
+    progress = False
+    while True:
+        for step, smaller in _smaller(plan, definition, report):
+            if len(tried) >= attempts_max:
+                return plan, report
+            if step in refused or smaller in tried:
                 continue
             tried.add(smaller)
             attempt = run(smaller)
-            if attempt.violation is not None and attempt.violation.name == name:
+            fails_alike = attempt.violation is not None and attempt.violation.name == name
+            # Less may also be more: without the drawn load clients call faster than with it.
+            if fails_alike and attempt.events <= events_max:
                 plan, report, progress = smaller, attempt, True
                 break
-    return plan, report
+            refused.add(step)
+        else:
+            if not progress:
+                return plan, report
+            refused.clear()
+            progress = False
 
 
-def _smaller(plan: RunPlan, definition: ProtocolDefinition, report: RunReport) -> Iterator[RunPlan]:
-    """Yield plans that are a step smaller, the boldest steps first."""
+def _smaller(
+    plan: RunPlan, definition: ProtocolDefinition, report: RunReport
+) -> Iterator[tuple[str, RunPlan]]:
+    """Yield plans that are a step smaller, with the step's name, the boldest steps first."""
     replace = msgspec.structs.replace
     options = options_of(plan, definition)
     for group in SHRINKABLE:
         if group not in plan.without:
-            yield replace(plan, without=(*_outside(plan.without, group), group))
+            yield group, replace(plan, without=(*_outside(plan.without, group), group))
     assert report.violation is not None
     if report.violation.at_us < options.duration_us:
-        yield replace(plan, duration_us=_rounded(report.violation.at_us))
-    yield replace(plan, duration_us=_rounded(options.duration_us // 2))
+        yield "end at the violation", replace(plan, duration_us=_rounded(report.violation.at_us))
+    yield "half the time", replace(plan, duration_us=_rounded(options.duration_us // 2))
     if options.nodes > 3:
-        yield replace(plan, nodes=3)
+        yield "three nodes", replace(plan, nodes=3)
     for group in SHRINKABLE:
         if group not in plan.without:
             yield from _without_fields(plan, group, getattr(options, group))
 
 
-def _without_fields(plan: RunPlan, group: str, value: msgspec.Struct) -> Iterator[RunPlan]:
+def _without_fields(plan: RunPlan, group: str, value: msgspec.Struct) -> Iterator[tuple[str, RunPlan]]:
     default = type(value)()
     for field in value.__struct_fields__:
         name = f"{group}.{field}"
         if name not in plan.without and getattr(value, field) != getattr(default, field):
-            yield msgspec.structs.replace(plan, without=(*plan.without, name))
+            yield name, msgspec.structs.replace(plan, without=(*plan.without, name))
 
 
 def _outside(without: tuple[str, ...], group: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from random import Random
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -32,7 +32,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     kind: CallKind
     method: str
-    key: str
+    key: Any
+    """The first argument, by which the history is divided; None: it is not divided."""
     arguments: tuple[object, ...] = ()
     """After the key."""
 
