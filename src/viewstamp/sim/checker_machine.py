@@ -14,7 +14,7 @@ import msgspec
 import msgspec.inspect
 
 from viewstamp.replica.machine import Command, Query, StateMachine, running_at
-from viewstamp.sim.history import Operation, freeze, show
+from viewstamp.sim.history import HistoryError, Operation, freeze, show
 from viewstamp.sim.models import ILLEGAL, parts_by_key
 
 _REMEMBERED_MAX: Final = 200_000
@@ -105,7 +105,14 @@ class MachineModel:
                 outcome, result = "ok", freeze(method.function(machine, *self._arguments(operation)))
             except Exception as error:  # noqa: BLE001  whatever the machine raises is its result
                 outcome, result = "raised", type(error).__name__
-        return (state if isinstance(method, Query) else _snapshot(machine)), outcome, result
+        return (state if isinstance(method, Query) else self._after(machine, operation)), outcome, result
+
+    def _after(self, machine: StateMachine, operation: Operation) -> bytes:
+        try:
+            return _snapshot(machine)
+        except Exception as error:
+            what = f"{self._class.__name__} has no snapshot after {operation}"
+            raise HistoryError(f"{what}: {type(error).__name__}: {error}") from error
 
     def _arguments(self, operation: Operation) -> list[Any]:
         given = [] if operation.key is None else [operation.key]

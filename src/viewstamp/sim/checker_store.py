@@ -68,8 +68,10 @@ class VersionedStore(KeyedModel):
             return f"{operation.op} must have {'no' if operation.op == 'range' else 'a'} `key`"
         if operation.op == "put" and not isinstance(operation.args[1], int):
             return f"put takes [value, version], and the version is an integer, not {show(operation.args[1])}"
-        if operation.op == "range" and not all(isinstance(bound, str) for bound in operation.args[:2]):
-            return "range takes [prefix, after, limit], and the first two are strings"
+        if operation.op == "delete" and not all(isinstance(version, int) for version in operation.args):
+            return f"delete takes [version], an integer, not {show(operation.args[0])}"
+        if operation.op == "range" and not _is_range(operation.args):
+            return "range takes [prefix, after, limit]: the first two are strings, the last is an integer"
         return None
 
     def changes_nothing(self, operation: Operation) -> bool:
@@ -146,8 +148,23 @@ def _is_pair(result: Any) -> bool:
     return isinstance(result, tuple) and len(result) == len(("value", "version"))
 
 
-def _may_be(cell: Cell, version: int) -> bool:
-    return version == cell.version or (not cell.exact and version > cell.version)
+def _is_range(args: tuple[Any, ...]) -> bool:
+    return all(isinstance(given, wanted) for given, wanted in zip(args, (str, str, int), strict=False))
+
+
+def _is_page(result: Any) -> bool:
+    """Tell whether a range can have returned this at all."""
+    return (
+        _is_pair(result)
+        and isinstance(result[0], tuple)
+        and all(
+            isinstance(item, tuple) and len(item) == len(("key", "value", "version")) for item in result[0]
+        )
+    )
+
+
+def _may_be(cell: Cell, version: Any) -> bool:
+    return version == cell.version or (not cell.exact and isinstance(version, int) and version > cell.version)
 
 
 def _get(cell: Cell, operation: Operation) -> Hashable:
@@ -183,7 +200,7 @@ def _range(cells: Cells, operation: Operation) -> Hashable:
     ]
     if operation.outcome == "unknown":
         return cells
-    if operation.outcome != "ok" or not _is_pair(operation.result):
+    if operation.outcome != "ok" or not _is_page(operation.result):
         return ILLEGAL
     items, more = operation.result
     if len(items) > limit or more != (len(items) < len(found)):

@@ -60,7 +60,18 @@ class Operation(msgspec.Struct, frozen=True):
         call = f"{self.op}({', '.join(show(value) for value in given)})"
         if self.outcome == "ok":
             return f"{call} -> {show(self.result)}"
-        return f"{call} -> raised {self.result}" if self.outcome == "raised" else f"{call} -> {self.outcome}"
+        result = plain(str(self.result))
+        return f"{call} -> raised {result}" if self.outcome == "raised" else f"{call} -> {self.outcome}"
+
+    @property
+    def who(self) -> str:
+        """The client, for people."""
+        return plain(str(self.client))
+
+
+def plain(text: str) -> str:
+    """Return text that came from a file or a network without what a terminal would obey."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def show(value: Any, width: int = 40) -> str:

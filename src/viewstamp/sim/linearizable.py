@@ -108,7 +108,7 @@ def refuse_foreign(operations: Sequence[Operation], model: Model) -> None:
         objection = model.objection(operation)
         if objection is not None:
             raise HistoryError(
-                f"operation {number} (client {operation.client}, call {operation.call}): {objection}"
+                f"operation {number} (client {operation.who}, call {operation.call}): {objection}"
             )
 
 
@@ -221,4 +221,4 @@ def _latest_change(search: Search, start: Configuration, initial: object) -> tup
 
 def _placed(operation: Operation) -> str:
     returned = "open" if operation.returned is None else str(operation.returned)
-    return f"[{operation.call} .. {returned}] client {operation.client}: {operation}"
+    return f"[{operation.call} .. {returned}] client {operation.who}: {operation}"
