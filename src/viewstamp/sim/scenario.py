@@ -150,6 +150,10 @@ class Scenario:
         self.connected: set[NodeId] = set(self.cluster.members)
         self._machine = MachineDefinition.of(machine)
         self._partition: list[set[NodeId]] = []
+        self._is_one_way = False
+        """Whether what the first group of the partition sends still arrives."""
+        self._deaf: set[NodeId] = set()
+        self._mute: set[NodeId] = set()
         self._submissions = 0
         for node in self.members:
             self.cluster.start(node)
@@ -191,14 +195,26 @@ class Scenario:
         self.connected |= set(servers)
         self._cut()
 
-    def partition(self, *groups: Iterable[NodeId]) -> None:
-        """Let servers reach only those of their own group."""
+    def deafen(self, *servers: NodeId) -> None:
+        """Let nothing reach these servers from others, who still hear them: a cut that the kit lacks."""
+        self._deaf = set(servers)
+        self._cut()
+
+    def mute(self, *servers: NodeId) -> None:
+        """Let nothing that these servers send arrive, while they hear the others."""
+        self._mute = set(servers)
+        self._cut()
+
+    def partition(self, *groups: Iterable[NodeId], one_way: bool = False) -> None:
+        """Let servers reach only those of their own group; `one_way`: what the first group sends arrives."""
         self._partition = [set(group) for group in groups]
+        self._is_one_way = one_way
         self._cut()
 
     def heal(self) -> None:
         """Connect everybody to everybody."""
         self._partition = []
+        self._deaf, self._mute = set(), set()
         self.connect(*self.members)
 
     def configure(self, network: NetworkOptions) -> None:
@@ -218,14 +234,20 @@ class Scenario:
                 assert self.cluster.start(server), f"server {server} does not start again"
 
     def _cut(self) -> None:
-        apart = {(a, b) for a in self.members for b in self.members if a != b and not self._joined(a, b)}
-        links: set[Link] = set(apart)
+        links: set[Link] = {
+            (source, to)
+            for source in self.members
+            for to in self.members
+            if source != to and not self._carries(source, to)
+        }
         self.cluster.network.cut(links)
 
-    def _joined(self, one: NodeId, other: NodeId) -> bool:
-        if one not in self.connected or other not in self.connected:
+    def _carries(self, source: NodeId, to: NodeId) -> bool:
+        if not {source, to} <= self.connected or source in self._mute or to in self._deaf:
             return False
-        return not self._partition or any({one, other} <= group for group in self._partition)
+        if not self._partition or (self._is_one_way and source in self._partition[0]):
+            return True
+        return any({source, to} <= group for group in self._partition)
 
     # Who leads
 

@@ -11,7 +11,7 @@ from viewstamp.sim.plan import RunPlan
 from viewstamp.sim.report import RunReport
 from viewstamp.sim.run import options_of
 
-ATTEMPTS_MAX: Final = 60
+ATTEMPTS_MAX: Final = 100
 _SHORTEST_US: Final = 200_000
 
 Runner = Callable[[RunPlan], RunReport]
@@ -43,7 +43,7 @@ def shrink(
             attempt = run(smaller)
             fails_alike = attempt.violation is not None and attempt.violation.name == name
             # Less may also be more: without the drawn load clients call faster than with it.
-            if fails_alike and attempt.events <= events_max:
+            if fails_alike and attempt.events <= 2 * events_max:
                 plan, report, progress = smaller, attempt, True
                 break
             refused.add(step)

@@ -1,7 +1,12 @@
 """6.5840 lab 3A: elections (SCENARIOS 3.1)."""
 
+from collections.abc import Callable
+
+import pytest
+
 from tests.sim.suites.machines import Recorder
 from tests.sim.suites.seeds import every_seed
+from viewstamp.core.ids import NodeId
 from viewstamp.sim.scenario import Scenario
 
 
@@ -33,6 +38,24 @@ def test_re_election_3a(seed: int) -> None:
     scenario.leader()
     scenario.connect(second)
     scenario.leader()
+
+
+@every_seed
+@pytest.mark.parametrize("how", [Scenario.deafen, Scenario.mute], ids=["deaf", "mute"])
+def test_re_election_one_way_3a(seed: int, how: Callable[[Scenario, NodeId], None]) -> None:
+    """Half a disconnection, which the kit never makes: the leader hears nobody, or nobody hears it."""
+    scenario = Scenario(Recorder, 3, seed=seed)
+    first = scenario.leader()
+    how(scenario, first)
+    others = [node for node in scenario.members if node != first]
+    assert scenario.wait(lambda: scenario.cluster.leaders()[:1] in ([others[0]], [others[1]]), 5), (
+        "nobody who hears and is heard leads"
+    )
+    leader = scenario.cluster.leaders()[0]
+    assert not scenario.record(leader, "among those who hear").refused
+    assert scenario.wait(lambda: {leader, *others} <= scenario.recorded("among those who hear"), 2)
+    scenario.heal()
+    scenario.one("among all", 3)
 
 
 @every_seed
