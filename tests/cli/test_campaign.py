@@ -106,6 +106,17 @@ def test_failing_seeds_and_what_none_reached_are_named(
     assert "never      committed in a later view, disk lost, leader crashed" in printed
 
 
+def test_end_of_a_failed_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sim(seeds="0..3", jobs=1, workload="tests.sim.own:Ticking") == VIOLATION
+    printed = capsys.readouterr().out
+    head, _, end = printed.partition("\nits end (all of it: the command above, with --trace FILE):\n")
+    assert "shrunk:" in head
+    lines = end.splitlines()
+    assert len(lines) == 16
+    assert all(" s  node " in line or " s  -" in line for line in lines)
+    assert any("response" in line or "apply" in line for line in lines)
+
+
 def has_ended(process: int) -> Callable[[], bool]:
     """Return what waits for the end of a process that is no child of this one."""
     handle = os.pidfd_open(process)

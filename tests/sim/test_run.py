@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -98,6 +99,33 @@ def test_liveness_phase_makes_calls_of_its_own_when_nobody_else_does() -> None:
     report = execute(plan)
     assert report.violation is None
     assert report.operations["ok"] > 0
+
+
+class Idle(workload.TallyWorkload):
+    """Asks for nothing, and for nothing after the heal."""
+
+    def final_plans(self) -> list[workload.Plan]:
+        return []
+
+
+def test_run_in_which_nothing_was_answered_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(workload.WORKLOADS, "idle", Idle)
+    report = execute(RunPlan("raft", 1, nodes=3, workload="idle", operations_max=0))
+    assert report.violation is not None
+    assert report.violation.name == "Vacuous"
+
+
+def test_error_that_nobody_expects_is_a_finding_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(workload.TallyWorkload):
+        def plan(self, rng: Random) -> workload.Plan:
+            raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setitem(workload.WORKLOADS, "broken", Broken)
+    report = execute(RunPlan("raft", 1, nodes=3, workload="broken"))
+    assert report.violation is not None
+    assert report.violation.name == "Crash"
+    assert report.violation.explanation == "RuntimeError: dictionary changed size during iteration"
+    assert report.replay == "viewstamp sim --protocol raft --seed 1 --nodes 3 --workload broken"
 
 
 def test_leader_changes_in_every_run_with_faults() -> None:

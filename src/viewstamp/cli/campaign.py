@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from time import monotonic
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,9 @@ from viewstamp.sim.report import RunReport
 
 _BAR_CHARACTERS: Final = 24
 _REFRESH_S: Final = 0.5
+_EVENTS_TOLD: Final = 16
+_CHARACTERS_TOLD: Final = 200
+_DULL: Final = frozenset({"Woke", "persisted"})
 
 
 class Show(msgspec.Struct):
@@ -110,3 +113,23 @@ def counts(title: str, numbers: dict[str, int]) -> Iterator[str]:
     """Yield counts by name as a line."""
     text = ", ".join(f"{name} {count}" for name, count in sorted(numbers.items()))
     yield f"{title:<10} {text or 'none'}"
+
+
+def last_events(trace: str) -> str:
+    """Return the last lines of a trace as text for people, without what is of no interest to them."""
+    told: list[str] = []
+    for text in reversed(trace.splitlines()):
+        line = msgspec.json.decode(text, type=dict[str, Any])
+        if line["kind"] not in _DULL:
+            told.append(_told(line))
+        if len(told) == _EVENTS_TOLD:
+            break
+    return "\n".join(reversed(told))
+
+
+def _told(line: dict[str, Any]) -> str:
+    at, node, kind = line.pop("at_us"), line.pop("node"), line.pop("kind")
+    who = f"node {node}" if node >= 0 else f"{node}"
+    rest = ", ".join(f"{name} {value}" for name, value in line.items() if value != [])
+    text = f"  {at / 1e6:.6f} s  {who:<7} {kind:<9} {rest}"
+    return text if len(text) <= _CHARACTERS_TOLD else f"{text[:_CHARACTERS_TOLD]}..."

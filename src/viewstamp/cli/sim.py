@@ -8,6 +8,7 @@ import os
 import sys
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from io import StringIO
 from itertools import takewhile
 from pathlib import Path
 from time import monotonic
@@ -16,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from cyclopts import Parameter
 
-from viewstamp.cli.campaign import Show, counts, run_and_show, table
+from viewstamp.cli.campaign import Show, counts, last_events, run_and_show, table
 from viewstamp.cli.failures import INTERRUPTED, explain_os_error
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
@@ -217,12 +218,16 @@ def _explain(summary: CampaignSummary, definition: ProtocolDefinition, *, keep: 
     """Print the first failure, shrunk unless it is to be kept."""
     failed = min(summary.failed, key=lambda report: report.seed)
     print(describe(failed, 0.0))
+    plan = failed.plan
     if not keep and failed.violation is not None and failed.violation.name != NOT_DETERMINISTIC:
-        plan = failed.plan
-        smaller, report = shrink(plan, definition, execute)
-        print("\nshrunk:" if smaller != plan else "\nit cannot be made smaller")
-        if smaller != plan:
+        plan, report = shrink(plan, definition, execute)
+        print("\nshrunk:" if plan != failed.plan else "\nit cannot be made smaller")
+        if plan != failed.plan:
             print(describe(report, 0.0))
+    sink = StringIO()
+    execute(plan, sink=sink)
+    print("\nits end (all of it: the command above, with --trace FILE):")
+    print(last_events(sink.getvalue()))
     return VIOLATION
 
 
