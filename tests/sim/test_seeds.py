@@ -66,6 +66,7 @@ FOUND = (
     ("viewstamped", 6525),  # a joiner let in though it had just died
     ("viewstamped", 10220),  # a late message about a transfer that was over
     ("viewstamped", 11356),  # promised by all, one of whom died before anything was proposed
+    ("viewstamped", 19876),  # a joiner counted as alive whose last message came after its death
 )
 
 

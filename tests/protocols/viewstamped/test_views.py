@@ -398,6 +398,16 @@ def test_a_joiner_is_not_let_in_when_its_connection_broke() -> None:
     assert cluster.views_at(1) == [(1,), (1, 2)]
 
 
+def test_a_joiner_that_died_does_not_carry_the_view_that_lets_it_in() -> None:
+    # With it the view would have six members, of whom three live.
+    cluster = cluster_of(1, 2, 3, 4, 5)
+    cluster.crash(4, 5)
+    view = cluster.core(1).view
+    ask = Join(cluster.core(1).group, Member(NodeId(6), Incarnation(6001)), view, answered=True)
+    cluster.step(1, Received(NodeId(6), ask))
+    cluster.form(1, 2, 3)
+
+
 def test_joiners_are_not_remembered_when_too_many_ask() -> None:
     cluster = cluster_of(1, 2, options=ViewstampedOptions(joiners_max=2))
     cluster.isolate(2)

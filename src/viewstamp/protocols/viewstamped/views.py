@@ -6,8 +6,9 @@ Rules of this file:
   is synchronised, one after the other.
 - A view is never proposed without an eligible member (`membership`): rather than lose what was acknowledged,
   the service waits for one to come back, and says so.
-- Nor without a majority of members that promised, a joiner counting as if it had: who was silent for a
-  while may have come back to promise, and in its place one would stay who is gone for good.
+- Nor without a majority of members that promised: who was silent for a while may have come back to promise,
+  and in its place one would stay who is gone for good. A joiner does not count, it may have died since it
+  asked; only a lone member cannot do without.
 - A primary that restarts in a view which it may have served lost the entries that it had sent and not yet
   written. It asks for a renewal, the same members under a new number, so that no viewstamp is used twice.
 - Members that are behind get decided views, never anybody's promises.
@@ -19,9 +20,9 @@ from typing import Final
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
 from viewstamp.core.quorum import has_majority
 from viewstamp.protocols.viewstamped.heartbeats import Heartbeats
+from viewstamp.protocols.viewstamped.joiners import Joiners
 from viewstamp.protocols.viewstamped.ledger import Ledger
 from viewstamp.protocols.viewstamped.membership import (
-    MEMBERS_MAX,
     NUMBER_MAX,
     Member,
     Membership,
@@ -51,7 +52,6 @@ from viewstamp.protocols.viewstamped.replay import Disk
 from viewstamp.protocols.viewstamped.shared import Point, Shared
 
 VIEWS_PER_MESSAGE_MAX: Final = 512
-_JOIN_MEMORY_RETRIES: Final = 4
 
 
 class ViewKeeper:
@@ -97,7 +97,7 @@ class ViewKeeper:
         self._accept_write = PersistSeq(0)
         """The write with this proposer's own acceptance of what it proposes."""
         self.heartbeats = Heartbeats(shared)
-        self._joiners: dict[NodeId, tuple[Member, Instant]] = {}
+        self._joiners = Joiners(shared)
         self.renewal_wanted = (
             current is not None
             and current.primary == shared.node
@@ -190,19 +190,8 @@ class ViewKeeper:
         if self.renewal_wanted or self.preferred_primary is not None:
             yield current.members
         if current.primary == self._shared.node and self.is_synchronised:
-            for joiner in self._waiting_joiners(current):
+            for joiner in self._joiners.waiting(current, self.heartbeats.broken):
                 yield (*current.members, joiner)
-
-    def _waiting_joiners(self, current: Membership) -> list[Member]:
-        oldest = self._shared.now - _JOIN_MEMORY_RETRIES * self._shared.options.join_retry_us
-        self._joiners = {
-            node: (member, asked)
-            for node, (member, asked) in self._joiners.items()
-            if asked >= oldest and node not in current.nodes and node not in self.heartbeats.broken
-        }
-        if len(current.members) >= MEMBERS_MAX:
-            return []
-        return [self._joiners[node][0] for node in sorted(self._joiners)]
 
     def waiting_for(self) -> str:
         """Say in one line what keeps the next view from being decided; empty where nothing is wanted."""
@@ -315,8 +304,7 @@ class ViewKeeper:
         self.renewal_wanted = False
         self.preferred_primary = None
         self.heartbeats.begin_view(membership)
-        for node in membership.nodes:
-            self._joiners.pop(node, None)
+        self._joiners.forget(membership.nodes)
 
     # What others say
 
@@ -447,11 +435,9 @@ class ViewKeeper:
         if message.member.node != source or current is None or not message.view >= 0:
             return
         self._send_views(source, min(message.view, self.view))
-        full = len(self._joiners) >= self._shared.options.joiners_max
-        if current.primary != self._shared.node or source in current.nodes or full or not message.answered:
-            return
-        self._joiners[source] = (message.member, self._shared.now)
-        self.pursue()
+        if current.primary == self._shared.node and source not in current.nodes and message.answered:
+            self._joiners.remember(message.member)
+            self.pursue()
 
     def compare_views(self, source: NodeId, theirs: View) -> None:
         """Bring a node in an older view up to date, or ask one in a newer view for what is missing."""
@@ -487,8 +473,8 @@ class ViewKeeper:
 
 
 def _can_be_carried(wish: Membership, current: Membership, promisers: Collection[NodeId]) -> bool:
-    joining = set(wish.nodes) - set(current.nodes)
-    return has_majority(joining.union(promisers), wish.nodes)
+    trusted = wish.nodes if len(current.nodes) == 1 else promisers
+    return has_majority(trusted, wish.nodes)
 
 
 def _plausible(ballot: Ballot, proposer: NodeId) -> bool:
