@@ -207,7 +207,10 @@ class FaultInjector:
         # Where views are agreed on, the first member is a cluster by itself until others join.
         fit = cluster.members[1 if cluster.definition.guarantees.agreed_views else 0 :]
         node = self._birth.choice(fit)
-        if not self.stopped and self._cluster.processes[node].running and self.may_lose(node):
+        # Before the first entry is committed there is nothing to lose, and nobody owes progress yet.
+        unborn = cluster.judge.ghosts.committed.length == 0
+        may_lose = self.atlas.may_lose(node) if unborn else self.may_lose(node)
+        if not self.stopped and self._cluster.processes[node].running and may_lose:
             self._cluster.crash(node)
             self.wipe(node)
             self._count("birth spoiled", of=node)
