@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 
 from viewstamp.replica.machine import StateMachine, command, query
+from viewstamp.services.kv import KeyValueStore
+from viewstamp.sim.machines import Tally
 from viewstamp.sim.own_machine import OwnMachine
 
 
@@ -144,10 +146,18 @@ class Hard(StateMachine):
         """Do nothing."""
 
 
-class StackPerKey(OwnMachine):
-    machine = Stack
-    independent_keys = True
+class Stock(OwnMachine):
+    """The example of docs/how-to/simulate.md."""
+
+    machine = KeyValueStore
 
     def call(self, rng: Random, method: str) -> tuple[Any, ...]:
-        """Push one thing only."""
-        return ("x",) if method == "push" else ()
+        """Return arguments that fit together."""
+        if method == "range":
+            return ("", "")
+        return (f"k{rng.randrange(3)}", *super().call(rng, method)[1:])
+
+
+class Tallies(OwnMachine):
+    machine = Tally
+    independent_keys = True

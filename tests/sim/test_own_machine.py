@@ -21,7 +21,7 @@ def plan(name: str, seed: int, protocol: str = "raft") -> RunPlan:
 
 
 @pytest.mark.parametrize("protocol", ["raft", "viewstamped", "primary_backup"])
-@pytest.mark.parametrize("name", ["Stack", "Many", "TickingWorkload", "StackPerKey"])
+@pytest.mark.parametrize("name", ["Stack", "Many", "TickingWorkload", "Stock", "Tallies"])
 def test_machine_passes_when_nothing_is_wrong_with_it(name: str, protocol: str) -> None:
     answered = 0
     for seed in range(3):
