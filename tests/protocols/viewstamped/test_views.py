@@ -376,6 +376,22 @@ def test_a_join_in_the_name_of_another_is_not_heard(source: int) -> None:
     assert cluster.views_at(1) == [(1,), (1, 2)]
 
 
+def test_a_member_finds_the_others_when_all_whom_it_takes_for_members_have_gone() -> None:
+    cluster = cluster_of(1, 2, 3, 4, 5)
+    cluster.crash(4, 5)
+    cluster.form(1, 2, 3)
+    cluster.isolate(1)
+    cluster.start(4, 5)
+    cluster.form(2, 3, 4, 5)
+    cluster.crash(2)
+    cluster.form(3, 4, 5)
+    cluster.crash(3)
+    assert cluster.run(5_000, until=lambda: cluster.members_at(4) == (4, 5))
+    assert cluster.members_at(1) == (1, 2, 3)
+    cluster.heal()
+    cluster.form(1, 4, 5)
+
+
 def test_joiners_are_forgotten_when_they_stop_asking() -> None:
     cluster = cluster_of(1, 2)
     cluster.isolate(2)

@@ -1,5 +1,8 @@
 """How a node that is in no view gets into one: founding the first view, or asking to be let in.
 
+A member that finds others silent may be in no view either, and not know it: the others removed it, and those
+that it still takes for members have gone. Nobody calls it, so it asks those outside its view for later ones.
+
 View 1 is not agreed on by anybody, so a lowest node whose disk was wiped must not make it a second time: it
 founds only after every other configured member said that it knows of no view. Any member that was ever let in
 has the history on its disk and answers with it instead. The other nodes ask all they know, in turn.
@@ -8,7 +11,7 @@ has the history on its disk and answers with it instead. The other nodes ask all
 from typing import Final
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.protocols.viewstamped.messages import AskFounded, Join, Unfounded
+from viewstamp.protocols.viewstamped.messages import AskFounded, Join, Unfounded, WantViews
 from viewstamp.protocols.viewstamped.shared import Shared
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
@@ -18,7 +21,7 @@ _PAUSE_RETRIES_MAX: Final = 16
 
 
 class Admission:
-    """Asks while this node is outside; silent while it is a member."""
+    """Asks while this node is outside, or may be; silent while it is a member of a view that lives."""
 
     __slots__ = (
         "_answered",
@@ -59,6 +62,7 @@ class Admission:
         views, shared = self._views, self._shared
         if views.is_member:
             self._note_membership()
+            self._look_around()
             return
         self._note_removal()
         if shared.now < self._ask_at:
@@ -78,6 +82,24 @@ class Admission:
             self._answered.clear()
             self._asked.clear()
 
+    def _look_around(self) -> None:
+        views, shared = self._views, self._shared
+        current = views.current
+        assert current is not None
+        if shared.now < self._ask_at or not views.heartbeats.removable(current):
+            return
+        self._ask_at = Instant(shared.now + shared.options.join_retry_us)
+        node = self._next_of(set(self._candidates()) - set(current.nodes))
+        if node is not None:
+            shared.outbox.send_early(node, WantViews(shared.group, views.view))
+
+    def _next_of(self, candidates: set[NodeId]) -> NodeId | None:
+        """Return one of them, another one each time; None where there are none."""
+        if not candidates:
+            return None
+        turn, self._turn = self._turn, self._turn + 1
+        return sorted(candidates)[turn % len(candidates)]
+
     def _note_removal(self) -> None:
         if self._was_member is None:
             return
@@ -95,10 +117,9 @@ class Admission:
         shared = self._shared
         current = self._views.current
         asked = set() if current is None else {current.primary}
-        candidates = self._candidates()
-        if candidates:
-            asked.add(candidates[self._turn % len(candidates)])
-            self._turn += 1
+        one = self._next_of(self._candidates())
+        if one is not None:
+            asked.add(one)
         for node in sorted(asked - {shared.node}):
             # Early: a wish promises nothing.
             self._ask(node)
@@ -117,12 +138,12 @@ class Admission:
         self._answered.add(source)
         self._ask(source)
 
-    def _candidates(self) -> list[NodeId]:
+    def _candidates(self) -> set[NodeId]:
         current = self._views.current
         known = set(self._shared.others) | (set() if current is None else set(current.nodes))
         if self._shared.options.contact is not None:
             known.add(self._shared.options.contact)
-        return sorted(known - {self._shared.node})
+        return known - {self._shared.node}
 
     def on_ask_founded(self, source: NodeId, message: AskFounded) -> None:
         """Say that no view is known here, or show those that are."""
