@@ -56,6 +56,14 @@ def test_a_transfer_goes_on_in_its_view_when_any_of_its_messages_goes_wrong(
         assert outcome.view == undisturbed, trial
 
 
+@pytest.mark.parametrize("protocol", PROTOCOL_NAMES)
+def test_two_who_want_to_lead_do_not_outbid_each_other_without_end(protocol: str) -> None:
+    for seed in (1, 31):
+        outcome = perform(Trial(protocol, "two-proposers", (), seed))
+        assert outcome.finding is None, str(outcome.finding)
+        assert len(outcome.messages) < 600, f"{protocol}, seed {seed}"
+
+
 def test_a_trial_is_repeated_to_the_letter() -> None:
     trial = Trial("raft", "leader-lost", ((7, "receiver stops for 3 timeouts"), (9, "lost")))
     assert perform(trial) == perform(trial)

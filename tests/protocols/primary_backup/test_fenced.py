@@ -120,6 +120,17 @@ def test_promotion_is_carried_to_its_target_when_another_member_is_asked() -> No
     assert world.nodes[NodeId(0)].settled == {5: None, 6: None}
 
 
+def test_two_candidates_do_not_outbid_each_other_for_long_when_promoted_at_once() -> None:
+    world = founded(3)
+    before = world.core(1).state.epoch
+    world.crash(0)
+    world.promote(1, 7)
+    world.promote(2, 8)
+    world.run(1_000)
+    assert world.primary in {1, 2}
+    assert world.core(1).state.epoch <= before + 4
+
+
 def test_fittest_backup_is_promoted_when_the_primary_is_asked_for_any() -> None:
     world = founded(3)
     world.write(0, b"a")

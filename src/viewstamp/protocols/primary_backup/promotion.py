@@ -86,8 +86,8 @@ class Campaign:
     def ask_again(self) -> None:
         """What was asked may be lost: ask those who have not answered; start anew after a refusal."""
         state = self._state
-        if self.trial and any(not answer.granted for answer in self._answers.values()):
-            self._ask(trial=True)
+        if any(not answer.granted for answer in self._answers.values()):
+            self._ask(trial=True)  # with a higher epoch, after a look at who leads
             return
         self.ask_again_at = Instant(state.now + state.options.heartbeat_us)
         for peer in sorted(state.peers - self._answers.keys()):
@@ -190,9 +190,17 @@ class Campaign:
         if answer.epoch >= self._asked:
             self._seat = f"node {source} had promised epoch {answer.epoch}"
             if not self.trial:
-                self._ask(trial=True)  # begin anew with a higher one, after a look at who leads
+                self._stand_back()
         else:
             self._seat = f"node {source} hears a primary"
+
+    def _stand_back(self) -> None:
+        """Begin anew only after a while: a majority may grant this epoch yet, or another one's.
+
+        Two candidates that outbid each other at once would go on with that as fast as their disks allow.
+        """
+        pause_us = self._state.rng.randrange(self._state.options.heartbeat_us) + 1
+        self.ask_again_at = Instant(self._state.now + pause_us)
 
     def _end(self) -> None:
         self.ends_at = self.ask_again_at = NEVER
