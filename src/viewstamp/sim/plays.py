@@ -145,6 +145,12 @@ class Stage:
         """Let snapshots, and each piece of one, take this disk several heartbeats from now on."""
         self.cluster.processes[node].disk_options = _SLOW_DISK
 
+    def steady(self) -> None:
+        """Nothing is cut any more, and all disks are as fast as others."""
+        self.scenario.heal()
+        for process in self.cluster.processes.values():
+            process.disk_options = DiskOptions()
+
     def pause(self, node: NodeId, seconds: float) -> None:
         """Stop a server for a while, and wait."""
         self.cluster.processes[node].pause(int(seconds * 1_000_000))

@@ -102,7 +102,7 @@ def _come_to_rest(stage: Stage) -> None:
     world.run_until(max(world.now_us, stage.mishaps.ends_us))
     while stage.mishaps.ends_us > world.now_us:
         world.run_until(stage.mishaps.ends_us)
-    stage.scenario.heal()
+    stage.steady()
 
 
 def _serve_without_the_dead(stage: Stage) -> None:
