@@ -258,17 +258,17 @@ class Explorer:
             if seqno <= len(chosen):
                 if chosen[seqno - 1] != entry:
                     raise InvariantViolated(
-                        "StateMachineSafety", f"{entry.viewstamp} and {chosen[seqno - 1].viewstamp}"
+                        "I4 StateMachineSafety", f"{entry.viewstamp} and {chosen[seqno - 1].viewstamp}"
                     )
                 continue
             if seqno != len(chosen) + 1:
-                raise InvariantViolated("NoGap", f"{entry.viewstamp} after {len(chosen)} entries")
+                raise InvariantViolated("I27 NoGap", f"{entry.viewstamp} after {len(chosen)} entries")
             chosen = (*chosen, entry)
             images = {value.node: self._image(value) for value in map(self._values.__getitem__, nodes)}
             if not world.budget[3] < self._bounds.wipes and not self._oracle.committed_by(
                 entry.viewstamp, images
             ):
-                raise InvariantViolated("CommittedDurable", f"{entry.viewstamp}")
+                raise InvariantViolated("I5 CommittedDurable", f"{entry.viewstamp}")
         return chosen
 
     def _leaders(self, world: World, turn: Turn) -> tuple[tuple[int, NodeId], ...]:
@@ -277,14 +277,14 @@ class Explorer:
         leader = (turn.led, self._values[turn.value].node)
         known = dict(world.leaders).setdefault(*leader)
         if known != leader[1]:
-            raise InvariantViolated("ElectionSafety", f"nodes {known} and {leader[1]} lead view {leader[0]}")
+            raise InvariantViolated("I1 ElectionSafety", f"{known} and {leader[1]} lead view {leader[0]}")
         return world.leaders if leader in world.leaders else tuple(sorted((*world.leaders, leader)))
 
     def _views(self, world: World, turn: Turn) -> tuple[int, ...]:
         for place, (known, told) in enumerate(zip(world.views, turn.views, strict=False), 1):
             if known != told:
                 node = self._values[turn.value].node
-                raise InvariantViolated("ViewAgreement", f"node {node} knows another view {place}")
+                raise InvariantViolated("I24 ViewAgreement", f"node {node} knows another view {place}")
         return max(world.views, turn.views, key=len)
 
     # What a node does, computed once.
@@ -388,7 +388,7 @@ class Explorer:
     ) -> Turn:
         for count, entry in enumerate(applied, value.applied + 1):
             if entry.viewstamp.seqno != count:
-                raise InvariantViolated("NoGap", f"node {value.node} applies {entry.viewstamp} as {count}")
+                raise InvariantViolated("I27 NoGap", f"{value.node} applies {entry.viewstamp} as {count}")
         after = NodeValue(
             value.node, core, now, writes, pending, value.incarnation, value.applied + len(applied)
         )
@@ -405,7 +405,7 @@ class Explorer:
     def _post(self, source: NodeId, effect: Send, image: DurableImage) -> int:
         broken = self._oracle.broken_promise(source, effect.message, image)
         if broken is not None:
-            raise InvariantViolated("AckDurable", f"node {source} promises {broken}")
+            raise InvariantViolated("I11 AckDurable", f"node {source} promises {broken}")
         key = (source, effect.to, self._encode(effect.message))
         number = self._message_numbers.get(key)
         if number is None:

@@ -83,7 +83,7 @@ def test_vote_when_a_restart_forgets_it_is_found_with_the_shortest_story() -> No
     definition = msgspec.structs.replace(DEFINITION, make_core=forgets_its_vote)
     found = explore(3, definition, timeouts=2, proposals=0, crashes=1, messages_max=3)
     assert found.violation is not None
-    assert found.violation.startswith("ElectionSafety")
+    assert found.violation.startswith("I1 ElectionSafety")
     assert len(found.path) == 12
     assert "node 2: crash" in found.path
 
@@ -104,7 +104,7 @@ def test_promise_when_it_does_not_wait_for_the_disk_is_found() -> None:
     definition = msgspec.structs.replace(DEFINITION, make_core=Hasty)
     found = explore(3, definition, timeouts=2, proposals=0, crashes=0, slow_disks=True, states_max=50_000)
     assert found.violation is not None
-    assert found.violation.startswith("AckDurable")
+    assert found.violation.startswith("I11 AckDurable")
 
 
 class Generous(Election):
@@ -141,7 +141,7 @@ def test_vote_when_it_does_not_look_at_the_log_loses_what_is_committed() -> None
         states_max=400_000,
     )
     assert found.violation is not None
-    assert found.violation.startswith("StateMachineSafety")
+    assert found.violation.startswith("I4 StateMachineSafety")
 
 
 def test_copy_when_the_original_goes_on_stays_as_it_was() -> None:

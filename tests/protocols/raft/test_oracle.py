@@ -110,7 +110,7 @@ def test_step_when_an_older_term_is_committed_by_counting_names_it() -> None:
     oracle = RaftOracle(cluster.members)
     oracle.check_step(NodeId(leader), core)
     core.state.committed = 2
-    with pytest.raises(InvariantViolated, match="NoPriorTermCommit"):
+    with pytest.raises(InvariantViolated, match="I10 NoPriorTermCommit"):
         oracle.check_step(NodeId(leader), core)
 
 
@@ -126,8 +126,17 @@ def test_step_when_what_a_follower_has_matched_goes_back_names_it() -> None:
         oracle.check_step(NodeId(leader), core)
 
 
-@pytest.mark.parametrize("field", ["applied", "committed", "leader", "progress"])
-def test_node_when_an_ordering_is_broken_names_it(field: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("applied", "I9 Ordering"),
+        ("committed", "I9 Ordering"),
+        ("leader", "I1 ElectionSafety"),
+        ("vote", "I1 ElectionSafety"),
+        ("progress", "I9 Ordering"),
+    ],
+)
+def test_node_when_an_ordering_is_broken_names_it(field: str, name: str) -> None:
     cluster = Cluster(3)
     leader = cluster.elect()
     core = cluster.core(leader)
@@ -137,9 +146,11 @@ def test_node_when_an_ordering_is_broken_names_it(field: str) -> None:
         core.state.committed = 0
     elif field == "leader":
         core.state.leader = None
+    elif field == "vote":
+        core.state.vote = None
     else:
         core.replication.progress[NodeId(cluster.followers()[0])].next = 99
-    with pytest.raises(InvariantViolated):
+    with pytest.raises(InvariantViolated, match=name):
         RaftOracle(cluster.members).check_node(core)
 
 

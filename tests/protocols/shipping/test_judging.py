@@ -63,10 +63,10 @@ def test_followers_when_more_is_matched_or_sent_than_there_is_are_impossible(sta
     follower = Progress(NodeId(2), Incarnation(200), state.log.last_seqno + 1)
     judging.check_followers(state, [follower])
     follower.next += 1
-    with pytest.raises(InvariantViolated, match="Progress"):
+    with pytest.raises(InvariantViolated, match="I9 Ordering"):
         judging.check_followers(state, [follower])
     follower.next = follower.matched
-    with pytest.raises(InvariantViolated, match="Progress"):
+    with pytest.raises(InvariantViolated, match="I9 Ordering"):
         judging.check_followers(state, [follower])
 
 

@@ -84,7 +84,7 @@ def sabotaged(proposer: type[Proposer]) -> ProtocolDefinition:
 def test_views_that_half_of_the_members_chose_are_found_with_the_shortest_story() -> None:
     found = explore(2, sabotaged(Half), timeouts=6, proposals=0, crashes=0, messages_max=2)
     assert found.violation is not None
-    assert found.violation.startswith("ViewAgreement")
+    assert found.violation.startswith("I24 ViewAgreement")
     assert found.path == (
         *("node 1: wake", "1 -> 2: ping in view 2", "node 1: wake", "node 1: wake"),
         *("node 2: wake", "node 2: wake"),

@@ -22,7 +22,9 @@ def check_leader(core: RaftCore) -> None:
     """
     state = core.state
     if state.leader != state.node or state.vote != state.node:
-        raise InvariantViolated("Leader", f"node {state.node} leads term {state.term} without its own vote")
+        raise InvariantViolated(
+            "I1 ElectionSafety", f"node {state.node} leads term {state.term} without its own vote"
+        )
     check_followers(state, core.replication.progress.values())
 
 
@@ -33,7 +35,9 @@ def check_node(core: RaftCore) -> None:
     if state.role is Role.LEADER:
         check_leader(core)
     elif state.leader == state.node:
-        raise InvariantViolated("Leader", f"node {state.node} takes itself for the leader and does not lead")
+        raise InvariantViolated(
+            "I1 ElectionSafety", f"node {state.node} takes itself for the leader and does not lead"
+        )
 
 
 class Positions(NamedTuple):
@@ -92,7 +96,7 @@ def _check_leader_step(before: Positions, after: Positions, core: RaftCore) -> N
     node = core.state.node
     if after.committed > before.committed and after.committed_view != after.term:
         raise InvariantViolated(
-            "NoPriorTermCommit",
+            "I10 NoPriorTermCommit",
             f"node {node} leads term {after.term} and committed {after.committed_view}.{after.committed}",
         )
     known = {(member, incarnation): rest for member, incarnation, *rest in before.matched}

@@ -42,7 +42,7 @@ def check_followers(state: NodeState, followers: Iterable[Progress]) -> None:
     for progress in followers:
         if not progress.matched < progress.next <= last + 1:
             raise InvariantViolated(
-                "Progress",
+                "I9 Ordering",
                 f"node {progress.node} at its leader: matched {progress.matched}, next {progress.next}, "
                 f"last {last}",
             )
