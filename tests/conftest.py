@@ -1,8 +1,12 @@
-"""What holds for all tests: Hypothesis draws the same examples in each run, and times none.
+"""What holds for all tests. Hypothesis draws the same examples in each run, and times none.
 
 `--hypothesis-profile=search` draws new ones. What it finds is planted with `@example` before it is mended.
 """
 
+import signal
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 _TIMED = [HealthCheck.too_slow]
@@ -13,3 +17,11 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, suppress_health_check=_TIMED)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let processes that are started hear SIGINT, even where this one is a shell's background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

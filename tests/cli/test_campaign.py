@@ -144,6 +144,7 @@ def test_worker_ends_when_the_campaign_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_campaign_says_what_it_did_when_a_signal_ends_it(number: signal.Signals) -> None:
     terminal, end = pty.openpty()
@@ -154,12 +155,15 @@ def test_campaign_says_what_it_did_when_a_signal_ends_it(number: signal.Signals)
         text=True,
     ) as started:
         os.close(end)
-        seen = b""
-        while b"/10000" not in seen:
-            assert select.select([terminal], [], [], 60)[0], "no progress is shown"
-            seen += os.read(terminal, 4096)
-        started.send_signal(number)
-        printed, _ = started.communicate(timeout=60)
-    os.close(terminal)
+        try:
+            seen = b""
+            while b"/10000" not in seen:
+                assert select.select([terminal], [], [], 60)[0], "no progress is shown"
+                seen += os.read(terminal, 4096)
+            started.send_signal(number)
+            printed, _ = started.communicate(timeout=60)
+        finally:
+            started.kill()
+            os.close(terminal)
     assert started.returncode == INTERRUPTED
     assert "seeds, no violation" in printed

@@ -225,6 +225,7 @@ async def test_a_server_starts_and_serves_when_a_peer_cannot_be_reached(tmp_path
         assert programs.outputs() == {0: "", 1: "", 2: ""}
 
 
+@pytest.mark.usefixtures("interruptible")
 async def test_an_interrupted_client_tells_how_far_it_came(tmp_path: Path) -> None:
     async with Programs(tmp_path, size=1) as programs:
         arguments = programs.client(0, 3, 1_000_000, 1)
