@@ -44,6 +44,7 @@ def test_range_is_ordered_and_limited(command: Command, here: Cluster) -> None:
     lines = command("kv", "range", "r/").out.splitlines()
     assert [line.split()[0] for line in lines] == ["r/1", "r/2", "r/3"]
     assert len(command("kv", "range", "r/", "--limit", "2", "--json").out.splitlines()) == 2
+    assert len(command("kv", "range", "r/", "--limit", "9" * 30).out.splitlines()) == 3
     assert command("kv", "range", "--limit", "-1").complaint == "--limit -1: give 1 or more"
 
 
@@ -81,6 +82,9 @@ def test_servers_are_enough_when_there_is_no_file(command: Command, cluster: Clu
         (["get", "k", "--timeout", "nan"], failures.CONFIGURATION, "--timeout nan"),
         (["get", "k", "--servers", "nowhere"], failures.CONFIGURATION, "HOST:PORT"),
         (["put", "k", "v", "--if-version", "-1"], failures.REFUSED, "k"),
+        (["put", "k", "v", "--if-version", "9" * 30], failures.CONFIGURATION, "no key has a version over"),
+        (["delete", "k", "--if-version", "-" + "9" * 30], failures.CONFIGURATION, "no key has a version"),
+        (["get", "k", "--servers", "host:" + "9" * 5_000], failures.CONFIGURATION, "HOST:PORT"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(

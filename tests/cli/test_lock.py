@@ -73,6 +73,7 @@ def test_a_command_that_cannot_run_is_told_as_shells_do(
         (("mine", "--timeout", "soon", "--", "true"), failures.USAGE, "soon"),
         (("mine", "--frob", "--", "true"), failures.USAGE, "frob"),
         (("", "--", "true"), failures.REFUSED, "from 1 to"),
+        (("\udcff", "--", "true"), failures.REFUSED, "half a character; nothing was run"),
         (("x" * (NAME_BYTES_MAX + 1), "--", "true"), failures.REFUSED, "nothing was run"),
     ],
 )
@@ -113,6 +114,7 @@ def test_many_locks_are_listed_page_by_page(
         lines = command("locks", "many ").out.splitlines()[1:]
     assert [line.split()[1] for line in lines] == ["0", "1", "2", "3", "4"]
     assert all("client " in line for line in lines)
+    assert "is not UTF-8 text" in command("locks", "\udcff").complaint
 
 
 def test_nothing_is_run_when_no_server_answers(command: Command) -> None:

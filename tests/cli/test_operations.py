@@ -111,6 +111,7 @@ def test_history_is_linearizable_when_it_is_recorded(command: Command, here: Clu
         ("--seconds", "0"),
         ("--keys", "0"),
         ("--value-bytes", "-1"),
+        ("--value-bytes", "9" * 30),
     ],
 )
 def test_plan_is_refused_when_it_makes_no_sense(

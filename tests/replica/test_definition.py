@@ -75,6 +75,13 @@ def test_a_mutable_default_argument_is_fresh_when_the_command_changes_it() -> No
     assert _run(call("extend")) == [1, 2, 3]
 
 
+def test_the_last_value_counts_everywhere_when_a_key_comes_twice() -> None:
+    twice = b"\x93\xa5place\x83\xa1x\x01\xa1y\x02\xa1x\x07\xa1a"
+    machine = Typed()
+    assert _run(twice, machine) == "a:1.0"
+    assert machine.points == [Point(7, 2)]
+
+
 def test_results_are_typed_when_they_are_decoded() -> None:
     assert DEFINITION.methods["where"].decode_result(msgspec.msgpack.encode([Point(1, 2)])) == [Point(1, 2)]
 
@@ -95,6 +102,8 @@ def test_methods_of_parts_have_dotted_names_when_machines_are_composed() -> None
         (call("place", {"x": True, "y": 2}, "a"), "Expected `int`, got `bool`"),
         (call("place", {"x": 2**70 // 2**10, "y": "2"}, "a"), "place: "),
         (call("none", 1), "at most length 0"),
+        (call("place", {"x": 1, "y": 2}, b"a"), "Expected `str`, got `bytes`"),
+        (call("place", {"x": 1.0, "y": 2}, "a", "nan"), "place: "),
         (call("place", {"x": 1, "y": 2}, "a", 1.0, 5), "at most length 3"),
         (call(""), "no command is called ''"),
         (b"", "not a call"),

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.replica.fakes import CLIENT, HERE, Bench, call, lines, submit
+from tests.replica.fakes import CLIENT, HERE, Bench, Counter, call, lines, submit
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.core.events import TransferLeadership
+from viewstamp.core.events import Directed, TransferLeadership
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import (
     EXPIRED,
@@ -20,6 +20,7 @@ from viewstamp.core.messages import (
     CloseSession,
     Direct,
     KeepAlive,
+    Logged,
     OpenSession,
     Redirect,
     Results,
@@ -29,6 +30,8 @@ from viewstamp.core.messages import (
     decode_server_message,
     encode_message,
 )
+from viewstamp.replica.batching import BatchUnreadable, decode_batch, encode_batch
+from viewstamp.replica.definition import MachineDefinition
 from viewstamp.replica.events import Requested
 
 DEEP = b"\x91" * 100_000 + b"\xc0"
@@ -127,6 +130,30 @@ def test_a_hostile_command_is_answered_and_changes_nothing(payload: bytes, seque
     answers = bench.do(Submit(CLIENT, session, 0, [(sequence, msgspec.Raw(raw))]))
     assert [kind for _, kind, _ in lines(answers)] == [INVALID]
     assert bench.replica.applied.seqno == 1, "it did not enter the log"
+
+
+@pytest.mark.parametrize("inner", VALID)
+def test_a_message_within_a_message_is_no_command(inner: ClientMessage) -> None:
+    """What only an operator or a client itself may say has no way in by the calls of a `Submit`."""
+    bench = Bench()
+    session = bench.open()
+    for asked in (
+        Submit(CLIENT, session, 0, [(1, msgspec.Raw(encode_message(inner)))]),
+        Ask(CLIENT, "linearizable", [(1, msgspec.Raw(encode_message(inner)))]),
+    ):
+        assert [kind for _, kind, _ in lines(bench.do(asked))] == [INVALID]
+    assert not any(isinstance(event, Directed) for event in bench.core.events)
+    assert bench.replica.applied.seqno == 1
+
+
+def test_a_batch_is_refused_when_it_holds_what_is_never_logged() -> None:
+    for message in VALID:
+        data = encode_batch(0, (0, 0), [encode_message(message)])
+        if isinstance(message, Logged):
+            decode_batch(data, MachineDefinition.of(Counter))
+            continue
+        with pytest.raises(BatchUnreadable):
+            decode_batch(data, MachineDefinition.of(Counter))
 
 
 def test_a_session_of_another_client_is_of_no_use() -> None:

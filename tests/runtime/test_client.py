@@ -279,6 +279,13 @@ def test_connect_is_refused_when_where_is_no_cluster(where: str) -> None:
         viewstamp.connect(where, Counter)
 
 
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
+def test_connect_is_refused_when_its_timeout_makes_no_sense(timeout_s: float) -> None:
+    for connect in (viewstamp.connect, viewstamp.connect_blocking):
+        with pytest.raises(ConfigurationError, match="timeout_s is"):
+            connect("127.0.0.1:1", Counter, timeout_s=timeout_s)
+
+
 async def test_nothing_is_left_when_cluster_and_clients_are_closed() -> None:
     before = asyncio.all_tasks()
     async with local_cluster(Counter) as cluster, cluster.connect() as counter:

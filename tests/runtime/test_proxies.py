@@ -47,6 +47,26 @@ def test_arguments_go_out_in_order_with_defaults_when_they_are_named() -> None:
     assert [kind for kind, _, _ in taken.calls] == ["command", "command", "linearizable"]
 
 
+def endless() -> list[Any]:
+    ring: list[Any] = []
+    ring.append(ring)
+    return ring
+
+
+@pytest.mark.parametrize(
+    "strange",
+    ["\ud800", 2**64, -(2**63) - 1, 10**5_000, endless()],
+    ids=["half a character", "65 bits", "-64 bits", "5000 digits", "ring"],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_call_is_refused_by_type_error_when_an_argument_cannot_be_sent(strange: Any, named: bool) -> None:
+    taken = Taken()
+    proxy = make_proxy(Counter, taken)
+    with pytest.raises(TypeError, match="add: an argument cannot be sent, so nothing was"):
+        proxy.add(amount=strange) if named else proxy.add(strange)
+    assert taken.calls == []
+
+
 def test_options_hold_for_the_new_proxy_alone() -> None:
     taken = Taken()
     proxy = make_proxy(Counter, taken)
@@ -59,7 +79,10 @@ def test_options_hold_for_the_new_proxy_alone() -> None:
     ]
 
 
-@pytest.mark.parametrize("options", [{"timeout_s": 0}, {"timeout_s": -1}, {"reads": "fast"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"timeout_s": wrong} for wrong in (0, -1, float("nan"), float("inf"))] + [{"reads": "fast"}],
+)
 def test_options_are_refused_when_they_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         with_options(make_proxy(Counter, Taken()), **options)

@@ -2,13 +2,14 @@
 
 from contextlib import suppress
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.replica.definition import MachineDefinition
+from viewstamp.replica.definition import InvalidCall, MachineDefinition
 from viewstamp.replica.host import MachineHost
 from viewstamp.services.kv import (
     KEY_BYTES_MAX,
@@ -123,6 +124,15 @@ def test_a_value_is_refused_exactly_beyond_the_limit() -> None:
     with pytest.raises(ValueTooLong):
         store.put("k", bytes(VALUE_BYTES_MAX + 1), 2)
     assert store.get("k")[1] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("set", "k", "text"), ("set", b"k", b"v"), ("put", "k", b"v", True), ("put", "k", b"v", 1.5)],
+)
+def test_a_call_is_invalid_when_an_argument_is_of_another_type(arguments: tuple[object, ...]) -> None:
+    with pytest.raises(InvalidCall, match="Expected `"):
+        MachineDefinition.of(KeyValueStore).decode("command", msgspec.msgpack.encode(arguments))
 
 
 def test_what_an_error_says_stays_on_one_line_when_a_key_holds_control_characters() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,9 @@ async def test_waiting_ends_in_time_when_no_server_answers(caplog: pytest.LogCap
     assert "not all locks went back within 0.5 s" in caplog.text
 
 
-def test_a_setting_is_refused_when_it_makes_no_sense() -> None:
+@pytest.mark.parametrize(
+    "setting", [{"retry_s": 0}, {"retry_s": float("nan")}, {"retry_s": float("inf")}, {"label": "\ud800"}]
+)
+def test_a_setting_is_refused_when_it_makes_no_sense(setting: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
-        LockClient(NOBODY, retry_s=0)
+        LockClient(NOBODY, **setting)

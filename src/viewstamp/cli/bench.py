@@ -19,7 +19,7 @@ from viewstamp.runtime.chance import fresh_number
 from viewstamp.runtime.clock import monotonic_us
 from viewstamp.runtime.connecting import connect
 from viewstamp.runtime.loops import loop_factory
-from viewstamp.services.kv import KeyValueStore, NoKey, VersionMismatch
+from viewstamp.services.kv import VALUE_BYTES_MAX, KeyValueStore, NoKey, VersionMismatch
 from viewstamp.sim.history import OutcomeKind, Recorder, write_history
 
 Workload = Literal["writes", "reads", "mixed"]
@@ -54,8 +54,8 @@ class Plan(msgspec.Struct, frozen=True):
         for name, value in (("keys", self.keys), ("connections", self.connections)):
             if value < 1:
                 raise ConfigurationError(f"--{name} {value}: give 1 or more")
-        if self.value_bytes < 0:
-            raise ConfigurationError(f"--value-bytes {self.value_bytes}: give 0 or more")
+        if not 0 <= self.value_bytes <= VALUE_BYTES_MAX:
+            raise ConfigurationError(f"--value-bytes {self.value_bytes}: give 0 to {VALUE_BYTES_MAX}")
 
 
 class Tally:

@@ -13,8 +13,9 @@ from viewstamp.cli.target import CLUSTER_FILE, check_timeout, locate
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.runtime.blocking import BlockingClient
 from viewstamp.runtime.proxies import Reads, make_proxy
-from viewstamp.services.kv import KeyValueStore
+from viewstamp.services.kv import PAGE_ITEMS_MAX, KeyValueStore
 
+_VERSION_MAX: Final = (1 << 63) - 1
 _READS_HELP: Final = "stale: ask one server, whatever it knows."
 
 
@@ -73,7 +74,7 @@ def put(
     timeout: Timeout = 10.0,
 ) -> int:
     """Write a value. Exit code 1: the key has another version than --if-version says."""
-    check_key(key)
+    check_key(key, if_version)
     data = value_bytes(value)
     with store_at(cluster, servers, timeout) as store:
         try:
@@ -95,7 +96,7 @@ def delete(
     timeout: Timeout = 10.0,
 ) -> int:
     """Delete a key. Exit code 1: there was no such key, or it has another version."""
-    check_key(key)
+    check_key(key, if_version)
     with store_at(cluster, servers, timeout) as store:
         try:
             existed = store.delete(key, if_version)
@@ -133,7 +134,7 @@ def items(store: KeyValueStore, prefix: str, limit: int) -> Iterator[tuple[str, 
     """Yield up to `limit` items, page by page: each page is read at a moment of its own."""
     after, left, more = "", limit, True
     while more and left > 0:
-        page = store.range(prefix, after, left)
+        page = store.range(prefix, after, min(left, PAGE_ITEMS_MAX))
         for item in page.items:
             yield item.key, item.value, item.version
             after = item.key
@@ -141,12 +142,14 @@ def items(store: KeyValueStore, prefix: str, limit: int) -> Iterator[tuple[str, 
         more = page.more
 
 
-def check_key(key: str) -> None:
-    """Refuse a key that is no text before anything is sent."""
+def check_key(key: str, version: int | None = None) -> None:
+    """Refuse a key that is no text, or a version that no key can have, before anything is sent."""
     try:
         key.encode()
     except UnicodeEncodeError as error:
         raise ConfigurationError(f"the key {quoted(key)} is not UTF-8 text") from error
+    if version is not None and abs(version) > _VERSION_MAX:
+        raise ConfigurationError(f"--if-version {version}: no key has a version over {_VERSION_MAX}")
 
 
 def value_bytes(value: str) -> bytes:

@@ -21,6 +21,7 @@ from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.proxies import make_proxy
 from viewstamp.services.lock_client import LockClient
 from viewstamp.services.lock_driver import HeldLock, LockTimeout
+from viewstamp.services.lock_events import is_text
 from viewstamp.services.lock_wire import STOCK_PART
 from viewstamp.services.locks import LABEL_BYTES_MAX, Holder, LockService, LockState
 
@@ -92,6 +93,8 @@ def list_locks(
     timeout: Annotated[float, Parameter(help="Seconds until a call is given up.")] = 10.0,
 ) -> None:
     """Show which locks are held, by whom, and how many wait."""
+    if not is_text(prefix):
+        raise ConfigurationError(f"the prefix {quoted(prefix)} is not UTF-8 text")
     client = BlockingClient(locate(cluster, servers), timeout_s=check_timeout(timeout))
     try:
         service: LockService = make_proxy(LockService, client, part=STOCK_PART)

@@ -25,6 +25,15 @@ _NAME: Final[msgspec.msgpack.Decoder[list[Any]]] = msgspec.msgpack.Decoder(list[
 _REFUSED_PARAMETERS: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
+UNSENDABLE: Final = (ValueError, OverflowError, RecursionError)
+"""What the encoder raises, beside `TypeError`: half a character, an integer of more than 64 bits, a ring."""
+
+
+def unsendable(name: str, error: Exception) -> TypeError:
+    """Return what a caller is told whose arguments of the method `name` cannot be encoded."""
+    return TypeError(f"{name}: an argument cannot be sent, so nothing was: {error}")
+
+
 class InvalidCall(Exception):
     """A call that no machine of this class can execute; the text says why, for the caller."""
 
@@ -73,7 +82,10 @@ class Method:
         """
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return _ENCODER.encode([self.name, *bound.arguments.values()])
+        try:
+            return _ENCODER.encode([self.name, *bound.arguments.values()])
+        except UNSENDABLE as error:
+            raise unsendable(self.name, error) from error
 
     def decode_result(self, payload: bytes) -> Any:
         """Return what the method returned.

@@ -11,6 +11,8 @@ Address: TypeAlias = tuple[str, int]
 LOOPBACK: Final = "127.0.0.1"
 PORT_MAX: Final = 65535
 _HOST_LENGTH_MAX: Final = 255
+_PORT_DIGITS_MAX: Final = 20
+"""More are not even read: Python refuses to make a number of some thousands."""
 
 
 def parse_address(text: str) -> Address:
@@ -24,8 +26,8 @@ def parse_address(text: str) -> Address:
         host = host[1:-1]
     elif ":" in host:
         raise ConfigurationError(f"address {text!r}: write an IPv6 host in brackets, like [::1]:7000")
-    if not port.isascii() or not port.isdigit():
-        raise ConfigurationError(f"address {text!r}: write it as HOST:PORT")
+    if not port.isascii() or not port.isdigit() or len(port) > _PORT_DIGITS_MAX:
+        raise ConfigurationError(f"address {text[:80]!r}: write it as HOST:PORT")
     return check_address(host or LOOPBACK, int(port))
 
 

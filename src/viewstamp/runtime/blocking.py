@@ -35,7 +35,7 @@ from viewstamp.replica.events import (
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.chance import fresh_number, fresh_rng
-from viewstamp.runtime.clock import Clock, monotonic_us
+from viewstamp.runtime.clock import Clock, check_timeout_s, monotonic_us
 from viewstamp.runtime.discovery import Known, Where, client_hello, learn, locate
 from viewstamp.runtime.outcomes import Errors, result_of, with_refusals
 from viewstamp.runtime.proxies import CallKind
@@ -68,10 +68,10 @@ class BlockingClient:
         """Find the cluster and begin to connect to its members.
 
         Raises:
-            ConfigurationError: `where` names no cluster.
+            ConfigurationError: `where` names no cluster, or `timeout_s` makes no sense.
             NotExecuted: only addresses were given, and none of them answered in time.
         """
-        self.timeout_s = timeout_s
+        self.timeout_s = check_timeout_s(timeout_s)
         self._clock = clock
         self._notified = notified
         self._changed = threading.Condition(threading.Lock())

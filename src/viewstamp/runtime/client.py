@@ -32,7 +32,7 @@ from viewstamp.replica.events import (
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.chance import fresh_number, fresh_rng
-from viewstamp.runtime.clock import Clock, monotonic_us
+from viewstamp.runtime.clock import Clock, check_timeout_s, monotonic_us
 from viewstamp.runtime.config import KIB, MIB
 from viewstamp.runtime.connection import Connection, Overflow
 from viewstamp.runtime.discovery import Known, Where, client_hello, learn, locate
@@ -90,10 +90,10 @@ class AsyncClient:
         """Prepare a client. `notified` is called with each one-way message of the machine.
 
         Raises:
-            ConfigurationError: `where` names no cluster.
+            ConfigurationError: `where` names no cluster, or `timeout_s` makes no sense.
         """
         self._located = locate(where)
-        self.timeout_s = timeout_s
+        self.timeout_s = check_timeout_s(timeout_s)
         self._exactly_once = exactly_once
         self._options = options or ClientOptions()
         self._notified = notified

@@ -12,8 +12,9 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.replica.definition import MachineDefinition, Method
+from viewstamp.replica.definition import UNSENDABLE, MachineDefinition, Method, unsendable
 from viewstamp.replica.machine import StateMachine, compose
+from viewstamp.runtime.clock import check_timeout_s
 from viewstamp.runtime.outcomes import Errors
 
 Reads = Literal["linearizable", "stale"]
@@ -91,8 +92,8 @@ def with_options(proxy: P, *, timeout_s: float | None = None, reads: Reads | Non
         ConfigurationError: an option cannot be used, or `proxy` is none.
     """
     old = binding_of(proxy)
-    if timeout_s is not None and not timeout_s > 0:
-        raise ConfigurationError(f"timeout_s is {timeout_s}: it must be more than 0")
+    if timeout_s is not None:
+        check_timeout_s(timeout_s)
     if reads not in {None, "linearizable", "stale"}:
         raise ConfigurationError(f"reads is {reads!r}: choose 'linearizable' or 'stale'")
     new = Binding(
@@ -154,7 +155,10 @@ def _calling(method: Method) -> Callable[..., Any]:
     def call(self: Proxy, /, *args: Any, **kwargs: Any) -> Any:
         binding = self._viewstamp_binding
         plain = not kwargs and len(args) == arity
-        payload = _ENCODE((name, *args)) if plain else method.encode_call(args, kwargs)
+        try:
+            payload = _ENCODE((name, *args)) if plain else method.encode_call(args, kwargs)
+        except UNSENDABLE as error:
+            raise unsendable(name, error) from error
         kind: CallKind = "command" if is_command else binding.reads
         return binding.caller.invoke(
             kind, payload, timeout_s=binding.timeout_s, method=method, errors=binding.errors

@@ -17,7 +17,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Literal, Protocol, TypeAlias, assert_never
 
-from viewstamp.core.errors import CommandFailed, NotExecuted, OutcomeUnknown, SessionExpired
+from viewstamp.core.errors import (
+    CommandFailed,
+    ConfigurationError,
+    NotExecuted,
+    OutcomeUnknown,
+    SessionExpired,
+)
 from viewstamp.core.events import Woke
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND, Instant
 from viewstamp.replica.events import Failed, Outcome, Raised, Returned
@@ -47,9 +53,10 @@ from viewstamp.services.lock_events import (
     Ticket,
     Told,
     Wanted,
+    is_text,
 )
 from viewstamp.services.lock_wire import answered, notice_of, payload_of
-from viewstamp.services.locks import LockService
+from viewstamp.services.locks import InvalidName, LockService
 
 LOG: Final = logging.getLogger("viewstamp.locks")
 
@@ -158,6 +165,8 @@ class LockDriver:
         Raises:
             ConfigurationError: `where` names no cluster, or `retry_s` makes no sense.
         """
+        if retry_s is not None and not 0 < retry_s <= CALL_TIMEOUT_S:
+            raise ConfigurationError(f"retry_s is {retry_s}: give seconds, more than 0, or None for never")
         retry_us = None if retry_s is None else int(retry_s * MICROSECONDS_PER_SECOND)
         self._cache = LockCache(CacheOptions(retry_us, hooked=on_release is not None, label=label))
         self.client = AsyncClient(
@@ -221,9 +230,12 @@ class LockDriver:
 
         Raises:
             NotExecuted: it was not started.
+            InvalidName: the name holds half a character (a lone surrogate), which no message can carry.
         """
         if not self._thread:
             raise NotExecuted("the lock client was not started: enter it first")
+        if not is_text(name):
+            raise InvalidName(f"the name {name[:100]!a} of a lock is no text: it holds half a character")
         with self._mutex:
             self._last_ticket += 1
             ticket = Ticket(self._last_ticket)

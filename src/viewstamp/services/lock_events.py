@@ -16,6 +16,15 @@ AskId = NewType("AskId", int)
 """One call to the service, drawn by the cache."""
 
 
+def is_text(text: str) -> bool:
+    """Tell whether a string is of whole characters, and so can be sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class CacheOptions(msgspec.Struct, frozen=True):
     """What may be set of a cache.
 
@@ -34,6 +43,8 @@ class CacheOptions(msgspec.Struct, frozen=True):
         """Refuse what makes no sense."""
         if self.retry_us is not None and self.retry_us < 1:
             raise ConfigurationError("retry_us must be 1 or more, or None")
+        if not is_text(self.label):
+            raise ConfigurationError(f"the label {self.label[:100]!a} is no text: it holds half a character")
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
