@@ -16,7 +16,7 @@ from viewstamp.runtime.handshake import ANY_NODE, Hello, encode_hello
 from viewstamp.runtime.transport import Transport
 from viewstamp.storage.memory import MemoryJob, MemoryJournal
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 """No condition of a test is waited for longer."""
 
 
@@ -140,8 +140,8 @@ def cluster_of(*ports: int, cluster_id: str = "test") -> ClusterConfig:
 
 
 def quick_config(**fields: Any) -> NodeConfig:
-    """Return limits and times that suit a test."""
-    times: dict[str, Any] = {"hello_timeout_ms": 200, "dial_backoff_max_ms": 100, "dial_timeout_ms": 500}
+    """Return limits and times that suit a test: short only where it costs nothing to be late."""
+    times: dict[str, Any] = {"hello_timeout_ms": 60_000, "dial_backoff_max_ms": 100, "dial_timeout_ms": 500}
     return NodeConfig(**{**times, **fields})
 
 

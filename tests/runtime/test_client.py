@@ -128,7 +128,7 @@ async def test_call_ends_by_its_deadline_and_names_the_nodes_when_nobody_is_ther
 async def test_call_ends_by_its_deadline_as_unknown_when_the_quorum_is_lost(
     cluster: LocalCluster[Counter],
 ) -> None:
-    async with cluster.connect(timeout_s=5) as counter:
+    async with cluster.connect(timeout_s=20) as counter:
         await counter.add(1)
         leader = await cluster.leader()
         others = [node for node in cluster.config.node_ids if node != leader]
@@ -152,7 +152,7 @@ async def test_stale_read_is_answered_when_there_is_no_quorum(cluster: LocalClus
         leader = await cluster.leader()
         for node in [node for node in cluster.config.node_ids if node != leader]:
             await cluster.kill(node)
-        stale = viewstamp.with_options(counter, reads="stale", timeout_s=5)
+        stale = viewstamp.with_options(counter, reads="stale", timeout_s=20)
         assert await stale.read() == 7
 
 
@@ -266,8 +266,11 @@ async def test_open_calls_end_when_the_client_is_closed() -> None:
 async def test_client_is_refused_when_it_means_another_cluster(cluster: LocalCluster[Counter]) -> None:
     other = msgspec.structs.replace(cluster.config, cluster_id="other")
     async with viewstamp.connect(other, Counter, timeout_s=0.5) as counter:
-        with pytest.raises(NotExecuted, match="nodes 0, 1, 2 refused this client: this is cluster 'local'"):
-            await counter.add(1)
+        told, refused = "", "nodes 0, 1, 2 refused this client: this is cluster 'local'"
+        while refused not in told:  # on a busy machine a refusal may come after the call has ended
+            with pytest.raises(NotExecuted) as ended:
+                await counter.add(1)
+            told = str(ended.value)
         caller = binding_of(counter).caller
         assert isinstance(caller, AsyncClient)
         assert "this is cluster 'local', not 'other'" in caller.trouble(caller.servers[0])

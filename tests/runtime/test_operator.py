@@ -29,11 +29,12 @@ def test_every_node_gives_its_account(cluster: BlockingLocalCluster[Counter]) ->
 
 def test_missing_node_is_named_with_a_reason_when_it_is_down(cluster: BlockingLocalCluster[Counter]) -> None:
     cluster.kill(1)
-    accounts = cluster_status(cluster.config, timeout_s=1)
+    # On a busy machine the others' answers may come after the call has ended.
+    while not isinstance((accounts := cluster_status(cluster.config, timeout_s=1))[NodeId(0)], Status):
+        assert isinstance(accounts[NodeId(1)], str)
     account = accounts[NodeId(1)]
     assert isinstance(account, str)
     assert "1" in account
-    assert isinstance(accounts[NodeId(0)], Status)
 
 
 def test_refusal_is_told_when_the_cluster_is_another(cluster: BlockingLocalCluster[Counter]) -> None:

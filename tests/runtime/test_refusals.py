@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from xxhash import xxh3_64_intdigest
 
-from tests.runtime.fakes import CLIENT_HELLO, hello_frame, peer_hello, until, visiting
+from tests.runtime.fakes import CLIENT_HELLO, hello_frame, peer_hello, quick_config, until, visiting
 from tests.runtime.test_transport import greet, lone_node
 from viewstamp.runtime.framing import (
     CLIENT,
@@ -61,7 +61,8 @@ async def test_member_is_cut_off_when_it_sends_what_members_may_not(kind: int) -
 
 
 async def test_stranger_is_refused_in_time_when_its_hello_comes_byte_by_byte() -> None:
-    async with lone_node() as node, visiting(node.port) as stranger:
+    impatient = quick_config(hello_timeout_ms=200)
+    async with lone_node(impatient) as node, visiting(node.port) as stranger:
         refused = asyncio.create_task(stranger.frame())
         hello = hello_frame(peer_hello(node.cluster, 2, cluster_id="x" * 3_000))
         sent = 0

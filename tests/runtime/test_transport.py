@@ -176,7 +176,7 @@ async def test_member_is_dialled_at_once_when_it_calls_after_a_long_absence() ->
     await one.start()
     await until(lambda: one.inbox.changes == [(NodeId(2), False)])
     await two.start()
-    await until(lambda: one.transport.connected_peers() == [NodeId(2)], timeout_s=5)
+    await until(lambda: one.transport.connected_peers() == [NodeId(2)])
     await one.transport.stop()
     await two.transport.stop()
 
@@ -246,7 +246,8 @@ async def test_stranger_is_cut_off_when_its_first_bytes_are_no_hello(garbage: by
 
 @pytest.mark.parametrize("drip", [b"", hello_frame(CLIENT_HELLO)[:-1]], ids=["silent", "slow"])
 async def test_stranger_is_refused_when_its_hello_takes_too_long(drip: bytes) -> None:
-    async with lone_node() as node, visiting(node.port, drip) as stranger:
+    impatient = quick_config(hello_timeout_ms=200)
+    async with lone_node(impatient) as node, visiting(node.port, drip) as stranger:
         kind, payload = await stranger.frame()
         assert (kind, decode_refusal(payload)) == (REFUSAL, "no hello in time")
         await stranger.closed()
@@ -346,7 +347,7 @@ async def test_client_is_refused_when_there_are_as_many_as_may_be() -> None:
 
 
 async def test_member_gets_in_when_strangers_fill_their_room() -> None:
-    config = quick_config(strangers_max=20, hello_timeout_ms=60_000)
+    config = quick_config(strangers_max=20)
     async with lone_node(config) as node:
         idle = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(200)]
         async with visiting(node.port, hello_frame(peer_hello(node.cluster, 2))) as member:

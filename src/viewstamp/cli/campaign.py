@@ -2,12 +2,11 @@
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from time import monotonic
-from types import FrameType
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +19,7 @@ from viewstamp.sim.report import RunReport
 
 _BAR_CHARACTERS: Final = 24
 _REFRESH_S: Final = 0.5
+_INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM)
 _EVENTS_TOLD: Final = 16
 _CHARACTERS_TOLD: Final = 200
 _DULL: Final = frozenset({"Woke", "persisted"})
@@ -48,6 +48,10 @@ class Show(msgspec.Struct):
             self.shown_s = now
             print(f"\r{self.line(now)}", end="", file=sys.stderr, flush=True)
 
+    def interrupt(self) -> None:
+        """Take note of a signal; nothing else may be done in its handler."""
+        self.was_interrupted = True
+
     def line(self, now_s: float) -> str:
         """Return the progress as a line."""
         done, elapsed = self.summary.seeds, max(1e-9, now_s - self.started_s)
@@ -61,33 +65,37 @@ def run_and_show(plans: Iterable[RunPlan], total: int, executor: Executor, worke
     """Run a campaign to its end, or until it is interrupted or a worker is lost; never raises for these."""
     show = Show(total, monotonic(), sys.stderr.isatty())
     try:
-        with terminated_as_interrupted():
-            run_campaign(plans, executor, workers=workers, on_report=show.report)
-    except KeyboardInterrupt:
-        end_workers()
-        show.stopped, show.was_interrupted = "interrupted", True
+        with signals_to(show.interrupt):
+            run_campaign(
+                plans, executor, workers=workers, on_report=show.report, stop=lambda: show.was_interrupted
+            )
     except WorkersLost as error:
         show.stopped = str(error)
+    if show.was_interrupted:
+        show.stopped = "interrupted"
+        end_workers()
+        executor.shutdown(wait=False)
     if show.live:
         print(file=sys.stderr)
     return show
 
 
 @contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end what runs within as Ctrl-C does, so that it can say what it did and end its workers."""
+def signals_to(heed: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM call this, where they are not ignored, instead of raising or ending the process.
+
+    An exception out of a signal may come while a lock of the executor is held, which then is held for ever.
+    """
     if current_thread() is not main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    numbers = [number for number in _INTERRUPTIONS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: heed()) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def table(summary: CampaignSummary) -> str:

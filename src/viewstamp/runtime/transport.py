@@ -355,7 +355,8 @@ class Transport:
 
     def _arm_sweep(self) -> None:
         if self._sweep is None and not self._stopped:
-            wait_s = self._config.hello_timeout_ms / _SWEEPS_PER_TIMEOUT / 1000
+            shorter_ms = min(self._config.hello_timeout_ms, self._config.client_stall_timeout_ms)
+            wait_s = shorter_ms / _SWEEPS_PER_TIMEOUT / 1000
             self._sweep = asyncio.get_running_loop().call_later(wait_s, self._on_sweep)
 
     def _on_sweep(self) -> None:

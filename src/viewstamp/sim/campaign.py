@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from itertools import islice
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,7 @@ _ENCODE = msgspec.json.Encoder().encode
 
 CHUNK_SEEDS = 4
 CHUNKS_AHEAD = 8
+_POLL_S: Final = 0.2
 
 
 class WorkersLost(ViewstampError):
@@ -80,6 +82,7 @@ def run_campaign(
     *,
     workers: int,
     on_report: Callable[[RunReport], None] = lambda _report: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> CampaignSummary:
     """Run all plans, each chunk of them wherever the executor likes, and add up what they report.
 
@@ -88,6 +91,8 @@ def run_campaign(
         executor: anything that runs `run_chunk(bytes) -> bytes`.
         workers: how many chunks it runs at once; a few more are kept waiting.
         on_report: called in this thread for each run, in the order in which they finish.
+        stop: asked several times a second; once it says so nothing more is begun or waited for, and it is the
+            caller who ends what still runs.
 
     Raises:
         WorkersLost: the executor broke; what had finished was reported, and the text names the other seeds.
@@ -96,24 +101,26 @@ def run_campaign(
     chunks = _chunks(plans)
     waiting: dict[Future[bytes], bytes] = {}
     try:
-        while True:
+        while not stop():
             if not summary.failed:
                 room = max(1, workers + min(workers, CHUNKS_AHEAD)) - len(waiting)
                 waiting.update((executor.submit(run_chunk, chunk), chunk) for chunk in islice(chunks, room))
             if not waiting:
-                return summary
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                break
+            for future in wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED).done:
                 for report in _REPORTS.decode(future.result()):
                     summary.add(report)
                     on_report(report)
                 del waiting[future]
             if summary.failed:
                 waiting = {future: chunk for future, chunk in waiting.items() if not future.cancel()}
+        waiting.clear()
     except BrokenExecutor:
         raise WorkersLost(_lost(waiting.values())) from None
     finally:
         for future in waiting:
             future.cancel()
+    return summary
 
 
 def _lost(chunks: Iterable[bytes]) -> str:

@@ -95,12 +95,13 @@ class Shop:
             stub.close()
 
 
-async def until_record(programs: Programs, node: int, customer: int) -> None:
-    """Wait until there is a record of this customer, who is of a client program's."""
+async def until_record(programs: Programs, node: int, customer: int, last_order: int = 0) -> None:
+    """Wait until a customer, who is of a client program's, has a record, and of so late an order."""
     stub = await ClientStub.connect(programs.address(node))
 
     async def has_one() -> bool:
-        return is_found(await stub.read_record(read(customer)))
+        record = await stub.read_record(read(customer))
+        return is_found(record) and record.last_order >= last_order
 
     await eventually(has_one)
     stub.close()
@@ -232,7 +233,7 @@ async def test_an_interrupted_client_tells_how_far_it_came(tmp_path: Path) -> No
         client = await asyncio.create_subprocess_exec(
             *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
         )
-        await until_record(programs, 0, 2)
+        await until_record(programs, 0, 2, last_order=1)  # so the order before has been answered
         client.send_signal(signal.SIGINT)
         output, complaints = await client.communicate()
         assert (client.returncode, complaints) == (130, b"")
