@@ -82,6 +82,7 @@ FOUND = (
     ("viewstamped", 10220),  # a late message about a transfer that was over
     ("viewstamped", 11356),  # promised by all, one of whom died before anything was proposed
     ("viewstamped", 19876),  # a joiner counted as alive whose last message came after its death
+    ("primary_backup", 8334),  # a late introduction of a life that was over before anything began
     ("viewstamped", 22509),  # a member whom nobody told that all others had gone on without it
 )
 

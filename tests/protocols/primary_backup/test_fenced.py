@@ -16,7 +16,7 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.messages import Append, Appended, Fence, Fenced
+from viewstamp.protocols.primary_backup.messages import Append, Appended, Fence, Fenced, Introduce
 from viewstamp.protocols.primary_backup.records import SyncRecord
 from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, encode_record
 
@@ -256,6 +256,21 @@ def test_wiped_backup_does_not_count_until_it_is_recorded_anew() -> None:
     assert world.core(2).state.counts
     assert members_in_force(world, 0) == (0, 1, 2)
     assert world.nodes[NodeId(2)].commands == [b"a"]
+
+
+def test_backup_is_brought_up_when_a_late_introduction_of_its_former_life_came_last() -> None:
+    world = founded(3)
+    world.isolate(2)
+    world.write(0, b"a")
+    world.run(2_000)
+    world.feed(
+        0, Received(NodeId(2), Introduce(Incarnation(7), founded=False, known=((NodeId(2), Incarnation(7)),)))
+    )
+    assert world.core(0).replication.progress[NodeId(2)].incarnation == 7
+    world.heal()
+    world.run(2_500)
+    assert world.nodes[NodeId(2)].commands == [b"a"]
+    assert members_in_force(world, 0) == (0, 1, 2)
 
 
 def test_wiped_backup_is_not_let_in_when_no_majority_of_the_others_is_there() -> None:

@@ -342,6 +342,8 @@ class PrimaryBackupCore:
         state = self.state
         if message.to != state.incarnation:
             state.drop("message for another incarnation")
+            if message.epoch >= state.epoch:
+                self.founding.on_passed_over()
             return
         if not (is_sound_append(message) if isinstance(message, Append) else in_range(message.epoch)):
             state.drop("numbers out of range")
@@ -354,6 +356,7 @@ class PrimaryBackupCore:
         if not self._obey(source, message.epoch):
             state.drop("second primary in one epoch")
             return
+        self.founding.on_addressed()
         if isinstance(message, Append):
             self.following.on_append(source, message)
         else:

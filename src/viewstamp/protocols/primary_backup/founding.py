@@ -20,13 +20,15 @@ from viewstamp.protocols.shipping.introductions import Introductions, Member
 class Founding:
     """Introductions, sent and received."""
 
-    __slots__ = ("_introductions", "_state", "forgot", "introduce_at", "is_to_lead")
+    __slots__ = ("_introductions", "_passed_over", "_state", "forgot", "introduce_at", "is_to_lead")
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._introductions = Introductions(state, self._introduce_to)
         self.forgot = False
         """A member with a log knows another incarnation of this node."""
+        self._passed_over = False
+        """The last primary heard knows another incarnation: a late introduction of an earlier life."""
         self.introduce_at = NEVER
         self.is_to_lead = False
         """This node founded the cluster just now and is to be its first primary, once that is on disk."""
@@ -39,7 +41,7 @@ class Founding:
     def introduce(self) -> None:
         """Introduce this node to everybody, and again in a while. A cluster of one is founded by that."""
         state = self._state
-        if state.counts:
+        if state.counts and not self._passed_over:
             self.introduce_at = NEVER
             return
         if not state.founded and not state.peers:
@@ -51,6 +53,16 @@ class Founding:
     def missing(self) -> list[NodeId]:
         """Return the members that have not introduced themselves, in ascending order."""
         return self._introductions.missing()
+
+    def on_passed_over(self) -> None:
+        """A primary addressed another incarnation of this node: it does not know this one."""
+        self._passed_over = True
+        soon = Instant(self._state.now + self._state.options.introduce_us)
+        self.introduce_at = min(self.introduce_at, soon)
+
+    def on_addressed(self) -> None:
+        """A primary addressed this incarnation."""
+        self._passed_over = False
 
     def on_peer_up(self, peer: NodeId) -> None:
         """What this member was told before may not have arrived."""
