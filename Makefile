@@ -50,7 +50,7 @@ test-fast: install ## the tests that take seconds
 
 sim: install     ## a campaign of 200 seeds of each protocol through the simulator's disasters; MISHAPS trials of each play
 	for protocol in $(PROTOCOLS); do $(BIN)/viewstamp sim --protocol $$protocol --seeds 0..199 || exit 1; done
-	if [ "$(MISHAPS)" ]; then MISHAPS=$(MISHAPS) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/sim/test_search.py; fi
+	if [ "$(MISHAPS)" ]; then MISHAPS=$(MISHAPS) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/sim/faults/test_search.py; fi
 
 mutants: install ## plant every sabotage in a copy of the source; writes docs/mutation-score.md
 	$(BIN)/python -m mutants.run

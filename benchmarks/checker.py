@@ -6,9 +6,9 @@ Run: python -m benchmarks.checker   (a few seconds)
 from random import Random
 from time import perf_counter
 
-from viewstamp.sim.checker_store import VersionedStore
-from viewstamp.sim.history import Operation
-from viewstamp.sim.linearizable import check
+from viewstamp.checker.history import Operation
+from viewstamp.checker.linearizable import check
+from viewstamp.checker.store_model import VersionedStore
 
 OPERATIONS = 10_000
 CLIENTS = 10

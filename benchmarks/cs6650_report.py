@@ -19,10 +19,9 @@ from typing import Any, Final, NamedTuple
 from benchmarks.effort import machine_busy_s, processor_s
 from benchmarks.machine import describe
 from benchmarks.tables import markdown
-from viewstamp.labs.cs6650.server import HOST_VARIABLE
-from viewstamp.labs.cs6650.timing import parse_summary
-from viewstamp.runtime.addresses import LOOPBACK
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.addresses import LOOPBACK, free_ports
+from viewstamp_labs.cs6650.server import HOST_VARIABLE
+from viewstamp_labs.cs6650.timing import parse_summary
 
 ROOT: Final = Path(__file__).parents[1]
 PROGRAMS: Final = ROOT / "labs" / "cs6650"

@@ -27,20 +27,20 @@ from benchmarks import keep
 from benchmarks.checker import recorded
 from benchmarks.tables import markdown
 from benchmarks.trio import CLIENT, Trio
+from viewstamp.checker.linearizable import check
+from viewstamp.checker.store_model import VersionedStore
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import OpenSession, Submit, decode_client_message, encode_message
+from viewstamp.machine.definition import MachineDefinition
 from viewstamp.protocols.registry import PROTOCOL_NAMES
-from viewstamp.replica.batching import decode_batch, encode_batch
-from viewstamp.replica.definition import MachineDefinition
-from viewstamp.replica.ledger import Answers, Ledger
+from viewstamp.replica.batches import decode_batch, encode_batch
 from viewstamp.replica.options import SessionLimits
+from viewstamp.replica.replicated_state import Answers, ReplicatedState
 from viewstamp.runtime.framing import CLIENT as CLIENT_FRAME
 from viewstamp.runtime.framing import Splitter, encode_frame
 from viewstamp.services.kv import KeyValueStore
-from viewstamp.sim.checker_store import VersionedStore
-from viewstamp.sim.linearizable import check
-from viewstamp.sim.plan import RunPlan
-from viewstamp.sim.run import execute
+from viewstamp.sim.run.plan import RunPlan
+from viewstamp.sim.run.run import execute
 from viewstamp.storage.directory import open_data_directory
 from viewstamp.storage.files import OsFileSystem
 
@@ -88,7 +88,7 @@ def codec() -> Iterator[tuple[str, int, Action]]:
 def sessions() -> Iterator[tuple[str, int, Action]]:
     """Yield what executes a batch of the log: sessions, the machine, and what is told to the client."""
     definition = MachineDefinition.of(KeyValueStore)
-    ledger = Ledger(definition, SessionLimits())
+    ledger = ReplicatedState(definition, SessionLimits())
     state = {"seqno": 0}
 
     def apply(message: bytes) -> Answers:

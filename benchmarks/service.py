@@ -15,8 +15,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks import keep
-from viewstamp.cli.load import wait_for_leader
-from viewstamp.cli.processes import ServerGroup
+from viewstamp.testkit.load import wait_for_leader
+from viewstamp.testkit.processes import ServerGroup
 
 CLIENTS = (1, 64, 256, 1000)
 WORKLOADS = ("writes", "reads")

@@ -7,8 +7,8 @@ import statistics
 import sys
 from time import process_time
 
-from viewstamp.sim.plan import RunPlan
-from viewstamp.sim.run import execute
+from viewstamp.sim.run.plan import RunPlan
+from viewstamp.sim.run.run import execute
 
 WANTED = 20_000
 ROUNDS = 3

@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from viewstamp.cli.load import Load, read_all, wait_for_leader
-from viewstamp.cli.processes import ServerGroup
-from viewstamp.cli.torture import torture_leader
+from viewstamp.testkit.load import Load, read_all, wait_for_leader
+from viewstamp.testkit.processes import ServerGroup
+from viewstamp.testkit.torture import torture_leader
 
 
 async def torture(folder: Path, nodes: int, kills: int, writes: int) -> int:

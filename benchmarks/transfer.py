@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from viewstamp.cli.load import accounts, wait_for_leader, wait_for_level
-from viewstamp.cli.processes import ServerGroup, ServerProcess
 from viewstamp.core.protocol import Status
 from viewstamp.runtime.connecting import connect
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.load import accounts, wait_for_leader, wait_for_level
+from viewstamp.testkit.processes import ServerGroup, ServerProcess
 
 MIB = 1 << 20
 VALUE_BYTES = 64 << 10

@@ -8,8 +8,8 @@ import json
 import sys
 from typing import Final
 
-from viewstamp.sim.plan import RunPlan
-from viewstamp.sim.run import execute
+from viewstamp.sim.run.plan import RunPlan
+from viewstamp.sim.run.run import execute
 
 UNNAMED: Final = frozenset({"Assertion", "Crash"})
 UNNAMED_MAX: Final = 5

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.loads.lines import CONNECTIONS_MAX, KEYS, STRIDE, Plan, answer, figures
 from viewstamp.runtime.config import ClusterConfig
 from viewstamp.runtime.connecting import connect
-from viewstamp.runtime.loops import loop_factory
+from viewstamp.runtime.system import loop_factory
 from viewstamp.services.kv import KeyValueStore
 
 Store = type[KeyValueStore]

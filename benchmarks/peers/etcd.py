@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.peers.base import BUILD, HOST, LOADS, Process, Running, missing_packages, run, wait_for_port
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.addresses import free_ports
 
 _GO_PATH = "/usr/share/gocode"
 

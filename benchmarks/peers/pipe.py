@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.peers.base import Process, Running, python
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.addresses import free_ports
 
 
 class Pipe:

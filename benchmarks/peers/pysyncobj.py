@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.loads.lines import Plan
 from benchmarks.peers.base import HOST, PeerFailed, Process, Running, python
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.addresses import free_ports
 
 
 class PySyncObj:

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.peers.base import Process, Running, python
-from viewstamp.cli.processes import ServerGroup
+from viewstamp.testkit.processes import ServerGroup
 
 DEFAULTS = "# the defaults\n"
 

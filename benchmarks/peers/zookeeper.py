@@ -16,7 +16,7 @@ from benchmarks.peers.base import (
     run,
     wait_for_port,
 )
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.addresses import free_ports
 
 _JARS = Path("/usr/share/java")
 _HEAP = "-Xmx1g"

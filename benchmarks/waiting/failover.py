@@ -11,9 +11,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.waiting.lab import cluster
-from viewstamp.cli.load import Load
-from viewstamp.cli.processes import ServerGroup
-from viewstamp.cli.torture import torture_leader
+from viewstamp.testkit.load import Load
+from viewstamp.testkit.processes import ServerGroup
+from viewstamp.testkit.torture import torture_leader
 
 KILLS = 20
 WRITERS = 32

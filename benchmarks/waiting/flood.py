@@ -18,15 +18,15 @@ from typing import Any
 import msgspec
 
 from benchmarks.waiting.lab import MIB, Writers, cluster, fill, resident_bytes, writers
-from viewstamp.cli.load import wait_for_leader
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.core.ids import NodeId
-from viewstamp.core.messages import Ask, encode_message
+from viewstamp.core.messages import QueryRequest, encode_message
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.connecting import connect
 from viewstamp.runtime.framing import CLIENT, HELLO, WIRE_VERSION, encode_frame
 from viewstamp.runtime.handshake import ANY_NODE, Hello, encode_hello
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.load import wait_for_leader
+from viewstamp.testkit.processes import ServerGroup
 
 IN_FLIGHT = 10_000
 OTHERS = 16
@@ -93,7 +93,7 @@ def never_read(address: Address) -> int:
     with socket.create_connection(address, timeout=HANGS_UP_WITHIN_S) as stream, suppress(ConnectionError):
         stream.sendall(encode_frame(HELLO, encode_hello(hello)))
         for number in range(1, PAGES_ASKED + 1):
-            ask = Ask(SILENT_CLIENT, "stale", [(number, query)])
+            ask = QueryRequest(SILENT_CLIENT, "stale", [(number, query)])
             stream.sendall(encode_frame(CLIENT, encode_message(ask)))
         # Its end shows only once all is read that stands in the sockets' buffers, or at once as a reset.
         ended = select.poll()

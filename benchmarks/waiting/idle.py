@@ -11,9 +11,9 @@ from typing import Any
 
 from benchmarks.effort import processor_s
 from benchmarks.waiting.lab import cluster, resident_bytes
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.runtime.connecting import connect
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.processes import ServerGroup
 
 SETTLE_S = 2.0
 MEASURED_S = 15.0

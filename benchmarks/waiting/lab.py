@@ -12,10 +12,10 @@ from typing import Any, Final
 from benchmarks.loads.lines import figures
 from benchmarks.machine import check_disk
 from benchmarks.peers.viewstamp import DEFAULTS
-from viewstamp.cli.load import wait_for_leader
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.runtime.connecting import connect
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.load import wait_for_leader
+from viewstamp.testkit.processes import ServerGroup
 
 Store = type[KeyValueStore]
 

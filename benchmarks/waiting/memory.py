@@ -10,8 +10,6 @@ from typing import Any
 import msgspec
 
 from benchmarks.waiting.lab import cluster, fill, resident_bytes
-from viewstamp.cli.load import wait_for_leader
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.core.messages import (
     ClientMessage,
     OpenSession,
@@ -26,6 +24,8 @@ from viewstamp.runtime.connecting import connect
 from viewstamp.runtime.framing import CLIENT, HELLO, SERVER, WIRE_VERSION, Splitter, encode_frame
 from viewstamp.runtime.handshake import ANY_NODE, Hello, encode_hello
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.load import wait_for_leader
+from viewstamp.testkit.processes import ServerGroup
 
 KEYS = 200_000
 VALUE_BYTES = 32

@@ -15,11 +15,11 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.peers.viewstamp import DEFAULTS
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.connecting import connect
-from viewstamp.runtime.loops import loop_factory
+from viewstamp.runtime.system import loop_factory
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.processes import ServerGroup
 
 ENTRIES = 1_000_000
 CLIENTS = 1000

@@ -11,14 +11,14 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.waiting.lab import MIB, Writers, cluster, fill, resident_bytes, writers
-from viewstamp.cli.load import accounts, wait_for_account, wait_for_leader, wait_for_level
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.core.events import TakeSnapshot
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.runtime.connecting import connect
 from viewstamp.runtime.operator import direct
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.load import accounts, wait_for_account, wait_for_leader, wait_for_level
+from viewstamp.testkit.processes import ServerGroup
 
 STATE_BYTES = 200 * MIB
 VALUE_BYTES = 2_048

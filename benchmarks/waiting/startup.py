@@ -13,9 +13,9 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.peers.viewstamp import DEFAULTS
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.runtime.connecting import connect
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.processes import ServerGroup
 
 TIMES = 5
 

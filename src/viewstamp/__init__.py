@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from viewstamp.replica.machine import Context, StateMachine, command, compose, query
+from viewstamp.machine.state_machine import Context, StateMachine, command, compose, query
 
 if TYPE_CHECKING:
     from viewstamp.core.errors import (

@@ -19,10 +19,10 @@ from tests.cli.test_sim import failing
 from viewstamp.cli import sim as command
 from viewstamp.cli.failures import INTERRUPTED
 from viewstamp.cli.sim import OK, UNFINISHED, VIOLATION, sim
-from viewstamp.sim import campaign
+from viewstamp.sim.run import campaign
 
 SPAWN_ONE = (
-    "import os, sys; from viewstamp.sim.executors import local_executor\n"
+    "import os, sys; from viewstamp.sim.run.executors import local_executor\n"
     "if __name__ == '__main__':\n"
     "    executor = local_executor(1)\n"
     "    print(executor.submit(os.getpid).result(), flush=True)\n"

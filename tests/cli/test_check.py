@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from tests.sim.histories import plant_stale_read, store_history
+from tests.checker.histories import plant_stale_read, store_history
+from viewstamp.checker.history import Operation, write_history
 from viewstamp.cli.check import BAD_INPUT, OK, UNKNOWN, VIOLATION, check
-from viewstamp.sim.history import Operation, write_history
 
 
 def written(path: Path, history: list[Operation]) -> Path:
@@ -106,7 +106,7 @@ def test_machine_of_a_module_is_the_model_when_it_is_named(tmp_path: Path) -> No
     deposit = Operation(1, 0, 5, "deposit", "ann", (5,), "ok", 5)
     wrong = Operation(1, 10, 15, "balance", "ann", (), "ok", 4)
     file = written(tmp_path / "till.jsonl", [deposit, wrong])
-    assert check(file, model="tests.sim.test_models:Till", independent_keys=True) == VIOLATION
+    assert check(file, model="tests.checker.test_models:Till", independent_keys=True) == VIOLATION
 
 
 def test_verdict_is_an_object_when_json_is_asked_for(

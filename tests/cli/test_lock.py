@@ -11,10 +11,10 @@ import pytest
 from tests.cli.conftest import Command
 from viewstamp.cli import failures
 from viewstamp.cli.lock import CANNOT_RUN, NAME_VARIABLE, NOT_FOUND, TOKEN_VARIABLE
-from viewstamp.replica.machine import StateMachine
+from viewstamp.clients.lock_driver import HeldLock
+from viewstamp.clients.locks_blocking import BlockingLockClient
+from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
-from viewstamp.services.lock_driver import HeldLock
-from viewstamp.services.lock_threads import BlockingLockClient
 from viewstamp.services.locks import NAME_BYTES_MAX
 from viewstamp.services.stock import StockService
 

@@ -27,10 +27,10 @@ CLIENT_BYTES: list[tuple[m.ClientMessage, str]] = [
     (m.OpenSession(7, 9), "93020709"),
     (m.KeepAlive(7, 8, 9), "9403070809"),
     (m.CloseSession(7, 8), "93040708"),
-    (m.Ask(7, "stale", [(1, RAW)]), "940507a57374616c65919201" + "92a361646403"),
+    (m.QueryRequest(7, "stale", [(1, RAW)]), "940507a57374616c65919201" + "92a361646403"),
     (m.AskStatus(1), "920601"),
-    (m.Direct(1, TransferLeadership(NodeId(2))), "93070192a87472616e7366657202"),
-    (m.Direct(1, TakeSnapshot()), "93070191a8736e617073686f74"),
+    (m.AdminRequest(1, TransferLeadership(NodeId(2))), "93070192a87472616e7366657202"),
+    (m.AdminRequest(1, TakeSnapshot()), "93070191a8736e617073686f74"),
 ]
 SERVER_BYTES: list[tuple[m.ServerMessage, str]] = [
     (m.Results(7, 5, [(1, m.RESULT, RAW)]), "9401070591930100" + "92a361646403"),
@@ -41,7 +41,7 @@ SERVER_BYTES: list[tuple[m.ServerMessage, str]] = [
         m.StatusReply(1, STATUS),
         "9305019c01a66c656164657202019202090908006492010291940209a97265706c696361746505a0",
     ),
-    (m.DirectReply(1, None), "930601c0"),
+    (m.AdminReply(1, None), "930601c0"),
 ]
 
 

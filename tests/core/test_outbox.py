@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewstamp.core.effects import Effect, Led, Persist, Send
+from viewstamp.core.effects import Effect, LeaderChanged, Persist, Send
 from viewstamp.core.ids import NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 
 PEER = NodeId(2)
-ANNOUNCEMENT = Led(View(1), PEER)
+ANNOUNCEMENT = LeaderChanged(View(1), PEER)
 
 
 def outbox(written: int = 0) -> Outbox:

@@ -6,13 +6,13 @@ from typing import Any
 from tests.protocols.raft.harness import Cluster
 from viewstamp.core.events import Received
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Viewstamp
-from viewstamp.core.invariants import DurableImage
+from viewstamp.core.judge import DurableImage
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import Configuration, founding_configuration
+from viewstamp.protocols.raft.journal import HardState, Marker
+from viewstamp.protocols.raft.judge.oracle import RaftOracle
+from viewstamp.protocols.raft.membership import Configuration, founding_configuration
 from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, RequestVote, Vote
-from viewstamp.protocols.raft.oracle import RaftOracle
-from viewstamp.protocols.raft.records import HardState, Marker
-from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, encode_record
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 ME = NodeId(1)
 FOUNDING = founding_configuration({NodeId(number): Incarnation(100 * number) for number in (1, 2, 3)})

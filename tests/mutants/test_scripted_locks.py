@@ -1,6 +1,6 @@
 """Scripts of locks for what the tests of the lock service and its cache show only in passing."""
 
-from tests.services.lock_town import Client, Town
+from tests.clients.lock_town import Client, Town
 from viewstamp.services.lock_events import CacheOptions, Ticket
 from viewstamp.services.locks import Retry
 

@@ -8,14 +8,14 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import Configuration, encode_configuration
+from viewstamp.protocols.raft.journal import CONFIGURATION
+from viewstamp.protocols.raft.membership import Configuration, encode_configuration
 from viewstamp.protocols.raft.messages import (
     Appended,
     Conflict,
     Introduce,
     RequestVote,
 )
-from viewstamp.protocols.raft.records import CONFIGURATION
 from viewstamp.protocols.raft.state import Role
 
 

@@ -8,7 +8,7 @@ from viewstamp.protocols.primary_backup import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.messages import Append, Appended, Fence, Fenced, Replicate
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.protocols.primary_backup.state import Role
-from viewstamp.protocols.shipping.entries import EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
 
 ZERO, ONE, TWO = NodeId(0), NodeId(1), NodeId(2)
 

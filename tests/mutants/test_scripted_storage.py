@@ -9,7 +9,7 @@ import xxhash
 from tests.storage.beds import PATH, open_on
 from viewstamp.core.errors import JournalCorrupt, StorageError
 from viewstamp.core.ids import PersistSeq, Seqno, View, Viewstamp
-from viewstamp.sim.disk import SimFileSystem
+from viewstamp.sim.world.disk import SimFileSystem
 from viewstamp.storage.framing import (
     FRAME_HEADER_BYTES,
     SEGMENT_BYTES_MAX,

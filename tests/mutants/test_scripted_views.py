@@ -6,7 +6,8 @@ from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
 from tests.protocols.viewstamped.test_roles import append, feed, quiet, stamp
 from viewstamp.core.events import Directed, DirectiveToken, TakeSnapshot
 from viewstamp.core.ids import Incarnation, NodeId, View
-from viewstamp.protocols.viewstamped.ledger import APPLIES_PER_STEP_MAX
+from viewstamp.protocols.viewstamped.journal import decode_entry
+from viewstamp.protocols.viewstamped.log_positions import APPLIES_PER_STEP_MAX
 from viewstamp.protocols.viewstamped.messages import (
     Accepted,
     Append,
@@ -18,7 +19,6 @@ from viewstamp.protocols.viewstamped.messages import (
     Probed,
 )
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
-from viewstamp.protocols.viewstamped.records import decode_entry
 
 # Paxos
 

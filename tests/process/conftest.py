@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from viewstamp.cli.processes import ServerGroup
+from viewstamp.testkit.processes import ServerGroup
 
 MakeGroup = Callable[..., ServerGroup]
 

@@ -12,7 +12,9 @@ import pytest
 
 from tests.process.conftest import MakeGroup
 from viewstamp.cli import failures
-from viewstamp.cli.load import (
+from viewstamp.core.ids import NodeId
+from viewstamp.core.protocol import Status
+from viewstamp.testkit.load import (
     Load,
     accounts,
     read_all,
@@ -21,9 +23,7 @@ from viewstamp.cli.load import (
     wait_for_level,
     wait_until,
 )
-from viewstamp.cli.processes import ServerDied, ServerGroup, ServerProcess
-from viewstamp.core.ids import NodeId
-from viewstamp.core.protocol import Status
+from viewstamp.testkit.processes import ServerDied, ServerGroup, ServerProcess
 
 pytestmark = pytest.mark.process
 

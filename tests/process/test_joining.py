@@ -6,7 +6,11 @@ import shutil
 import pytest
 
 from tests.process.conftest import MakeGroup
-from viewstamp.cli.load import (
+from viewstamp.core.ids import NodeId
+from viewstamp.core.protocol import Status
+from viewstamp.runtime.connecting import connect
+from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.load import (
     Load,
     accounts,
     read_all,
@@ -14,11 +18,7 @@ from viewstamp.cli.load import (
     wait_for_leader,
     wait_for_level,
 )
-from viewstamp.cli.processes import ServerGroup, ServerProcess
-from viewstamp.core.ids import NodeId
-from viewstamp.core.protocol import Status
-from viewstamp.runtime.connecting import connect
-from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.processes import ServerGroup, ServerProcess
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.process.conftest import MakeGroup
-from viewstamp.cli.load import Load, read_all, wait_for_leader
-from viewstamp.cli.torture import torture_leader
+from viewstamp.testkit.load import Load, read_all, wait_for_leader
+from viewstamp.testkit.torture import torture_leader
 
 pytestmark = pytest.mark.process
 

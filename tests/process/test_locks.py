@@ -12,12 +12,12 @@ import pytest
 
 from tests.process.conftest import MakeGroup
 from viewstamp.cli import failures
-from viewstamp.cli.load import wait_for_leader
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.runtime.blocking import BlockingClient
 from viewstamp.runtime.proxies import make_proxy
 from viewstamp.services.lock_wire import STOCK_PART
 from viewstamp.services.locks import LockService
+from viewstamp.testkit.load import wait_for_leader
+from viewstamp.testkit.processes import ServerGroup
 
 pytestmark = pytest.mark.process
 

@@ -6,13 +6,13 @@ import signal
 import pytest
 
 from tests.process.conftest import MakeGroup
-from viewstamp.cli.load import Load, accounts, read_all, wait_for_leader
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.core.errors import ViewstampError
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.runtime import operator
+from viewstamp.testkit.load import Load, accounts, read_all, wait_for_leader
+from viewstamp.testkit.processes import ServerGroup
 
 pytestmark = pytest.mark.process
 

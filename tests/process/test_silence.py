@@ -6,10 +6,10 @@ from time import monotonic
 import pytest
 
 from tests.process.conftest import MakeGroup
-from viewstamp.cli.load import wait_for_leader
 from viewstamp.core.errors import CallError, NotExecuted, OutcomeUnknown
 from viewstamp.runtime.connecting import connect, connect_blocking
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.testkit.load import wait_for_leader
 
 pytestmark = pytest.mark.process
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.process.conftest import MakeGroup
-from viewstamp.cli.load import Load, read_all, wait_for_account, wait_for_leader, wait_for_level
-from viewstamp.cli.processes import ServerGroup
+from viewstamp.testkit.load import Load, read_all, wait_for_account, wait_for_leader, wait_for_level
+from viewstamp.testkit.processes import ServerGroup
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 

@@ -7,10 +7,10 @@ from typing import Generic, Protocol, TypeVar
 from viewstamp.core.effects import Capture, Effect, Entry
 from viewstamp.core.events import Event, ReadToken
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
-from viewstamp.core.invariants import DurableImage
+from viewstamp.core.judge import DurableImage
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import Snapshot
-from viewstamp.protocols.shipping.node import NodeState
+from viewstamp.protocols.replication.node_state import NodeState
 
 Writes = list[tuple[PersistSeq, tuple[bytes, ...]]]
 

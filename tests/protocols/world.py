@@ -20,7 +20,7 @@ from viewstamp.core.effects import (
     Capture,
     Effect,
     Entry,
-    Led,
+    LeaderChanged,
     Persist,
     Refuse,
     Release,
@@ -45,7 +45,7 @@ from viewstamp.core.events import (
     Woke,
 )
 from viewstamp.core.ids import Incarnation, Instant, NodeId
-from viewstamp.core.invariants import DurableImage, Oracle
+from viewstamp.core.judge import DurableImage, Oracle
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.snapshots import BytesSnapshot, Snapshot
 
@@ -301,7 +301,7 @@ class World(Generic[CoreT]):
                 node.answered.append(effect.token)
             case Refuse():
                 node.refused.append(effect.token)
-            case Led():
+            case LeaderChanged():
                 node.led.append((effect.view, effect.leader))
             case Settled():
                 assert effect.token not in node.settled, "an operator is answered once"

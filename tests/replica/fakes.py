@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from viewstamp.core.effects import Answer, Apply, Capture, Effect, Entry, Led, Restore, Settled
+from viewstamp.core.effects import Answer, Apply, Capture, Effect, Entry, LeaderChanged, Restore, Settled
 from viewstamp.core.events import Directed, Event, Proposed, Queried, SnapshotToken, Woke
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import (
@@ -19,7 +19,7 @@ from viewstamp.core.ids import (
     View,
     Viewstamp,
 )
-from viewstamp.core.invariants import Oracle
+from viewstamp.core.judge import Oracle
 from viewstamp.core.messages import (
     ClientMessage,
     OpenSession,
@@ -31,9 +31,9 @@ from viewstamp.core.messages import (
 )
 from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered, Status
 from viewstamp.core.snapshots import BytesSnapshot, Snapshot
-from viewstamp.replica.definition import MachineDefinition
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.replica.events import ClientGone, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
-from viewstamp.replica.machine import StateMachine, command, query
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.replica import Replica, ReplicaSetup
 
@@ -247,7 +247,7 @@ class Bench:
     def lead(self, leader: NodeId | None) -> list[ReplicaEffect]:
         self.core.leader = leader
         self.core.accepting = leader == NODE
-        return self.feed(Led(self.core.view, leader))
+        return self.feed(LeaderChanged(self.core.view, leader))
 
     def save(self) -> BytesSnapshot:
         """Take a snapshot, in the way of a driver."""

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from viewstamp.core.ids import ClientAddress
-from viewstamp.replica.audience import Audience
+from viewstamp.replica.responses import ClientAddresses
 
 A, B = ClientAddress(1), ClientAddress(2)
 
 
 def test_the_newest_connection_counts_when_a_client_comes_twice() -> None:
-    audience = Audience(10)
+    audience = ClientAddresses(10)
     audience.note(7, A)
     audience.note(7, B)
     audience.gone(A)
@@ -20,7 +20,7 @@ def test_the_newest_connection_counts_when_a_client_comes_twice() -> None:
 
 
 def test_all_clients_of_a_connection_are_forgotten_when_it_is_gone() -> None:
-    audience = Audience(10)
+    audience = ClientAddresses(10)
     audience.note(7, A)
     audience.note(8, A)
     audience.note(9, B)
@@ -30,7 +30,7 @@ def test_all_clients_of_a_connection_are_forgotten_when_it_is_gone() -> None:
 
 
 def test_a_client_arrives_only_when_its_connection_is_new() -> None:
-    audience = Audience(10)
+    audience = ClientAddresses(10)
     audience.note(7, A)
     audience.arrived.clear()
     audience.note(7, A)
@@ -41,7 +41,7 @@ def test_a_client_arrives_only_when_its_connection_is_new() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4), st.booleans()), max_size=80))
 def test_both_tables_agree_and_stay_bounded_whatever_happens(steps: list[tuple[int, int, bool]]) -> None:
-    audience = Audience(3)
+    audience = ClientAddresses(3)
     for client, source, gone in steps:
         if gone:
             audience.gone(ClientAddress(source))

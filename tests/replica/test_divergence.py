@@ -6,9 +6,9 @@ from tests.replica.fakes import HERE, NODE, OTHER, Bench, call, lines, submit
 from viewstamp.core.effects import Apply, Entry
 from viewstamp.core.ids import Instant, Seqno, View, Viewstamp
 from viewstamp.core.messages import NO_SESSION, AskStatus, StatusReply
-from viewstamp.replica.divergence import DIGESTS_KEPT, DigestChain
+from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.replica.events import Halt
-from viewstamp.replica.machine import StateMachine, command
+from viewstamp.replica.replicated_state import DIGESTS_KEPT, DigestChain
 
 _SECRET = itertools.count(1)
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from tests.replica.clients import NUMBER, S1, S2, ClientBench
+from tests.replica.client.clients import NUMBER, S1, S2, ClientBench
 from tests.replica.fakes import HERE, Bench, Counter, call, lines
-from viewstamp.core.effects import Apply, Entry, Led
+from viewstamp.core.effects import Apply, Entry, LeaderChanged
 from viewstamp.core.events import Proposed
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.messages import (
@@ -35,7 +35,7 @@ class Group:
             bench.core.leader, bench.core.accepting = leader, node == leader
             # The fake's own node number is 1 at both: what counts here is whether it accepts.
             bench.replica.node = node
-            self._hand_over(node, bench.feed(Led(View(1), leader)))
+            self._hand_over(node, bench.feed(LeaderChanged(View(1), leader)))
 
     def commit(self, *nodes: NodeId) -> None:
         """Apply everything ordered so far at these replicas."""

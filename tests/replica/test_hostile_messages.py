@@ -14,14 +14,14 @@ from viewstamp.core.messages import (
     INVALID,
     NO_SESSION,
     RESULT,
-    Ask,
+    AdminRequest,
     AskStatus,
     ClientMessage,
     CloseSession,
-    Direct,
     KeepAlive,
     Logged,
     OpenSession,
+    QueryRequest,
     Redirect,
     Results,
     ServerMessage,
@@ -30,8 +30,8 @@ from viewstamp.core.messages import (
     decode_server_message,
     encode_message,
 )
-from viewstamp.replica.batching import BatchUnreadable, decode_batch, encode_batch
-from viewstamp.replica.definition import MachineDefinition
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.replica.batches import BatchUnreadable, decode_batch, encode_batch
 from viewstamp.replica.events import Requested
 
 DEEP = b"\x91" * 100_000 + b"\xc0"
@@ -40,9 +40,9 @@ VALID: list[ClientMessage] = [
     OpenSession(1),
     KeepAlive(1, 2),
     CloseSession(1, 2),
-    Ask(1, "stale", [(1, msgspec.Raw(call("read")))]),
+    QueryRequest(1, "stale", [(1, msgspec.Raw(call("read")))]),
     AskStatus(1),
-    Direct(1, TransferLeadership(NodeId(2))),
+    AdminRequest(1, TransferLeadership(NodeId(2))),
 ]
 
 
@@ -139,7 +139,7 @@ def test_a_message_within_a_message_is_no_command(inner: ClientMessage) -> None:
     session = bench.open()
     for asked in (
         Submit(CLIENT, session, 0, [(1, msgspec.Raw(encode_message(inner)))]),
-        Ask(CLIENT, "linearizable", [(1, msgspec.Raw(encode_message(inner)))]),
+        QueryRequest(CLIENT, "linearizable", [(1, msgspec.Raw(encode_message(inner)))]),
     ):
         assert [kind for _, kind, _ in lines(bench.do(asked))] == [INVALID]
     assert not any(isinstance(event, Directed) for event in bench.core.events)

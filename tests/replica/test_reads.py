@@ -5,14 +5,23 @@ import msgspec
 from tests.replica.fakes import CLIENT, OTHER, Bench, call, lines, replies, submit
 from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import Queried, ReadToken
-from viewstamp.core.messages import FAILED, INVALID, NO_SESSION, REFUSED, RESULT, Ask, Redirect, Results
-from viewstamp.replica.machine import StateMachine, query
+from viewstamp.core.messages import (
+    FAILED,
+    INVALID,
+    NO_SESSION,
+    REFUSED,
+    RESULT,
+    QueryRequest,
+    Redirect,
+    Results,
+)
+from viewstamp.machine.state_machine import StateMachine, query
 from viewstamp.replica.options import ReplicaOptions
 
 
-def _ask(*calls: tuple[int, bytes], stale: bool = False) -> Ask:
+def _ask(*calls: tuple[int, bytes], stale: bool = False) -> QueryRequest:
     encoded = [(number, msgspec.Raw(payload)) for number, payload in calls]
-    return Ask(CLIENT, "stale" if stale else "linearizable", encoded)
+    return QueryRequest(CLIENT, "stale" if stale else "linearizable", encoded)
 
 
 def test_all_that_was_asked_in_one_turn_is_one_round() -> None:

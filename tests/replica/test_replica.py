@@ -19,7 +19,7 @@ from tests.replica.fakes import (
     replies,
     submit,
 )
-from viewstamp.core.effects import Apply, Effect, Entry, Led, Persist, Send
+from viewstamp.core.effects import Apply, Effect, Entry, LeaderChanged, Persist, Send
 from viewstamp.core.events import PeerUp, Proposed, TakeSnapshot, Woke
 from viewstamp.core.ids import ClientAddress, PersistSeq, Seqno, View, Viewstamp, fencing_token
 from viewstamp.core.messages import (
@@ -28,9 +28,9 @@ from viewstamp.core.messages import (
     NO_SESSION,
     REFUSED,
     RESULT,
+    AdminReply,
+    AdminRequest,
     CloseSession,
-    Direct,
-    DirectReply,
     KeepAlive,
     Notified,
     OpenSession,
@@ -39,8 +39,8 @@ from viewstamp.core.messages import (
     ServerMessage,
     SessionOpened,
 )
+from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.replica.events import Respond
-from viewstamp.replica.machine import StateMachine, command
 from viewstamp.replica.options import ReplicaOptions, SessionLimits
 
 THERE = ClientAddress(8)
@@ -176,7 +176,7 @@ def test_what_waits_stays_when_the_core_still_accepts_though_another_leads() -> 
     session = bench.open()
     bench.request(submit(session, (1, call("add", 1))))
     bench.core.leader = OTHER
-    assert replies(bench.feed(Led(View(1), OTHER))) != []
+    assert replies(bench.feed(LeaderChanged(View(1), OTHER))) != []
     assert _value(bench) == 1
 
 
@@ -280,11 +280,11 @@ def test_a_message_with_too_many_calls_is_refused_whole() -> None:
 
 def test_directives_go_to_the_core_and_their_number_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(options=ReplicaOptions(directives_max=1))
-    assert bench.do(Direct(3, TakeSnapshot())) == [DirectReply(3, None)]
+    assert bench.do(AdminRequest(3, TakeSnapshot())) == [AdminReply(3, None)]
     monkeypatch.setattr(bench.core, "step", lambda event, now: [])
-    assert bench.do(Direct(4, TakeSnapshot())) == []
-    (reply,) = bench.do(Direct(5, TakeSnapshot()))
-    assert isinstance(reply, DirectReply)
+    assert bench.do(AdminRequest(4, TakeSnapshot())) == []
+    (reply,) = bench.do(AdminRequest(5, TakeSnapshot()))
+    assert isinstance(reply, AdminReply)
     assert reply.request == 5
     assert "too many" in (reply.refusal or "")
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from viewstamp.replica.machine import StateMachine, command, query
+from viewstamp.machine.state_machine import StateMachine, command, query
 
 
 class Empty(Exception):

@@ -13,12 +13,11 @@ from viewstamp.core.errors import CallError, CommandFailed, NotExecuted
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import NodeId
 from viewstamp.runtime import sockets
-from viewstamp.runtime.addresses import format_address
+from viewstamp.runtime.addresses import format_address, free_ports
 from viewstamp.runtime.config import ClusterConfig
 from viewstamp.runtime.framing import WELCOME, encode_frame
 from viewstamp.runtime.handshake import Doorkeeper
 from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
-from viewstamp.runtime.ports import free_ports
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from tests.runtime.fakes import cluster_of, until
 from tests.runtime.machines import Counter, Empty, Greeter
 from viewstamp.core.errors import CommandFailed, ConfigurationError, NotExecuted, OutcomeUnknown
 from viewstamp.core.events import TransferLeadership
-from viewstamp.runtime.addresses import format_address
+from viewstamp.runtime.addresses import format_address, free_ports
 from viewstamp.runtime.client import AsyncClient
 from viewstamp.runtime.local import LocalCluster, local_cluster
-from viewstamp.runtime.ports import free_ports
 from viewstamp.runtime.proxies import binding_of
 
 

@@ -23,15 +23,14 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import ORIGIN, ClientAddress, Incarnation, Instant, NodeId, PersistSeq
-from viewstamp.core.messages import AskStatus, DirectReply, KeepAlive, OpenSession, encode_message
+from viewstamp.core.messages import AdminReply, AskStatus, KeepAlive, OpenSession, encode_message
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond
-from viewstamp.runtime.clock import monotonic_us
 from viewstamp.runtime.config import Loop, NodeConfig
 from viewstamp.runtime.driver import STALL_US, Driver
-from viewstamp.runtime.loops import loop_factory
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.system import loop_factory, monotonic_us
 from viewstamp.storage.memory import MemoryMedium, open_memory_directory
 
 
@@ -114,7 +113,7 @@ def writing(event: ReplicaEvent) -> list[ReplicaEffect]:
         number = int(event.message.text)
         return [persist(number), Send(PEER, Note("early"))]
     if isinstance(event, Persisted):
-        return [Respond(CLIENT, DirectReply(event.seq, None))]
+        return [Respond(CLIENT, AdminReply(event.seq, None))]
     return []
 
 
@@ -131,7 +130,7 @@ async def test_answer_comes_after_the_sync_and_early_messages_before_it() -> Non
 def answering(event: ReplicaEvent) -> list[ReplicaEffect]:
     """Answer clients as often as a message says."""
     if isinstance(event, Received):
-        return [Respond(CLIENT, DirectReply(number, None)) for number in range(int(event.message.text))]
+        return [Respond(CLIENT, AdminReply(number, None)) for number in range(int(event.message.text))]
     return []
 
 
@@ -385,7 +384,7 @@ async def test_received_snapshot_is_staged_off_the_loop_and_answered() -> None:
 async def test_directive_of_the_node_itself_is_answered_to_it_alone() -> None:
     def answer(event: ReplicaEvent) -> list[ReplicaEffect]:
         assert isinstance(event, Requested)
-        reply = DirectReply(event.message.request, "not now")  # type: ignore[union-attr]
+        reply = AdminReply(event.message.request, "not now")  # type: ignore[union-attr]
         return [Respond(event.source, reply), Respond(event.source, reply)]
 
     async with bench(answer) as b:
@@ -394,7 +393,7 @@ async def test_directive_of_the_node_itself_is_answered_to_it_alone() -> None:
 
 
 async def test_other_messages_are_passed_on_when_the_address_is_a_client() -> None:
-    async with bench(lambda event: [Respond(CLIENT, DirectReply(1, None))]) as b:
+    async with bench(lambda event: [Respond(CLIENT, AdminReply(1, None))]) as b:
         b.driver.client_frame(CLIENT, encode_message(AskStatus(1)))
         b.driver.client_frame(CLIENT, encode_message(KeepAlive(1, 2)))
         assert b.lines == ["respond 5", "respond 5"]

@@ -20,12 +20,12 @@ from tests.runtime.fakes import (
 )
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.runtime.clock import monotonic_us
+from viewstamp.runtime.addresses import free_ports
 from viewstamp.runtime.config import ClusterConfig, Member
 from viewstamp.runtime.framing import CLIENT, WELCOME, encode_frame
 from viewstamp.runtime.handshake import Doorkeeper, decode_welcome
 from viewstamp.runtime.metrics import Metrics
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.system import monotonic_us
 
 HOST = "127.0.0.1"
 

@@ -12,7 +12,7 @@ import viewstamp
 from tests.runtime.fakes import cluster_of
 from tests.runtime.machines import Counter
 from viewstamp.core.errors import CallError
-from viewstamp.core.messages import RESULT, DirectReply, Notified, Results, ServerMessage, encode_message
+from viewstamp.core.messages import RESULT, AdminReply, Notified, Results, ServerMessage, encode_message
 from viewstamp.runtime.config import ClusterConfig
 from viewstamp.runtime.framing import PEER, REFUSAL, SERVER, WELCOME, WIRE_VERSION, encode_frame
 from viewstamp.runtime.handshake import Welcome, encode_hello
@@ -36,7 +36,7 @@ ANSWERS = {
     "a second welcome": WELCOMED,
     "a refusal that is no text": encode_frame(REFUSAL, b"\xff\x1b[31m\n" * 100),
     "a result that nobody asked for": said(Results(1, 2**63, [(2**64 - 1, RESULT, msgspec.Raw(b"\x05"))])),
-    "an answer to no directive": said(DirectReply(2**63, None)),
+    "an answer to no directive": said(AdminReply(2**63, None)),
     "a notification that is none": said(Notified(1, 0, msgspec.Raw(b"\xff\xff"))),
 }
 

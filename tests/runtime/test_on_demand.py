@@ -11,9 +11,9 @@ from tests.runtime.machines import Counter
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.protocols.primary_backup import COURSE, CourseCore, CourseOptions
+from viewstamp.runtime.addresses import free_ports
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.connecting import connect
-from viewstamp.runtime.ports import free_ports
 from viewstamp.runtime.server import Server
 from viewstamp.storage.memory import MemoryMedium
 

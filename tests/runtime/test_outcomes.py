@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from viewstamp.core.errors import CommandFailed, NotExecuted, OutcomeUnknown, SessionExpired
-from viewstamp.replica.definition import MachineDefinition
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.state_machine import StateMachine, command, compose
 from viewstamp.replica.events import Failed, Raised, Returned
-from viewstamp.replica.machine import StateMachine, command, compose
 from viewstamp.runtime.outcomes import NO_ERRORS, Errors, result_of
 
 

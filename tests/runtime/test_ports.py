@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from viewstamp.runtime import ports
-from viewstamp.runtime.addresses import LOOPBACK
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime import addresses as ports
+from viewstamp.runtime.addresses import LOOPBACK, free_ports
 
 
 def test_ports_differ_and_can_be_listened_on() -> None:

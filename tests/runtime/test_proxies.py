@@ -8,8 +8,8 @@ import pytest
 
 from tests.runtime.machines import Counter
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.replica.definition import Method
-from viewstamp.replica.machine import StateMachine, command, compose, query
+from viewstamp.machine.definition import Method
+from viewstamp.machine.state_machine import StateMachine, command, compose, query
 from viewstamp.runtime.outcomes import Errors
 from viewstamp.runtime.proxies import CallKind, make_proxy, with_options
 

@@ -16,11 +16,10 @@ from tests.runtime.machines import Counter
 from viewstamp.core.errors import ConfigurationError, Diverged, JournalCorrupt, NotExecuted, StorageError
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
+from viewstamp.runtime.addresses import free_ports
 from viewstamp.runtime.config import MIB, NodeConfig
 from viewstamp.runtime.local import local_cluster
-from viewstamp.runtime.loops import loop_factory
 from viewstamp.runtime.operator import cluster_status
-from viewstamp.runtime.ports import free_ports
 from viewstamp.runtime.server import (
     EXIT_CONFIGURATION,
     EXIT_DIVERGED,
@@ -31,6 +30,7 @@ from viewstamp.runtime.server import (
     check_assertions,
     exit_code,
 )
+from viewstamp.runtime.system import loop_factory
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """

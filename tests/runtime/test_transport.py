@@ -20,12 +20,12 @@ from tests.runtime.fakes import (
 )
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import ClientAddress, Incarnation, NodeId
-from viewstamp.runtime.clock import monotonic_us
+from viewstamp.runtime.addresses import free_ports
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME, encode_frame
 from viewstamp.runtime.handshake import decode_refusal, decode_welcome
 from viewstamp.runtime.metrics import Metrics
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.system import monotonic_us
 
 
 class Node:

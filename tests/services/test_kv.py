@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.replica.definition import InvalidCall, MachineDefinition
-from viewstamp.replica.host import MachineHost
+from viewstamp.machine.definition import InvalidCall, MachineDefinition
+from viewstamp.machine.runner import MachineRunner
 from viewstamp.services.kv import (
     KEY_BYTES_MAX,
     NEW,
@@ -204,7 +204,7 @@ def test_a_large_snapshot_comes_in_pieces_and_a_small_one_is_small() -> None:
 def test_a_snapshot_is_refused_when_it_is_cut_short(cut: int) -> None:
     body = b"".join(_store("some key").snapshot())
     with pytest.raises(ConfigurationError, match="restore"):
-        MachineHost(MachineDefinition.of(KeyValueStore)).restored(body[:cut])
+        MachineRunner(MachineDefinition.of(KeyValueStore)).restored(body[:cut])
 
 
 class AgainstModel(RuleBasedStateMachine):

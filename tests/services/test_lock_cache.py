@@ -8,7 +8,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.services.lock_town import LIFE_US, Client, Town
+from tests.clients.lock_town import LIFE_US, Client, Town
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND
 from viewstamp.services.lock_cache import TRANSITIONS

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from viewstamp.replica.definition import MachineDefinition
+from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.events import Failed, Outcome, Raised, Returned
 from viewstamp.services.lock_events import Ask, AskId, Failure
 from viewstamp.services.lock_wire import INVALID_CALL, answered, notice_of, payload_of

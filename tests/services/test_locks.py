@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from viewstamp.replica.definition import MachineDefinition
-from viewstamp.replica.host import MachineHost
-from viewstamp.replica.machine import Context, running_at
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.runner import MachineRunner
+from viewstamp.machine.state_machine import Context, running_at
 from viewstamp.services.locks import (
     LABEL_BYTES_MAX,
     NAME_BYTES_MAX,
@@ -327,7 +327,7 @@ def test_a_large_state_survives_a_snapshot_in_pieces() -> None:
 
 
 def test_the_service_can_be_replicated() -> None:
-    host = MachineHost(MachineDefinition.of(LockService))
+    host = MachineRunner(MachineDefinition.of(LockService))
     assert sorted(host.definition.methods) == ["acquire", "held", "release", "stat"]
 
 

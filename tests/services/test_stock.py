@@ -1,7 +1,7 @@
 """The machine of the stock server: two services, one log, one snapshot, one set of sessions."""
 
-from viewstamp.replica.definition import MachineDefinition
-from viewstamp.replica.machine import running_at
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.state_machine import running_at
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.locks import LockService
 from viewstamp.services.stock import StockService

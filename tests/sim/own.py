@@ -6,10 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from viewstamp.replica.machine import StateMachine, command, query
+from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.services.kv import KeyValueStore
-from viewstamp.sim.machines import Tally
-from viewstamp.sim.own_machine import OwnMachine
+from viewstamp.sim.workloads.machines import Tally
+from viewstamp.sim.workloads.own_machine import OwnMachine
 
 
 class Stack(StateMachine):

@@ -5,13 +5,13 @@ from typing import ClassVar
 
 import msgspec
 
+from viewstamp.checker.models import CounterModel, Model
 from viewstamp.core.effects import Answer, Apply, Effect, Persist, Send
 from viewstamp.core.events import Event, Persisted, Queried
 from viewstamp.core.ids import Instant, NodeId, View
 from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered, Status
-from viewstamp.replica.machine import StateMachine, command, query
-from viewstamp.sim.models import CounterModel, Model
-from viewstamp.sim.workload import TallyWorkload
+from viewstamp.machine.state_machine import StateMachine, command, query
+from viewstamp.sim.workloads.workload import TallyWorkload
 
 
 class Bent:

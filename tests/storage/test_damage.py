@@ -10,7 +10,7 @@ from tests.storage.beds import PATH, open_on
 from tests.storage.ledger import Ledger, records_of
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt
 from viewstamp.core.ids import PersistSeq
-from viewstamp.sim.disk import SECTOR_BYTES, DiskFaults, SimFileSystem
+from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults, SimFileSystem
 
 Image = dict[str, bytes | None]
 

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from viewstamp.sim.disk import DiskFaults, SimFileSystem
+from viewstamp.sim.world.disk import DiskFaults, SimFileSystem
 from viewstamp.storage.direct import BLOCK_BYTES, BUFFER_BYTES, TailFile, tail_of
 from viewstamp.storage.files import File, OsFile, OsFileSystem, fill_with_zeros, read_all, write_all
 

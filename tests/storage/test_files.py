@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from viewstamp.core.errors import StorageError
-from viewstamp.sim.disk import SimFileSystem
+from viewstamp.sim.world.disk import SimFileSystem
 from viewstamp.storage.files import (
     AlreadyLocked,
     FileSystem,

@@ -7,7 +7,7 @@ import pytest
 from tests.storage.beds import PATH, open_on
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import PersistSeq, Seqno, View, Viewstamp
-from viewstamp.sim.disk import SimFileSystem
+from viewstamp.sim.world.disk import SimFileSystem
 from viewstamp.storage.inspect import (
     FrameSeen,
     ProblemSeen,

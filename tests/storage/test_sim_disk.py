@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from viewstamp.sim.disk import SECTOR_BYTES, DiskFaults, PowerFailure, SimFileSystem
+from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults, PowerFailure, SimFileSystem
 
 TORN = DiskFaults(torn=1.0)
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from viewstamp.cli import failures, quick
+from viewstamp.cli import failures, fast_path
 
 COMMANDS: Final = {
     "init": ("viewstamp.cli.init:init", "Write a cluster file: who the members are."),
@@ -57,11 +57,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _call(arguments: list[str]) -> int:
-    plain = quick.understand(arguments, os.environ, COMMANDS)
+    plain = fast_path.understand(arguments, os.environ, COMMANDS)
     if plain is not None:
         function, positional, named = plain
         result = function(*positional, **named)
         return result if isinstance(result, int) else failures.DONE
-    from viewstamp.cli import surface
+    from viewstamp.cli import full_parser
 
-    return surface.call(arguments)
+    return full_parser.call(arguments)

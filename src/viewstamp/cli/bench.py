@@ -11,16 +11,14 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from cyclopts import Parameter
 
+from viewstamp.checker.history import OutcomeKind, Recorder, write_history
 from viewstamp.cli.failures import DONE, REFUSED
 from viewstamp.cli.output import show_json
 from viewstamp.cli.target import CLUSTER_FILE, check_timeout, locate
 from viewstamp.core.errors import CommandFailed, ConfigurationError, NotExecuted, OutcomeUnknown
-from viewstamp.runtime.chance import fresh_number
-from viewstamp.runtime.clock import monotonic_us
 from viewstamp.runtime.connecting import connect
-from viewstamp.runtime.loops import loop_factory
+from viewstamp.runtime.system import fresh_number, loop_factory, monotonic_us
 from viewstamp.services.kv import VALUE_BYTES_MAX, KeyValueStore, NoKey, VersionMismatch
-from viewstamp.sim.history import OutcomeKind, Recorder, write_history
 
 Workload = Literal["writes", "reads", "mixed"]
 Store: TypeAlias = type[KeyValueStore]

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from viewstamp.sim.campaign import CampaignSummary, WorkersLost, run_campaign
-from viewstamp.sim.executors import end_workers
-from viewstamp.sim.judge import RARE_STATES
-from viewstamp.sim.plan import RunPlan
-from viewstamp.sim.report import RunReport
+from viewstamp.sim.judge.judge import RARE_STATES
+from viewstamp.sim.run.campaign import CampaignSummary, WorkersLost, run_campaign
+from viewstamp.sim.run.executors import end_workers
+from viewstamp.sim.run.plan import RunPlan
+from viewstamp.sim.run.report import RunReport
 
 _BAR_CHARACTERS: Final = 24
 _REFRESH_S: Final = 0.5

@@ -14,16 +14,16 @@ from typing import Annotated, Any, Final
 import msgspec
 from cyclopts import Parameter
 
+from viewstamp.checker.drawing import draw_html, draw_svg, draw_text
+from viewstamp.checker.history import HistoryError, Operation, bounded_lines, read_history
+from viewstamp.checker.linearizable import STEPS_MAX, Verdict
+from viewstamp.checker.linearizable import check as judge
+from viewstamp.checker.machine_model import MachineModel
+from viewstamp.checker.models import CounterModel, LockModel, Model, Register
+from viewstamp.checker.store_model import VersionedStore
 from viewstamp.cli.failures import explain_os_error
 from viewstamp.cli.serve import load_machine
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.sim.checker_machine import MachineModel
-from viewstamp.sim.checker_store import VersionedStore
-from viewstamp.sim.drawing import draw_html, draw_svg, draw_text
-from viewstamp.sim.history import HistoryError, Operation, bounded_lines, read_history
-from viewstamp.sim.linearizable import STEPS_MAX, Verdict
-from viewstamp.sim.linearizable import check as judge
-from viewstamp.sim.models import CounterModel, LockModel, Model, Register
 
 OK: Final = 0
 VIOLATION: Final = 1

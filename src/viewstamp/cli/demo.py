@@ -9,9 +9,9 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from viewstamp.cli.failures import DONE, REFUSED
-from viewstamp.cli.load import Load, read_all, wait_for_leader, wait_for_level
-from viewstamp.cli.processes import ServerGroup
 from viewstamp.core.ids import NodeId
+from viewstamp.testkit.load import Load, read_all, wait_for_leader, wait_for_level
+from viewstamp.testkit.processes import ServerGroup
 
 SERVERS: Final = 3
 WRITERS: Final = 32

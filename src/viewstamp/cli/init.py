@@ -8,8 +8,8 @@ from cyclopts import Parameter
 from viewstamp.cli.target import CLUSTER_FILE
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.runtime.addresses import parse_address
-from viewstamp.runtime.chance import fresh_number
 from viewstamp.runtime.config import ClusterConfig, Member
+from viewstamp.runtime.system import fresh_number
 
 FIRST_PORT: Final = 7101
 MEMBERS: Final = 3

@@ -102,7 +102,7 @@ def _decoder(protocol: str) -> Decode:
     if protocol == "bytes":
         return lambda record: record
     protocol_definition(protocol)
-    decode_record: Decode = import_module(f"viewstamp.protocols.{protocol}.records").decode_record
+    decode_record: Decode = import_module(f"viewstamp.protocols.{protocol}.journal").decode_record
 
     def decode(record: bytes) -> Any:
         try:

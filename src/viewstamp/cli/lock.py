@@ -15,12 +15,12 @@ from cyclopts import Parameter
 from viewstamp.cli import failures
 from viewstamp.cli.output import quoted, show_json, show_table
 from viewstamp.cli.target import CLUSTER_FILE, check_timeout, locate
+from viewstamp.clients.lock_driver import HeldLock, LockTimeout
+from viewstamp.clients.locks import LockClient
 from viewstamp.core.errors import ConfigurationError, ViewstampError
 from viewstamp.runtime.blocking import BlockingClient
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.proxies import make_proxy
-from viewstamp.services.lock_client import LockClient
-from viewstamp.services.lock_driver import HeldLock, LockTimeout
 from viewstamp.services.lock_events import is_text
 from viewstamp.services.lock_wire import STOCK_PART
 from viewstamp.services.locks import LABEL_BYTES_MAX, Holder, LockService, LockState

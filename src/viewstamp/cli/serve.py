@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from viewstamp.cli.output import printable
 from viewstamp.cli.target import CLUSTER_FILE, check_member, load_cluster
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.replica.machine import StateMachine
+from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.config import Loop, NodeConfig
 from viewstamp.runtime.server import Server, serve_forever

@@ -22,17 +22,17 @@ from viewstamp.cli.failures import INTERRUPTED, explain_os_error
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
-from viewstamp.sim.campaign import CampaignSummary
-from viewstamp.sim.executors import dask_executor, local_executor
-from viewstamp.sim.ledger import append_to_ledger, next_seed
-from viewstamp.sim.options import LoadOptions
-from viewstamp.sim.own_machine import make_workload
-from viewstamp.sim.plan import RunPlan
-from viewstamp.sim.report import RunReport
-from viewstamp.sim.run import execute, options_of
-from viewstamp.sim.shrink import shrink
-from viewstamp.sim.twins import NAME as NOT_DETERMINISTIC
-from viewstamp.sim.twins import compared_with_a_twin
+from viewstamp.sim.faults.options import LoadOptions
+from viewstamp.sim.run.campaign import CampaignSummary
+from viewstamp.sim.run.determinism import NAME as NOT_DETERMINISTIC
+from viewstamp.sim.run.determinism import compared_with_a_twin
+from viewstamp.sim.run.executors import dask_executor, local_executor
+from viewstamp.sim.run.ledger import append_to_ledger, next_seed
+from viewstamp.sim.run.plan import RunPlan
+from viewstamp.sim.run.report import RunReport
+from viewstamp.sim.run.run import execute, options_of
+from viewstamp.sim.run.shrink import shrink
+from viewstamp.sim.workloads.own_machine import make_workload
 
 OK: Final = 0
 VIOLATION: Final = 1

@@ -90,7 +90,7 @@ class Refuse(msgspec.Struct, frozen=True, gc=False):
     token: ReadToken
 
 
-class Led(msgspec.Struct, frozen=True, gc=False):
+class LeaderChanged(msgspec.Struct, frozen=True, gc=False):
     """Whom this node believes to lead, in which view, changed. None: it knows of no leader now."""
 
     view: View
@@ -105,5 +105,5 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
 
 
 Effect: TypeAlias = (
-    Send | Persist | Release | Apply | Capture | Stage | Restore | Answer | Refuse | Led | Settled
+    Send | Persist | Release | Apply | Capture | Stage | Restore | Answer | Refuse | LeaderChanged | Settled
 )

@@ -53,7 +53,7 @@ class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=4):
     session: int
 
 
-class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
+class QueryRequest(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """Evaluate these queries. `linearizable` and `stale` may be asked of any member (see `reads`)."""
 
     client: int
@@ -68,7 +68,7 @@ class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag=6):
     request: int
 
 
-class Direct(msgspec.Struct, frozen=True, array_like=True, tag=7):
+class AdminRequest(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """An operator's wish."""
 
     request: int
@@ -78,7 +78,7 @@ class Direct(msgspec.Struct, frozen=True, array_like=True, tag=7):
 Logged: TypeAlias = Submit | OpenSession | KeepAlive | CloseSession
 """Messages that are ordered by the log."""
 
-ClientMessage: TypeAlias = Logged | Ask | AskStatus | Direct
+ClientMessage: TypeAlias = Logged | QueryRequest | AskStatus | AdminRequest
 
 RESULT: Final = 0
 """The payload is the encoded return value."""
@@ -139,14 +139,14 @@ class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=5):
     status: Status
 
 
-class DirectReply(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Answer to `Direct`; None: done."""
+class AdminReply(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Answer to `AdminRequest`; None: done."""
 
     request: int
     refusal: str | None
 
 
-ServerMessage: TypeAlias = Results | SessionOpened | Redirect | Notified | StatusReply | DirectReply
+ServerMessage: TypeAlias = Results | SessionOpened | Redirect | Notified | StatusReply | AdminReply
 
 
 _CLIENT_DECODER: Final[msgspec.msgpack.Decoder[ClientMessage]] = msgspec.msgpack.Decoder(ClientMessage)

@@ -14,7 +14,7 @@ from viewstamp.core.effects import Effect
 from viewstamp.core.events import Event
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View, Viewstamp
-from viewstamp.core.invariants import Oracle
+from viewstamp.core.judge import Oracle
 from viewstamp.core.snapshots import Snapshot
 
 

@@ -9,16 +9,16 @@ import msgspec
 
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import ClientAddress
-from viewstamp.core.messages import INVALID, REFUSED, Ask
-from viewstamp.replica.definition import InvalidCall, MachineDefinition
-from viewstamp.replica.ledger import Ledger, ResultLine
+from viewstamp.core.messages import INVALID, REFUSED, QueryRequest
+from viewstamp.machine.definition import InvalidCall, MachineDefinition
+from viewstamp.replica.replicated_state import ReplicatedState, ResultLine
 
 ANSWERS_BYTES_MAX: Final = 8 << 20
 """Of the answers to queries made in one step, and one more: a short query may ask for a long answer."""
 _TOO_MUCH: Final = msgspec.Raw(msgspec.msgpack.encode("not executed: too much was asked for at once"))
 
 
-class Asked(msgspec.Struct, frozen=True, gc=False):
+class PendingQuery(msgspec.Struct, frozen=True, gc=False):
     """The valid queries of one message."""
 
     source: ClientAddress
@@ -34,9 +34,9 @@ class Reads:
 
     def __init__(self, reads_max: int) -> None:
         self._max = reads_max
-        self.gathered: list[Asked] = []
+        self.gathered: list[PendingQuery] = []
         """What waits for a round. Look, do not touch."""
-        self._rounds: dict[ReadToken, list[Asked]] = {}
+        self._rounds: dict[ReadToken, list[PendingQuery]] = {}
         self._waiting = 0
         """Number of queries in `gathered` and `_rounds`; at most `_max`."""
         self._next = 0
@@ -45,7 +45,7 @@ class Reads:
         """Return how many queries wait."""
         return self._waiting
 
-    def add(self, asked: Asked) -> bool:
+    def add(self, asked: PendingQuery) -> bool:
         """Take queries in, or return False where there is no room for them."""
         if self._waiting + len(asked.calls) > self._max:
             return False
@@ -62,7 +62,7 @@ class Reads:
         self.gathered = []
         return token
 
-    def end_round(self, token: ReadToken) -> list[Asked]:
+    def end_round(self, token: ReadToken) -> list[PendingQuery]:
         """Return the queries of a round that is over. The core ends each round once."""
         asked = self._rounds.pop(token)
         self._waiting -= sum(len(each.calls) for each in asked)
@@ -70,8 +70,8 @@ class Reads:
 
 
 def decode_ask(
-    definition: MachineDefinition, source: ClientAddress, message: Ask
-) -> tuple[Asked, list[ResultLine]]:
+    definition: MachineDefinition, source: ClientAddress, message: QueryRequest
+) -> tuple[PendingQuery, list[ResultLine]]:
     """Return the valid queries of a message, and the answers to the others."""
     calls: list[tuple[int, object]] = []
     invalid: list[ResultLine] = []
@@ -80,10 +80,10 @@ def decode_ask(
             calls.append((number, definition.decode("query", raw)))
         except InvalidCall as error:
             invalid.append((number, INVALID, msgspec.Raw(msgspec.msgpack.encode(str(error)))))
-    return Asked(source, message.client, calls), invalid
+    return PendingQuery(source, message.client, calls), invalid
 
 
-def evaluate(ledger: Ledger, asked: list[Asked]) -> list[list[ResultLine]]:
+def evaluate(ledger: ReplicatedState, asked: list[PendingQuery]) -> list[list[ResultLine]]:
     """Run queries on the machine as it is; return the lines for each message.
 
     Together they take `ANSWERS_BYTES_MAX` and one answer more at the most: the others are to be asked again.

@@ -20,7 +20,7 @@ from viewstamp.core.effects import (
     Apply,
     Capture,
     Effect,
-    Led,
+    LeaderChanged,
     Persist,
     Refuse,
     Release,
@@ -48,41 +48,40 @@ from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId, View
 from viewstamp.core.messages import (
     INVALID,
     REFUSED,
-    Ask,
+    AdminReply,
+    AdminRequest,
     AskStatus,
     CloseSession,
-    Direct,
-    DirectReply,
     KeepAlive,
     OpenSession,
+    QueryRequest,
     Redirect,
     StatusReply,
     Submit,
 )
 from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered, Status
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
-from viewstamp.replica import images
-from viewstamp.replica.audience import Audience
-from viewstamp.replica.batching import (
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica import snapshot_body as images
+from viewstamp.replica.batches import (
+    IN_FLIGHT_MAX,
     Batch,
+    BatchBuffer,
     BatchUnreadable,
-    Examiner,
     Gathered,
-    Gatherer,
+    InFlightBatch,
+    InFlightBatches,
     Prepared,
+    SubmitValidator,
     decode_batch,
     encode_batch,
 )
-from viewstamp.replica.definition import MachineDefinition
-from viewstamp.replica.divergence import ADVICE
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
-from viewstamp.replica.ledger import Ledger
-from viewstamp.replica.logtime import LogClock
-from viewstamp.replica.machine import StateMachine
-from viewstamp.replica.offers import OFFERS_MAX, Offer, Offers
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads, decode_ask, evaluate
-from viewstamp.replica.responses import Responses, encoded_text
+from viewstamp.replica.replicated_state import ADVICE, LogClock, ReplicatedState
+from viewstamp.replica.responses import ClientAddresses, Responses, encoded_text
 
 OVERLOADED: Final = "the server has too much to do"
 
@@ -137,21 +136,21 @@ class Replica:
         self.options = setup.options
         self.definition = MachineDefinition.of(setup.machine)
         self._now = setup.now
-        self._ledger = Ledger(self.definition, setup.options.sessions)
-        self.led: Led | None = None
+        self._ledger = ReplicatedState(self.definition, setup.options.sessions)
+        self.led: LeaderChanged | None = None
         """What the core last said of who leads: another object for each change."""
         self._restored: SnapshotMeta | None = None
         """The snapshot whose state the ledger has exactly, if it has applied nothing since."""
         if setup.recovered.snapshot is not None:
             self._recover(setup.recovered.snapshot)
         self._clock = LogClock()
-        self._examiner = Examiner(self.definition, setup.options)
-        self._gatherer = Gatherer(setup.options)
-        self._responses = Responses(Audience(setup.options.clients_max))
+        self._examiner = SubmitValidator(self.definition, setup.options)
+        self._gatherer = BatchBuffer(setup.options)
+        self._responses = Responses(ClientAddresses(setup.options.clients_max))
         self._reads = Reads(setup.options.reads_max)
         self._directives: dict[DirectiveToken, tuple[ClientAddress, int]] = {}
         self._next_directive = 0
-        self._offers = Offers()
+        self._offers = InFlightBatches()
         self._saving: images.Parts | None = None
         """The parts of a `Save` of the current step."""
         self._halt: Halt | None = None
@@ -197,7 +196,7 @@ class Replica:
         return self._ledger.host.machine
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> ReplicatedState:
         """The replicated state, for invariants and tests."""
         return self._ledger
 
@@ -231,7 +230,7 @@ class Replica:
         yield "queries waiting", len(self._reads), options.reads_max
         yield "directives under way", len(self._directives), options.directives_max
         yield "clients known", len(self._responses.audience), options.clients_max
-        yield "own batches under way", len(self._offers), OFFERS_MAX
+        yield "own batches under way", len(self._offers), IN_FLIGHT_MAX
         yield "sessions", len(sessions), sessions.limits.sessions_max
         yield "bytes of results", sessions.result_bytes, sessions.limits.result_bytes_max
 
@@ -292,7 +291,7 @@ class Replica:
                 self._answer_round(effect)
             case Refuse():
                 self._refuse_round(effect)
-            case Led():
+            case LeaderChanged():
                 self._led(effect)
             case Capture():
                 self._saving = images.capture(self._ledger)
@@ -302,7 +301,7 @@ class Replica:
                 self._install(effect.snapshot)
             case Settled():
                 source, request = self._directives.pop(effect.token)
-                self._responses.say(source, DirectReply(request, effect.refusal))
+                self._responses.say(source, AdminReply(request, effect.refusal))
             case _:
                 assert_never(effect)
 
@@ -317,12 +316,12 @@ class Replica:
             case OpenSession() | KeepAlive() | CloseSession():
                 self._responses.audience.note(message.client, source)
                 self._gather(Gathered(source, Prepared(message, []), event.encoded))
-            case Ask():
+            case QueryRequest():
                 self._responses.audience.note(message.client, source)
                 self._asked(source, message)
             case AskStatus():
                 self._responses.say(source, StatusReply(message.request, self.status(self._now)))
-            case Direct():
+            case AdminRequest():
                 self._directed(source, message)
             case _:
                 assert_never(message)
@@ -351,10 +350,10 @@ class Replica:
         else:
             self._responses.redirect(gathered, self._other_leader(), OVERLOADED)
 
-    def _directed(self, source: ClientAddress, message: Direct) -> None:
+    def _directed(self, source: ClientAddress, message: AdminRequest) -> None:
         if len(self._directives) >= self.options.directives_max:
             refusal = "too many directives are under way: try again later"
-            self._responses.say(source, DirectReply(message.request, refusal))
+            self._responses.say(source, AdminReply(message.request, refusal))
             return
         self._next_directive += 1
         token = DirectiveToken(self._next_directive)
@@ -368,10 +367,10 @@ class Replica:
         check = self._ledger.chain.position
         data = encode_batch(log_time, check, [gathered.encoded for gathered in taken])
         messages = [gathered.prepared for gathered in taken]
-        self._offers.add(Offer(data, Batch(log_time, check, []), messages))
+        self._offers.add(InFlightBatch(data, Batch(log_time, check, []), messages))
         self._drive(Proposed(data))
 
-    def _led(self, led: Led) -> None:
+    def _led(self, led: LeaderChanged) -> None:
         self.led = led
         if led.leader == self.node:
             self._clock.start(self._now, self._ledger.log_time)
@@ -458,7 +457,7 @@ class Replica:
 
     # Reads
 
-    def _asked(self, source: ClientAddress, message: Ask) -> None:
+    def _asked(self, source: ClientAddress, message: QueryRequest) -> None:
         asked, lines = decode_ask(self.definition, source, message)
         if message.reads == "stale":
             lines += evaluate(self._ledger, [asked])[0]

@@ -1,4 +1,7 @@
-"""What a replica says to clients: results, redirects, notifications. Collected during a step."""
+"""What a replica says to clients: results, redirects, notifications. Collected during a step.
+
+Which client can be reached over which connection, and which of them wait for an answer from here.
+"""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,11 +10,69 @@ import msgspec
 
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import REFUSED, Logged, Notified, Redirect, Results, ServerMessage, Submit
-from viewstamp.replica.audience import Audience
-from viewstamp.replica.batching import Gathered, Prepared
-from viewstamp.replica.context import Notification
+from viewstamp.machine.context import Notification
+from viewstamp.replica.batches import Gathered, Prepared
 from viewstamp.replica.events import ReplicaEffect, Respond
-from viewstamp.replica.ledger import Answers, Ledger, ResultLine
+from viewstamp.replica.replicated_state import Answers, ReplicatedState, ResultLine
+
+
+class ClientAddresses:
+    """Clients by number. One connection may speak for several; the newest connection of a client counts."""
+
+    __slots__ = ("_addresses", "_clients", "_clients_max", "arrived", "waiting")
+
+    def __init__(self, clients_max: int) -> None:
+        self._clients_max = clients_max
+        self._addresses: dict[int, ClientAddress] = {}
+        self._clients: dict[ClientAddress, set[int]] = {}
+        """Inverse of `_addresses`: no set is empty."""
+        self.waiting: set[int] = set()
+        """Clients whose commands were taken in here since the last redirect; all are in `_addresses`."""
+        self.arrived: set[int] = set()
+        """Clients that appeared, or came back over another connection, since this was last emptied."""
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def note(self, client: int, source: ClientAddress) -> None:
+        """Remember where this client is reached."""
+        if self._addresses.get(client) == source:
+            return
+        self._forget(client)
+        while len(self._addresses) >= self._clients_max:
+            self._forget(next(iter(self._addresses)))
+        self._addresses[client] = source
+        self._clients.setdefault(source, set()).add(client)
+        self.arrived.add(client)
+
+    def address_of(self, client: int) -> ClientAddress | None:
+        """Return the connection of this client; None where it has none here."""
+        return self._addresses.get(client)
+
+    def gone(self, source: ClientAddress) -> None:
+        """Forget a connection that was closed."""
+        for client in tuple(self._clients.get(source, ())):
+            self._forget(client)
+
+    def idle(self) -> list[tuple[int, ClientAddress]]:
+        """Return the clients that do not wait for commands, with their connections."""
+        return [item for item in self._addresses.items() if item[0] not in self.waiting]
+
+    def all_arrive(self) -> None:
+        """Treat every client as one that just came: this replica leads now."""
+        self.arrived.update(self._addresses)
+
+    def _forget(self, client: int) -> None:
+        source = self._addresses.pop(client, None)
+        if source is None:
+            return
+        self.waiting.discard(client)
+        self.arrived.discard(client)
+        clients = self._clients[source]
+        clients.discard(client)
+        if not clients:
+            del self._clients[source]
+
 
 RESULTS_BYTES_MAX: Final = 1 << 20
 """Of one message of results, unless a single one is larger."""
@@ -24,7 +85,7 @@ class Responses:
 
     __slots__ = ("answers", "audience", "effects")
 
-    def __init__(self, audience: Audience) -> None:
+    def __init__(self, audience: ClientAddresses) -> None:
         self.audience = audience
         self.effects: list[ReplicaEffect] = []
         """Of the current step, in order."""
@@ -61,14 +122,14 @@ class Responses:
             if source is not None:
                 self.say(source, Redirect(message.client, leader, True, _sequences_of(message), reason))
 
-    def send_away(self, leader: NodeId | None, ledger: Ledger) -> None:
+    def send_away(self, leader: NodeId | None, ledger: ReplicatedState) -> None:
         """Tell clients with a session, which wait for nothing but notifications, who leads now."""
         audience = self.audience
         for client, source in audience.idle():
             if ledger.sessions.of_client(client) is not None:
                 self.say(source, Redirect(client, leader, False, [], "another node leads"))
 
-    def notify(self, notification: Notification, ledger: Ledger) -> None:
+    def notify(self, notification: Notification, ledger: ReplicatedState) -> None:
         """Deliver a notification, if its client is connected here."""
         address = self.audience.address_of(notification.client)
         if address is not None:

@@ -19,8 +19,8 @@ from viewstamp.core.errors import NotExecuted, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import Redirect, ServerMessage, decode_server_message, encode_message
-from viewstamp.replica.client import ClientCore, ClientSetup
-from viewstamp.replica.definition import Method
+from viewstamp.machine.definition import Method
+from viewstamp.replica.client.client import ClientCore, ClientSetup
 from viewstamp.replica.events import (
     CallId,
     Cancelled,
@@ -34,12 +34,11 @@ from viewstamp.replica.events import (
 )
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.addresses import Address, format_address
-from viewstamp.runtime.chance import fresh_number, fresh_rng
-from viewstamp.runtime.clock import Clock, check_timeout_s, monotonic_us
 from viewstamp.runtime.discovery import Known, Where, client_hello, learn, locate
 from viewstamp.runtime.outcomes import Errors, result_of, with_refusals
 from viewstamp.runtime.proxies import CallKind
 from viewstamp.runtime.sockets import SocketLink, ask_who
+from viewstamp.runtime.system import Clock, check_timeout_s, fresh_number, fresh_rng, monotonic_us
 
 _WOKE: Final = Woke()
 _UPKEEP_S: Final = 2.0

@@ -14,8 +14,8 @@ from viewstamp.core.errors import ConfigurationError, NotExecuted, ProtocolViola
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import Redirect, decode_server_message, encode_message
-from viewstamp.replica.client import ClientCore, ClientSetup
-from viewstamp.replica.definition import Method
+from viewstamp.machine.definition import Method
+from viewstamp.replica.client.client import ClientCore, ClientSetup
 from viewstamp.replica.events import (
     CallId,
     Cancelled,
@@ -31,16 +31,15 @@ from viewstamp.replica.events import (
 )
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.addresses import Address, format_address
-from viewstamp.runtime.chance import fresh_number, fresh_rng
-from viewstamp.runtime.clock import Clock, check_timeout_s, monotonic_us
 from viewstamp.runtime.config import KIB, MIB
 from viewstamp.runtime.connection import Connection, Overflow
+from viewstamp.runtime.dialing import Link, LinkLimits
 from viewstamp.runtime.discovery import Known, Where, client_hello, learn, locate
 from viewstamp.runtime.framing import CLIENT, HELLO, REFUSAL, WELCOME
 from viewstamp.runtime.handshake import decode_refusal, decode_welcome
-from viewstamp.runtime.links import Link, LinkLimits
 from viewstamp.runtime.outcomes import NO_ERRORS, Errors, result_of, with_refusals
 from viewstamp.runtime.proxies import CallKind
+from viewstamp.runtime.system import Clock, check_timeout_s, fresh_number, fresh_rng, monotonic_us
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _WOKE: Final = Woke()

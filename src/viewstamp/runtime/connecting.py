@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast, overload
 
-from viewstamp.replica.machine import StateMachine
+from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.blocking import BlockingClient
 from viewstamp.runtime.client import AsyncClient

@@ -15,7 +15,7 @@ from typing import Final, Protocol, cast
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.runtime.framing import Splitter, frame_header
-from viewstamp.runtime.tuning import tune_socket
+from viewstamp.runtime.system import tune_socket
 
 READ_PAUSE_BYTES: Final = 1 << 20
 """Unread replies at which we stop reading from a client; under a quarter of it we go on."""

@@ -24,7 +24,13 @@ from viewstamp.core.effects import Persist, Release, Send, Stage
 from viewstamp.core.errors import Diverged, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Persisted, Received, Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq, View
-from viewstamp.core.messages import UNREADABLE, Direct, DirectReply, decode_client_message, encode_message
+from viewstamp.core.messages import (
+    UNREADABLE,
+    AdminReply,
+    AdminRequest,
+    decode_client_message,
+    encode_message,
+)
 from viewstamp.core.protocol import ProtocolDefinition, Status
 from viewstamp.replica.events import (
     ClientGone,
@@ -35,11 +41,11 @@ from viewstamp.replica.events import (
     Respond,
     Save,
 )
-from viewstamp.runtime.clock import Clock
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.snapshotting import Snapshotter
 from viewstamp.runtime.syncing import Syncer
+from viewstamp.runtime.system import Clock
 from viewstamp.storage.directory import DataDirectory
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -198,7 +204,7 @@ class Driver:
         request = self._last_directive
         waiting: asyncio.Future[str | None] = self._loop.create_future()
         self._directives[request] = waiting
-        message = Direct(request, directive)
+        message = AdminRequest(request, directive)
         self.feed(Requested(_OWN_ADDRESS, message, encode_message(message)))
         try:
             return await waiting
@@ -293,7 +299,7 @@ class Driver:
         self._answers += 1
         if to != _OWN_ADDRESS:
             self._outlet.respond(to, encode_message(message))
-        elif isinstance(message, DirectReply):
+        elif isinstance(message, AdminReply):
             waiting = self._directives.get(message.request)
             if waiting is not None and not waiting.done():
                 waiting.set_result(message.refusal)

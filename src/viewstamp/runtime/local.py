@@ -15,13 +15,12 @@ import msgspec
 
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
-from viewstamp.replica.machine import StateMachine
-from viewstamp.runtime.addresses import LOOPBACK
+from viewstamp.machine.state_machine import StateMachine
+from viewstamp.runtime.addresses import LOOPBACK, free_ports
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
 from viewstamp.runtime.connecting import BlockingConnection, Connecting, connect, connect_blocking
-from viewstamp.runtime.loops import loop_factory
-from viewstamp.runtime.ports import free_ports
 from viewstamp.runtime.server import Server
+from viewstamp.runtime.system import loop_factory
 from viewstamp.storage.memory import MemoryMedium
 
 M = TypeVar("M", bound=StateMachine)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.events import Directive
 from viewstamp.core.ids import NodeId
-from viewstamp.core.messages import DirectReply, StatusReply, decode_server_message
+from viewstamp.core.messages import AdminReply, StatusReply, decode_server_message
 from viewstamp.core.protocol import Status
 from viewstamp.replica.events import Outcome, Returned
 from viewstamp.runtime.blocking import BlockingClient
@@ -50,7 +50,7 @@ def direct(where: Where, node: NodeId, directive: Directive, *, timeout_s: float
     if not isinstance(outcome, Returned):
         raise failure_of(outcome, NO_ERRORS)
     reply = decode_server_message(outcome.payload)
-    if not isinstance(reply, DirectReply):
+    if not isinstance(reply, AdminReply):
         raise ProtocolViolation(f"node {node} answered a directive with something else")
     return reply.refusal
 

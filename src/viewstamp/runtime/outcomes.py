@@ -7,10 +7,10 @@ import msgspec
 
 from viewstamp.core.errors import CommandFailed, NotExecuted, OutcomeUnknown, SessionExpired, ViewstampError
 from viewstamp.core.ids import NodeId
-from viewstamp.replica.definition import MachineDefinition, Method
+from viewstamp.machine.definition import MachineDefinition, Method
+from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica.client.failures import names
 from viewstamp.replica.events import Failed, Outcome, Raised, Returned
-from viewstamp.replica.machine import StateMachine
-from viewstamp.replica.outcomes import names
 
 _FAILURES: Final[dict[str, type[ViewstampError]]] = {
     "not_executed": NotExecuted,

@@ -12,10 +12,10 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.replica.definition import UNSENDABLE, MachineDefinition, Method, unsendable
-from viewstamp.replica.machine import StateMachine, compose
-from viewstamp.runtime.clock import check_timeout_s
+from viewstamp.machine.definition import UNSENDABLE, MachineDefinition, Method, unsendable
+from viewstamp.machine.state_machine import StateMachine, compose
 from viewstamp.runtime.outcomes import Errors
+from viewstamp.runtime.system import check_timeout_s
 
 Reads = Literal["linearizable", "stale"]
 CallKind = Literal["command", "linearizable", "stale"]

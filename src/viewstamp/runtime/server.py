@@ -18,16 +18,14 @@ from viewstamp.core.errors import ConfigurationError, Diverged, StorageError
 from viewstamp.core.events import Directive, TransferLeadership
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.protocol import ProtocolDefinition, Status
+from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
-from viewstamp.replica.machine import StateMachine
 from viewstamp.replica.replica import Replica, ReplicaSetup
 from viewstamp.runtime.addresses import Address
-from viewstamp.runtime.chance import fresh_number, fresh_rng
-from viewstamp.runtime.clock import Clock, monotonic_us
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.driver import Driver
-from viewstamp.runtime.loops import loop_factory
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.system import Clock, fresh_number, fresh_rng, loop_factory, monotonic_us
 from viewstamp.runtime.transport import Transport
 from viewstamp.storage.directory import DataDirectory, open_data_directory
 from viewstamp.storage.files import OsFileSystem

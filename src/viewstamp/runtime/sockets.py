@@ -23,7 +23,7 @@ from viewstamp.runtime.framing import (
     frame_header,
 )
 from viewstamp.runtime.handshake import Welcome, decode_refusal, decode_welcome
-from viewstamp.runtime.tuning import tune_socket
+from viewstamp.runtime.system import tune_socket
 
 _READ_BYTES: Final = 256 * KIB
 _HELLO_BYTES_MAX: Final = 16 * KIB

@@ -15,9 +15,9 @@ from concurrent.futures import Executor
 from typing import Final
 
 from viewstamp.core.ids import PersistSeq
-from viewstamp.runtime.clock import Clock
 from viewstamp.runtime.config import Placement
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.system import Clock
 from viewstamp.storage.journal import Journal, SyncJob
 
 _WINDOW: Final = 9

@@ -20,13 +20,13 @@ from typing import Final, Protocol
 from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
 from viewstamp.runtime.addresses import Address, format_address
-from viewstamp.runtime.clock import Clock
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.connection import Connection, Overflow
+from viewstamp.runtime.dialing import LINGER_S, Link, LinkLimits
 from viewstamp.runtime.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME
 from viewstamp.runtime.handshake import Doorkeeper, Hello, decode_hello, encode_refusal
-from viewstamp.runtime.links import LINGER_S, Link, LinkLimits
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.system import Clock
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _BACKLOG: Final = 1024

@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from viewstamp.replica.machine import StateMachine, command, query
+from viewstamp.machine.state_machine import StateMachine, command, query
 
 KEY_BYTES_MAX: Final = 4_096
 VALUE_BYTES_MAX: Final = 1_000_000

@@ -5,7 +5,7 @@ from typing import Final, TypeAlias, assert_never
 import msgspec
 
 from viewstamp.core.messages import UNREADABLE
-from viewstamp.replica.definition import MachineDefinition, Method
+from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.replica.events import Failed, Outcome, Raised, Returned
 from viewstamp.services.lock_events import Answered, Ask, Failure
 from viewstamp.services.locks import LockService, Notice

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 import msgspec
 
 from viewstamp.core.ids import LogTime
-from viewstamp.replica.machine import StateMachine, command, query
+from viewstamp.machine.state_machine import StateMachine, command, query
 
 NAME_BYTES_MAX: Final = 1_024
 LABEL_BYTES_MAX: Final = 256

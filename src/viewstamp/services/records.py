@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from viewstamp.replica.machine import StateMachine, command, query
+from viewstamp.machine.state_machine import StateMachine, command, query
 
 UPDATE: Final = 1
 """Opcode: set the record of customer `arg1` to `arg2`, creating it if there is none."""

@@ -6,7 +6,7 @@ called `locks.acquire` and so on.
 
 from typing import Final
 
-from viewstamp.replica.machine import StateMachine, compose
+from viewstamp.machine.state_machine import StateMachine, compose
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.locks import LockService
 

@@ -19,9 +19,9 @@ import msgspec
 from viewstamp.core.effects import Apply, Entry, Persist, Send
 from viewstamp.core.events import Event, Persisted, Proposed, Received, Woke
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
-from viewstamp.core.invariants import AgreedView, DurableImage, InvariantViolated, Oracle, ViewOracle
+from viewstamp.core.judge import AgreedView, DurableImage, InvariantViolated, Oracle, ViewOracle
 from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered
-from viewstamp.sim.copies import Copier
+from viewstamp.sim.structural_copy import Copier
 
 _INCARNATIONS: Final = 1_000
 _SETTLE_STEPS_MAX: Final = 10_000

@@ -6,13 +6,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from viewstamp.core.ids import NodeId
-from viewstamp.labs.cs6650.arguments import ServerArguments
-from viewstamp.labs.cs6650.messages import NO_ORDER, CustomerRequest, Positions, RequestType
-from viewstamp.labs.cs6650.server import FactoryServer
-from viewstamp.labs.cs6650.stubs import ClientStub
-from viewstamp.runtime.addresses import LOOPBACK, Address
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.addresses import LOOPBACK, Address, free_ports
 from viewstamp.services.records import MapOp
+from viewstamp_labs.cs6650.arguments import ServerArguments
+from viewstamp_labs.cs6650.messages import NO_ORDER, CustomerRequest, Positions, RequestType
+from viewstamp_labs.cs6650.server import FactoryServer
+from viewstamp_labs.cs6650.stubs import ClientStub
 
 WITHIN_S = 20.0
 

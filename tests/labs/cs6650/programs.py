@@ -11,10 +11,10 @@ from typing import Self
 
 from tests.labs.cs6650.factories import WITHIN_S, address_book, eventually
 from viewstamp.core.ids import NodeId
-from viewstamp.labs.cs6650.audit import read_account
-from viewstamp.labs.cs6650.auditor import Account
-from viewstamp.labs.cs6650.server import HOST_VARIABLE
 from viewstamp.runtime.addresses import LOOPBACK, Address
+from viewstamp_labs.cs6650.audit import read_account
+from viewstamp_labs.cs6650.auditor import Account
+from viewstamp_labs.cs6650.server import HOST_VARIABLE
 
 LAUNCHERS = Path(__file__).parents[3] / "labs" / "cs6650"
 ENVIRONMENT = {**os.environ, HOST_VARIABLE: LOOPBACK, "VIEWSTAMP_PYTHON": sys.executable}

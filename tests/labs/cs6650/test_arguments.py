@@ -3,7 +3,7 @@
 import pytest
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.labs.cs6650.arguments import (
+from viewstamp_labs.cs6650.arguments import (
     ClientArguments,
     ServerArguments,
     parse_audit_arguments,

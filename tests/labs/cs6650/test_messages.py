@@ -3,15 +3,15 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from viewstamp.labs.cs6650 import messages
-from viewstamp.labs.cs6650.messages import (
+from viewstamp.services.records import CustomerRecord, MapOp
+from viewstamp_labs.cs6650 import messages
+from viewstamp_labs.cs6650.messages import (
     CustomerRequest,
     Positions,
     ReplicationRequest,
     ReplicationResponse,
     RobotInfo,
 )
-from viewstamp.services.records import CustomerRecord, MapOp
 
 INTEGERS = st.integers(-(1 << 31), (1 << 31) - 1)
 OPERATIONS = st.builds(MapOp, INTEGERS, INTEGERS, INTEGERS)

@@ -12,13 +12,12 @@ import pytest
 from tests.labs.cs6650.factories import applied, eventually, order, read, until
 from tests.labs.cs6650.programs import ENVIRONMENT, LAUNCHERS, Programs, run
 from viewstamp.core.ids import NodeId
-from viewstamp.labs.cs6650.arguments import ClientArguments
-from viewstamp.labs.cs6650.client import Crowd
-from viewstamp.labs.cs6650.messages import NOBODY, is_found
-from viewstamp.labs.cs6650.stubs import ClientStub, ServerGone
-from viewstamp.labs.cs6650.timing import parse_summary
-from viewstamp.runtime.addresses import LOOPBACK
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.addresses import LOOPBACK, free_ports
+from viewstamp_labs.cs6650.arguments import ClientArguments
+from viewstamp_labs.cs6650.client import Crowd
+from viewstamp_labs.cs6650.messages import NOBODY, is_found
+from viewstamp_labs.cs6650.stubs import ClientStub, ServerGone
+from viewstamp_labs.cs6650.timing import parse_summary
 
 pytestmark = pytest.mark.process
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.labs.cs6650.factories import Factories, until
 from viewstamp.core.ids import NodeId
-from viewstamp.labs.cs6650 import lines
-from viewstamp.labs.cs6650.messages import unpack_operation
+from viewstamp_labs.cs6650 import peer_connections
+from viewstamp_labs.cs6650.messages import unpack_operation
 
 SEEDS = range(int(os.environ.get("VIEWSTAMP_SUITE_SEEDS", "4")))
 STEPS = 40
@@ -61,8 +61,8 @@ class Walk:
 async def test_nothing_shipped_is_lost_and_all_logs_end_equal(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "PATIENCE_S", 10.0)
-    monkeypatch.setattr(lines, "REDIAL_US", 1_000)
+    monkeypatch.setattr(peer_connections, "PATIENCE_S", 10.0)
+    monkeypatch.setattr(peer_connections, "REDIAL_US", 1_000)
     async with Factories(SIZE) as factories:
         walk = Walk(factories, Random(seed))
         for _ in range(STEPS):

@@ -7,18 +7,18 @@ import pytest
 
 from tests.labs.cs6650.factories import Factories, applied, order, read, until
 from viewstamp.core.ids import NodeId
-from viewstamp.labs.cs6650 import lines
-from viewstamp.labs.cs6650.messages import NOBODY, RobotInfo, unpack_operation
-from viewstamp.labs.cs6650.stubs import ServerGone
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.runtime.addresses import LOOPBACK
 from viewstamp.services.records import NO_RECORD, CustomerRecord
+from viewstamp_labs.cs6650 import peer_connections
+from viewstamp_labs.cs6650.messages import NOBODY, RobotInfo, unpack_operation
+from viewstamp_labs.cs6650.stubs import ServerGone
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for dials however busy this machine is: who is live must not depend on it."""
-    monkeypatch.setattr(lines, "PATIENCE_S", 10.0)
+    monkeypatch.setattr(peer_connections, "PATIENCE_S", 10.0)
 
 
 async def test_an_order_is_made_recorded_and_shipped_when_a_factory_is_alone() -> None:
@@ -207,7 +207,7 @@ async def test_the_customer_learns_of_it_when_the_factory_dies() -> None:
 async def test_an_order_waits_only_a_moment_when_a_machine_does_not_even_refuse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lines, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(peer_connections, "PATIENCE_S", 0.05)
     with socket.socket() as deaf:
         deaf.bind((LOOPBACK, 0))
         deaf.listen(0)
@@ -220,7 +220,7 @@ async def test_an_order_waits_only_a_moment_when_a_machine_does_not_even_refuse(
             await factories.start(0)
             begun = asyncio.get_running_loop().time()
             await factories.orders(0, 1, range(5))
-            assert asyncio.get_running_loop().time() - begun < lines.DIAL_TIMEOUT_S
+            assert asyncio.get_running_loop().time() - begun < peer_connections.DIAL_TIMEOUT_S
             assert factories.where(0) == (0, 5, 5)
         for filler in fillers:
             filler.close()

@@ -1,6 +1,6 @@
 """The line that a client program ends with."""
 
-from viewstamp.labs.cs6650.timing import Latencies, parse_summary
+from viewstamp_labs.cs6650.timing import Latencies, parse_summary
 
 
 def test_the_summary_tells_average_extremes_and_throughput() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
-from viewstamp.labs.lab6824.breakpoints import BREAKPOINTS, Breakpoints
-from viewstamp.protocols.viewstamped.shared import Point
+from viewstamp.protocols.viewstamped.state import Point
+from viewstamp_labs.lab6824.breakpoints import BREAKPOINTS, Breakpoints
 
 POINTS = {
     1: {Point.FIRST_BACKUP_HAS_IT, Point.BACKUP_HAS_IT},

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from viewstamp.labs.lab6824.exclusion import HistoryWriter, Mark, breaches, holds_of, read_history
+from viewstamp_labs.lab6824.exclusion import HistoryWriter, Mark, breaches, holds_of, read_history
 
 
 def held(start: int, end: int | None, client: str, token: int, lock: str = "1") -> list[Mark]:

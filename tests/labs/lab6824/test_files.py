@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt
-from viewstamp.labs.lab6824.arguments import parse_port, parse_server
-from viewstamp.labs.lab6824.lock_server import prepare_files
+from viewstamp_labs.lab6824.arguments import parse_port, parse_server
+from viewstamp_labs.lab6824.lock_server import prepare_files
 
 
 def test_operation_log_is_put_aside_when_the_log_of_paxos_was_taken_away(tmp_path: Path) -> None:

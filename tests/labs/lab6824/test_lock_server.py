@@ -10,12 +10,12 @@ import pytest
 
 from tests.runtime.fakes import until
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.labs.lab6824 import __main__ as programs
-from viewstamp.labs.lab6824 import lock_server, lock_tester
-from viewstamp.labs.lab6824.exclusion import HistoryWriter, breaches, holds_of, read_history
-from viewstamp.labs.lab6824.lock_server import LockServer, bind, make_server, report
-from viewstamp.labs.lab6824.paxos_log import read_log
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.addresses import free_ports
+from viewstamp_labs.lab6824 import __main__ as programs
+from viewstamp_labs.lab6824 import lock_server, lock_tester
+from viewstamp_labs.lab6824.exclusion import HistoryWriter, breaches, holds_of, read_history
+from viewstamp_labs.lab6824.lock_server import LockServer, bind, make_server, report
+from viewstamp_labs.lab6824.paxos_log import read_log
 
 
 class Servers:
@@ -94,7 +94,7 @@ async def test_server_says_what_it_waits_for_when_half_of_two_is_gone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two = sorted(free_ports(2))
-    with caplog.at_level(logging.INFO, "viewstamp.labs"):
+    with caplog.at_level(logging.INFO, "viewstamp_labs"):
         async with serving(tmp_path) as servers:
             reporter = asyncio.create_task(report(await servers.serve(one, one)))
             await servers.serve(one, two)

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from viewstamp.labs.lab6824 import lock_tester
-from viewstamp.labs.lab6824.exclusion import HistoryWriter, read_history
-from viewstamp.labs.lab6824.lock_tester import Held, Violation
-from viewstamp.runtime.ports import free_ports
+from viewstamp.runtime.addresses import free_ports
+from viewstamp_labs.lab6824 import lock_tester
+from viewstamp_labs.lab6824.exclusion import HistoryWriter, read_history
+from viewstamp_labs.lab6824.lock_tester import Held, Violation
 
 
 @pytest.mark.parametrize("arguments", [[], ["1", "2", "3"], ["7000", "6"], ["7000", "x"]])

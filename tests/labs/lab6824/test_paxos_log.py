@@ -5,11 +5,7 @@ import pytest
 
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View
-from viewstamp.labs.lab6824.paxos_log import LoggedView, PaxosLog, read_log
-from viewstamp.protocols.viewstamped.membership import Member, Membership
-from viewstamp.protocols.viewstamped.messages import Ballot
-from viewstamp.protocols.viewstamped.paxos import Acceptor
-from viewstamp.protocols.viewstamped.records import (
+from viewstamp.protocols.viewstamped.journal import (
     ENCODER,
     AcceptedValue,
     Decided,
@@ -18,6 +14,10 @@ from viewstamp.protocols.viewstamped.records import (
     Promised,
     Synchronised,
 )
+from viewstamp.protocols.viewstamped.membership import Member, Membership
+from viewstamp.protocols.viewstamped.messages import Ballot
+from viewstamp.protocols.viewstamped.paxos import Acceptor
+from viewstamp_labs.lab6824.paxos_log import LoggedView, PaxosLog, read_log
 
 GRAMMAR = re.compile(r"done (\d+) ([\d\s]+)")
 

@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
-from viewstamp.labs.lab6824.group import LAUNCHERS, Group, draw_ports
-from viewstamp.labs.lab6824.waiting import wait_until
+from viewstamp_labs.lab6824.group import LAUNCHERS, Group, draw_ports
+from viewstamp_labs.lab6824.waiting import wait_until
 
 pytestmark = pytest.mark.process
 

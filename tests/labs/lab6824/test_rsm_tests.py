@@ -1,7 +1,7 @@
 import pytest
 
-from viewstamp.labs.lab6824 import rsm_tests
-from viewstamp.labs.lab6824.scenarios import COURSE, TESTS
+from viewstamp_labs.lab6824 import rsm_tests
+from viewstamp_labs.lab6824.scenarios import COURSE, TESTS
 
 
 @pytest.mark.parametrize("arguments", [["-s"], ["-s", "x"], ["-n", "-1"], ["-n", "0"], ["99"], ["x"], ["-1"]])

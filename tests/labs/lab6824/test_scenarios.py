@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from viewstamp.labs.lab6824 import scenarios
-from viewstamp.labs.lab6824.scenarios import COURSE, TESTS
-from viewstamp.labs.lab6824.waiting import Failed
+from viewstamp_labs.lab6824 import scenarios
+from viewstamp_labs.lab6824.scenarios import COURSE, TESTS
+from viewstamp_labs.lab6824.waiting import Failed
 
 STEPS = {
     0: "start 3",

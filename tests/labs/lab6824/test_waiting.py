@@ -1,6 +1,6 @@
 import pytest
 
-from viewstamp.labs.lab6824.waiting import Failed, wait_until, watch
+from viewstamp_labs.lab6824.waiting import Failed, wait_until, watch
 
 
 def test_first_true_value_is_returned_when_it_comes() -> None:

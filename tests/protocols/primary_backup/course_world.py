@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from viewstamp.core.effects import Answer, Apply, Effect, Led, Persist, Send, Settled
+from viewstamp.core.effects import Answer, Apply, Effect, LeaderChanged, Persist, Send, Settled
 from viewstamp.core.events import Event, PeerDown, PeerUp, Persisted, Proposed, Received, Woke
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.protocol import CoreSetup, Recovered
 from viewstamp.protocols.primary_backup import COURSE, CourseCore
-from viewstamp.protocols.primary_backup.images import make_image
+from viewstamp.protocols.primary_backup.judge.disk_image import make_image
 from viewstamp.protocols.primary_backup.options import CourseOptions
 
 MS = 1_000
@@ -139,7 +139,7 @@ class CourseWorld:
                 server.answered.append(effect.token)
             case Settled():
                 server.settled.append(effect.refusal)
-            case Led():
+            case LeaderChanged():
                 server.led.append(effect.leader)
             case _:
                 raise AssertionError(f"the course's form never asks for {effect}")

@@ -8,11 +8,11 @@ from viewstamp.core.effects import Effect, Settled
 from viewstamp.core.events import Event, Received, TransferLeadership
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupCore
+from viewstamp.protocols.primary_backup.judge.oracle import PrimaryBackupOracle
 from viewstamp.protocols.primary_backup.messages import FencedMessage
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.oracle import PrimaryBackupOracle
-from viewstamp.protocols.primary_backup.reporting import role_of
 from viewstamp.protocols.primary_backup.state import Role
+from viewstamp.protocols.primary_backup.status import role_of
 
 
 class FencedWorld(World[PrimaryBackupCore]):

@@ -16,9 +16,9 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupOptions
+from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import Append, Appended, Fence, Fenced, Introduce
-from viewstamp.protocols.primary_backup.records import SyncRecord
-from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, encode_record
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 
 def members_in_force(world: FencedWorld, number: int) -> tuple[int, ...]:

@@ -12,9 +12,9 @@ from viewstamp.core.events import Received
 from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup import COURSE, DEFINITION
+from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import Append, CourseMessage, FencedMessage
-from viewstamp.protocols.primary_backup.records import SyncRecord
-from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, encode_record
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 NUMBERS = (-(1 << 63), -2, -1, 0, 1, 2, 3, 4, 5, 9, 1 << 31, (1 << 53) + 1, (1 << 63) - 1)
 

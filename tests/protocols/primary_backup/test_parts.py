@@ -7,16 +7,15 @@ from tests.protocols.primary_backup.course_world import CourseWorld
 from tests.protocols.primary_backup.fenced_world import founded
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
-from viewstamp.core.invariants import InvariantViolated
+from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.primary_backup import COURSE, DEFINITION, CourseOptions, PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.images import make_image
+from viewstamp.protocols.primary_backup.journal import Base, Promise, SyncRecord, replay
+from viewstamp.protocols.primary_backup.judge.disk_image import make_image
 from viewstamp.protocols.primary_backup.messages import Appended, Fence, Fenced, Replicated
-from viewstamp.protocols.primary_backup.records import Base, Promise, SyncRecord
-from viewstamp.protocols.primary_backup.replay import replay
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES, protocol_definition
-from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, Truncation, encode_record
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
 ROSTER = tuple((NodeId(node), Incarnation(100 * (node + 1))) for node in range(3))
 

@@ -11,8 +11,8 @@ from tests.protocols.world import MS, Letter, World, kinds
 from viewstamp.core.effects import Send
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftCore, RaftMessage, RaftOptions
+from viewstamp.protocols.raft.judge.oracle import RaftOracle
 from viewstamp.protocols.raft.messages import Vote
-from viewstamp.protocols.raft.oracle import RaftOracle
 from viewstamp.protocols.raft.state import Role
 
 

@@ -27,12 +27,12 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import Configuration
-from viewstamp.protocols.raft.describing import describe_configuration
+from viewstamp.protocols.raft.journal import HardState, Marker
+from viewstamp.protocols.raft.judge.describe import describe_configuration
+from viewstamp.protocols.raft.membership import Configuration
 from viewstamp.protocols.raft.messages import Recognize
-from viewstamp.protocols.raft.records import HardState, Marker
-from viewstamp.protocols.raft.reporting import role_of
-from viewstamp.protocols.shipping.entries import COMMAND, EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.raft.status import role_of
+from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
 
 
 class Fixed(Random):
@@ -183,7 +183,7 @@ def _small_effect(number: int, effect: Effect) -> list[str]:
             return [f"    {number} answers read {effect.token}"]  # type: ignore[union-attr]
         case "Refuse":
             return [f"    {number} refuses read {effect.token}"]  # type: ignore[union-attr]
-        case "Led":
+        case "LeaderChanged":
             leader = effect.leader  # type: ignore[union-attr]
             return [f"    {number} follows " + ("nobody" if leader is None else f"node {leader}")]
         case "Settled":

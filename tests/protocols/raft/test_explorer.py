@@ -12,11 +12,11 @@ from viewstamp.core.ids import Instant
 from viewstamp.core.protocol import CoreSetup, ProtocolDefinition
 from viewstamp.protocols.raft import DEFINITION, RaftCore, RaftOptions
 from viewstamp.protocols.raft.election import Election
+from viewstamp.protocols.raft.journal import HardState, decode_record
 from viewstamp.protocols.raft.messages import RequestVote
-from viewstamp.protocols.raft.records import HardState, decode_record
-from viewstamp.protocols.shipping.entries import encode_record
-from viewstamp.sim.copies import Copier
+from viewstamp.protocols.replication.log import encode_record
 from viewstamp.sim.explorer import Bounds, Exploration, Explorer
+from viewstamp.sim.structural_copy import Copier
 
 OPTIONS = RaftOptions(log_bytes_max=None)
 

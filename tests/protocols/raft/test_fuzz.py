@@ -9,15 +9,15 @@ import pytest
 from tests.protocols.raft.harness import Cluster
 from viewstamp.core.events import Received
 from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId, Seqno, View, Viewstamp
-from viewstamp.core.invariants import InvariantViolated
+from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.raft import RaftMessage
 from viewstamp.protocols.raft import messages as m
-from viewstamp.protocols.raft.configuration import Configuration, encode_configuration
-from viewstamp.protocols.raft.invariants import check_node
-from viewstamp.protocols.raft.oracle import RaftOracle
-from viewstamp.protocols.shipping.entries import EntryRecord, encode_record
-from viewstamp.protocols.shipping.numbers import NUMBER_MAX
+from viewstamp.protocols.raft.judge.invariants import check_node
+from viewstamp.protocols.raft.judge.oracle import RaftOracle
+from viewstamp.protocols.raft.membership import Configuration, encode_configuration
+from viewstamp.protocols.replication.log import EntryRecord, encode_record
+from viewstamp.protocols.replication.node_state import NUMBER_MAX
 
 _ODD = (-(2**63), -2, -1, 0, 0, 1, 1, 2, 2, 3, 4, 5, 7, 11, 50, 2**31, 2**53, 2**53 + 1, 2**63 - 1, 2**64 - 1)
 _DECODER = msgspec.msgpack.Decoder(RaftMessage)

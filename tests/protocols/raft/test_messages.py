@@ -6,11 +6,11 @@ import pytest
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft import RaftMessage
+from viewstamp.protocols.raft import journal as r
 from viewstamp.protocols.raft import messages as m
-from viewstamp.protocols.raft import records as r
-from viewstamp.protocols.raft.configuration import Configuration
-from viewstamp.protocols.raft.describing import describe
-from viewstamp.protocols.shipping.entries import COMMAND, EntryRecord, Truncation, encode_record
+from viewstamp.protocols.raft.judge.describe import describe
+from viewstamp.protocols.raft.membership import Configuration
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
 ME = Incarnation(7)
 ALONE = Configuration(((NodeId(1), ME),))

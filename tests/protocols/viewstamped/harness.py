@@ -17,7 +17,7 @@ from viewstamp.core.effects import (
     Capture,
     Effect,
     Entry,
-    Led,
+    LeaderChanged,
     Persist,
     Refuse,
     Release,
@@ -42,9 +42,9 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, Viewsta
 from viewstamp.core.protocol import CoreSetup, Recovered
 from viewstamp.core.snapshots import BytesSnapshot, Snapshot, read_whole
 from viewstamp.protocols.viewstamped import Failpoints, Point, ViewstampedCore
+from viewstamp.protocols.viewstamped.judge.oracle import ViewstampedOracle, describe
 from viewstamp.protocols.viewstamped.messages import Message
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
-from viewstamp.protocols.viewstamped.oracle import ViewstampedOracle, describe
 
 MS = 1_000
 _MESSAGES = msgspec.msgpack.Decoder(Message)
@@ -315,7 +315,7 @@ class Cluster:
                 host.answers[token] = None
             case Settled(token, refusal):
                 host.settled[token] = refusal
-            case Led(view, leader):
+            case LeaderChanged(view, leader):
                 led = f"is led by {leader}" if leader is not None else "begins"
                 self._tell(f"node {host.node}: view {view} {led}")
 

@@ -9,8 +9,8 @@ import pytest
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import CoreSetup, ProtocolDefinition
 from viewstamp.protocols.viewstamped import DEFINITION, ViewstampedCore
+from viewstamp.protocols.viewstamped.judge.oracle import ViewstampedOracle
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
-from viewstamp.protocols.viewstamped.oracle import ViewstampedOracle
 from viewstamp.protocols.viewstamped.paxos import Proposer
 from viewstamp.sim.explorer import Bounds, Exploration, Explorer
 

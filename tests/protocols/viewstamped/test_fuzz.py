@@ -14,9 +14,9 @@ from tests.protocols.viewstamped.test_messages import EXAMPLES
 from viewstamp.core.events import Received
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.viewstamped.journal import ENCODER, EntryRecord
 from viewstamp.protocols.viewstamped.membership import Member, Membership
 from viewstamp.protocols.viewstamped.messages import Ballot, Message, StagedPart
-from viewstamp.protocols.viewstamped.records import ENCODER, EntryRecord
 
 _DECODER = msgspec.msgpack.Decoder(Message)
 _NUMBERS = (-(2**63), -1, 0, 1, 2, 3, 4, 5, 7, 2**31, 2**62, 2**63 - 1)

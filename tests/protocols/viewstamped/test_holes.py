@@ -14,7 +14,8 @@ from viewstamp.core.events import Directed, DirectiveToken, Received, TakeSnapsh
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.protocols.viewstamped import primary as primary_module
 from viewstamp.protocols.viewstamped import views as views_module
-from viewstamp.protocols.viewstamped.ledger import Ledger
+from viewstamp.protocols.viewstamped.journal import RECORDS, AcceptedValue, Decided, Promised
+from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Member, Membership, founded_by
 from viewstamp.protocols.viewstamped.messages import (
     LOWEST,
@@ -29,7 +30,6 @@ from viewstamp.protocols.viewstamped.messages import (
 )
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 from viewstamp.protocols.viewstamped.primary import Primary
-from viewstamp.protocols.viewstamped.records import RECORDS, AcceptedValue, Decided, Promised
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
 Patch = pytest.MonkeyPatch
@@ -226,7 +226,7 @@ def test_hole_4_states_are_equal_when_a_request_failed_halfway() -> None:
 
 
 def test_hole_4_the_story_fails_when_ordered_counts_as_executed(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Ledger, "applied_viewstamp", property(lambda self: self.log.last))
+    monkeypatch.setattr(LogPositions, "applied_viewstamp", property(lambda self: self.log.last))
     with pytest.raises(AssertionError):
         request_fails_halfway_and_a_snapshot_is_taken()
 

@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from viewstamp.core.ids import ORIGIN, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.protocols.viewstamped.journal import ENCODER, EntryRecord
 from viewstamp.protocols.viewstamped.log import Log, Slot
-from viewstamp.protocols.viewstamped.records import ENCODER, EntryRecord
 
 
 def stamp(view: int, seqno: int) -> Viewstamp:

@@ -8,7 +8,8 @@ import pytest
 
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.viewstamped import messages, records
+from viewstamp.protocols.viewstamped import journal as records
+from viewstamp.protocols.viewstamped import messages
 from viewstamp.protocols.viewstamped.membership import Member, founded_by
 
 FIRST = founded_by(Member(NodeId(1), Incarnation(7)))

@@ -7,6 +7,7 @@ from viewstamp.core.events import Received
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.viewstamped.backup import Follower
+from viewstamp.protocols.viewstamped.journal import ENCODER, EntryRecord
 from viewstamp.protocols.viewstamped.membership import successor, without
 from viewstamp.protocols.viewstamped.messages import (
     Accept,
@@ -23,8 +24,7 @@ from viewstamp.protocols.viewstamped.messages import (
     Views,
     WantViews,
 )
-from viewstamp.protocols.viewstamped.records import ENCODER, EntryRecord
-from viewstamp.protocols.viewstamped.transfer import Sending
+from viewstamp.protocols.viewstamped.state_transfer import Sending
 
 
 def stamp(view: int, seqno: int) -> Viewstamp:

@@ -3,14 +3,14 @@
 
 from collections.abc import Iterable
 
+from viewstamp.checker.history import Recorder
+from viewstamp.checker.linearizable import check
+from viewstamp.checker.store_model import VersionedStore
+from viewstamp.clients.clerk import Clerk, Maybe
 from viewstamp.core.ids import NodeId
-from viewstamp.services.clerk import Clerk, Maybe
 from viewstamp.services.kv import KeyValueStore, NoKey, VersionMismatch
-from viewstamp.sim.checker_store import VersionedStore
-from viewstamp.sim.history import Recorder
-from viewstamp.sim.linearizable import check
-from viewstamp.sim.options import NetworkOptions
-from viewstamp.sim.scenario import UNRELIABLE, Attempts, Scenario, Task, pauses
+from viewstamp.sim.faults.options import NetworkOptions
+from viewstamp.sim.world.scenario import UNRELIABLE, Attempts, Scenario, Task, pauses
 
 ATTEMPT_S = 0.5
 LAN = NetworkOptions(delay_min_us=500, delay_mean_us=1_500, encode=1.0)

@@ -1,6 +1,6 @@
 """The machines of the course's tests."""
 
-from viewstamp.replica.machine import StateMachine, command, query
+from viewstamp.machine.state_machine import StateMachine, command, query
 
 
 class Recorder(StateMachine):

@@ -9,8 +9,8 @@ from tests.sim.suites.seeds import every_seed
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import RESULT
 from viewstamp.replica.events import Failed, Outcome, Returned
-from viewstamp.sim.scenario import Scenario, Submission
-from viewstamp.sim.workload import Plan
+from viewstamp.sim.workloads.workload import Plan
+from viewstamp.sim.world.scenario import Scenario, Submission
 
 
 def counters(scenario: Scenario, value: int) -> int:

@@ -10,11 +10,11 @@ from typing import Final
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
-from viewstamp.protocols.primary_backup.course import CourseCore
-from viewstamp.protocols.primary_backup.course_oracle import CourseOracle
+from viewstamp.protocols.primary_backup.course.core import CourseCore
+from viewstamp.protocols.primary_backup.course.oracle import CourseOracle
+from viewstamp.protocols.primary_backup.judge.oracle import PrimaryBackupOracle
 from viewstamp.protocols.primary_backup.messages import CourseMessage, FencedMessage
 from viewstamp.protocols.primary_backup.options import CourseOptions, PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.oracle import PrimaryBackupOracle
 
 DEFINITION: Final = ProtocolDefinition(
     name="primary_backup",

@@ -7,7 +7,7 @@ role, and what follows from a step whatever the step was: applying, answering re
 from collections.abc import Sequence
 from typing import assert_never
 
-from viewstamp.core.effects import Effect, Led, Refuse, Release
+from viewstamp.core.effects import Effect, LeaderChanged, Refuse, Release
 from viewstamp.core.events import (
     Captured,
     Directed,
@@ -27,10 +27,12 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Instant, NodeId, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
-from viewstamp.protocols.primary_backup.directing import transfer
-from viewstamp.protocols.primary_backup.errands import Errands
-from viewstamp.protocols.primary_backup.following import Following, is_sound_append
-from viewstamp.protocols.primary_backup.founding import Founding
+from viewstamp.protocols.primary_backup.admin import Errands, transfer
+from viewstamp.protocols.primary_backup.bootstrap import Bootstrap
+from viewstamp.protocols.primary_backup.epoch import EpochCampaign, answer_fence
+from viewstamp.protocols.primary_backup.follower import Follower, is_sound_append
+from viewstamp.protocols.primary_backup.journal import SyncRecord, replay
+from viewstamp.protocols.primary_backup.leader import Leader
 from viewstamp.protocols.primary_backup.messages import (
     Append,
     Appended,
@@ -45,18 +47,13 @@ from viewstamp.protocols.primary_backup.messages import (
     SnapshotWanted,
 )
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.promotion import Campaign, answer_fence
 from viewstamp.protocols.primary_backup.reads import OwnReads
-from viewstamp.protocols.primary_backup.records import SyncRecord
-from viewstamp.protocols.primary_backup.replay import replay
-from viewstamp.protocols.primary_backup.replication import Replication
-from viewstamp.protocols.primary_backup.reporting import report
 from viewstamp.protocols.primary_backup.state import NEVER, Role, State
-from viewstamp.protocols.shipping.applying import apply_committed
-from viewstamp.protocols.shipping.compaction import Compaction
-from viewstamp.protocols.shipping.numbers import in_range
-from viewstamp.protocols.shipping.reads import ReadRounds
-from viewstamp.protocols.shipping.snapshot import SnapshotReceiver, SnapshotTokens
+from viewstamp.protocols.primary_backup.status import report
+from viewstamp.protocols.replication.compaction import Compaction, apply_committed
+from viewstamp.protocols.replication.node_state import in_range
+from viewstamp.protocols.replication.read_rounds import ReadRounds
+from viewstamp.protocols.replication.snapshot_transfer import SnapshotReceiver, SnapshotTokens
 
 
 class PrimaryBackupCore:
@@ -90,17 +87,17 @@ class PrimaryBackupCore:
         outbox = Outbox(setup.recovered.written)
         self.state = state = State(setup, options, outbox)
         new_token = SnapshotTokens().new
-        self.following = Following(state)
+        self.following = Follower(state)
         self.receiver = SnapshotReceiver(state, self.following, new_token)
         self.compaction = Compaction(state, new_token, retry_after_us=options.silence_us)
-        self.replication = Replication(state)
+        self.replication = Leader(state)
         self.reads = ReadRounds[ReadToken](state, self.replication, OwnReads(outbox))
-        self.campaign = Campaign(state, self._lead)
+        self.campaign = EpochCampaign(state, self._lead)
         self.errands = Errands(state)
-        self.founding = Founding(state)
+        self.founding = Bootstrap(state)
         self._recover(setup)
         self._led: tuple[int, NodeId | None] = (state.epoch, None)
-        """What the last `Led` said."""
+        """What the last `LeaderChanged` said."""
         self.founding.begin()
 
     def _recover(self, setup: CoreSetup) -> None:
@@ -452,7 +449,7 @@ class PrimaryBackupCore:
     def _name_leader(self) -> None:
         state = self.state
         self._led = (state.epoch, state.leader)
-        state.outbox.emit(Led(View(state.epoch), state.leader))
+        state.outbox.emit(LeaderChanged(View(state.epoch), state.leader))
         if state.leader is not None:
             self.errands.on_led()
 

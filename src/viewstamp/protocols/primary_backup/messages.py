@@ -11,8 +11,8 @@ import msgspec
 
 from viewstamp.core.ids import Incarnation
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.primary_backup.records import Member, SyncRecord
-from viewstamp.protocols.shipping.numbers import in_range
+from viewstamp.protocols.primary_backup.journal import Member, SyncRecord
+from viewstamp.protocols.replication.node_state import in_range
 
 # The course's form (assignment 3, section 2.2).
 

@@ -6,13 +6,13 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import MICROSECONDS_PER_MS
-from viewstamp.protocols.shipping.options import ShippingOptions, check_positive
+from viewstamp.protocols.replication.node_state import ReplicationOptions, check_positive
 
 
-class PrimaryBackupOptions(ShippingOptions, frozen=True, forbid_unknown_fields=True):
+class PrimaryBackupOptions(ReplicationOptions, frozen=True, forbid_unknown_fields=True):
     """Equal at every member; durations in milliseconds, everything that can grow with a maximum.
 
-    What concerns the log and its transport stands in `ShippingOptions`.
+    What concerns the log and its transport stands in `ReplicationOptions`.
 
     Raises:
         ConfigurationError: a value is out of range, or two of them do not fit together.

@@ -13,11 +13,10 @@ from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.quorum import majority
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.protocols.primary_backup.journal import Adopted, Base, Promise, SyncRecord
 from viewstamp.protocols.primary_backup.messages import Appended, FencedMessage
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.records import Adopted, Base, Promise, SyncRecord
-from viewstamp.protocols.shipping.entries import encode_record
-from viewstamp.protocols.shipping.log import Log
+from viewstamp.protocols.replication.log import Log, encode_record
 
 NEVER: Final = Instant(1 << 62)
 

@@ -5,9 +5,9 @@ from typing import Final
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.raft.core import RaftCore
+from viewstamp.protocols.raft.judge.oracle import RaftOracle
 from viewstamp.protocols.raft.messages import RaftMessage
 from viewstamp.protocols.raft.options import RaftOptions
-from viewstamp.protocols.raft.oracle import RaftOracle
 
 DEFINITION: Final = ProtocolDefinition(
     name="raft",

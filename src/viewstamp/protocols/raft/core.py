@@ -8,7 +8,7 @@ naming the leader.
 from collections.abc import Sequence
 from typing import assert_never
 
-from viewstamp.core.effects import Effect, Led, Refuse, Release
+from viewstamp.core.effects import Effect, LeaderChanged, Refuse, Release
 from viewstamp.core.events import (
     Captured,
     Directed,
@@ -28,9 +28,13 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
+from viewstamp.protocols.raft.bootstrap import Bootstrap, Readmission
 from viewstamp.protocols.raft.election import Election, is_sound_request
-from viewstamp.protocols.raft.following import Following
-from viewstamp.protocols.raft.founding import Founding
+from viewstamp.protocols.raft.follower import Follower
+from viewstamp.protocols.raft.follower_reads import FollowerReads, LeaderReads, Origin
+from viewstamp.protocols.raft.journal import replay
+from viewstamp.protocols.raft.leader import Leader
+from viewstamp.protocols.raft.leadership_transfer import LeadershipTransfer
 from viewstamp.protocols.raft.messages import (
     Appended,
     AppendEntries,
@@ -47,20 +51,14 @@ from viewstamp.protocols.raft.messages import (
     Vote,
 )
 from viewstamp.protocols.raft.options import RaftOptions
-from viewstamp.protocols.raft.readmission import Readmission
-from viewstamp.protocols.raft.reads import FollowerReads, LeaderReads, Origin
-from viewstamp.protocols.raft.replay import replay
-from viewstamp.protocols.raft.replication import Replication
-from viewstamp.protocols.raft.reporting import report
 from viewstamp.protocols.raft.state import NEVER, Role, State
-from viewstamp.protocols.raft.transfer import Handover
-from viewstamp.protocols.shipping.applying import apply_committed
-from viewstamp.protocols.shipping.compaction import Compaction
-from viewstamp.protocols.shipping.entries import COMMAND
-from viewstamp.protocols.shipping.intake import is_sound
-from viewstamp.protocols.shipping.numbers import in_range
-from viewstamp.protocols.shipping.reads import ReadRounds
-from viewstamp.protocols.shipping.snapshot import SnapshotReceiver, SnapshotTokens
+from viewstamp.protocols.raft.status import report
+from viewstamp.protocols.replication.compaction import Compaction, apply_committed
+from viewstamp.protocols.replication.follower import is_sound
+from viewstamp.protocols.replication.log import COMMAND
+from viewstamp.protocols.replication.node_state import in_range
+from viewstamp.protocols.replication.read_rounds import ReadRounds
+from viewstamp.protocols.replication.snapshot_transfer import SnapshotReceiver, SnapshotTokens
 
 
 class RaftCore:
@@ -97,18 +95,18 @@ class RaftCore:
         self.state = state = State(setup, options, outbox)
         new_token = SnapshotTokens().new
         self.election = Election(state)
-        self.following = Following(state)
+        self.following = Follower(state)
         self.receiver = SnapshotReceiver(state, self.following, new_token)
         self.compaction = Compaction(state, new_token, retry_after_us=options.election_timeout_us)
-        self.replication = Replication(state)
+        self.replication = Leader(state)
         self.leader_reads = ReadRounds[Origin](state, self.replication, LeaderReads(state))
         self.follower_reads = FollowerReads(state)
-        self.handover = Handover(state, self.replication)
+        self.handover = LeadershipTransfer(state, self.replication)
         self.readmission = Readmission(state, self.replication)
-        self.founding = Founding(state)
+        self.founding = Bootstrap(state)
         self._recover(setup)
         self._led: tuple[int, NodeId | None] = (state.term, None)
-        """What the last `Led` said."""
+        """What the last `LeaderChanged` said."""
         self.founding.begin()
 
     def _recover(self, setup: CoreSetup) -> None:
@@ -447,7 +445,7 @@ class RaftCore:
     def _name_leader(self) -> None:
         state = self.state
         self._led = (state.term, state.leader)
-        state.outbox.emit(Led(View(state.term), state.leader))
+        state.outbox.emit(LeaderChanged(View(state.term), state.leader))
         if state.leader is not None:
             self.handover.on_led()
 

@@ -11,7 +11,7 @@ Rules of this file:
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft.messages import RequestVote, Vote
 from viewstamp.protocols.raft.state import NEVER, Role, State
-from viewstamp.protocols.shipping.numbers import NUMBER_MAX, in_range
+from viewstamp.protocols.replication.node_state import NUMBER_MAX, in_range
 
 
 class Election:

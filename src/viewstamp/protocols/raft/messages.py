@@ -11,7 +11,7 @@ import msgspec
 
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.raft.configuration import Configuration, Member
+from viewstamp.protocols.raft.membership import Configuration, Member
 
 
 class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):

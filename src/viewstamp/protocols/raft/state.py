@@ -11,17 +11,16 @@ from viewstamp.core.ids import Instant, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
-from viewstamp.protocols.raft.configuration import (
+from viewstamp.protocols.raft.journal import HardState, Marker
+from viewstamp.protocols.raft.membership import (
     Configuration,
+    Membership,
     decode_configuration,
     encode_configuration,
 )
-from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.raft.messages import Appended, RaftMessage
 from viewstamp.protocols.raft.options import RaftOptions
-from viewstamp.protocols.raft.records import HardState, Marker
-from viewstamp.protocols.shipping.entries import encode_record
-from viewstamp.protocols.shipping.log import Log
+from viewstamp.protocols.replication.log import Log, encode_record
 
 NEVER: Final = Instant(1 << 62)
 

@@ -3,10 +3,10 @@
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.viewstamped.core import ViewstampedCore
+from viewstamp.protocols.viewstamped.judge.oracle import ViewstampedOracle
 from viewstamp.protocols.viewstamped.messages import Message
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
-from viewstamp.protocols.viewstamped.oracle import ViewstampedOracle
-from viewstamp.protocols.viewstamped.shared import Failpoints, Point
+from viewstamp.protocols.viewstamped.state import Failpoints, Point
 
 DEFINITION = ProtocolDefinition(
     name="viewstamped",

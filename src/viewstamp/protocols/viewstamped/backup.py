@@ -9,7 +9,8 @@ Rules of this file:
 
 from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import Instant, Seqno
-from viewstamp.protocols.viewstamped.ledger import Ledger
+from viewstamp.protocols.viewstamped.journal import EntryRecord, decode_entry
+from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import (
     Append,
@@ -21,9 +22,8 @@ from viewstamp.protocols.viewstamped.messages import (
     Probe,
     Probed,
 )
-from viewstamp.protocols.viewstamped.records import EntryRecord, decode_entry
-from viewstamp.protocols.viewstamped.shared import Shared
-from viewstamp.protocols.viewstamped.transfer import Receiving
+from viewstamp.protocols.viewstamped.state import State
+from viewstamp.protocols.viewstamped.state_transfer import Receiving
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
 RESTORED_BYTES_PER_MS: int = 50_000
@@ -47,7 +47,12 @@ class Follower:
     )
 
     def __init__(
-        self, shared: Shared, views: ViewKeeper, ledger: Ledger, receiving: Receiving, membership: Membership
+        self,
+        shared: State,
+        views: ViewKeeper,
+        ledger: LogPositions,
+        receiving: Receiving,
+        membership: Membership,
     ) -> None:
         self._shared = shared
         self._views = views

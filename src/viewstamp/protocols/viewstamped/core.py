@@ -12,7 +12,7 @@ brings members up to date.
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from viewstamp.core.effects import Effect, Led, Settled
+from viewstamp.core.effects import Effect, LeaderChanged, Settled
 from viewstamp.core.events import (
     Captured,
     Directed,
@@ -33,9 +33,10 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
-from viewstamp.protocols.viewstamped.checkpoint import Checkpoints
-from viewstamp.protocols.viewstamped.joining import Admission
-from viewstamp.protocols.viewstamped.ledger import Ledger
+from viewstamp.protocols.viewstamped.compaction import Checkpoints
+from viewstamp.protocols.viewstamped.joining import Joining
+from viewstamp.protocols.viewstamped.journal import read_back
+from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Member
 from viewstamp.protocols.viewstamped.messages import (
     NO_GROUP,
@@ -62,9 +63,8 @@ from viewstamp.protocols.viewstamped.messages import (
     WantViews,
 )
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
-from viewstamp.protocols.viewstamped.replay import read_back
-from viewstamp.protocols.viewstamped.replication import Replication
-from viewstamp.protocols.viewstamped.shared import Failpoints, Point, Shared
+from viewstamp.protocols.viewstamped.role import Role
+from viewstamp.protocols.viewstamped.state import Failpoints, Point, State
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
 
@@ -92,12 +92,12 @@ class ViewstampedCore:
         outbox = Outbox(setup.recovered.written)
         me = Member(setup.node, setup.incarnation)
         others = tuple(node for node in setup.members if node != setup.node)
-        shared = Shared(me, others, options, outbox, setup.rng, setup.now, failpoints)
+        shared = State(me, others, options, outbox, setup.rng, setup.now, failpoints)
         self._shared = shared
-        self.ledger = Ledger(shared, disk.log, setup.recovered.snapshot)
+        self.ledger = LogPositions(shared, disk.log, setup.recovered.snapshot)
         self.views = ViewKeeper(shared, self.ledger, disk)
-        self.replication = Replication(shared, self.views, self.ledger)
-        self._admission = Admission(shared, self.views)
+        self.replication = Role(shared, self.views, self.ledger)
+        self._admission = Joining(shared, self.views)
         self._checkpoints = Checkpoints(shared, self.views, self.ledger)
         self._tick_at = setup.now
         self._entering_write: PersistSeq | None = None
@@ -109,7 +109,7 @@ class ViewstampedCore:
         connection to it is broken: clients that wait here hear of the next one first.
         """
         self._announced = View(0)
-        """The view in which `leader` was last told by `Led`."""
+        """The view in which `leader` was last told by `LeaderChanged`."""
         self._transfer: tuple[DirectiveToken, NodeId, Instant] | None = None
         """An operator's wish for another primary: whom, and when it is given up."""
         self.replication.enter_newest_view()
@@ -248,7 +248,7 @@ class ViewstampedCore:
         view, leader = self.views.view, self._current_leader()
         if leader != self.leader or view != self._announced:
             self.leader, self._announced = leader, view
-            self._shared.outbox.emit(Led(view, leader))
+            self._shared.outbox.emit(LeaderChanged(view, leader))
             self._settle_transfer()
 
     def _current_leader(self) -> NodeId | None:

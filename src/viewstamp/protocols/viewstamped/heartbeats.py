@@ -17,7 +17,7 @@ from typing import Final
 
 from viewstamp.core.ids import MICROSECONDS_PER_MS, Instant, NodeId
 from viewstamp.protocols.viewstamped.membership import Membership
-from viewstamp.protocols.viewstamped.shared import Shared
+from viewstamp.protocols.viewstamped.state import State
 
 BUSY_MS_MAX: Final = 60_000
 _RANK_MISSES: Final = 2
@@ -30,7 +30,7 @@ class Heartbeats:
 
     __slots__ = ("_busy_until", "_heard", "_misses", "_reported", "_shared", "broken")
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: State) -> None:
         self._shared = shared
         self._misses: dict[NodeId, int] = {}
         """Heartbeats in a row in which a member gave no sign of life."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.viewstamped.membership import MEMBERS_MAX, Member, Membership
-from viewstamp.protocols.viewstamped.shared import Shared
+from viewstamp.protocols.viewstamped.state import State
 
 _MEMORY_RETRIES: Final = 4
 """Who has not asked again for so many pauses between two questions is forgotten."""
@@ -16,7 +16,7 @@ class Joiners:
 
     __slots__ = ("_asked", "_shared")
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: State) -> None:
         self._shared = shared
         self._asked: dict[NodeId, tuple[Member, Instant]] = {}
 

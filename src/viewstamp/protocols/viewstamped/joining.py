@@ -12,7 +12,7 @@ from typing import Final
 
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.viewstamped.messages import AskFounded, Join, Unfounded, WantViews
-from viewstamp.protocols.viewstamped.shared import Shared
+from viewstamp.protocols.viewstamped.state import State
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
 _SHORT_RETRIES: Final = 25
@@ -20,7 +20,7 @@ _SHORT_RETRIES: Final = 25
 _PAUSE_RETRIES_MAX: Final = 16
 
 
-class Admission:
+class Joining:
     """Asks while this node is outside, or may be; silent while it is a member of a view that lives."""
 
     __slots__ = (
@@ -35,7 +35,7 @@ class Admission:
         "_was_member",
     )
 
-    def __init__(self, shared: Shared, views: ViewKeeper) -> None:
+    def __init__(self, shared: State, views: ViewKeeper) -> None:
         self._shared = shared
         self._views = views
         self._ask_at = shared.now

@@ -17,7 +17,7 @@ from viewstamp.core.effects import Refuse
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, Viewstamp
 from viewstamp.core.protocol import PeerStatus
-from viewstamp.protocols.viewstamped.ledger import Ledger
+from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import (
     Append,
@@ -29,8 +29,8 @@ from viewstamp.protocols.viewstamped.messages import (
     StagedPart,
 )
 from viewstamp.protocols.viewstamped.reads import Reads
-from viewstamp.protocols.viewstamped.shared import Point, Shared
-from viewstamp.protocols.viewstamped.transfer import Backup, Sending, part_of
+from viewstamp.protocols.viewstamped.state import Point, State
+from viewstamp.protocols.viewstamped.state_transfer import Progress, Sending, part_of
 from viewstamp.protocols.viewstamped.views import ViewKeeper
 
 _PATIENCE: Final = 4
@@ -61,14 +61,16 @@ class Primary:
         "serves",
     )
 
-    def __init__(self, shared: Shared, views: ViewKeeper, ledger: Ledger, membership: Membership) -> None:
+    def __init__(
+        self, shared: State, views: ViewKeeper, ledger: LogPositions, membership: Membership
+    ) -> None:
         assert membership.primary == shared.node
         self._shared = shared
         self._views = views
         self._ledger = ledger
         self._membership = membership
         self._is_large_enough = len(membership.members) >= shared.members_min
-        self._backups = {node: Backup(node) for node in membership.nodes if node != shared.node}
+        self._backups = {node: Progress(node) for node in membership.nodes if node != shared.node}
         self.reads = Reads(shared)
         if ledger.log.last.view != membership.view:
             ledger.append_own(membership.view, b"")
@@ -188,7 +190,7 @@ class Primary:
                 if backup.sending is None:
                     self._send_append(backup, (), self._place_of(backup))
 
-    def _pump(self, backup: Backup) -> None:
+    def _pump(self, backup: Progress) -> None:
         options, log = self._shared.options, self._ledger.log
         if backup.sending is not None:
             self._pump_snapshot(backup, backup.sending)
@@ -209,7 +211,7 @@ class Primary:
             self._send_append(backup, records, previous)
             backup.sent(Seqno(previous + len(records)), sum(map(len, records)))
 
-    def _pump_snapshot(self, backup: Backup, sending: Sending) -> None:
+    def _pump_snapshot(self, backup: Progress, sending: Sending) -> None:
         options = self._shared.options
         meta = sending.snapshot.meta
         while (
@@ -219,7 +221,7 @@ class Primary:
             # Early: a snapshot is durable, and holds only what was committed.
             self._shared.outbox.send_early(backup.node, message)
 
-    def _send_append(self, backup: Backup, records: tuple[bytes, ...], previous: Seqno) -> None:
+    def _send_append(self, backup: Progress, records: tuple[bytes, ...], previous: Seqno) -> None:
         ledger = self._ledger
         viewstamp = ledger.log.at(previous)
         assert viewstamp is not None
@@ -233,13 +235,13 @@ class Primary:
             send = self._shared.outbox.send_early
         send(backup.node, message)
 
-    def _place_of(self, backup: Backup) -> Seqno:
+    def _place_of(self, backup: Progress) -> Seqno:
         log = self._ledger.log
         if backup.next is None:
             return log.last.seqno
         return max(Seqno(backup.next - 1), log.base.seqno)
 
-    def _held_back(self, backup: Backup) -> bool:
+    def _held_back(self, backup: Progress) -> bool:
         armed = self._shared.armed(Point.FIRST_BACKUP_HAS_IT) and self.is_synchronised
         return armed and backup.node != next(iter(self._backups))
 
@@ -266,7 +268,7 @@ class Primary:
         else:
             self._shared.refuse()
 
-    def _send_snapshot(self, backup: Backup, staged: StagedPart | None) -> None:
+    def _send_snapshot(self, backup: Progress, staged: StagedPart | None) -> None:
         snapshot = self._ledger.snapshot
         assert snapshot is not None
         sending = backup.sending
@@ -298,7 +300,7 @@ class Primary:
             self._shared.reach(Point.FIRST_BACKUP_HAS_IT)
         self._pump(backup)
 
-    def _is_first_to_hold(self, backup: Backup) -> bool:
+    def _is_first_to_hold(self, backup: Progress) -> bool:
         return backup.matched > self._sync_target and all(
             other is backup or other.matched < backup.matched for other in self._backups.values()
         )

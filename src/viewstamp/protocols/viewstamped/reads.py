@@ -12,7 +12,7 @@ from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import NodeId, Seqno, View
 from viewstamp.protocols.viewstamped.messages import Probe
-from viewstamp.protocols.viewstamped.shared import Shared
+from viewstamp.protocols.viewstamped.state import State
 
 
 class Reads:
@@ -20,7 +20,7 @@ class Reads:
 
     __slots__ = ("_confirmed", "_index", "_queued", "_round", "_shared", "_tokens", "_waiting")
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: State) -> None:
         self._shared = shared
         self._queued: list[ReadToken] = []
         """Arrived after the round under way began."""

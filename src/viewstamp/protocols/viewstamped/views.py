@@ -21,7 +21,15 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
 from viewstamp.core.quorum import has_majority
 from viewstamp.protocols.viewstamped.heartbeats import Heartbeats
 from viewstamp.protocols.viewstamped.joiners import Joiners
-from viewstamp.protocols.viewstamped.ledger import Ledger
+from viewstamp.protocols.viewstamped.journal import (
+    ENCODER,
+    AcceptedValue,
+    Decided,
+    Disk,
+    Promised,
+    Synchronised,
+)
+from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import (
     NUMBER_MAX,
     Member,
@@ -47,9 +55,7 @@ from viewstamp.protocols.viewstamped.messages import (
     WantViews,
 )
 from viewstamp.protocols.viewstamped.paxos import Proposer
-from viewstamp.protocols.viewstamped.records import ENCODER, AcceptedValue, Decided, Promised, Synchronised
-from viewstamp.protocols.viewstamped.replay import Disk
-from viewstamp.protocols.viewstamped.shared import Point, Shared
+from viewstamp.protocols.viewstamped.state import Point, State
 
 VIEWS_PER_MESSAGE_MAX: Final = 512
 
@@ -74,7 +80,7 @@ class ViewKeeper:
         "view",
     )
 
-    def __init__(self, shared: Shared, ledger: Ledger, disk: Disk) -> None:
+    def __init__(self, shared: State, ledger: LogPositions, disk: Disk) -> None:
         self._shared = shared
         self._ledger = ledger
         self.history = history = disk.history

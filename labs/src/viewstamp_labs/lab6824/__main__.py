@@ -1,0 +1,31 @@
+"""`python -m viewstamp_labs.lab6824 PROGRAM ARGUMENT...`: what the launchers in `labs/6.824` start."""
+
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the programs and return its exit code. Each is imported only when it is wanted."""
+    match arguments:
+        case ["lock_server", *rest]:
+            from viewstamp_labs.lab6824 import lock_server
+
+            return lock_server.main(rest)
+        case ["lock_tester", *rest]:
+            from viewstamp_labs.lab6824 import lock_tester
+
+            return lock_tester.main(rest)
+        case ["rsm_tester", *rest]:
+            from viewstamp_labs.lab6824 import rsm_tester
+
+            return rsm_tester.main(rest)
+        case ["rsm_tests", *rest]:
+            from viewstamp_labs.lab6824 import rsm_tests
+
+            return rsm_tests.main(rest)
+        case _:
+            sys.stderr.write("usage: python -m viewstamp_labs.lab6824 PROGRAM ARGUMENT...\n")
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,217 @@
+"""The model of `services.kv`: the rules of 6.5840's laboratory 2, with writes, deletion and ranges.
+
+`get` -> [value, version]; raised NoKey.
+`put` [value, version] -> the new version; raised NoKey, VersionMismatch, or Maybe (done or VersionMismatch,
+the client cannot tell). A put of version 0 creates a missing key.
+`set` [value] -> the new version. `delete` [] or [version] -> true if there was such a key; raised
+VersionMismatch. `range` [prefix, after, limit], without key -> [[[key, value, version], ...], more].
+
+A new version that was returned as null is not compared. The course's own checker compares the values of gets
+only; this one compares versions and errors as well. A key is created with version 1; where anything is ever
+deleted, with any version above the last that the key had, for the store goes on above all deleted ones.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar, Final, NamedTuple
+
+from viewstamp.checker.history import Operation, show
+from viewstamp.checker.models import ILLEGAL, KeyedModel, accepts, parts_by_key, raises
+
+_REFUSALS: Final = frozenset({"InvalidKey", "ValueTooLong"})
+"""Raised for what the model does not know the limits of; nothing has changed."""
+_LIMIT: Final = 100
+
+
+class Cell(NamedTuple):
+    """One key."""
+
+    value: Any
+    version: int
+    """Of a key that was deleted, the version that it had last; 0 where it never existed."""
+    exists: bool
+    exact: bool = True
+    """False: nobody has learned the version yet, it is at least this."""
+
+
+MISSING: Final = Cell(None, 0, exists=False)
+Cells = tuple[tuple[Any, Cell], ...]
+"""All keys that were ever written, sorted: the state of a part that contains ranges."""
+
+
+class VersionedStore(KeyedModel):
+    """See the module."""
+
+    arguments: ClassVar[Mapping[str, tuple[int, int]]] = {
+        "get": (0, 0),
+        "put": (2, 2),
+        "set": (1, 1),
+        "delete": (0, 1),
+        "range": (0, 3),
+    }
+
+    reads: ClassVar[frozenset[str]] = frozenset({"get", "range"})
+
+    def __init__(self) -> None:
+        self._deletes = False
+        """Whether anything is deleted in the history: then keys may begin with higher versions than 1."""
+
+    def initial_of_part(self, operations: Sequence[Operation]) -> Hashable:
+        """Return the empty store for a part with ranges, otherwise a missing key."""
+        return () if any(operation.key is None for operation in operations) else MISSING
+
+    def objection(self, operation: Operation) -> str | None:
+        """Say why the model cannot judge this operation at all."""
+        objection = super().objection(operation)
+        if objection is not None:
+            return objection
+        if (operation.key is None) != (operation.op == "range"):
+            return f"{operation.op} must have {'no' if operation.op == 'range' else 'a'} `key`"
+        if operation.op == "put" and not isinstance(operation.args[1], int):
+            return f"put takes [value, version], and the version is an integer, not {show(operation.args[1])}"
+        if operation.op == "delete" and not all(isinstance(version, int) for version in operation.args):
+            return f"delete takes [version], an integer, not {show(operation.args[0])}"
+        if operation.op == "range" and not _is_range(operation.args):
+            return "range takes [prefix, after, limit]: the first two are strings, the last is an integer"
+        return None
+
+    def changes_nothing(self, operation: Operation) -> bool:
+        """Tell whether it reads, or was refused. A put that ends in `Maybe` may have been done."""
+        refused = operation.outcome == "raised" and operation.result != "Maybe"
+        return refused or super().changes_nothing(operation)
+
+    def parts(self, operations: Sequence[Operation]) -> list[tuple[str, list[Operation]]]:
+        """Divide by key; a range ties all keys together."""
+        self._deletes = any(operation.op == "delete" for operation in operations)
+        return parts_by_key(operations)
+
+    def step(self, state: Hashable, operation: Operation) -> Hashable:
+        """Return the state after the operation."""
+        if operation.outcome == "raised" and operation.result in _REFUSALS:
+            return state
+        if isinstance(state, Cell):
+            return self._step_cell(state, operation)
+        assert isinstance(state, tuple)
+        if operation.op == "range":
+            return _range(state, operation)
+        cells = dict(state)
+        after = self._step_cell(cells.get(operation.key, MISSING), operation)
+        if not isinstance(after, Cell):
+            return after
+        cells[operation.key] = after
+        return tuple(sorted((pair for pair in cells.items() if pair[1] != MISSING), key=_key_of))
+
+    def describe(self, state: Hashable) -> str:
+        """Return value and version of the key, or of the whole store."""
+        if isinstance(state, Cell):
+            version = f"{'' if state.exact else 'some version from '}{state.version}"
+            return f"{show(state.value)} at version {version}" if state.exists else "no such key"
+        assert isinstance(state, tuple)
+        return "; ".join(f"{show(key)}: {self.describe(cell)}" for key, cell in state) or "an empty store"
+
+    def _step_cell(self, cell: Cell, operation: Operation) -> Hashable:
+        match operation.op:
+            case "get":
+                return _get(cell, operation)
+            case "put":
+                return self._put(cell, operation)
+            case "set":
+                return self._written(cell, operation)
+            case _:
+                return _delete(cell, operation)
+
+    def _put(self, cell: Cell, operation: Operation) -> Hashable:
+        version = operation.args[1]
+        if not cell.exists:
+            if version == 0:
+                return self._written(cell, operation)
+            return cell if raises(operation, "NoKey") else ILLEGAL
+        if _may_be(cell, version):
+            after = self._written(cell._replace(version=version, exact=True), operation)
+            if after is not ILLEGAL or cell.exact:
+                return after
+        mismatched = raises(operation, "VersionMismatch") or raises(operation, "Maybe")
+        return cell if mismatched else ILLEGAL
+
+    def _written(self, cell: Cell, operation: Operation) -> Hashable:
+        """Return the cell with the new value. `Maybe` is how a put ends whose first attempt succeeded."""
+        value, told = operation.args[0], operation.result
+        exact = cell.exact and (cell.exists or not self._deletes)
+        after = Cell(value, cell.version + 1, exists=True, exact=exact)
+        if accepts(operation, None) or (operation.op == "put" and raises(operation, "Maybe")):
+            return after
+        if operation.outcome != "ok" or not isinstance(told, int) or not _may_be(after, told):
+            return ILLEGAL
+        return after._replace(version=told, exact=True)
+
+
+def _is_pair(result: Any) -> bool:
+    return isinstance(result, tuple) and len(result) == len(("value", "version"))
+
+
+def _is_range(args: tuple[Any, ...]) -> bool:
+    return all(isinstance(given, wanted) for given, wanted in zip(args, (str, str, int), strict=False))
+
+
+def _is_page(result: Any) -> bool:
+    """Tell whether a range can have returned this at all."""
+    return (
+        _is_pair(result)
+        and isinstance(result[0], tuple)
+        and all(
+            isinstance(item, tuple) and len(item) == len(("key", "value", "version")) for item in result[0]
+        )
+    )
+
+
+def _may_be(cell: Cell, version: Any) -> bool:
+    return version == cell.version or (not cell.exact and isinstance(version, int) and version > cell.version)
+
+
+def _get(cell: Cell, operation: Operation) -> Hashable:
+    if not cell.exists:
+        return cell if raises(operation, "NoKey") else ILLEGAL
+    if operation.outcome == "unknown":
+        return cell
+    if operation.outcome != "ok" or not _is_pair(operation.result):
+        return ILLEGAL
+    value, version = operation.result
+    legal = value == cell.value and _may_be(cell, version)
+    return cell._replace(version=version, exact=True) if legal else ILLEGAL
+
+
+def _delete(cell: Cell, operation: Operation) -> Hashable:
+    wanted = operation.args[0] if operation.args else None
+    if cell.exists and wanted is not None:
+        if not _may_be(cell, wanted) or (not cell.exact and operation.outcome == "raised"):
+            return cell if raises(operation, "VersionMismatch") else ILLEGAL
+        cell = cell._replace(version=wanted, exact=True)
+    gone = Cell(None, cell.version, exists=False, exact=cell.exact) if cell.exists else cell
+    return gone if accepts(operation, cell.exists) or accepts(operation, None) else ILLEGAL
+
+
+def _range(cells: Cells, operation: Operation) -> Hashable:
+    """Judge a page: the first keys of the range. A page may end early and say that there is more."""
+    defaults: tuple[Any, ...] = ("", "", _LIMIT)
+    prefix, after, limit = operation.args + defaults[len(operation.args) :]
+    found = [
+        pair
+        for pair in cells
+        if pair[1].exists and _key_of(pair).startswith(prefix) and _key_of(pair) > after
+    ]
+    if operation.outcome == "unknown":
+        return cells
+    if operation.outcome != "ok" or not _is_page(operation.result):
+        return ILLEGAL
+    items, more = operation.result
+    if len(items) > limit or more != (len(items) < len(found)):
+        return ILLEGAL
+    seen = dict(cells)
+    for (key, cell), item in zip(found, items, strict=False):
+        if (key, cell.value) != item[:2] or not _may_be(cell, item[2]):
+            return ILLEGAL
+        seen[key] = cell._replace(version=item[2], exact=True)
+    return tuple(sorted(seen.items(), key=_key_of))
+
+
+def _key_of(pair: tuple[Any, Cell]) -> str:
+    return str(pair[0])

@@ -1,0 +1,1 @@
+"""Clients of the services for asyncio and for threads, above `runtime`."""

@@ -1,0 +1,166 @@
+"""Locks for threads: the blocking front of a lock cache, whose loop runs in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+from viewstamp.clients.lock_driver import HeldLock, Hook, LockDriver, LockTimeout
+from viewstamp.replica.options import ClientOptions
+from viewstamp.runtime.discovery import Where
+from viewstamp.runtime.proxies import make_proxy
+from viewstamp.services.lock_events import Grant
+from viewstamp.services.lock_wire import STOCK_PART
+from viewstamp.services.locks import LockPage, LockService, LockState
+
+T = TypeVar("T")
+
+
+class BlockingLockClient:
+    """The locks of a cluster, shared by all threads of this process that use this object.
+
+    As `LockClient`, without async. A cached lock is had without a change of threads.
+    """
+
+    def __init__(
+        self,
+        where: Where,
+        *,
+        part: str = STOCK_PART,
+        retry_s: float | None = 3.0,
+        on_release: Hook | None = None,
+        label: str = "",
+        timeout_s: float = 10.0,
+        options: ClientOptions | None = None,
+    ) -> None:
+        """Find the cluster; the arguments are those of `LockClient`. `on_release` runs in a worker thread.
+
+        Raises:
+            ConfigurationError: `where` names no cluster, or a setting makes no sense.
+            NotExecuted: only addresses were given, and none of them answered in time.
+        """
+        self._driver = LockDriver(
+            where,
+            part=part,
+            retry_s=retry_s,
+            on_release=None if on_release is None else _in_thread(on_release),
+            label=label,
+            timeout_s=timeout_s,
+            options=options,
+        )
+        self._service: type[LockService] = make_proxy(LockService, self._driver.client, part=part)
+        self._loop = asyncio.new_event_loop()
+        self._closed = False
+        self._thread = threading.Thread(target=self._loop.run_forever, name="viewstamp-locks", daemon=True)
+        self._thread.start()
+        try:
+            self._run(self._driver.start())
+        except BaseException:
+            self._end_loop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back all locks, also those in use, and end the session. May be repeated."""
+        if not self._closed:
+            self._closed = True
+            try:
+                self._run(self._driver.close())
+            finally:
+                self._end_loop()
+
+    @property
+    def messages(self) -> int:
+        """How many times the service was asked for something so far."""
+        return self._driver.messages
+
+    def acquire(self, name: str, *, timeout_s: float | None = None) -> HeldLock:
+        """Wait for a lock and return it; `release` it afterwards, in whichever thread.
+
+        Raises:
+            LockTimeout: it was not to be had in time.
+            InvalidName, TooManyLocks, TooManyWaiters: the service refused.
+            NotExecuted: the client is closed, or the cluster offers no locks under this name.
+        """
+        wish = _ThreadWish()
+        ticket = self._driver.want(name, wish)
+        try:
+            came = wish.over.wait(timeout_s)
+        except BaseException:
+            self._driver.give_up(ticket)
+            raise
+        if not came:
+            self._driver.give_up(ticket)
+            raise LockTimeout(f"the lock {name!r} was not to be had within {timeout_s:g} s")
+        return wish.result()
+
+    @contextmanager
+    def hold(self, name: str, *, timeout_s: float | None = None) -> Iterator[HeldLock]:
+        """Hold a lock for a block; raises what `acquire` raises."""
+        held = self.acquire(name, timeout_s=timeout_s)
+        try:
+            yield held
+        finally:
+            held.release()
+
+    def stat(self, name: str) -> LockState:
+        """Return who holds a lock and who waits for it."""
+        state: LockState = self._run(_awaited(self._service.stat(name)))
+        return state
+
+    def held(self, prefix: str = "", after: str = "", limit: int = 100) -> LockPage:
+        """Return the locks that anybody holds, page by page (`LockService.held`)."""
+        page: LockPage = self._run(_awaited(self._service.held(prefix, after, limit)))
+        return page
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _end_loop(self) -> None:
+        self._run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _in_thread(hook: Hook) -> Hook:
+    async def run(grant: Grant) -> None:
+        waiting = await asyncio.to_thread(hook, grant)
+        assert waiting is None, "the hook of a blocking client is an ordinary function"
+
+    return run
+
+
+class _ThreadWish:
+    """A thread that waits for a lock."""
+
+    __slots__ = ("_error", "_held", "over")
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self._held: HeldLock | None = None
+        self._error: Exception | None = None
+
+    def entered(self, held: HeldLock) -> None:
+        self._held = held
+        self.over.set()
+
+    def refused(self, error: Exception) -> None:
+        self._error = error
+        self.over.set()
+
+    def result(self) -> HeldLock:
+        if self._error is not None:
+            raise self._error
+        assert self._held is not None
+        return self._held

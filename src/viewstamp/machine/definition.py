@@ -1,0 +1,315 @@
+"""What the library reads out of a machine's class: its methods, the types of their arguments, decoders.
+
+A call on the wire is the msgpack array [method, argument, ...]. The arguments of each method are a generated
+struct whose tag is the method's name, so one decoder of the union of all of them checks and types any call.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, Literal, Union, get_type_hints
+
+import msgspec
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.messages import UNREADABLE
+from viewstamp.machine.default_snapshot import encoder_of
+from viewstamp.machine.state_machine import Command, Operation, StateMachine, annotated_state, require_machine
+
+Kind = Literal["command", "query"]
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_NAME: Final[msgspec.msgpack.Decoder[list[Any]]] = msgspec.msgpack.Decoder(list[Any])
+_REFUSED_PARAMETERS: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+UNSENDABLE: Final = (ValueError, OverflowError, RecursionError)
+"""What the encoder raises, beside `TypeError`: half a character, an integer of more than 64 bits, a ring."""
+
+
+def unsendable(name: str, error: Exception) -> TypeError:
+    """Return what a caller is told whose arguments of the method `name` cannot be encoded."""
+    return TypeError(f"{name}: an argument cannot be sent, so nothing was: {error}")
+
+
+class InvalidCall(Exception):
+    """A call that no machine of this class can execute; the text says why, for the caller."""
+
+
+class Method:
+    """One command or query: how it is called, decoded and answered."""
+
+    __slots__ = (
+        "_decode_result",
+        "arguments",
+        "encode_result",
+        "function",
+        "kind",
+        "name",
+        "part",
+        "result_type",
+        "signature",
+    )
+
+    def __init__(self, owner: type[StateMachine], operation: Operation[Any, Any], part: str) -> None:
+        """Read one method of `owner`, which is the part called `part` of a composed machine ("" if not).
+
+        Raises:
+            ConfigurationError: the method cannot be called from afar.
+        """
+        self.part = part
+        self.name = f"{part}.{operation.name}" if part else operation.name
+        """As clients call it."""
+        self.kind: Kind = "command" if isinstance(operation, Command) else "query"
+        self.function = operation.function
+        where = f"{owner.__qualname__}.{operation.name}"
+        hints = _hints_of(where, operation.function)
+        self.signature = _signature_of(where, operation.function, hints)
+        self.arguments = _struct_of(where, self.name, self.signature, hints)
+        """The struct of the arguments; its tag is `name`."""
+        self.result_type: Any = hints["return"]
+        _require_encodable(f"{where}: the result", self.result_type)
+        self.encode_result: Callable[[Any], bytes] = encoder_of(self.result_type).encode
+        self._decode_result = msgspec.msgpack.Decoder(self.result_type).decode
+
+    def encode_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Return a call as it goes over the wire, defaults filled in.
+
+        Raises:
+            TypeError: the arguments do not fit the method, or one cannot be encoded.
+        """
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        try:
+            return _ENCODER.encode([self.name, *bound.arguments.values()])
+        except UNSENDABLE as error:
+            raise unsendable(self.name, error) from error
+
+    def decode_result(self, payload: bytes) -> Any:
+        """Return what the method returned.
+
+        Raises:
+            msgspec.MsgspecError: the payload is not of the method's type.
+        """
+        return self._decode_result(payload)
+
+    def bind(self, machine: StateMachine) -> Callable[[Any], Any]:
+        """Return a function that runs this method on `machine` with an `arguments` struct."""
+        function, astuple = self.function, msgspec.structs.astuple
+        bound = partial(function, machine)
+        names = self.arguments.__struct_fields__
+        if any(p.kind is p.KEYWORD_ONLY for p in self.signature.parameters.values()):
+            return lambda arguments: bound(**msgspec.structs.asdict(arguments))
+        if not names:
+            return lambda _arguments: bound()
+        if len(names) == 1:
+            only = names[0]
+            return lambda arguments: bound(getattr(arguments, only))
+        return lambda arguments: function(machine, *astuple(arguments))
+
+
+class MachineDefinition:
+    """A machine's class as the library sees it. Made once for each class, by `of`."""
+
+    __slots__ = ("_decoders", "cls", "methods")
+
+    def __init__(self, cls: type[StateMachine]) -> None:
+        self.cls = cls
+        self.methods: dict[str, Method] = {method.name: method for method in _methods_of(cls, "")}
+        """By the name that clients use."""
+        if not self.methods:
+            raise ConfigurationError(f"{cls.__qualname__} has no method marked @command or @query")
+        self._decoders = {kind: self._decoder(kind) for kind in ("command", "query")}
+        _require_restorable(cls)
+
+    @staticmethod
+    def of(machine: type[StateMachine]) -> "MachineDefinition":
+        """Return the definition of a machine's class, made once.
+
+        Raises:
+            ConfigurationError: the class cannot be replicated; the message says why.
+        """
+        require_machine(machine)
+        known = _DEFINITIONS.get(machine)
+        if known is None:
+            known = _DEFINITIONS[machine] = MachineDefinition(machine)
+        return known
+
+    def decoder(self, kind: Kind) -> Callable[[Any], Any]:
+        """Return the function that turns an encoded call of this kind into its `arguments` struct.
+
+        It raises what msgspec raises (`core.messages.UNREADABLE`); `explain` makes a sentence of that.
+        """
+        return self._decoders[kind]
+
+    def decode(self, kind: Kind, payload: Any) -> Any:
+        """Return the arguments struct of an encoded call.
+
+        Raises:
+            InvalidCall: there is no such method, or the arguments are not what it takes.
+        """
+        try:
+            return self._decoders[kind](payload)
+        except UNREADABLE as error:
+            raise InvalidCall(self.explain(kind, payload, error)) from None
+
+    def explain(self, kind: Kind, payload: Any, error: Exception) -> str:
+        """Say in one line what is wrong with a call that could not be decoded."""
+        try:
+            parts = _NAME.decode(payload)
+        except UNREADABLE:
+            return f"not a call: {error}"
+        name = parts[0] if parts and isinstance(parts[0], str) else ""
+        method = self.methods.get(name)
+        if method is None:
+            known = ", ".join(known for known, method in self.methods.items() if method.kind == kind)
+            return f"no {kind} is called {name[:100]!r}; there are: {known}"
+        if method.kind != kind:
+            return f"{name} is a {method.kind}, not a {kind}"
+        return f"{name}: {error}"
+
+    def _decoder(self, kind: str) -> Callable[[Any], Any]:
+        structs = tuple(method.arguments for method in self.methods.values() if method.kind == kind)
+        if not structs:
+            return partial(_refuse_all, kind)
+        return msgspec.msgpack.Decoder(Union[structs]).decode  # noqa: UP007  a union made while running
+
+
+_DEFINITIONS: Final[dict[type[StateMachine], MachineDefinition]] = {}
+
+
+def _refuse_all(kind: str, _payload: Any) -> Any:
+    raise msgspec.ValidationError(f"this machine has no {kind}")
+
+
+def _methods_of(cls: type[StateMachine], part: str) -> Iterator[Method]:
+    if cls.parts:
+        for name, inner in cls.parts.items():
+            yield from _methods_of(inner, ".".join(filter(None, (part, name))))
+        return
+    for name in sorted(dir(cls)):
+        operation = inspect.getattr_static(cls, name)
+        if isinstance(operation, Operation):
+            _require_own_name(cls, name, operation)
+            yield Method(cls, operation, part)
+
+
+def _require_own_name(cls: type[StateMachine], name: str, operation: Operation[Any, Any]) -> None:
+    where = f"{cls.__qualname__}.{name}"
+    if name.startswith("_") or hasattr(StateMachine, name):
+        raise ConfigurationError(f"{where}: this name cannot be a {operation.kind}: choose another one")
+    if not inspect.isfunction(operation.function):
+        raise ConfigurationError(f"{where}: @{operation.kind} goes on an ordinary method")
+    if operation.name != name:
+        raise ConfigurationError(f"{where}: its function is called {operation.name!r}: give both one name")
+    if inspect.iscoroutinefunction(operation.function) or inspect.isgeneratorfunction(operation.function):
+        raise ConfigurationError(
+            f"{where}: a {operation.kind} is synchronous and returns: no async, no yield"
+        )
+
+
+def _hints_of(where: str, function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise ConfigurationError(f"{where}: an annotation cannot be read: {error}") from None
+    if "return" not in hints:
+        raise ConfigurationError(f"{where}: say what it returns, such as -> None")
+    return hints
+
+
+def _signature_of(where: str, function: Callable[..., Any], hints: Mapping[str, Any]) -> inspect.Signature:
+    """Return the signature without self."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    for parameter in parameters:
+        if parameter.kind in _REFUSED_PARAMETERS:
+            raise ConfigurationError(f"{where}: {parameter} cannot be sent: name each argument")
+        if parameter.name not in hints:
+            raise ConfigurationError(f"{where}: say the type of {parameter.name!r}")
+        _require_encodable(f"{where}: argument {parameter.name!r}", hints[parameter.name])
+    return inspect.Signature(parameters)
+
+
+def _struct_of(
+    where: str, tag: str, signature: inspect.Signature, hints: Mapping[str, Any]
+) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    for parameter in signature.parameters.values():
+        if parameter.default is parameter.empty:
+            fields.append((parameter.name, hints[parameter.name]))
+        else:
+            make = partial(copy.deepcopy, parameter.default)
+            fields.append((parameter.name, hints[parameter.name], msgspec.field(default_factory=make)))
+    try:
+        return msgspec.defstruct(
+            f"Arguments_{tag}",
+            fields,
+            tag=tag,
+            tag_field="viewstamp method",
+            array_like=True,
+            forbid_unknown_fields=True,
+            frozen=True,
+            gc=False,
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _require_encodable(where: str, hint: Any) -> None:
+    try:
+        msgspec.msgpack.Decoder(hint)
+        kinds = set(_custom_types(msgspec.inspect.type_info(hint)))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{where} has a type that cannot be sent: {error}") from None
+    if kinds:
+        names = ", ".join(sorted(kinds))
+        raise ConfigurationError(f"{where} has a type that cannot be sent: {names}; use a msgspec.Struct")
+
+
+def _custom_types(info: Any) -> Iterator[str]:
+    if isinstance(info, msgspec.inspect.CustomType):
+        yield getattr(info.cls, "__name__", repr(info.cls))
+    for child in _item_types(info):
+        yield from _custom_types(child)
+
+
+def _item_types(info: Any) -> Iterable[Any]:
+    single = (getattr(info, name, None) for name in ("item_type", "key_type", "value_type"))
+    yield from (child for child in single if child is not None)
+    yield from getattr(info, "item_types", ())
+    yield from getattr(info, "types", ())
+
+
+def _require_restorable(cls: type[StateMachine]) -> None:
+    """Make an instance, and another from its snapshot: what fails here would fail after a crash."""
+    machine, again = _instance(cls), _instance(cls)
+    own_snapshot = cls.snapshot is not StateMachine.snapshot
+    if own_snapshot != (cls.restore is not StateMachine.restore):
+        raise ConfigurationError(f"{cls.__qualname__}: override snapshot and restore together, or neither")
+    if not own_snapshot:
+        _require_declared(cls, machine)
+    try:
+        taken = machine.snapshot()
+        again.restore(taken if isinstance(taken, bytes) else b"".join(taken))
+    except Exception as error:  # noqa: BLE001  the user's code may raise anything
+        raise ConfigurationError(f"{cls.__qualname__}: its snapshot cannot be restored: {error}") from None
+
+
+def _instance(cls: type[StateMachine]) -> StateMachine:
+    try:
+        return cls()
+    except Exception as error:  # noqa: BLE001  the user's code may raise anything
+        raise ConfigurationError(f"{cls.__qualname__}() cannot be made without arguments: {error}") from None
+
+
+def _require_declared(cls: type[StateMachine], machine: StateMachine) -> None:
+    declared = annotated_state(cls)
+    for name in declared:
+        if not hasattr(machine, name):
+            raise ConfigurationError(f"{cls.__qualname__}.{name}: give it a default")
+    for name in vars(machine):
+        if name not in declared:
+            raise ConfigurationError(
+                f"{cls.__qualname__}.{name} would be missing from snapshots: annotate it in the class"
+            )

@@ -1,0 +1,294 @@
+"""The class that a user writes, `StateMachine`, and what marks its operations: `command` and `query`."""
+
+import copy
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Final,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    get_type_hints,
+    overload,
+)
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.machine.context import Context, Notification, running_at
+from viewstamp.machine.default_snapshot import decode_state, encode_state
+
+__all__ = [
+    "Command",
+    "Context",
+    "Notification",
+    "Query",
+    "StateMachine",
+    "command",
+    "compose",
+    "query",
+    "running_at",
+]
+
+_FRAME_BYTES: Final = 8
+
+
+class StateMachine:
+    """An ordinary deterministic class whose methods marked `@command` and `@query` clients may call.
+
+    The state is the annotated attributes. Defaults that can change, such as a dict, are copied by instance.
+    Commands must depend on nothing but the state, their arguments and `self.context`.
+    """
+
+    __context: Context | None = None
+    parts: ClassVar[Mapping[str, type["StateMachine"]]] = {}
+    """Of a composed machine: its parts by name; the part called "" keeps its methods' own names."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Give the instance its own copies of the class's defaults."""
+        machine = super().__new__(cls)
+        for name in annotated_state(cls):
+            if hasattr(cls, name):
+                setattr(machine, name, copy.deepcopy(getattr(cls, name)))
+        return machine
+
+    @property
+    def context(self) -> Context:
+        """What the world is for the command that runs now.
+
+        Raises:
+            RuntimeError: none runs.
+        """
+        context = self.__context
+        if context is None or not context.running:
+            raise RuntimeError(
+                "self.context exists while a replica runs a command; in a test use running_at()"
+            )
+        return context
+
+    def bind_context(self, context: Context | None) -> None:
+        """Lend or take away what `context` returns while it runs. For the replica, and for `running_at`."""
+        self.__context = context
+
+    def snapshot(self) -> bytes | Iterable[bytes]:
+        """Return the whole state, in one piece or in pieces that are made while they are consumed.
+
+        Override it together with `restore` where the state is large or is not in annotated attributes.
+        """
+        return encode_state(self, annotated_state(type(self)))
+
+    def restore(self, snapshot: bytes) -> None:
+        """Set the state of a fresh instance to what `snapshot` returned; the pieces come joined.
+
+        Raises:
+            ValueError: these bytes are no snapshot of this machine.
+        """
+        decode_state(self, annotated_state(type(self)), snapshot)
+
+    def session_ended(self, client: int) -> None:
+        """Called, on every replica alike, when a client's session is closed or has expired."""
+
+    def pending_notifications(self) -> Iterable[tuple[int, Any]]:
+        """Return (client, event) of all that should be sent again to clients that may have missed it."""
+        return ()
+
+    def pending_notifications_for(self, clients: Collection[int]) -> Iterable[tuple[int, Any]]:
+        """Return what of that is for these clients, which have just come to the replica that leads.
+
+        Override it where the machine can say so without looking through everything.
+        """
+        return [(client, event) for client, event in self.pending_notifications() if client in clients]
+
+
+_STATES: Final[dict[type[StateMachine], Mapping[str, Any]]] = {}
+
+
+def annotated_state(cls: type[StateMachine]) -> Mapping[str, Any]:
+    """Return the attributes that are the state of this class, with their types, in order of definition.
+
+    Raises:
+        ConfigurationError: an annotation cannot be read.
+    """
+    known = _STATES.get(cls)
+    if known is None:
+        known = _STATES[cls] = _read_state(cls)
+    return known
+
+
+def _read_state(cls: type[StateMachine]) -> Mapping[str, Any]:
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise ConfigurationError(f"{cls.__qualname__}: an annotation cannot be read: {error}") from None
+    return {name: hint for name, hint in hints.items() if not _is_ours(name) and not _is_class_variable(hint)}
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("_StateMachine__")
+
+
+def _is_class_variable(hint: Any) -> bool:
+    return hint is ClassVar or getattr(hint, "__origin__", None) is ClassVar
+
+
+class _Composition(StateMachine):
+    """A machine made of named machines. Its own state is that of its parts."""
+
+    def __init__(self) -> None:
+        self.machines: dict[str, StateMachine] = {name: part() for name, part in self.parts.items()}
+
+    def bind_context(self, context: Context | None) -> None:
+        super().bind_context(context)
+        for machine in self.machines.values():
+            machine.bind_context(context)
+
+    def snapshot(self) -> Iterable[bytes]:
+        """Yield each part: its name framed, its pieces framed, then an empty frame."""
+        for name, machine in self.machines.items():
+            yield _frame(_framed_name(name))
+            pieces = machine.snapshot()
+            for piece in (pieces,) if isinstance(pieces, bytes) else pieces:
+                if piece:
+                    yield _frame(piece)
+            yield _frame(b"")
+
+    def restore(self, snapshot: bytes) -> None:
+        found = _split_parts(snapshot)
+        wanted = {_framed_name(name): machine for name, machine in self.machines.items()}
+        if set(found) != set(wanted):
+            raise ValueError(f"a snapshot of {sorted(found)}, not of {sorted(wanted)}")
+        for name, machine in wanted.items():
+            machine.restore(found[name])
+
+    def session_ended(self, client: int) -> None:
+        for machine in self.machines.values():
+            machine.session_ended(client)
+
+    def pending_notifications(self) -> Iterable[tuple[int, Any]]:
+        for machine in self.machines.values():
+            yield from machine.pending_notifications()
+
+    def pending_notifications_for(self, clients: Collection[int]) -> Iterable[tuple[int, Any]]:
+        for machine in self.machines.values():
+            yield from machine.pending_notifications_for(clients)
+
+
+def _framed_name(name: str) -> bytes:
+    # No part's name has a dot; an empty frame would end the part.
+    return name.encode() or b"."
+
+
+def _frame(piece: bytes) -> bytes:
+    return len(piece).to_bytes(_FRAME_BYTES, "big") + piece
+
+
+def _split_parts(snapshot: bytes) -> dict[bytes, bytes]:
+    """Return the bytes of each part by name; raise ValueError where the frames do not add up."""
+    parts: dict[bytes, bytes] = {}
+    pieces: list[bytes] = []
+    for frame in _frames(snapshot):
+        if frame:
+            pieces.append(frame)
+        elif pieces:
+            parts[pieces[0]] = b"".join(pieces[1:])
+            pieces = []
+    if pieces:
+        raise ValueError("the snapshot of a composed machine ends inside a part")
+    return parts
+
+
+def _frames(snapshot: bytes) -> Iterable[bytes]:
+    offset = 0
+    while offset < len(snapshot):
+        start = offset + _FRAME_BYTES
+        offset = start + int.from_bytes(snapshot[offset:start], "big")
+        if offset > len(snapshot):
+            raise ValueError("the snapshot of a composed machine is cut short")
+        yield snapshot[start:offset]
+
+
+def require_machine(machine: object) -> None:
+    """Raise `ConfigurationError` unless this is a machine's class."""
+    if not (isinstance(machine, type) and issubclass(machine, StateMachine)):
+        raise ConfigurationError(f"{machine!r} is not a class derived from viewstamp.StateMachine")
+
+
+def compose(main: type[StateMachine] | None = None, /, **parts: type[StateMachine]) -> type[StateMachine]:
+    """Return a machine that replicates several as one; their methods are called `part.method`.
+
+    The methods of `main`, if it is given, keep their own names: its clients see no difference.
+
+    Raises:
+        ConfigurationError: there is no part, or one is not a `StateMachine`, or `main` has a method or parts
+            where a part is to hang.
+    """
+    every = parts if main is None else {"": main, **parts}
+    if not every:
+        raise ConfigurationError("compose() needs at least one part, such as compose(kv=KeyValueStore)")
+    for part in every.values():
+        require_machine(part)
+    taken = [name for name in parts if main is not None and (main.parts or hasattr(main, name))]
+    if taken:
+        raise ConfigurationError(f"compose(): the main part has no room for a part called {taken[0]!r}")
+    title = "And".join(part.__name__ for part in every.values())
+    return type(title, (_Composition,), {"parts": every, "__module__": __name__})
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Operation(Generic[P, R]):
+    """A method that clients may call."""
+
+    kind = "operation"
+
+    def __init__(self, function: Callable[Concatenate[Any, P], R]) -> None:
+        self.function = function
+        self.name: str = getattr(function, "__name__", "")
+        self.__doc__ = function.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any]) -> Callable[P, R]: ...
+
+    def __get__(self, instance: object | None, owner: type[Any]) -> Self | Callable[P, R]:
+        """Return the plain method of an instance, or this object for the class."""
+        if instance is None:
+            return self
+        method: Callable[P, R] = self.function.__get__(instance, owner)
+        return method
+
+    def __call__(self, *_args: P.args, **_kwargs: P.kwargs) -> Awaitable[R]:
+        """Stand for the call through a client's proxy, which is typed as the class."""
+        return self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise TypeError(f"{self.name} is called on a machine, or on the proxy that connect() returns")
+
+
+class Command(Operation[P, R]):
+    """A method that changes the machine: it is ordered by the log and runs on every replica."""
+
+    kind = "command"
+
+
+class Query(Operation[P, R]):
+    """A method that only reads: it runs on one replica, at a moment when that is safe."""
+
+    kind = "query"
+
+
+def command(function: Callable[Concatenate[Any, P], R]) -> Command[P, R]:
+    """Let clients call this method through the log; arguments and result are types that msgspec knows."""
+    return Command(function)
+
+
+def query(function: Callable[Concatenate[Any, P], R]) -> Query[P, R]:
+    """Let clients call this method, which must not change the machine."""
+    return Query(function)

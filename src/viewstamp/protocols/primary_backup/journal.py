@@ -1,0 +1,149 @@
+"""What a node of this protocol writes to its journal, in both modes. Tags and fields are the format on disk.
+
+One step's records are one atomic write, so a conflict is cut off and replaced at once, and a snapshot takes
+the place of what it covers.
+
+Reading a journal back: from records to promise, record of the synchronous set, and log.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias, assert_never
+
+import msgspec
+
+from viewstamp.core.errors import JournalCorrupt
+from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.protocol import Recovered
+from viewstamp.protocols.replication.journal import RebuiltLog
+from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation
+
+Member: TypeAlias = tuple[NodeId, Incarnation]
+
+
+class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Who has everything: a primary acknowledges only what each of these members has on disk (PacificA 2.2).
+
+    Records are ordered by (epoch, version); a node keeps the newest that a primary sent it.
+    """
+
+    epoch: int
+    version: int
+    """Counts the records of one epoch from 1."""
+    primary: NodeId
+    members: tuple[NodeId, ...]
+    """The synchronous set, the primary in it, ascending, a majority of the cluster at least."""
+    roster: tuple[Member, ...]
+    """In which incarnation each member of the cluster counts: what another one promised is forgotten."""
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """What records are ordered by."""
+        return self.epoch, self.version
+
+    def lists(self, node: NodeId, incarnation: Incarnation) -> bool:
+        """Tell whether the promises of this incarnation of this node count."""
+        return (node, incarnation) in self.roster
+
+
+class Promise(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """Refuse every epoch below this one; take nobody else for its primary than the candidate."""
+
+    epoch: int
+    candidate: NodeId | None
+    granted: bool = False
+    """Whether this node helped the candidate to the epoch; False: it only heard that it is primary."""
+
+
+class Base(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
+    """The log begins after this viewstamp; a snapshot holds what came before. At 0.0: the founding."""
+
+    view: int
+    seqno: int
+    kept: int
+    """The last entry that stays in the log; `seqno` where none does."""
+
+
+class Adopted(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
+    """The newest record of the synchronous set that this node knows of."""
+
+    record: SyncRecord
+
+
+Record: TypeAlias = Promise | EntryRecord | Truncation | Base | Adopted
+
+_DECODER: Final = msgspec.msgpack.Decoder(Record)
+
+
+def decode_record(record: bytes) -> Record:
+    """Decode a record of the journal.
+
+    Raises:
+        JournalCorrupt: the bytes passed the journal's checksum and are still not a record of this protocol.
+    """
+    try:
+        decoded: Record = _DECODER.decode(record)
+    except msgspec.MsgspecError as error:
+        raise JournalCorrupt(f"a journal record is not one of primary_backup's: {error}") from error
+    return decoded
+
+
+class Replay:
+    """What the writes so far amount to."""
+
+    __slots__ = ("candidate", "epoch", "granted", "rebuilt", "record")
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        """The highest epoch promised; in the course's form the number of the last takeover heard of."""
+        self.candidate: NodeId | None = None
+        """Who is primary of that epoch, if anybody is."""
+        self.granted = False
+        """Whether this node helped it to that."""
+        self.record: SyncRecord | None = None
+        self.rebuilt = RebuiltLog()
+
+    @property
+    def log(self) -> Log:
+        """The log as of the writes so far."""
+        return self.rebuilt.log
+
+    @property
+    def view(self) -> View:
+        """The epoch promised."""
+        return View(self.epoch)
+
+    @property
+    def promises(self) -> Mapping[str, Any]:
+        """To whom that epoch was granted by this node."""
+        return {"epoch granted to": self.candidate if self.granted else None}
+
+    def write(self, seq: PersistSeq, records: Sequence[bytes]) -> None:
+        """Take in one atomic write.
+
+        Raises:
+            JournalCorrupt: a record is not one of this protocol's, or does not follow those before it.
+        """
+        for encoded in records:
+            record = decode_record(encoded)
+            if type(record) is EntryRecord:
+                self.rebuilt.append(record, encoded, seq)
+            elif type(record) is Promise:
+                self.epoch, self.candidate = record.epoch, record.candidate
+                self.granted = record.granted
+            elif type(record) is Truncation:
+                self.rebuilt.truncate(record.after)
+            elif type(record) is Base:
+                base = Viewstamp(View(record.view), Seqno(record.seqno))
+                self.rebuilt.move_base(base, record.kept, seq)
+            elif type(record) is Adopted:
+                self.record = record.record
+            else:
+                assert_never(record)  # type: ignore[arg-type]  # `type() is` does not narrow a union
+
+
+def replay(recovered: Recovered) -> tuple[Replay, bool]:
+    """Read a fenced journal back; see `RebuiltLog.finish` for the second result and for what is raised."""
+    state = Replay()
+    for seq, records in recovered.writes:
+        state.write(seq, records)
+    return state, state.rebuilt.finish(recovered)

@@ -1,0 +1,4 @@
+"""What checks primary-backup from outside: the oracle, its invariants, descriptions.
+
+Skip it on a first reading.
+"""

@@ -1,0 +1,96 @@
+"""What must be true of one fenced node after every step, and what may never go back."""
+
+from typing import NamedTuple
+
+from viewstamp.core.ids import NodeId
+from viewstamp.core.judge import InvariantViolated
+from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
+from viewstamp.protocols.primary_backup.state import Role, State
+from viewstamp.protocols.replication.judge.invariants import (
+    check_committed_stays,
+    check_followers,
+    check_monotonic,
+    check_ordering,
+)
+
+
+def check_positions(state: State) -> None:
+    """I9: the orderings of a log, and no record of an epoch that was not promised.
+
+    Raises:
+        InvariantViolated: one of the orderings does not hold.
+    """
+    check_ordering(state, state.epoch)
+    if state.record is not None and state.record.epoch > state.epoch:
+        raise InvariantViolated("I9 Ordering", f"node {state.node}: a record of an epoch it is not in")
+
+
+def check_primary(core: PrimaryBackupCore) -> None:
+    """What a primary knows of its backups fits its own log, and its synchronous set is one.
+
+    Raises:
+        InvariantViolated: it does not.
+    """
+    state, syncset = core.state, core.replication.syncset
+    if state.leader != state.node or state.candidate != state.node:
+        raise InvariantViolated("I1 ElectionSafety", f"node {state.node} leads without its own promise")
+    check_followers(state, core.replication.progress.values())
+    for record in (syncset.in_force, syncset.latest):
+        if record is None:
+            continue
+        if not syncset.required.issuperset(record.members) or len(record.members) < state.quorum:
+            raise InvariantViolated("I12 ConfigSafety", f"node {state.node}: {record} is not required")
+
+
+def check_node(core: PrimaryBackupCore) -> None:
+    """Raise `InvariantViolated` unless everything that one node must keep holds."""
+    state = core.state
+    check_positions(state)
+    if state.role is Role.PRIMARY:
+        check_primary(core)
+    elif state.leader == state.node:
+        raise InvariantViolated("I1 ElectionSafety", f"node {state.node} names itself and is no primary")
+    elif core.accepting:
+        raise InvariantViolated("I1 ElectionSafety", f"node {state.node} accepts and is no primary")
+
+
+class Positions(NamedTuple):
+    """What a node's next step is compared with."""
+
+    epoch: int
+    candidate: NodeId | None
+    record: tuple[int, int]
+    committed: int
+    applied: int
+    base: int
+    snapshot: int
+    committed_view: int
+
+
+def positions_of(core: PrimaryBackupCore) -> Positions:
+    """Return the positions of a core as they are now."""
+    state = core.state
+    return Positions(
+        state.epoch,
+        state.candidate,
+        state.record.age if state.record is not None else (0, 0),
+        state.committed,
+        state.applied,
+        state.log.base_seqno,
+        state.snapshot_seqno,
+        state.log.view_at(state.committed) or 0,
+    )
+
+
+def check_step(before: Positions, after: Positions, core: PrimaryBackupCore) -> None:
+    """I8, I6, I7: positions only grow, what is committed stays, an epoch is granted once.
+
+    Raises:
+        InvariantViolated: one of them does not hold.
+    """
+    node = core.state.node
+    names = ("epoch", "record", "committed", "applied", "base", "snapshot")
+    check_monotonic(node, before, after, names)
+    if after.epoch == before.epoch and after.candidate != before.candidate:
+        raise InvariantViolated("I7 VoteOnce", f"node {node} granted epoch {after.epoch} twice")
+    check_committed_stays(core.state, before.committed, before.committed_view)

@@ -1,0 +1,273 @@
+"""The primary's side of the log: send, count, drop who is silent, take back who has caught up.
+
+Entries are sent before they are on the primary's own disk; it counts itself only when they are. An entry of
+this epoch is committed when everybody whom the synchronous set requires has it; older ones with it.
+"""
+
+from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.primary_backup.journal import SyncRecord
+from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict, SnapshotChunk
+from viewstamp.protocols.primary_backup.state import NEVER, State
+from viewstamp.protocols.primary_backup.synchronous_set import SyncSet
+from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.replication.progress import Progress
+from viewstamp.protocols.replication.sender import Sender
+
+
+class Leader:
+    """What a primary knows of its backups."""
+
+    __slots__ = ("_state", "began_at", "heartbeat_at", "progress", "round", "shipper", "syncset")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.shipper = Sender(state, self._send_append, self._send_chunk)
+        self.syncset = SyncSet(state)
+        self.progress: dict[NodeId, Progress] = {}
+        """One for each other member, in the incarnation that it has now; in ascending order."""
+        self.round = 0
+        """Number of the latest round of confirmation; each answer repeats the highest it has seen."""
+        self.began_at = state.now
+        self.heartbeat_at = NEVER
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another entry may be appended."""
+        state, options = self._state, self._state.options
+        log = state.log
+        under_way = log.last_seqno - state.committed
+        return under_way < options.uncommitted_entries_max and (
+            under_way == 0 or log.bytes_after(state.committed) < options.uncommitted_bytes_max
+        )
+
+    @property
+    def has_committed(self) -> bool:
+        """Whether an entry of this epoch is committed: then everything older is, and is known here."""
+        return self._state.committed >= self.syncset.floor
+
+    def lead(self, newest: SyncRecord, *, founding: bool) -> None:
+        """Begin to lead: with an entry of the own epoch, which is what its first commit commits."""
+        state = self._state
+        self.round = 0
+        self.began_at = state.now
+        self.progress = {
+            node: Progress(node, incarnation, state.log.last_seqno + 1)
+            for node, incarnation in newest.roster
+            if node != state.node
+        }
+        self.syncset.begin(newest.roster, state.log.last_seqno + 1)
+        if founding:
+            self.syncset.found(newest)
+        self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
+        self.propose(EMPTY, b"")
+        self.beat()
+
+    def rest(self) -> None:
+        """Stop leading."""
+        self.progress = {}
+        self.heartbeat_at = NEVER
+
+    def propose(self, kind: int, data: bytes) -> None:
+        """Append an entry, write it and send it at the same time."""
+        state = self._state
+        log = state.log
+        entry = EntryRecord(state.epoch, log.last_seqno + 1, kind, data)
+        record = encode_record(entry)
+        log.append(entry, record, state.outbox.persist(record))
+        for progress in self.progress.values():
+            self.shipper.pump(progress)
+
+    def propose_command(self, data: bytes) -> None:
+        """Append what a client wants."""
+        self.propose(COMMAND, data)
+
+    def beat(self) -> None:
+        """Send a heartbeat to everybody. It carries the record, the round and the commitment."""
+        for progress in self.progress.values():
+            self.shipper.beat(progress)
+
+    def tick(self) -> None:
+        """The heartbeat interval has passed."""
+        state = self._state
+        self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
+        self.revise()
+        for progress in self.progress.values():
+            self.shipper.tick(progress)
+
+    # The synchronous set
+
+    def revise(self) -> bool:
+        """Propose another synchronous set where this one has silent members, or lacks one that caught up.
+
+        Return whether there is a new record: the next heartbeat carries it.
+        """
+        syncset, state = self.syncset, self._state
+        latest = syncset.latest
+        present = set(latest.members) if latest is not None else {state.node}
+        roster = self._roster()
+        wanted = {node for node in present if self._is_to_stay(node, roster)} | self._caught_up()
+        if len(wanted) < state.quorum:
+            return False
+        if latest is not None and wanted == present and roster == dict(latest.roster):
+            return False
+        syncset.propose(wanted, roster.items())
+        return True
+
+    def _caught_up(self) -> set[NodeId]:
+        """Return the backups that have everything that must be had."""
+        needed = max(self.syncset.floor, self._state.committed)
+        return {
+            node
+            for node, progress in self.progress.items()
+            if progress.matched >= needed and self._is_heard(node)
+        }
+
+    def _roster(self) -> dict[NodeId, Incarnation]:
+        """Return in which incarnation each member should count: a new one when it has caught up."""
+        caught_up = self._caught_up()
+        roster = {self._state.node: self._state.incarnation}
+        latest = self.syncset.latest
+        before = dict(latest.roster) if latest is not None else None
+        for node, progress in self.progress.items():
+            known = before[node] if before is not None else self.syncset.incarnation(node)
+            assert known is not None, node
+            roster[node] = progress.incarnation if node in caught_up else known
+        return roster
+
+    def _is_to_stay(self, node: NodeId, roster: dict[NodeId, Incarnation]) -> bool:
+        """Tell whether a synchronous member is heard, and is not bringing up a new disk."""
+        progress = self.progress.get(node)
+        return self._is_heard(node) and (progress is None or progress.incarnation == roster[node])
+
+    def _is_heard(self, node: NodeId) -> bool:
+        progress = self.progress.get(node)
+        if progress is None:
+            return node == self._state.node
+        return progress.heard_since(self.began_at) > self._state.now - self._state.options.silence_us
+
+    def on_introduce(self, node: NodeId, incarnation: Incarnation) -> None:
+        """A member came back with another disk: bring it up in its new incarnation."""
+        progress = self.progress.get(node)
+        if progress is None or progress.incarnation == incarnation:
+            return
+        if progress.heard_at is not None and self._is_heard(node):
+            self._state.drop("introduction while the other life is heard")
+            return
+        self.progress[node] = Progress(node, incarnation, self._state.log.last_seqno + 1)
+        self.syncset.forget(node)
+        self.shipper.beat(self.progress[node])
+
+    # Answers
+
+    def on_appended(self, source: NodeId, answer: Appended) -> Progress | None:
+        """Take note of an acknowledgement; return the backup it moved, None where it is not believed."""
+        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
+        if progress is None or not self.shipper.on_acknowledged(progress, answer):
+            return None
+        if answer.version:
+            self.syncset.on_stored(source, answer.version)
+        self.count()
+        return progress
+
+    def on_conflict(self, source: NodeId, answer: Conflict) -> bool:
+        """Find where the logs part, an epoch at a time; tell whether the answer is believed."""
+        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
+        if progress is not None:
+            self.shipper.on_refused(progress, answer)
+        return progress is not None
+
+    def count(self) -> None:
+        """Commit what everybody required has on disk, if it is of this epoch; look at the record first."""
+        state, syncset = self._state, self.syncset
+        if not syncset.is_settled():
+            is_proposed = syncset.latest is None and self.revise()
+            if syncset.evaluate() or is_proposed:
+                self.beat()  # whoever is to have the record now, or may have it
+        if syncset.in_force is None:
+            return
+        reached = state.log.durable_seqno
+        for node in syncset.required:
+            if node != state.node:
+                progress = self.progress[node]
+                if not syncset.counts(node, progress.incarnation):
+                    return  # its other disk is gone: what it acknowledged now is not what was promised
+                reached = min(reached, progress.matched)
+        if reached > state.committed and state.log.view_at(reached) == state.epoch:
+            state.committed = reached
+
+    def has_confirmed(self, number: int) -> bool:
+        """Tell whether a majority of those who count has answered this round or a later one."""
+        confirmed = [
+            node
+            for node, progress in self.progress.items()
+            if progress.round >= number and self.syncset.counts(node, progress.incarnation)
+        ]
+        return len(confirmed) + 1 >= self._state.quorum
+
+    def silent(self, within_us: int) -> list[NodeId]:
+        """Return the other members not heard for so long, in ascending order."""
+        horizon = self._state.now - within_us
+        return [
+            node for node, progress in self.progress.items() if progress.heard_since(self.began_at) < horizon
+        ]
+
+    def has_lost_quorum(self) -> bool:
+        """Tell whether no majority of those who count was heard for so long that another one may serve."""
+        silent = self.silent(2 * self._state.options.silence_us)
+        heard = [
+            node
+            for node, progress in self.progress.items()
+            if node not in silent and self.syncset.counts(node, progress.incarnation)
+        ]
+        return len(heard) + 1 < self._state.quorum
+
+    def on_peer_up(self, peer: NodeId) -> None:
+        """A connection stands again: find out at once where this backup is."""
+        progress = self.progress.get(peer)
+        if progress is not None:
+            self.shipper.beat(progress)
+
+    def on_peer_down(self, peer: NodeId) -> None:
+        """Take this backup for silent at once, so that commits go on without it if they may.
+
+        If it lives it is heard a moment later, and taken back. What was under way to it may be lost.
+        """
+        state = self._state
+        progress = self.progress.get(peer)
+        if progress is None:
+            return
+        self.shipper.on_peer_down(progress)
+        progress.heard_at = Instant(state.now - state.options.silence_us)
+        if self.syncset.is_settled() and self.revise():
+            self.beat()
+
+    def _send_append(
+        self, progress: Progress, previous_view: int, previous: int, entries: list[bytes]
+    ) -> None:
+        state = self._state
+        record = None
+        if self.syncset.in_force is not self.syncset.latest or not entries:
+            record = self.syncset.to_send(progress.node, progress.incarnation)
+        # Early: entries and heartbeats promise nothing; the primary's promise of its epoch was durable before
+        # it led, and it counts itself only when its own write is.
+        state.outbox.send_early(
+            progress.node,
+            Append(
+                state.epoch,
+                progress.incarnation,
+                previous_view,
+                previous,
+                entries,
+                state.committed,
+                self.round,
+                progress.attempt,
+                record,
+            ),
+        )
+
+    def _send_chunk(self, progress: Progress, meta: SnapshotMeta, offset: int, data: bytes) -> None:
+        state = self._state
+        # Early: a snapshot holds what is committed; sending it promises nothing of this disk.
+        chunk = SnapshotChunk(state.epoch, progress.incarnation, meta, offset, data)
+        state.outbox.send_early(progress.node, chunk)

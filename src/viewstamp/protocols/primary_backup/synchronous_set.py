@@ -1,0 +1,111 @@
+"""Who has everything: the record of the synchronous set, as its primary changes it (PacificA 2.2, 2.4).
+
+Rules of this file:
+
+- A record is *in force* when a majority of those who count has it on disk, and each of its members too. Until
+  the first record of an epoch is in force, nothing is committed in it.
+- A commit needs every member of the record in force and of each one proposed since. So whichever of them the
+  next candidate finds, its members have whatever was acknowledged.
+- A member is only proposed when it has everything up to `floor`, the log with which the epoch began, and
+  everything committed; a set never has less than a majority of the cluster.
+- Whoever lost its disk is proposed like any other, in its new incarnation. It is not sent a record that
+  lists it before a majority of the others has that record: they would have refused if a newer epoch existed
+  that its earlier life had granted. Storing it is what makes it count.
+"""
+
+from collections.abc import Iterable
+
+from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.protocols.primary_backup.journal import SyncRecord
+from viewstamp.protocols.primary_backup.state import State
+
+
+class SyncSet:
+    """The record of the present epoch at its primary."""
+
+    __slots__ = ("_counting", "_state", "_stored", "floor", "in_force", "latest", "required")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.floor = 0
+        """The last entry of the log with which this epoch began, its own first entry included."""
+        self.in_force: SyncRecord | None = None
+        self.latest: SyncRecord | None = None
+        """The newest record of this epoch, in force or proposed."""
+        self.required: set[NodeId] = set()
+        """Whom a commit needs."""
+        self._counting: dict[NodeId, Incarnation] = {}
+        """In which incarnation each member's promises count."""
+        self._stored: dict[NodeId, int] = {}
+        """The version of this epoch's record that each other member has on disk."""
+
+    def begin(self, roster: Iterable[tuple[NodeId, Incarnation]], floor: int) -> None:
+        """A new epoch: nothing is in force in it."""
+        self.floor = floor
+        self.in_force = self.latest = None
+        self.required = set()
+        self._counting = dict(roster)
+        self._stored = {}
+
+    def found(self, record: SyncRecord) -> None:
+        """The first epoch begins with a record that every member writes down by itself."""
+        self.latest = record
+        self.required = set(record.members)
+
+    def counts(self, node: NodeId, incarnation: Incarnation) -> bool:
+        """Tell whether this incarnation's promises count."""
+        return self._counting.get(node) == incarnation
+
+    def incarnation(self, node: NodeId) -> Incarnation | None:
+        """Return the incarnation in which this member counts."""
+        return self._counting.get(node)
+
+    def to_send(self, node: NodeId, incarnation: Incarnation) -> SyncRecord | None:
+        """Return the record that this node still has to store; None: it has it, or may not have it yet."""
+        latest = self.latest
+        if latest is None or self._stored.get(node, 0) >= latest.version:
+            return None
+        return latest if self._counting.get(node) == incarnation else None
+
+    def is_settled(self) -> bool:
+        """Tell whether the newest record is in force."""
+        return self.latest is not None and self.in_force is self.latest
+
+    def propose(self, members: Iterable[NodeId], roster: Iterable[tuple[NodeId, Incarnation]]) -> None:
+        """Begin to store a new record; commits need its members from now on."""
+        state = self._state
+        version = self.latest.version + 1 if self.latest is not None else 1
+        record = SyncRecord(state.epoch, version, state.node, tuple(sorted(members)), tuple(sorted(roster)))
+        assert len(record.members) >= state.quorum, record
+        state.adopt(record)
+        self.latest = record
+        self.required |= set(record.members)
+
+    def on_stored(self, node: NodeId, version: int) -> None:
+        """A member has the record of this version on its disk."""
+        if version > self._stored.get(node, 0):
+            self._stored[node] = version
+
+    def forget(self, node: NodeId) -> None:
+        """This node's disk is another one now."""
+        self._stored.pop(node, None)
+
+    def evaluate(self) -> bool:
+        """Take note of what is stored by now; tell whether anything changed."""
+        latest = self.latest
+        if latest is None or self.in_force is latest:
+            return False
+        stored = {node for node, version in self._stored.items() if version >= latest.version}
+        if self._state.record_write <= self._state.outbox.durable:
+            stored.add(self._state.node)
+        if len([node for node in stored if node in self._counting]) < self._state.quorum:
+            return False
+        changed = False
+        roster = dict(latest.roster)
+        if roster != self._counting:
+            self._counting, changed = roster, True
+        if stored.issuperset(latest.members):
+            self.in_force = latest
+            self.required = set(latest.members)
+            changed = True
+        return changed

@@ -1,0 +1,185 @@
+"""How a node that has no log becomes a member: by founding the cluster, or by being let in.
+
+A node whose disk is empty may be new, or it may have forgotten what it promised. It cannot tell, so until it
+is *founded* it neither votes nor campaigns nor acknowledges. It introduces itself, and is founded when
+
+1. every other configured member has introduced itself too, has no log either, and *has heard the same
+   incarnations* (so each spoke after all of these lives had begun, and what earlier lives promised nobody
+   used); then those are the founding configuration; or
+2. an established member's configuration lists exactly this incarnation.
+
+Established members answer introductions with their configuration. One that lists another incarnation means:
+this node has forgotten. The leader then lets it back in (`readmission.py`).
+
+Letting a node back in that has forgotten its promises: two single-server changes (thesis 4.1, 4.4).
+
+First a configuration without its earlier incarnation, in which the new one learns; when it has caught up, one
+in which the new one votes. The majority of the first has a member in common with every majority that the
+forgotten promises were part of, even without the member that forgot; the second is an ordinary addition.
+"""
+
+from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId
+from viewstamp.protocols.raft.leader import Leader
+from viewstamp.protocols.raft.membership import (
+    Configuration,
+    founding_configuration,
+    is_canonical,
+)
+from viewstamp.protocols.raft.messages import Introduce, Recognize
+from viewstamp.protocols.raft.state import NEVER, Role, State
+from viewstamp.protocols.replication.introductions import Introductions, Member
+
+
+class Bootstrap:
+    """Introductions, sent and received."""
+
+    __slots__ = ("_introductions", "_passed_over", "_state", "forgot", "introduce_at")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._introductions = Introductions(state, self._introduce_to)
+        self.forgot = False
+        """An established member knows another incarnation of this node."""
+        self._passed_over = False
+        """The last leader heard knows another incarnation, whatever our own configuration says: that may be
+        one that was never committed."""
+        self.introduce_at = NEVER
+
+    def begin(self) -> None:
+        """The node starts: introduce it where nobody knows it. A cluster of one is founded at once."""
+        state = self._state
+        if state.founded and state.is_listed:
+            return
+        if not state.founded and not state.peers:
+            self._found(founding_configuration(dict(self._introductions.known)))
+            return
+        self.introduce()
+
+    def introduce(self) -> None:
+        """Introduce this node to everybody, and again in a while."""
+        state = self._state
+        self.introduce_at = Instant(state.now + state.options.introduce_us)
+        if state.founded and state.is_listed and not self._passed_over:
+            self.introduce_at = NEVER  # the log has told meanwhile
+            return
+        if state.founded and state.hears_leader:
+            return
+        self._introductions.introduce()
+
+    def missing(self) -> list[NodeId]:
+        """Return the members that have not introduced themselves, in ascending order."""
+        return self._introductions.missing()
+
+    def on_passed_over(self) -> None:
+        """A leader addressed another incarnation of this node: it does not know this one."""
+        self._passed_over = True
+        self.introduce_at = Instant(
+            min(self.introduce_at, self._state.now + self._state.options.introduce_us)
+        )
+
+    def on_addressed(self) -> None:
+        """A leader addressed this incarnation: the cluster knows it."""
+        self._passed_over = False
+
+    def on_peer_up(self, peer: NodeId) -> None:
+        """What this member was told before may not have arrived."""
+        self._introductions.on_peer_up(peer)
+
+    def on_introduce(self, source: NodeId, message: Introduce) -> None:
+        """A member introduces itself to this node, which has no log either."""
+        if self._introductions.on_introduce(source, message):
+            self._found(founding_configuration(dict(self._introductions.known)))
+
+    def on_recognize(self, message: Recognize) -> bool:
+        """An established member answers. Return whether this node is founded by it."""
+        state = self._state
+        if state.founded or not is_canonical(message.configuration):
+            return False
+        self.forgot = not message.configuration.lists(state.node, state.incarnation)
+        if self.forgot:
+            return False
+        self._found(message.configuration)
+        return True
+
+    def adopt(self) -> None:
+        """A leader addressed this incarnation: its configuration lists it, and the log will tell the rest."""
+        self._found(Configuration())
+
+    def _found(self, configuration: Configuration) -> None:
+        """Write the beginning of a log. From here on this node may promise."""
+        state = self._state
+        assert not state.founded
+        state.founded = True
+        self.forgot = False
+        self.introduce_at = NEVER if configuration.voters else Instant(state.now + state.options.introduce_us)
+        state.write_base(ORIGIN, configuration, kept=0)
+        state.membership.reset(configuration, 0)
+        patience = state.options.election_timeout_us if state.peers else 1
+        state.election_at = Instant(state.now + state.rng.randrange(patience))
+
+    def _introduce_to(self, peer: NodeId, known: tuple[Member, ...]) -> None:
+        state = self._state
+        # Early: who one is and whom one has heard is true whatever the disk holds.
+        state.outbox.send_early(peer, Introduce(state.incarnation, state.founded, known))
+
+
+class Readmission:
+    """The leader's list of nodes that want to come back."""
+
+    __slots__ = ("_replication", "_state", "_waiting")
+
+    def __init__(self, state: State, replication: Leader) -> None:
+        self._state = state
+        self._replication = replication
+        self._waiting: dict[NodeId, Incarnation] = {}
+        """Incarnations that introduced themselves and are not listed."""
+
+    def on_introduce(self, source: NodeId, incarnation: Incarnation) -> None:
+        """A configured member introduced itself in an incarnation that may be unknown."""
+        state = self._state
+        if state.role is not Role.LEADER or state.membership.incarnations.get(source) == incarnation:
+            return
+        if self._is_heard(source):
+            state.drop("introduction of a life that is over")
+            return
+        self._waiting[source] = incarnation
+        self.proceed()
+
+    def forget(self) -> None:
+        """We do not lead any more: whoever waits will introduce itself again."""
+        self._waiting.clear()
+
+    def proceed(self) -> None:
+        """Make the next change, if one is wanted and may be begun (thesis 4.1 and its erratum of 2015)."""
+        state = self._state
+        if state.role is not Role.LEADER or not (self._waiting or state.membership.current.returning):
+            return
+        if not self._replication.has_committed or state.membership.changed_at > state.committed:
+            return
+        if not self._begin_learning():
+            self._promote()
+
+    def _begin_learning(self) -> bool:
+        state = self._state
+        for node, incarnation in sorted(self._waiting.items()):
+            del self._waiting[node]
+            if state.membership.incarnations.get(node) != incarnation:
+                current = state.membership.current
+                self._replication.configure(current.without_promises(node, incarnation))
+                return True
+        return False
+
+    def _is_heard(self, node: NodeId) -> bool:
+        """Tell whether the listed incarnation is alive: then the introduction is an old one."""
+        progress = self._replication.progress.get(node)
+        heard_at = progress.heard_at if progress is not None else None
+        horizon = self._state.now - self._state.options.election_timeout_us
+        return heard_at is not None and heard_at > horizon
+
+    def _promote(self) -> None:
+        state = self._state
+        for node in state.membership.current.returning:
+            progress = self._replication.progress.get(node)
+            if progress is not None and progress.matched >= state.committed and self._is_heard(node):
+                self._replication.configure(state.membership.current.promoting(node))
+                return

@@ -1,0 +1,149 @@
+"""What a Raft node writes to its journal. The tags and the order of fields are the format on disk.
+
+One step's records are one atomic write: a conflict is cut off and replaced in the same write, a snapshot is
+installed in the same write that drops what it replaces, term and vote are never apart.
+
+Reading a journal back: from records to term, vote, log and configuration.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias, assert_never
+
+import msgspec
+
+from viewstamp.core.errors import JournalCorrupt
+from viewstamp.core.ids import NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.protocol import Recovered
+from viewstamp.protocols.raft.membership import Configuration, Membership, decode_configuration
+from viewstamp.protocols.replication.journal import RebuiltLog
+from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation
+
+CONFIGURATION: Final = 2
+"""Kind of an entry whose data is an encoded `Configuration`, effective from the moment it is in a log."""
+
+
+class HardState(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """The current term and the vote in it."""
+
+    term: int
+    vote: NodeId | None
+
+
+class Marker(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
+    """The log begins after this viewstamp; a snapshot holds what came before. At 0.0: the founding."""
+
+    view: int
+    seqno: int
+    kept: int
+    """The last entry that stays in the log; `seqno` where none does."""
+    configuration: Configuration
+    """The one in force at this viewstamp."""
+
+
+Record: TypeAlias = HardState | EntryRecord | Truncation | Marker
+
+_DECODER: Final = msgspec.msgpack.Decoder(Record)
+
+
+def decode_record(record: bytes) -> Record:
+    """Decode a record of the journal.
+
+    Raises:
+        JournalCorrupt: the bytes passed the journal's checksum and are still not a record of this protocol.
+    """
+    try:
+        decoded: Record = _DECODER.decode(record)
+    except msgspec.MsgspecError as error:
+        raise JournalCorrupt(f"a journal record is not one of raft's: {error}") from error
+    return decoded
+
+
+class Replay:
+    """What the writes so far amount to."""
+
+    __slots__ = ("membership", "rebuilt", "term", "vote")
+
+    def __init__(self) -> None:
+        self.term = 0
+        self.vote: NodeId | None = None
+        self.rebuilt = RebuiltLog()
+        self.membership = Membership(Configuration(), 0)
+
+    @property
+    def log(self) -> Log:
+        """The log as of the writes so far."""
+        return self.rebuilt.log
+
+    @property
+    def view(self) -> View:
+        """The current term."""
+        return View(self.term)
+
+    @property
+    def promises(self) -> Mapping[str, Any]:
+        """The vote."""
+        return {"vote": self.vote}
+
+    def write(self, seq: PersistSeq, records: Sequence[bytes]) -> None:
+        """Take in one atomic write.
+
+        Raises:
+            JournalCorrupt: a record is not one of raft's, or does not follow those before it.
+        """
+        for encoded in records:
+            record = decode_record(encoded)
+            if type(record) is EntryRecord:
+                self._append(record, encoded, seq)
+            elif type(record) is HardState:
+                self.term, self.vote = record.term, record.vote
+            elif type(record) is Truncation:
+                self._truncate(record.after)
+            elif type(record) is Marker:
+                self._move_base(record, seq)
+            else:
+                assert_never(record)  # type: ignore[arg-type]  # `type() is` does not narrow a union
+
+    def _append(self, entry: EntryRecord, encoded: bytes, seq: PersistSeq) -> None:
+        self.rebuilt.append(entry, encoded, seq)
+        if entry.kind == CONFIGURATION:
+            configuration = decode_configuration(entry.data)
+            if configuration is None:
+                raise JournalCorrupt(f"entry {entry.view}.{entry.seqno} holds an unreadable configuration")
+            self.membership.append(entry.seqno, configuration)
+
+    def _truncate(self, after: int) -> None:
+        self.rebuilt.truncate(after)
+        self.membership.truncate(after)
+
+    def _move_base(self, marker: Marker, seq: PersistSeq) -> None:
+        base = Viewstamp(View(marker.view), Seqno(marker.seqno))
+        move = self.rebuilt.move_base(base, marker.kept, seq)
+        self.membership.truncate(marker.kept)
+        if move == "emptied":
+            self.membership.reset(marker.configuration, marker.seqno)
+        elif move == "shortened":
+            self.membership.rebase(marker.configuration, marker.seqno)
+
+    def finish(self, recovered: Recovered) -> bool:
+        """Make the log ready to go on from. Return whether the snapshot is newer than the journal knows.
+
+        Raises:
+            JournalCorrupt: something between the snapshot and the end of the log is missing.
+        """
+        if not self.rebuilt.finish(recovered):
+            return False
+        assert recovered.snapshot is not None
+        meta = recovered.snapshot.meta
+        configuration = decode_configuration(meta.header)
+        if configuration is None:
+            raise JournalCorrupt(f"the snapshot of {meta.viewstamp} has an unreadable header")
+        self.membership.reset(configuration, meta.viewstamp.seqno)
+        return True
+
+
+def replay(recovered: Recovered) -> tuple[Replay, bool]:
+    """Read a journal back; see `Replay.finish` for the second result and for what is raised."""
+    state = Replay()
+    for seq, records in recovered.writes:
+        state.write(seq, records)
+    return state, state.finish(recovered)

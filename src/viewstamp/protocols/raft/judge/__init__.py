@@ -1,0 +1,1 @@
+"""What checks Raft from outside: the oracle, its invariants, descriptions. Skip it on a first reading."""

@@ -1,0 +1,81 @@
+"""Messages as prose, for traces and golden transcripts."""
+
+from typing import Any
+
+from viewstamp.protocols.raft.membership import Configuration
+from viewstamp.protocols.raft.messages import (
+    Appended,
+    AppendEntries,
+    Conflict,
+    Introduce,
+    ReadIndex,
+    ReadIndexAnswer,
+    Recognize,
+    RequestVote,
+    SnapshotChunk,
+    SnapshotWanted,
+    TimeoutNow,
+    Vote,
+)
+from viewstamp.protocols.replication.judge import describe as wording
+from viewstamp.protocols.replication.judge.describe import name_members
+
+
+def describe(message: Any) -> str:
+    """Return the message as a short line of prose, without who sends it to whom."""
+    match message:
+        case RequestVote() | Vote():
+            return _describe_election(message)
+        case AppendEntries() | Appended() | Conflict():
+            return _describe_replication(message)
+        case SnapshotChunk() | SnapshotWanted():
+            return _describe_snapshot(message)
+        case ReadIndex():
+            return f"read request {message.request}: up to where must I have applied? (term {message.term})"
+        case ReadIndexAnswer():
+            answer = "ask somebody else" if message.seqno is None else f"up to {message.seqno}"
+            return f"read request {message.request}: {answer} (term {message.term})"
+        case TimeoutNow():
+            return f"campaign now: you are to lead (term {message.term})"
+        case Introduce():
+            return wording.describe_introduction(message)
+        case Recognize():
+            return f"the cluster is {describe_configuration(message.configuration)} (term {message.term})"
+        case _:
+            return f"something that is no raft message: {type(message).__name__}"
+
+
+def describe_configuration(configuration: Configuration) -> str:
+    """Return who votes and who learns."""
+    text = f"voters {name_members(configuration.voters)}"
+    return f"{text}, learners {name_members(configuration.learners)}" if configuration.learners else text
+
+
+def _describe_election(message: RequestVote | Vote) -> str:
+    kind = "pre-vote" if message.pre else "vote"
+    if isinstance(message, RequestVote):
+        order = ", the leader asked me to" if message.transfer else ""
+        return (
+            f"{kind} for me in term {message.term}: my log ends with {message.last_view}.{message.last_seqno}"
+            f"{order}"
+        )
+    answer = "granted" if message.granted else "refused"
+    return f"{kind} for node {message.candidate} in term {message.election} {answer} (term {message.term})"
+
+
+def _describe_replication(message: AppendEntries | Appended | Conflict) -> str:
+    tail = f" (term {message.term}, round {message.round})"
+    if isinstance(message, Appended):
+        return wording.describe_acknowledgement(message) + tail
+    if isinstance(message, Conflict):
+        if message.refused_seqno == 0:
+            return f"your term is over (term {message.term})"
+        return wording.describe_refusal(message) + tail
+    return wording.describe_append(message) + tail
+
+
+def _describe_snapshot(message: SnapshotChunk | SnapshotWanted) -> str:
+    tail = f" (term {message.term})"
+    if isinstance(message, SnapshotWanted):
+        return wording.describe_wanted(message) + tail
+    return wording.describe_chunk(message) + tail

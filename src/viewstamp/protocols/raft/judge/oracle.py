@@ -1,0 +1,154 @@
+"""What the simulator must know of Raft to judge a cluster: promises, disks, and how to tell a message."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
+from viewstamp.core.judge import Configured, DurableImage
+from viewstamp.core.quorum import has_majority
+from viewstamp.protocols.raft.core import RaftCore
+from viewstamp.protocols.raft.journal import Replay
+from viewstamp.protocols.raft.judge import invariants
+from viewstamp.protocols.raft.judge.describe import describe
+from viewstamp.protocols.raft.messages import (
+    Appended,
+    AppendEntries,
+    Conflict,
+    RaftMessage,
+    RequestVote,
+    SnapshotChunk,
+    SnapshotWanted,
+    Vote,
+)
+from viewstamp.protocols.raft.state import Role
+from viewstamp.protocols.replication.judge import invariants as judging
+from viewstamp.protocols.replication.judge.disk_image import DiskImage
+
+RaftImage: TypeAlias = DiskImage[Replay]
+
+
+class RaftOracle:
+    """Judges one run; satisfies `core.invariants.Oracle`."""
+
+    __slots__ = ("_before", "_members", "_voters")
+
+    def __init__(self, members: tuple[NodeId, ...]) -> None:
+        assert members
+        self._members = members
+        self._before: dict[NodeId, invariants.Positions] = {}
+        self._voters: dict[NodeId, frozenset[NodeId]] = {}
+        """By which voters each running node counts."""
+
+    def check_node(self, core: RaftCore) -> None:
+        """Orderings and windows of one node."""
+        invariants.check_node(core)
+
+    def check_step(self, node: NodeId, core: RaftCore) -> None:
+        """What may never go back."""
+        after = invariants.positions_of(core)
+        before = self._before.get(node)
+        if before is not None and before != after:
+            invariants.check_step(before, after, core)
+        self._before[node] = after
+        self._voters[node] = core.state.membership.voters
+
+    def forget(self, node: NodeId) -> None:
+        """The node crashed: what it knew only in memory may go back."""
+        self._before.pop(node, None)
+        self._voters.pop(node, None)
+
+    def make_image(self) -> RaftImage:
+        """Return the image of an empty disk."""
+        return DiskImage(Replay())
+
+    def broken_promise(self, source: NodeId, message: Any, durable: DurableImage) -> str | None:
+        """I11: say what a message promises that the sender's disk does not hold."""
+        assert isinstance(durable, DiskImage), durable
+        match message:
+            case Vote() if message.granted and not message.pre:
+                return _broken_vote(durable, message.election, message.candidate)
+            case RequestVote() if not message.pre:
+                return _broken_vote(durable, message.term, source)
+            case Appended():
+                return _broken_term(durable, message) or judging.broken_match(durable, message)
+            case Vote() | Conflict() | SnapshotWanted() | AppendEntries() | SnapshotChunk():
+                return _broken_term(durable, message)
+            case _:
+                return None
+
+    def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
+        """Tell whether a majority of the voters has the entry on disk.
+
+        The voters are those of a configuration that a disk with the entry would restart with, or that such a
+        node counts by already while it writes it: two that follow one another share a majority.
+        """
+        holders = {node for node, image in images.items() if image.holds(viewstamp)}
+        for node in holders:
+            image = images[node]
+            assert isinstance(image, DiskImage), image
+            if _is_decided(holders, image.replay.membership.voters):
+                return True
+        return any(_is_decided(holders, voters) for voters in self._voters.values())
+
+    def owes_progress(
+        self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
+    ) -> bool:
+        """A majority of the members owes it, whatever the others do."""
+        del images
+        return has_majority(alive, self._members)
+
+    def configured(self, core: RaftCore) -> Configured:
+        """Return the configuration in force at a core (`core.invariants.ConfigurationOracle`)."""
+        state = core.state
+        membership, log = state.membership, state.log
+        seqno = membership.changed_at
+        return Configured(
+            seqno=Seqno(seqno),
+            view=None if (term := log.view_at(seqno)) is None else View(term),
+            voters=membership.current.voters,
+            pending=membership.count_after(state.committed),
+            base=Seqno(log.base_seqno),
+        )
+
+    def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
+        """Return as whom and up to where a message acknowledges its sender's log."""
+        return judging.matched_by(message) if type(message) is Appended else None
+
+    def believed(self, core: RaftCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
+        """Return for each follower up to where a leader takes its log for acknowledged."""
+        return judging.believed(core.state.log, core.replication.progress.values())
+
+    def describe(self, message: Any) -> str:
+        """Return the message as a short line of prose."""
+        return describe(message)
+
+    def is_leader(self, core: RaftCore) -> bool:
+        """Tell whether this core leads its view."""
+        return core.state.role is Role.LEADER
+
+
+def _is_decided(holders: set[NodeId], voters: frozenset[NodeId]) -> bool:
+    return bool(voters) and has_majority(holders, voters)
+
+
+def _broken_vote(durable: RaftImage, term: int, candidate: NodeId) -> str | None:
+    on_disk = durable.replay
+    if on_disk.term > term or (on_disk.term == term and on_disk.vote == candidate):
+        return None
+    return (
+        f"a vote for node {candidate} in term {term}; on disk are term {on_disk.term} "
+        f"and a vote for {on_disk.vote}"
+    )
+
+
+def _broken_term(
+    durable: RaftImage, message: Vote | Appended | Conflict | SnapshotWanted | AppendEntries | SnapshotChunk
+) -> str | None:
+    if durable.replay.term >= message.term:
+        return None
+    return f"term {message.term}; on disk is term {durable.replay.term}"
+
+
+def message_types() -> Any:
+    """Return the union of all messages, for fuzzers."""
+    return RaftMessage

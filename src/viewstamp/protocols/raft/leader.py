@@ -1,0 +1,213 @@
+"""The leader's side of the log: propose, send, count acknowledgements, commit (Raft 5.3, 5.4.2).
+
+Rules of this file:
+
+- Nothing a leader sends promises anything that its own disk must hold: entries go out while they are being
+  written here, and the leader counts itself when its write is durable.
+- Only an entry of the leader's own term is committed by counting (5.4.2, Figure 8).
+- An answer counts only from the incarnation that the configuration lists, and only for this term.
+"""
+
+from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.raft.journal import CONFIGURATION
+from viewstamp.protocols.raft.membership import Configuration, encode_configuration
+from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, SnapshotChunk
+from viewstamp.protocols.raft.state import NEVER, State
+from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.replication.progress import Progress
+from viewstamp.protocols.replication.sender import Sender
+
+
+class Leader:
+    """What a leader does for its followers. Idle at other nodes."""
+
+    __slots__ = (
+        "_state",
+        "began_at",
+        "first_own",
+        "heartbeat_at",
+        "progress",
+        "round",
+        "shipper",
+    )
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.shipper = Sender(state, self._send_append, self._send_chunk)
+        self.progress: dict[NodeId, Progress] = {}
+        """One for each voter and learner but the leader."""
+        self.round = 0
+        """Number of the latest round of confirmation in this term."""
+        self.first_own = 0
+        """The first entry of this leader's term."""
+        self.began_at = state.now
+        self.heartbeat_at = NEVER
+
+    @property
+    def has_committed(self) -> bool:
+        """Whether an entry of the leader's own term is committed: only then does it know what is (6.4)."""
+        return self._state.committed >= self.first_own
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the window of uncommitted entries is open."""
+        state, options = self._state, self._state.options
+        entries = state.log.last_seqno - state.committed
+        return entries == 0 or (
+            entries < options.uncommitted_entries_max
+            and state.log.bytes_after(state.committed) < options.uncommitted_bytes_max
+        )
+
+    def lead(self) -> None:
+        """Begin to lead: an entry of the own term, so that older ones can be committed (thesis 6.4).
+
+        The first leader of a cluster begins with the configuration, so that all logs agree on it.
+        """
+        state = self._state
+        self.round = 0
+        self.began_at = state.now
+        self.first_own = state.log.last_seqno + 1
+        self.progress = {}
+        self._follow_configuration()
+        if state.membership.changed_at == 0:
+            self.configure(state.membership.current)
+        else:
+            self.propose(EMPTY, b"")
+        self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
+
+    def rest(self) -> None:
+        """Stop leading."""
+        self.progress = {}
+        self.heartbeat_at = NEVER
+
+    def propose(self, kind: int, data: bytes) -> None:
+        """Append an entry, write it and send it at the same time."""
+        state = self._state
+        log = state.log
+        entry = EntryRecord(state.term, log.last_seqno + 1, kind, data)
+        record = encode_record(entry)
+        log.append(entry, record, state.outbox.persist(record))
+        for progress in self.progress.values():
+            self.shipper.pump(progress)
+
+    def propose_command(self, data: bytes) -> None:
+        """Append what a client wants."""
+        self.propose(COMMAND, data)
+
+    def configure(self, configuration: Configuration) -> None:
+        """Append a configuration; it is in force at once. The caller knows that no other is uncommitted."""
+        state = self._state
+        state.membership.append(state.log.last_seqno + 1, configuration)
+        self._follow_configuration()
+        self.propose(CONFIGURATION, encode_configuration(configuration))
+
+    def beat(self) -> None:
+        """Send a heartbeat to everybody. It carries the latest round of confirmation and the commitment."""
+        for progress in self.progress.values():
+            self.shipper.beat(progress)
+
+    def tick(self) -> None:
+        """The heartbeat interval has passed."""
+        state = self._state
+        self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
+        for progress in self.progress.values():
+            self.shipper.tick(progress)
+
+    def on_appended(self, source: NodeId, answer: Appended) -> Progress | None:
+        """Take note of an acknowledgement; return the follower it moved, None where it is not believed."""
+        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
+        if progress is None or not self.shipper.on_acknowledged(progress, answer):
+            return None
+        if progress.matched > self._state.committed:
+            self.count()
+        return progress
+
+    def on_conflict(self, source: NodeId, answer: Conflict) -> bool:
+        """Find where the logs part, a term at a time; tell whether the answer is believed."""
+        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
+        if progress is not None:
+            self.shipper.on_refused(progress, answer)
+        return progress is not None
+
+    def count(self) -> None:
+        """Commit what a majority of the voters has on disk, if it is of this term."""
+        state = self._state
+        membership, progress = state.membership, self.progress
+        positions = [
+            progress[voter].matched if voter in progress else state.log.durable_seqno
+            for voter in membership.voters
+        ]
+        positions.sort(reverse=True)
+        reached = positions[membership.quorum - 1]
+        if reached > state.committed and state.log.view_at(reached) == state.term:
+            state.committed = reached
+
+    def has_confirmed(self, number: int) -> bool:
+        """Tell whether a majority of the voters has answered this round or a later one."""
+        confirmed = [node for node, progress in self.progress.items() if progress.round >= number]
+        return self._state.membership.has_quorum([*confirmed, self._state.node])
+
+    def silent_voters(self, within_us: int) -> list[NodeId]:
+        """Return the voters not heard for so long, in ascending order; this node is never among them."""
+        horizon = self._state.now - within_us
+        return [
+            node
+            for node, progress in sorted(self.progress.items())
+            if node in self._state.membership.voters and progress.heard_since(self.began_at) < horizon
+        ]
+
+    def has_lost_quorum(self) -> bool:
+        """Tell whether no majority was heard for the longest election timeout (thesis 6.2)."""
+        state = self._state
+        silent = self.silent_voters(2 * state.options.election_timeout_us)
+        return bool(silent) and not state.membership.has_quorum(state.membership.voters.difference(silent))
+
+    def on_peer_up(self, peer: NodeId) -> None:
+        """A connection stands again: find out at once where this follower is."""
+        progress = self.progress.get(peer)
+        if progress is not None:
+            self.shipper.beat(progress)
+
+    def on_peer_down(self, peer: NodeId) -> None:
+        """What was under way to this follower may be lost."""
+        progress = self.progress.get(peer)
+        if progress is not None:
+            self.shipper.on_peer_down(progress)
+
+    def _send_append(
+        self, progress: Progress, previous_view: int, previous: int, entries: list[bytes]
+    ) -> None:
+        state = self._state
+        # Early: entries promise nothing, and the leader counts itself only when its own write is durable.
+        state.outbox.send_early(
+            progress.node,
+            AppendEntries(
+                state.term,
+                progress.incarnation,
+                previous_view,
+                previous,
+                entries,
+                state.committed,
+                self.round,
+                progress.attempt,
+            ),
+        )
+
+    def _send_chunk(self, progress: Progress, meta: SnapshotMeta, offset: int, data: bytes) -> None:
+        state = self._state
+        # Early: a snapshot holds what is committed; sending it promises nothing of this disk.
+        chunk = SnapshotChunk(state.term, progress.incarnation, meta, offset, data)
+        state.outbox.send_early(progress.node, chunk)
+
+    def _follow_configuration(self) -> None:
+        """Keep one progress for each member's listed incarnation, a new one for a new incarnation."""
+        state = self._state
+        wanted = dict(state.membership.incarnations)
+        wanted.pop(state.node, None)
+        self.progress = {
+            node: known
+            if (known := self.progress.get(node)) is not None and known.incarnation == incarnation
+            else Progress(node, incarnation, state.log.last_seqno + 1)
+            for node, incarnation in sorted(wanted.items())
+        }

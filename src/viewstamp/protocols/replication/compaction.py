@@ -1,0 +1,121 @@
+"""Keeping the log short: snapshots of the own machine, and forgetting what they cover.
+
+A new snapshot is asked for when the log takes half of its limit, so that what arrives until it is durable
+fits into the other half. After it a suffix of at most a quarter of the limit stays for followers that lag: no
+dead follower can make the log grow.
+
+Handing out what is committed, a bounded piece at a time.
+"""
+
+from collections.abc import Callable
+
+from viewstamp.core.effects import Apply, Capture, Entry, Release, Settled
+from viewstamp.core.events import DirectiveToken, SnapshotToken
+from viewstamp.core.ids import Instant, Viewstamp
+from viewstamp.core.snapshots import Snapshot
+from viewstamp.protocols.replication.log import COMMAND
+from viewstamp.protocols.replication.node_state import NodeState
+
+
+class Compaction:
+    """When to capture, and what to keep."""
+
+    __slots__ = ("_new_token", "_retry_after_us", "_retry_at", "_state", "_token", "_waiting")
+
+    def __init__(
+        self, state: NodeState, new_token: Callable[[], SnapshotToken], *, retry_after_us: int
+    ) -> None:
+        self._state = state
+        self._new_token = new_token
+        self._retry_after_us = retry_after_us
+        """Wait so long after a snapshot that could not be made."""
+        self._token: SnapshotToken | None = None
+        """Of the snapshot that is being made."""
+        self._retry_at: Instant | None = None
+        """A snapshot could not be made: not before this moment again."""
+        self._waiting: list[DirectiveToken] = []
+        """Directives to answer when it is made."""
+
+    def is_due(self) -> bool:
+        """Tell whether the log has grown enough for a snapshot to help."""
+        state = self._state
+        limit = state.options.log_bytes_max
+        if limit is None or 2 * (state.log.size_bytes + state.overhead_bytes) <= limit:
+            return False
+        applied_bytes = state.log.size_bytes - state.log.bytes_after(state.applied)
+        return (
+            8 * applied_bytes >= limit
+            and self._token is None
+            and state.applied > state.snapshot_seqno
+            and (self._retry_at is None or state.now >= self._retry_at)
+        )
+
+    def capture(self) -> None:
+        """Ask for a snapshot of what is applied."""
+        state = self._state
+        self._retry_at = None
+        self._token = self._new_token()
+        position = state.log.viewstamp_at(state.applied)
+        state.outbox.emit(Capture(self._token, position, state.snapshot_header()))
+
+    def direct(self, token: DirectiveToken) -> None:
+        """An operator wants a snapshot now."""
+        state = self._state
+        if state.applied == 0 or not state.founded:
+            state.outbox.emit(
+                Settled(token, "nothing is applied yet: there is nothing to take a snapshot of")
+            )
+        elif self._token is None and state.applied == state.snapshot_seqno:
+            state.outbox.emit(Settled(token, None))
+        else:
+            self._waiting.append(token)
+            if self._token is None:
+                self.capture()
+
+    def on_captured(self, token: SnapshotToken, snapshot: Snapshot | None, matched_by_all: int) -> None:
+        """The snapshot is durable (or could not be made): forget what it covers and nobody needs."""
+        state = self._state
+        if token != self._token:
+            return
+        self._token = None
+        if snapshot is None:
+            state.drop("snapshot that could not be made")
+            self._retry_at = Instant(state.now + self._retry_after_us)
+        elif snapshot.meta.viewstamp.seqno > state.snapshot_seqno:
+            state.snapshot = snapshot
+            self._forget(snapshot.meta.viewstamp.seqno, matched_by_all)
+        refusal = (
+            None if snapshot else "the snapshot could not be written: see the node's log, then try again"
+        )
+        for waiting in self._waiting:
+            state.outbox.emit_durable(Settled(waiting, refusal))
+        self._waiting.clear()
+
+    def _forget(self, covered: int, matched_by_all: int) -> None:
+        """Move the log's base up, write it, and release what came before once that is durable."""
+        state = self._state
+        log, limit = state.log, state.options.log_bytes_max
+        kept_bytes = limit // 4 if limit is not None else state.options.inflight_bytes_max
+        needed = min(covered, matched_by_all)
+        seqno = min(max(needed, log.earliest_within(covered, kept_bytes)), log.durable_seqno)
+        if seqno <= log.base_seqno:
+            return
+        base = state.log.viewstamp_at(seqno)
+        write = state.move_base(base)
+        log.compact(base)
+        state.outbox.emit_durable(Release(log.first_write(otherwise=write)))
+
+
+def apply_committed(state: NodeState) -> None:
+    """Hand out committed entries in order, at least one and a bounded number and size in one step."""
+    last = min(state.committed, state.applied + state.options.applies_per_step_max)
+    room_bytes = state.options.apply_bytes_per_step_max
+    emit, entry_at = state.outbox.emit, state.log.entry
+    for seqno in range(state.applied + 1, last + 1):
+        entry = entry_at(seqno)
+        data = entry.data if entry.kind == COMMAND else b""
+        # Seqno(seqno) would be a call: a restart applies a million entries.
+        emit(Apply(Entry(Viewstamp(entry.view, seqno), data)))  # type: ignore[arg-type]
+        state.applied = seqno
+        if (room_bytes := room_bytes - len(data)) <= 0:
+            break

@@ -1,0 +1,81 @@
+"""What protocols with a log say alike to operators and in transcripts. What a view is called is theirs."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.protocol import PeerStatus
+from viewstamp.protocols.replication.follower import Appending
+from viewstamp.protocols.replication.introductions import Introduced, Member
+from viewstamp.protocols.replication.progress import Progress
+from viewstamp.protocols.replication.sender import Acknowledged, Refused
+from viewstamp.protocols.replication.snapshot_transfer import Chunk, Wanted
+
+
+class AppendingEntries(Appending, Protocol):
+    """The message with its entries."""
+
+    @property
+    def entries(self) -> Sequence[bytes]:
+        """Encoded; none: a heartbeat."""
+        ...
+
+
+def name_nodes(nodes: Sequence[NodeId]) -> str:
+    """Return "node 1", or "nodes 1, 2"."""
+    names = ", ".join(map(str, nodes))
+    return f"node {names}" if len(nodes) == 1 else f"nodes {names}"
+
+
+def name_members(members: Iterable[Member]) -> str:
+    """Return the members with their incarnations."""
+    return ", ".join(f"{node} (life {incarnation})" for node, incarnation in members) or "nobody"
+
+
+def describe_introduction(message: Introduced) -> str:
+    """Return who introduces itself."""
+    kind = "with a log" if message.founded else "without a log"
+    return f"I am incarnation {message.incarnation}, {kind}; I have heard of {name_members(message.known)}"
+
+
+def describe_append(message: AppendingEntries) -> str:
+    """Return what follows which entry, and up to where the log is committed."""
+    previous = f"{message.previous_view}.{message.previous_seqno}"
+    if not message.entries:
+        return f"heartbeat after {previous}, committed {message.committed}"
+    plural = "entry follows" if len(message.entries) == 1 else "entries follow"
+    return f"{len(message.entries)} {plural} {previous}, committed {message.committed}"
+
+
+def describe_acknowledgement(message: Acknowledged) -> str:
+    """Return what a follower has."""
+    return f"I have everything on disk up to {message.matched_view}.{message.matched_seqno}"
+
+
+def describe_refusal(message: Refused) -> str:
+    """Return what a follower lacks."""
+    hint = f"{message.hint_view}.{message.hint_seqno}"
+    return f"I do not have your entry {message.refused_seqno}: try after {hint}"
+
+
+def describe_chunk(message: Chunk) -> str:
+    """Return which piece of which snapshot comes."""
+    end = message.offset + len(message.data)
+    return f"snapshot {message.meta.viewstamp}, bytes {message.offset} to {end} of {message.meta.size_bytes}"
+
+
+def describe_wanted(message: Wanted) -> str:
+    """Return which piece of which snapshot is wanted."""
+    reason = ", that was not the next piece" if message.gap else ""
+    snapshot = f"{message.view}.{message.seqno}"
+    return f"of snapshot {snapshot} I want what begins at byte {message.offset}{reason}"
+
+
+def peer_status(progress: Progress, now: Instant, *, state: str | None = None) -> PeerStatus:
+    """Return how far a follower has come; `state` is the protocol's word for it, if it has another."""
+    return PeerStatus(
+        node=progress.node,
+        matched=progress.matched,
+        state=progress.state if state is None else state,
+        heard_us_ago=None if progress.heard_at is None else now - progress.heard_at,
+    )

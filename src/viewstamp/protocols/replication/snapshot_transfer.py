@@ -1,0 +1,242 @@
+"""Snapshots on the wire: in chunks, inside a window, resumed where they stopped.
+
+Rules of this file:
+
+- A transfer is known by viewstamp, digest and size, not by who sends: a new leader with the same snapshot
+  goes on.
+- The follower says which offset it wants; the leader believes that and nothing else about a transfer.
+- A snapshot is installed when it is durable here, in one write with what it does to the log, and acknowledged
+  when that write is durable. It never takes a node back.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from viewstamp.core.effects import Release, Restore, Stage
+from viewstamp.core.events import SnapshotToken
+from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.protocols.replication.node_state import NodeState, in_range
+from viewstamp.protocols.replication.progress import Progress
+
+_Identity = tuple[int, int, int, int]
+
+
+def _identity(meta: SnapshotMeta) -> _Identity:
+    return meta.viewstamp.view, meta.viewstamp.seqno, meta.digest, meta.size_bytes
+
+
+class SnapshotTokens:
+    """Numbers one node's snapshots, those it makes and those it receives: no two alike in one life."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def new(self) -> SnapshotToken:
+        """Return the next one."""
+        self._last += 1
+        return SnapshotToken(self._last)
+
+
+class Wanted(Protocol):
+    """A follower's answer, in the message of its protocol: of this snapshot, everything before `offset`."""
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """Of the sender."""
+        ...
+
+    @property
+    def view(self) -> int:
+        """Of the snapshot."""
+        ...
+
+    @property
+    def seqno(self) -> int:
+        """Of the snapshot."""
+        ...
+
+    @property
+    def digest(self) -> int:
+        """Of the snapshot."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """The next byte that it wants."""
+        ...
+
+    @property
+    def gap(self) -> bool:
+        """Whether the chunk answered was not the next one."""
+        ...
+
+
+class Chunk(Protocol):
+    """A piece of a snapshot, in the message of its protocol."""
+
+    @property
+    def meta(self) -> SnapshotMeta:
+        """Of the whole."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Where the piece begins."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """The piece."""
+        ...
+
+
+class SnapshotSender:
+    """The leader's side."""
+
+    __slots__ = ("_send", "_state")
+
+    def __init__(self, state: NodeState, send: Callable[[Progress, SnapshotMeta, int, bytes], None]) -> None:
+        self._state = state
+        self._send = send
+        """Sends a piece of this snapshot at this offset. It need not wait for the disk: a snapshot holds what
+        is committed."""
+
+    def pump(self, progress: Progress) -> None:
+        """Send chunks as far as the window allows: one until the follower has said what it wants."""
+        transfer, options = progress.transfer, self._state.options
+        assert transfer is not None
+        size_bytes = transfer.snapshot.meta.size_bytes
+        chunks = options.snapshot_window_chunks if transfer.answered else 1
+        limit = transfer.acknowledged + chunks * options.snapshot_chunk_bytes
+        while transfer.sent < size_bytes and transfer.sent < limit:
+            data = transfer.snapshot.read(transfer.sent, options.snapshot_chunk_bytes)
+            assert data, (transfer.sent, size_bytes)
+            self._send(progress, transfer.snapshot.meta, transfer.sent, data)
+            transfer.sent += len(data)
+        if size_bytes == 0 and not transfer.answered:
+            self._send(progress, transfer.snapshot.meta, 0, b"")
+
+    def on_wanted(self, progress: Progress, wanted: Wanted) -> None:
+        """The follower says where it is."""
+        transfer = progress.transfer
+        if transfer is None or not self._is_about(wanted, transfer.snapshot.meta):
+            self._state.drop("answer about another snapshot")
+            return
+        if wanted.gap:
+            if wanted.offset == transfer.rewound_to:
+                return
+            transfer.rewound_to = transfer.acknowledged = transfer.sent = wanted.offset
+            transfer.answered = False  # one chunk at a time, until one fits
+        else:
+            transfer.answered = True
+            transfer.moved = transfer.moved or wanted.offset > transfer.acknowledged
+            transfer.acknowledged = max(transfer.acknowledged, wanted.offset)
+            transfer.sent = max(transfer.sent, wanted.offset)
+        self.pump(progress)
+
+    def _is_about(self, wanted: Wanted, meta: SnapshotMeta) -> bool:
+        return (wanted.view, wanted.seqno, wanted.digest) == _identity(meta)[
+            :3
+        ] and 0 <= wanted.offset <= meta.size_bytes
+
+
+class Follower(Protocol):
+    """What a node that receives says to its leader."""
+
+    def begin(self) -> None:
+        """The log is another one now: nothing is owed of the last."""
+        ...
+
+    def acknowledge(self, leader: NodeId, reached: int) -> None:
+        """Say that our logs agree up to `reached`, as soon as that is on disk."""
+        ...
+
+    def want(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
+        """Say that of this snapshot everything before `offset` is here, and whether more was skipped."""
+        ...
+
+
+class SnapshotReceiver:
+    """The follower's side."""
+
+    __slots__ = ("_follower", "_meta", "_new_token", "_offset", "_state", "_token")
+
+    def __init__(self, state: NodeState, follower: Follower, new_token: Callable[[], SnapshotToken]) -> None:
+        self._state = state
+        self._follower = follower
+        self._new_token = new_token
+        self._meta: SnapshotMeta | None = None
+        """The snapshot being received."""
+        self._token = SnapshotToken(0)
+        self._offset = 0
+        """Everything before this offset is staged; at the size: all, and `Staged` is awaited."""
+
+    def on_chunk(self, source: NodeId, chunk: Chunk, view: int) -> None:
+        """Stage the next piece that the leader of this view sends, or say which piece is wanted."""
+        state = self._state
+        if not _is_possible(chunk, view) or not state.is_header(chunk.meta.header):
+            state.drop("snapshot that cannot be")
+            return
+        if chunk.meta.viewstamp.seqno <= state.committed:
+            if chunk.offset:
+                return  # the first chunk is answered, and the next heartbeat asks for the same
+            self._follower.acknowledge(source, max(chunk.meta.viewstamp.seqno, state.log.base_seqno))
+            return
+        if self._meta is None or _identity(self._meta) != _identity(chunk.meta):
+            self._begin(chunk.meta)
+        expected = chunk.offset == self._offset and not self._is_complete(chunk)
+        if expected:
+            state.outbox.emit(Stage(self._token, chunk.meta, chunk.offset, chunk.data))
+            self._offset += len(chunk.data)
+        self._follower.want(source, chunk.meta, self._offset, gap=chunk.offset > self._offset)
+
+    def on_staged(self, token: SnapshotToken, snapshot: Snapshot | None) -> None:
+        """The last piece is durable, or the whole was not what it should be."""
+        state = self._state
+        if self._meta is None or token != self._token:
+            return
+        meta, self._meta = self._meta, None
+        if snapshot is None:
+            state.drop("snapshot with a wrong digest")
+        elif state.follows and meta.viewstamp.seqno > state.committed:
+            self._install(snapshot)
+        if state.leader is not None and state.follows and snapshot is not None:
+            self._follower.acknowledge(state.leader, max(meta.viewstamp.seqno, state.log.base_seqno))
+
+    def _begin(self, meta: SnapshotMeta) -> None:
+        self._meta, self._token, self._offset = meta, self._new_token(), 0
+
+    def _is_complete(self, chunk: Chunk) -> bool:
+        return self._offset == chunk.meta.size_bytes and chunk.meta.size_bytes > 0
+
+    def _install(self, snapshot: Snapshot) -> None:
+        """Replace the machine's state, and of the log what the snapshot covers or contradicts."""
+        state = self._state
+        base = snapshot.meta.viewstamp
+        log = state.log
+        if log.view_at(base.seqno) == base.view:
+            write = state.install(snapshot.meta, kept=log.last_seqno)
+            log.compact(base)
+        else:
+            write = state.install(snapshot.meta, kept=base.seqno)
+            log.reset(base, write)
+            self._follower.begin()
+        state.snapshot = snapshot
+        state.committed = state.applied = base.seqno
+        state.outbox.emit(Restore(snapshot))
+        state.outbox.emit_durable(Release(log.first_write(otherwise=write)))
+
+
+def _is_possible(chunk: Chunk, view: int) -> bool:
+    meta, length = chunk.meta, len(chunk.data)
+    position = meta.viewstamp
+    return (
+        in_range(chunk.offset, meta.size_bytes, position.view, position.seqno)
+        and 1 <= position.view <= view
+        and position.seqno >= 1
+        and chunk.offset + length <= meta.size_bytes
+        and (length > 0 or meta.size_bytes == 0)
+    )

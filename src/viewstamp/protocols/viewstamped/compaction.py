@@ -1,0 +1,110 @@
+"""Snapshots of this node's own, and forgetting the log before them.
+
+The journal forgets a prefix by number (`Release`), so what must survive is written again first: the whole
+history of views, the promises, the synchronised view, the start of the log.
+"""
+
+from viewstamp.core.effects import Capture, Release, Settled
+from viewstamp.core.events import DirectiveToken, SnapshotToken
+from viewstamp.core.ids import PersistSeq
+from viewstamp.core.snapshots import Snapshot
+from viewstamp.protocols.viewstamped.journal import (
+    ENCODER,
+    AcceptedValue,
+    History,
+    LogStart,
+    Promised,
+    SnapshotHeader,
+    Synchronised,
+)
+from viewstamp.protocols.viewstamped.log_positions import LogPositions
+from viewstamp.protocols.viewstamped.state import State
+from viewstamp.protocols.viewstamped.views import ViewKeeper
+
+
+class Checkpoints:
+    """At most one capture is under way."""
+
+    __slots__ = ("_asked_by", "_capturing", "_ledger", "_retry_above_bytes", "_shared", "_views")
+
+    def __init__(self, shared: State, views: ViewKeeper, ledger: LogPositions) -> None:
+        self._shared = shared
+        self._views = views
+        self._ledger = ledger
+        self._capturing: SnapshotToken | None = None
+        self._asked_by: list[DirectiveToken] = []
+        self._retry_above_bytes = 0
+        """After a capture that failed (a full disk), the next waits until the log has grown this far."""
+
+    def is_due(self) -> bool:
+        """Tell whether the log has grown so far that a snapshot should be taken."""
+        log_bytes_max = self._shared.options.log_bytes_max
+        if self._capturing is not None or log_bytes_max is None:
+            return False
+        size = self._ledger.log.size_bytes
+        return size > max(log_bytes_max, self._retry_above_bytes) and self._has_news
+
+    @property
+    def _has_news(self) -> bool:
+        snapshot = self._ledger.snapshot
+        covered = snapshot.meta.viewstamp.seqno if snapshot is not None else 0
+        return self._ledger.applied > covered
+
+    def capture(self, token: SnapshotToken) -> None:
+        """Ask for a snapshot of the machine as it is now."""
+        self._capturing = token
+        header = ENCODER.encode(SnapshotHeader(self._views.current))
+        self._shared.outbox.emit(Capture(token, self._ledger.applied_viewstamp, header))
+
+    def directed(self, directive: DirectiveToken, token: SnapshotToken) -> None:
+        """An operator wants a snapshot."""
+        if not self._has_news:
+            self._shared.outbox.emit(Settled(directive, None))
+            return
+        self._asked_by.append(directive)
+        if self._capturing is None:
+            self.capture(token)
+
+    def captured(self, token: SnapshotToken, snapshot: Snapshot | None) -> None:
+        """A snapshot is durable, or could not be made."""
+        if token != self._capturing:
+            return
+        self._capturing = None
+        refusal = None if snapshot is not None else "the snapshot could not be written: look at the disk"
+        for directive in self._asked_by:
+            self._shared.outbox.emit(Settled(directive, refusal))
+        self._asked_by = []
+        if snapshot is None:
+            size = self._ledger.log.size_bytes
+            self._retry_above_bytes = size + size // 4
+        elif snapshot.meta.viewstamp.seqno > self._ledger.log.base.seqno:
+            self._retry_above_bytes = 0
+            self._forget_before(snapshot)
+
+    def _forget_before(self, snapshot: Snapshot) -> None:
+        ledger, options = self._ledger, self._shared.options
+        previous = ledger.snapshot
+        if previous is not None and previous.meta.viewstamp >= snapshot.meta.viewstamp:
+            return
+        ledger.snapshot = snapshot
+        start = min(snapshot.meta.viewstamp.seqno, ledger.log.suffix_of(options.kept_bytes))
+        base = ledger.log.at(max(start, ledger.log.base.seqno))
+        assert base is not None
+        ledger.log.start_at(base)
+        rewritten = self._write_again()
+        first = ledger.log.first_write()
+        before = rewritten if first is None else min(first, rewritten)
+        self._shared.outbox.emit_durable(Release(before))
+
+    def _write_again(self) -> PersistSeq:
+        views, acceptor = self._views, self._views.acceptor
+        records = [
+            ENCODER.encode(History(tuple(views.history))),
+            ENCODER.encode(Synchronised(views.synchronised_view)),
+            ENCODER.encode(Promised(acceptor.instance, acceptor.promised)),
+            ENCODER.encode(LogStart(self._ledger.log.base)),
+        ]
+        if acceptor.accepted is not None and acceptor.value is not None:
+            value = AcceptedValue(acceptor.instance, acceptor.accepted, acceptor.value)
+            records.append(ENCODER.encode(value))
+        return self._shared.outbox.persist(*records)

@@ -1,0 +1,252 @@
+"""What a member writes to its journal. The tags are an on-disk format: fields may be appended, never moved.
+
+`Promised`, `Accepted` and `Decided` are lab 6's `propseen`, `accepted` and `done`; a driver that keeps
+the course's `paxos-<id>.log` decodes them out of each `Persist`.
+
+The journal read back: what a member knows when it starts, and what it would know if it crashed now.
+
+One class serves recovery and the simulator's oracle, so that both read a disk in the same way.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias, assert_never
+
+import msgspec
+
+from viewstamp.core.errors import JournalCorrupt
+from viewstamp.core.ids import ORIGIN, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.protocol import Recovered
+from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.viewstamped.log import Log, Slot
+from viewstamp.protocols.viewstamped.membership import Membership
+from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
+from viewstamp.protocols.viewstamped.paxos import Acceptor
+
+
+class Promised(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """n_h of the acceptor rose."""
+
+    instance: View
+    ballot: Ballot
+
+
+class AcceptedValue(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """n_a and v_a of the acceptor; n_h is at least n_a."""
+
+    instance: View
+    ballot: Ballot
+    value: Membership
+
+
+class Decided(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The next view is known. What was promised for its instance is over."""
+
+    membership: Membership
+
+
+class EntryRecord(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False, forbid_unknown_fields=True):
+    """An entry of the log. One at or below the last seqno replaces that entry and all after it.
+
+    `data` must stay the last field: the log cuts it out of the encoded record.
+    """
+
+    view: View
+    seqno: Seqno
+    data: bytes
+
+
+class Synchronised(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
+    """Every member of this view held the primary's log: whoever was in it may lead the next one."""
+
+    view: View
+
+
+class LogStart(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
+    """Entries up to this one are in a durable snapshot; they may be missing from what is replayed."""
+
+    base: Viewstamp
+
+
+class LogReset(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
+    """The log is empty and begins after this entry: a snapshot was received."""
+
+    base: Viewstamp
+
+
+class History(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """All decided views from view 1, written again so that the journal may forget what is older."""
+
+    memberships: tuple[Membership, ...]
+
+
+Record: TypeAlias = (
+    Promised | AcceptedValue | Decided | EntryRecord | Synchronised | LogStart | LogReset | History
+)
+
+
+class SnapshotHeader(msgspec.Struct, frozen=True, array_like=True):
+    """The protocol's part of a snapshot: the view in which it was taken. The history is in the journal."""
+
+    membership: Membership | None
+
+
+ENCODER: Final = msgspec.msgpack.Encoder()
+RECORDS: Final = msgspec.msgpack.Decoder(Record)
+_ENTRIES: Final = msgspec.msgpack.Decoder(EntryRecord)
+
+
+def decode_record(record: bytes) -> Record:
+    """Decode a record of the journal.
+
+    Raises:
+        JournalCorrupt: the bytes passed the journal's checksum and are still not a record of this protocol.
+    """
+    try:
+        decoded: Record = RECORDS.decode(record)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise JournalCorrupt(f"a journal record is not one of viewstamped's: {error}") from error
+    return decoded
+
+
+def decode_entry(record: bytes) -> EntryRecord | None:
+    """Return the entry that a peer sent, None if that is not what the bytes hold."""
+    try:
+        return _ENTRIES.decode(record)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+_NO_VIEW = View(0)
+
+
+class Disk:
+    """A member's durable state. It satisfies `core.invariants.DurableImage`."""
+
+    __slots__ = ("_acceptance", "_promise", "_snapshot", "history", "log", "synchronised")
+
+    def __init__(self) -> None:
+        self.history: list[Membership] = []
+        """Decided views from view 1 without a gap, view v at place v - 1."""
+        self.log = Log()
+        self.synchronised = _NO_VIEW
+        """The highest view known to have completed its synchronisation."""
+        self._promise: tuple[View, Ballot] = (_NO_VIEW, LOWEST)
+        self._acceptance: tuple[View, Ballot, Membership] | None = None
+        self._snapshot = ORIGIN
+
+    @property
+    def view(self) -> View:
+        """The highest decided view."""
+        return View(len(self.history))
+
+    @property
+    def base(self) -> Viewstamp:
+        """The last entry that only the snapshot holds."""
+        return self._snapshot if self._beyond_log else self.log.base
+
+    @property
+    def last(self) -> Viewstamp:
+        """The last entry of the log, `base` where it is empty."""
+        return self._snapshot if self._beyond_log else self.log.last
+
+    @property
+    def promises(self) -> Mapping[str, Any]:
+        """None that stays the same in a view: n_h, n_a and v_a may rise, and the oracle judges them."""
+        return {}
+
+    @property
+    def _beyond_log(self) -> bool:
+        return not self.log.holds(self._snapshot) and self._snapshot.seqno >= self.log.base.seqno
+
+    def acceptor(self) -> Acceptor:
+        """Return the acceptor of the instance after `view` with what it promised."""
+        instance = View(self.view + 1)
+        acceptor = Acceptor(instance)
+        if self._acceptance is not None and self._acceptance[0] == instance:
+            _, acceptor.accepted, acceptor.value = self._acceptance
+            acceptor.promised = acceptor.accepted
+        if self._promise[0] == instance:
+            acceptor.promised = max(acceptor.promised, self._promise[1])
+        return acceptor
+
+    def holds(self, viewstamp: Viewstamp) -> bool:
+        """Tell whether the entry at this viewstamp is in the log or behind the snapshot."""
+        if self._beyond_log or viewstamp.seqno < self.log.base.seqno:
+            return viewstamp <= self.base
+        return self.log.holds(viewstamp)
+
+    def data(self, seqno: Seqno) -> bytes | None:
+        """Return the data of the entry at `seqno`; None where the log does not hold it."""
+        if self._beyond_log or not self.log.base.seqno < seqno <= self.log.last.seqno:
+            return None
+        return self.log.slot(seqno).data
+
+    def snapshot(self, meta: SnapshotMeta) -> None:
+        """A snapshot became durable."""
+        self._snapshot = max(self._snapshot, meta.viewstamp)
+
+    def write(self, seq: PersistSeq, records: Sequence[bytes]) -> None:
+        """Read one atomic write."""
+        for encoded in records:
+            record = decode_record(encoded)
+            match record:
+                case EntryRecord():
+                    self._replay_entry(seq, encoded, record)
+                case Promised(instance, ballot):
+                    self._promise = (instance, ballot)
+                case AcceptedValue(instance, ballot, value):
+                    self._acceptance = (instance, ballot, value)
+                case Decided(membership):
+                    self._replay_view(membership)
+                case Synchronised(view):
+                    self.synchronised = max(self.synchronised, view)
+                case LogStart(base):
+                    self._replay_start(base)
+                case LogReset(base):
+                    self.log.reset(base)
+                case History(memberships):
+                    self.history = list(memberships)
+                case _:
+                    assert_never(record)
+
+    def _replay_entry(self, seq: PersistSeq, encoded: bytes, record: EntryRecord) -> None:
+        log = self.log
+        before = record.seqno - 1
+        released_before = before < log.base.seqno or (log.base == ORIGIN == log.last)
+        if released_before and before != log.base.seqno:
+            log.reset(Viewstamp(_NO_VIEW, Seqno(before)))
+        if before > log.last.seqno:
+            raise JournalCorrupt(
+                f"the journal has no entry {log.last.seqno + 1}: restore it from another copy"
+            )
+        log.cut_after(before)
+        log.append(Slot(record.view, encoded, len(record.data), seq))
+
+    def _replay_view(self, membership: Membership) -> None:
+        # A gap is possible before the first `History` only: what is between was released.
+        if membership.view == len(self.history) + 1:
+            self.history.append(membership)
+
+    def _replay_start(self, base: Viewstamp) -> None:
+        if self.log.base.seqno <= base.seqno <= self.log.last.seqno:
+            self.log.start_at(base)
+        elif base.seqno > self.log.last.seqno:
+            self.log.reset(base)
+
+
+def read_back(recovered: Recovered) -> Disk:
+    """Return what the writes of a recovery hold.
+
+    Raises:
+        JournalCorrupt: records are missing, cannot be decoded, or the snapshot before the log is lost.
+    """
+    disk = Disk()
+    for seq, records in recovered.writes:
+        disk.write(seq, records)
+    covered = recovered.snapshot.meta.viewstamp if recovered.snapshot is not None else ORIGIN
+    if covered.seqno < disk.log.base.seqno:
+        raise JournalCorrupt(
+            f"the log begins after entry {disk.log.base}, and the newest snapshot covers {covered} only: "
+            "nothing was changed; wipe this data directory and let the node join anew"
+        )
+    return disk

@@ -1,0 +1,1 @@
+"""What checks viewstamped from outside: the oracle and its rule of liveness. Skip it on a first reading."""

@@ -1,0 +1,76 @@
+"""Which members owe progress when all others are gone for good; for the oracle, and nothing else.
+
+Whoever decides the next view may find a value that was accepted for it already, also by somebody who is
+gone: a view with too few of the living would then be decided, and wait for ever. A promise says that somebody
+proposes, and may leave out one of the living who was silent, or, which costs as much, let in one who has died
+since: what he proposes is known to himself or under way. What was decided may be known to the dead alone. So
+they must be able to go on in the newest view they know of, and in each that may come next. When in doubt
+nothing is owed.
+"""
+
+from collections.abc import Collection, Mapping
+
+from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.quorum import has_majority, majority
+from viewstamp.protocols.viewstamped.journal import Disk
+from viewstamp.protocols.viewstamped.membership import Membership, successor, without
+from viewstamp.protocols.viewstamped.messages import LOWEST
+
+Alive = Mapping[NodeId, Incarnation | None]
+
+
+def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[NodeId, Disk]) -> bool:
+    """Tell whether the living must serve; `disks` are those of all members, also of the dead."""
+    if len(alive) < majority(len(configured)):
+        # A smaller view does not serve.
+        return False
+    newest = max((disks[node] for node in alive if node in disks), key=lambda disk: disk.view, default=None)
+    if newest is None or not newest.history:
+        # The first view is founded only when all have said that they know of none.
+        return set(alive) >= set(configured)
+    current = newest.history[-1]
+    remembered = any(disks[node].synchronised == current.view for node in alive if node in disks)
+    trusted = current.nodes if remembered else current.eligible
+    next_ones = [*_decided_after(current, disks), *_accepted(current, disks)]
+    if _something_is_proposed(current, disks):
+        next_ones += _without_one(current, synchronised=remembered)
+    may_come = [(current, trusted), *((value, value.eligible) for value in next_ones)]
+    if any(len(membership.members) == 1 for membership, _ in may_come) and not set(alive) >= set(configured):
+        # It becomes a view of two by letting in somebody who has just died, and cannot shrink then.
+        return False
+    return all(_can_go_on(membership, alive, by) for membership, by in may_come)
+
+
+def _decided_after(current: Membership, disks: Mapping[NodeId, Disk]) -> list[Membership]:
+    """Return the views that only the dead know: the living may find them agreed on, or never hear of them."""
+    longest = max((disk.history for disk in disks.values()), key=len)
+    return list(longest[current.view :])
+
+
+def _accepted(current: Membership, disks: Mapping[NodeId, Disk]) -> list[Membership]:
+    """Return what any member has accepted as the next view."""
+    acceptors = [disk.acceptor() for disk in disks.values() if disk.view == current.view]
+    return [acceptor.value for acceptor in acceptors if acceptor.value is not None]
+
+
+def _something_is_proposed(current: Membership, disks: Mapping[NodeId, Disk]) -> bool:
+    """Tell whether any member has promised a proposer something whose proposal no disk shows."""
+    acceptors = [disk.acceptor() for disk in disks.values() if disk.view == current.view]
+    shown = {LOWEST, *(acceptor.accepted for acceptor in acceptors)}
+    return any(acceptor.promised not in shown for acceptor in acceptors)
+
+
+def _without_one(current: Membership, *, synchronised: bool) -> list[Membership]:
+    """Return the views that a proposer may want who does not hear one of the others."""
+    wishes = (successor(current, without(current, node), synchronised=synchronised) for node in current.nodes)
+    return [wish for wish in wishes if wish is not None]
+
+
+def _can_go_on(membership: Membership, alive: Alive, trusted: Collection[NodeId]) -> bool:
+    """Tell whether the living can agree on the view after this one, and one of them may lead it.
+
+    If they can, they can remove the dead one after the other: of a majority it stays one. A view of two
+    with one of them dead has no majority and cannot shrink.
+    """
+    living = {member.node for member in membership.members if alive.get(member.node) == member.incarnation}
+    return has_majority(living, membership.nodes) and not living.isdisjoint(trusted)

@@ -1,0 +1,107 @@
+"""What the parts of one core share: identity, moment, outbox, and the points at which a test can end it."""
+
+from enum import IntEnum
+from random import Random
+from typing import Protocol
+
+from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.core.outbox import Outbox
+from viewstamp.core.quorum import majority
+from viewstamp.protocols.viewstamped.membership import Member
+from viewstamp.protocols.viewstamped.messages import NO_GROUP
+from viewstamp.protocols.viewstamped.options import ViewstampedOptions
+
+
+class Point(IntEnum):
+    """Where the labs' breakpoints and partition strike (SCENARIOS 2.3). The numbers are our own."""
+
+    PREPARED = 1
+    """Proposer, a majority has promised, nothing was proposed: the course's breakpoint 3."""
+    CHOSEN = 2
+    """Proposer, a majority has accepted, nobody was told: breakpoint 4."""
+    FIRST_BACKUP_HAS_IT = 3
+    """Primary, the first backup holds an entry that no other has seen: breakpoint 1, and partition."""
+    BACKUP_HAS_IT = 4
+    """Backup, an entry is on its disk, its primary was not told: breakpoint 1."""
+    VIEW_ENTERED = 5
+    """A view with this node in it is on its disk, nothing was done in it: breakpoint 2."""
+
+
+class Failpoints(Protocol):
+    """For tests only; a core that was given none behaves as if none were ever armed.
+
+    `reached` may raise or end the process: the effects of the step under way are then lost, as in a crash.
+    It may also cut the network and return: the core goes on.
+    """
+
+    def armed(self, point: Point) -> bool:
+        """Tell whether something shall happen at this point; asked each time."""
+        ...
+
+    def reached(self, point: Point) -> None:
+        """Let it happen."""
+        ...
+
+
+class State:
+    """One for each core. Its parts hold on to it, never to one another's fields."""
+
+    __slots__ = (
+        "failpoints",
+        "group",
+        "me",
+        "node",
+        "now",
+        "options",
+        "others",
+        "outbox",
+        "refused",
+        "rng",
+    )
+
+    def __init__(
+        self,
+        me: Member,
+        others: tuple[NodeId, ...],
+        options: ViewstampedOptions,
+        outbox: Outbox,
+        rng: Random,
+        now: Instant,
+        failpoints: Failpoints | None,
+    ) -> None:
+        self.me = me
+        self.node = me.node
+        """This node."""
+        self.others = others
+        """The other configured members."""
+        self.options = options
+        self.outbox = outbox
+        self.rng = rng
+        self.now = now
+        """The moment of the step under way; never goes back."""
+        self.failpoints = failpoints
+        self.group: Incarnation = NO_GROUP
+        """Incarnation of the founder of view 1; set once."""
+        self.refused = 0
+        """Messages dropped because no correct member would have sent them."""
+
+    @property
+    def members_min(self) -> int:
+        """With how many members at least a view serves."""
+        options = self.options
+        if options.members_min is not None:
+            return options.members_min
+        return majority(len(self.others) + 1) if options.founding == "together" else 1
+
+    def refuse(self) -> None:
+        """Count a message that is dropped for what it says."""
+        self.refused += 1
+
+    def reach(self, point: Point) -> None:
+        """Pass a failpoint."""
+        if self.failpoints is not None and self.failpoints.armed(point):
+            self.failpoints.reached(point)
+
+    def armed(self, point: Point) -> bool:
+        """Tell whether a test waits for this point."""
+        return self.failpoints is not None and self.failpoints.armed(point)

@@ -1,0 +1,189 @@
+"""State transfer: how a primary brings each backup's log up to its own, and snapshots where it must.
+
+Rules of this file:
+
+- Nothing is sent as a whole state that the log can still give: the point at which both logs agree is found by
+  their marks in one exchange, and what follows it is sent.
+- A snapshot travels in chunks, a bounded number unacknowledged, so that heartbeats pass between them. A
+  backup tells how much it has, so a transfer goes on where it stopped, also under another primary with
+  the same one.
+"""
+
+from collections import deque
+
+from viewstamp.core.effects import Stage
+from viewstamp.core.events import SnapshotToken
+from viewstamp.core.ids import Instant, NodeId, Seqno, Viewstamp
+from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.protocols.viewstamped.messages import Chunk, StagedPart
+from viewstamp.protocols.viewstamped.state import State
+
+
+class Sending:
+    """A snapshot under way to one backup. Invariant: acknowledged <= sent <= size."""
+
+    __slots__ = ("_before_tick", "_begun", "_heard", "acknowledged", "sent", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, offset: int) -> None:
+        self.snapshot = snapshot
+        self.acknowledged = offset
+        """The backup has the bytes before this."""
+        self.sent = offset
+        self._heard = offset
+        """The offset of its last answer, which is lower than `acknowledged` after it restarted."""
+        self._before_tick = -1
+        self._begun = 0 < offset == snapshot.meta.size_bytes
+        """A snapshot without a byte still takes one chunk."""
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the backup has acknowledged all of it."""
+        return self._begun and self.acknowledged == self.snapshot.meta.size_bytes
+
+    def is_covered_by(self, matched: Viewstamp) -> bool:
+        """Tell whether a backup that holds the log up to here needs it no more."""
+        return matched.seqno >= self.snapshot.meta.viewstamp.seqno
+
+    def describes(self, part: StagedPart) -> bool:
+        """Tell whether this part belongs to the snapshot under way."""
+        return part_of(self.snapshot, part)
+
+    def heard(self, offset: int) -> None:
+        """The backup says how much it has."""
+        self._heard = offset
+        self.acknowledged = max(self.acknowledged, offset)
+        self.sent = max(self.sent, offset)
+
+    def rewind_if_stuck(self) -> None:
+        """Send again from what was last heard of, if nothing moved since the previous call."""
+        if self._before_tick == self.acknowledged:
+            self.acknowledged = self.sent = self._heard
+            self._begun = self._begun and self.snapshot.meta.size_bytes > 0
+        self._before_tick = self.acknowledged
+
+    def next_chunk(self, chunk_bytes: int, chunks_max: int) -> tuple[int, bytes] | None:
+        """Return the next offset and bytes to send, None while the window is full or all is sent."""
+        size = self.snapshot.meta.size_bytes
+        full = self.sent >= size or self.sent - self.acknowledged >= chunk_bytes * chunks_max
+        if full and self._begun:
+            return None
+        self._begun = True
+        offset = self.sent
+        data = self.snapshot.read(offset, chunk_bytes)
+        assert bool(data) == (offset < size), (offset, size)
+        self.sent += len(data)
+        return offset, data
+
+
+def part_of(snapshot: Snapshot, part: StagedPart) -> bool:
+    """Tell whether this part belongs to this snapshot."""
+    meta = snapshot.meta
+    fits = part.viewstamp == meta.viewstamp and part.digest == meta.digest
+    return fits and 0 <= part.offset <= meta.size_bytes
+
+
+def _same_state(one: SnapshotMeta, other: SnapshotMeta) -> bool:
+    """Tell whether two snapshots are of one state: their headers may differ, taken in different views."""
+    return (one.viewstamp, one.digest, one.size_bytes) == (other.viewstamp, other.digest, other.size_bytes)
+
+
+class Progress:
+    """How far another member of the view has come, as its primary sees it."""
+
+    __slots__ = (
+        "heard_at",
+        "matched",
+        "next",
+        "node",
+        "sending",
+        "settled_at",
+        "unacknowledged",
+        "unacknowledged_bytes",
+        "unanswered",
+    )
+
+    def __init__(self, node: NodeId) -> None:
+        self.node = node
+        self.matched = Seqno(0)
+        """Everything up to here is on its disk and equal to the primary's log. Never goes back in a view."""
+        self.next: Seqno | None = None
+        """What to send next; None until it has said how its log looks."""
+        self.sending: Sending | None = None
+        """A snapshot under way; nothing else is sent meanwhile."""
+        self.unacknowledged: deque[tuple[Seqno, int]] = deque()
+        """Last seqno and bytes of each message with entries under way."""
+        self.unacknowledged_bytes = 0
+        self.heard_at: Instant | None = None
+        self.settled_at = Instant(0)
+        """Until then its questions cross with the answer to an earlier one."""
+        self.unanswered = 0
+        """Heartbeats since it last answered something that this primary sent."""
+
+    @property
+    def state(self) -> str:
+        """A word for operators."""
+        if self.sending is not None:
+            return "snapshot"
+        return "probe" if self.next is None else "replicate"
+
+    def continue_from(self, seqno: Seqno) -> None:
+        """Send what follows this seqno, whatever was sent before."""
+        self.next = Seqno(seqno + 1)
+        self.sending = None
+        self.unacknowledged.clear()
+        self.unacknowledged_bytes = 0
+
+    def sent(self, last: Seqno, size_bytes: int) -> None:
+        """Entries up to `last` are under way."""
+        self.next = Seqno(last + 1)
+        self.unacknowledged.append((last, size_bytes))
+        self.unacknowledged_bytes += size_bytes
+
+    def acknowledged(self, seqno: Seqno) -> None:
+        """Its log is durable and equal up to this seqno."""
+        self.matched = max(self.matched, seqno)
+        if self.next is None or self.next <= seqno:
+            self.next = Seqno(seqno + 1)
+        waiting = self.unacknowledged
+        while waiting and waiting[0][0] <= seqno:
+            self.unacknowledged_bytes -= waiting.popleft()[1]
+
+
+class Receiving:
+    """A snapshot that is arriving here. One at a time; offsets without a gap."""
+
+    __slots__ = ("_meta", "_shared", "_token", "offset")
+
+    def __init__(self, shared: State) -> None:
+        self._shared = shared
+        self._meta: SnapshotMeta | None = None
+        self._token = SnapshotToken(0)
+        self.offset = 0
+        """The bytes before this were handed out to be staged."""
+
+    @property
+    def part(self) -> StagedPart | None:
+        """How much of which snapshot has arrived, to be told to a primary."""
+        if self._meta is None:
+            return None
+        return StagedPart(self._meta.viewstamp, self._meta.digest, self.offset)
+
+    def take(self, chunk: Chunk, token: SnapshotToken) -> bool:
+        """Stage a chunk if it is the next, under `token` if its snapshot is a new one; tell if it fits."""
+        meta = chunk.meta
+        end = chunk.offset + len(chunk.data)
+        if not 0 <= chunk.offset <= end <= meta.size_bytes or (not chunk.data and meta.size_bytes):
+            return False
+        if self._meta is None or not _same_state(self._meta, meta):
+            self._meta, self._token, self.offset = meta, token, 0
+        if chunk.offset == self.offset and (chunk.data or not meta.size_bytes):
+            self._shared.outbox.emit(Stage(self._token, self._meta, chunk.offset, chunk.data))
+            self.offset = end
+        return True
+
+    def finished(self, token: SnapshotToken) -> bool:
+        """Tell whether this token is of the snapshot under way, and forget it: it has arrived."""
+        if self._meta is None or token != self._token:
+            return False
+        self._meta, self.offset = None, 0
+        return True

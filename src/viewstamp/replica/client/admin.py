@@ -1,0 +1,94 @@
+"""What an operator asks of one certain node, and of no other: its status, or to follow a directive."""
+
+import msgspec
+
+from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.messages import AdminReply, AdminRequest, AskStatus, StatusReply
+from viewstamp.replica.events import CallId, Complete, Failed, Operated, Returned
+
+
+class AdminCalls:
+    """The operations of one client that are open."""
+
+    __slots__ = ("_sent", "open")
+
+    def __init__(self) -> None:
+        self.open: dict[int, Operated] = {}
+        """By request number. Look, do not touch."""
+        self._sent: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self.open)
+
+    def add(self, request: int, operated: Operated) -> None:
+        """Take in a new operation."""
+        self.open[request] = operated
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The earliest deadline."""
+        if not self.open:
+            return None
+        return min(operated.deadline for operated in self.open.values())
+
+    def sendable(self, up: set[NodeId]) -> list[tuple[NodeId, AskStatus | AdminRequest]]:
+        """Return what can be sent now, each once."""
+        messages: list[tuple[NodeId, AskStatus | AdminRequest]] = []
+        for request, operated in self.open.items():
+            if request not in self._sent and operated.node in up:
+                self._sent.add(request)
+                messages.append((operated.node, _message(request, operated)))
+        return messages
+
+    def waits_for(self, up: set[NodeId]) -> bool:
+        """Tell whether something can be sent now."""
+        if not self.open:
+            return False
+        return any(request not in self._sent and open_.node in up for request, open_ in self.open.items())
+
+    def replied(self, reply: StatusReply | AdminReply) -> list[Complete]:
+        """Return what the reply ends; nothing where it was not awaited."""
+        operated = self.open.pop(reply.request, None)
+        if operated is None:
+            return []
+        self._sent.discard(reply.request)
+        return [Complete(operated.call, Returned(msgspec.msgpack.encode(reply), 0))]
+
+    def unreachable(self, node: NodeId) -> list[Complete]:
+        """Return the failures of what was asked of a node whose connection broke."""
+        return self._fail([r for r, o in self.open.items() if o.node == node], "it cannot be reached")
+
+    def expired(self, now: Instant) -> list[Complete]:
+        """Return the failures of what is not answered by its deadline."""
+        if not self.open:
+            return []
+        return self._fail([r for r, o in self.open.items() if o.deadline <= now], "no answer in time")
+
+    def close(self, why: str) -> list[Complete]:
+        """Return the failures of everything."""
+        return self._fail(list(self.open), why)
+
+    def cancel(self, call: CallId) -> None:
+        """Forget an operation."""
+        for request, operated in list(self.open.items()):
+            if operated.call == call:
+                del self.open[request]
+                self._sent.discard(request)
+
+    def _fail(self, requests: list[int], why: str) -> list[Complete]:
+        completes: list[Complete] = []
+        for request in requests:
+            operated = self.open.pop(request)
+            perhaps = request in self._sent and operated.directive is not None
+            self._sent.discard(request)
+            where = f"node {operated.node}: {why}"
+            outcome = Failed("unknown" if perhaps else "not_executed", where)
+            completes.append(Complete(operated.call, outcome))
+        return completes
+
+
+def _message(request: int, operated: Operated) -> AskStatus | AdminRequest:
+    if operated.directive is None:
+        return AskStatus(request)
+    return AdminRequest(request, operated.directive)

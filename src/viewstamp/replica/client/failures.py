@@ -1,0 +1,84 @@
+"""How a call ends without a result, in one line that says whether it happened and who did not answer."""
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+import msgspec
+
+from viewstamp.core.ids import NodeId
+from viewstamp.core.messages import FAILED, INVALID, UNREADABLE
+from viewstamp.replica.client.calls import Call
+from viewstamp.replica.events import Failed, Outcome, Raised
+
+CLOSED: Final = "the client was closed"
+
+_FAILURE: Final = msgspec.msgpack.Decoder(tuple[str, str])
+_TEXT: Final = msgspec.msgpack.Decoder(str)
+_NUMBER: Final = msgspec.msgpack.Decoder(int)
+
+
+def failed(call: Call, why: str, servers: Iterable[NodeId], up: Collection[NodeId]) -> Failed:
+    """Return the outcome of a call that gets no result: perhaps executed, or certainly not."""
+    reason = "; ".join(part for part in (why, _absent(call, servers, up), call.refusal) if part)
+    if call.kind == "command" and call.doubts:
+        return Failed("unknown", f"outcome unknown, read before you repeat it: {reason}")
+    return Failed("not_executed", f"not executed: {reason}")
+
+
+def expired(call: Call, explanation: str) -> Failed:
+    """Return the outcome of a call whose session the servers have forgotten."""
+    if call.doubts > 0:
+        return Failed(
+            "unknown", f"outcome unknown, its session expired after it was sent once: {explanation}"
+        )
+    return Failed("session_expired", explanation)
+
+
+def names(nodes: Iterable[NodeId]) -> str:
+    """Return nodes as words: "node 2", "nodes 1, 3"; empty for none."""
+    ordered = sorted(nodes)
+    if not ordered:
+        return ""
+    return ("node " if len(ordered) == 1 else "nodes ") + ", ".join(map(str, ordered))
+
+
+def _absent(call: Call, servers: Iterable[NodeId], up: Collection[NodeId]) -> str:
+    waiting = () if call.flight is None else (call.flight.server,)
+    silent = {node for node in (*call.silent, *waiting) if node in up}
+    unreachable = [node for node in servers if node not in up]
+    parts = [
+        f"{names(nodes)} {what}"
+        for nodes, what in ((silent, "did not answer"), (unreachable, "cannot be reached"))
+        if nodes
+    ]
+    return ", ".join(parts)
+
+
+def without_result(kind: int, payload: msgspec.Raw) -> Outcome:
+    """Return the outcome that a server's line says, for one that is final and no `RESULT`."""
+    if kind == FAILED:
+        try:
+            return Raised(*_FAILURE.decode(payload))
+        except UNREADABLE:
+            return Raised("unreadable", "the server's account of the exception cannot be read")
+    if kind == INVALID:
+        return Failed("invalid", text_of(payload))
+    return Failed(
+        "unknown", f"outcome unknown: the server answered in a way this version does not know ({kind})"
+    )
+
+
+def text_of(payload: msgspec.Raw) -> str:
+    """Return a server's explanation."""
+    try:
+        return _TEXT.decode(payload)
+    except UNREADABLE:
+        return "the server's explanation cannot be read"
+
+
+def number_of(payload: msgspec.Raw) -> int:
+    """Return the session that a line about a session names; 0, which is none, where it cannot be read."""
+    try:
+        return _NUMBER.decode(payload)
+    except UNREADABLE:
+        return 0

@@ -1,0 +1,337 @@
+"""The replicated state of one replica and the one way in which it changes: entries applied in order.
+
+A ledger is sessions, log time, digest chain and the user's machine. Two ledgers of one class that applied the
+same entries are equal, whatever copies, restarts or snapshots lay between (FAULTS I13). It knows no
+addresses, no leader and no clock: who is answered is the replica's business.
+
+Finding a replica whose state differs: each replica chains a digest of all results of its machine.
+
+The leader writes the digest at a recent position into each batch; a replica that got other results up to
+there differs from the leader. The chain covers results, kinds of failures and notifications, but not the text
+of an exception, in which an object's address may stand without any harm.
+
+Log time: the cluster's own clock, made of the leader's elapsed monotonic time.
+
+No wall clock can expire a session, and while nobody leads no time passes (docs/design/seam.md). A new leader
+goes on from the time of the last entry that it applied, so no lease is cut short by a change of leaders.
+"""
+
+from collections.abc import Container
+from typing import Final, TypeAlias
+
+import msgspec
+import xxhash
+
+from viewstamp.core.ids import ORIGIN, Instant, LogTime, Seqno, Viewstamp, fencing_token
+from viewstamp.core.messages import (
+    EXPIRED,
+    INVALID,
+    NO_SESSION,
+    RESULT,
+    CloseSession,
+    KeepAlive,
+    Logged,
+    OpenSession,
+    SessionOpened,
+    Submit,
+)
+from viewstamp.machine.context import Notification
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.runner import MachineRunner
+from viewstamp.replica.batches import Batch, Call, Prepared
+from viewstamp.replica.options import SessionLimits
+from viewstamp.replica.sessions import Remembered, Session, Sessions
+
+ResultLine: TypeAlias = tuple[int, int, msgspec.Raw]
+"""(sequence number, one of RESULT .. REFUSED, payload), as in `messages.Results`."""
+
+SESSION_LINE: Final = 0
+"""Sequence number of the line that is about the session itself; its payload is the session's number."""
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def _encoded(text: str) -> bytes:
+    return _ENCODER.encode(text)
+
+
+_UNKNOWN_SESSION: Final = _encoded("the session is not known (any more): not executed")
+_TOO_MUCH: Final = _encoded("the session is closed: too many results without acknowledgement; not executed")
+_REUSED: Final = _encoded("not executed: this sequence number was used for another command")
+_UNREADABLE: Final = _encoded("not executed: no such command, or wrong arguments")
+
+
+class Answers:
+    """What one step found out for clients that wait at this replica."""
+
+    __slots__ = ("lines", "notifications", "opened", "positions")
+
+    def __init__(self) -> None:
+        self.lines: dict[int, list[ResultLine]] = {}
+        """By client number."""
+        self.positions: dict[int, int] = {}
+        """Fencing token of the last command of each client in `lines`."""
+        self.opened: list[SessionOpened] = []
+        self.notifications: list[Notification] = []
+
+
+class ReplicatedState:
+    """Replicated state. Change it by `apply` only."""
+
+    __slots__ = (
+        "_offset",
+        "_outcomes",
+        "applied",
+        "chain",
+        "definition",
+        "host",
+        "log_time",
+        "sessions",
+    )
+
+    def __init__(self, definition: MachineDefinition, limits: SessionLimits) -> None:
+        self.definition = definition
+        self.host = MachineRunner(definition)
+        self.sessions = Sessions(limits)
+        self.chain = DigestChain(ORIGIN.seqno, 0)
+        self.log_time = LogTime(0)
+        """Of the last applied entry; never goes back."""
+        self.applied: Viewstamp = ORIGIN
+        """The last applied entry, or that of the snapshot."""
+        self._offset = 0
+        """Tokens handed out in the current entry."""
+        self._outcomes: list[bytes] = []
+        """What the current entry adds to the digest chain."""
+
+    @property
+    def position(self) -> int:
+        """Fencing token of the last command that was applied."""
+        offset = self._offset
+        return fencing_token(self.applied.seqno, offset - 1 if offset else 0)
+
+    def move_to(self, viewstamp: Viewstamp) -> None:
+        """Begin with the entry at this position, or stand there after a snapshot."""
+        self.applied = viewstamp
+        self._offset = 0
+
+    def skip(self, viewstamp: Viewstamp) -> None:
+        """Take note of an entry that holds nothing for the machine."""
+        self.move_to(viewstamp)
+        self.chain.extend(viewstamp.seqno, [])
+
+    def apply(
+        self,
+        viewstamp: Viewstamp,
+        batch: Batch,
+        messages: list[Prepared],
+        wanted: Container[int],
+        answers: Answers,
+    ) -> None:
+        """Execute an entry; write into `answers` what concerns the clients in `wanted`, and notifications."""
+        self.applied, self._offset = viewstamp, 0
+        if batch.log_time > self.log_time:
+            self.log_time = LogTime(batch.log_time)
+        host = self.host
+        host.begin_entry(viewstamp, self.log_time)
+        sessions = self.sessions
+        while (session := sessions.overdue(self.log_time)) is not None:
+            self._end(session)
+        for prepared in messages:
+            self._execute(prepared.message, prepared.calls, wanted, answers)
+        while (session := sessions.surplus()) is not None:
+            self._end(session)  # none became overdue meanwhile: no time passes within an entry
+        host.end()
+        notifications = host.context.take_notifications()
+        if notifications:
+            answers.notifications += notifications
+            self._outcomes += [notification.payload for notification in notifications]
+        self.chain.extend(viewstamp.seqno, self._outcomes)
+        self._outcomes = []
+
+    def _execute(self, message: Logged, calls: list[Call], wanted: Container[int], answers: Answers) -> None:
+        lines: list[ResultLine] | None = None
+        client = message.client
+        if client in wanted:
+            lines = answers.lines.setdefault(client, [])
+        if isinstance(message, Submit):
+            self._submit(message, calls, lines)
+        else:
+            self._maintain(message, lines, answers)
+        if lines is not None:
+            answers.positions[client] = self.position
+
+    def _submit(self, message: Submit, calls: list[Call], lines: list[ResultLine] | None) -> None:
+        context = self.host.context
+        context.client, context.session = message.client, message.session
+        if message.session == NO_SESSION:
+            for call in calls:
+                kind, payload = self._run(call)
+                if lines is not None:
+                    lines.append((call.sequence, kind, msgspec.Raw(payload)))
+            return
+        session = self.sessions.use(message.session, message.client, self.log_time)
+        if session is None:
+            _answer_all(calls, EXPIRED, _UNKNOWN_SESSION, lines)
+            return
+        if message.acknowledged > session.acknowledged:
+            self.sessions.acknowledge(session, message.acknowledged)
+        self._run_once(session, calls, lines)
+
+    def _run_once(self, session: Session, calls: list[Call], lines: list[ResultLine] | None) -> None:
+        results = session.results
+        remember = self.sessions.remember
+        is_full = self.sessions.is_full
+        for place, call in enumerate(calls):
+            sequence = call.sequence
+            known = results.get(sequence)
+            if known is None:
+                if sequence <= session.acknowledged:
+                    continue  # a late copy: the client has the result
+                if is_full(session):
+                    # Were only this call refused, a later copy of it might be executed: the session ends.
+                    self._end(session)
+                    _answer_all(calls[place:], EXPIRED, _TOO_MUCH, lines)
+                    return
+                kind, payload = self._run(call)
+                remember(session, sequence, Remembered(kind, payload, call.digest))
+            elif known.digest == call.digest:
+                kind, payload = known.kind, known.payload
+            else:
+                kind, payload = INVALID, _REUSED
+            if lines is not None:
+                lines.append((sequence, kind, msgspec.Raw(payload)))
+
+    def _run(self, call: Call) -> tuple[int, bytes]:
+        host, arguments = self.host, call.arguments
+        host.context.offset = self._offset
+        self._offset += 1
+        if arguments is None:
+            self._outcomes.append(b"invalid")
+            return INVALID, _UNREADABLE
+        outcome = host.runners[type(arguments)](arguments)
+        self._outcomes.append(outcome[1] if outcome[0] == RESULT else _kind_only(outcome[1]))
+        return outcome
+
+    def _maintain(
+        self,
+        message: OpenSession | KeepAlive | CloseSession,
+        lines: list[ResultLine] | None,
+        answers: Answers,
+    ) -> None:
+        """Open, renew or end a session. The answer to the first two is that the session stands."""
+        session = self._maintained(message)
+        if lines is None:
+            return
+        if session is None:
+            assert not isinstance(message, OpenSession), message
+            lines.append((SESSION_LINE, EXPIRED, msgspec.Raw(_ENCODER.encode(message.session))))
+        else:
+            assert not isinstance(message, CloseSession), message
+            time_to_live_ms = self.sessions.limits.time_to_live_ms
+            answers.opened.append(
+                SessionOpened(message.client, session.number, time_to_live_ms, message.question)
+            )
+
+    def _maintained(self, message: OpenSession | KeepAlive | CloseSession) -> Session | None:
+        if isinstance(message, OpenSession):
+            number = fencing_token(self.applied.seqno, self._offset)
+            self._offset += 1
+            return self.sessions.open(message.client, number, self.log_time)
+        session = self.sessions.use(message.session, message.client, self.log_time)
+        if session is not None and isinstance(message, CloseSession):
+            self._end(session)
+            return None
+        return session
+
+    def _end(self, session: Session) -> None:
+        """Forget a session and tell the machine, under a token of its own: a lock may be granted by it."""
+        self.sessions.end(session)
+        context = self.host.context
+        before = context.client, context.session
+        self.host.end_session(session.client, self._offset)
+        self._offset += 1
+        context.client, context.session = before
+        self._outcomes.append(b"ended")
+
+
+def _answer_all(calls: list[Call], kind: int, payload: bytes, lines: list[ResultLine] | None) -> None:
+    if lines is not None:
+        lines += [(call.sequence, kind, msgspec.Raw(payload)) for call in calls]
+
+
+def _kind_only(payload: bytes) -> bytes:
+    kind: str = msgspec.msgpack.decode(payload)[0]
+    return kind.encode()
+
+
+DIGESTS_KEPT: Final = 4_096
+"""Positions that can be compared: more than a leader ever has proposed beyond what it has applied."""
+
+ADVICE: Final = (
+    "if the others run another class start it again with theirs, else move this node's data directory away, "
+    "never more than a minority's at a time, and it comes back from the others"
+)
+"""What to do with a replica that has stopped. Its log is as good as before; what it made of it is not."""
+
+
+class DigestChain:
+    """The rolling digest and the last positions it had."""
+
+    __slots__ = ("_history", "digest", "seqno")
+
+    def __init__(self, seqno: Seqno, digest: int) -> None:
+        self.seqno = seqno
+        self.digest = digest
+        """Digest of all results up to and including the entry at `seqno`."""
+        self._history: dict[int, int] = {seqno: digest}
+        """By position, contiguous up to `seqno`."""
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """What a leader writes into its batches."""
+        return self.seqno, self.digest
+
+    def extend(self, seqno: Seqno, outcomes: list[bytes]) -> None:
+        """Chain the outcomes of the entry at `seqno`, the one after the last."""
+        if outcomes:
+            self.digest = xxhash.xxh3_64_intdigest(b"".join(outcomes), self.digest)
+        self.seqno = seqno
+        self._history[seqno] = self.digest
+        self._history.pop(seqno - DIGESTS_KEPT, None)
+
+    def contradicts(self, check: tuple[int, int]) -> bool:
+        """Tell whether the leader had another digest at a position that is still known here."""
+        seqno, digest = check
+        known = self._history.get(seqno)
+        return known is not None and known != digest
+
+
+class LogClock:
+    """The log time of one replica while it leads."""
+
+    __slots__ = ("_anchor", "_since")
+
+    def __init__(self) -> None:
+        self._anchor = LogTime(0)
+        self._since: Instant | None = None
+        """When the log time was `_anchor`; None while this replica does not lead."""
+
+    def start(self, now: Instant, applied: LogTime) -> None:
+        """Go on from the time of the last applied entry; without effect where the clock runs already."""
+        if self._since is None:
+            self._since, self._anchor = now, applied
+
+    def stop(self) -> None:
+        """Stand still: another replica leads, or nobody."""
+        self._since = None
+
+    def read(self, now: Instant, applied: LogTime) -> LogTime:
+        """Return the time to stamp an entry with: never before that of the last applied one."""
+        self.start(now, applied)
+        assert self._since is not None
+        elapsed = now - self._since
+        if self._anchor + elapsed < applied:
+            # Entries of an earlier leader were still to be applied when this one started its clock.
+            self._since, self._anchor = now, applied
+            return applied
+        return LogTime(self._anchor + elapsed)

@@ -1,0 +1,147 @@
+"""The body of a replica's snapshot: a preface, the sessions in chunks, then the machine's own pieces.
+
+Each chunk stands behind its length in 8 bytes, big-endian; an empty one ends the sessions; what follows
+belongs to the machine. The body is made piece by piece, so that a large machine is never in memory twice.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import LogTime
+from viewstamp.core.messages import UNREADABLE
+from viewstamp.core.snapshots import Snapshot, read_whole
+from viewstamp.replica.replicated_state import DigestChain, ReplicatedState
+from viewstamp.replica.sessions import SessionImage, Sessions
+
+FORMAT: Final = 1
+SESSIONS_PER_CHUNK: Final = 256
+BYTES_PER_CHUNK: Final = 1 << 20
+_LENGTH_BYTES: Final = 8
+
+
+class Preface(msgspec.Struct, frozen=True, array_like=True):
+    """What stands first in a body."""
+
+    format: int
+    machine: str
+    """The class's name: a snapshot of another machine is refused with a clear sentence."""
+    log_time: int
+    digest: int
+
+
+class ImageUnreadable(Exception):
+    """A snapshot cannot be read as one of this machine: nothing was changed."""
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_PREFACE: Final[msgspec.msgpack.Decoder[Preface]] = msgspec.msgpack.Decoder(Preface)
+_CHUNK: Final[msgspec.msgpack.Decoder[list[SessionImage]]] = msgspec.msgpack.Decoder(list[SessionImage])
+
+
+class Parts(Iterator[bytes]):
+    """The pieces of a body, made while they are consumed, as long as the ledger is still the same."""
+
+    __slots__ = ("_pieces", "_unchanged")
+
+    def __init__(self, pieces: Iterator[bytes], unchanged: Callable[[], bool]) -> None:
+        self._pieces = pieces
+        self._unchanged = unchanged
+
+    def __next__(self) -> bytes:
+        """Return the next piece; an AssertionError where the driver fed another event before it was done."""
+        piece = next(self._pieces)
+        assert self._unchanged(), "drain Save.parts before the next event"
+        return piece
+
+    def freeze(self) -> None:
+        """Make all pieces now, because the ledger is about to change within the same step."""
+        self._pieces = iter(list(self._pieces))
+        self._unchanged = _always
+
+
+def _always() -> bool:
+    return True
+
+
+def capture(ledger: ReplicatedState) -> Parts:
+    """Return the body of a snapshot of this ledger as it is now."""
+    applied = ledger.applied
+    return Parts(_pieces(ledger), lambda: ledger.applied == applied)
+
+
+def _pieces(ledger: ReplicatedState) -> Iterator[bytes]:
+    name = ledger.definition.cls.__name__
+    yield _framed(_ENCODER.encode(Preface(FORMAT, name, ledger.log_time, ledger.chain.digest)))
+    chunks = ledger.sessions.images(sessions_max=SESSIONS_PER_CHUNK, bytes_max=BYTES_PER_CHUNK)
+    for chunk in chunks:
+        yield _framed(_ENCODER.encode(chunk))
+    yield _framed(b"")
+    yield from ledger.host.pieces()
+
+
+def _framed(piece: bytes) -> bytes:
+    return len(piece).to_bytes(_LENGTH_BYTES, "big") + piece
+
+
+def restore(snapshot: Snapshot, ledger: ReplicatedState) -> ReplicatedState:
+    """Return a new ledger with the state of the snapshot; the old one is as it was, so it is never half.
+
+    Raises:
+        ImageUnreadable: the body is not a snapshot of this machine.
+    """
+    reader = _Reader(memoryview(read_whole(snapshot)))
+    try:
+        preface = _PREFACE.decode(reader.chunk())
+        _require_same(preface, ledger)
+        fresh = ReplicatedState(ledger.definition, ledger.sessions.limits)
+        fresh.sessions = Sessions(ledger.sessions.limits, reader.sessions())
+        fresh.host = ledger.host.restored(reader.rest())
+    except (*UNREADABLE, ConfigurationError) as error:
+        raise ImageUnreadable(f"a snapshot cannot be restored: {error}") from None
+    fresh.log_time = LogTime(preface.log_time)
+    fresh.move_to(snapshot.meta.viewstamp)
+    fresh.chain = DigestChain(fresh.applied.seqno, preface.digest)
+    return fresh
+
+
+def _require_same(preface: Preface, ledger: ReplicatedState) -> None:
+    name = ledger.definition.cls.__name__
+    if preface.format != FORMAT:
+        raise ImageUnreadable(f"a snapshot of format {preface.format}; this version reads {FORMAT}")
+    if preface.machine != name:
+        raise ImageUnreadable(f"a snapshot of {preface.machine!r}, not of {name}")
+
+
+class _Reader:
+    """Reads a body from its start."""
+
+    __slots__ = ("_body", "_offset")
+
+    def __init__(self, body: memoryview) -> None:
+        self._body = body
+        self._offset = 0
+
+    def chunk(self) -> memoryview:
+        """Return the next chunk.
+
+        Raises:
+            ImageUnreadable: the body ends before it.
+        """
+        start = self._offset + _LENGTH_BYTES
+        end = start + int.from_bytes(self._body[self._offset : start], "big")
+        if end > len(self._body):
+            raise ImageUnreadable("a snapshot is cut short")
+        self._offset = end
+        return self._body[start:end]
+
+    def sessions(self) -> Iterator[SessionImage]:
+        """Yield the sessions up to the empty chunk."""
+        while chunk := self.chunk():
+            yield from _CHUNK.decode(chunk)
+
+    def rest(self) -> bytes:
+        """Return what has not been read: the machine's own part."""
+        return bytes(self._body[self._offset :])

@@ -1,0 +1,82 @@
+"""What only the system can give, in one place: the time, randomness, the event loop, options of TCP sockets.
+
+Everything else takes an `Instant`, a `Random` or a loop as an argument.
+"""
+
+import socket
+from collections.abc import Callable
+from importlib.util import find_spec
+from random import Random, SystemRandom
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import Instant
+from viewstamp.runtime.config import Loop
+
+if TYPE_CHECKING:
+    import asyncio
+
+TIMEOUT_S_MAX: Final = 1e9
+"""Thirty years. Calls end; who wants to wait without end calls again."""
+
+Clock: TypeAlias = Callable[[], Instant]
+"""Returns a moment in microseconds that never goes back. Tests pass one of their own."""
+
+
+def monotonic_us() -> Instant:
+    """Return this moment of the monotonic clock, in microseconds. No wall clock is read anywhere."""
+    return monotonic_ns() // 1000  # type: ignore[return-value]  # a call of Instant costs as much as the clock
+
+
+def check_timeout_s(timeout_s: float) -> float:
+    """Return the seconds; `ConfigurationError` unless they are more than none and at most `TIMEOUT_S_MAX`."""
+    if not 0 < timeout_s <= TIMEOUT_S_MAX:
+        raise ConfigurationError(f"timeout_s is {timeout_s}: it must be more than 0, and not for ever")
+    return timeout_s
+
+
+_SYSTEM: Final = SystemRandom()
+
+
+def fresh_number() -> int:
+    """Return 63 random bits, such as for an incarnation or a client's number."""
+    return _SYSTEM.getrandbits(63)
+
+
+def fresh_rng() -> Random:
+    """Return a generator for jitter and election time-outs, seeded by the system. Not for secrets."""
+    return Random(_SYSTEM.getrandbits(64))  # noqa: S311  no secret depends on it
+
+
+def loop_factory(choice: Loop) -> Callable[[], "asyncio.AbstractEventLoop"]:
+    """Return what makes the loop.
+
+    Raises:
+        ConfigurationError: uvloop was asked for and is not installed.
+    """
+    import asyncio  # late: the blocking client starts without it
+
+    if choice == "asyncio":
+        return asyncio.new_event_loop
+    if find_spec("uvloop") is None:
+        if choice == "uvloop":
+            raise ConfigurationError("uvloop is not installed: pip install 'viewstamp[speed]'")
+        return asyncio.new_event_loop
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+USER_TIMEOUT_MS: Final = 10_000
+"""Unacknowledged data older than this means that the other machine is gone (Linux TCP_USER_TIMEOUT)."""
+
+
+def tune_socket(sock: socket.socket | None) -> None:
+    """No delay for small writes, and an end to connections whose other machine is gone."""
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)

@@ -1,0 +1,142 @@
+"""Who decides which member leads, where the protocol leaves that to people.
+
+Most protocols elect. With `decided_by="operator"` somebody has to promote a server when none leads; with
+`decided_by="clients"` somebody has to tell the clients whom to write to, and to keep to what the protocol
+asks of him: one server at a time, and one that has everything. A simulation without that person would show
+what nobody promised, and hide what was.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from viewstamp.core.events import TransferLeadership
+from viewstamp.core.ids import ClientAddress, NodeId
+from viewstamp.core.messages import AdminRequest, encode_message
+from viewstamp.replica.events import Requested
+
+if TYPE_CHECKING:
+    from viewstamp.sim.workloads.clients import SimClient
+    from viewstamp.sim.world.cluster import Cluster
+
+_LOOK_US: Final = 250_000
+_SWITCH: Final = 0.02
+"""How likely the clients are sent elsewhere at a look, where nothing is under way."""
+
+
+class Steward:
+    """Of a protocol that elects: there is nothing to do."""
+
+    founds_itself = True
+    """Whether something is committed before any client comes."""
+
+    def __init__(self, cluster: "Cluster") -> None:
+        self.cluster = cluster
+
+    def joined(self, client: "SimClient") -> None:
+        """A client was made."""
+
+    def ended(self, node: NodeId) -> None:
+        """A server went down."""
+
+    def may_stop(self, node: NodeId) -> bool:  # noqa: ARG002  for those below
+        """Tell whether this server may be stopped now, by what the protocol promises."""
+        return True
+
+    def healed(self, chosen: list[NodeId]) -> None:
+        """The disasters are over; only these servers are left."""
+
+
+class Operator(Steward):
+    """Promotes a server when none has led for a while: any, for he does not know which have everything."""
+
+    def __init__(self, cluster: "Cluster") -> None:
+        super().__init__(cluster)
+        self._rng = cluster.tree.stream("operator")
+        self._without_leader = 0
+        """Looks in a row at which nobody led."""
+        self._patience = 2
+        self._requests = 0
+        cluster.world.after(_LOOK_US, self._look)
+
+    def _look(self) -> None:
+        cluster = self.cluster
+        self._without_leader = 0 if cluster.leaders() else self._without_leader + 1
+        if self._without_leader > self._patience and cluster.running:
+            self._without_leader = 0
+            self._patience = self._rng.randrange(1, 6)
+            self._promote(self._rng.choice(cluster.running))
+        cluster.world.after(_LOOK_US, self._look)
+
+    def _promote(self, node: NodeId) -> None:
+        cluster = self.cluster
+        cluster.counts["promotion"] += 1
+        self._requests += 1
+        address = ClientAddress(next(cluster.host.addresses))
+        message = AdminRequest(self._requests, TransferLeadership(node))
+        cluster.processes[node].feed(Requested(address, message, encode_message(message)))
+
+
+class Foreman(Steward):
+    """Tells the clients which server to write to: one at a time, and one that has everything."""
+
+    founds_itself = False
+
+    def __init__(self, cluster: "Cluster") -> None:
+        super().__init__(cluster)
+        self._rng = cluster.tree.stream("foreman")
+        self.chosen: NodeId | None = cluster.members[0]
+        """Whom the clients write to; None: the last one is down, and nobody was told of another yet."""
+        cluster.world.after(_LOOK_US, self._look)
+
+    def joined(self, client: "SimClient") -> None:
+        """Tell it whom to write to."""
+        self._direct(client)
+
+    def ended(self, node: NodeId) -> None:
+        """Nobody writes to it any more, also if it comes back at once."""
+        if node == self.chosen:
+            self._choose(None)
+
+    def may_stop(self, node: NodeId) -> bool:
+        """One server that has everything must go on running: the protocol promises no more."""
+        return any(other != node and self._has_everything(other) for other in self.cluster.running)
+
+    def healed(self, chosen: list[NodeId]) -> None:
+        """Those who are left must serve: tell the clients at once."""
+        fit = [node for node in chosen if self._has_everything(node)]
+        if self.chosen not in fit:
+            self._choose(fit[0] if fit else None)
+        for client in self.cluster.clients.values():
+            self._direct(client)
+
+    def _look(self) -> None:
+        fit = [node for node in self.cluster.running if self._has_everything(node)]
+        if fit and (self.chosen is None or (self._rng.random() < _SWITCH and self._is_quiet())):
+            self._choose(self._rng.choice(fit))
+        self.cluster.world.after(_LOOK_US, self._look)
+
+    def _has_everything(self, node: NodeId) -> bool:
+        ghosts = self.cluster.judge.ghosts
+        return self.cluster.processes[node].running and ghosts.nodes[node].image.holds(ghosts.committed.last)
+
+    def _is_quiet(self) -> bool:
+        """Tell whether nothing is under way, so that the clients may be sent elsewhere (2.2.1)."""
+        if self.chosen is None or any(client.calls for client in self.cluster.clients.values()):
+            return False
+        replica = self.cluster.processes[self.chosen].replica
+        return replica is not None and replica.core.accepting
+
+    def _choose(self, node: NodeId | None) -> None:
+        before, self.chosen = self.chosen, node
+        for client in self.cluster.clients.values():
+            if before is not None and before != node:
+                client.break_all(before)
+            self._direct(client)
+
+    def _direct(self, client: "SimClient") -> None:
+        client.reachable = frozenset(() if self.chosen is None else (self.chosen,))
+
+
+def make_steward(cluster: "Cluster") -> Steward:
+    """Return whoever this cluster's protocol needs."""
+    kinds = {"election": Steward, "operator": Operator, "clients": Foreman}
+    return kinds[cluster.definition.decided_by](cluster)

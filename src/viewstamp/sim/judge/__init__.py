@@ -1,0 +1,1 @@
+"""Who watches a run: ghosts, invariants, the narrator, the budget."""

@@ -1,0 +1,55 @@
+"""The properties that every run must keep, one named object each, one file per family (FAULTS 3).
+
+`ALL` lists them; `judge.Judge` calls each at the moments that its class overrides and at no others.
+"""
+
+from viewstamp.sim.judge.invariants.base import Invariant
+from viewstamp.sim.judge.invariants.commitment import CommittedDurable, NoPriorViewCommit, StateMachineSafety
+from viewstamp.sim.judge.invariants.durability import (
+    AckBelieved,
+    AckDurable,
+    RecoverExact,
+    ReplyCommitted,
+    StageInOrder,
+)
+from viewstamp.sim.judge.invariants.election import ElectionSafety, VoteOnce
+from viewstamp.sim.judge.invariants.log import CommittedImmutable, LeaderCompleteness, LogMatching
+from viewstamp.sim.judge.invariants.membership import ConfigSafety
+from viewstamp.sim.judge.invariants.ordering import Monotonic, Ordering
+from viewstamp.sim.judge.invariants.reads import ReadIndex
+from viewstamp.sim.judge.invariants.replicas import Bounded, LogTimeMonotonic, SessionOrder
+from viewstamp.sim.judge.invariants.sessions import ExactlyOnce
+from viewstamp.sim.judge.invariants.state import SnapshotEquivalence, StateEquality
+from viewstamp.sim.judge.invariants.views import NoGap, PrimaryContinuity, SyncBeforeServe, ViewAgreement
+
+ALL: tuple[type[Invariant], ...] = (
+    ElectionSafety,
+    LogMatching,
+    LeaderCompleteness,
+    NoGap,
+    StateMachineSafety,
+    CommittedDurable,
+    CommittedImmutable,
+    VoteOnce,
+    Monotonic,
+    Ordering,
+    NoPriorViewCommit,
+    AckDurable,
+    ReplyCommitted,
+    RecoverExact,
+    SnapshotEquivalence,
+    ReadIndex,
+    ExactlyOnce,
+    StateEquality,
+    ViewAgreement,
+    PrimaryContinuity,
+    SyncBeforeServe,
+    ConfigSafety,
+    AckBelieved,
+    StageInOrder,
+    LogTimeMonotonic,
+    SessionOrder,
+    Bounded,
+)
+
+__all__ = ["ALL", "Invariant"]

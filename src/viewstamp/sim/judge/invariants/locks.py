@@ -1,0 +1,67 @@
+"""I23, the lock oracle: what the holders of locks saw, in the true order of time.
+
+It stands at the clients and not at the servers: a task is inside from the moment at which its client let it
+in until it left. A client whose session may be over knows that it may not be alone; until then it must be.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from viewstamp.core.judge import InvariantViolated
+
+NAME: Final = "I23 Fencing"
+
+
+class Inside(msgspec.Struct, frozen=True):
+    """A task that was let in."""
+
+    client: int
+    task: int
+    token: int
+    is_sure: Callable[[], bool]
+    """Whether its client still counts on the lock."""
+
+
+class LockOracle:
+    """One for each run. Every lock has a resource that it guards, and that refuses older tokens."""
+
+    def __init__(self) -> None:
+        self._inside: dict[str, list[Inside]] = {}
+        self._newest: dict[str, Inside] = {}
+        """For each lock whoever was let in with its highest token; what the guarded resource goes by."""
+        self.entries = 0
+        self.unsure = 0
+        """How often somebody was let in while another, no longer sure of it, was still inside."""
+
+    def entered(self, name: str, one: Inside) -> None:
+        """A task is let in under a token: alone, and with a token above those of all other clients."""
+        inside = self._inside.setdefault(name, [])
+        for other in inside:
+            if other.is_sure():
+                raise InvariantViolated(NAME, f"{_tell(one)} is let into {name}, where {_tell(other)} is")
+        newest = self._newest.get(name)
+        if newest is not None and not _follows(one, newest):
+            raise InvariantViolated(NAME, f"{_tell(one)} is let into {name} after {_tell(newest)}")
+        self.entries += 1
+        self.unsure += bool(inside)
+        inside.append(one)
+        self._newest[name] = one
+
+    def left(self, name: str, one: Inside) -> None:
+        """It leaves, having used the guarded resource: while it is sure, nobody came after it."""
+        newest = self._newest[name]
+        if newest.token > one.token and one.is_sure():
+            raise InvariantViolated(
+                NAME, f"{name} refuses {_tell(one)}, which is sure of it, after {_tell(newest)}"
+            )
+        self._inside[name].remove(one)
+
+
+def _follows(one: Inside, newest: Inside) -> bool:
+    return one.token > newest.token or (one.token == newest.token and one.client == newest.client)
+
+
+def _tell(one: Inside) -> str:
+    return f"task {one.task} of client {one.client} with token {one.token}"

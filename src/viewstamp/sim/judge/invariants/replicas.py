@@ -1,0 +1,64 @@
+"""What must hold in the replica around a core: its time, its sessions, its queues."""
+
+from viewstamp.core.ids import LogTime, NodeId, Seqno
+from viewstamp.replica.replica import Replica
+from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost
+from viewstamp.sim.judge.invariants.base import Invariant
+
+
+class LogTimeMonotonic(Invariant):
+    """I8 of the time in the log: it never goes back, so nothing that expired lives again (FAULTS K12)."""
+
+    name = "I8 LogTime"
+
+    def __init__(self, ghosts: Ghosts) -> None:
+        super().__init__(ghosts)
+        self._times: dict[NodeId, tuple[Seqno, LogTime]] = {}
+
+    def served(self, node: NodeGhost, replica: Replica) -> None:
+        """Compare with the time at the entry applied before."""
+        ledger = replica.ledger
+        seqno, time = ledger.applied.seqno, ledger.log_time
+        last_seqno, last_time = self._times.get(node.node, (0, 0))
+        if seqno != last_seqno:
+            if seqno > last_seqno and time < last_time:
+                self.fail(node.node, f"the log's time goes from {last_time} to {time} us at entry {seqno}")
+            self._times[node.node] = seqno, time
+
+    def crashed(self, node: NodeGhost) -> None:
+        """The next life begins at a snapshot, which is older."""
+        self._times.pop(node.node, None)
+
+
+class SessionOrder(Invariant):
+    """I16 of sessions: they are kept in the order of their last use, so that the idle ones end first."""
+
+    name = "I16 SessionOrder"
+
+    def __init__(self, ghosts: Ghosts) -> None:
+        super().__init__(ghosts)
+        self._looked: dict[NodeId, Seqno] = {}
+
+    def served(self, node: NodeGhost, replica: Replica) -> None:
+        """Walk the sessions after each step that applied something."""
+        ledger = replica.ledger
+        if self._looked.get(node.node) == ledger.applied.seqno:
+            return
+        self._looked[node.node] = ledger.applied.seqno
+        last = 0
+        for session in ledger.sessions:
+            if session.last_used < last:
+                self.fail(node.node, f"session {session.number} stands behind one that was used later")
+            last = session.last_used
+
+
+class Bounded(Invariant):
+    """I20: nothing in a replica grows beyond the limit that its options name."""
+
+    name = "I20 Bounded"
+
+    def served(self, node: NodeGhost, replica: Replica) -> None:
+        """Compare every queue with its limit."""
+        for what, size, limit in replica.queues():
+            if size > limit:
+                self.fail(node.node, f"{size} {what}, where {limit} are allowed")

@@ -1,0 +1,1 @@
+"""Runs of the simulator: plans, campaigns, liveness, reports, shrinking."""

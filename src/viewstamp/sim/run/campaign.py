@@ -1,0 +1,138 @@
+"""Many seeds over any `concurrent.futures.Executor`: threads of one process, cores of a machine, a cluster.
+
+What travels to a worker is JSON and what comes back is JSON, so an executor only has to carry bytes. A
+campaign stops at the first violation; what was under way then is finished, and nothing new is begun.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from viewstamp.core.errors import ViewstampError
+from viewstamp.sim.run.plan import RunPlan
+from viewstamp.sim.run.report import RunReport
+from viewstamp.sim.run.run import execute
+
+_PLANS = msgspec.json.Decoder(list[RunPlan])
+_REPORTS = msgspec.json.Decoder(list[RunReport])
+_ENCODE = msgspec.json.Encoder().encode
+
+CHUNK_SEEDS = 4
+CHUNKS_AHEAD = 8
+_POLL_S: Final = 0.2
+
+
+class WorkersLost(ViewstampError):
+    """A worker ended by itself: killed, or out of memory. Nothing is known of the seeds it had."""
+
+
+class CampaignSummary(msgspec.Struct):
+    """What a campaign did, added up."""
+
+    seeds: int = 0
+    events: int = 0
+    virtual_us: int = 0
+    committed: int = 0
+    last_seed: int = 0
+    operations: Counter[str] = msgspec.field(default_factory=Counter)
+    faults: Counter[str] = msgspec.field(default_factory=Counter)
+    rare: Counter[str] = msgspec.field(default_factory=Counter)
+    reached: Counter[str] = msgspec.field(default_factory=Counter)
+    """In how many seeds each rare state was reached at all."""
+    failed: list[RunReport] = msgspec.field(default_factory=list)
+
+    def add(self, report: RunReport) -> None:
+        """Count one run."""
+        self.seeds += 1
+        self.events += report.events
+        self.virtual_us += report.virtual_us
+        self.committed += report.committed
+        self.last_seed = max(self.last_seed, report.seed)
+        self.operations.update(report.operations)
+        self.faults.update(report.faults)
+        self.rare.update(report.rare)
+        self.reached.update(report.rare.keys())
+        if not report.ok:
+            self.failed.append(report)
+
+    @property
+    def virtual_hours(self) -> float:
+        """How long the simulated clusters lived, all together."""
+        return self.virtual_us / 3.6e9
+
+
+def run_chunk(plans: bytes) -> bytes:
+    """Run encoded plans one after the other, up to the first violation; return the encoded reports."""
+    reports = []
+    for plan in _PLANS.decode(plans):
+        report = execute(plan)
+        reports.append(report)
+        if not report.ok:
+            break
+    return _ENCODE(reports)
+
+
+def run_campaign(
+    plans: Iterable[RunPlan],
+    executor: Executor,
+    *,
+    workers: int,
+    on_report: Callable[[RunReport], None] = lambda _report: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> CampaignSummary:
+    """Run all plans, each chunk of them wherever the executor likes, and add up what they report.
+
+    Args:
+        plans: consumed lazily; it may be endless if `on_report` raises to stop.
+        executor: anything that runs `run_chunk(bytes) -> bytes`.
+        workers: how many chunks it runs at once; a few more are kept waiting.
+        on_report: called in this thread for each run, in the order in which they finish.
+        stop: asked several times a second; once it says so nothing more is begun or waited for, and it is the
+            caller who ends what still runs.
+
+    Raises:
+        WorkersLost: the executor broke; what had finished was reported, and the text names the other seeds.
+    """
+    summary = CampaignSummary()
+    chunks = _chunks(plans)
+    waiting: dict[Future[bytes], bytes] = {}
+    try:
+        while not stop():
+            if not summary.failed:
+                room = max(1, workers + min(workers, CHUNKS_AHEAD)) - len(waiting)
+                waiting.update((executor.submit(run_chunk, chunk), chunk) for chunk in islice(chunks, room))
+            if not waiting:
+                break
+            for future in wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED).done:
+                for report in _REPORTS.decode(future.result()):
+                    summary.add(report)
+                    on_report(report)
+                del waiting[future]
+            if summary.failed:
+                waiting = {future: chunk for future, chunk in waiting.items() if not future.cancel()}
+        waiting.clear()
+    except BrokenExecutor:
+        raise WorkersLost(_lost(waiting.values())) from None
+    finally:
+        for future in waiting:
+            future.cancel()
+    return summary
+
+
+def _lost(chunks: Iterable[bytes]) -> str:
+    seeds = [plan.seed for chunk in chunks for plan in _PLANS.decode(chunk)]
+    named = f"{min(seeds)} to {max(seeds)}" if seeds else "to come"
+    return (
+        f"a worker ended by itself (killed? out of memory?); nothing is known of the seeds {named}: "
+        "run them again, with fewer --jobs if memory was short"
+    )
+
+
+def _chunks(plans: Iterable[RunPlan]) -> Iterator[bytes]:
+    iterator = iter(plans)
+    while chunk := list(islice(iterator, CHUNK_SEEDS)):
+        yield _ENCODE(chunk)

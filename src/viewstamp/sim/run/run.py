@@ -1,0 +1,218 @@
+"""One run: a safety phase with every disaster that its seed drew, then a liveness phase, then the verdict.
+
+A run is a pure function of its plan: `execute(plan)` in any process, on any machine, under any PYTHONHASHSEED
+gives the same report and the same trace.
+"""
+
+import traceback
+from collections import Counter
+from typing import Any, Final, TextIO
+
+from viewstamp.checker.linearizable import check
+from viewstamp.core.judge import InvariantViolated
+from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.protocols.registry import protocol_definition
+from viewstamp.replica.events import Failed, Outcome
+from viewstamp.sim.faults.faults import FaultInjector
+from viewstamp.sim.faults.options import LoadOptions, SwarmOptions, draw_options, override
+from viewstamp.sim.judge.budget import check_messages
+from viewstamp.sim.run.liveness import LivenessPhase
+from viewstamp.sim.run.plan import RunPlan
+from viewstamp.sim.run.report import RunReport, Violation
+from viewstamp.sim.workloads.catalogue import drawn_workload
+from viewstamp.sim.workloads.clients import SimClient
+from viewstamp.sim.workloads.own_machine import make_workload
+from viewstamp.sim.workloads.workload import Plan, Workload
+from viewstamp.sim.world.cluster import Cluster
+from viewstamp.sim.world.trace import Trace
+
+_QUIET_SHARE: Final = 0.4
+_FOUNDING_US: Final = 60_000_000
+_SHAKE_US: Final = 3_000_000
+
+
+def options_of(plan: RunPlan, definition: ProtocolDefinition) -> SwarmOptions:
+    """Return the swarm options of a plan."""
+    drawn = draw_options(
+        plan.protocol, definition.guarantees, plan.seed, nodes=plan.nodes, duration_us=plan.duration_us
+    )
+    return override(drawn, plan.without)
+
+
+def execute(
+    plan: RunPlan, *, sink: TextIO | None = None, definition: ProtocolDefinition | None = None
+) -> RunReport:
+    """Run a plan and report. Never raises for what the cluster did.
+
+    Args:
+        plan: what to run.
+        sink: where JSON lines of everything go, if anywhere.
+        definition: judge this instead of the registered protocol of that name.
+
+    Raises:
+        ConfigurationError: the plan names a protocol, a workload or an option that does not exist.
+    """
+    definition = definition or protocol_definition(plan.protocol)
+    return _Run(plan, options_of(plan, definition), definition, Trace(sink)).execute()
+
+
+class _Run:
+    def __init__(
+        self, plan: RunPlan, options: SwarmOptions, definition: ProtocolDefinition, trace: Trace
+    ) -> None:
+        self.plan = plan
+        self.trace = trace
+        self.workload = self._make_workload(options.load)
+        self.options = options = self.workload.fit(options)
+        self.cluster = Cluster(definition, options, plan.seed, self.workload, trace)
+        self.injector = FaultInjector(self.cluster)
+        self.world = self.cluster.world
+        self._thinking = self.cluster.tree.stream("load", "think")
+        self._planning = self.cluster.tree.stream("load", "plan")
+        self._think_mean_us = self._thinking_time()
+        self._made = 0
+        self._loading = True
+        self._outcomes: Counter[str] = Counter()
+
+    def _make_workload(self, load: LoadOptions) -> Workload:
+        return make_workload(self.plan.workload or drawn_workload(self.plan.seed), load)
+
+    def execute(self) -> RunReport:
+        """Do all of it, and catch whatever goes wrong."""
+        violation = None
+        try:
+            self._safety()
+            self._loading = False
+            LivenessPhase(self.cluster, self.injector).run()
+            self._judge()
+        except InvariantViolated as error:
+            violation = self._violation(error.name, error.explanation)
+        except AssertionError as error:
+            violation = self._violation("Assertion", str(error), traceback.format_exc())
+        except Exception as error:  # noqa: BLE001  whatever broke is the finding, and the seed repeats it
+            violation = self._violation("Crash", f"{type(error).__name__}: {error}", traceback.format_exc())
+        return self._report(violation)
+
+    # Safety phase
+
+    def _safety(self) -> None:
+        cluster = self.cluster
+        for node in cluster.members:
+            cluster.start(node)
+        self.injector.spoil_birth()
+        self._found()
+        share = self.options.load.sessionless
+        for _ in range(self.options.load.clients):
+            exactly_once = self._thinking.random() >= share
+            client = cluster.add_client(self, exactly_once=exactly_once)
+            client.resend = self.options.load.resend if exactly_once else 0.0
+            for _ in range(self.options.load.pipeline):
+                self._think(client)
+        self.injector.begin()
+        self._pass(self.options.duration_us)
+        self._shake()
+
+    def _found(self) -> None:
+        """Let the cluster come into being: most disasters have nothing to spoil before that."""
+        if not self.cluster.steward.founds_itself:
+            return
+        committed = self.cluster.judge.ghosts.committed
+        if not self.world.run_while(lambda: committed.length == 0, _FOUNDING_US):
+            raise InvariantViolated("I19 Liveness", "without any fault the cluster did not come into being")
+
+    def _pass(self, length_us: int) -> None:
+        """Let time pass, up to the limit of events."""
+        end = self.world.now_us + length_us
+        limit = self.world.events + self.plan.events_max
+        self.world.run_while(lambda: self.world.events < limit, end)
+
+    def _shake(self) -> None:
+        """A run with faults in which the leader never changed shows too little: let the leader crash."""
+        judge, options = self.cluster.judge, self.options
+        if options.fault_free or options.nodes == 1 or judge.rare["leader elected"] > 1:
+            return
+        for leader in self.cluster.leaders()[:1]:
+            if not self.cluster.steward.may_stop(leader):
+                return
+            self.cluster.crash(leader)
+            self.injector.restart_later(leader)
+        self._pass(_SHAKE_US)
+
+    # Clients
+
+    def _thinking_time(self) -> int:
+        """Return how long clients think on average, in microseconds."""
+        load = self.options.load
+        if not load.spread:
+            return load.think_mean_us
+        whole = self.options.duration_us * load.clients * load.pipeline // max(1, self.plan.operations_max)
+        return max(load.think_mean_us, whole)
+
+    def _think(self, client: SimClient) -> None:
+        delay = int(self._thinking.expovariate(1 / self._think_mean_us)) + 1
+        quiet_from = self.options.duration_us * (1 - _QUIET_SHARE) / 2
+        if (
+            self.options.load.quiet
+            and 0 <= self.world.now_us - quiet_from < self.options.duration_us * _QUIET_SHARE
+        ):
+            delay += int(quiet_from + self.options.duration_us * _QUIET_SHARE - self.world.now_us)
+        self.world.after(delay, self._call, client)
+
+    def _call(self, client: SimClient) -> None:
+        if not self._loading or self._made >= self.plan.operations_max or client.closed:
+            return
+        self._made += 1
+        plan = self.workload.plan(self._planning)
+        timeout = self.options.load.call_timeout_us
+        call = client.invoke(plan, timeout)
+        if self.options.load.cancel and self._planning.random() < self.options.load.cancel:
+            self.world.after(self._planning.randrange(timeout), self._cancel, client, call)
+
+    def _cancel(self, client: SimClient, call: Any) -> None:
+        if call in client.calls:
+            client.cancel(call)
+            self._outcomes["cancelled"] += 1
+            self._think(client)
+
+    def completed(self, client: SimClient, plan: Plan | None, outcome: Outcome) -> None:
+        """A call ended: think, and make the next one."""
+        if plan is not None:
+            self._think(client)
+            if isinstance(outcome, Failed):
+                self._outcomes[f"{plan.kind} {outcome.outcome}"] += 1
+
+    # Verdict
+
+    def _judge(self) -> None:
+        operations = self.cluster.history.operations()
+        if not any(operation.answered for operation in operations):
+            raise InvariantViolated("Vacuous", "no call was ever answered")
+        check_messages(self.cluster, len(operations))
+        verdict = check(operations, self.workload.model)
+        if verdict.outcome != "ok":
+            raise InvariantViolated("I17 Linearizable", str(verdict))
+
+    def _violation(self, name: str, explanation: str, details: str = "") -> Violation:
+        return Violation(name, explanation, self.world.now_us, details)
+
+    def _report(self, violation: Violation | None) -> RunReport:
+        cluster = self.cluster
+        outcomes: Counter[str] = Counter(operation.outcome for operation in cluster.history.operations())
+        faults = Counter(cluster.counts)
+        faults.update({name: count for name, count in cluster.network.counts.items() if name != "messages"})
+        for process in cluster.processes.values():
+            faults.update(process.fault_counts())
+            if process.clock.drift_ppm:
+                faults["clock drift"] += 1
+        return RunReport(
+            plan=self.plan,
+            options=self.options.describe(),
+            violation=violation,
+            trace_hash=self.trace.digest,
+            events=self.world.events,
+            virtual_us=self.world.now_us,
+            operations={**outcomes, **self._outcomes},
+            faults=dict(sorted(faults.items())),
+            rare=dict(sorted(cluster.judge.rare.items())),
+            committed=cluster.judge.ghosts.committed.length,
+        )

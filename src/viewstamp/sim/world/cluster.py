@@ -1,0 +1,242 @@
+"""A whole simulated cluster: world, network, servers, clients, and the judge over all of them.
+
+Runs (`run.py`) and scripted scenarios (`scenario.py`) drive the same object. It does nothing by itself:
+faults and calls come from whoever holds it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from viewstamp.checker.history import Recorder
+from viewstamp.core.events import PeerDown, PeerUp, Received
+from viewstamp.core.ids import ClientAddress, Instant, NodeId
+from viewstamp.core.judge import InvariantViolated
+from viewstamp.core.messages import ServerMessage
+from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.replica.client.client import ClientCore, ClientSetup
+from viewstamp.sim.faults.operators import make_steward
+from viewstamp.sim.faults.options import SwarmOptions
+from viewstamp.sim.faults.tuning import client_options, protocol_options, replica_options
+from viewstamp.sim.judge.judge import Judge, watched
+from viewstamp.sim.judge.narrator import Narrator, fate
+from viewstamp.sim.workloads.clients import ClientHost, Connection, Observer, SimClient, respond
+from viewstamp.sim.workloads.workload import Workload
+from viewstamp.sim.world.network import Network
+from viewstamp.sim.world.process import Process
+from viewstamp.sim.world.process_environment import ProcessSetup
+from viewstamp.sim.world.randomness import RandomTree
+from viewstamp.sim.world.streams import Streams
+from viewstamp.sim.world.trace import Trace
+from viewstamp.sim.world.world import World
+
+_NOTICE_US = 3_000
+
+
+def _nobody_cares(node: NodeId) -> None:
+    """Leave a process down."""
+
+
+class Cluster:
+    """All that exists in one run."""
+
+    def __init__(
+        self,
+        definition: ProtocolDefinition,
+        options: SwarmOptions,
+        seed: int,
+        workload: Workload,
+        trace: Trace,
+        *,
+        judge: Judge | None = None,
+        overrides: Any = None,
+    ) -> None:
+        """Make the cluster with all its servers down. `overrides` replaces the drawn protocol options."""
+        self.options = options
+        self.definition = definition
+        self.workload = workload
+        self.trace = trace
+        self.tree = RandomTree(seed)
+        self.world = World()
+        self.members = tuple(NodeId(number) for number in range(options.nodes))
+        oracle = definition.make_oracle(self.members)
+        self.judge = judge or Judge(self.members, oracle, definition.guarantees)
+        if trace.verbose:
+            self.judge.listen(Narrator(self.judge.ghosts, trace))
+        self.counts: Counter[str] = Counter()
+        """Effects of faults other than the network's own."""
+        self.on_death: Callable[[NodeId], None] = _nobody_cares
+        """Called when a process ended because of its disk: whoever operates it may start it again."""
+        self.network = Network(
+            self.world,
+            self.tree.stream("network"),
+            options.network,
+            definition.message_type,
+            self._deliver,
+        )
+        self._rng = self.tree.stream("cluster")
+        setup = self._process_setup(overrides)
+        self.processes = {node: Process(node, setup, options.disk) for node in self.members}
+        self.history = Recorder()
+        self.clients: dict[int, SimClient] = {}
+        self.connections: dict[ClientAddress, Connection] = {}
+        self.host = ClientHost(
+            self.world,
+            self.network,
+            self.judge,
+            trace,
+            self.processes,
+            self.history,
+            MachineDefinition.of(workload.machine),
+            self.connections,
+            count(1),
+            workload,
+        )
+        self.steward = make_steward(self)
+        self._streams = Streams(self) if definition.dials == "on_demand" else None
+
+    def _process_setup(self, overrides: Any) -> ProcessSetup:
+        options, definition = self.options, self.definition
+        watching = msgspec.structs.replace(definition, make_core=watched(definition.make_core, self.judge))
+        return ProcessSetup(
+            world=self.world,
+            judge=self.judge,
+            trace=self.trace,
+            tree=self.tree,
+            members=self.members,
+            definition=watching,
+            protocol_options=overrides or protocol_options(definition, options.tuning),
+            replica_options=replica_options(options.tuning),
+            machine=self.workload.machine,
+            segment_bytes=options.tuning.segment_bytes,
+            state_check_every=options.tuning.state_check_every,
+            dawdling=options.processes,
+            surroundings=self,
+        )
+
+    # Servers
+
+    @property
+    def running(self) -> list[NodeId]:
+        """The servers that are up."""
+        return [node for node, process in self.processes.items() if process.running]
+
+    def leaders(self) -> list[NodeId]:
+        """The servers that believe to lead, the highest view first."""
+        ghosts = self.judge.ghosts.nodes
+        leading = [
+            (core.view, node)
+            for node in self.running
+            if (core := ghosts[node].core) is not None and core.leader == node
+        ]
+        return [node for _, node in sorted(leading, reverse=True)]
+
+    def owes_progress(self, nodes: Iterable[NodeId]) -> bool:
+        """Tell whether these servers, all up and well connected, must serve without the others."""
+        ghosts = self.judge.ghosts
+        alive = {node: self.processes[node].incarnation for node in nodes}
+        return ghosts.oracle.owes_progress(alive, ghosts.images)
+
+    def start(self, node: NodeId) -> bool:
+        """Start a server that is down; the others hear of it. False: its disk refuses."""
+        process = self.processes[node]
+        if not process.start():
+            self.counts["refused to start"] += 1
+            return False
+        for other in self.running:
+            if other != node:
+                self._hint(other, node, up=True)
+                self._hint(node, other, up=True)
+        return True
+
+    def crash(self, node: NodeId, *, power: bool = True) -> None:
+        """Crash a server that is up, with its machine or alone."""
+        self.processes[node].crash(power=power)
+        self.counts["crash"] += 1
+        self._after_end(node)
+
+    def reset(self, first: NodeId, second: NodeId) -> None:
+        """Break the connection between two servers; it comes back at once."""
+        for node, other in ((first, second), (second, first)):
+            self._hint(node, other, up=False)
+            self._hint(node, other, up=True)
+        self.counts["connection reset"] += 1
+
+    # What processes reach outside themselves
+
+    def send(self, source: NodeId, to: NodeId, message: Any) -> None:
+        """Carry a message to another member."""
+        if source == to:
+            raise InvariantViolated("R69 SelfSend", f"node {source} sends a message to itself")
+        before = Counter(self.network.counts) if self.trace.verbose else None
+        if self._streams is not None:
+            self._streams.send(source, to, message)
+        else:
+            self.network.send(source, to, message)
+        if before is not None:
+            text = self.judge.ghosts.oracle.describe(message)
+            what = fate(self.network, before)
+            self.trace.line(self.world.now_us, "send", source, to=to, message=text, fate=what)
+
+    def respond(self, source: NodeId, to: ClientAddress, message: ServerMessage) -> None:  # noqa: ARG002  a promise of `ProcessEnvironment`
+        """Carry a message to a client."""
+        respond(self.connections, to, message)
+
+    def died(self, node: NodeId, reason: str) -> None:
+        """A process ended because of its disk."""
+        self.counts["storage failed"] += 1
+        self.trace.note(self.world.now_us, "died", node, reason=reason)
+        self._after_end(node)
+        self.on_death(node)
+
+    # Clients
+
+    def add_client(self, observer: Observer, *, exactly_once: bool = True) -> SimClient:
+        """Make a client; it connects by itself."""
+        name = -1 - len(self.clients)
+        rng = self.tree.stream("client", -name)
+        core = ClientCore(
+            ClientSetup(
+                servers=self.members,
+                number=rng.getrandbits(63),
+                rng=self.tree.stream("client", -name, "core"),
+                now=Instant(self.world.now_us),
+                exactly_once=exactly_once or self.workload.needs_sessions,
+                write_routing=self.definition.write_routing,
+                options=client_options(self.options.tuning),
+            )
+        )
+        client = (self.workload.client_kind or SimClient)(name, self.host, core, rng, observer)
+        self.clients[name] = client
+        self.steward.joined(client)
+        return client
+
+    def _after_end(self, node: NodeId) -> None:
+        self.steward.ended(node)
+        for client in self.clients.values():
+            client.break_all(node)
+        for other in self.running:
+            self._hint(other, node, up=False)
+
+    def _hint(self, node: NodeId, peer: NodeId, *, up: bool) -> None:
+        process = self.processes[node]
+        if not self.network.is_cut(peer, node):
+            event = PeerUp(peer) if up else PeerDown(peer)
+            self.world.after(self._rng.randrange(1, _NOTICE_US), self._tell, node, process.life, event)
+
+    def _tell(self, node: NodeId, life: int, event: PeerUp | PeerDown) -> None:
+        process = self.processes[node]
+        # A connection that came and went meanwhile is not worth a word.
+        if process.life == life and self.processes[event.peer].running == (type(event) is PeerUp):
+            process.feed(event)
+
+    def _deliver(self, source: NodeId, to: NodeId, message: Any) -> None:
+        process = self.processes[to]
+        if process.running:
+            process.feed(Received(source, message))
+        else:
+            self.counts["arrived at nobody"] += 1

@@ -1,0 +1,50 @@
+"""What the servers of a simulated cluster have in common, and what they reach outside themselves."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from viewstamp.core.ids import ClientAddress, NodeId
+from viewstamp.core.messages import ServerMessage
+from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica.options import ReplicaOptions
+from viewstamp.sim.faults.options import ProcessOptions
+from viewstamp.sim.judge.judge import Judge
+from viewstamp.sim.world.randomness import RandomTree
+from viewstamp.sim.world.trace import Trace
+from viewstamp.sim.world.world import World
+
+
+class ProcessEnvironment(Protocol):
+    """What a process reaches outside itself."""
+
+    def send(self, source: NodeId, to: NodeId, message: Any) -> None:
+        """Carry a message to another member."""
+        ...
+
+    def respond(self, source: NodeId, to: ClientAddress, message: ServerMessage) -> None:
+        """Carry a message to a client."""
+        ...
+
+    def died(self, node: NodeId, reason: str) -> None:
+        """The process ended by itself: its disk failed. An operator may start it again."""
+        ...
+
+
+class ProcessSetup(msgspec.Struct, frozen=True):
+    """What all processes of a cluster have in common."""
+
+    world: World
+    judge: Judge
+    trace: Trace
+    tree: RandomTree
+    members: tuple[NodeId, ...]
+    definition: ProtocolDefinition
+    protocol_options: Any
+    replica_options: ReplicaOptions
+    machine: type[StateMachine]
+    segment_bytes: int
+    state_check_every: int
+    dawdling: ProcessOptions
+    surroundings: ProcessEnvironment

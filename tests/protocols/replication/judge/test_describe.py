@@ -1,0 +1,49 @@
+"""What protocols with a log say alike; whole stories are in the transcripts of each."""
+
+from viewstamp.core.ids import Incarnation, Instant, NodeId, Seqno, View, Viewstamp
+from viewstamp.core.snapshots import BytesSnapshot
+from viewstamp.protocols.raft.messages import AppendEntries, SnapshotChunk, SnapshotWanted
+from viewstamp.protocols.replication.judge import describe as wording
+from viewstamp.protocols.replication.progress import Progress
+
+LIFE = Incarnation(100)
+
+
+def test_nodes_when_there_is_one_are_named_as_one() -> None:
+    assert wording.name_nodes([NodeId(1)]) == "node 1"
+    assert wording.name_nodes([NodeId(1), NodeId(2)]) == "nodes 1, 2"
+
+
+def test_members_when_there_are_none_are_nobody() -> None:
+    assert wording.name_members(()) == "nobody"
+    assert wording.name_members([(NodeId(1), LIFE)]) == "1 (life 100)"
+
+
+def test_append_when_it_has_no_entries_is_a_heartbeat() -> None:
+    told = [
+        wording.describe_append(AppendEntries(2, LIFE, 1, 5, [b""] * count, 4, 0, 0)) for count in range(3)
+    ]
+    assert told == [
+        "heartbeat after 1.5, committed 4",
+        "1 entry follows 1.5, committed 4",
+        "2 entries follow 1.5, committed 4",
+    ]
+
+
+def test_snapshot_when_a_piece_comes_or_is_wanted_is_told_by_its_bytes() -> None:
+    meta = BytesSnapshot(Viewstamp(View(1), Seqno(5)), b"", b"0123456789").meta
+    chunk = SnapshotChunk(2, LIFE, meta, 4, b"4567")
+    assert wording.describe_chunk(chunk) == "snapshot 1.5, bytes 4 to 8 of 10"
+    wanted = [wording.describe_wanted(SnapshotWanted(2, LIFE, 1, 5, 0, 8, gap)) for gap in (False, True)]
+    assert wanted[0] == "of snapshot 1.5 I want what begins at byte 8"
+    assert wanted[1] == f"{wanted[0]}, that was not the next piece"
+
+
+def test_status_when_a_follower_was_never_heard_says_so() -> None:
+    progress = Progress(NodeId(2), LIFE, 1)
+    assert progress.heard_since(Instant(7)) == 7
+    assert wording.peer_status(progress, Instant(50)).heard_us_ago is None
+    progress.heard_at = Instant(30)
+    assert progress.heard_since(Instant(7)) == 30
+    status = wording.peer_status(progress, Instant(50), state="synchronous")
+    assert (status.heard_us_ago, status.state) == (20, "synchronous")

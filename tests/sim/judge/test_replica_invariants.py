@@ -1,0 +1,73 @@
+"""What must hold in the replica around a core: each violation is planted in a fake as large as needed."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.sim.fakes import MEMBERS, RAFT_LIKE, FakeCore, FakeImage, FakeOracle, stamp
+from viewstamp.core.effects import Effect, Stage
+from viewstamp.core.events import SnapshotToken, Woke
+from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.judge import InvariantViolated
+from viewstamp.core.snapshots import BytesSnapshot
+from viewstamp.sim.judge.judge import Judge
+
+NODE = NodeId(0)
+META = BytesSnapshot(stamp(1, 1), b"", bytes(100)).meta
+
+
+@pytest.fixture
+def judge() -> Judge:
+    judge = Judge(MEMBERS, FakeOracle(), RAFT_LIKE)
+    judge.recovered(NODE, FakeImage(), lost=False)
+    return judge
+
+
+def replica(seqno: int, *, time: int = 0, used: tuple[int, ...] = (), queue: tuple[int, int] = (0, 1)) -> Any:
+    sessions = [SimpleNamespace(number=place, last_used=moment) for place, moment in enumerate(used)]
+    ledger = SimpleNamespace(applied=stamp(1, seqno), log_time=time, sessions=sessions)
+    return SimpleNamespace(ledger=ledger, queues=lambda: [("commands gathered", *queue)])
+
+
+def stage(judge: Judge, *pieces: tuple[int, int, int]) -> None:
+    core = FakeCore()
+    watched = judge.watch(NODE, core)
+    for token, offset, length in pieces:
+        core.effects = list[Effect]([Stage(SnapshotToken(token), META, offset, bytes(length))])
+        watched.step(Woke(), Instant(0))
+
+
+def test_time_of_the_log_goes_back_when_a_later_entry_has_an_earlier_one(judge: Judge) -> None:
+    judge.served(NODE, replica(1, time=10))
+    judge.served(NODE, replica(2, time=10))
+    with pytest.raises(InvariantViolated, match="I8 LogTime"):
+        judge.served(NODE, replica(3, time=9))
+
+
+def test_time_of_the_log_may_be_earlier_when_a_new_life_begins_at_a_snapshot(judge: Judge) -> None:
+    judge.served(NODE, replica(5, time=10))
+    judge.crashed(NODE)
+    judge.served(NODE, replica(6, time=9))
+
+
+def test_sessions_are_out_of_order_when_one_stands_behind_a_later_used_one(judge: Judge) -> None:
+    judge.served(NODE, replica(1, used=(1, 2, 2, 3)))
+    with pytest.raises(InvariantViolated, match="I16 SessionOrder"):
+        judge.served(NODE, replica(2, used=(2, 1)))
+
+
+def test_queue_is_unbounded_when_it_holds_more_than_its_limit(judge: Judge) -> None:
+    judge.served(NODE, replica(1, queue=(3, 3)))
+    with pytest.raises(InvariantViolated, match=r"I20 Bounded: .*4 commands gathered, where 3 are allowed"):
+        judge.served(NODE, replica(1, queue=(4, 3)))
+
+
+def test_pieces_are_in_order_when_a_transfer_begins_again_or_another_follows(judge: Judge) -> None:
+    stage(judge, (1, 0, 10), (1, 10, 10), (1, 0, 5), (1, 5, 5), (2, 0, 10), (2, 10, 90))
+
+
+@pytest.mark.parametrize("pieces", [[(1, 0, 10), (1, 20, 10)], [(1, 0, 10), (2, 10, 10)], [(1, 5, 5)]])
+def test_pieces_are_out_of_order_when(judge: Judge, pieces: list[tuple[int, int, int]]) -> None:
+    with pytest.raises(InvariantViolated, match="I13 StageInOrder"):
+        stage(judge, *pieces)

@@ -1,0 +1,31 @@
+"""Locks through the simulator's disasters: two never hold one, and whoever waits goes on (I23, I19).
+
+A failure prints the command that replays it. More seeds: `viewstamp sim --workload locks --seeds 0..999`.
+"""
+
+from collections import Counter
+
+import pytest
+
+from viewstamp.protocols.registry import PROTOCOL_NAMES
+from viewstamp.sim.run.plan import RunPlan
+from viewstamp.sim.run.run import execute
+
+SEEDS = 4
+
+
+def run_seeds(protocol: str, workload: str, seeds: range) -> Counter[str]:
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        report = execute(RunPlan(protocol, seed, workload=workload))
+        assert report.violation is None, f"{report.replay}\n{report.violation}\n{report.options}"
+        seen.update(report.rare)
+    return seen
+
+
+@pytest.mark.parametrize("workload", ["locks", "locks-told"])
+@pytest.mark.parametrize("protocol", PROTOCOL_NAMES)
+def test_one_holds_a_lock_and_all_who_wait_go_on_through_all_disasters(protocol: str, workload: str) -> None:
+    seen = run_seeds(protocol, workload, range(1, 1 + SEEDS))
+    assert seen["lock held"] > 50
+    assert seen["leader elected"] >= SEEDS
