@@ -1,51 +1,96 @@
-"""Turns the drawn sizes into the options of a protocol and of a replica, whatever fields those have.
+"""Turns the drawn sizes into the options of a protocol and of a replica.
 
-A protocol is not known here: of the fields below those are set that its options have. A field that an options
-class does not have is left out, so a new protocol is tuned by using the same words for the same things.
+The words are the same for every protocol. A field that a protocol's options lack must be listed for it in
+`NOT_APPLICABLE`, with the reason; any other unknown field is an error. So no protocol is left out by a name
+that differs, and no size is drawn that nobody reads.
 """
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.replica.options import ClientOptions, ReplicaOptions
 from viewstamp.sim.faults.options import TuningOptions
 
 _T = TypeVar("_T")
 
-_ENTRY_BYTES = 200
+_ENTRY_BYTES: Final = 200
 """About what an entry of the workloads takes in a journal."""
 
 
-def with_known_fields(options: _T, values: dict[str, Any]) -> _T:
-    """Return the options with those of the values whose fields they have."""
-    known = {name: value for name, value in values.items() if name in options.__struct_fields__}  # type: ignore[attr-defined]
+NOT_APPLICABLE: Final[dict[str, frozenset[str]]] = {
+    # Pages by bytes alone. Its entries applied in one step are a constant as yet.
+    "viewstamped": frozenset({"message_entries_max", "applies_per_step_max"}),
+    # A server copies its whole log to a new backup: no snapshots, no batches of entries, no waiting reads.
+    "primary_backup_course": frozenset(
+        {
+            "inflight_messages_max",
+            "log_bytes_max",
+            "message_bytes_max",
+            "message_entries_max",
+            "reads_max",
+            "snapshot_chunk_bytes",
+            "snapshot_window_chunks",
+            "uncommitted_entries_max",
+        }
+    ),
+}
+"""For each protocol the common fields that its options do not have."""
+
+
+def with_fields(options: _T, values: dict[str, Any], *, lacking: frozenset[str] = frozenset()) -> _T:
+    """Return the options with these values.
+
+    Args:
+        options: any `msgspec.Struct`.
+        values: by the name of the field.
+        lacking: names that are left out where the options do not have them.
+
+    Raises:
+        ConfigurationError: the options lack a field that is not among `lacking`.
+    """
+    fields = frozenset(options.__struct_fields__)  # type: ignore[attr-defined]
+    unknown = sorted(values.keys() - fields - lacking)
+    if unknown:
+        raise ConfigurationError(f"{type(options).__name__} has no field {', '.join(unknown)}")
+    known = {name: value for name, value in values.items() if name in fields}
     return msgspec.structs.replace(options, **known)  # type: ignore[type-var]
+
+
+def options_with(definition: ProtocolDefinition, values: dict[str, Any]) -> Any:
+    """Return a protocol's default options with these values, without those that do not apply to it.
+
+    Raises:
+        ConfigurationError: no such field is known for this protocol.
+    """
+    lacking = NOT_APPLICABLE.get(definition.name, frozenset())
+    return with_fields(definition.options_type(), values, lacking=lacking)
+
+
+def drawn_sizes(tuning: TuningOptions) -> dict[str, int]:
+    """Return the drawn sizes by the names that protocols give them."""
+    return {
+        "log_bytes_max": 2 * tuning.snapshot_entries * _ENTRY_BYTES,
+        "message_entries_max": min(tuning.entries_in_flight_max, max(1, tuning.page_bytes // _ENTRY_BYTES)),
+        "message_bytes_max": tuning.page_bytes,
+        "inflight_messages_max": tuning.entries_in_flight_max,
+        "uncommitted_entries_max": tuning.entries_in_flight_max,
+        "snapshot_chunk_bytes": tuning.chunk_bytes,
+        "applies_per_step_max": tuning.applies_per_step,
+        "reads_max": tuning.waiting_max,
+    }
 
 
 def protocol_options(definition: ProtocolDefinition, tuning: TuningOptions) -> Any:
     """Return a protocol's options with the drawn sizes."""
-    return with_known_fields(
-        definition.options_type(),
-        {
-            "log_bytes_max": 2 * tuning.snapshot_entries * _ENTRY_BYTES,
-            "message_entries_max": min(
-                tuning.entries_in_flight_max, max(1, tuning.page_bytes // _ENTRY_BYTES)
-            ),
-            "message_bytes_max": tuning.page_bytes,
-            "inflight_messages_max": tuning.entries_in_flight_max,
-            "uncommitted_entries_max": tuning.entries_in_flight_max,
-            "snapshot_chunk_bytes": tuning.chunk_bytes,
-            "applies_per_step_max": tuning.applies_per_step,
-            "reads_max": tuning.waiting_max,
-        },
-    )
+    return options_with(definition, drawn_sizes(tuning))
 
 
 def replica_options(tuning: TuningOptions) -> ReplicaOptions:
     """Return a replica's options with the drawn sizes."""
-    options = with_known_fields(
+    options = with_fields(
         ReplicaOptions(),
         {
             "batch_commands_max": tuning.batch_max,
@@ -53,7 +98,7 @@ def replica_options(tuning: TuningOptions) -> ReplicaOptions:
             "reads_max": tuning.waiting_max,
         },
     )
-    sessions = with_known_fields(
+    sessions = with_fields(
         options.sessions,
         {
             "time_to_live_ms": tuning.session_seconds * 1_000,
@@ -66,6 +111,6 @@ def replica_options(tuning: TuningOptions) -> ReplicaOptions:
 
 def client_options(tuning: TuningOptions) -> ClientOptions:
     """Return a client's options that fit those of the replicas."""
-    return with_known_fields(
+    return with_fields(
         ClientOptions(), {"message_calls_max": tuning.batch_max, "window": tuning.results_max // 2}
     )

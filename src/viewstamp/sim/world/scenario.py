@@ -30,7 +30,7 @@ from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.events import Failed, Outcome, Raised, Requested, Returned
 from viewstamp.sim.faults.options import NetworkOptions, SwarmOptions, TuningOptions
-from viewstamp.sim.faults.tuning import with_known_fields
+from viewstamp.sim.faults.tuning import options_with
 from viewstamp.sim.workloads.clients import Connection, SimClient
 from viewstamp.sim.workloads.workload import Plan
 from viewstamp.sim.world.cluster import Cluster
@@ -136,7 +136,7 @@ class Scenario:
         options = SwarmOptions(
             protocol=protocol, nodes=servers, network=network, tuning=TuningOptions(state_check_every=1)
         )
-        sizes = with_known_fields(definition.options_type(), {"log_bytes_max": log_bytes_max, **tuning})
+        sizes = options_with(definition, {"log_bytes_max": log_bytes_max, **tuning})
         self.cluster = Cluster(
             definition,
             options,
