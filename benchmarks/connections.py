@@ -15,7 +15,7 @@ from benchmarks.ratios import Row
 
 COUNTS: Final = (1, 4, CONNECTIONS_MAX)
 PASSES: Final = 2
-"""Each count is tried so often, the others in between."""
+"""How often each count is tried, the others in between."""
 TRIAL_S: Final = 0.4
 TRIAL_WARM_S: Final = 0.2
 ROUND: Final = 0

@@ -38,7 +38,7 @@ class Target(msgspec.Struct, frozen=True):
         return self.figure == "per_second"
 
     def met(self, ratio: float) -> bool:
-        """Tell whether a ratio is good enough."""
+        """Return whether a ratio is good enough."""
         return ratio >= self.bound if self.upward else ratio <= self.bound
 
     @property

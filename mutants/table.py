@@ -15,7 +15,7 @@ invariant is worth what it kills.
 
 
 def behaves(planted: Planted, death: Death) -> bool:
-    """Tell whether the mutant met the fate that its file asks for."""
+    """Return whether the mutant met the fate that its file asks for."""
     return (death.fate == "killed") == (planted.mutant.must == "die")
 
 

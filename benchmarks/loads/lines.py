@@ -1,4 +1,4 @@
-"""How a load generator in Python talks to whoever started it: a plan a line in, figures a line out."""
+"""How a Python load generator talks to the process that started it: a plan a line in, figures a line out."""
 
 import json
 import sys
@@ -13,12 +13,12 @@ KEYS: Final = 1_000
 STRIDE: Final = 7_919
 """A prime, so that the clients start on different keys."""
 MIXED_WRITE_EVERY: Final = 10
-"""One operation in so many of a mixed load is a write."""
+"""One operation in this number of a mixed load is a write."""
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One load: so many clients with one operation under way each."""
+    """One load: a number of clients with one operation under way each."""
 
     workload: str
     """writes, reads or mixed."""
@@ -28,7 +28,7 @@ class Plan(msgspec.Struct, frozen=True):
     """Operations begun in this time are not counted."""
     seconds: float
     connections: int = CONNECTIONS_MAX
-    """The clients share so many connections, or as many as there are clients."""
+    """The most connections that the clients share."""
 
     def line(self) -> str:
         """Return the line that asks a load generator for this."""
@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
         return cls(workload, int(clients), int(value_bytes), float(warm_s), float(seconds), int(connections))
 
     def writes_at(self, place: int) -> bool:
-        """Tell whether the operation at this place is a write."""
+        """Return whether the operation at this place is a write."""
         return self.workload == "writes" or (self.workload == "mixed" and place % MIXED_WRITE_EVERY == 0)
 
 

@@ -1,4 +1,4 @@
-"""Frames of the bare pipe: a length of four bytes, then so many bytes."""
+"""Frames of the bare pipe: a length of four bytes, then the bytes."""
 
 import asyncio
 from abc import ABC, abstractmethod

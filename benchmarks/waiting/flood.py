@@ -70,7 +70,7 @@ async def others_during(group: ServerGroup, others: Writers, doing: Awaitable[ob
 
 
 async def ten_thousand(group: ServerGroup) -> dict[str, Any]:
-    """Keep so many requests of one client in a process of its own under way for a while."""
+    """Keep N requests of one client, in a process of its own, under way for a while."""
     command = [sys.executable, "-m", "viewstamp", "bench", "--cluster", str(group.cluster_file), "--json"]
     command += ["--clients", str(IN_FLIGHT), "--connections", "1", "--seconds", str(MEASURED_S)]
     command += ["--timeout", "60"]

@@ -3,7 +3,7 @@
     python -m benchmarks.waiting.restart 1000000
 
 A node alone must read its whole log back and apply all of it before it answers, as every node must after all
-of them have crashed. The log is made twice: once with so many entries of one command each, and once with so
+of them have crashed. The log is made twice: once with entries of one command each, and once with
 many commands in the batches that a thousand clients make.
 """
 
@@ -28,7 +28,7 @@ UNLIMITED = 1 << 40
 
 
 async def fill(group: ServerGroup, entries: int, options: ClientOptions) -> None:
-    """Write so many values."""
+    """Write N values."""
     async with connect(group.cluster, KeyValueStore, timeout_s=300.0, options=options) as store:
 
         async def client(number: int) -> None:
@@ -67,7 +67,7 @@ def measure(folder: Path, entries: int, *, one_each: bool) -> dict[str, float]:
 
 
 def measure_both(directory: Path | None = None, *, entries: int = ENTRIES) -> dict[str, Any]:
-    """Return the figures of a log of so many commands, in batches and one in each entry."""
+    """Return the figures of a log of N commands, in batches and one in each entry."""
     found: dict[str, Any] = {"entries": entries}
     for name in ("batched", "one_each"):
         with tempfile.TemporaryDirectory(prefix="viewstamp-wait-", dir=directory) as folder:

@@ -85,12 +85,12 @@ def test_wrong_arguments_are_refused_by_one_line(
     assert words.lower() in ran.complaint.lower()
 
 
-def test_the_holder_is_named_when_the_lock_is_not_to_be_had_in_time(command: Command, here: Stock) -> None:
+def test_the_holder_is_named_when_the_lock_is_not_acquired_in_time(command: Command, here: Stock) -> None:
     with BlockingLockClient(here.config, label="night job\x1b") as locks, locks.hold("mine") as held:
         ran = command("lock", "mine", "--timeout", "0.2", "--", "touch", "ran")
         assert ran.code == failures.NOT_EXECUTED
         assert ran.complaint == (
-            "the lock 'mine' was not to be had within 0.2 s: "
+            "lock 'mine' was not acquired within 0.2 s: "
             f"held by night job\\x1b (token {held.token}); nothing was run"
         )
         shown = command("locks", "mi").out.splitlines()

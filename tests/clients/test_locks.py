@@ -45,7 +45,7 @@ class Watch:
         self.inside -= 1
 
 
-async def test_nothing_is_sent_when_a_lock_is_had_again(stock: Stock) -> None:
+async def test_nothing_is_sent_when_a_lock_is_acquired_again(stock: Stock) -> None:
     async with LockClient(stock.config) as locks:
         async with locks.hold("again") as held:
             first = held.token
@@ -93,7 +93,7 @@ async def test_tasks_are_served_in_the_order_of_asking(stock: Stock) -> None:
 async def test_a_client_gives_up_waiting_when_its_time_is_over(stock: Stock) -> None:
     async with LockClient(stock.config, label="greedy") as one, LockClient(stock.config) as two:
         async with one.hold("scarce") as held:
-            with pytest.raises(LockTimeout, match=r"'scarce' was not to be had within 0\.1 s"):
+            with pytest.raises(LockTimeout, match=r"'scarce' was not acquired within 0\.1 s"):
                 await two.acquire("scarce", timeout_s=0.1)
             shown = await two.service.stat("scarce")
             while shown.waiters:
@@ -165,7 +165,7 @@ async def test_a_client_says_so_when_the_cluster_has_no_locks_of_this_name(stock
             await locks.acquire("a")
 
 
-async def test_nothing_can_be_had_when_the_client_is_not_open(stock: Stock) -> None:
+async def test_acquiring_fails_when_the_client_is_not_open(stock: Stock) -> None:
     locks = LockClient(stock.config)
     with pytest.raises(NotExecuted, match="not started"):
         await locks.acquire("a")

@@ -38,7 +38,7 @@ class Different(viewstamp.StateMachine):
 
 
 def closes(address: Address, data: bytes) -> bool:
-    """Send bytes and tell whether the server ends the connection."""
+    """Send bytes and return whether the server ends the connection."""
     with socket.create_connection(address, timeout=CLOSES_WITHIN_S) as stream:
         try:
             stream.sendall(data)

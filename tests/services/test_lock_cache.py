@@ -60,7 +60,7 @@ def test_a_revoked_lock_goes_back_when_the_task_leaves() -> None:
     assert (list(first.inside), list(second.inside)) == ([ticket], [])
     town.leave(first, ticket)
     town.settle()
-    assert list(second.inside) == [waiting], "the others come first, whoever waits here"
+    assert list(second.inside) == [waiting], "the others come first, although this client waits"
     town.leave(second, waiting)
     town.settle()
     assert list(first.inside) == [late]

@@ -49,7 +49,7 @@ class Show(msgspec.Struct):
             print(f"\r{self.line(now)}", end="", file=sys.stderr, flush=True)
 
     def interrupt(self) -> None:
-        """Take note of a signal; nothing else may be done in its handler."""
+        """Record a signal; nothing else may be done in its handler."""
         self.was_interrupted = True
 
     def line(self, now_s: float) -> str:
@@ -84,7 +84,7 @@ def run_and_show(plans: Iterable[RunPlan], total: int, executor: Executor, worke
 def signals_to(heed: Callable[[], None]) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM call this, where they are not ignored, instead of raising or ending the process.
 
-    An exception out of a signal may come while a lock of the executor is held, which then is held for ever.
+    An exception out of a signal may come while a lock of the executor is held, which is then never released.
     """
     if current_thread() is not main_thread():
         yield

@@ -60,8 +60,8 @@ def check(
         model: What the operations mean: kv, register, lock, counter, or a machine's class as module:Class.
         independent_keys: With module:Class: calls with different keys do not influence each other.
         draw: Write a drawing there: text (.txt), .svg or .html, by its ending.
-        steps_max: Give up after so many configurations.
-        seconds_max: Give up after so many seconds.
+        steps_max: Give up after this number of configurations.
+        seconds_max: Give up after this number of seconds.
         json: Print the verdict as a JSON object.
     """
     try:

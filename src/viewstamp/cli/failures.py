@@ -80,7 +80,7 @@ def explain_os_error(error: OSError) -> str:
 
 
 def give_up_output() -> None:
-    """Silence what is still to be printed: whoever read it has gone (`viewstamp ... | head`)."""
+    """Silence what is still to be printed: the reader has gone (`viewstamp ... | head`)."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

@@ -76,7 +76,7 @@ def bind(function: Callable[..., Any], tokens: Sequence[str]) -> tuple[list[Any]
 
 
 def is_switch(annotation: Any) -> bool:
-    """Tell whether the flag takes no value."""
+    """Return whether the flag takes no value."""
     return plain_type(annotation) is bool
 
 

@@ -110,7 +110,7 @@ def list_range(
     prefix: Annotated[str, Flag("Keys that begin with this; all if empty.")] = "",
     /,
     *,
-    limit: Annotated[int, Flag("At most so many.")] = 1000,
+    limit: Annotated[int, Flag("At most this number of keys.")] = 1000,
     reads: Annotated[Reads, Flag(_READS_HELP)] = "linearizable",
     json: AsJson = False,
     cluster: ClusterFile = Path(CLUSTER_FILE),

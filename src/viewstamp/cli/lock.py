@@ -252,7 +252,7 @@ class _Run:
 
 
 def _in_foreground() -> bool:
-    """Tell whether the terminal sends its signals to this process group, and so to the command itself."""
+    """Return whether the terminal sends its signals to this process group, and so to the command itself."""
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`viewstamp transfer` and `viewstamp snapshot`: an operator's wishes."""
+"""`viewstamp transfer` and `viewstamp snapshot`: an operator's requests."""
 
 from pathlib import Path
 from typing import Annotated

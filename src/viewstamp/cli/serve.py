@@ -47,7 +47,7 @@ def serve(
 
 
 def announce(server: Server) -> None:
-    """Say that the server listens; whoever started it may wait for this line."""
+    """Say that the server listens; the process that started it may wait for this line."""
     print(
         f"node {server.node} listens on {format_address(server.cluster.addresses[server.node])}", flush=True
     )

@@ -76,7 +76,7 @@ def sim(
         jobs: Processes of a campaign; otherwise one for each processor.
         dask: Run a campaign on the Dask scheduler at this address.
         keep: Do not shrink the first failing seed.
-        minutes: Begin no more seeds after so long.
+        minutes: Begin no more seeds after this number of minutes.
         ledger: Append what a campaign did to this file.
         json: Print a JSON object.
     """

@@ -43,7 +43,7 @@ def check_member(cluster: ClusterConfig, node: int) -> NodeId:
 
 
 def check_timeout(timeout: float) -> float:
-    """Return the seconds; `ConfigurationError` unless they are more than none and not for ever."""
+    """Return the seconds; `ConfigurationError` unless they are positive and finite."""
     if not 0 < timeout <= TIMEOUT_S_MAX:
         raise ConfigurationError(
             f"--timeout {timeout}: give seconds, more than 0 and at most {TIMEOUT_S_MAX}"

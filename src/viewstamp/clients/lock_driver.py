@@ -3,7 +3,7 @@
 Rules of this file:
 
 - the cache is stepped under one mutex, by whichever thread wants something of it: a lock that is cached is
-  had without a change of threads;
+  acquired without a change of threads;
 - what concerns the wish of a caller is done under the mutex, so that it happens in the order of the steps;
 - calls and hooks belong to the loop. Nothing here waits for anything with the mutex held.
 """
@@ -84,11 +84,11 @@ class Wish(Protocol):
     """Who wants a lock. Called once, in any thread, with the mutex held: it returns at once."""
 
     def entered(self, held: "HeldLock") -> None:
-        """The lock is had."""
+        """The lock was acquired."""
         ...
 
     def refused(self, error: Exception) -> None:
-        """The lock will not be had."""
+        """The lock will not be acquired."""
         ...
 
 

@@ -89,7 +89,7 @@ class LockClient:
         """Wait for a lock and return it; `release` it afterwards.
 
         Raises:
-            LockTimeout: it was not to be had in time.
+            LockTimeout: it was not acquired in time.
             InvalidName, TooManyLocks, TooManyWaiters: the service refused.
             NotExecuted: the client is closed, or the cluster offers no locks under this name.
         """
@@ -100,7 +100,7 @@ class LockClient:
                 return await wish.future
         except TimeoutError:
             self._driver.give_up(ticket)
-            raise LockTimeout(f"the lock {name!r} was not to be had within {timeout_s:g} s") from None
+            raise LockTimeout(f"lock {name!r} was not acquired within {timeout_s:g} s") from None
         except BaseException:
             self._driver.give_up(ticket)
             raise

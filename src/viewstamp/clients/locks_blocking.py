@@ -20,7 +20,7 @@ T = TypeVar("T")
 class BlockingLockClient:
     """The locks of a cluster, shared by all threads of this process that use this object.
 
-    As `LockClient`, without async. A cached lock is had without a change of threads.
+    As `LockClient`, without async. A cached lock is acquired without a change of threads.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class BlockingLockClient:
         """Wait for a lock and return it; `release` it afterwards, in whichever thread.
 
         Raises:
-            LockTimeout: it was not to be had in time.
+            LockTimeout: it was not acquired in time.
             InvalidName, TooManyLocks, TooManyWaiters: the service refused.
             NotExecuted: the client is closed, or the cluster offers no locks under this name.
         """
@@ -97,7 +97,7 @@ class BlockingLockClient:
             raise
         if not came:
             self._driver.give_up(ticket)
-            raise LockTimeout(f"the lock {name!r} was not to be had within {timeout_s:g} s")
+            raise LockTimeout(f"lock {name!r} was not acquired within {timeout_s:g} s")
         return wish.result()
 
     @contextmanager

@@ -3,7 +3,7 @@
 Rules of this file:
 
 - a value's version is 1 when its key is created first, and one more after each write;
-- a version of a key is never used twice, also when the key was deleted in between: a key created anew begins
+- a version of a key is never used twice, also when the key was deleted in between: a key created again begins
   above every version that was ever deleted, so that a put with an old version cannot succeed by accident;
 - an operation that raises has changed nothing.
 """
@@ -129,7 +129,7 @@ class KeyValueStore(StateMachine):
 
     @command
     def delete(self, key: str, version: int | None = None) -> bool:
-        """Delete, with `version` only if the key has it; tell whether there was such a key.
+        """Delete, with `version` only if the key has it; return whether there was such a key.
 
         Raises:
             VersionMismatch: it exists with another version.

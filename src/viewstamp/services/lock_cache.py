@@ -6,7 +6,7 @@ Rules of this file:
 - the tasks of the process get a lock in the order of asking; once it is revoked it goes back when the one
   that has it leaves, and those who still wait for it stand in the service's queue like everybody else;
 - of each lock at most one call is under way; a lock goes back only when no question for it is open;
-- an acquisition has a number, drawn anew for each: what is told of another number than the present one is
+- each acquisition draws a number of its own: what is told of another number than the present one is
   late and ignored;
 - nothing is given out of the cache while the session is in doubt: the service is asked again, under the same
   number, and says whether the lock is still held.
@@ -158,7 +158,7 @@ class LockCache:
         return self._last_ask
 
     def state_of(self, name: str) -> State:
-        """Return the state of a lock, for tests and for whoever is curious."""
+        """Return the state of a lock, for tests and inspection."""
         lock = self._locks.get(name)
         return "none" if lock is None else lock.state
 
@@ -168,7 +168,7 @@ class LockCache:
         return min(self._again.values(), default=None)
 
     def is_sure(self, now: Instant) -> bool:
-        """Tell whether what is held is held for certain."""
+        """Return whether what is held is held for certain."""
         return self._session is not None and self._until is not None and now < self._until
 
     def step(self, event: LockEvent, now: Instant) -> list[LockEffect]:
@@ -226,7 +226,7 @@ class LockCache:
         lock = self._by_ticket.pop(ticket)
         del lock.queue[ticket]
         if lock.state == "acquiring" and not lock.queue and lock.asking is None:
-            self._give_back(lock)  # nobody here wants it any more: it would only keep others waiting
+            self._give_back(lock)  # nobody here wants it: keeping it would only make others wait
 
     def _serve(self, lock: _Lock) -> None:
         """Let the next task in, out of the cache if that is safe; or keep the lock if there is none."""
@@ -335,7 +335,7 @@ class LockCache:
             self._ask_after(lock, DOUBT_PAUSE_US)
 
     def _revoke(self, lock: _Lock) -> None:
-        """Take note that others want it. Before the grant, too: the two may overtake each other."""
+        """Record that others want it. Before the grant, too: the two may overtake each other."""
         lock.revoked = True
         if lock.state == "free":
             self._give_back(lock)
@@ -358,12 +358,12 @@ class LockCache:
         self._send_back(lock)
 
     def _send_back(self, lock: _Lock) -> None:
-        # An acquisition still under way could be executed after the release, and hold the lock for ever.
+        # An acquisition still under way could be executed after the release, and hold the lock permanently.
         if lock.asking is None and not lock.flushing:
             self._ask(lock, "release")
 
     def _start_anew(self, lock: _Lock) -> None:
-        """Nothing of it is held any more: acquire it again if somebody wants it, or forget it."""
+        """It is no longer held: acquire it again if somebody wants it, or forget it."""
         if lock.queue:
             self._acquire(lock)
         else:

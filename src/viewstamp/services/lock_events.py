@@ -10,14 +10,14 @@ from viewstamp.core.ids import MICROSECONDS_PER_SECOND, Instant
 from viewstamp.services.locks import Acquired, Notice, Released
 
 Ticket = NewType("Ticket", int)
-"""One wish for one lock by one task or thread. Drawn by the caller, never used twice."""
+"""One request for one lock by one task or thread. Drawn by the caller, never used twice."""
 
 AskId = NewType("AskId", int)
 """One call to the service, drawn by the cache."""
 
 
 def is_text(text: str) -> bool:
-    """Tell whether a string is of whole characters, and so can be sent."""
+    """Return whether a string is of whole characters, and so can be sent."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -33,11 +33,11 @@ class CacheOptions(msgspec.Struct, frozen=True):
     """
 
     retry_us: int | None = 3 * MICROSECONDS_PER_SECOND
-    """A waiting client asks again so often. None: it relies on being told."""
+    """How often a waiting client asks again, in microseconds. None: it relies on being told."""
     hooked: bool = False
     """Whether something must be done before a lock goes back (`Flush`)."""
     label: str = ""
-    """What this client calls itself, for whoever looks who holds a lock."""
+    """What this client calls itself; shown to anybody who lists the locks."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""

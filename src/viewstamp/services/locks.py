@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-- a lock is in `_locks` exactly while a client holds it; whoever waits for it stands in its queue;
+- a lock is in `_locks` exactly while a client holds it; the clients that wait for it stand in its queue;
 - of each lock a client holds it, or waits for it, or has finished with it: its latest sequence number stands
   in exactly one of the three places, and a request with a lower one is late and changes nothing;
 - a duplicate of a client's latest request is answered from the state as it is now;
@@ -117,7 +117,7 @@ class Revoke(msgspec.Struct, frozen=True, array_like=True, tag="lock.revoke", gc
 
 
 class Retry(msgspec.Struct, frozen=True, array_like=True, tag="lock.retry", gc=False):
-    """To one that waited: the lock is yours; whoever asks again under this number is told the same."""
+    """To one that waited: the lock is yours; a client that asks again under this number is told the same."""
 
     name: str
     sequence: int
@@ -367,7 +367,7 @@ class LockService(StateMachine):
             self._locks[name] = _Lock(self._new_holder(waiter))
             record.held.add(name)
             return Acquired("granted", self.context.token)
-        lock.queue[waiter.client] = waiter  # a client that asks anew keeps its place
+        lock.queue[waiter.client] = waiter  # a client that asks again keeps its place
         record.waiting.add(name)
         # Also for a duplicate: the first revocation may have died with the primary that was to send it.
         holder = lock.holder
@@ -392,7 +392,7 @@ class LockService(StateMachine):
         return how
 
     def _pass_on(self, name: str) -> None:
-        """Give the lock to whoever has waited longest; its last holder is gone."""
+        """Give the lock to the client that has waited longest; its last holder is gone."""
         lock = self._locks[name]
         if not lock.queue:
             del self._locks[name]

@@ -171,7 +171,7 @@ def _compare(path: str, found: Identity, wanted: Identity) -> None:
 def _newest_snapshot(snapshots: FileSnapshotStore) -> Snapshot | None:
     newest, damaged = snapshots.newest_valid()
     if damaged:
-        # An older snapshot may not meet the journal any more, which was released up to the newest.
+        # An older snapshot may no longer meet the journal, which was released up to the newest.
         raise JournalCorrupt(f"{damaged[0].path} is damaged: {damaged[0].reason}; {REMEDY}")
     return newest
 

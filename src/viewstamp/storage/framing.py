@@ -148,7 +148,7 @@ def decode_frame_header(data: bytes, offset: int, seed: int) -> FrameHeader | No
 
 
 def has_zero_sector(payload: bytes) -> bool:
-    """Tell whether a run of zeros is so long that a whole sector of it could be zero."""
+    """Return whether a run of zeros is long enough for a whole sector of it to be zero."""
     return len(payload) >= SECTOR_BYTES and _ZERO_SECTOR in payload
 
 

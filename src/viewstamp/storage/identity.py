@@ -15,7 +15,7 @@ _IDENTITY_BYTES_MAX: Final = 4096
 
 
 class _File(msgspec.Struct):
-    """What stands in the file, as JSON. `format_version` comes first and keeps its name for ever."""
+    """What stands in the file, as JSON. `format_version` comes first and always keeps its name."""
 
     format_version: int
     cluster_id: str

@@ -74,7 +74,7 @@ class Journal(Protocol):
         ...
 
     def finish_sync(self, job: SyncJob) -> PersistSeq:
-        """Take note that the open job has run without an exception, and return `durable`."""
+        """Record that the open job has run without an exception, and return `durable`."""
         ...
 
     def release(self, before: PersistSeq) -> None:

@@ -45,11 +45,11 @@ class MemoryJob:
         """Do nothing: memory has no buffer."""
 
     def flush(self) -> None:
-        """Take note."""
+        """Record the call."""
         self.flushed = True
 
     def run(self) -> None:
-        """Take note."""
+        """Record the call."""
         self.flushed = True
 
 
@@ -99,7 +99,7 @@ class MemoryJournal:
         return self._job
 
     def finish_sync(self, job: SyncJob) -> PersistSeq:
-        """Take note that the open job has run."""
+        """Record that the open job has run."""
         assert job is self._job
         assert self._job.flushed
         self._job = None

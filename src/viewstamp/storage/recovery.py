@@ -165,7 +165,7 @@ class SegmentReader:
 
 
 def has_missing_sector(data: bytes, begin: int, end: int) -> bool:
-    """Tell whether some sector's share of data[begin:end] is all zero, as no frame's share ever is."""
+    """Return whether some sector's share of data[begin:end] is all zero, as no frame's share ever is."""
     sector = begin - begin % SECTOR_BYTES
     while sector < end:
         piece = data[max(sector, begin) : min(sector + SECTOR_BYTES, end)]
@@ -179,7 +179,7 @@ def decode_writes(frame: Frame) -> tuple[tuple[bytes, ...], ...]:
     """Return the atomic writes of a frame.
 
     Raises:
-        ValueError: it verified, and yet holds something else: whoever wrote it was not this program.
+        ValueError: it verified, and yet holds something else: another program wrote it.
     """
     header = frame.header
     if not header.count:
@@ -239,7 +239,7 @@ class RecoveredJournal:
 
     def _changed(self, what: str) -> JournalCorrupt:
         return JournalCorrupt(
-            f"{self._folder.path}: {what} was there when it was read first and is not any more; {REMEDY}"
+            f"{self._folder.path}: {what} was there at the first reading and is no longer there; {REMEDY}"
         )
 
 

@@ -159,7 +159,7 @@ class SegmentFolder:
                 del self.segments[0]
 
     def can_discard_before(self, before: PersistSeq) -> bool:
-        """Tell whether `discard_before` would delete something."""
+        """Return whether `discard_before` would delete something."""
         return len(self.segments) > 1 and self.segments[1][1] <= before
 
     def close(self) -> None:

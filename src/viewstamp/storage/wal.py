@@ -242,7 +242,7 @@ class Wal:
         return self._job
 
     def finish_sync(self, job: SyncJob) -> PersistSeq:
-        """Take note that the open job has run."""
+        """Record that the open job has run."""
         assert job is self._job
         assert self._job.flushed
         self._job = None

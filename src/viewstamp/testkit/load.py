@@ -110,7 +110,7 @@ class Load:
                 self.ledger.acknowledge(key, version)
 
     async def more(self, count: int, within_s: float = 30.0) -> None:
-        """Return once so many more writes were acknowledged; `TooLate` if they were not."""
+        """Return once this number of further writes is acknowledged; `TooLate` if they are not."""
         goal = len(self.ledger.acknowledged) + count
         await wait_until(lambda: len(self.ledger.acknowledged) >= goal, within_s, f"{count} more writes")
 
@@ -129,7 +129,7 @@ async def read_all(group: ServerGroup, timeout_s: float = 20.0) -> dict[str, tup
 
 
 async def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> None:
-    """Return once the condition holds; look again and again, but not for ever."""
+    """Return once the condition holds; look repeatedly, within a bound."""
     deadline = monotonic() + within_s
     while not condition():
         if monotonic() > deadline:
@@ -145,7 +145,7 @@ async def accounts(group: ServerGroup, timeout_s: float = 1.0) -> dict[NodeId, A
 async def wait_for_leader(group: ServerGroup, within_s: float = 30.0, *, members_min: int = 1) -> Status:
     """Return the status of the node that leads the highest view, once it says so itself and still runs.
 
-    With `members_min` only once so many are members: where members change by themselves, a server that was
+    With `members_min` only once that many are members: where members change by themselves, a server that was
     restarted is let in a moment later.
     """
     deadline = monotonic() + within_s

@@ -77,7 +77,7 @@ class Notes:
         self.steps.append(f"settle {digits(sorted(members))}")
 
     def stay(self, indices: list[int], for_s: float) -> None:
-        assert for_s > 2.4, "a silent server is noticed after so long"
+        assert for_s > 2.4, "a silent server is noticed after this time"
         self.steps.append(f"stay {digits(indices)}")
 
     def says_that_it_waits(self, index: int) -> None:

@@ -2,7 +2,7 @@
 
 He sits at the connection that the PFA opened, in the place of an engineer, and is there as long as it stands
 (3.1.1). The core behind him writes operations to the log, applies what the PFA says is committed, all of it,
-and sets `primary_id`; when the primary's connection breaks, it has no primary any more. A connection of an
+and sets `primary_id`; when the primary's connection breaks, it has no primary. A connection of an
 older primary that breaks means nothing: only that of the present one counts.
 """
 

@@ -1,10 +1,10 @@
-"""The one port of a factory: whoever connects identifies once, and gets whom he asks for (2.3.3).
+"""The one port of a factory: a connection identifies itself once, and gets the agent it asks for (2.3.3).
 
 Rules of this file:
 
 - whatever is wrong with what comes closes this connection and no other;
 - a connection must identify, and finish each message that it has begun, within `MESSAGE_TIMEOUT_S`; between
-  two messages it may be silent for ever, as customers are;
+  two messages it may stay silent without limit, as customers do;
 - who sends faster than he is answered is not read from meanwhile.
 """
 
@@ -161,7 +161,7 @@ class Reception:
         return Doorway(self)
 
     def opened(self, doorway: Doorway) -> bool:
-        """Take note of a connection; tell whether there is room for it."""
+        """Record a connection; return whether there is room for it."""
         self._open.add(doorway)
         return len(self._open) <= VISITORS_MAX
 

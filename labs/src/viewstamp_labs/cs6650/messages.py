@@ -36,7 +36,7 @@ _NINE: Final = Struct("!iiiiiiiii")
 
 
 class Identification(IntEnum):
-    """The one-time message that opens a connection: the role of whoever opened it (2.3.3)."""
+    """The one-time message that opens a connection: the role of the program that opened it (2.3.3)."""
 
     CUSTOMER = 1
     PFA = 2

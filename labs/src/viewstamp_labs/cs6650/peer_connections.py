@@ -6,7 +6,7 @@ Rules of this file:
   factory costs an order next to nothing, and one that is back is found at once (3.2);
 - an order waits for a dial `PATIENCE_S` at most, and only for the first order after it began: a machine that
   does not even refuse cannot hold up the others;
-- a factory that takes in nothing any more is cut off.
+- a factory that has stopped reading is cut off.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class Line:
         return self._wire is None and self._dial is None and self._clock() >= self._dial_again_at
 
     def send(self, request: ReplicationRequest) -> bool:
-        """Send a request; tell whether the connection stands."""
+        """Send a request; return whether the connection stands."""
         if self._wire is None:
             return False
         self._wire.stub.send_replication(request)

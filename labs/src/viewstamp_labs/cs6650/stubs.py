@@ -150,14 +150,14 @@ class Caller(asyncio.Protocol):
         tune_socket(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
-        """Answer whoever waits. Called by the loop."""
+        """Answer the waiting caller. Called by the loop."""
         self._intake.put(data)
         answer = self._answer
         if answer is not None and not answer.done() and len(self._intake) >= self._wanted:
             answer.set_result(self._intake.take(self._wanted) or b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits. Called by the loop, once."""
+        """Tell the waiting caller. Called by the loop, once."""
         self._transport = None
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ServerGone(str(exc or "the server closed the connection")))

@@ -35,7 +35,7 @@ class Breakpoints:
         self._partition = False
 
     def break_at(self, number: int) -> bool:
-        """Arm a breakpoint; tell whether there is one of this number."""
+        """Arm a breakpoint; return whether there is one of this number."""
         if number not in BREAKPOINTS:
             return False
         self._breakpoints.add(number)
@@ -51,7 +51,7 @@ class Breakpoints:
         self._silence(False)
 
     def armed(self, point: Point) -> bool:
-        """Tell whether something shall happen at this point."""
+        """Return whether something shall happen at this point."""
         if point is Point.FIRST_BACKUP_HAS_IT and self._partition:
             return True
         return _number(point) in self._breakpoints

@@ -29,7 +29,7 @@ class ArmingPort:
                 writer.write(f"{self.answer(line)}\n".encode())
                 await writer.drain()
         except (OSError, ValueError, TimeoutError):
-            pass  # whoever it was is gone, or speaks too long or too slowly
+            pass  # the other side is gone, or speaks too long or too slowly
         finally:
             writer.close()
 

@@ -1,6 +1,6 @@
 """Real servers and testers of labs 6 and 7 in a folder of their own, and what their logs say.
 
-Servers are called by their place among the ports, 0 the lowest. Whoever leaves the `with` block has ended
+Servers are called by their place among the ports, 0 the lowest. Leaving the `with` block ends
 every process by its id. The programs are started as the course's tester starts them: by their names in the
 working directory, where they are symbolic links.
 """
@@ -122,7 +122,7 @@ class Group:
         self._ended.add(index)
 
     def runs(self, index: int) -> bool:
-        """Tell whether a server runs."""
+        """Return whether a server runs."""
         process = self._servers.get(index)
         return process is not None and process.poll() is None
 

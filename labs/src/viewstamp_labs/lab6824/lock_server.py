@@ -2,7 +2,7 @@
 
 With MASTER equal to ME it founds the group, else it asks to be let in through MASTER, which may be dead.
 What it knows is in the working directory: `paxos-<ME>.log`, the course's, and `paxos-<ME>.d`, the operation
-log. The first is the sign of life: where it was taken away, the node is a new one, and a folder that was left
+log. The first tells that the node existed: where it was removed, the node is new, and a folder that was left
 is put aside as `paxos-<ME>.d.old`. ME+1 is the port of the tests.
 """
 
@@ -127,7 +127,7 @@ def make_server(master: int, node: int, log_path: Path, folder: Path, listen: so
 
 
 def prepare_files(log_path: Path, folder: Path) -> None:
-    """Put an operation log aside that belongs to no log of Paxos any more.
+    """Put an operation log aside that no longer belongs to a log of Paxos.
 
     Raises:
         JournalCorrupt: the operation log of a node that has seen views is missing.

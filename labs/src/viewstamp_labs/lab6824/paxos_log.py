@@ -97,7 +97,7 @@ def _unknown(path: Path, number: int, line: str) -> JournalCorrupt:
 
 
 def _is_torn(text: str) -> bool:
-    """Tell whether a text without its line end can be the beginning of a record, or nothing at all."""
+    """Return whether a text without its line end can be the beginning of a record, or nothing at all."""
     word = text.split(" ", 1)[0]
     known = word in _WORDS if " " in text else any(name.startswith(word) for name in _WORDS)
     return known and _TORN.fullmatch(text) is not None
@@ -145,7 +145,7 @@ class PaxosLog:
         self._catch_up(history, acceptor, text.since)
 
     def note(self, seq: PersistSeq, records: Iterable[bytes]) -> None:
-        """Take note of a write to the operation log, which is not durable yet."""
+        """Record a write to the operation log, which is not durable yet."""
         for record in records:
             if record[1] in _TAGS:
                 self._waiting.append((seq, record))
@@ -203,7 +203,7 @@ class PaxosLog:
             self._write(_accepted(record.ballot, record.value))
 
     def _write_views(self, history: Iterable[Membership]) -> bool:
-        """Write the views that are not written yet; tell whether there were any."""
+        """Write the views that are not written yet; return whether there were any."""
         before = self._views
         for membership in history:
             if membership.view > self._views:

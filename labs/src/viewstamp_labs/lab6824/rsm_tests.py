@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     if wanted is None:
         sys.stderr.write(_USAGE)
         return EXIT_USAGE
-    # Whoever ends this program ends its servers too: the exception leaves every `with` block.
+    # Ending this program ends its servers too: the exception leaves every `with` block.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     for seed in range(wanted.seed, wanted.seed + wanted.rounds):
         print(f"seed {seed}", flush=True)

@@ -36,7 +36,7 @@ def wait_until(what: str, condition: Callable[[], T], within_s: float) -> T:
 
 
 def watch(what: str, condition: Callable[[], object], for_s: float) -> None:
-    """See that a condition holds for so long.
+    """See that a condition holds for this time.
 
     Raises:
         Failed: it did not.
