@@ -7,7 +7,6 @@ from tests.protocols.viewstamped.test_roles import append, feed, quiet, stamp
 from viewstamp.core.events import Directed, DirectiveToken, TakeSnapshot
 from viewstamp.core.ids import Incarnation, NodeId, View
 from viewstamp.protocols.viewstamped.journal import decode_entry
-from viewstamp.protocols.viewstamped.log_positions import APPLIES_PER_STEP_MAX
 from viewstamp.protocols.viewstamped.messages import (
     Accepted,
     Append,
@@ -24,7 +23,7 @@ from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 
 
 def test_what_was_accepted_survives_when_the_journal_was_written_again() -> None:
-    cluster = cluster_of(1, 2, 3, options=ViewstampedOptions(log_bytes_max=1_000, log_keep_bytes=1))
+    cluster = cluster_of(1, 2, 3, options=ViewstampedOptions(log_bytes_max=None, inflight_bytes_max=1))
     cluster.write("a")
     cluster.crash(3)
     cluster.meddle = lambda _, __, message: () if isinstance(message, Accepted) else None
@@ -77,7 +76,7 @@ def test_an_unsynchronised_view_sends_only_what_is_on_the_primary_s_disk() -> No
     cluster = Cluster([2, 3, 4])
     cluster.start(2, 3, 4)
     cluster.form(2, 3, 4)
-    cluster.start(1, founding="join", contact=2)
+    cluster.start(1, bootstrap="join", contact=2)
     cluster.form(1, 2, 3, 4)
     cluster.disk_us = 20 * MS
     early: list[Append] = []
@@ -102,7 +101,7 @@ def test_a_backup_does_not_take_an_older_commit_for_the_synchronisation_of_its_v
     cluster.write("a")
     cluster.run(50)
     cluster.meddle = lambda _, to, message: () if to == 3 and isinstance(message, Append | Chunk) else None
-    cluster.start(3, founding="join", contact=1)
+    cluster.start(3, bootstrap="join", contact=1)
     assert cluster.run(2_000, until=lambda: cluster.core(2).view == 3)
     cluster.run(500)
     assert cluster.core(2).ledger.committed > 0
@@ -193,7 +192,7 @@ def test_a_confirmation_of_an_older_round_does_not_count() -> None:
 
 def test_a_read_is_answered_when_what_was_acknowledged_before_is_applied() -> None:
     # More than is applied in one step, so that what is committed and what is applied differ for a while.
-    count = APPLIES_PER_STEP_MAX + 100
+    count = ViewstampedOptions().applies_per_step_max + 100
     cluster = cluster_of(1)
     for number in range(count):
         cluster.propose(str(number), 1)

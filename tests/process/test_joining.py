@@ -26,8 +26,7 @@ VALUE = bytes(range(256)) * 128
 VALUES = 160
 WRITES = 100
 SLOW_TRANSFER = {
-    "log_bytes_max": 1 << 20,
-    "log_keep_bytes": 1 << 16,
+    "log_bytes_max": 1 << 18,
     "snapshot_chunk_bytes": 4096,
     "snapshot_window_chunks": 1,
 }

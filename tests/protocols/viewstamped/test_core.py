@@ -320,7 +320,7 @@ def test_status_says_who_is_what_when_asked() -> None:
         (2, 4, "replicate"),
         (3, 4, "replicate"),
     ]
-    cluster.start(4, founding="join", contact=9)
+    cluster.start(4, bootstrap="join", contact=9)
     cluster.run(50)
     assert cluster.core(4).status(cluster.now).role in {"outside", "joining", "backup"}
 

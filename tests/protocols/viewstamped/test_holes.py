@@ -51,7 +51,7 @@ def lowest_joins_and_the_primary_dies() -> Cluster:
     cluster.write("a")
     cluster.story = True
     cluster.meddle = withhold(Append, 1)
-    cluster.start(1, founding="join", contact=2)
+    cluster.start(1, bootstrap="join", contact=2)
     assert cluster.run(2_000, until=lambda: cluster.members_at(3) == (2, 3, 1))
     cluster.meddle = None
     cluster.crash(2)
@@ -141,7 +141,7 @@ def test_hole_2_a_joiner_writes_only_decided_views_when_others_have_promised() -
     cluster.crash(3)
     cluster.form(1, 2)
     assert cluster.core(1).views.history[3].nodes == (1, 2)
-    cluster.start(4, founding="join", contact=1)
+    cluster.start(4, bootstrap="join", contact=1)
     cluster.form(1, 2, 4)
     records = [RECORDS.decode(each) for _, write in cluster.hosts[NodeId(4)].writes for each in write]
     assert not any(isinstance(each, Promised | AcceptedValue) for each in records)
@@ -310,7 +310,7 @@ def test_hole_6_nothing_is_lost_when_all_crash_in_the_middle_of_writing() -> Non
 
 
 def test_hole_6_only_the_suffix_is_sent_when_a_backup_missed_a_thousand_requests() -> None:
-    options = ViewstampedOptions(log_bytes_max=40_000_000, log_keep_bytes=20_000_000)
+    options = ViewstampedOptions(log_bytes_max=80_000_000)
     cluster = cluster_of(1, 2, 3, options=options)
     for _ in range(20):
         cluster.write("x" * 1_000)

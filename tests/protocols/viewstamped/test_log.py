@@ -53,9 +53,10 @@ def test_bytes_are_counted_when_the_log_grows_and_shrinks() -> None:
 def test_records_are_taken_in_order_when_bounded_by_bytes() -> None:
     log = log_of(1, 1, 1, 1)
     one = len(log.slot(1).record)
-    assert log.records(0, 2 * one) == tuple(log.slot(each).record for each in (1, 2))
-    assert log.records(2, 1) == (log.slot(3).record,)
-    assert log.records(4, 100) == ()
+    assert log.records(0, entries_max=9, bytes_max=2 * one) == tuple(log.slot(each).record for each in (1, 2))
+    assert log.records(2, entries_max=9, bytes_max=1) == (log.slot(3).record,)
+    assert log.records(4, entries_max=9, bytes_max=100) == ()
+    assert log.records(0, entries_max=1, bytes_max=100) == (log.slot(1).record,)
 
 
 def test_the_suffix_is_found_when_bytes_are_given() -> None:

@@ -15,8 +15,8 @@ from viewstamp.protocols.viewstamped.options import ViewstampedOptions
         ({"heartbeat_ms": 0}, "heartbeat_ms"),
         ({"uncommitted_entries_max": 0}, "uncommitted_entries_max"),
         ({"commit_announce_ms": -1}, "commit_announce_ms"),
-        ({"founding": "join"}, "contact"),
-        ({"log_bytes_max": 10, "log_keep_bytes": 10}, "log_keep_bytes"),
+        ({"bootstrap": "join"}, "contact"),
+        ({"applies_per_step_max": 0}, "applies_per_step_max"),
     ],
 )
 def test_options_are_refused_when_a_value_makes_no_sense(values: dict[str, Any], named: str) -> None:
@@ -31,4 +31,4 @@ def test_options_are_in_microseconds_when_a_core_reads_them() -> None:
 
 
 def test_a_log_may_be_unlimited_and_a_contact_may_be_node_0() -> None:
-    assert ViewstampedOptions(log_bytes_max=None, founding="join", contact=NodeId(0)).contact == 0
+    assert ViewstampedOptions(log_bytes_max=None, bootstrap="join", contact=NodeId(0)).contact == 0

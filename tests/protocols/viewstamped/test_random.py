@@ -55,7 +55,7 @@ class Disasters(RuleBasedStateMachine):
         doubles=st.sampled_from([0.0, 0.1, 0.3]),
         delay_us_max=st.sampled_from([1, 5 * MS, 50 * MS, 150 * MS]),
         disk_us=st.sampled_from([0, MS, 5 * MS]),
-        log_bytes_max=st.sampled_from([60, 300, 2_000, None]),
+        log_bytes_max=st.sampled_from([120, 600, 4_000, None]),
     )
     def begin(
         self,
@@ -69,7 +69,6 @@ class Disasters(RuleBasedStateMachine):
     ) -> None:
         options = ViewstampedOptions(
             log_bytes_max=log_bytes_max,
-            log_keep_bytes=50,
             message_bytes_max=40,
             snapshot_chunk_bytes=7,
             snapshot_window_chunks=3,
@@ -132,10 +131,10 @@ def walk(seed: int) -> Cluster:
     rng = Random(seed)
     nodes = range(1, rng.choice([2, 3, 3, 4, 5]) + 1)
     options = ViewstampedOptions(
-        log_bytes_max=rng.choice([60, 200, 2_000, None]),
-        log_keep_bytes=50,
+        log_bytes_max=rng.choice([120, 400, 4_000, None]),
         message_bytes_max=rng.choice([1, 40, 1_000]),
         uncommitted_entries_max=rng.choice([1, 2, 64]),
+        applies_per_step_max=rng.choice([1, 3, 1_024]),
         members_min=rng.choice([None, 1]),
         snapshot_chunk_bytes=7,
         snapshot_window_chunks=3,

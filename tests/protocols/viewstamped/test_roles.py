@@ -347,7 +347,7 @@ def test_a_backup_never_drops_an_entry_of_the_present_view() -> None:
 
 def test_a_proposer_believes_in_a_view_when_its_own_disk_has_answered() -> None:
     cluster = cluster_of(1, disk_us=5_000)
-    cluster.start(2, founding="join", contact=1)
+    cluster.start(2, bootstrap="join", contact=1)
     acceptor = cluster.core(1).views.acceptor
     assert cluster.run(1_000, until=lambda: acceptor.value is not None)
     assert cluster.core(1).view == 1

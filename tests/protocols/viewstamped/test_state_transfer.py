@@ -28,9 +28,7 @@ from viewstamp.protocols.viewstamped.state_transfer import Progress, Receiving, 
 
 HERE = Viewstamp(View(2), Seqno(9))
 SNAPSHOT = BytesSnapshot(HERE, b"header", b"0123456789")
-SMALL = ViewstampedOptions(
-    log_bytes_max=400, log_keep_bytes=100, snapshot_chunk_bytes=100, snapshot_window_chunks=2
-)
+SMALL = ViewstampedOptions(log_bytes_max=400, snapshot_chunk_bytes=100, snapshot_window_chunks=2)
 
 
 def chunk(offset: int, data: bytes, snapshot: BytesSnapshot = SNAPSHOT) -> Chunk:
@@ -355,7 +353,7 @@ def staged_effects(cluster: Cluster) -> list[Stage]:
 
 
 def test_the_suffix_is_sent_when_the_kept_log_reaches_back() -> None:
-    options = ViewstampedOptions(log_bytes_max=4_000, log_keep_bytes=2_000)
+    options = ViewstampedOptions(log_bytes_max=8_000)
     cluster = cluster_of(1, 2, 3, options=options)
     for number in range(60):
         cluster.write(f"{number:050}")

@@ -9,7 +9,7 @@ from tests.protocols.viewstamped.golden import check_transcript
 from tests.protocols.viewstamped.harness import Breakpoint, Cluster, cluster_of
 from viewstamp.protocols.viewstamped import Point
 
-LAB: dict[str, Any] = {"founding": "join", "contact": 1}
+LAB: dict[str, Any] = {"bootstrap": "join", "contact": 1}
 ACCEPTED_COMES_FIRST = [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3), (2, 3), (2, 3, 4)]
 """Four nodes; the fourth died, then the proposer of the view without it, when that view was accepted."""
 
@@ -21,7 +21,7 @@ def lab_cluster(count: int, *, story: bool = False, **breakpoints: Breakpoint) -
     """
     cluster = Cluster([])
     cluster.story = story
-    cluster.start(1, founding="alone", failpoints=breakpoints.get("node1"))
+    cluster.start(1, bootstrap="alone", failpoints=breakpoints.get("node1"))
     for node in range(2, count + 1):
         cluster.start(node, failpoints=breakpoints.get(f"node{node}"), **LAB)
         cluster.form(*range(1, node + 1))
@@ -71,7 +71,7 @@ def propose_view_armed(cluster: Cluster, breakpoint_: Later, *, gone: int) -> No
 
 def rejoin(cluster: Cluster, node: int, *others: int) -> None:
     """Start a node again, by way of the first of these that are up; they become one view."""
-    cluster.start(node, founding="join", contact=others[0])
+    cluster.start(node, bootstrap="join", contact=others[0])
     cluster.form(node, *others)
 
 

@@ -102,7 +102,7 @@ def test_a_view_waits_for_those_who_must_carry_it_when_the_primary_died_after_it
     cluster = Cluster([2, 3])
     cluster.start(2, 3)
     cluster.form(2, 3)
-    cluster.start(1, founding="join", contact=2)
+    cluster.start(1, bootstrap="join", contact=2)
     cluster.form(1, 2, 3)
     cluster.cut |= {(NodeId(2), NodeId(3)), (NodeId(3), NodeId(2))}
     assert cluster.run(5_000, until=lambda: cluster.core(1).views.proposer.phase == "preparing")
@@ -194,7 +194,7 @@ def test_a_member_is_removed_when_it_hears_nothing_of_the_lowest() -> None:
 def test_nobody_is_let_in_whom_the_primary_cannot_reach() -> None:
     cluster = cluster_of(1, 2)
     cluster.cut.add((NodeId(1), NodeId(3)))
-    cluster.start(3, founding="join", contact=1)
+    cluster.start(3, bootstrap="join", contact=1)
     cluster.run(10_000)
     assert cluster.views_at(1) == [(1,), (1, 2)]
     cluster.heal()
@@ -205,7 +205,7 @@ def test_a_member_is_removed_when_the_primary_but_not_the_lowest_cannot_reach_it
     cluster = Cluster([2, 3, 4])
     cluster.start(2, 3, 4)
     cluster.form(2, 3, 4)
-    cluster.start(1, founding="join", contact=2)
+    cluster.start(1, bootstrap="join", contact=2)
     cluster.form(1, 2, 3, 4)
     assert cluster.core(1).leader == 2
     cluster.cut |= {(NodeId(2), NodeId(4)), (NodeId(4), NodeId(2))}
@@ -295,7 +295,7 @@ def test_a_long_history_arrives_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
         cluster.start(1)
         cluster.form(1)
     cluster.sent.clear()
-    cluster.start(2, founding="join", contact=1)
+    cluster.start(2, bootstrap="join", contact=1)
     cluster.form(1, 2)
     assert len(sent(cluster, Views, 1)) >= 3
     assert cluster.views_at(2) == cluster.views_at(1)
@@ -356,14 +356,14 @@ def test_a_node_is_let_in_once_when_it_asks_many_times() -> None:
     ask = Join(cluster.core(1).group, Member(NodeId(3), Incarnation(3001)), View(0))
     for _ in range(5):
         cluster.step(1, Received(NodeId(3), ask))
-    cluster.start(3, founding="join", contact=1)
+    cluster.start(3, bootstrap="join", contact=1)
     cluster.form(1, 2, 3)
     assert cluster.views_at(1) == [(1,), (1, 2), (1, 2, 3)]
 
 
 def test_a_node_is_let_in_by_the_primary_when_it_asks_a_backup() -> None:
     cluster = cluster_of(1, 2)
-    cluster.start(3, founding="join", contact=2)
+    cluster.start(3, bootstrap="join", contact=2)
     cluster.form(1, 2, 3)
 
 

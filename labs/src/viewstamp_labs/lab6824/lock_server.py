@@ -112,9 +112,9 @@ class LockServer(Server):
 
 def make_server(master: int, node: int, log_path: Path, folder: Path, listen: socket.socket) -> LockServer:
     """Return the server of this node, not started."""
-    options: dict[str, object] = {**TIMES, "founding": "alone"}
+    options: dict[str, object] = {**TIMES, "bootstrap": "alone"}
     if master != node:
-        options = {**TIMES, "founding": "join", "contact": master}
+        options = {**TIMES, "bootstrap": "join", "contact": master}
     cluster = ClusterConfig(
         cluster_id="6.824",
         members=(Member(node, LOOPBACK, node),),

@@ -37,12 +37,13 @@ class Checkpoints:
         """After a capture that failed (a full disk), the next waits until the log has grown this far."""
 
     def is_due(self) -> bool:
-        """Tell whether the log has grown so far that a snapshot should be taken."""
+        """Return whether the log has grown so far that a snapshot should be taken."""
         log_bytes_max = self._shared.options.log_bytes_max
         if self._capturing is not None or log_bytes_max is None:
             return False
+        # At half of the limit: what arrives until the snapshot is durable fits into the other half.
         size = self._ledger.log.size_bytes
-        return size > max(log_bytes_max, self._retry_above_bytes) and self._has_news
+        return 2 * size > log_bytes_max and size > self._retry_above_bytes and self._has_news
 
     @property
     def _has_news(self) -> bool:
@@ -87,7 +88,9 @@ class Checkpoints:
         if previous is not None and previous.meta.viewstamp >= snapshot.meta.viewstamp:
             return
         ledger.snapshot = snapshot
-        start = min(snapshot.meta.viewstamp.seqno, ledger.log.suffix_of(options.kept_bytes))
+        limit = options.log_bytes_max
+        kept_bytes = limit // 4 if limit is not None else options.inflight_bytes_max
+        start = min(snapshot.meta.viewstamp.seqno, ledger.log.suffix_of(kept_bytes))
         base = ledger.log.at(max(start, ledger.log.base.seqno))
         assert base is not None
         ledger.log.start_at(base)

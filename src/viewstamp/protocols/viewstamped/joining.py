@@ -55,7 +55,7 @@ class Joining:
     @property
     def _founds_together(self) -> bool:
         shared = self._shared
-        return shared.options.founding == "together" and all(shared.node < node for node in shared.others)
+        return shared.options.bootstrap == "together" and all(shared.node < node for node in shared.others)
 
     def tick(self) -> None:
         """Ask again when it is time."""
@@ -68,7 +68,7 @@ class Joining:
         if shared.now < self._ask_at:
             return
         self._ask_at = Instant(shared.now + self._pause_us)
-        if not views.history and (shared.options.founding == "alone" or self._all_unfounded()):
+        if not views.history and (shared.options.bootstrap == "alone" or self._all_unfounded()):
             views.found()
         elif not views.history and self._founds_together:
             for node in shared.others:

@@ -97,11 +97,12 @@ class Log:
         self._slots = []
         self.size_bytes = 0
 
-    def records(self, after: int, bytes_max: int) -> tuple[bytes, ...]:
-        """Return the records that follow this seqno, as many as fit into so many bytes, one at least."""
+    def records(self, after: int, *, entries_max: int, bytes_max: int) -> tuple[bytes, ...]:
+        """Return the records that follow this seqno within both limits, at least one."""
         taken: list[bytes] = []
         size = 0
-        for place in range(after - self.base.seqno, len(self._slots)):
+        start = after - self.base.seqno
+        for place in range(start, min(start + entries_max, len(self._slots))):
             record = self._slots[place].record
             size += len(record)
             if taken and size > bytes_max:

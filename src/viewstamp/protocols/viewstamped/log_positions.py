@@ -6,7 +6,6 @@ are never dropped. What a new primary inherits becomes committed with the first 
 """
 
 from collections import deque
-from typing import Final
 
 from viewstamp.core.effects import Apply, Entry, Restore
 from viewstamp.core.ids import ORIGIN, PersistSeq, Seqno, View, Viewstamp
@@ -14,11 +13,6 @@ from viewstamp.core.snapshots import Snapshot
 from viewstamp.protocols.viewstamped.journal import ENCODER, EntryRecord, LogReset, LogStart
 from viewstamp.protocols.viewstamped.log import Log, Slot
 from viewstamp.protocols.viewstamped.state import State
-
-APPLIES_PER_STEP_MAX: Final = 1024
-"""More entries are applied in the next step, so that a long log does not hold up heartbeats."""
-APPLY_BYTES_PER_STEP_MAX: Final = 16 << 10
-"""Bytes of them, unless a single one is larger: 2 ms of small commands, so that promises go first."""
 
 
 class LogPositions:
@@ -92,8 +86,9 @@ class LogPositions:
 
     def apply_some(self) -> None:
         """Hand out committed entries, in order, each once: at least one, a bounded number and size."""
-        until = min(self.committed, self.applied + APPLIES_PER_STEP_MAX)
-        room_bytes = APPLY_BYTES_PER_STEP_MAX
+        options = self._shared.options
+        until = min(self.committed, self.applied + options.applies_per_step_max)
+        room_bytes = options.apply_bytes_per_step_max
         for seqno in range(self.applied + 1, until + 1):
             slot = self.log.slot(seqno)
             self._shared.outbox.emit(Apply(Entry(Viewstamp(slot.view, Seqno(seqno)), slot.data)))

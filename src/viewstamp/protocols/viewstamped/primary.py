@@ -199,7 +199,7 @@ class Primary:
         while (
             backup.next is not None
             and backup.next <= last
-            and backup.unacknowledged_bytes < options.uncommitted_bytes_max
+            and backup.unacknowledged_bytes < options.inflight_bytes_max
             and len(backup.unacknowledged) < options.inflight_messages_max
             and not self._held_back(backup)
         ):
@@ -207,7 +207,9 @@ class Primary:
             if previous < log.base.seqno:
                 self._send_snapshot(backup, None)
                 return
-            records = log.records(previous, options.message_bytes_max)
+            records = log.records(
+                previous, entries_max=options.message_entries_max, bytes_max=options.message_bytes_max
+            )
             self._send_append(backup, records, previous)
             backup.sent(Seqno(previous + len(records)), sum(map(len, records)))
 

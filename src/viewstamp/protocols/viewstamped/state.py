@@ -91,7 +91,7 @@ class State:
         options = self.options
         if options.members_min is not None:
             return options.members_min
-        return majority(len(self.others) + 1) if options.founding == "together" else 1
+        return majority(len(self.others) + 1) if options.bootstrap == "together" else 1
 
     def refuse(self) -> None:
         """Count a message that is dropped for what it says."""
