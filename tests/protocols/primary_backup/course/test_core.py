@@ -231,7 +231,7 @@ def test_entry_that_was_not_asked_for_is_dropped_when_it_arrives() -> None:
         world.letters.append((NodeId(1), NodeId(0), Fetched(world.core(0).view, index, 9, b"no")))
         world.settle()
     assert world.logs()[0] == [b"a"]
-    assert world.core(0).dropped == 4
+    assert world.core(0).counters.total() == 4
 
 
 def test_fetching_from_nowhere_is_not_answered_when_it_is_asked() -> None:
@@ -333,7 +333,7 @@ def test_committed_entry_is_not_overwritten_when_a_primary_of_another_log_asks()
     world.letters.append((NodeId(0), NodeId(1), request))
     world.deliver()
     assert world.logs()[1] == [b"a", b"b"]
-    assert world.core(1).dropped == 1
+    assert world.core(1).counters.total() == 1
 
 
 def test_entry_is_not_written_when_it_would_leave_a_gap() -> None:
@@ -370,7 +370,7 @@ def test_reads_are_answered_at_once_when_any_server_is_asked() -> None:
         assert world.servers[NodeId(number)].answered == [7]
 
 
-def test_operators_wishes_are_refused_when_they_mean_nothing_here() -> None:
+def test_admin_requests_are_refused_when_they_mean_nothing_here() -> None:
     world = CourseWorld(2)
     world.feed(0, Directed(DirectiveToken(1), TransferLeadership(NodeId(1))))
     world.feed(0, Directed(DirectiveToken(2), TakeSnapshot()))

@@ -1,20 +1,21 @@
-"""The course's form: whoever is given a write becomes primary (CS6650 assignment 3, sections 2 and 3).
+"""The course's form: the server that is given a write becomes primary (CS6650 assignment 3, sections 2, 3).
 
 Rules of this file:
 
-- One entry is under way at a time, and backups have it one after the other, in ascending order (2.2).
+- One entry is in flight at a time. The backups receive it one after the other, in ascending order (2.2).
 - An entry is committed when every live backup has it. A backup is live from the moment it has everything
-  until its connection breaks, or it owes an answer for too long.
-- A takeover first asks every member where it stands. A newer log, by (last_view, last_index), is taken over:
-  a server that came back empty and is written to before its repair would else acknowledge over the others'
-  entries. Then each member is brought up to the own log, which is committed; only then the new entry is
-  appended. The same code repairs a server that was out (3.2).
+  until its connection breaks or it leaves a message unanswered for `reply_timeout_ms`.
+- A takeover first asks every server where its log ends. A newer log, by (last_view, last_index), is copied
+  first: otherwise a server that came back empty, and is written to before its repair, would acknowledge over
+  the others' entries. Then each server is brought up to the own log, and that log is committed; only then the
+  new entry is appended. The same code repairs a server that was out (3.2).
 - A backup overwrites above its own `committed_index`, never at or below it. It applies everything up to the
-  index that the primary reports as committed (and that the request shows to be the same log), so it stays one
-  behind a primary that has come to rest (2.6).
+  index that the primary reports as committed (and that the request shows to be the same log). So it stays one
+  entry behind a primary that has no more writes (2.6).
 - `view` numbers the takeovers and names the primary: (count of takeovers) * (members) + (its place). Two
-  primaries never have the same one, and the later takeover has the higher. This orders words that arrive
-  late. It is no fence: two primaries that do not hear each other both acknowledge, and one of them in vain.
+  primaries never have the same one, and the later takeover has the higher. This orders messages that arrive
+  late. It is not a fence: two primaries that do not hear each other both acknowledge, and one of the two
+  entries is lost.
 """
 
 from collections.abc import Sequence
@@ -32,15 +33,13 @@ from viewstamp.core.events import (
     Queried,
     Received,
     Staged,
+    TakeSnapshot,
     Woke,
 )
 from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
-from viewstamp.core.outbox import Outbox
-from viewstamp.core.protocol import CoreSetup
-from viewstamp.protocols.primary_backup.course.adoption import Adoption
-from viewstamp.protocols.primary_backup.course.peers import Peer, Standing
-from viewstamp.protocols.primary_backup.course.status import CourseAccount, refusal_of
-from viewstamp.protocols.primary_backup.journal import Promise, Replay
+from viewstamp.protocols.primary_backup.course.peers import NEVER, Adoption, Peer, Standing
+from viewstamp.protocols.primary_backup.course.state import CourseState
+from viewstamp.protocols.primary_backup.journal import Promise
 from viewstamp.protocols.primary_backup.messages import (
     CourseMessage,
     Fetch,
@@ -51,77 +50,16 @@ from viewstamp.protocols.primary_backup.messages import (
     Replicated,
     is_in_range,
 )
-from viewstamp.protocols.primary_backup.options import CourseOptions
-from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Log, Truncation, encode_record
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
-NEVER: Final = Instant(1 << 62)
+_NO_TRANSFER: Final = "no transfer in this protocol: send the next write to the server that is to be primary"
+_NO_SNAPSHOT: Final = "no snapshots in this protocol: it keeps its whole log"
 
 
-class CourseCore(CourseAccount):
-    """One server; satisfies `core.protocol.Core`.
+class CourseCore(CourseState):
+    """One server; satisfies `core.protocol.Core`. Its variables are described in `CourseState`."""
 
-    `last_index`, `committed_index`, `primary_id` and `factory_id` are the assignment's (2.2).
-    """
-
-    __slots__ = (
-        "_adoption",
-        "_attempts",
-        "_led",
-        "_members",
-        "_now",
-        "_options",
-        "_outbox",
-        "_pending",
-        "applied_index",
-        "committed_index",
-        "dropped",
-        "factory_id",
-        "in_flight",
-        "log",
-        "peers",
-        "primary_id",
-        "taking_over",
-    )
-
-    def __init__(self, setup: CoreSetup) -> None:
-        """Begin with the log on disk, if there is one; what of it is committed a primary will tell.
-
-        Raises:
-            JournalCorrupt: the journal is not one of this protocol's.
-        """
-        assert isinstance(setup.options, CourseOptions), setup.options
-        self._options = setup.options
-        self._members = setup.members
-        self._outbox = Outbox(setup.recovered.written)
-        self._now = setup.now
-        self.factory_id = setup.node
-        self.primary_id: NodeId | None = None
-        """Who is primary, as far as this server knows; None stands for the assignment's -1."""
-        found = Replay()
-        for seq, records in setup.recovered.writes:
-            found.write(seq, records)
-        self.log: Log = found.log
-        self.log.persisted(setup.recovered.written)
-        self._led: tuple[int, NodeId | None] = (max(found.epoch, self.log.last_view), None)
-        """(the highest takeover heard of, the primary as last named to the outside)."""
-        self.committed_index = 0
-        """Everything up to here is committed; committed_index <= last_index."""
-        self.applied_index = 0
-        """Everything up to here is applied; equal to `committed_index` except within a long catching up."""
-        self._pending: bytes | None = None
-        """A proposal that waits for the takeover, or for its turn; at most one."""
-        self.in_flight = 0
-        """The index that is being replicated; 0: none."""
-        self.taking_over = False
-        """The own log from before this takeover is not committed yet."""
-        self._attempts = 0
-        """Takeovers begun for the present proposal: bounded, as two servers might refuse each other."""
-        self._adoption: Adoption | None = None
-        """The newer log of another member that is being taken over; only within a takeover."""
-        self.peers = {node: Peer(node) for node in setup.members if node != setup.node}
-        """In ascending order: the sequence in which backups are sent to."""
-        self.dropped = 0
-        """Messages ignored for what they said."""
+    __slots__ = ()
 
     @property
     def deadline(self) -> Instant | None:
@@ -133,7 +71,7 @@ class CourseCore(CourseAccount):
 
     @property
     def accepting(self) -> bool:
-        """Whether a write may be given to this server: to any, unless it is busy with one or with repairs."""
+        """Whether a write may be given to this server: to any that has none in flight and repairs nobody."""
         if self._pending is not None or self.in_flight or self.applied_index < self.committed_index:
             return False
         return not self.is_primary or not any(peer.is_awaited for peer in self.peers.values())
@@ -168,9 +106,10 @@ class CourseCore(CourseAccount):
             case PeerDown():
                 self._on_peer_down(event.peer)
             case Directed():
-                self._outbox.emit(Settled(event.token, refusal_of(event.directive)))
+                refusal = _NO_SNAPSHOT if isinstance(event.directive, TakeSnapshot) else _NO_TRANSFER
+                self._outbox.emit(Settled(event.token, refusal))
             case Captured() | Staged():
-                self.dropped += 1  # none was asked for
+                self.drop("snapshot that was not asked for")
             case _:
                 assert_never(event)
 
@@ -183,30 +122,31 @@ class CourseCore(CourseAccount):
             return
         for peer in self.peers.values():
             if peer.standing is Standing.OUT:
-                self._greet(peer)  # whether it is back is found out beside the write, which does not wait
+                self._greet(peer)  # the write does not wait for the answer: most often it is still dead
 
     def _on_peer_up(self, node: NodeId) -> None:
-        """A connection that is new: whatever this server was before, it may have begun anew since."""
+        """A new connection: the server may have restarted since, so ask again where its log ends."""
         peer = self.peers.get(node)
         if self.is_primary and peer is not None:
             self._lose(peer)
             self._ask(peer)
 
     def _on_peer_down(self, node: NodeId) -> None:
-        """A backup is out; or the primary is gone, if it is that one (hole 5: not a former primary)."""
+        """A backup is out, or the primary is gone."""
         if node in self.peers and self.is_primary:
             self._lose(self.peers[node])
         elif node == self.primary_id:
-            self._name_primary(self._led[0], None)
+            # Only the present primary: the end of a former one says nothing of the one that replaced it.
+            self._name_primary(self.takeover, None)
 
     def _give_up_silent(self) -> None:
-        """Take a backup that owes an answer for too long for dead: its host may be gone without a word."""
+        """Count backups that have not answered in time as failed: their host may be gone without a word."""
         for peer in self.peers.values():
             if peer.answer_by_at <= self._now:
                 self._lose(peer)
 
     def _lose(self, peer: Peer) -> None:
-        """Go on without it; if it was the one whose log was being taken over, see who else has it."""
+        """Go on without it; if its log was being copied, ask the others again for a newer one."""
         peer.leave()
         if self._adoption is not None and self._adoption.source == peer.node:
             self._ask_everybody(but=peer)
@@ -214,10 +154,11 @@ class CourseCore(CourseAccount):
     # The primary
 
     def _become_primary(self) -> None:
-        """Take over (2.2, step 2): ask every member where it stands."""
+        """Take over (2.2, step 2): ask every server where its log ends."""
+        assert self._pending is not None, "only a write makes a primary"
         self._attempts += 1
         size = len(self._members)
-        takeovers = self._led[0] // size + 1
+        takeovers = self.takeover // size + 1
         view = takeovers * size + self._members.index(self.factory_id)
         self._outbox.persist(encode_record(Promise(view, self.factory_id, granted=True)))
         self.taking_over = True
@@ -225,7 +166,7 @@ class CourseCore(CourseAccount):
         self._ask_everybody()
 
     def _ask_everybody(self, but: Peer | None = None) -> None:
-        """Begin a takeover, or begin it again: where does everybody stand?"""
+        """Begin a takeover, or begin it again: ask where each log ends."""
         self._adoption = None
         for peer in self.peers.values():
             peer.leave()
@@ -237,7 +178,7 @@ class CourseCore(CourseAccount):
         peer.expect(self._now + self._options.reply_timeout_us)
 
     def _proceed(self) -> None:
-        """Do what can be done next: bring up who is behind, commit, begin the next entry."""
+        """Do what can be done next: bring up servers that are behind, commit, begin the next entry."""
         for peer in self.peers.values():
             if peer.standing is Standing.BEHIND:
                 self._bring_up(peer)
@@ -251,24 +192,27 @@ class CourseCore(CourseAccount):
             self._replicate()
 
     def _is_held_up(self) -> bool:
-        """Tell whether the next entry has to wait: for the takeover, or for who is being repaired (3.2)."""
+        """Return whether the next entry has to wait: for the takeover, or for a repair (3.2)."""
         return self.taking_over or any(peer.is_awaited for peer in self.peers.values())
 
     def _end_takeover(self) -> None:
-        """Commit the own log when everybody is live or out (2.6)."""
+        """Commit the own log when every server is live or out (2.6)."""
         awaited = any(peer.is_awaited for peer in self.peers.values())
         if not awaited and self.log.durable_seqno == self.last_index:
             self.taking_over = False
             self.committed_index = self.last_index
 
     def _append(self, data: bytes) -> None:
-        entry = EntryRecord(self._led[0], self.last_index + 1, COMMAND, data)
+        """Append the operation to the own log (2.2, step 3)."""
+        assert not self.in_flight, self.in_flight
+        assert not self.taking_over, "the own log is committed first"
+        entry = EntryRecord(self.takeover, self.last_index + 1, COMMAND, data)
         record = encode_record(entry)
         self.log.append(entry, record, self._outbox.persist(record))
         self.in_flight = self.last_index
 
     def _replicate(self) -> None:
-        """Send the entry under way to the next live backup that lacks it; commit when none does (2.2)."""
+        """Send the entry in flight to the next live backup that lacks it; commit when none does (2.2)."""
         index = self.in_flight
         for peer in self.peers.values():
             if peer.standing is Standing.LIVE and peer.matched < index:
@@ -289,7 +233,7 @@ class CourseCore(CourseAccount):
 
     def _greet(self, peer: Peer) -> None:
         log = self.log
-        question = Greet(self._led[0], self.factory_id, self.committed_index, log.last_seqno, log.last_view)
+        question = Greet(self.takeover, self.factory_id, self.committed_index, log.last_seqno, log.last_view)
         # Early: a question promises nothing that the disk must hold.
         self._outbox.send_early(peer.node, question)
 
@@ -297,7 +241,7 @@ class CourseCore(CourseAccount):
         entry, previous = self.log.entry(index), self.log.view_at(index - 1)
         assert previous is not None, index
         peer.sent = index
-        view, committed = self._led[0], self.committed_index
+        view, committed = self.takeover, self.committed_index
         request = Replicate(view, self.factory_id, committed, index, entry.view, previous, entry.data)
         # Early: a request promises nothing; the primary counts itself only when its own write is durable.
         self._outbox.send_early(peer.node, request)
@@ -305,7 +249,7 @@ class CourseCore(CourseAccount):
     def _on_greeted(self, peer: Peer, answer: Greeted) -> None:
         """Find where the logs part: at its end, or else at what it has committed, which cannot differ."""
         if peer.standing is Standing.LIVE or self._adoption is not None:
-            return  # a second answer, from before it was brought up; or all will be asked again
+            return  # an answer from before it was brought up; or every server will be asked again
         ends = (answer.last_view, answer.last_index), (self.log.last_view, self.log.last_seqno)
         if self.taking_over and ends[0] > ends[1]:
             self._adopt(peer, answer)
@@ -316,30 +260,33 @@ class CourseCore(CourseAccount):
             matched = answer.committed_index
         if matched > self.last_index:
             # It has committed what this server never had: a write was sent to a server before its repair.
-            self.dropped += 1
+            self.drop("answer of a server that has committed more than the primary has")
             peer.leave()
             return
         peer.begin(matched)
         peer.expect(self._now + self._options.reply_timeout_us)
 
     def _adopt(self, peer: Peer, answer: Greeted) -> None:
-        """Take over its log before anything else: it is newer than ours."""
+        """Copy its log before anything else: it is newer than ours."""
         for other in self.peers.values():
             other.leave()
         window = self._options.catch_up_window
-        self._adoption = Adoption(peer.node, self.committed_index, answer.last_index, window)
+        self._adoption = Adoption(
+            peer.node, committed_index=self.committed_index, last_index=answer.last_index, window=window
+        )
         self._fetch(peer, self._adoption)
 
     def _fetch(self, peer: Peer, adoption: Adoption) -> None:
         # Early: a question promises nothing that the disk must hold.
-        self._outbox.send_early(peer.node, Fetch(self._led[0], self.factory_id, adoption.ask()))
+        self._outbox.send_early(peer.node, Fetch(self.takeover, self.factory_id, adoption.ask()))
         peer.expect(self._now + self._options.reply_timeout_us)
 
     def _on_fetched(self, peer: Peer, answer: Fetched) -> None:
         adoption = self._adoption
         if adoption is None or (peer.node, answer.last_index) != (adoption.source, adoption.next_index):
-            self.dropped += 1
+            self.drop("log entry that was not asked for")
             return
+        assert self.taking_over, "a log is copied only within a takeover"
         if self.log.view_at(answer.last_index) != answer.entry_view:
             self._write_entry(answer)
         adoption.next_index += 1
@@ -350,7 +297,7 @@ class CourseCore(CourseAccount):
 
     def _on_replicated(self, peer: Peer, answer: Replicated) -> None:
         if answer.last_index > peer.sent or peer.standing is Standing.OUT:
-            self.dropped += 1
+            self.drop("answer to nothing that was sent")
             return
         peer.matched = max(peer.matched, answer.last_index)
         if peer.standing is Standing.BEHIND:
@@ -363,15 +310,15 @@ class CourseCore(CourseAccount):
     def _receive(self, source: NodeId, message: CourseMessage) -> None:
         peer = self.peers.get(source)
         if peer is None or not is_in_range(message):
-            self.dropped += 1
+            self.drop("message of a stranger" if peer is None else "numbers out of range")
             return
         match message:
             case Greet() | Replicate() | Fetch():
                 self._obey(source, message)
-            case Greeted() | Replicated() | Fetched() if message.view > self._led[0]:
+            case Greeted() | Replicated() | Fetched() if message.view > self.takeover:
                 self._on_later_takeover(message.view)
-            case Greeted() | Replicated() | Fetched() if message.view < self._led[0] or not self.is_primary:
-                self.dropped += 1
+            case Greeted() | Replicated() | Fetched() if message.view < self.takeover or not self.is_primary:
+                self.drop("answer to an earlier takeover")
             case Greeted():
                 self._on_greeted(peer, message)
             case Replicated():
@@ -382,7 +329,7 @@ class CourseCore(CourseAccount):
                 assert_never(message)
 
     def _on_later_takeover(self, view: int) -> None:
-        """Another one took over since. Who is only beginning to take over did not know, and begins again."""
+        """Another server has taken over since. A server that only begins to take over tries once more."""
         pending, is_beginning = self._pending, self.taking_over
         self._name_primary(view, None)
         if is_beginning and pending is not None and self._attempts < len(self._members):
@@ -390,11 +337,11 @@ class CourseCore(CourseAccount):
             self._become_primary()
 
     def _obey(self, source: NodeId, message: Greet | Replicate | Fetch) -> None:
-        """Serve the primary of the latest takeover; tell an earlier one that it is none any more."""
-        if message.view < self._led[0] or (message.view == self._led[0] and self.is_primary):
-            self._outbox.send(source, Replicated(self._led[0], 0))
+        """Serve the primary of the latest takeover; tell an earlier one that it is no longer primary."""
+        if message.view < self.takeover or (message.view == self.takeover and self.is_primary):
+            self._outbox.send(source, Replicated(self.takeover, 0))
             return
-        if message.view > self._led[0]:
+        if message.view > self.takeover:
             self._outbox.persist(encode_record(Promise(message.view, source, granted=False)))
         self._name_primary(message.view, source)
         if isinstance(message, Greet):
@@ -405,15 +352,15 @@ class CourseCore(CourseAccount):
             self._on_replicate(source, message)
 
     def _on_fetch(self, source: NodeId, message: Fetch) -> None:
-        """Send the new primary what it lacks, some entries at a time."""
+        """Send the new primary what it lacks, `catch_up_window` entries at a time."""
         end = min(self.last_index, message.first_index + self._options.catch_up_window - 1)
         for index in range(max(1, message.first_index), end + 1):
             entry = self.log.entry(index)
-            self._outbox.send(source, Fetched(self._led[0], index, entry.view, entry.data))
+            self._outbox.send(source, Fetched(self.takeover, index, entry.view, entry.data))
 
     def _answer_greeting(self, source: NodeId) -> None:
         log = self.log
-        self._outbox.send(source, Greeted(self._led[0], self.committed_index, log.last_seqno, log.last_view))
+        self._outbox.send(source, Greeted(self.takeover, self.committed_index, log.last_seqno, log.last_view))
 
     def _on_replicate(self, source: NodeId, request: Replicate) -> None:
         """Write the entry at its index, apply what is committed, respond (2.2, step 4b)."""
@@ -422,13 +369,13 @@ class CourseCore(CourseAccount):
             self._answer_greeting(source)
             return
         if self.log.view_at(index) != request.entry_view and not self._write_entry(request):
-            self.dropped += 1
+            self.drop("entry that contradicts a committed one")
             return
         self.committed_index = max(self.committed_index, min(request.committed_index, index))
-        self._outbox.send(source, Replicated(self._led[0], index))
+        self._outbox.send(source, Replicated(self.takeover, index))
 
     def _write_entry(self, request: Replicate | Fetched) -> bool:
-        """Put the entry in its place, in the place of what differs; never of what is committed here."""
+        """Store the entry at its index, replacing what differs. Return False where that is committed here."""
         index = request.last_index
         if index <= self.committed_index:
             return False
@@ -443,18 +390,21 @@ class CourseCore(CourseAccount):
     # Both
 
     def _name_primary(self, view: int, primary: NodeId | None) -> None:
-        """Know another primary, or none. Whoever was primary before is one no more."""
+        """Record another primary, or none: this server steps down if it was primary."""
         if primary != self.factory_id:
             self._pending, self.in_flight, self.taking_over = None, 0, False
             self._adoption = None
             for peer in self.peers.values():
                 peer.leave()
+        is_news = (view, primary) != (self.takeover, self.primary_id)
+        assert view >= self.takeover, (view, self.takeover)
+        self.takeover = view
         self.primary_id = primary
-        if self._led != (view, primary):
-            self._led = (view, primary)
+        if is_news:
             self._outbox.emit(LeaderChanged(View(view), primary))
 
     def _apply(self) -> None:
+        """Hand out what is committed, `applies_per_step_max` entries at a time."""
         end = min(self.committed_index, self.applied_index + self._options.applies_per_step_max)
         for index in range(self.applied_index + 1, end + 1):
             entry = self.log.entry(index)

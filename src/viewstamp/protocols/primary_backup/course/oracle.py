@@ -1,4 +1,4 @@
-"""How a run of the course's form is judged: by what it promises while no connection lies (FAULTS 3, 7)."""
+"""How a run of the course's form is judged: by what it promises on a whole network (docs/faults.md)."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class _Positions(NamedTuple):
 
 
 class CourseOracle:
-    """Judges one run; satisfies `core.invariants.Oracle`."""
+    """Judges one run; satisfies `core.judge.Oracle`."""
 
     __slots__ = ("_before", "_committed", "_cores", "_members")
 
@@ -28,12 +28,12 @@ class CourseOracle:
         self._members = members
         self._before: dict[NodeId, _Positions] = {}
         self._cores: dict[NodeId, CourseCore] = {}
-        """Those that run, since their first step."""
+        """The servers that run, since their first step."""
         self._committed = ORIGIN
         """The last entry that any of them knows to be committed."""
 
     def check_node(self, core: CourseCore) -> None:
-        """I9: applied <= committed <= last; and what a primary takes its backups to have, it has itself."""
+        """I9: applied <= committed <= last; a primary has itself what it takes its backups to have."""
         applied, last = core.applied_index, core.last_index
         if not 0 <= applied <= core.committed_index <= last:
             raise InvariantViolated(
@@ -47,12 +47,12 @@ class CourseOracle:
                 raise InvariantViolated("I9 Ordering", f"server {core.factory_id}: peer {peer.node}")
             live = peer.standing is Standing.LIVE
             if live and not core.is_primary:
-                raise InvariantViolated("I1 ElectionSafety", f"server {core.factory_id} is no primary")
+                raise InvariantViolated("I1 ElectionSafety", f"server {core.factory_id} is not primary")
             if live and peer.matched < last - 1:
                 raise InvariantViolated("I2 LogMatching", f"live backup {peer.node} lacks entries")
 
     def check_step(self, node: NodeId, core: CourseCore) -> None:
-        """I8: what may never go back."""
+        """I8: positions never go back."""
         applied = core.applied_index
         after = _Positions(core.view, core.committed_index, applied)
         before = self._before.get(node, after)
@@ -65,7 +65,7 @@ class CourseOracle:
             self._committed = Viewstamp(View(view), Seqno(core.committed_index))
 
     def forget(self, node: NodeId) -> None:
-        """The server died: what it knew only in memory may go back."""
+        """Forget a server that died: what it knew only in memory may go back."""
         self._before.pop(node, None)
         self._cores.pop(node, None)
 
@@ -86,7 +86,7 @@ class CourseOracle:
         return None
 
     def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
-        """Tell whether a primary and all that it counts as live have the entry on disk."""
+        """Return whether a primary and all that it counts as live have the entry on disk."""
         for node, core in self._cores.items():
             if core.is_primary and all(images[each].holds(viewstamp) for each in (node, *core.live)):
                 return True
@@ -95,7 +95,7 @@ class CourseOracle:
     def owes_progress(
         self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
     ) -> bool:
-        """One server owes it, if it has everything committed: an operator who knows that writes to it."""
+        """Return whether some server that is up has everything committed: an operator can write to it."""
         return any(images[node].holds(self._committed) for node in alive)
 
     def describe(self, message: Any) -> str:

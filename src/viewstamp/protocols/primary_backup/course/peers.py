@@ -1,4 +1,4 @@
-"""What a primary of the course's form knows of each other server."""
+"""What a primary of the course's form knows of each other server, and the newer log that it copies first."""
 
 from enum import Enum
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.protocol import PeerStatus
 
-_NEVER: Final = Instant(1 << 62)
+NEVER: Final = Instant(1 << 62)
 
 
 class Standing(Enum):
@@ -17,7 +17,15 @@ class Standing(Enum):
     BEHIND = "behind"
     """It answered: it is being brought up."""
     LIVE = "live"
-    """It has everything but the entry under way: a commit needs it."""
+    """It has everything but the entry in flight: a commit needs it."""
+
+
+TRANSITIONS: Final = {
+    Standing.OUT: (Standing.OUT, Standing.BEHIND),
+    Standing.BEHIND: (Standing.OUT, Standing.BEHIND, Standing.LIVE),
+    Standing.LIVE: (Standing.OUT,),
+}
+"""A server that is out must be brought up before it counts: no way leads from `OUT` to `LIVE` directly."""
 
 
 class Peer:
@@ -32,40 +40,76 @@ class Peer:
         """Its log is ours up to here; matched <= sent."""
         self.sent = 0
         """Entries up to here were sent."""
-        self.answer_by_at = _NEVER
-        """When to give it up, where it owes an answer that somebody waits for."""
+        self.answer_by_at = NEVER
+        """When to give it up, while an answer of it is waited for."""
 
     @property
     def is_awaited(self) -> bool:
         """Whether new entries wait for it: it was greeted, or is being brought up."""
         return self.standing is Standing.BEHIND or (
-            self.standing is Standing.OUT and self.answer_by_at < _NEVER
+            self.standing is Standing.OUT and self.answer_by_at < NEVER
         )
 
     def leave(self) -> None:
-        """Its connection broke, or it is silent: go on without it."""
-        self.standing = Standing.OUT
+        """Go on without it: its connection broke, or it is silent."""
+        self._move(Standing.OUT)
         self.matched = self.sent = 0
-        self.answer_by_at = _NEVER
+        self.answer_by_at = NEVER
 
     def expect(self, by: int) -> None:
         """Wait for an answer, until this moment."""
         self.answer_by_at = Instant(by)
 
     def settle(self) -> None:
-        """It owes no answer."""
-        self.answer_by_at = _NEVER
+        """No answer of it is waited for."""
+        self.answer_by_at = NEVER
 
     def begin(self, matched: int) -> None:
-        """Its log is ours up to here: bring it up."""
-        self.standing = Standing.BEHIND
+        """Bring it up: its log is ours up to `matched`."""
+        self._move(Standing.BEHIND)
         self.matched = self.sent = matched
 
     def join(self) -> None:
-        """It has everything: from now on it counts."""
-        self.standing = Standing.LIVE
+        """Count it from now on: it has everything."""
+        self._move(Standing.LIVE)
         self.settle()
 
     def status(self) -> PeerStatus:
         """Return what an operator may want to know of it."""
         return PeerStatus(self.node, self.matched, self.standing.value, None)
+
+    def _move(self, standing: Standing) -> None:
+        assert standing in TRANSITIONS[self.standing], (self.node, self.standing, standing)
+        self.standing = standing
+
+
+class Adoption:
+    """A newer log that is copied before a takeover goes on. It holds everything committed here."""
+
+    __slots__ = ("_asked_up_to", "_window", "next_index", "source", "wanted")
+
+    def __init__(self, source: NodeId, *, committed_index: int, last_index: int, window: int) -> None:
+        self.source = source
+        """The server whose log it is. It cannot change meanwhile: only the primary could, and that is us."""
+        self.next_index = committed_index + 1
+        """The entry that must come next; next_index <= wanted + 1."""
+        self.wanted = last_index
+        """The last index of that log."""
+        self._window = window
+        """Entries asked for at a time."""
+        self._asked_up_to = committed_index
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it has arrived."""
+        return self.next_index > self.wanted
+
+    @property
+    def must_ask(self) -> bool:
+        """Whether everything asked for has arrived, and there is more."""
+        return self._asked_up_to < self.next_index <= self.wanted
+
+    def ask(self) -> int:
+        """Return the first index to ask for now."""
+        self._asked_up_to = min(self.wanted, self.next_index + self._window - 1)
+        return self.next_index
