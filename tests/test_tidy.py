@@ -28,6 +28,36 @@ MACHINE_PATHS = re.compile(r"(?<![\w./-])/(?:work|root|home/\w+|Users)/\w")
 FORBIDDEN_AT_START = ("cyclopts", "rich", "uvloop", "asyncio", "hypothesis", "pytest", "sqlite3")
 
 
+TURNS_OF_PHRASE = (
+    (r"\bfor ever\b", "permanently, endlessly"),
+    (r"\bany more\b", "no longer"),
+    (r"\banew\b", "again"),
+    (r"\bwish(?:es|ed|ing)?\b", "request"),
+    (r"\bwho(?:m)?ever\b", "the node (client, caller) that"),
+    (r"(?:(?<=[.;:] )|(?<=\"\"\"))Who [a-z][^.?!]*[.;]", "The node (client, caller) that"),
+    (r"\b(?:is|are|was|were|be|been|being) had\b", "acquired, available"),
+    (r"\bsigns? of life\b", "heard from"),
+    (r"\b(?:take|takes|took|taken|taking) note (?:of|that|how)\b", "record"),
+    (r"\b[Tt]ell (?:whether|if)\b", "return whether"),
+    (r"\bso (?:many|few|often)\b(?!(?: \w+){0,3} (?:that|as)\b)", "N, or the name of the option"),
+    (r"\bfor so long\b(?! as\b)", "the name of the option"),
+    (r"\bdoubled\b", "duplicated, twice as long"),
+    (r"\blets? (?:it|this|them) happen\b", "the verb that is meant"),
+    (r"\b(?:became|become|becomes) of\b", "the verb that is meant"),
+    (r"\bbef[ae]ll(?:s|en)?\b", "the verb that is meant"),
+    (r"\bdo not touch\b", "read-only for callers"),
+    (r"\b(?:let|lets|letting) (?:\w+ )?(?:back )?in\b", "re-admit, admit"),
+    (r"\bfound(?:ed|ing|ers?|s)\b", "bootstrap"),
+    (r"\bretire[sd]?\b", "step down"),
+    (r"(?<![Tt]here )\b(?:is|are|was|were) no (?!longer\b|more\b|one\b)[a-z]", "is not a"),
+)
+"""Turns of phrase that this project no longer uses, and what to write instead (docs/glossary.md)."""
+PHRASES_MAX = {"src": 654, "tests": 199, "labs": 80, "mutants": 15, "benchmarks": 17}
+"""How many there may be in a folder; none where it is not named. Only ever lower a number."""
+QUOTING = ("tests/test_tidy.py", "docs/glossary.md", "docs/mutation-score.md")
+"""Files that quote them: this one, the glossary, and a page that is made of the mutants' titles."""
+
+
 def python_files(*folders: str) -> list[Path]:
     found = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
     return [path for path in found if "__pycache__" not in path.parts]
@@ -111,6 +141,30 @@ def test_no_test_holds_the_banned_call(word: str) -> None:
 
 def test_no_file_names_a_path_of_one_machine() -> None:
     assert [name for name, text in tracked_texts().items() if MACHINE_PATHS.search(text)] == []
+
+
+def phrases(name: str, text: str) -> list[str]:
+    """Return the turns of phrase in a text, each with what stands around it; a page may quote code."""
+    if name.endswith(".md"):
+        text = re.sub(r"`[^`\n]+`", "`code`", text)
+    flat = re.sub(r"\s*\n\s*(?:#:? )?", " ", text)
+    found = (match for pattern, _ in TURNS_OF_PHRASE for match in re.finditer(pattern, flat))
+    return [flat[max(0, match.start() - 30) : match.end() + 20] for match in found]
+
+
+def test_no_text_holds_an_old_turn_of_phrase() -> None:
+    hits: dict[str, list[str]] = {}
+    for name, text in tracked_texts().items():
+        if name.endswith((".py", ".md", ".toml", ".txt", "Makefile")) and name not in QUOTING:
+            folder = name.split("/")[0] if "/" in name else "."
+            hits.setdefault(folder, []).extend(f"{name}: {found}" for found in phrases(name, text))
+    assert {folder: found for folder, found in hits.items() if len(found) > PHRASES_MAX.get(folder, 0)} == {}
+
+
+@pytest.mark.parametrize(("pattern", "instead"), TURNS_OF_PHRASE)
+def test_each_turn_of_phrase_can_be_found(pattern: str, instead: str) -> None:
+    assert re.compile(pattern)
+    assert not re.search(pattern, instead)
 
 
 def links(path: Path) -> Iterator[str]:
