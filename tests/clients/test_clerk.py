@@ -1,4 +1,4 @@
-"""The clerk of 6.5840: each row of its table, and what a lost answer does to it (FAULTS K23, K24)."""
+"""The clerk of 6.5840: each row of its table, and what a lost answer does (docs/faults.md#k23, #k24)."""
 
 from collections.abc import Callable
 from typing import Literal

@@ -1,4 +1,5 @@
-"""Locks for tasks, against real clusters in this process (R28-R30, R48; FAULTS K03)."""
+"""Locks for tasks, against real clusters in this process (docs/requirements.md#r28 to #r30, #r48;
+docs/faults.md#k03)."""
 
 import asyncio
 import logging
@@ -213,7 +214,7 @@ async def test_a_lock_is_in_doubt_while_nobody_confirms_the_session_and_held_aga
 
 @pytest.mark.slow
 async def test_those_who_wait_get_the_lock_when_the_primary_dies_and_nobody_asks_again() -> None:
-    """FAULTS K03: what a new primary has to say comes out of the replicated state."""
+    """docs/faults.md#k03: what a new primary has to say comes out of the replicated state."""
     async with local_cluster(LockService) as cluster:
         leader = await cluster.leader()
         one = LockClient(cluster.config, part="", retry_s=None)
@@ -256,7 +257,7 @@ class Deaf:
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["raft", "viewstamped"])
 async def test_what_was_lost_is_said_again_by_the_next_primary(protocol: str) -> None:
-    """FAULTS K03, K09: first a revocation is lost, then a grant; nobody ever asks again."""
+    """docs/faults.md#k03, #k09: first a revocation is lost, then a grant; nobody ever asks again."""
     async with local_cluster(StockService, protocol=protocol) as cluster:
         one, two = LockClient(cluster.config, retry_s=None), LockClient(cluster.config, retry_s=None)
         async with one, two:

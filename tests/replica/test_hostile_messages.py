@@ -1,4 +1,4 @@
-"""Whatever bytes a client sends: a message or a definite error (FAULTS B16-B29, B48-B56)."""
+"""Whatever bytes a client sends: a message or a definite error (docs/faults.md#b16 to #b29, #b48 to #b56)."""
 
 import msgspec
 import pytest

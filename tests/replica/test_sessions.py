@@ -1,4 +1,4 @@
-"""The table of sessions by itself, and against a model (FAULTS B49, B54, K15-K20)."""
+"""The table of sessions by itself, and against a model (docs/faults.md#b49, #b54, #k15 to #k20)."""
 
 from hypothesis import settings
 from hypothesis import strategies as st

@@ -1,4 +1,5 @@
-"""The lock service as an ordinary object (FAULTS K02, K06, K09, K10; SCENARIOS R22-R27, R43, R50)."""
+"""The lock service as an ordinary object (docs/faults.md#k02, #k06, #k09, #k10;
+docs/requirements.md#r22 to #r27, #r43, #r50)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -60,7 +60,7 @@ def test_header_reads_back_when_it_was_written() -> None:
 
 
 def test_no_zero_is_taken_for_a_header() -> None:
-    """The checksum of nothing must not be nothing (FAULTS W07)."""
+    """The checksum of nothing must not be nothing (docs/faults.md#w07)."""
     assert decode_frame_header(bytes(512), 0, 0) is None
     assert decode_frame_header(bytes(512), 0, IDENTITY.seed) is None
 

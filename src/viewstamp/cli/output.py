@@ -9,7 +9,7 @@ _ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters, escapes and lone surrogates spelt out (FAULTS B57).
+    """Return the text with control characters, escapes and lone surrogates spelt out (docs/faults.md#b57).
 
     What is printable is left as it is, a backslash included: this is for text of our own that quotes others'.
     """

@@ -1,6 +1,6 @@
 """What a protocol core can be told. One event at a time, in the order it happened.
 
-The driver's whole contract (DESIGN 3) is four rules:
+The driver's whole contract (docs/design/seam.md) is four rules:
 
 1. feed events one at a time;
 2. carry out the effects of a step now, every `Persist` in order;

@@ -1,7 +1,7 @@
 """A snapshot as a value: what it covers, how long it is, and how to read it.
 
 A snapshot is immutable. Reading it is therefore as pure as reading a tuple, wherever its bytes live; a disk
-that fails to read one raises, which ends the process (FAULTS 1, rule 2).
+that fails to read one raises, which ends the process (docs/faults.md#rule-2).
 """
 
 from typing import Protocol

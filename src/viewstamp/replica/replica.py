@@ -4,7 +4,7 @@ Rules of this file:
 
 - clients' messages gather until the core accepts entries and the replica is woken; then they become batches;
 - nothing is refused after it was proposed: who waits is answered when the entry is applied, or redirected
-  when another leader is known. While no leader is known, everybody waits (SCENARIOS K1);
+  when another leader is known. While no leader is known, everybody waits (docs/requirements.md#k1);
 - only the ledger's `apply` and a restored snapshot change replicated state;
 - a replica that finds that it differs from the leader halts, and does nothing from then on.
 """

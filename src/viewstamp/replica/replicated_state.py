@@ -1,7 +1,7 @@
 """The replicated state of one replica and the one way in which it changes: entries applied in order.
 
 A ledger is sessions, log time, digest chain and the user's machine. Two ledgers of one class that applied the
-same entries are equal, whatever copies, restarts or snapshots lay between (FAULTS I13). It knows no
+same entries are equal, whatever copies, restarts or snapshots lay between (docs/faults.md#i13). It knows no
 addresses, no leader and no clock: who is answered is the replica's business.
 
 Finding a replica whose state differs: each replica chains a digest of all results of its machine.

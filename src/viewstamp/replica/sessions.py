@@ -63,7 +63,8 @@ class Session:
         results = self.results
         if not results:
             return 0
-        # A client may jump by 2**40 (FAULTS B49): never walk a range longer than what there is to forget.
+        # A client may jump by 2**40: never walk a range longer than what there is to forget
+        # (docs/faults.md#b49).
         count = upto - before
         old: Iterable[int] = range(before + 1, upto + 1) if count <= len(results) else tuple(results)
         freed = 0

@@ -3,7 +3,7 @@
 Rules of this file:
 
 - One sync is in flight; what is appended meanwhile gathers for the next one, so completions cannot overtake.
-- A sync that fails is never repeated and nothing it covered is ever called durable (FAULTS 1, rule 2).
+- A sync that fails is never repeated and nothing it covered is ever called durable (docs/faults.md#rule-2).
 - The choice is measured (`SyncPolicy`). A slow disk must not hold up heartbeats, and a fast one should not
   pay for a change of threads.
 """

@@ -218,5 +218,5 @@ def _check(key: str, value: bytes) -> None:
 
 
 def _shown(key: str) -> str:
-    """Return a key as it may stand in a line of a log (FAULTS B57)."""
+    """Return a key as it may stand in a line of a log (docs/faults.md#b57)."""
     return ascii(key if len(key) <= 100 else key[:100] + "...")

@@ -421,7 +421,7 @@ def _check(name: str, label: str) -> None:
 
 
 def _quoted(name: str) -> str:
-    """Return a name as it may stand in a line of a log (FAULTS B57)."""
+    """Return a name as it may stand in a line of a log (docs/faults.md#b57)."""
     return ascii(name if len(name) <= 100 else name[:100] + "...")
 
 

@@ -1,4 +1,7 @@
-"""Live cores against well-typed messages of arbitrary values (FAULTS 12): nothing raises, nothing breaks."""
+"""Live cores against well-typed messages of arbitrary values: nothing raises, nothing breaks.
+
+See docs/faults.md#fuzzing.
+"""
 
 from random import Random
 from typing import Any

@@ -1,4 +1,4 @@
-"""The holes of the course's documents (DESIGN 4), each closed, and each shown to be one.
+"""The holes of the course's documents (docs/requirements.md#hole-1), each closed, and each shown to be one.
 
 Every story is told again with the course's rule put back, and must fail then.
 """

@@ -1,4 +1,6 @@
-"""The course's scenarios as stories (SCENARIOS 1.1, 1.2): who dies at which point, and what must come of it.
+"""The course's scenarios as stories: who dies at which point, and what must come of it.
+
+The scenarios are those of docs/labs/6.824.md#tester.
 
 Full membership is compared, not counts. Each story is also a transcript, `transcripts/<name>.txt`.
 """

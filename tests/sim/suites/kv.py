@@ -1,5 +1,5 @@
 """What the 4B and 4C tests have in common: clerks that put to each other's keys while the world breaks
-(SCENARIOS 3.3), and the check of everything that they saw."""
+(docs/labs/6.5840.md#kv-tests), and the check of everything that they saw."""
 
 from collections.abc import Iterable
 

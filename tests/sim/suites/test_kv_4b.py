@@ -1,4 +1,4 @@
-"""6.5840 lab 4B: the key/value service without snapshots (SCENARIOS 3.3)."""
+"""6.5840 lab 4B: the key/value service without snapshots (docs/labs/6.5840.md#kv-tests)."""
 
 from typing import Any
 

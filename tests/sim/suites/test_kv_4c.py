@@ -1,4 +1,4 @@
-"""6.5840 lab 4C: the key/value service with snapshots (SCENARIOS 3.3)."""
+"""6.5840 lab 4C: the key/value service with snapshots (docs/labs/6.5840.md#kv-tests)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""6.5840 lab 3A: elections (SCENARIOS 3.1)."""
+"""6.5840 lab 3A: elections (docs/labs/6.5840.md#raft-tests)."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""6.5840 lab 3B: agreement (SCENARIOS 3.1)."""
+"""6.5840 lab 3B: agreement (docs/labs/6.5840.md#raft-tests)."""
 
 from tests.sim.suites.machines import Recorder
 from tests.sim.suites.seeds import every_seed

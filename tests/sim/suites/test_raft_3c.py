@@ -1,4 +1,4 @@
-"""6.5840 lab 3C: crashes, an unreliable network, churn (SCENARIOS 3.1)."""
+"""6.5840 lab 3C: crashes, an unreliable network, churn (docs/labs/6.5840.md#raft-tests)."""
 
 import pytest
 

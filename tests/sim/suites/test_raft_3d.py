@@ -1,4 +1,4 @@
-"""6.5840 lab 3D: snapshots (SCENARIOS 3.1).
+"""6.5840 lab 3D: snapshots (docs/labs/6.5840.md#raft-tests).
 
 The kit calls for a snapshot at every tenth entry and allows 2,000 bytes of state; here the servers compact by
 themselves, with a limit of 1,000 bytes.

@@ -1,4 +1,4 @@
-"""6.5840 lab 4A: a replicated counter (SCENARIOS 3.2)."""
+"""6.5840 lab 4A: a replicated counter (docs/labs/6.5840.md#rsm-tests)."""
 
 from functools import partial
 

@@ -72,7 +72,7 @@ class RobotInfo(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReplicationRequest(msgspec.Struct, frozen=True, gc=False):
-    """The PFA's request to an IFA (2.2, step 4a), and three variables more (C-12 of the scenarios).
+    """The PFA's request to an IFA (2.2, step 4a), and three variables more (docs/labs/cs6650.md#on-the-wire).
 
     With the opcode `GREETING` it is a question: how far has your log come? Its indices are then those of the
     asker's own log. `HAND_OVER` asks for entries.

@@ -1,4 +1,4 @@
-"""Who is alive, told by pings that come or not (lab 6, config; SCENARIOS 2.3).
+"""Who is alive, told by pings that come or not (lab 6, config; docs/labs/6.824.md#checks).
 
 Rules of this file:
 

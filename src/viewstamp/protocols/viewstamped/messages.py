@@ -1,7 +1,8 @@
 """What members say to each other. The tags are the wire's ABI: fields may be appended, never moved.
 
 Every message but the two of the founding carries its *group*: the incarnation of the node that founded
-view 1. A message of another group is dropped, so two services founded apart can never mix (SCENARIOS B9).
+view 1. A message of another group is dropped, so two services founded apart can never mix
+(docs/requirements.md#b9).
 """
 
 from typing import Final, TypeAlias

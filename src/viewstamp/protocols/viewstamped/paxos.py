@@ -3,8 +3,8 @@
 The instance number is the number of the view that is being agreed on. Neither class sends or writes: whoever
 calls them does both, and sends only what is durable. Rules beyond the pseudocode:
 
-- An accept for another instance than the acceptor's current one never gets here (SCENARIOS B7): n_a and
-  v_a of one instance cannot leak into the next.
+- An accept for another instance than the acceptor's current one never gets here
+  (docs/requirements.md#b7): n_a and v_a of one instance cannot leak into the next.
 - An accept raises n_h as well, so the acceptor never depends on having promised that very ballot.
 - A proposer has one run at a time and one ballot a run; unanswered messages are sent again under the same
   ballot, so a node that waits alone for its majority does not fill its journal with promises.

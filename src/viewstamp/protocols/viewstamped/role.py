@@ -1,8 +1,8 @@
 """Which role this node has in the newest view, and what reaches the role (lab 7, rsm).
 
 A role lives for one view. Whatever a primary or backup remembers of another view is gone with it, so
-nothing of an old view can be counted in a new one (FAULTS V34, V35), and what it said that still waits for
-the disk is taken back. What outlives a view is the ledger and a snapshot that is under way.
+nothing of an old view can be counted in a new one (docs/faults.md#v34, #v35), and what it said that still
+waits for the disk is taken back. What outlives a view is the ledger and a snapshot that is under way.
 """
 
 from typing import Literal, assert_never

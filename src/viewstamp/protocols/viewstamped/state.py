@@ -13,7 +13,7 @@ from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 
 
 class Point(IntEnum):
-    """Where the labs' breakpoints and partition strike (SCENARIOS 2.3). The numbers are our own."""
+    """Where the labs' breakpoints and partition strike (docs/labs/6.824.md#checks). Own numbers."""
 
     PREPARED = 1
     """Proposer, a majority has promised, nothing was proposed: the course's breakpoint 3."""

@@ -64,7 +64,7 @@ class ClientSetup(msgspec.Struct, frozen=True):
 
     servers: tuple[NodeId, ...]
     number: int
-    """63 random bits, drawn anew for each client ever made: never reuse one (FAULTS K20)."""
+    """63 random bits, drawn anew for each client ever made: never reuse one (docs/faults.md#k20)."""
     rng: Random
     now: Instant
     options: ClientOptions = ClientOptions()

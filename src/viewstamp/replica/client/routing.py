@@ -4,7 +4,8 @@ Rules of this file:
 
 - nothing is sent to a server that is not connected;
 - servers are tried in the order of the configuration, from the one tried last;
-- after one round in vain there is a pause, which doubles, with jitter; any progress ends it (FAULTS K24).
+- after one round in vain there is a pause, which doubles, with jitter; any progress ends it
+  (docs/faults.md#k24).
 """
 
 from random import Random

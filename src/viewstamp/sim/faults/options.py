@@ -1,7 +1,8 @@
 """The options of one run: which disasters, how many, how hard. Drawn from the seed, printed on failure.
 
 Swarm testing: a run that has every fault at once hides what a run with few of them shows, so each seed draws
-which kinds it has at all (FAULTS 2). Rates are per second of virtual time; durations in microseconds.
+which kinds it has at all (docs/faults.md#swarm). Rates are per second of virtual time;
+durations in microseconds.
 """
 
 from random import Random

@@ -1,4 +1,6 @@
-"""The second half of a run: the disasters end for a quorum, and then the service must live (FAULTS 2).
+"""The second half of a run: the disasters end for a quorum, and then the service must live.
+
+See docs/faults.md#swarm.
 
 A random quorum is chosen, healed and restarted; its faults are switched off; the faults outside it become
 permanent. Within a bound the quorum must elect, serve every kind of call, and converge.

@@ -272,7 +272,7 @@ class Process:
         self.setup.judge.crashed(self.node)
 
     def _fail(self, error: StorageError) -> None:
-        """The disk failed: a process that cannot promise durability ends (FAULTS 1, rule 2)."""
+        """The disk failed: a process that cannot promise durability ends (docs/faults.md#rule-2)."""
         self._note("storage failed", reason=str(error))
         self._end()
         self.files.crash()

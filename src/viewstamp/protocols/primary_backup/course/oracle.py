@@ -1,4 +1,7 @@
-"""How a run of the course's form is judged: by what it promises on a whole network (docs/faults.md)."""
+"""How a run of the course's form is judged: by what it promises while no connection lies.
+
+See docs/faults.md#invariants, #primary-backup.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

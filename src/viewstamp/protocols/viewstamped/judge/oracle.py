@@ -1,4 +1,6 @@
-"""How a run of this protocol is judged: what one node must keep, and what all nodes must agree on (FAULTS 3).
+"""How a run of this protocol is judged: what one node must keep, and what all nodes must agree on.
+
+The names are those of docs/faults.md#invariants.
 
 I24 ViewAgreement, I25 PrimaryContinuity, I8 and I9 for this protocol's positions, I11 for its promises.
 I26 to I28 are consequences of these with the simulator's generic ones (one history, applied in order,

@@ -1,4 +1,6 @@
-"""The properties that every run must keep, one named object each, one file per family (FAULTS 3).
+"""The properties that every run must keep, one named object each, one file per family.
+
+The names are those of docs/faults.md#invariants.
 
 `ALL` lists them; `judge.Judge` calls each at the moments that its class overrides and at no others.
 """

@@ -7,7 +7,7 @@ from viewstamp.sim.judge.invariants.base import Invariant
 
 
 class LogTimeMonotonic(Invariant):
-    """I8 of the time in the log: it never goes back, so nothing that expired lives again (FAULTS K12)."""
+    """I8 of the time in the log: it never goes back; what expired stays so (docs/faults.md#k12)."""
 
     name = "I8 LogTime"
 
