@@ -1,4 +1,4 @@
-"""Scripts of primary-backup, both forms, for the sabotages in docs/faults.md#primary-backup and of the fence."""
+"""Scripts of primary-backup, both forms, for the sabotages in docs/faults.md#primary-backup and the fence."""
 
 from tests.protocols.primary_backup.course_world import CourseWorld
 from tests.protocols.primary_backup.fenced_world import FencedWorld, founded

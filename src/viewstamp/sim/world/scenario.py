@@ -1,8 +1,8 @@
 """Scripted runs: a simulated cluster with hands on it, in the words of the 6.5840 test kit.
 
 A scenario is written top down like a test of the course (docs/labs/6.5840.md#kit): disconnect a server,
-submit to a certain one, let time pass, count the servers that executed something. It drives the same `Cluster`
-as the random runs, so every invariant watches it as well.
+submit to a certain one, let time pass, count the servers that executed something. It drives the same
+`Cluster` as the random runs, so every invariant watches it as well.
 
 Rules of this file: nothing is random but through the seed; time passes only in `run` and in the waiting
 helpers; a helper that gives up raises `AssertionError` with what it saw.
