@@ -52,7 +52,7 @@ TURNS_OF_PHRASE = (
     (r"(?<![Tt]here )\b(?:is|are|was|were) no (?!longer\b|more\b|one\b)[a-z]", "is not a"),
 )
 """Turns of phrase that this project no longer uses, and what to write instead (docs/glossary.md)."""
-PHRASES_MAX = {"src": 654, "tests": 199, "labs": 80, "mutants": 15, "benchmarks": 17}
+PHRASES_MAX = {"src": 616, "tests": 199, "labs": 35, "mutants": 15, "benchmarks": 17}
 """How many there may be in a folder; none where it is not named. Only ever lower a number."""
 QUOTING = ("tests/test_tidy.py", "docs/glossary.md", "docs/mutation-score.md")
 """Files that quote them: this one, the glossary, and a page that is made of the mutants' titles."""
