@@ -21,6 +21,7 @@ FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 FUNCTION_LINES_MEDIAN = 8
 FUNCTION_LINES_P90 = 30
+PAGE_COLUMNS_MAX = 200
 
 BANNED_WORDS = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK", "NotImplemented" + "Error")
 BANNED_IN_TESTS = ("pytest.mark.sk" + "ip", "pytest.sk" + "ip", "xf" + "ail(", "time.sl" + "eep(")
@@ -206,6 +207,14 @@ def test_make_verbs_exist_when_a_page_names_them(path: Path) -> None:
     )
     unknown = {one or other for one, other in named} - make_verbs()
     assert {verb for verb in unknown if not verb.startswith(families_of_verbs())} == set()
+
+
+@pytest.mark.parametrize("path", markdown_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_pages_break_lines_at_sentences(path: Path) -> None:
+    """Else a change of one word shows a whole paragraph. Tables, code and generated pages are left out."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    long = [line for line in text.splitlines() if len(line) > PAGE_COLUMNS_MAX and not line.startswith("|")]
+    assert path.name == "mutation-score.md" or long == []
 
 
 def test_every_make_verb_says_what_it_does() -> None:
