@@ -38,7 +38,7 @@ TURNS_OF_PHRASE = (
     (r"(?:(?<=[.;:] )|(?<=\"\"\"))Who [a-z][^.?!]*[.;]", "The node (client, caller) that"),
     (r"\b(?:is|are|was|were|be|been|being) had\b", "acquired, available"),
     (r"\bsigns? of life\b", "heard from"),
-    (r"\b(?:[Tt]ake|takes|took|taken|taking) note (?:of|that|how)\b", "record"),
+    (r"\b(?:take|Take|takes|took|taken|taking) note (?:of|that|how)\b", "record"),
     (r"\b[Tt]ell (?:whether|if)\b", "return whether"),
     (r"\b[Ss]o (?:many|few|often)\b(?!(?: \w+){0,3} (?:that|as)\b)", "N, or the name of the option"),
     (r"\bfor so long\b(?! as\b)", "the name of the option"),
@@ -169,8 +169,7 @@ def test_no_text_holds_an_old_turn_of_phrase() -> None:
 
 
 @pytest.mark.parametrize(("pattern", "instead"), TURNS_OF_PHRASE)
-def test_each_turn_of_phrase_can_be_found(pattern: str, instead: str) -> None:
-    assert re.compile(pattern)
+def test_what_to_write_instead_is_not_itself_a_turn_of_phrase(pattern: str, instead: str) -> None:
     assert not re.search(pattern, instead)
 
 
