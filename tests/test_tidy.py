@@ -53,7 +53,7 @@ TURNS_OF_PHRASE = (
     (r"(?<![Tt]here )\b(?:is|are|was|were) no (?!longer\b|more\b|one\b)[a-z]", "is not a"),
 )
 """Turns of phrase that this project no longer uses, and what to write instead (docs/glossary.md)."""
-PHRASES_MAX = {"src": 652, "tests": 202, "labs": 39, "mutants": 15, "benchmarks": 18}
+PHRASES_MAX = {"src": 577, "tests": 181, "labs": 13, "mutants": 10, "benchmarks": 5}
 """How many there may be in a folder; none where it is not named. Only ever lower a number."""
 QUOTING = ("tests/test_tidy.py", "docs/glossary.md", "docs/mutation-score.md")
 """Files that quote them: this one, the glossary, and a page that is made of the mutants' titles."""

@@ -132,10 +132,7 @@ class CourseCore(CourseState):
             self._ask(peer)
 
     def _on_peer_down(self, node: NodeId) -> None:
-        """A backup is out; or the primary is gone, if it is that one and not a former one.
-
-        See docs/labs/cs6650.md#hole-5.
-        """
+        """A backup is out, or the primary is gone."""
         if node in self.peers and self.is_primary:
             self._lose(self.peers[node])
         elif node == self.primary_id:

@@ -1,7 +1,4 @@
-"""How a run of the course's form is judged: by what it promises while no connection lies.
-
-See docs/faults.md#invariants, #primary-backup.
-"""
+"""How a run of the course's form is judged: by what it promises on a whole network (docs/faults.md)."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
