@@ -11,7 +11,13 @@ from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.journal import HardState, Marker
 from viewstamp.protocols.raft.judge.oracle import RaftOracle
 from viewstamp.protocols.raft.membership import Configuration, founding_configuration
-from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, RequestVote, Vote
+from viewstamp.protocols.raft.messages import (
+    AppendEntries,
+    AppendRejected,
+    AppendResponse,
+    RequestVote,
+    VoteResponse,
+)
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 ME = NodeId(1)
@@ -83,13 +89,14 @@ class Lone:
         """Deliver `AppendEntries` of the leader `source` of term `term` (by default the current one)."""
         term = given.get("term", self.state.term)
         message = AppendEntries(
-            term,
-            Incarnation(100),
-            *before,
-            records(*entries),
-            given.get("committed", 0),
-            given.get("round", 0),
-            given.get("attempt", 0),
+            term=term,
+            to=Incarnation(100),
+            previous_view=before[0],
+            previous_seqno=before[1],
+            entries=records(*entries),
+            committed=given.get("committed", 0),
+            round=given.get("round", 0),
+            attempt=given.get("attempt", 0),
         )
         return self.receive(source, message)
 
@@ -110,9 +117,17 @@ class Lone:
         assert not request.pre
         return request
 
-    def grant(self, source: int, request: RequestVote) -> Vote:
+    def grant(self, source: int, request: RequestVote) -> VoteResponse:
         term = request.term - request.pre
-        return Vote(term, Incarnation(100 * source), ME, request.term, request.pre, True, request.campaign)
+        return VoteResponse(
+            term=term,
+            incarnation=Incarnation(100 * source),
+            candidate=ME,
+            election=request.term,
+            pre=request.pre,
+            granted=True,
+            campaign=request.campaign,
+        )
 
     def lead(self) -> list[Any]:
         """Become leader with the vote of node 2; return the first messages."""
@@ -126,24 +141,54 @@ class Lone:
         view = self.state.log.view_at(seqno)
         assert view is not None
         life = Incarnation(incarnation or 100 * source)
-        return self.receive(source, Appended(self.state.term, life, view, seqno, round_))
+        return self.receive(
+            source,
+            AppendResponse(
+                term=self.state.term,
+                incarnation=life,
+                matched_view=view,
+                matched_seqno=seqno,
+                round=round_,
+                reached=0,
+            ),
+        )
 
 
 def request(term: int, last: tuple[int, int], *, pre: bool = False, campaign: int = 1) -> RequestVote:
-    return RequestVote(term, pre, False, campaign, *last)
+    return RequestVote(
+        term=term, pre=pre, transfer=False, campaign=campaign, last_log_term=last[0], last_log_index=last[1]
+    )
 
 
-def granted(messages: list[Any]) -> list[Vote]:
-    return [message for message in messages if isinstance(message, Vote) and message.granted]
+def granted(messages: list[Any]) -> list[VoteResponse]:
+    return [message for message in messages if isinstance(message, VoteResponse) and message.granted]
 
 
 def refuse(node: Lone, refused: int, hint: tuple[int, int], attempt: int | None = None) -> list[Any]:
     """Let node 2 refuse entries after `refused`, by default of the leader's present attempt."""
     now = node.core.replication.progress[NodeId(2)].attempt
     present = now if attempt is None else attempt
-    return node.receive(2, Conflict(node.state.term, Incarnation(200), refused, *hint, 0, present))
+    return node.receive(
+        2,
+        AppendRejected(
+            term=node.state.term,
+            incarnation=Incarnation(200),
+            refused_seqno=refused,
+            hint_view=hint[0],
+            hint_seqno=hint[1],
+            round=0,
+            attempt=present,
+        ),
+    )
 
 
 def last_request(node: Lone) -> RequestVote:
     state, election = node.state, node.core.election
-    return RequestVote(state.term, False, False, election._campaign, *election._last())
+    return RequestVote(
+        term=state.term,
+        pre=False,
+        transfer=False,
+        campaign=election._campaign,
+        last_log_term=state.log.last_view,
+        last_log_index=state.log.last_seqno,
+    )

@@ -11,10 +11,9 @@ from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.membership import Configuration
 from viewstamp.protocols.raft.messages import (
-    Conflict,
+    AppendRejected,
     Introduce,
     RequestVote,
-    Vote,
 )
 from viewstamp.protocols.raft.state import Role
 
@@ -119,9 +118,7 @@ def test_vote_of_a_wiped_node_does_not_count() -> None:
     node = Lone([1])
     asked = node.campaign()
     good = node.grant(2, asked)
-    node.receive(
-        2, Vote(good.term, Incarnation(201), *[getattr(good, name) for name in Vote.__struct_fields__[2:]])
-    )
+    node.receive(2, replace(good, incarnation=Incarnation(201)))
     roles = [node.state.role]
     node.receive(2, good)
     assert [*roles, node.state.role] == [Role.CANDIDATE, Role.LEADER]
@@ -142,19 +139,38 @@ def test_cluster_is_founded_only_by_lives_that_heard_each_other() -> None:
     core = cluster.start(1)
     members = {number: (NodeId(number), Incarnation(100 * number)) for number in (1, 2, 3)}
     two, three = (members[1], members[2]), (members[1], members[3])
-    cluster.feed(1, Received(NodeId(2), Introduce(Incarnation(200), False, two)))
-    cluster.feed(1, Received(NodeId(3), Introduce(Incarnation(300), False, three)))
+    cluster.feed(
+        1, Received(NodeId(2), Introduce(incarnation=Incarnation(200), bootstrapped=False, known=two))
+    )
+    cluster.feed(
+        1, Received(NodeId(3), Introduce(incarnation=Incarnation(300), bootstrapped=False, known=three))
+    )
     assert not core.state.founded
     everybody = tuple(members.values())
-    cluster.feed(1, Received(NodeId(2), Introduce(Incarnation(200), False, everybody)))
-    cluster.feed(1, Received(NodeId(3), Introduce(Incarnation(300), False, everybody)))
+    cluster.feed(
+        1, Received(NodeId(2), Introduce(incarnation=Incarnation(200), bootstrapped=False, known=everybody))
+    )
+    cluster.feed(
+        1, Received(NodeId(3), Introduce(incarnation=Incarnation(300), bootstrapped=False, known=everybody))
+    )
     assert core.state.founded
 
 
 def test_leader_steps_down_when_an_answer_has_a_later_term() -> None:
     node = Lone([1])
     node.lead()
-    node.receive(3, Conflict(9, Incarnation(300), 0, 0, 0, 0, 0))
+    node.receive(
+        3,
+        AppendRejected(
+            term=9,
+            incarnation=Incarnation(300),
+            refused_seqno=0,
+            hint_view=0,
+            hint_seqno=0,
+            round=0,
+            attempt=0,
+        ),
+    )
     assert (node.state.role, node.state.term) == (Role.FOLLOWER, 9)
 
 
@@ -162,7 +178,18 @@ def test_reads_are_refused_when_a_leader_steps_down() -> None:
     node = Lone([1])
     node.lead()
     node.cluster.query(1, 5)
-    node.receive(3, Conflict(9, Incarnation(300), 0, 0, 0, 0, 0))
+    node.receive(
+        3,
+        AppendRejected(
+            term=9,
+            incarnation=Incarnation(300),
+            refused_seqno=0,
+            hint_view=0,
+            hint_seqno=0,
+            round=0,
+            attempt=0,
+        ),
+    )
     assert node.cluster.nodes[ME].refused == [5]
 
 

@@ -11,8 +11,8 @@ from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.journal import CONFIGURATION
 from viewstamp.protocols.raft.membership import Configuration, encode_configuration
 from viewstamp.protocols.raft.messages import (
-    Appended,
-    Conflict,
+    AppendRejected,
+    AppendResponse,
     Introduce,
     RequestVote,
 )
@@ -31,7 +31,7 @@ def test_entry_of_an_earlier_term_is_not_committed_by_counting() -> None:
 def test_new_leader_commits_what_was_before_it() -> None:
     cluster = Cluster(3)
     leader = cluster.elect()
-    cluster.blocked = lambda letter: isinstance(letter.message, Appended)
+    cluster.blocked = lambda letter: isinstance(letter.message, AppendResponse)
     cluster.propose(leader, b"left over")
     cluster.settle()
     cluster.heal()
@@ -87,7 +87,17 @@ def test_acknowledgement_of_another_life_does_not_count() -> None:
 def test_acknowledgement_of_another_entry_does_not_count() -> None:
     node = Lone([1, 1])
     node.lead()
-    node.receive(2, Appended(node.state.term, Incarnation(200), node.state.term, 2, 0))
+    node.receive(
+        2,
+        AppendResponse(
+            term=node.state.term,
+            incarnation=Incarnation(200),
+            matched_view=node.state.term,
+            matched_seqno=2,
+            round=0,
+            reached=0,
+        ),
+    )
     assert node.core.replication.progress[NodeId(2)].matched == 0
 
 
@@ -150,7 +160,7 @@ def test_entries_with_a_gap_are_dropped() -> None:
 def test_entries_beyond_the_log_are_refused() -> None:
     node = Lone([1])
     (refusal,) = node.append(2, (1, 5), entry(1, 6))
-    assert isinstance(refusal, Conflict)
+    assert isinstance(refusal, AppendRejected)
     assert (refusal.refused_seqno, refusal.hint_seqno, node.state.log.last_seqno) == (5, 1, 1)
 
 
@@ -192,7 +202,7 @@ def test_entries_are_taken_when_their_predecessor_is_compacted_away() -> None:
     assert base >= 2
     late = [entry(1, seqno, b"x" * 30) for seqno in range(base, 8)]
     (answer, *_) = node.append(2, (1, base - 1), *late, committed=6)
-    assert isinstance(answer, Appended)
+    assert isinstance(answer, AppendResponse)
     assert answer.matched_seqno == 7
 
 
@@ -218,7 +228,11 @@ def test_configuration_goes_with_its_entry_when_that_is_cut_off() -> None:
 
 
 def introduce(number: int, incarnation: int) -> Introduce:
-    return Introduce(Incarnation(incarnation), False, ((NodeId(number), Incarnation(incarnation)),))
+    return Introduce(
+        incarnation=Incarnation(incarnation),
+        bootstrapped=False,
+        known=((NodeId(number), Incarnation(incarnation)),),
+    )
 
 
 def test_no_change_of_configuration_before_an_entry_of_the_own_term() -> None:

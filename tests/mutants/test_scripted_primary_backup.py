@@ -5,7 +5,7 @@ from tests.protocols.primary_backup.fenced_world import FencedWorld, founded
 from viewstamp.core.events import PeerDown, PeerUp, Received
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.messages import Append, Appended, Fence, Fenced, Replicate
+from viewstamp.protocols.primary_backup.messages import Append, AppendResponse, Fence, Fenced, Replicate
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.protocols.primary_backup.state import Role
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
@@ -293,7 +293,7 @@ def test_founder_leads_when_the_founding_is_on_disk() -> None:
 def test_nothing_is_committed_before_the_first_record_is_in_force() -> None:
     world = founded(3)
     world.promote(1, 1)
-    world.blocked = lambda letter: isinstance(letter.message, Appended) and bool(letter.message.version)
+    world.blocked = lambda letter: isinstance(letter.message, AppendResponse) and bool(letter.message.version)
     world.settle()
     assert world.primary == 1
     state = world.core(1).state
@@ -308,7 +308,7 @@ def test_commit_needs_a_member_that_is_only_proposed() -> None:
     world.isolate(2)
     world.run(700)
     world.heal()
-    world.blocked = lambda letter: isinstance(letter.message, Appended) and bool(letter.message.version)
+    world.blocked = lambda letter: isinstance(letter.message, AppendResponse) and bool(letter.message.version)
     world.run(250)
     syncset = world.core(0).replication.syncset
     assert syncset.latest is not None
@@ -321,7 +321,7 @@ def test_silent_member_is_required_until_the_record_without_it_is_in_force() -> 
     world = founded(3)
     world.write(0, b"a")
     world.blocked = lambda letter: (
-        letter.source == 2 or (isinstance(letter.message, Appended) and letter.message.version > 1)
+        letter.source == 2 or (isinstance(letter.message, AppendResponse) and letter.message.version > 1)
     )
     world.propose(0, b"b")
     world.run(600)
@@ -378,7 +378,17 @@ def test_record_is_acknowledged_when_it_is_on_disk() -> None:
     record = world.core(0).state.record
     assert record is not None
     later = type(record)(1, record.version + 1, record.primary, (ZERO, ONE), record.roster)
-    message = Append(1, world.nodes[ONE].incarnation, 0, 0, [], 0, 0, 0, later)
+    message = Append(
+        epoch=1,
+        to=world.nodes[ONE].incarnation,
+        previous_view=0,
+        previous_seqno=0,
+        entries=[],
+        committed=0,
+        round=0,
+        attempt=0,
+        record=later,
+    )
     world.feed(1, Received(ZERO, message))
     versions = [letter.message.version for letter in world.letters]
     assert versions == [0]
@@ -407,7 +417,17 @@ def test_backup_commits_no_further_than_the_logs_agree() -> None:
     state = world.core(2).state
     assert state.log.last_seqno == 3
     own = encode_record(EntryRecord(1, 1, EMPTY, b""))
-    message = Append(4, world.nodes[TWO].incarnation, 0, 0, [own], 3, 0, 0, None)
+    message = Append(
+        epoch=4,
+        to=world.nodes[TWO].incarnation,
+        previous_view=0,
+        previous_seqno=0,
+        entries=[own],
+        committed=3,
+        round=0,
+        attempt=0,
+        record=None,
+    )
     before = state.committed
     world.feed(2, Received(ONE, message))
     assert state.committed == before
@@ -416,7 +436,7 @@ def test_backup_commits_no_further_than_the_logs_agree() -> None:
 def test_read_waits_for_a_round_that_began_after_it() -> None:
     world = founded(3)
     world.query(0, 1)
-    answers = deliver_all_but(world, Appended)
+    answers = deliver_all_but(world, AppendResponse)
     world.query(0, 2)
     for letter in answers:
         world.deliver(letter)  # type: ignore[arg-type]

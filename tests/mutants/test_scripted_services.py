@@ -13,9 +13,9 @@ from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.membership import encode_configuration
 from viewstamp.protocols.raft.messages import (
-    Appended,
+    AppendResponse,
+    SnapshotAck,
     SnapshotChunk,
-    SnapshotWanted,
 )
 from viewstamp.protocols.raft.state import Role
 
@@ -86,7 +86,9 @@ def snapshot_of(seqno: int, term: int = 2, size: int = 10) -> BytesSnapshot:
 
 
 def chunk(snapshot: BytesSnapshot, offset: int, length: int, term: int) -> SnapshotChunk:
-    return SnapshotChunk(term, Incarnation(100), snapshot.meta, offset, snapshot.read(offset, length))
+    return SnapshotChunk(
+        term=term, to=Incarnation(100), meta=snapshot.meta, offset=offset, data=snapshot.read(offset, length)
+    )
 
 
 def install(node: Lone, snapshot: BytesSnapshot, term: int) -> list[Any]:
@@ -145,17 +147,17 @@ def test_snapshot_is_acknowledged_when_its_base_is_durable() -> None:
     node.append(2, (1, 1), term=2)
     node.disk.held = True
     sent = install(node, snapshot_of(4), term=2)
-    assert "Appended" not in [type(message).__name__ for message in sent]
+    assert "AppendResponse" not in [type(message).__name__ for message in sent]
     node.append(2, (0, 0), term=2)
     node.cluster.sync(ME)
-    assert 4 in [message.matched_seqno for message in node.sent_of(Appended)]
+    assert 4 in [message.matched_seqno for message in node.sent_of(AppendResponse)]
 
 
 def test_piece_of_a_snapshot_is_staged_only_in_its_place() -> None:
     node = Lone([1])
     snapshot = snapshot_of(4)
     (wanted,) = node.receive(2, chunk(snapshot, 5, 5, 2))
-    assert isinstance(wanted, SnapshotWanted)
+    assert isinstance(wanted, SnapshotAck)
     assert (wanted.offset, wanted.gap) == (0, True)
 
 

@@ -17,7 +17,7 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.journal import SyncRecord
-from viewstamp.protocols.primary_backup.messages import Append, Appended, Fence, Fenced, Introduce
+from viewstamp.protocols.primary_backup.messages import Append, AppendResponse, Fence, Fenced, Introduce
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 
@@ -264,7 +264,11 @@ def test_backup_is_brought_up_when_a_late_introduction_of_its_former_life_came_l
     world.write(0, b"a")
     world.run(2_000)
     world.feed(
-        0, Received(NodeId(2), Introduce(Incarnation(7), founded=False, known=((NodeId(2), Incarnation(7)),)))
+        0,
+        Received(
+            NodeId(2),
+            Introduce(incarnation=Incarnation(7), bootstrapped=False, known=((NodeId(2), Incarnation(7)),)),
+        ),
     )
     assert world.core(0).replication.progress[NodeId(2)].incarnation == 7
     world.heal()
@@ -391,7 +395,17 @@ def test_entries_of_an_older_primary_are_refused_when_the_epoch_is_over() -> Non
     world.promote(1, 1)
     world.run(300)
     before = world.core(2).state.log.last
-    stale = Append(1, incarnation, 1, 1, [], 99, 0, 0, None)
+    stale = Append(
+        epoch=1,
+        to=incarnation,
+        previous_view=1,
+        previous_seqno=1,
+        entries=[],
+        committed=99,
+        round=0,
+        attempt=0,
+        record=None,
+    )
     world.feed(2, Received(NodeId(0), stale))
     assert world.core(2).state.log.last == before
     assert world.core(2).state.committed <= before.seqno
@@ -402,7 +416,23 @@ def test_second_primary_in_one_epoch_is_dropped_when_it_speaks() -> None:
     world = founded(3)
     world.settle()
     incarnation = world.nodes[NodeId(2)].incarnation
-    world.feed(2, Received(NodeId(1), Append(1, incarnation, 1, 1, [], 0, 0, 0, None)))
+    world.feed(
+        2,
+        Received(
+            NodeId(1),
+            Append(
+                epoch=1,
+                to=incarnation,
+                previous_view=1,
+                previous_seqno=1,
+                entries=[],
+                committed=0,
+                round=0,
+                attempt=0,
+                record=None,
+            ),
+        ),
+    )
     assert world.core(2).state.counters["second primary in one epoch"] == 1
 
 
@@ -412,13 +442,61 @@ def test_acknowledgement_is_taken_back_when_its_epoch_ends_before_the_promise_is
     core, me = world.core(2), world.nodes[NodeId(2)].incarnation
     last = core.state.log.last
     entries = [encode_record(EntryRecord(view, last.seqno + 1, COMMAND, b"x")) for view in (1, 3)]
-    core.step(Received(NodeId(0), Append(1, me, 1, last.seqno, entries[:1], 0, 0, 0, None)), world.now)
+    core.step(
+        Received(
+            NodeId(0),
+            Append(
+                epoch=1,
+                to=me,
+                previous_view=1,
+                previous_seqno=last.seqno,
+                entries=entries[:1],
+                committed=0,
+                round=0,
+                attempt=0,
+                record=None,
+            ),
+        ),
+        world.now,
+    )
     core.step(Persisted(core.state.outbox.written), world.now)
-    core.step(Received(NodeId(1), Append(2, me, 1, last.seqno + 1, [], 0, 0, 0, None)), world.now)
-    core.step(Received(NodeId(0), Append(3, me, 1, last.seqno, entries[1:], 0, 0, 0, None)), world.now)
+    core.step(
+        Received(
+            NodeId(1),
+            Append(
+                epoch=2,
+                to=me,
+                previous_view=1,
+                previous_seqno=last.seqno + 1,
+                entries=[],
+                committed=0,
+                round=0,
+                attempt=0,
+                record=None,
+            ),
+        ),
+        world.now,
+    )
+    core.step(
+        Received(
+            NodeId(0),
+            Append(
+                epoch=3,
+                to=me,
+                previous_view=1,
+                previous_seqno=last.seqno,
+                entries=entries[1:],
+                committed=0,
+                round=0,
+                attempt=0,
+                record=None,
+            ),
+        ),
+        world.now,
+    )
     effects = core.step(Persisted(core.state.outbox.written), world.now)
     answers = [effect.message for effect in effects if isinstance(effect, Send)]
-    matched = [(each.epoch, each.matched_view) for each in answers if isinstance(each, Appended)]
+    matched = [(each.epoch, each.matched_view) for each in answers if isinstance(each, AppendResponse)]
     assert matched == [(3, 3)]
 
 
@@ -427,7 +505,23 @@ def test_nothing_unknown_is_committed_when_a_message_says_so(committed: int) -> 
     world = founded(3)
     state = world.core(2).state
     incarnation = world.nodes[NodeId(2)].incarnation
-    world.feed(2, Received(NodeId(0), Append(1, incarnation, 1, 1, [], committed, 0, 0, None)))
+    world.feed(
+        2,
+        Received(
+            NodeId(0),
+            Append(
+                epoch=1,
+                to=incarnation,
+                previous_view=1,
+                previous_seqno=1,
+                entries=[],
+                committed=committed,
+                round=0,
+                attempt=0,
+                record=None,
+            ),
+        ),
+    )
     assert state.committed <= state.log.last_seqno
 
 

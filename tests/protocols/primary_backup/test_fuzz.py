@@ -63,7 +63,7 @@ def forged(rng: Random, union: Any) -> Any:
     """Return a message that its own decoder takes."""
     kind = rng.choice(get_args(union))
     hints = msgspec.structs.fields(kind)
-    return kind(*(value(rng, field.type) for field in hints))
+    return kind(**{field.name: value(rng, field.type) for field in hints})
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -13,7 +13,7 @@ from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.primary_backup import COURSE, DEFINITION, CourseOptions, PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.journal import Base, Promise, SyncRecord, replay
 from viewstamp.protocols.primary_backup.judge.disk_image import make_image
-from viewstamp.protocols.primary_backup.messages import Appended, Fence, Fenced, Replicated
+from viewstamp.protocols.primary_backup.messages import AppendResponse, Fence, Fenced, Replicated
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES, protocol_definition
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
@@ -127,11 +127,42 @@ def test_fenced_promises_are_seen_as_broken_when_the_disk_does_not_hold_them() -
         Fence(2, trial=False, by_operator=True, campaign=1),
         Fenced(2, Incarnation(1), 2, trial=False, granted=True, campaign=1, record=record(1, 0, 1)),
         Fenced(1, Incarnation(1), 2, trial=True, granted=True, campaign=1, record=record(1, 0, 1)),
-        Appended(1, Incarnation(1), 1, 5, 0, 0, 5),
-        Appended(1, Incarnation(1), 0, 0, 0, 1, 0),
+        AppendResponse(
+            epoch=1,
+            incarnation=Incarnation(1),
+            matched_view=1,
+            matched_seqno=5,
+            round=0,
+            version=0,
+            reached=5,
+        ),
+        AppendResponse(
+            epoch=1,
+            incarnation=Incarnation(1),
+            matched_view=0,
+            matched_seqno=0,
+            round=0,
+            version=1,
+            reached=0,
+        ),
     ):
         assert oracle.broken_promise(NodeId(0), message, image) is not None, message
-    assert oracle.broken_promise(NodeId(0), Appended(1, Incarnation(1), 0, 0, 0, 0, 0), image) is None
+    assert (
+        oracle.broken_promise(
+            NodeId(0),
+            AppendResponse(
+                epoch=1,
+                incarnation=Incarnation(1),
+                matched_view=0,
+                matched_seqno=0,
+                round=0,
+                version=0,
+                reached=0,
+            ),
+            image,
+        )
+        is None
+    )
 
 
 def test_course_promise_is_seen_as_broken_when_the_disk_does_not_hold_it() -> None:

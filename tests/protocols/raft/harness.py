@@ -12,7 +12,7 @@ from viewstamp.core.effects import Send
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftCore, RaftMessage, RaftOptions
 from viewstamp.protocols.raft.judge.oracle import RaftOracle
-from viewstamp.protocols.raft.messages import Vote
+from viewstamp.protocols.raft.messages import VoteResponse
 from viewstamp.protocols.raft.state import Role
 
 
@@ -67,7 +67,7 @@ class Cluster(World[RaftCore]):
 
     def _post(self, node: Node[RaftCore], effect: Send) -> None:
         message = effect.message
-        if isinstance(message, Vote) and message.granted and not message.pre:
+        if isinstance(message, VoteResponse) and message.granted and not message.pre:
             key = (node.node, node.incarnation, message.election)
             first = self.votes.setdefault(key, message.candidate)
             assert first == message.candidate, f"VoteOnce: {key} voted for {first} and {message.candidate}"

@@ -5,7 +5,7 @@ from tests.protocols.raft.narrator import history
 from viewstamp.core.effects import Send
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq
 from viewstamp.protocols.raft.membership import Configuration
-from viewstamp.protocols.raft.messages import Introduce, Recognize, RequestVote, Vote
+from viewstamp.protocols.raft.messages import Introduce, Recognize, RequestVote, VoteResponse
 from viewstamp.protocols.raft.state import Role
 
 
@@ -54,7 +54,7 @@ def elect_with_the_vote_of_3(*, cheating: bool) -> Cluster:
 def test_vote_when_a_node_forgot_and_nobody_guards_it_elects_two_leaders_in_one_term() -> None:
     cluster = elect_with_the_vote_of_3(cheating=True)
     answer = cluster.letters[-1].message
-    assert isinstance(answer, Vote)
+    assert isinstance(answer, VoteResponse)
     assert answer.granted, "the second vote of node 3 in term 1"
     with pytest.raises(AssertionError, match="ElectionSafety: 1 and 2 lead view 1"):
         cluster.settle()
@@ -81,7 +81,15 @@ def test_vote_when_it_comes_from_a_life_that_is_not_listed_does_not_count() -> N
         cluster.run(10)
     request = next(letter.message for letter in cluster.letters) if cluster.letters else None
     campaign = core.election._campaign
-    forged = Vote(0, Incarnation(999), NodeId(2), 1, True, True, campaign)
+    forged = VoteResponse(
+        term=0,
+        incarnation=Incarnation(999),
+        candidate=NodeId(2),
+        election=1,
+        pre=True,
+        granted=True,
+        campaign=campaign,
+    )
     cluster.heal()
     cluster.deliver(Letter(NodeId(1), NodeId(2), forged))
     assert request is None
@@ -132,10 +140,16 @@ def test_founding_when_somebody_heard_another_life_waits_for_agreement() -> None
     cluster.letters.clear()
     known = ((NodeId(1), Incarnation(100)), (NodeId(2), Incarnation(200)), (NodeId(3), Incarnation(300)))
     other = (*known[:2], (NodeId(3), Incarnation(301)))
-    cluster.deliver(Letter(NodeId(2), NodeId(1), Introduce(Incarnation(200), False, known)))
-    cluster.deliver(Letter(NodeId(3), NodeId(1), Introduce(Incarnation(301), False, other)))
+    cluster.deliver(
+        Letter(NodeId(2), NodeId(1), Introduce(incarnation=Incarnation(200), bootstrapped=False, known=known))
+    )
+    cluster.deliver(
+        Letter(NodeId(3), NodeId(1), Introduce(incarnation=Incarnation(301), bootstrapped=False, known=other))
+    )
     assert core.state.membership.voters == set(), "node 2 spoke before the second life of node 3 began"
-    cluster.deliver(Letter(NodeId(2), NodeId(1), Introduce(Incarnation(200), False, other)))
+    cluster.deliver(
+        Letter(NodeId(2), NodeId(1), Introduce(incarnation=Incarnation(200), bootstrapped=False, known=other))
+    )
     assert core.state.membership.incarnations[NodeId(3)] == 301
 
 

@@ -3,7 +3,7 @@ import pytest
 from tests.protocols.raft.harness import Cluster, Letter, propose_all
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.messages import AppendEntries, RequestVote, Vote
+from viewstamp.protocols.raft.messages import AppendEntries, RequestVote, VoteResponse
 from viewstamp.protocols.raft.state import Role
 
 
@@ -70,9 +70,11 @@ def test_node_that_has_much_to_apply_leaves_the_lead_to_others_and_helps_them() 
     cluster.pass_to(state.election_at)
     cluster.wake(behind)
     assert (state.role, state.leader) == (Role.FOLLOWER, None)
-    request = RequestVote(state.term + 1, True, False, 1, state.term, 99)
+    request = RequestVote(
+        term=state.term + 1, pre=True, transfer=False, campaign=1, last_log_term=state.term, last_log_index=99
+    )
     cluster.feed_message(other, behind, request)
-    votes = [letter.message for letter in cluster.letters if isinstance(letter.message, Vote)]
+    votes = [letter.message for letter in cluster.letters if isinstance(letter.message, VoteResponse)]
     assert [vote.granted for vote in votes] == [True]
     while state.applied < state.committed:
         cluster.wake(behind)
@@ -105,10 +107,12 @@ def test_vote_when_the_log_is_older_is_refused() -> None:
     cluster.run(1)
     cluster.now = cluster.now.__class__(cluster.now + 400_000)
     for last in ((term, 1), (term, 3), (0, 0)):
-        request = RequestVote(term + 1, True, False, 1, *last)
+        request = RequestVote(
+            term=term + 1, pre=True, transfer=False, campaign=1, last_log_term=last[0], last_log_index=last[1]
+        )
         cluster.deliver(Letter(NodeId(other), NodeId(follower), request))
         answer = cluster.letters.pop().message
-        assert isinstance(answer, Vote)
+        assert isinstance(answer, VoteResponse)
         assert not answer.granted
 
 
@@ -119,7 +123,9 @@ def test_vote_when_the_leader_is_heard_is_refused(pre: bool) -> None:
     state = cluster.core(follower).state
     term = state.term
     cluster.letters.clear()
-    request = RequestVote(term + 1, pre, False, 1, term, 99)
+    request = RequestVote(
+        term=term + 1, pre=pre, transfer=False, campaign=1, last_log_term=term, last_log_index=99
+    )
     cluster.deliver(Letter(NodeId(other), NodeId(follower), request))
     granted = [letter.message for letter in cluster.letters if getattr(letter.message, "granted", False)]
     assert granted == []
@@ -146,7 +152,15 @@ def test_vote_when_its_campaign_is_over_does_not_count() -> None:
     core.election.campaign()
     cluster.letters.clear()
     core.state.outbox.take()
-    old = Vote(0, Incarnation(200), NodeId(1), 1, True, True, 1)
+    old = VoteResponse(
+        term=0,
+        incarnation=Incarnation(200),
+        candidate=NodeId(1),
+        election=1,
+        pre=True,
+        granted=True,
+        campaign=1,
+    )
     core.election.campaign()
     core.state.outbox.take()
     cluster.deliver(Letter(NodeId(2), NodeId(1), old))
@@ -160,7 +174,15 @@ def test_vote_when_it_arrives_twice_counts_once() -> None:
     core = cluster.core(1)
     core.election.campaign()
     core.state.outbox.take()
-    granted = Vote(0, Incarnation(200), NodeId(1), 1, True, True, 1)
+    granted = VoteResponse(
+        term=0,
+        incarnation=Incarnation(200),
+        candidate=NodeId(1),
+        election=1,
+        pre=True,
+        granted=True,
+        campaign=1,
+    )
     for _ in range(5):
         cluster.deliver(Letter(NodeId(2), NodeId(1), granted))
     assert core.state.role is Role.PRE_CANDIDATE
@@ -197,9 +219,27 @@ def test_second_leader_when_it_claims_the_same_term_is_counted_and_ignored() -> 
     cluster, leader = settled()
     follower, other = cluster.followers()
     state = cluster.core(follower).state
-    claim = AppendEntries(state.term, state.incarnation, 0, 0, [], 0, 0, 0)
+    claim = AppendEntries(
+        term=state.term,
+        to=state.incarnation,
+        previous_view=0,
+        previous_seqno=0,
+        entries=[],
+        committed=0,
+        round=0,
+        attempt=0,
+    )
     cluster.deliver(Letter(NodeId(other), NodeId(follower), claim))
-    own = AppendEntries(state.term, cluster.core(leader).state.incarnation, 0, 0, [], 0, 0, 0)
+    own = AppendEntries(
+        term=state.term,
+        to=cluster.core(leader).state.incarnation,
+        previous_view=0,
+        previous_seqno=0,
+        entries=[],
+        committed=0,
+        round=0,
+        attempt=0,
+    )
     cluster.deliver(Letter(NodeId(other), NodeId(leader), own))
     assert state.leader == leader
     assert cluster.core(leader).state.role is Role.LEADER
@@ -213,7 +253,15 @@ def test_leader_when_a_reply_is_of_a_later_term_steps_down() -> None:
         Letter(
             NodeId(cluster.followers()[0]),
             NodeId(leader),
-            Vote(9, Incarnation(0), NodeId(leader), 1, False, False, 1),
+            VoteResponse(
+                term=9,
+                incarnation=Incarnation(0),
+                candidate=NodeId(leader),
+                election=1,
+                pre=False,
+                granted=False,
+                campaign=1,
+            ),
         )
     )
     assert cluster.core(leader).state.role is Role.FOLLOWER
@@ -223,7 +271,16 @@ def test_leader_when_a_reply_is_of_a_later_term_steps_down() -> None:
 def test_message_when_it_comes_from_a_stranger_or_from_oneself_is_ignored() -> None:
     cluster, leader = settled()
     for source in (9, leader, -1):
-        claim = AppendEntries(99, cluster.core(leader).state.incarnation, 0, 0, [], 0, 0, 0)
+        claim = AppendEntries(
+            term=99,
+            to=cluster.core(leader).state.incarnation,
+            previous_view=0,
+            previous_seqno=0,
+            entries=[],
+            committed=0,
+            round=0,
+            attempt=0,
+        )
         cluster.feed_message(source, leader, claim)
     assert cluster.core(leader).state.counters["message of a stranger"] == 3
     assert cluster.core(leader).state.role is Role.LEADER

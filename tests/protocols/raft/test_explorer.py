@@ -114,7 +114,7 @@ class Generous(Election):
 
     def _may_grant(self, source: Any, request: RequestVote) -> bool:
         return super()._may_grant(
-            source, msgspec.structs.replace(request, last_view=1 << 40, last_seqno=1 << 40)
+            source, msgspec.structs.replace(request, last_log_term=1 << 40, last_log_index=1 << 40)
         )
 
 

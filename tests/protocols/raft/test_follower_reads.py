@@ -4,7 +4,7 @@ from tests.protocols.raft.harness import Cluster, propose_all
 from viewstamp.core.events import Queried, ReadToken, Received
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.messages import Appended, AppendEntries, ReadIndex, ReadIndexAnswer
+from viewstamp.protocols.raft.messages import AppendEntries, AppendResponse, ReadIndex, ReadIndexAnswer
 from viewstamp.protocols.raft.state import Role
 
 
@@ -54,9 +54,23 @@ def test_read_when_answers_are_of_an_earlier_round_is_not_confirmed() -> None:
     cluster.query(leader, 1)
     cluster.letters.clear()
     for follower in cluster.followers():
-        old = Appended(1, cluster.core(follower).state.incarnation, 1, 1, core.replication.round - 1)
+        old = AppendResponse(
+            term=1,
+            incarnation=cluster.core(follower).state.incarnation,
+            matched_view=1,
+            matched_seqno=1,
+            round=core.replication.round - 1,
+            reached=0,
+        )
         cluster.feed_message(follower, leader, old)
-        never = Appended(1, cluster.core(follower).state.incarnation, 1, 1, core.replication.round + 1)
+        never = AppendResponse(
+            term=1,
+            incarnation=cluster.core(follower).state.incarnation,
+            matched_view=1,
+            matched_seqno=1,
+            round=core.replication.round + 1,
+            reached=0,
+        )
         cluster.feed_message(follower, leader, never)
     assert cluster.nodes[NodeId(leader)].answered == []
 
@@ -134,12 +148,12 @@ def test_read_at_a_follower_when_the_answer_is_to_an_earlier_life_is_ignored() -
     (request,) = [letter.message for letter in cluster.letters if isinstance(letter.message, ReadIndex)]
     cluster.letters.clear()
     for wrong in (request.request - 1, request.request + 1, 1, 0):
-        cluster.feed_message(leader, follower, ReadIndexAnswer(1, wrong, 0))
+        cluster.feed_message(leader, follower, ReadIndexAnswer(term=1, request=wrong, index=0))
     assert cluster.nodes[NodeId(follower)].answered == []
     other = cluster.followers()[1]
-    cluster.feed_message(other, follower, ReadIndexAnswer(1, request.request, 0))
+    cluster.feed_message(other, follower, ReadIndexAnswer(term=1, request=request.request, index=0))
     assert cluster.nodes[NodeId(follower)].answered == []
-    cluster.feed_message(leader, follower, ReadIndexAnswer(1, request.request, 1))
+    cluster.feed_message(leader, follower, ReadIndexAnswer(term=1, request=request.request, index=1))
     assert cluster.nodes[NodeId(follower)].answered == [1]
 
 
@@ -152,7 +166,7 @@ def test_reads_when_leadership_is_lost_are_refused() -> None:
     cluster.run(1_000)
     assert cluster.nodes[NodeId(leader)].refused == [0, 1, 2]
     cluster.heal()
-    cluster.feed_message(follower, leader, ReadIndex(cluster.core(leader).state.term, 5))
+    cluster.feed_message(follower, leader, ReadIndex(term=cluster.core(leader).state.term, request=5))
     assert cluster.core(leader).state.counters["message for another role"] >= 1
 
 
@@ -189,6 +203,13 @@ def test_read_when_the_leader_was_paused_is_not_answered_from_the_past() -> None
     assert core.state.now <= paused_at
     core.step(Queried(ReadToken(1)), cluster.now)
     for other in others:
-        late = Appended(1, cluster.core(other).state.incarnation, 1, 1, core.replication.round - 1)
+        late = AppendResponse(
+            term=1,
+            incarnation=cluster.core(other).state.incarnation,
+            matched_view=1,
+            matched_seqno=1,
+            round=core.replication.round - 1,
+            reached=0,
+        )
         effects = core.step(Received(NodeId(other), late), Instant(cluster.now))
         assert not [effect for effect in effects if type(effect).__name__ == "Answer"]

@@ -73,29 +73,76 @@ class Arbitrary:
         n, r = self.number, self.random
         return r.choice(
             (
-                lambda: m.RequestVote(n(), self.flag(), self.flag(), n(), n(), n()),
-                lambda: m.Vote(n(), self.incarnation(), NodeId(n()), n(), self.flag(), self.flag(), n()),
+                lambda: m.RequestVote(
+                    term=n(),
+                    pre=self.flag(),
+                    transfer=self.flag(),
+                    campaign=n(),
+                    last_log_term=n(),
+                    last_log_index=n(),
+                ),
+                lambda: m.VoteResponse(
+                    term=n(),
+                    incarnation=self.incarnation(),
+                    candidate=NodeId(n()),
+                    election=n(),
+                    pre=self.flag(),
+                    granted=self.flag(),
+                    campaign=n(),
+                ),
                 lambda: m.AppendEntries(
-                    n(),
-                    self.incarnation(),
-                    n(),
-                    n(),
-                    [self.entry() for _ in range(r.randrange(4))],
-                    n(),
-                    n(),
-                    n(),
+                    term=n(),
+                    to=self.incarnation(),
+                    previous_view=n(),
+                    previous_seqno=n(),
+                    entries=[self.entry() for _ in range(r.randrange(4))],
+                    committed=n(),
+                    round=n(),
+                    attempt=n(),
                 ),
-                lambda: m.Appended(n(), self.incarnation(), n(), n(), n(), n()),
-                lambda: m.Conflict(n(), self.incarnation(), n(), n(), n(), n(), n()),
+                lambda: m.AppendResponse(
+                    term=n(),
+                    incarnation=self.incarnation(),
+                    matched_view=n(),
+                    matched_seqno=n(),
+                    round=n(),
+                    reached=n(),
+                ),
+                lambda: m.AppendRejected(
+                    term=n(),
+                    incarnation=self.incarnation(),
+                    refused_seqno=n(),
+                    hint_view=n(),
+                    hint_seqno=n(),
+                    round=n(),
+                    attempt=n(),
+                ),
                 lambda: m.SnapshotChunk(
-                    n(), self.incarnation(), self.meta(), n(), r.randbytes(r.randrange(9))
+                    term=n(),
+                    to=self.incarnation(),
+                    meta=self.meta(),
+                    offset=n(),
+                    data=r.randbytes(r.randrange(9)),
                 ),
-                lambda: m.SnapshotWanted(n(), self.incarnation(), n(), n(), n(), n(), self.flag()),
-                lambda: m.ReadIndex(n(), n()),
-                lambda: m.ReadIndexAnswer(n(), n(), r.choice((None, n()))),
-                lambda: m.TimeoutNow(n(), self.incarnation()),
-                lambda: m.Introduce(self.incarnation(), self.flag(), self.configuration().voters),
+                lambda: m.SnapshotAck(
+                    term=n(),
+                    incarnation=self.incarnation(),
+                    view=n(),
+                    seqno=n(),
+                    digest=n(),
+                    offset=n(),
+                    gap=self.flag(),
+                ),
+                lambda: m.ReadIndex(term=n(), request=n()),
+                lambda: m.ReadIndexAnswer(term=n(), request=n(), index=r.choice((None, n()))),
+                lambda: m.TimeoutNow(term=n(), to=self.incarnation()),
+                lambda: m.Introduce(
+                    incarnation=self.incarnation(),
+                    bootstrapped=self.flag(),
+                    known=self.configuration().voters,
+                ),
                 lambda: m.Recognize(n(), self.configuration()),
+                lambda: m.StaleTerm(n()),
             )
         )()
 
@@ -153,7 +200,9 @@ def test_node_when_it_was_fed_rubbish_still_serves() -> None:
     for _ in range(2_000):
         arbitrary.target = leader
         message = arbitrary.message()
-        if isinstance(message, m.Appended | m.AppendEntries | m.SnapshotChunk | m.Vote) or not _sane(message):
+        if isinstance(
+            message, m.AppendResponse | m.AppendEntries | m.SnapshotChunk | m.VoteResponse
+        ) or not _sane(message):
             continue  # a liar among the voters may break safety: only crashes are tolerated
         cluster.feed(leader, Received(NodeId(2 if leader != 2 else 3), message))
     cluster.letters.clear()

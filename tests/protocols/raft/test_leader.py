@@ -7,7 +7,7 @@ from viewstamp.core.effects import Send
 from viewstamp.core.events import Persisted, Received
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict
+from viewstamp.protocols.raft.messages import AppendEntries, AppendRejected, AppendResponse
 from viewstamp.protocols.raft.state import Role
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
@@ -92,9 +92,26 @@ def test_acknowledgement_when_its_term_ends_before_the_term_is_on_disk_is_taken_
     cluster.sync(follower)
     core, me = cluster.core(follower), cluster.nodes[NodeId(follower)].incarnation
     assert core.state.log.durable_seqno == 2
-    heartbeat = AppendEntries(2, me, 1, 2, [], 1, 0, 0)
+    heartbeat = AppendEntries(
+        term=2, to=me, previous_view=1, previous_seqno=2, entries=[], committed=1, round=0, attempt=0
+    )
     core.step(Received(NodeId(other), heartbeat), cluster.now)
-    core.step(Received(NodeId(leader), AppendEntries(3, me, 1, 1, [record(3, 2)], 1, 0, 0)), cluster.now)
+    core.step(
+        Received(
+            NodeId(leader),
+            AppendEntries(
+                term=3,
+                to=me,
+                previous_view=1,
+                previous_seqno=1,
+                entries=[record(3, 2)],
+                committed=1,
+                round=0,
+                attempt=0,
+            ),
+        ),
+        cluster.now,
+    )
     effects = core.step(Persisted(core.state.outbox.written), cluster.now)
     answers = [effect.message for effect in effects if isinstance(effect, Send)]
     assert [(each.term, each.matched_view, each.matched_seqno) for each in answers] == [(3, 3, 2)]
@@ -170,9 +187,25 @@ def test_conflict_when_it_is_old_changes_nothing() -> None:
     progress = core.replication.progress[NodeId(follower)]
     before = (progress.state, progress.matched, progress.next)
     for refused in (1, 3, 99):
-        old = Conflict(1, Incarnation(100 * follower), refused, 0, 0, 0, progress.attempt - 1)
+        old = AppendRejected(
+            term=1,
+            incarnation=Incarnation(100 * follower),
+            refused_seqno=refused,
+            hint_view=0,
+            hint_seqno=0,
+            round=0,
+            attempt=progress.attempt - 1,
+        )
         cluster.deliver(Letter(NodeId(follower), NodeId(leader), old))
-    current = Conflict(1, Incarnation(100 * follower), 3, 0, 0, 0, progress.attempt)
+    current = AppendRejected(
+        term=1,
+        incarnation=Incarnation(100 * follower),
+        refused_seqno=3,
+        hint_view=0,
+        hint_seqno=0,
+        round=0,
+        attempt=progress.attempt,
+    )
     cluster.deliver(Letter(NodeId(follower), NodeId(leader), current))
     assert (progress.state, progress.matched, progress.next) == before
 
@@ -185,10 +218,33 @@ def test_acknowledgement_when_it_is_not_of_our_entry_does_not_count() -> None:
     for follower in cluster.followers():
         incarnation = Incarnation(100 * follower)
         for matched in ((2, 2), (1, 99), (7, 2)):
-            forged = Appended(1, incarnation, *matched, 0)
+            forged = AppendResponse(
+                term=1,
+                incarnation=incarnation,
+                matched_view=matched[0],
+                matched_seqno=matched[1],
+                round=0,
+                reached=0,
+            )
             core.step(Received(NodeId(follower), forged), cluster.now)
-        core.step(Received(NodeId(follower), Appended(1, Incarnation(5), 1, 2, 0)), cluster.now)
-        core.step(Received(NodeId(follower), Appended(0, incarnation, 1, 2, 0)), cluster.now)
+        core.step(
+            Received(
+                NodeId(follower),
+                AppendResponse(
+                    term=1, incarnation=Incarnation(5), matched_view=1, matched_seqno=2, round=0, reached=0
+                ),
+            ),
+            cluster.now,
+        )
+        core.step(
+            Received(
+                NodeId(follower),
+                AppendResponse(
+                    term=0, incarnation=incarnation, matched_view=1, matched_seqno=2, round=0, reached=0
+                ),
+            ),
+            cluster.now,
+        )
     assert core.state.committed == 1
 
 
@@ -272,7 +328,7 @@ def test_suffix_when_an_old_message_arrives_late_stays() -> None:
     entries = log.records(2, entries_max=1, bytes_max=1_000)
     (answer,) = deliver(cluster, leader, follower, entries=entries)
     assert log.last_seqno == 4
-    assert isinstance(answer, Appended)
+    assert isinstance(answer, AppendResponse)
     assert answer.matched_seqno == 2, "not the last entry: the last that the message spoke of"
 
 
@@ -307,7 +363,20 @@ def test_reply_to_an_earlier_leader_tells_it_the_term() -> None:
     follower = cluster.followers()[0]
     cluster.core(follower)._follow(8, None)
     cluster.sync(follower)
-    cluster.feed_message(leader, follower, AppendEntries(1, Incarnation(100 * follower), 0, 0, [], 0, 0, 0))
+    cluster.feed_message(
+        leader,
+        follower,
+        AppendEntries(
+            term=1,
+            to=Incarnation(100 * follower),
+            previous_view=0,
+            previous_seqno=0,
+            entries=[],
+            committed=0,
+            round=0,
+            attempt=0,
+        ),
+    )
     cluster.settle()
     assert cluster.core(leader).state.term >= 8
 

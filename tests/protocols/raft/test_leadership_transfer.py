@@ -90,6 +90,6 @@ def test_campaign_order_when_it_is_for_another_life_is_ignored() -> None:
     cluster, leader = settled()
     follower, other = cluster.followers()
     term = cluster.core(follower).state.term
-    cluster.feed_message(leader, follower, TimeoutNow(term, cluster.core(other).state.incarnation))
-    cluster.feed_message(other, follower, TimeoutNow(term, cluster.core(follower).state.incarnation))
+    cluster.feed_message(leader, follower, TimeoutNow(term=term, to=cluster.core(other).state.incarnation))
+    cluster.feed_message(other, follower, TimeoutNow(term=term, to=cluster.core(follower).state.incarnation))
     assert cluster.core(follower).state.term == term

@@ -3,12 +3,12 @@ import pytest
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft.membership import (
     Configuration,
-    Member,
     Membership,
     decode_configuration,
     encode_configuration,
     founding_configuration,
 )
+from viewstamp.protocols.replication.messages import Member
 
 
 def member(node: int, incarnation: int) -> Member:

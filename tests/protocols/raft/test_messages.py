@@ -17,18 +17,46 @@ ALONE = Configuration(((NodeId(1), ME),))
 META = SnapshotMeta(Viewstamp(View(2), Seqno(3)), b"h", 9, 5)
 
 GOLDEN = [
-    (m.RequestVote(5, True, False, 2, 4, 9), "9701 05 c3 c2 02 04 09"),
-    (m.Vote(5, ME, NodeId(1), 6, True, False, 2), "9802 05 07 01 06 c3 c2 02"),
-    (m.AppendEntries(5, ME, 4, 9, [b"e"], 8, 3, 1), "9903 05 07 04 09 91c40165 08 03 01"),
-    (m.Appended(5, ME, 4, 9, 3), "9704 05 07 04 09 03 00"),
-    (m.Conflict(5, ME, 9, 3, 7, 3, 1), "9805 05 07 09 03 07 03 01"),
-    (m.SnapshotChunk(5, ME, META, 4, b"d"), "9606 05 07 94 920203 c40168 09 05 04 c40164"),
-    (m.SnapshotWanted(5, ME, 2, 3, 5, 4, True), "9807 05 07 02 03 05 04 c3"),
-    (m.ReadIndex(5, 11), "9308 05 0b"),
-    (m.ReadIndexAnswer(5, 11, None), "9409 05 0b c0"),
-    (m.TimeoutNow(5, ME), "930a 05 07"),
-    (m.Introduce(ME, False, ((NodeId(1), ME),)), "940b 07 c2 91 920107"),
+    (
+        m.RequestVote(term=5, pre=True, transfer=False, campaign=2, last_log_term=4, last_log_index=9),
+        "9701 05 c3 c2 02 04 09",
+    ),
+    (
+        m.VoteResponse(
+            term=5, incarnation=ME, candidate=NodeId(1), election=6, pre=True, granted=False, campaign=2
+        ),
+        "9802 05 07 01 06 c3 c2 02",
+    ),
+    (
+        m.AppendEntries(
+            term=5, to=ME, previous_view=4, previous_seqno=9, entries=[b"e"], committed=8, round=3, attempt=1
+        ),
+        "9903 07 04 09 91c40165 08 03 01 05",
+    ),
+    (
+        m.AppendResponse(term=5, incarnation=ME, matched_view=4, matched_seqno=9, round=3, reached=0),
+        "9704 07 03 04 09 00 05",
+    ),
+    (
+        m.AppendRejected(
+            term=5, incarnation=ME, refused_seqno=9, hint_view=3, hint_seqno=7, round=3, attempt=1
+        ),
+        "9805 07 03 09 03 07 01 05",
+    ),
+    (
+        m.SnapshotChunk(term=5, to=ME, meta=META, offset=4, data=b"d"),
+        "9606 07 94 920203 c40168 09 05 04 c40164 05",
+    ),
+    (
+        m.SnapshotAck(term=5, incarnation=ME, view=2, seqno=3, digest=5, offset=4, gap=True),
+        "9807 07 02 03 05 04 c3 05",
+    ),
+    (m.ReadIndex(term=5, request=11), "9308 05 0b"),
+    (m.ReadIndexAnswer(term=5, request=11, index=None), "9409 05 0b c0"),
+    (m.TimeoutNow(term=5, to=ME), "930a 05 07"),
+    (m.Introduce(incarnation=ME, bootstrapped=False, known=((NodeId(1), ME),)), "940b 07 c2 91 920107"),
     (m.Recognize(5, ALONE), "930c 05 93 91920107 90 90"),
+    (m.StaleTerm(5), "920d 05"),
 ]
 RECORDS = [
     (r.HardState(5, NodeId(2)), "9301 05 02"),

@@ -8,7 +8,7 @@ from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.membership import encode_configuration
-from viewstamp.protocols.raft.messages import AppendEntries, SnapshotChunk, SnapshotWanted
+from viewstamp.protocols.raft.messages import AppendEntries, SnapshotAck, SnapshotChunk
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 
@@ -107,7 +107,7 @@ def test_transfer_when_chunks_are_lost_goes_on() -> None:
 
     def loses(letter: Letter) -> bool:
         nonlocal count
-        of_snapshot = isinstance(letter.message, SnapshotChunk | SnapshotWanted)
+        of_snapshot = isinstance(letter.message, SnapshotChunk | SnapshotAck)
         count += of_snapshot
         return of_snapshot and count % 3 == 2
 
@@ -134,7 +134,9 @@ def test_snapshot_when_the_body_is_empty_arrives() -> None:
     assert newest is not None
     state = cluster.core(follower).state
     empty = BytesSnapshot(newest.meta.viewstamp, newest.meta.header, b"")
-    chunk = SnapshotChunk(cluster.core(leader).state.term, state.incarnation, empty.meta, 0, b"")
+    chunk = SnapshotChunk(
+        term=cluster.core(leader).state.term, to=state.incarnation, meta=empty.meta, offset=0, data=b""
+    )
     effects = cluster.core(follower).step(Received(NodeId(leader), chunk), cluster.now)
     assert next(type(effect) for effect in effects) is Stage
 
@@ -148,10 +150,12 @@ def test_snapshot_when_it_is_older_than_what_is_applied_is_acknowledged_and_not_
     old = cluster.core(leader).state.snapshot
     assert old is not None
     cluster.letters.clear()
-    chunk = SnapshotChunk(state.term, state.incarnation, old.meta, 0, old.read(0, 50))
+    chunk = SnapshotChunk(
+        term=state.term, to=state.incarnation, meta=old.meta, offset=0, data=old.read(0, 50)
+    )
     cluster.feed_message(leader, follower, chunk)
     assert state.applied == applied
-    assert [type(letter.message).__name__ for letter in cluster.letters] == ["Appended"]
+    assert [type(letter.message).__name__ for letter in cluster.letters] == ["AppendResponse"]
 
 
 def install(cluster: Cluster, leader: int, follower: int, view: int, seqno: int) -> None:
@@ -160,7 +164,9 @@ def install(cluster: Cluster, leader: int, follower: int, view: int, seqno: int)
     snapshot = BytesSnapshot(Viewstamp(View(view), Seqno(seqno)), header, machine)
     state = cluster.core(follower).state
     cluster.feed_message(
-        leader, follower, SnapshotChunk(state.term, state.incarnation, snapshot.meta, 0, machine)
+        leader,
+        follower,
+        SnapshotChunk(term=state.term, to=state.incarnation, meta=snapshot.meta, offset=0, data=machine),
     )
 
 
@@ -194,7 +200,16 @@ def test_suffix_when_it_conflicts_with_the_snapshot_goes() -> None:
     propose_all(cluster, [b"a", b"b"])
     state = cluster.core(follower).state
     stale = [encode_record(EntryRecord(0 + 1, seqno, COMMAND, b"stale")) for seqno in (2, 3, 4)]
-    message = AppendEntries(1, state.incarnation, 1, 1, stale, 0, 0, 0)
+    message = AppendEntries(
+        term=1,
+        to=state.incarnation,
+        previous_view=1,
+        previous_seqno=1,
+        entries=stale,
+        committed=0,
+        round=0,
+        attempt=0,
+    )
     cluster.feed_message(leader, follower, message)
     assert state.log.last_seqno == 4
     cluster.history[3] = (2, cluster.history[3][1])
@@ -245,7 +260,9 @@ def test_chunk_when_it_cannot_be_is_dropped(meta: dict[str, object], offset: int
     state = cluster.core(follower).state
     header = encode_configuration(state.membership.current)
     good = SnapshotMeta(Viewstamp(View(1), Seqno(50)), header, 100, 7)
-    chunk = SnapshotChunk(1, state.incarnation, msgspec.structs.replace(good, **meta), offset, data)
+    chunk = SnapshotChunk(
+        term=1, to=state.incarnation, meta=msgspec.structs.replace(good, **meta), offset=offset, data=data
+    )
     effects = cluster.core(follower).step(Received(NodeId(leader), chunk), cluster.now)
     assert list(effects) == []
     assert state.counters["snapshot that cannot be"] == 1
@@ -261,7 +278,9 @@ def test_chunk_when_it_is_not_the_next_says_which_is() -> None:
     meta = SnapshotMeta(Viewstamp(View(1), Seqno(50)), header, 100, 7)
     answers = []
     for offset, data in ((0, bytes(10)), (0, bytes(10)), (30, bytes(10)), (10, bytes(10)), (5, bytes(10))):
-        cluster.feed_message(leader, follower, SnapshotChunk(1, state.incarnation, meta, offset, data))
+        cluster.feed_message(
+            leader, follower, SnapshotChunk(term=1, to=state.incarnation, meta=meta, offset=offset, data=data)
+        )
         answer = cluster.letters.pop().message
         answers.append((answer.offset, answer.gap))
     assert answers == [(10, False), (10, False), (10, True), (20, False), (20, False)]
@@ -274,11 +293,15 @@ def test_digest_when_it_is_wrong_begins_again() -> None:
     state = cluster.core(follower).state
     header = encode_configuration(state.membership.current)
     meta = SnapshotMeta(Viewstamp(View(1), Seqno(50)), header, 10, 7)
-    cluster.feed_message(leader, follower, SnapshotChunk(1, state.incarnation, meta, 0, bytes(10)))
+    cluster.feed_message(
+        leader, follower, SnapshotChunk(term=1, to=state.incarnation, meta=meta, offset=0, data=bytes(10))
+    )
     assert state.applied <= 1
     assert state.counters["snapshot with a wrong digest"] == 1
     cluster.letters.clear()
-    cluster.feed_message(leader, follower, SnapshotChunk(1, state.incarnation, meta, 5, bytes(5)))
+    cluster.feed_message(
+        leader, follower, SnapshotChunk(term=1, to=state.incarnation, meta=meta, offset=5, data=bytes(5))
+    )
     assert cluster.letters.pop().message.offset == 0
 
 

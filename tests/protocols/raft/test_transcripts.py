@@ -5,7 +5,7 @@ from tests.protocols.raft.narrator import Story, history
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.messages import AppendEntries, RequestVote, Vote
+from viewstamp.protocols.raft.messages import AppendEntries, RequestVote, VoteResponse
 from viewstamp.protocols.raft.state import Role
 
 
@@ -94,12 +94,21 @@ def test_commitment_when_an_older_term_is_on_a_majority_as_in_figure_8() -> None
     story.say("(c) node 1 leads term 4 and brings entry 2 of term 2 to a majority")
     story.isolate(1, 2, 3)
     story.wake_up(1)
-    while story.deliver_next(lambda letter: isinstance(letter.message, RequestVote | Vote)):
+    while story.deliver_next(lambda letter: isinstance(letter.message, RequestVote | VoteResponse)):
         pass
     assert story.core(1).state.role is Role.LEADER
     story.say("the entry of term 4 does not get through, that of term 2 does")
     log = story.core(1).state.log
-    old = AppendEntries(4, Incarnation(300), 1, 1, log.records(2, entries_max=1, bytes_max=1000), 0, 0, 0)
+    old = AppendEntries(
+        term=4,
+        to=Incarnation(300),
+        previous_view=1,
+        previous_seqno=1,
+        entries=log.records(2, entries_max=1, bytes_max=1000),
+        committed=0,
+        round=0,
+        attempt=0,
+    )
     story.lose_all()
     story.deliver(Letter(NodeId(1), NodeId(3), old))
     story.settle()

@@ -12,7 +12,16 @@ from viewstamp.protocols.replication.log import Log
 def append(
     previous: tuple[int, int], *, committed: int = 0, number: int = 0, attempt: int = 0
 ) -> AppendEntries:
-    return AppendEntries(2, Incarnation(100), *previous, [], committed, number, attempt)
+    return AppendEntries(
+        term=2,
+        to=Incarnation(100),
+        previous_view=previous[0],
+        previous_seqno=previous[1],
+        entries=[],
+        committed=committed,
+        round=number,
+        attempt=attempt,
+    )
 
 
 def test_message_when_its_numbers_could_be_a_leaders_is_sound() -> None:

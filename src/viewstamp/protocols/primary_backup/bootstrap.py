@@ -14,7 +14,8 @@ from viewstamp.core.ids import ORIGIN, Instant, NodeId
 from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import Introduce, Recognize
 from viewstamp.protocols.primary_backup.state import NEVER, State
-from viewstamp.protocols.replication.introductions import Introductions, Member
+from viewstamp.protocols.replication.introductions import Introductions
+from viewstamp.protocols.replication.messages import Member
 
 
 class Bootstrap:
@@ -115,7 +116,9 @@ class Bootstrap:
     def _introduce_to(self, peer: NodeId, known: tuple[Member, ...]) -> None:
         state = self._state
         # Early: who one is and whom one has heard is true whatever the disk holds.
-        state.outbox.send_early(peer, Introduce(state.incarnation, state.founded, known))
+        state.outbox.send_early(
+            peer, Introduce(incarnation=state.incarnation, bootstrapped=state.founded, known=known)
+        )
 
 
 def is_sound_record(record: SyncRecord, state: State) -> bool:

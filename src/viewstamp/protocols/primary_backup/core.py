@@ -35,16 +35,17 @@ from viewstamp.protocols.primary_backup.journal import SyncRecord, replay
 from viewstamp.protocols.primary_backup.leader import Leader
 from viewstamp.protocols.primary_backup.messages import (
     Append,
-    Appended,
-    Conflict,
+    AppendRejected,
+    AppendResponse,
     Fence,
     FencedMessage,
     Introduce,
     Promote,
     PromotionEnded,
     Recognize,
+    SnapshotAck,
     SnapshotChunk,
-    SnapshotWanted,
+    StaleEpoch,
 )
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.reads import OwnReads
@@ -287,7 +288,7 @@ class PrimaryBackupCore:
             state.drop("message of a stranger")
         elif isinstance(message, (Append, SnapshotChunk)):  # the frequent ones first; a union would be slow
             self._on_primary_says(source, message)
-        elif isinstance(message, (Appended, Conflict, SnapshotWanted)):
+        elif isinstance(message, (AppendResponse, AppendRejected, SnapshotAck, StaleEpoch)):
             self._on_answer(source, message)
         elif isinstance(message, Introduce):
             self._on_introduce(source, message)
@@ -348,7 +349,7 @@ class PrimaryBackupCore:
         if not state.founded:
             self.founding.adopt()
         if message.epoch < state.epoch:
-            state.reply(source, Conflict(state.epoch, state.incarnation, 0, 0, 0, 0, 0))
+            state.reply(source, StaleEpoch(state.epoch))
             return
         if not self._obey(source, message.epoch):
             state.drop("second primary in one epoch")
@@ -380,7 +381,9 @@ class PrimaryBackupCore:
         state.hear_leader()
         return True
 
-    def _on_answer(self, source: NodeId, message: Appended | Conflict | SnapshotWanted) -> None:
+    def _on_answer(
+        self, source: NodeId, message: AppendResponse | AppendRejected | SnapshotAck | StaleEpoch
+    ) -> None:
         """Handle an answer to a primary, if this node is one, in this epoch."""
         state = self.state
         if not state.founded:
@@ -392,27 +395,29 @@ class PrimaryBackupCore:
             self._stand_down()
         elif message.epoch < state.epoch or state.role is not Role.PRIMARY:
             state.drop("message of an earlier epoch")
-        elif isinstance(message, Appended):
-            self._on_appended(source, message)
-        elif isinstance(message, Conflict):
-            self._on_conflict(source, message)
+        elif isinstance(message, StaleEpoch):
+            pass  # its epoch was all that it had to say
+        elif isinstance(message, AppendResponse):
+            self._on_append_response(source, message)
+        elif isinstance(message, AppendRejected):
+            self._on_append_rejected(source, message)
         else:
-            self.replication.shipper.on_wanted(self.replication.progress.get(source), message)
+            self.replication.shipper.on_snapshot_ack(self.replication.progress.get(source), message)
 
-    def _on_appended(self, source: NodeId, answer: Appended) -> None:
+    def _on_append_response(self, source: NodeId, answer: AppendResponse) -> None:
         numbers = (answer.matched_view, answer.matched_seqno, answer.round, answer.reached, answer.version)
         if not in_range(*numbers):
             self.state.drop("numbers out of range")
             return
-        progress = self.replication.on_appended(source, answer)
+        progress = self.replication.on_append_response(source, answer)
         if progress is not None:
             self.reads.proceed()
             self.replication.shipper.pump(progress)
 
-    def _on_conflict(self, source: NodeId, answer: Conflict) -> None:
+    def _on_append_rejected(self, source: NodeId, answer: AppendRejected) -> None:
         if not in_range(answer.refused_seqno, answer.hint_view, answer.hint_seqno, answer.round):
             self.state.drop("numbers out of range")
-        elif self.replication.on_conflict(source, answer):
+        elif self.replication.on_append_rejected(source, answer):
             self.reads.proceed()
 
     # Changes of role.

@@ -5,15 +5,15 @@ Rules of this file:
 - A message is taken as a whole or not at all; nothing in it is believed before all of it was checked.
 - Only what conflicts is cut off, never what merely is not in the message: messages may be old or reordered.
 - What is cut off and what replaces it are one write. What is committed is never cut off.
-- `Appended` names what is on disk, entries and record. Heartbeats are answered at once, entries when they are
-  durable, once for all that became durable together.
+- `AppendResponse` names what is on disk, entries and record. Heartbeats are answered at once, entries when
+  they are durable, once for all that became durable together.
 """
 
 from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.bootstrap import is_sound_record
 from viewstamp.protocols.primary_backup.journal import SyncRecord
-from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict, SnapshotWanted
+from viewstamp.protocols.primary_backup.messages import Append, AppendRejected, AppendResponse, SnapshotAck
 from viewstamp.protocols.primary_backup.state import State
 from viewstamp.protocols.replication.follower import (
     PendingAck,
@@ -80,13 +80,19 @@ class Follower:
         if self._debt.is_due(reached, self._state.log.durable_seqno):
             self._answer(primary, reached)
 
-    def want(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
+    def acknowledge_snapshot(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
         """Say how much of this snapshot is here."""
         state, position = self._state, meta.viewstamp
         state.reply(
             leader,
-            SnapshotWanted(
-                state.epoch, state.incarnation, position.view, position.seqno, meta.digest, offset, gap
+            SnapshotAck(
+                epoch=state.epoch,
+                incarnation=state.incarnation,
+                view=position.view,
+                seqno=position.seqno,
+                digest=meta.digest,
+                offset=offset,
+                gap=gap,
             ),
         )
 
@@ -120,7 +126,15 @@ class Follower:
         self._told_version = version = self._version()
         state.reply(
             primary,
-            Appended(state.epoch, state.incarnation, view, matched, self._round, version, reached),
+            AppendResponse(
+                epoch=state.epoch,
+                incarnation=state.incarnation,
+                matched_view=view,
+                matched_seqno=matched,
+                round=self._round,
+                version=version,
+                reached=reached,
+            ),
         )
 
     def _refuse(self, primary: NodeId, message: Append) -> None:
@@ -129,14 +143,14 @@ class Follower:
         hint = state.log.last_not_after(refused, message.previous_view)
         state.reply(
             primary,
-            Conflict(
-                state.epoch,
-                state.incarnation,
-                refused,
-                hint.view,
-                hint.seqno,
-                self._round,
-                message.attempt,
+            AppendRejected(
+                epoch=state.epoch,
+                incarnation=state.incarnation,
+                refused_seqno=refused,
+                hint_view=hint.view,
+                hint_seqno=hint.seqno,
+                round=self._round,
+                attempt=message.attempt,
             ),
         )
 

@@ -16,8 +16,7 @@ from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Vie
 from viewstamp.core.protocol import Recovered
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation
-
-Member: TypeAlias = tuple[NodeId, Incarnation]
+from viewstamp.protocols.replication.messages import Member
 
 
 class SyncRecord(msgspec.Struct, frozen=True, array_like=True):

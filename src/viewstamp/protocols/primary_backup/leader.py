@@ -7,7 +7,7 @@ this epoch is committed when everybody whom the synchronous set requires has it;
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.journal import SyncRecord
-from viewstamp.protocols.primary_backup.messages import Append, Appended, Conflict, SnapshotChunk
+from viewstamp.protocols.primary_backup.messages import Append, AppendRejected, AppendResponse, SnapshotChunk
 from viewstamp.protocols.primary_backup.state import NEVER, State
 from viewstamp.protocols.primary_backup.synchronous_set import SyncSet
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
@@ -160,7 +160,7 @@ class Leader:
 
     # Answers
 
-    def on_appended(self, source: NodeId, answer: Appended) -> Progress | None:
+    def on_append_response(self, source: NodeId, answer: AppendResponse) -> Progress | None:
         """Take note of an acknowledgement; return the backup it moved, None where it is not believed."""
         progress = self.shipper.believed(self.progress.get(source), answer, self.round)
         if progress is None or not self.shipper.on_acknowledged(progress, answer):
@@ -170,7 +170,7 @@ class Leader:
         self.count()
         return progress
 
-    def on_conflict(self, source: NodeId, answer: Conflict) -> bool:
+    def on_append_rejected(self, source: NodeId, answer: AppendRejected) -> bool:
         """Find where the logs part, an epoch at a time; tell whether the answer is believed."""
         progress = self.shipper.believed(self.progress.get(source), answer, self.round)
         if progress is not None:
@@ -254,20 +254,20 @@ class Leader:
         state.outbox.send_early(
             progress.node,
             Append(
-                state.epoch,
-                progress.incarnation,
-                previous_view,
-                previous,
-                entries,
-                state.committed,
-                self.round,
-                progress.attempt,
-                record,
+                epoch=state.epoch,
+                to=progress.incarnation,
+                previous_view=previous_view,
+                previous_seqno=previous,
+                entries=entries,
+                committed=state.committed,
+                round=self.round,
+                attempt=progress.attempt,
+                record=record,
             ),
         )
 
     def _send_chunk(self, progress: Progress, meta: SnapshotMeta, offset: int, data: bytes) -> None:
         state = self._state
         # Early: a snapshot holds what is committed; sending it promises nothing of this disk.
-        chunk = SnapshotChunk(state.epoch, progress.incarnation, meta, offset, data)
+        chunk = SnapshotChunk(epoch=state.epoch, to=progress.incarnation, meta=meta, offset=offset, data=data)
         state.outbox.send_early(progress.node, chunk)

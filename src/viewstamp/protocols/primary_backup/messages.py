@@ -10,8 +10,15 @@ from typing import TypeAlias, assert_never
 import msgspec
 
 from viewstamp.core.ids import Incarnation
-from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.primary_backup.journal import Member, SyncRecord
+from viewstamp.protocols.primary_backup.journal import SyncRecord
+from viewstamp.protocols.replication.messages import (
+    BaseAppendEntries,
+    BaseAppendRejected,
+    BaseAppendResponse,
+    BaseIntroduce,
+    BaseSnapshotAck,
+    BaseSnapshotChunk,
+)
 from viewstamp.protocols.replication.node_state import in_range
 
 # The course's form (assignment 3, section 2.2).
@@ -81,14 +88,8 @@ class Fetched(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
 # The fenced mode.
 
 
-class Introduce(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """No record that I know of lists this incarnation of me."""
-
-    incarnation: Incarnation
-    founded: bool
-    """Whether the sender has a log; one that has none may take part in founding a cluster."""
-    known: tuple[Member, ...]
-    """Whom the sender has heard introduce themselves, itself among them, in ascending order."""
+class Introduce(BaseIntroduce, frozen=True, array_like=True, tag=10, kw_only=True):
+    """An introduction. It has no epoch: a node without a log has none to speak of."""
 
 
 class Recognize(msgspec.Struct, frozen=True, array_like=True, tag=11):
@@ -124,70 +125,38 @@ class Fenced(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=False):
     """The newest record that the sender knows of."""
 
 
-class Append(msgspec.Struct, frozen=True, array_like=True, tag=14, gc=False):
-    """Entries that follow `previous`; without entries it is a heartbeat, a probe and a round of reads."""
+class Append(BaseAppendEntries, frozen=True, array_like=True, tag=14, gc=False, kw_only=True):
+    """Entries, or a heartbeat; the primary's record with it."""
 
     epoch: int
-    to: Incarnation
-    previous_view: int
-    previous_seqno: int
-    entries: list[bytes]
-    """Encoded `EntryRecord`s: the bytes go into the backup's journal as they are."""
-    committed: int
-    round: int
-    attempt: int
-    """Counts how often the primary went back for this backup; a refusal repeats it."""
     record: SyncRecord | None
     """The primary's newest record, unless the backup has it or may not have it yet."""
 
 
-class Appended(msgspec.Struct, frozen=True, array_like=True, tag=15, gc=False):
-    """My log holds, on disk, what yours holds up to `matched`; the record `version` is on my disk."""
+class AppendResponse(BaseAppendResponse, frozen=True, array_like=True, tag=15, gc=False, kw_only=True):
+    """What of the primary's log is on disk here, and that the record `version` is."""
 
     epoch: int
-    incarnation: Incarnation
-    matched_view: int
-    matched_seqno: int
-    round: int
     version: int
     """Version of the newest record of this epoch on the sender's disk; 0: none."""
-    reached: int
-    """Up to where they agree in memory: no promise, it only saves sending that again."""
 
 
-class Conflict(msgspec.Struct, frozen=True, array_like=True, tag=16, gc=False):
-    """My log lacks what should precede your entries; or your epoch is over: then only `epoch` counts."""
+class AppendRejected(BaseAppendRejected, frozen=True, array_like=True, tag=16, gc=False, kw_only=True):
+    """The logs part before the entries sent. An epoch that is over is answered by `StaleEpoch`."""
 
     epoch: int
-    incarnation: Incarnation
-    refused_seqno: int
-    hint_view: int
-    hint_seqno: int
-    round: int
-    attempt: int
 
 
-class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=17, gc=False):
-    """A piece of a snapshot for a backup whose next entry the primary has compacted away."""
+class SnapshotChunk(BaseSnapshotChunk, frozen=True, array_like=True, tag=17, gc=False, kw_only=True):
+    """A piece of a snapshot."""
 
     epoch: int
-    to: Incarnation
-    meta: SnapshotMeta
-    offset: int
-    data: bytes
 
 
-class SnapshotWanted(msgspec.Struct, frozen=True, array_like=True, tag=18, gc=False):
-    """Of the snapshot with this viewstamp and digest I have everything before `offset`. No promise."""
+class SnapshotAck(BaseSnapshotAck, frozen=True, array_like=True, tag=18, gc=False, kw_only=True):
+    """Answer to `SnapshotChunk`."""
 
     epoch: int
-    incarnation: Incarnation
-    view: int
-    seqno: int
-    digest: int
-    offset: int
-    gap: bool
-    """The chunk answered was not the next one: go on from `offset`, whatever you sent."""
 
 
 class Promote(msgspec.Struct, frozen=True, array_like=True, tag=19, gc=False):
@@ -203,6 +172,12 @@ class PromotionEnded(msgspec.Struct, frozen=True, array_like=True, tag=20):
     refusal: str | None
 
 
+class StaleEpoch(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
+    """Your epoch is over: the sender's is `epoch`, a later one."""
+
+    epoch: int
+
+
 CourseMessage: TypeAlias = Greet | Greeted | Replicate | Replicated | Fetch | Fetched
 FencedMessage: TypeAlias = (
     Introduce
@@ -210,12 +185,13 @@ FencedMessage: TypeAlias = (
     | Fence
     | Fenced
     | Append
-    | Appended
-    | Conflict
+    | AppendResponse
+    | AppendRejected
     | SnapshotChunk
-    | SnapshotWanted
+    | SnapshotAck
     | Promote
     | PromotionEnded
+    | StaleEpoch
 )
 
 

@@ -14,7 +14,7 @@ from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.quorum import majority
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.primary_backup.journal import Adopted, Base, Promise, SyncRecord
-from viewstamp.protocols.primary_backup.messages import Appended, FencedMessage
+from viewstamp.protocols.primary_backup.messages import AppendResponse, FencedMessage
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.replication.log import Log, encode_record
 
@@ -153,7 +153,7 @@ class State:
         """Refuse every older epoch from now on. Epochs never go back, and each has one primary."""
         assert epoch > self.epoch, (epoch, self.epoch)
         # The next primary may cut off what an acknowledgement that still waits for the disk speaks of.
-        self.outbox.withdraw(lambda message: isinstance(message, Appended))
+        self.outbox.withdraw(lambda message: isinstance(message, AppendResponse))
         self.epoch, self.candidate, self.granted = epoch, candidate, granted
         self.seen_epoch = max(self.seen_epoch, epoch)
         self.promise_write = self.outbox.persist(encode_record(Promise(epoch, candidate, granted)))

@@ -27,7 +27,8 @@ from viewstamp.protocols.raft.membership import (
 )
 from viewstamp.protocols.raft.messages import Introduce, Recognize
 from viewstamp.protocols.raft.state import NEVER, Role, State
-from viewstamp.protocols.replication.introductions import Introductions, Member
+from viewstamp.protocols.replication.introductions import Introductions
+from viewstamp.protocols.replication.messages import Member
 
 
 class Bootstrap:
@@ -120,7 +121,9 @@ class Bootstrap:
     def _introduce_to(self, peer: NodeId, known: tuple[Member, ...]) -> None:
         state = self._state
         # Early: who one is and whom one has heard is true whatever the disk holds.
-        state.outbox.send_early(peer, Introduce(state.incarnation, state.founded, known))
+        state.outbox.send_early(
+            peer, Introduce(incarnation=state.incarnation, bootstrapped=state.founded, known=known)
+        )
 
 
 class Readmission:

@@ -36,19 +36,20 @@ from viewstamp.protocols.raft.journal import replay
 from viewstamp.protocols.raft.leader import Leader
 from viewstamp.protocols.raft.leadership_transfer import LeadershipTransfer
 from viewstamp.protocols.raft.messages import (
-    Appended,
     AppendEntries,
-    Conflict,
+    AppendRejected,
+    AppendResponse,
     Introduce,
     RaftMessage,
     ReadIndex,
     ReadIndexAnswer,
     Recognize,
     RequestVote,
+    SnapshotAck,
     SnapshotChunk,
-    SnapshotWanted,
+    StaleTerm,
     TimeoutNow,
-    Vote,
+    VoteResponse,
 )
 from viewstamp.protocols.raft.options import RaftOptions
 from viewstamp.protocols.raft.state import NEVER, Role, State
@@ -279,8 +280,10 @@ class RaftCore:
         state = self.state
         if source not in state.peers:
             state.drop("message of a stranger")
-        elif type(message) is Appended and message.term == state.term and state.role is Role.LEADER:
-            self._on_appended(source, message)  # the most frequent: all that is asked below is answered
+        elif type(message) is AppendResponse and message.term == state.term and state.role is Role.LEADER:
+            self._on_append_response(
+                source, message
+            )  # the most frequent: all that is asked below is answered
         elif isinstance(message, (AppendEntries, SnapshotChunk)):
             self._on_leader_says(source, message)
         elif isinstance(message, Introduce):
@@ -323,7 +326,7 @@ class RaftCore:
             self.founding.adopt()
         self.founding.on_addressed()
         if message.term < state.term:
-            state.reply(source, Conflict(state.term, state.incarnation, 0, 0, 0, 0, 0))
+            state.reply(source, StaleTerm(state.term))
             return
         if not self._obey(source, message.term):
             state.drop("second leader in one term")
@@ -364,7 +367,7 @@ class RaftCore:
         assert not isinstance(message, Introduce), message
         if message.term > state.term:
             self._follow(message.term, None)
-        if message.term < state.term and not (isinstance(message, Vote) and message.pre):
+        if message.term < state.term and not (isinstance(message, VoteResponse) and message.pre):
             state.drop("message of an earlier term")
             return False
         return True
@@ -373,15 +376,17 @@ class RaftCore:
         """Handle what is of the current term, if it is meant for the role this node has now."""
         leads = self.state.role is Role.LEADER
         match message:
-            case Appended() if leads:
-                self._on_appended(source, message)
-            case Conflict() if leads:
-                self._on_conflict(source, message)
-            case SnapshotWanted() if leads:
-                self.replication.shipper.on_wanted(self.replication.progress.get(source), message)
+            case AppendResponse() if leads:
+                self._on_append_response(source, message)
+            case AppendRejected() if leads:
+                self._on_append_rejected(source, message)
+            case SnapshotAck() if leads:
+                self.replication.shipper.on_snapshot_ack(self.replication.progress.get(source), message)
+            case StaleTerm():
+                pass  # its term was all that it had to say
             case ReadIndex() if leads:
                 self.leader_reads.ask((source, message.request))
-            case Vote():
+            case VoteResponse():
                 self.election.on_vote(source, message)
                 self._lead_if_elected()
             case ReadIndexAnswer() if source == self.state.leader:
@@ -392,22 +397,22 @@ class RaftCore:
             case _:
                 self.state.drop("message for another role")
 
-    def _on_appended(self, source: NodeId, answer: Appended) -> None:
+    def _on_append_response(self, source: NodeId, answer: AppendResponse) -> None:
         replication = self.replication
         if not in_range(answer.matched_view, answer.matched_seqno, answer.round, answer.reached):
             self.state.drop("numbers out of range")
             return
-        progress = replication.on_appended(source, answer)
+        progress = replication.on_append_response(source, answer)
         if progress is not None:
             self._after_count()
             if self.state.role is Role.LEADER:
                 replication.shipper.pump(progress)
 
-    def _on_conflict(self, source: NodeId, answer: Conflict) -> None:
+    def _on_append_rejected(self, source: NodeId, answer: AppendRejected) -> None:
         if not in_range(answer.refused_seqno, answer.hint_view, answer.hint_seqno, answer.round):
             self.state.drop("numbers out of range")
             return
-        if self.replication.on_conflict(source, answer):
+        if self.replication.on_append_rejected(source, answer):
             self.leader_reads.proceed()
 
     def _on_timeout_now(self, message: TimeoutNow) -> None:

@@ -9,7 +9,7 @@ Rules of this file:
 """
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.protocols.raft.messages import RequestVote, Vote
+from viewstamp.protocols.raft.messages import RequestVote, VoteResponse
 from viewstamp.protocols.raft.state import NEVER, Role, State
 from viewstamp.protocols.replication.node_state import NUMBER_MAX, in_range
 
@@ -78,7 +78,7 @@ class Election:
             self._seek_votes(transfer=False)
         return False
 
-    def on_vote(self, source: NodeId, vote: Vote) -> None:
+    def on_vote(self, source: NodeId, vote: VoteResponse) -> None:
         """Count an answer to the campaign under way."""
         state = self._state
         asked = self._asked_for()
@@ -103,8 +103,14 @@ class Election:
         """Answer a candidate. A request of a later term has made us enter that term already."""
         state = self._state
         granted = self._may_grant(source, request)
-        answer = Vote(
-            state.term, state.incarnation, source, request.term, request.pre, granted, request.campaign
+        answer = VoteResponse(
+            term=state.term,
+            incarnation=state.incarnation,
+            candidate=source,
+            election=request.term,
+            pre=request.pre,
+            granted=granted,
+            campaign=request.campaign,
         )
         if request.pre or not granted:
             state.reply(source, answer)
@@ -130,7 +136,7 @@ class Election:
 
     def _may_grant(self, source: NodeId, request: RequestVote) -> bool:
         state = self._state
-        if (request.last_view, request.last_seqno) < self._last():
+        if (request.last_log_term, request.last_log_index) < (state.log.last_view, state.log.last_seqno):
             return False
         if request.pre:
             return request.term > state.term and not state.hears_leader
@@ -167,11 +173,12 @@ class Election:
         state = self._state
         pre = state.role is Role.PRE_CANDIDATE
         request = RequestVote(
-            state.term + 1 if pre else state.term,
-            pre,
-            self._transfer and not pre,
-            self._campaign,
-            *self._last(),
+            term=state.term + 1 if pre else state.term,
+            pre=pre,
+            transfer=self._transfer and not pre,
+            campaign=self._campaign,
+            last_log_term=state.log.last_view,
+            last_log_index=state.log.last_seqno,
         )
         for voter in sorted(state.membership.voters - {state.node} - self.granted - self.refused):
             state.outbox.send(voter, request)
@@ -185,16 +192,12 @@ class Election:
             return self._campaign, False, state.term
         return None
 
-    def _last(self) -> tuple[int, int]:
-        log = self._state.log
-        return log.last_view, log.last_seqno
-
 
 def is_sound_request(request: RequestVote) -> bool:
     """Tell whether a request's numbers could be those of a candidate."""
     return (
-        in_range(request.term, request.last_view, request.last_seqno, request.campaign)
+        in_range(request.term, request.last_log_term, request.last_log_index, request.campaign)
         and request.term >= 1
-        and request.last_view <= request.term
-        and (request.last_seqno == 0) == (request.last_view == 0)
+        and request.last_log_term <= request.term
+        and (request.last_log_index == 0) == (request.last_log_term == 0)
     )

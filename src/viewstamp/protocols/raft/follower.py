@@ -5,8 +5,8 @@ Rules of this file:
 - A message is taken as a whole or not at all; nothing in it is believed before all of it was checked.
 - Only what conflicts is cut off, never what merely is not in the message: messages may be old or reordered.
 - What is cut off and what replaces it are one write.
-- `Appended` names what is on disk. Heartbeats are answered at once, entries when they are durable, once for
-  all that became durable together.
+- `AppendResponse` names what is on disk. Heartbeats are answered at once, entries when they are durable, once
+  for all that became durable together.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.journal import CONFIGURATION
 from viewstamp.protocols.raft.membership import decode_configuration
-from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, SnapshotWanted
+from viewstamp.protocols.raft.messages import AppendEntries, AppendRejected, AppendResponse, SnapshotAck
 from viewstamp.protocols.raft.state import State
 from viewstamp.protocols.replication.follower import PendingAck, decode_entries, match_on_disk, store
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord
@@ -43,8 +43,8 @@ class Follower:
         log = state.log
         entries = decode_entries(
             message.entries,
-            message.previous_view,
-            message.previous_seqno,
+            message.prev_log_term,
+            message.prev_log_index,
             view=message.term,
             is_readable=_is_readable,
         )
@@ -52,14 +52,14 @@ class Follower:
             state.drop("entries that cannot be")
             return
         self._round = max(self._round, message.round)
-        previous = message.previous_seqno
-        if previous >= log.base_seqno and log.view_at(previous) != message.previous_view:
+        prev_log_index = message.prev_log_index
+        if prev_log_index >= log.base_seqno and log.view_at(prev_log_index) != message.prev_log_term:
             self._refuse(source, message)
             return
         if entries and not self._store(entries, message.entries):
             state.drop("entries against what is committed")
             return
-        reached = max(previous + len(entries), log.base_seqno)
+        reached = max(prev_log_index + len(entries), log.base_seqno)
         if message.committed > state.committed:
             state.committed = max(state.committed, min(message.committed, reached))
         if entries:
@@ -72,13 +72,19 @@ class Follower:
         if self._debt.is_due(reached, self._state.log.durable_seqno):
             self._answer(leader, reached)
 
-    def want(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
+    def acknowledge_snapshot(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
         """Say how much of this snapshot is here."""
         state, position = self._state, meta.viewstamp
         state.reply(
             leader,
-            SnapshotWanted(
-                state.term, state.incarnation, position.view, position.seqno, meta.digest, offset, gap
+            SnapshotAck(
+                term=state.term,
+                incarnation=state.incarnation,
+                view=position.view,
+                seqno=position.seqno,
+                digest=meta.digest,
+                offset=offset,
+                gap=gap,
             ),
         )
 
@@ -92,22 +98,32 @@ class Follower:
         """Say how far our logs agree on disk: not beyond `reached`, whatever else is in our log."""
         state = self._state
         view, matched = match_on_disk(state.log, reached)
-        state.reply(leader, Appended(state.term, state.incarnation, view, matched, self._round, reached))
+        state.reply(
+            leader,
+            AppendResponse(
+                term=state.term,
+                incarnation=state.incarnation,
+                matched_view=view,
+                matched_seqno=matched,
+                round=self._round,
+                reached=reached,
+            ),
+        )
 
     def _refuse(self, leader: NodeId, message: AppendEntries) -> None:
         state = self._state
-        refused = message.previous_seqno
-        hint = state.log.last_not_after(refused, message.previous_view)
+        refused = message.prev_log_index
+        hint = state.log.last_not_after(refused, message.prev_log_term)
         state.reply(
             leader,
-            Conflict(
-                state.term,
-                state.incarnation,
-                refused,
-                hint.view,
-                hint.seqno,
-                self._round,
-                message.attempt,
+            AppendRejected(
+                term=state.term,
+                incarnation=state.incarnation,
+                refused_seqno=refused,
+                hint_view=hint.view,
+                hint_seqno=hint.seqno,
+                round=self._round,
+                attempt=message.attempt,
             ),
         )
 

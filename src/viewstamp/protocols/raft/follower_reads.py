@@ -31,7 +31,7 @@ class LeaderReads:
         if source is None:
             self._state.outbox.emit(Answer(ReadToken(number)))
         else:
-            self._state.reply(source, ReadIndexAnswer(self._state.term, number, index))
+            self._state.reply(source, ReadIndexAnswer(term=self._state.term, request=number, index=index))
 
     def refuse(self, origin: Origin) -> None:
         """Tell whoever asked to ask somebody else."""
@@ -39,7 +39,7 @@ class LeaderReads:
         if source is None:
             self._state.outbox.emit(Refuse(ReadToken(number)))
         else:
-            self._state.reply(source, ReadIndexAnswer(self._state.term, number, None))
+            self._state.reply(source, ReadIndexAnswer(term=self._state.term, request=number, index=None))
 
 
 class FollowerReads:
@@ -72,10 +72,10 @@ class FollowerReads:
         if answer.request != self._request or not self._asked:
             self._state.drop("answer to no request")
             return
-        if answer.seqno is None:
+        if answer.index is None:
             self._refuse(self._asked)
         else:
-            self._confirmed.append((answer.seqno, self._asked))
+            self._confirmed.append((answer.index, self._asked))
         self._asked = []
         self.give_up_at = self._patience() if self._confirmed else NEVER
         if self._waiting:
@@ -106,7 +106,7 @@ class FollowerReads:
         self._asked, self._waiting = self._waiting, []
         self._request += 1
         self.give_up_at = self._patience()
-        state.reply(state.leader, ReadIndex(state.term, self._request))
+        state.reply(state.leader, ReadIndex(term=state.term, request=self._request))
 
     def _patience(self) -> Instant:
         return Instant(self._state.now + self._state.options.election_timeout_us)

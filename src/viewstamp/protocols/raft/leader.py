@@ -12,7 +12,7 @@ from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.journal import CONFIGURATION
 from viewstamp.protocols.raft.membership import Configuration, encode_configuration
-from viewstamp.protocols.raft.messages import Appended, AppendEntries, Conflict, SnapshotChunk
+from viewstamp.protocols.raft.messages import AppendEntries, AppendRejected, AppendResponse, SnapshotChunk
 from viewstamp.protocols.raft.state import NEVER, State
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.progress import Progress
@@ -114,7 +114,7 @@ class Leader:
         for progress in self.progress.values():
             self.shipper.tick(progress)
 
-    def on_appended(self, source: NodeId, answer: Appended) -> Progress | None:
+    def on_append_response(self, source: NodeId, answer: AppendResponse) -> Progress | None:
         """Take note of an acknowledgement; return the follower it moved, None where it is not believed."""
         progress = self.shipper.believed(self.progress.get(source), answer, self.round)
         if progress is None or not self.shipper.on_acknowledged(progress, answer):
@@ -123,7 +123,7 @@ class Leader:
             self.count()
         return progress
 
-    def on_conflict(self, source: NodeId, answer: Conflict) -> bool:
+    def on_append_rejected(self, source: NodeId, answer: AppendRejected) -> bool:
         """Find where the logs part, a term at a time; tell whether the answer is believed."""
         progress = self.shipper.believed(self.progress.get(source), answer, self.round)
         if progress is not None:
@@ -183,21 +183,21 @@ class Leader:
         state.outbox.send_early(
             progress.node,
             AppendEntries(
-                state.term,
-                progress.incarnation,
-                previous_view,
-                previous,
-                entries,
-                state.committed,
-                self.round,
-                progress.attempt,
+                term=state.term,
+                to=progress.incarnation,
+                previous_view=previous_view,
+                previous_seqno=previous,
+                entries=entries,
+                committed=state.committed,
+                round=self.round,
+                attempt=progress.attempt,
             ),
         )
 
     def _send_chunk(self, progress: Progress, meta: SnapshotMeta, offset: int, data: bytes) -> None:
         state = self._state
         # Early: a snapshot holds what is committed; sending it promises nothing of this disk.
-        chunk = SnapshotChunk(state.term, progress.incarnation, meta, offset, data)
+        chunk = SnapshotChunk(term=state.term, to=progress.incarnation, meta=meta, offset=offset, data=data)
         state.outbox.send_early(progress.node, chunk)
 
     def _follow_configuration(self) -> None:

@@ -59,7 +59,9 @@ class LeadershipTransfer:
         elif progress.matched == self._state.log.last_seqno and not self._told:
             self._told = True
             # Early: this asks for a campaign, it promises nothing.
-            self._state.outbox.send_early(self.target, TimeoutNow(self._state.term, progress.incarnation))
+            self._state.outbox.send_early(
+                self.target, TimeoutNow(term=self._state.term, to=progress.incarnation)
+            )
 
     def on_led(self) -> None:
         """A leader became known: it is the target, or the transfer failed."""

@@ -15,8 +15,7 @@ import msgspec
 
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.quorum import majority
-
-Member = tuple[NodeId, Incarnation]
+from viewstamp.protocols.replication.messages import Member
 
 
 class Configuration(msgspec.Struct, frozen=True, array_like=True):

@@ -1,8 +1,8 @@
 """What members say to each other. The tags and the order of fields are the wire's ABI.
 
-Every message carries the sender's term. What promises something (a vote, an acknowledgement) carries the
-sender's incarnation, so that nobody counts the word of a node that has forgotten what it said; what a leader
-sends carries the incarnation it is meant for.
+Every message but `Introduce` carries the sender's term. The messages that move the log subclass those of
+`replication.messages`: the base's fields come first on the wire. There `view` is the term and `seqno` the
+index; what only Raft says has the paper's names. Messages are built by keyword.
 """
 
 from typing import TypeAlias
@@ -10,11 +10,18 @@ from typing import TypeAlias
 import msgspec
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.raft.membership import Configuration, Member
+from viewstamp.protocols.raft.membership import Configuration
+from viewstamp.protocols.replication.messages import (
+    BaseAppendEntries,
+    BaseAppendRejected,
+    BaseAppendResponse,
+    BaseIntroduce,
+    BaseSnapshotAck,
+    BaseSnapshotChunk,
+)
 
 
-class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False, kw_only=True):
     """Vote for me (Raft 5.2). With `pre` (thesis 9.6): would you? Nothing is promised by the answer."""
 
     term: int
@@ -24,11 +31,11 @@ class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False)
     """The leader itself asked for this election: do not protect it."""
     campaign: int
     """Numbers the sender's campaigns; the answer repeats it."""
-    last_view: int
-    last_seqno: int
+    last_log_term: int
+    last_log_index: int
 
 
-class Vote(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
+class VoteResponse(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False, kw_only=True):
     """Answer to `RequestVote`."""
 
     term: int
@@ -42,102 +49,70 @@ class Vote(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
     campaign: int
 
 
-class AppendEntries(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
-    """Entries that follow `previous`; without entries it is a heartbeat, a probe and a round of reads."""
+class AppendEntries(BaseAppendEntries, frozen=True, array_like=True, tag=3, gc=False, kw_only=True):
+    """Entries, or a heartbeat (Raft 5.3). `committed` is figure 2's leaderCommit."""
 
     term: int
-    to: Incarnation
-    previous_view: int
-    previous_seqno: int
-    entries: list[bytes]
-    """Encoded `EntryRecord`s: the bytes go into the follower's journal as they are."""
-    committed: int
-    round: int
-    """Number of the leader's latest round of confirmation; the answer repeats it."""
-    attempt: int
-    """Counts how often the leader went back for this follower; a refusal repeats it."""
+
+    @property
+    def prev_log_term(self) -> int:
+        """Figure 2's prevLogTerm: the term of the entry before these."""
+        return self.previous_view
+
+    @property
+    def prev_log_index(self) -> int:
+        """Figure 2's prevLogIndex: the index of the entry before these."""
+        return self.previous_seqno
 
 
-class Appended(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
-    """My log holds, on disk, what yours holds up to `matched`."""
-
-    term: int
-    incarnation: Incarnation
-    matched_view: int
-    matched_seqno: int
-    round: int
-    reached: int = 0
-    """Up to where they agree in memory: no promise, it only saves sending that again."""
-
-
-class Conflict(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
-    """My log does not hold what should precede your entries; or your term is over (then only `term` counts).
-
-    The hint is the last entry of mine that yours may share: its term is at most that of the refused one.
-    """
+class AppendResponse(BaseAppendResponse, frozen=True, array_like=True, tag=4, gc=False, kw_only=True):
+    """Figure 2's answer "true": it says how much is on disk, not only that the entries fitted."""
 
     term: int
-    incarnation: Incarnation
-    refused_seqno: int
-    hint_view: int
-    hint_seqno: int
-    round: int
-    attempt: int
 
 
-class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
-    """A piece of a snapshot for a follower whose next entry the leader has compacted away (Raft 7)."""
+class AppendRejected(BaseAppendRejected, frozen=True, array_like=True, tag=5, gc=False, kw_only=True):
+    """Figure 2's answer "false" where the logs part. A term that is over is answered by `StaleTerm`."""
 
     term: int
-    to: Incarnation
-    meta: SnapshotMeta
-    offset: int
-    data: bytes
 
 
-class SnapshotWanted(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
-    """Of the snapshot with this viewstamp and digest I have everything before `offset`. No promise."""
+class SnapshotChunk(BaseSnapshotChunk, frozen=True, array_like=True, tag=6, gc=False, kw_only=True):
+    """InstallSnapshot (Raft 7), a piece at a time."""
 
     term: int
-    incarnation: Incarnation
-    view: int
-    seqno: int
-    digest: int
-    offset: int
-    gap: bool
-    """The chunk answered was not the next one: go on from `offset`, whatever you sent."""
 
 
-class ReadIndex(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
+class SnapshotAck(BaseSnapshotAck, frozen=True, array_like=True, tag=7, gc=False, kw_only=True):
+    """Answer to `SnapshotChunk`."""
+
+    term: int
+
+
+class ReadIndex(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False, kw_only=True):
     """Up to where must I have applied to answer a read that reached me before this request (thesis 6.4)?"""
 
     term: int
     request: int
 
 
-class ReadIndexAnswer(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
-    """Answer to `ReadIndex`; None: ask somebody else, or later."""
+class ReadIndexAnswer(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False, kw_only=True):
+    """Answer to `ReadIndex`; None: ask another node, or later."""
 
     term: int
     request: int
-    seqno: int | None
+    index: int | None
 
 
-class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False, kw_only=True):
     """Campaign at once: you are to lead (thesis 3.10)."""
 
     term: int
     to: Incarnation
 
 
-class Introduce(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    """No configuration that I know of lists this incarnation of me."""
-
-    incarnation: Incarnation
-    founded: bool
-    """Whether the sender has a log; one that has none may take part in founding a cluster."""
-    known: tuple[Member, ...]
-    """Whom the sender has heard introduce themselves, itself among them, in ascending order."""
+class Introduce(BaseIntroduce, frozen=True, array_like=True, tag=11, kw_only=True):
+    """An introduction. It has no term: a node without a log has none to speak of."""
 
 
 class Recognize(msgspec.Struct, frozen=True, array_like=True, tag=12):
@@ -147,17 +122,24 @@ class Recognize(msgspec.Struct, frozen=True, array_like=True, tag=12):
     configuration: Configuration
 
 
+class StaleTerm(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=False):
+    """Your term is over (figure 2: reply false if term < currentTerm): mine is `term`, a later one."""
+
+    term: int
+
+
 RaftMessage: TypeAlias = (
     RequestVote
-    | Vote
+    | VoteResponse
     | AppendEntries
-    | Appended
-    | Conflict
+    | AppendResponse
+    | AppendRejected
     | SnapshotChunk
-    | SnapshotWanted
+    | SnapshotAck
     | ReadIndex
     | ReadIndexAnswer
     | TimeoutNow
     | Introduce
     | Recognize
+    | StaleTerm
 )

@@ -18,7 +18,7 @@ from viewstamp.protocols.raft.membership import (
     decode_configuration,
     encode_configuration,
 )
-from viewstamp.protocols.raft.messages import Appended, RaftMessage
+from viewstamp.protocols.raft.messages import AppendResponse, RaftMessage
 from viewstamp.protocols.raft.options import RaftOptions
 from viewstamp.protocols.replication.log import Log, encode_record
 
@@ -148,7 +148,7 @@ class State:
         assert term > self.term or (term == self.term and self.vote is None), (term, self.term, self.vote)
         if term > self.term:
             # The next leader may cut off what an acknowledgement that still waits for the disk speaks of.
-            self.outbox.withdraw(lambda message: isinstance(message, Appended))
+            self.outbox.withdraw(lambda message: isinstance(message, AppendResponse))
         self.term, self.vote = term, vote
         self.write_hard_state()
 

@@ -1,7 +1,6 @@
 """The follower's side of the log: what arrives, what of it is new, and what is owed for it."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -13,39 +12,11 @@ from viewstamp.protocols.replication.log import (
     decode_entry,
     encode_record,
 )
+from viewstamp.protocols.replication.messages import BaseAppendEntries
 from viewstamp.protocols.replication.node_state import NodeState, in_range
 
 
-class Appending(Protocol):
-    """Entries that follow `previous`, in the message of a protocol."""
-
-    @property
-    def previous_view(self) -> int:
-        """View of the entry before them."""
-        ...
-
-    @property
-    def previous_seqno(self) -> int:
-        """Its place."""
-        ...
-
-    @property
-    def committed(self) -> int:
-        """Up to where the leader knows the log to be committed."""
-        ...
-
-    @property
-    def round(self) -> int:
-        """Number of the leader's latest round of confirmation."""
-        ...
-
-    @property
-    def attempt(self) -> int:
-        """How often the leader went back for this follower."""
-        ...
-
-
-def is_sound(message: Appending, view: int) -> bool:
+def is_sound(message: BaseAppendEntries, view: int) -> bool:
     """Tell whether a message's numbers could be those of a leader of this view."""
     previous_view, previous_seqno = message.previous_view, message.previous_seqno
     return (

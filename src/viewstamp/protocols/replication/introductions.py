@@ -4,31 +4,10 @@ Each of them then spoke after all of these lives had begun, and nobody used what
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
 
 from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.protocols.replication.messages import BaseIntroduce, Member
 from viewstamp.protocols.replication.node_state import NodeState
-
-Member: TypeAlias = tuple[NodeId, Incarnation]
-
-
-class Introduced(Protocol):
-    """What a member says of itself, in the message of its protocol."""
-
-    @property
-    def incarnation(self) -> Incarnation:
-        """Of the sender."""
-        ...
-
-    @property
-    def founded(self) -> bool:
-        """Whether it has a log."""
-        ...
-
-    @property
-    def known(self) -> tuple[Member, ...]:
-        """Whom it has heard introduce themselves, itself among them, in ascending order."""
-        ...
 
 
 class Introductions:
@@ -66,11 +45,11 @@ class Introductions:
         if not self._state.founded and peer in self._state.peers:
             self._introduce_to(peer)
 
-    def on_introduce(self, source: NodeId, message: Introduced) -> bool:
+    def on_introduce(self, source: NodeId, message: BaseIntroduce) -> bool:
         """Hear of a member. Tell whether now all are without a log and have heard the same."""
         before = self._known.get(source)
         self._known[source] = message.incarnation
-        if message.founded:
+        if message.bootstrapped:
             self._heard.pop(source, None)
             return False
         self._heard[source] = message.known

@@ -6,70 +6,17 @@ the leader's own disk must hold, so it goes out while it is being written.
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
-from viewstamp.core.ids import Incarnation
 from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.replication.messages import (
+    BaseAnswer,
+    BaseAppendRejected,
+    BaseAppendResponse,
+    BaseSnapshotAck,
+)
 from viewstamp.protocols.replication.node_state import NodeState
 from viewstamp.protocols.replication.progress import Progress
-from viewstamp.protocols.replication.snapshot_transfer import SnapshotSender, Wanted
-
-
-class Answered(Protocol):
-    """What every answer of a follower says, in the message of its protocol."""
-
-    @property
-    def incarnation(self) -> Incarnation:
-        """Of the sender."""
-        ...
-
-    @property
-    def round(self) -> int:
-        """The latest round of confirmation that it has seen of this leader."""
-        ...
-
-
-class Acknowledged(Answered, Protocol):
-    """My log holds, on disk, what yours holds up to `matched`."""
-
-    @property
-    def matched_view(self) -> int:
-        """View of the last entry that matches."""
-        ...
-
-    @property
-    def matched_seqno(self) -> int:
-        """Its place."""
-        ...
-
-    @property
-    def reached(self) -> int:
-        """Up to where they agree in memory."""
-        ...
-
-
-class Refused(Answered, Protocol):
-    """My log does not hold what should precede your entries."""
-
-    @property
-    def refused_seqno(self) -> int:
-        """What should have preceded them."""
-        ...
-
-    @property
-    def hint_view(self) -> int:
-        """Of the last entry of the follower's that the leader's log may share."""
-        ...
-
-    @property
-    def hint_seqno(self) -> int:
-        """Its place."""
-        ...
-
-    @property
-    def attempt(self) -> int:
-        """That of the message refused."""
-        ...
+from viewstamp.protocols.replication.snapshot_transfer import SnapshotSender
 
 
 class Sender:
@@ -122,7 +69,7 @@ class Sender:
 
     # What comes back.
 
-    def believed(self, progress: Progress | None, answer: Answered, latest_round: int) -> Progress | None:
+    def believed(self, progress: Progress | None, answer: BaseAnswer, latest_round: int) -> Progress | None:
         """Return whose answer this is, if it is of the incarnation addressed and makes sense: it is heard."""
         state = self._state
         if progress is None or progress.incarnation != answer.incarnation:
@@ -134,7 +81,7 @@ class Sender:
         progress.heard_at = state.now
         return progress
 
-    def on_acknowledged(self, progress: Progress, answer: Acknowledged) -> bool:
+    def on_acknowledged(self, progress: Progress, answer: BaseAppendResponse) -> bool:
         """Take note of an acknowledgement. Tell whether it can be: then `progress.matched` is what counts."""
         log = self._state.log
         matched = answer.matched_seqno
@@ -147,12 +94,12 @@ class Sender:
             self._go_on(progress, answer.reached)
         return True
 
-    def on_refused(self, progress: Progress, answer: Refused) -> None:
+    def on_refused(self, progress: Progress, answer: BaseAppendRejected) -> None:
         """Find where the logs part, a view at a time."""
         log = self._state.log
         progress.round = max(progress.round, answer.round)
         if self._is_stale(progress, answer):
-            self._state.drop("conflict of an earlier message")
+            self._state.drop("rejection of an earlier message")
             return
         ours = log.last_not_after(answer.hint_seqno, answer.hint_view)
         progress.probe(min(answer.refused_seqno, ours.seqno + 1, answer.hint_seqno + 1))
@@ -161,13 +108,13 @@ class Sender:
         else:
             self.beat(progress)
 
-    def on_wanted(self, progress: Progress | None, wanted: Wanted) -> None:
+    def on_snapshot_ack(self, progress: Progress | None, ack: BaseSnapshotAck) -> None:
         """A follower says how much of a snapshot it has."""
-        if progress is None or progress.incarnation != wanted.incarnation:
+        if progress is None or progress.incarnation != ack.incarnation:
             self._state.drop("answer of an incarnation that was not addressed")
             return
         progress.heard_at = self._state.now
-        self._sender.on_wanted(progress, wanted)
+        self._sender.on_ack(progress, ack)
 
     def _go_on(self, progress: Progress, reached: int) -> None:
         """A probe or a snapshot was answered: entries may follow now, or another snapshot must."""
@@ -177,7 +124,7 @@ class Sender:
         elif progress.has_snapshot():
             self._resort_to_snapshot(progress)  # the log has moved on meanwhile
 
-    def _is_stale(self, progress: Progress, answer: Refused) -> bool:
+    def _is_stale(self, progress: Progress, answer: BaseAppendRejected) -> bool:
         """Tell whether a refusal is of a message sent before we went back already, or of what is matched."""
         return (
             answer.attempt != progress.attempt

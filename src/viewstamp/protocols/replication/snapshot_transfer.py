@@ -14,8 +14,9 @@ from typing import Protocol
 
 from viewstamp.core.effects import Release, Restore, Stage
 from viewstamp.core.events import SnapshotToken
-from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.protocols.replication.messages import BaseSnapshotAck, BaseSnapshotChunk
 from viewstamp.protocols.replication.node_state import NodeState, in_range
 from viewstamp.protocols.replication.progress import Progress
 
@@ -38,59 +39,6 @@ class SnapshotTokens:
         """Return the next one."""
         self._last += 1
         return SnapshotToken(self._last)
-
-
-class Wanted(Protocol):
-    """A follower's answer, in the message of its protocol: of this snapshot, everything before `offset`."""
-
-    @property
-    def incarnation(self) -> Incarnation:
-        """Of the sender."""
-        ...
-
-    @property
-    def view(self) -> int:
-        """Of the snapshot."""
-        ...
-
-    @property
-    def seqno(self) -> int:
-        """Of the snapshot."""
-        ...
-
-    @property
-    def digest(self) -> int:
-        """Of the snapshot."""
-        ...
-
-    @property
-    def offset(self) -> int:
-        """The next byte that it wants."""
-        ...
-
-    @property
-    def gap(self) -> bool:
-        """Whether the chunk answered was not the next one."""
-        ...
-
-
-class Chunk(Protocol):
-    """A piece of a snapshot, in the message of its protocol."""
-
-    @property
-    def meta(self) -> SnapshotMeta:
-        """Of the whole."""
-        ...
-
-    @property
-    def offset(self) -> int:
-        """Where the piece begins."""
-        ...
-
-    @property
-    def data(self) -> bytes:
-        """The piece."""
-        ...
 
 
 class SnapshotSender:
@@ -119,28 +67,26 @@ class SnapshotSender:
         if size_bytes == 0 and not transfer.answered:
             self._send(progress, transfer.snapshot.meta, 0, b"")
 
-    def on_wanted(self, progress: Progress, wanted: Wanted) -> None:
+    def on_ack(self, progress: Progress, ack: BaseSnapshotAck) -> None:
         """The follower says where it is."""
         transfer = progress.transfer
-        if transfer is None or not self._is_about(wanted, transfer.snapshot.meta):
+        if transfer is None or not self._is_about(ack, transfer.snapshot.meta):
             self._state.drop("answer about another snapshot")
             return
-        if wanted.gap:
-            if wanted.offset == transfer.rewound_to:
+        if ack.gap:
+            if ack.offset == transfer.rewound_to:
                 return
-            transfer.rewound_to = transfer.acknowledged = transfer.sent = wanted.offset
+            transfer.rewound_to = transfer.acknowledged = transfer.sent = ack.offset
             transfer.answered = False  # one chunk at a time, until one fits
         else:
             transfer.answered = True
-            transfer.moved = transfer.moved or wanted.offset > transfer.acknowledged
-            transfer.acknowledged = max(transfer.acknowledged, wanted.offset)
-            transfer.sent = max(transfer.sent, wanted.offset)
+            transfer.moved = transfer.moved or ack.offset > transfer.acknowledged
+            transfer.acknowledged = max(transfer.acknowledged, ack.offset)
+            transfer.sent = max(transfer.sent, ack.offset)
         self.pump(progress)
 
-    def _is_about(self, wanted: Wanted, meta: SnapshotMeta) -> bool:
-        return (wanted.view, wanted.seqno, wanted.digest) == _identity(meta)[
-            :3
-        ] and 0 <= wanted.offset <= meta.size_bytes
+    def _is_about(self, ack: BaseSnapshotAck, meta: SnapshotMeta) -> bool:
+        return (ack.view, ack.seqno, ack.digest) == _identity(meta)[:3] and 0 <= ack.offset <= meta.size_bytes
 
 
 class Follower(Protocol):
@@ -148,15 +94,12 @@ class Follower(Protocol):
 
     def begin(self) -> None:
         """The log is another one now: nothing is owed of the last."""
-        ...
 
     def acknowledge(self, leader: NodeId, reached: int) -> None:
         """Say that our logs agree up to `reached`, as soon as that is on disk."""
-        ...
 
-    def want(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
+    def acknowledge_snapshot(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
         """Say that of this snapshot everything before `offset` is here, and whether more was skipped."""
-        ...
 
 
 class SnapshotReceiver:
@@ -174,8 +117,8 @@ class SnapshotReceiver:
         self._offset = 0
         """Everything before this offset is staged; at the size: all, and `Staged` is awaited."""
 
-    def on_chunk(self, source: NodeId, chunk: Chunk, view: int) -> None:
-        """Stage the next piece that the leader of this view sends, or say which piece is wanted."""
+    def on_chunk(self, source: NodeId, chunk: BaseSnapshotChunk, view: int) -> None:
+        """Stage the next piece that the leader of this view sends, or say which piece is ack."""
         state = self._state
         if not _is_possible(chunk, view) or not state.is_header(chunk.meta.header):
             state.drop("snapshot that cannot be")
@@ -191,7 +134,7 @@ class SnapshotReceiver:
         if expected:
             state.outbox.emit(Stage(self._token, chunk.meta, chunk.offset, chunk.data))
             self._offset += len(chunk.data)
-        self._follower.want(source, chunk.meta, self._offset, gap=chunk.offset > self._offset)
+        self._follower.acknowledge_snapshot(source, chunk.meta, self._offset, gap=chunk.offset > self._offset)
 
     def on_staged(self, token: SnapshotToken, snapshot: Snapshot | None) -> None:
         """The last piece is durable, or the whole was not what it should be."""
@@ -209,7 +152,7 @@ class SnapshotReceiver:
     def _begin(self, meta: SnapshotMeta) -> None:
         self._meta, self._token, self._offset = meta, self._new_token(), 0
 
-    def _is_complete(self, chunk: Chunk) -> bool:
+    def _is_complete(self, chunk: BaseSnapshotChunk) -> bool:
         return self._offset == chunk.meta.size_bytes and chunk.meta.size_bytes > 0
 
     def _install(self, snapshot: Snapshot) -> None:
@@ -230,7 +173,7 @@ class SnapshotReceiver:
         state.outbox.emit_durable(Release(log.first_write(otherwise=write)))
 
 
-def _is_possible(chunk: Chunk, view: int) -> bool:
+def _is_possible(chunk: BaseSnapshotChunk, view: int) -> bool:
     meta, length = chunk.meta, len(chunk.data)
     position = meta.viewstamp
     return (

@@ -7,7 +7,7 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.journal import HardState, Replay
 from viewstamp.protocols.raft.judge.oracle import RaftImage, RaftOracle
-from viewstamp.protocols.raft.messages import Appended, AppendEntries, RequestVote, Vote
+from viewstamp.protocols.raft.messages import AppendEntries, AppendResponse, RequestVote, VoteResponse
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
@@ -50,29 +50,90 @@ def test_image_when_a_snapshot_is_newer_than_the_log() -> None:
 
 
 def test_vote_when_it_is_not_on_disk_is_a_broken_promise() -> None:
-    vote = Vote(3, Incarnation(100), NodeId(2), 3, False, True, 1)
+    vote = VoteResponse(
+        term=3,
+        incarnation=Incarnation(100),
+        candidate=NodeId(2),
+        election=3,
+        pre=False,
+        granted=True,
+        campaign=1,
+    )
     assert broken(vote, image(vote=2)) is None
     assert broken(vote, image(term=4, vote=None)) is None
     assert "vote for node 2" in (broken(vote, image(vote=None)) or "")
     assert "vote for node 2" in (broken(vote, image(vote=1)) or "")
     assert broken(vote, image(term=2, vote=2)) is not None
-    assert broken(Vote(3, Incarnation(100), NodeId(2), 9, True, True, 1), image(vote=None)) is None
-    request = RequestVote(3, False, False, 1, 2, 3)
+    assert (
+        broken(
+            VoteResponse(
+                term=3,
+                incarnation=Incarnation(100),
+                candidate=NodeId(2),
+                election=9,
+                pre=True,
+                granted=True,
+                campaign=1,
+            ),
+            image(vote=None),
+        )
+        is None
+    )
+    request = RequestVote(term=3, pre=False, transfer=False, campaign=1, last_log_term=2, last_log_index=3)
     assert broken(request, image(vote=1)) is None
     assert broken(request, image(vote=2)) is not None
-    assert broken(RequestVote(9, True, False, 1, 2, 3), image()) is None
+    assert (
+        broken(
+            RequestVote(term=9, pre=True, transfer=False, campaign=1, last_log_term=2, last_log_index=3),
+            image(),
+        )
+        is None
+    )
 
 
 def test_acknowledgement_when_the_entry_is_not_on_disk_is_a_broken_promise() -> None:
     def acknowledged(view: int, seqno: int) -> str | None:
-        return broken(Appended(3, Incarnation(100), view, seqno, 0), image())
+        return broken(
+            AppendResponse(
+                term=3,
+                incarnation=Incarnation(100),
+                matched_view=view,
+                matched_seqno=seqno,
+                round=0,
+                reached=0,
+            ),
+            image(),
+        )
 
     assert acknowledged(2, 3) is None
     assert acknowledged(0, 0) is None
     assert "entry 2.4" in (acknowledged(2, 4) or "")
     assert "entry 1.3" in (acknowledged(1, 3) or "")
-    assert "term 4" in (broken(Appended(4, Incarnation(100), 2, 3, 0), image()) or "")
-    assert broken(AppendEntries(4, Incarnation(100), 0, 0, [], 0, 0, 0), image()) is not None
+    assert "term 4" in (
+        broken(
+            AppendResponse(
+                term=4, incarnation=Incarnation(100), matched_view=2, matched_seqno=3, round=0, reached=0
+            ),
+            image(),
+        )
+        or ""
+    )
+    assert (
+        broken(
+            AppendEntries(
+                term=4,
+                to=Incarnation(100),
+                previous_view=0,
+                previous_seqno=0,
+                entries=[],
+                committed=0,
+                round=0,
+                attempt=0,
+            ),
+            image(),
+        )
+        is not None
+    )
 
 
 def test_commitment_when_a_majority_of_the_voters_holds_the_entry() -> None:

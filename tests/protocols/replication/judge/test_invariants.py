@@ -9,7 +9,7 @@ from tests.protocols.raft.harness import Cluster, propose_all
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.protocols.raft.journal import Replay
-from viewstamp.protocols.raft.messages import Appended
+from viewstamp.protocols.raft.messages import AppendResponse
 from viewstamp.protocols.raft.state import State
 from viewstamp.protocols.replication.judge import invariants as judging
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
@@ -96,10 +96,20 @@ def test_committed_entry_when_another_stands_there_is_replaced(state: State) -> 
 
 def test_acknowledgement_when_the_disk_lacks_the_entry_is_broken(state: State) -> None:
     image = DiskImage(Replay())
-    answer = Appended(1, Incarnation(200), 1, 3, 0)
+    answer = AppendResponse(
+        term=1, incarnation=Incarnation(200), matched_view=1, matched_seqno=3, round=0, reached=0
+    )
     assert judging.matched_by(answer) == (200, Viewstamp(View(1), Seqno(3)))
     assert "entry 1.3" in (judging.broken_match(image, answer) or "")
-    assert judging.broken_match(image, Appended(1, Incarnation(200), 0, 0, 0)) is None
+    assert (
+        judging.broken_match(
+            image,
+            AppendResponse(
+                term=1, incarnation=Incarnation(200), matched_view=0, matched_seqno=0, round=0, reached=0
+            ),
+        )
+        is None
+    )
 
 
 def test_believed_positions_when_one_is_outside_the_log_have_no_view(state: State) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import (
     Append,
-    Appended,
-    Conflict,
+    AppendRejected,
+    AppendResponse,
     CourseMessage,
     Fence,
     Fenced,
@@ -20,8 +20,9 @@ from viewstamp.protocols.primary_backup.messages import (
     Recognize,
     Replicate,
     Replicated,
+    SnapshotAck,
     SnapshotChunk,
-    SnapshotWanted,
+    StaleEpoch,
 )
 from viewstamp.protocols.replication.judge import describe as wording
 
@@ -35,9 +36,11 @@ def describe(message: Any) -> str:
             return _describe_membership(message)
         case Fence() | Fenced():
             return _describe_fence(message)
-        case Append() | Appended() | Conflict():
+        case Append() | AppendResponse() | AppendRejected():
             return _describe_replication(message)
-        case SnapshotChunk() | SnapshotWanted():
+        case StaleEpoch():
+            return f"your epoch is over (epoch {message.epoch})"
+        case SnapshotChunk() | SnapshotAck():
             return _describe_snapshot(message)
         case _:
             return f"something that is no primary_backup message: {type(message).__name__}"
@@ -97,21 +100,19 @@ def _describe_fence(message: Fence | Fenced) -> str:
     return f"{kind} {message.asked} {verb} (epoch {message.epoch}; {describe_record(message.record)})"
 
 
-def _describe_replication(message: Append | Appended | Conflict) -> str:
+def _describe_replication(message: Append | AppendResponse | AppendRejected) -> str:
     tail = f" (epoch {message.epoch}, round {message.round})"
-    if isinstance(message, Appended):
+    if isinstance(message, AppendResponse):
         version = f", record version {message.version}" if message.version else ""
-        return wording.describe_acknowledgement(message) + version + tail
-    if isinstance(message, Conflict):
-        if message.refused_seqno == 0:
-            return f"your epoch is over (epoch {message.epoch})"
-        return wording.describe_refusal(message) + tail
+        return wording.describe_response(message) + version + tail
+    if isinstance(message, AppendRejected):
+        return wording.describe_rejection(message) + tail
     record = f", {describe_record(message.record)}" if message.record is not None else ""
     return wording.describe_append(message) + record + tail
 
 
-def _describe_snapshot(message: SnapshotChunk | SnapshotWanted) -> str:
+def _describe_snapshot(message: SnapshotChunk | SnapshotAck) -> str:
     tail = f" (epoch {message.epoch})"
-    if isinstance(message, SnapshotWanted):
-        return wording.describe_wanted(message) + tail
+    if isinstance(message, SnapshotAck):
+        return wording.describe_ack(message) + tail
     return wording.describe_chunk(message) + tail

@@ -13,13 +13,14 @@ from viewstamp.protocols.primary_backup.judge.describe import describe
 from viewstamp.protocols.primary_backup.judge.disk_image import BackupImage, make_image
 from viewstamp.protocols.primary_backup.messages import (
     Append,
-    Appended,
-    Conflict,
+    AppendRejected,
+    AppendResponse,
     Fence,
     Fenced,
     Recognize,
+    SnapshotAck,
     SnapshotChunk,
-    SnapshotWanted,
+    StaleEpoch,
 )
 from viewstamp.protocols.replication.judge import invariants as judging
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
@@ -65,13 +66,13 @@ class PrimaryBackupOracle:
                 return _broken_epoch(durable, message.asked) or _broken_record(durable, message.record)
             case Fenced() | Recognize():
                 return _broken_record(durable, message.record)
-            case Appended():
+            case AppendResponse():
                 return (
                     _broken_epoch(durable, message.epoch)
                     or judging.broken_match(durable, message)
                     or _broken_version(durable, message)
                 )
-            case Append() | Conflict() | SnapshotWanted() | SnapshotChunk():
+            case Append() | AppendRejected() | SnapshotAck() | SnapshotChunk() | StaleEpoch():
                 return _broken_epoch(durable, message.epoch)
             case _:
                 return None
@@ -109,7 +110,7 @@ class PrimaryBackupOracle:
 
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
         """Return as whom and up to where a message acknowledges its sender's log."""
-        return judging.matched_by(message) if type(message) is Appended else None
+        return judging.matched_by(message) if type(message) is AppendResponse else None
 
     def believed(self, core: PrimaryBackupCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
         """Return for each backup up to where a primary takes its log for acknowledged."""
@@ -161,7 +162,7 @@ def _broken_record(durable: BackupImage, record: SyncRecord) -> str | None:
     return f"record {record.age}; on disk is {on_disk.age if on_disk is not None else None}"
 
 
-def _broken_version(durable: BackupImage, message: Appended) -> str | None:
+def _broken_version(durable: BackupImage, message: AppendResponse) -> str | None:
     record = durable.replay.record
     if message.version and (record is None or record.age < (message.epoch, message.version)):
         return f"record {message.epoch}/{message.version}, which is not on disk"

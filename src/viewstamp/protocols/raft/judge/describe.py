@@ -4,18 +4,19 @@ from typing import Any
 
 from viewstamp.protocols.raft.membership import Configuration
 from viewstamp.protocols.raft.messages import (
-    Appended,
     AppendEntries,
-    Conflict,
+    AppendRejected,
+    AppendResponse,
     Introduce,
     ReadIndex,
     ReadIndexAnswer,
     Recognize,
     RequestVote,
+    SnapshotAck,
     SnapshotChunk,
-    SnapshotWanted,
+    StaleTerm,
     TimeoutNow,
-    Vote,
+    VoteResponse,
 )
 from viewstamp.protocols.replication.judge import describe as wording
 from viewstamp.protocols.replication.judge.describe import name_members
@@ -24,16 +25,18 @@ from viewstamp.protocols.replication.judge.describe import name_members
 def describe(message: Any) -> str:
     """Return the message as a short line of prose, without who sends it to whom."""
     match message:
-        case RequestVote() | Vote():
+        case RequestVote() | VoteResponse():
             return _describe_election(message)
-        case AppendEntries() | Appended() | Conflict():
+        case AppendEntries() | AppendResponse() | AppendRejected():
             return _describe_replication(message)
-        case SnapshotChunk() | SnapshotWanted():
+        case StaleTerm():
+            return f"your term is over (term {message.term})"
+        case SnapshotChunk() | SnapshotAck():
             return _describe_snapshot(message)
         case ReadIndex():
             return f"read request {message.request}: up to where must I have applied? (term {message.term})"
         case ReadIndexAnswer():
-            answer = "ask somebody else" if message.seqno is None else f"up to {message.seqno}"
+            answer = "ask somebody else" if message.index is None else f"up to {message.index}"
             return f"read request {message.request}: {answer} (term {message.term})"
         case TimeoutNow():
             return f"campaign now: you are to lead (term {message.term})"
@@ -51,31 +54,29 @@ def describe_configuration(configuration: Configuration) -> str:
     return f"{text}, learners {name_members(configuration.learners)}" if configuration.learners else text
 
 
-def _describe_election(message: RequestVote | Vote) -> str:
+def _describe_election(message: RequestVote | VoteResponse) -> str:
     kind = "pre-vote" if message.pre else "vote"
     if isinstance(message, RequestVote):
         order = ", the leader asked me to" if message.transfer else ""
         return (
-            f"{kind} for me in term {message.term}: my log ends with {message.last_view}.{message.last_seqno}"
-            f"{order}"
+            f"{kind} for me in term {message.term}: "
+            f"my log ends with {message.last_log_term}.{message.last_log_index}{order}"
         )
     answer = "granted" if message.granted else "refused"
     return f"{kind} for node {message.candidate} in term {message.election} {answer} (term {message.term})"
 
 
-def _describe_replication(message: AppendEntries | Appended | Conflict) -> str:
+def _describe_replication(message: AppendEntries | AppendResponse | AppendRejected) -> str:
     tail = f" (term {message.term}, round {message.round})"
-    if isinstance(message, Appended):
-        return wording.describe_acknowledgement(message) + tail
-    if isinstance(message, Conflict):
-        if message.refused_seqno == 0:
-            return f"your term is over (term {message.term})"
-        return wording.describe_refusal(message) + tail
+    if isinstance(message, AppendResponse):
+        return wording.describe_response(message) + tail
+    if isinstance(message, AppendRejected):
+        return wording.describe_rejection(message) + tail
     return wording.describe_append(message) + tail
 
 
-def _describe_snapshot(message: SnapshotChunk | SnapshotWanted) -> str:
+def _describe_snapshot(message: SnapshotChunk | SnapshotAck) -> str:
     tail = f" (term {message.term})"
-    if isinstance(message, SnapshotWanted):
-        return wording.describe_wanted(message) + tail
+    if isinstance(message, SnapshotAck):
+        return wording.describe_ack(message) + tail
     return wording.describe_chunk(message) + tail

@@ -11,14 +11,15 @@ from viewstamp.protocols.raft.journal import Replay
 from viewstamp.protocols.raft.judge import invariants
 from viewstamp.protocols.raft.judge.describe import describe
 from viewstamp.protocols.raft.messages import (
-    Appended,
     AppendEntries,
-    Conflict,
+    AppendRejected,
+    AppendResponse,
     RaftMessage,
     RequestVote,
+    SnapshotAck,
     SnapshotChunk,
-    SnapshotWanted,
-    Vote,
+    StaleTerm,
+    VoteResponse,
 )
 from viewstamp.protocols.raft.state import Role
 from viewstamp.protocols.replication.judge import invariants as judging
@@ -65,14 +66,16 @@ class RaftOracle:
         """I11: say what a message promises that the sender's disk does not hold."""
         assert isinstance(durable, DiskImage), durable
         match message:
-            case Vote() if message.granted and not message.pre:
+            case VoteResponse() if message.granted and not message.pre:
                 return _broken_vote(durable, message.election, message.candidate)
             case RequestVote() if not message.pre:
                 return _broken_vote(durable, message.term, source)
-            case Appended():
-                return _broken_term(durable, message) or judging.broken_match(durable, message)
-            case Vote() | Conflict() | SnapshotWanted() | AppendEntries() | SnapshotChunk():
-                return _broken_term(durable, message)
+            case AppendResponse():
+                return _broken_term(durable, message.term) or judging.broken_match(durable, message)
+            case VoteResponse() | AppendRejected() | SnapshotAck() | AppendEntries() | SnapshotChunk():
+                return _broken_term(durable, message.term)
+            case StaleTerm():
+                return _broken_term(durable, message.term)
             case _:
                 return None
 
@@ -112,7 +115,7 @@ class RaftOracle:
 
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
         """Return as whom and up to where a message acknowledges its sender's log."""
-        return judging.matched_by(message) if type(message) is Appended else None
+        return judging.matched_by(message) if type(message) is AppendResponse else None
 
     def believed(self, core: RaftCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
         """Return for each follower up to where a leader takes its log for acknowledged."""
@@ -141,12 +144,10 @@ def _broken_vote(durable: RaftImage, term: int, candidate: NodeId) -> str | None
     )
 
 
-def _broken_term(
-    durable: RaftImage, message: Vote | Appended | Conflict | SnapshotWanted | AppendEntries | SnapshotChunk
-) -> str | None:
-    if durable.replay.term >= message.term:
+def _broken_term(durable: RaftImage, term: int) -> str | None:
+    if durable.replay.term >= term:
         return None
-    return f"term {message.term}; on disk is term {durable.replay.term}"
+    return f"term {term}; on disk is term {durable.replay.term}"
 
 
 def message_types() -> Any:

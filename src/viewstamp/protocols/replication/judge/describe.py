@@ -1,24 +1,19 @@
 """What protocols with a log say alike to operators and in transcripts. What a view is called is theirs."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.protocol import PeerStatus
-from viewstamp.protocols.replication.follower import Appending
-from viewstamp.protocols.replication.introductions import Introduced, Member
+from viewstamp.protocols.replication.messages import (
+    BaseAppendEntries,
+    BaseAppendRejected,
+    BaseAppendResponse,
+    BaseIntroduce,
+    BaseSnapshotAck,
+    BaseSnapshotChunk,
+    Member,
+)
 from viewstamp.protocols.replication.progress import Progress
-from viewstamp.protocols.replication.sender import Acknowledged, Refused
-from viewstamp.protocols.replication.snapshot_transfer import Chunk, Wanted
-
-
-class AppendingEntries(Appending, Protocol):
-    """The message with its entries."""
-
-    @property
-    def entries(self) -> Sequence[bytes]:
-        """Encoded; none: a heartbeat."""
-        ...
 
 
 def name_nodes(nodes: Sequence[NodeId]) -> str:
@@ -32,13 +27,13 @@ def name_members(members: Iterable[Member]) -> str:
     return ", ".join(f"{node} (life {incarnation})" for node, incarnation in members) or "nobody"
 
 
-def describe_introduction(message: Introduced) -> str:
+def describe_introduction(message: BaseIntroduce) -> str:
     """Return who introduces itself."""
-    kind = "with a log" if message.founded else "without a log"
+    kind = "with a log" if message.bootstrapped else "without a log"
     return f"I am incarnation {message.incarnation}, {kind}; I have heard of {name_members(message.known)}"
 
 
-def describe_append(message: AppendingEntries) -> str:
+def describe_append(message: BaseAppendEntries) -> str:
     """Return what follows which entry, and up to where the log is committed."""
     previous = f"{message.previous_view}.{message.previous_seqno}"
     if not message.entries:
@@ -47,24 +42,24 @@ def describe_append(message: AppendingEntries) -> str:
     return f"{len(message.entries)} {plural} {previous}, committed {message.committed}"
 
 
-def describe_acknowledgement(message: Acknowledged) -> str:
+def describe_response(message: BaseAppendResponse) -> str:
     """Return what a follower has."""
     return f"I have everything on disk up to {message.matched_view}.{message.matched_seqno}"
 
 
-def describe_refusal(message: Refused) -> str:
+def describe_rejection(message: BaseAppendRejected) -> str:
     """Return what a follower lacks."""
     hint = f"{message.hint_view}.{message.hint_seqno}"
     return f"I do not have your entry {message.refused_seqno}: try after {hint}"
 
 
-def describe_chunk(message: Chunk) -> str:
+def describe_chunk(message: BaseSnapshotChunk) -> str:
     """Return which piece of which snapshot comes."""
     end = message.offset + len(message.data)
     return f"snapshot {message.meta.viewstamp}, bytes {message.offset} to {end} of {message.meta.size_bytes}"
 
 
-def describe_wanted(message: Wanted) -> str:
+def describe_ack(message: BaseSnapshotAck) -> str:
     """Return which piece of which snapshot is wanted."""
     reason = ", that was not the next piece" if message.gap else ""
     snapshot = f"{message.view}.{message.seqno}"

@@ -7,9 +7,9 @@ from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
 from viewstamp.protocols.replication.log import Log
+from viewstamp.protocols.replication.messages import BaseAppendResponse
 from viewstamp.protocols.replication.node_state import NodeState
 from viewstamp.protocols.replication.progress import Progress
-from viewstamp.protocols.replication.sender import Acknowledged
 
 
 def check_ordering(state: NodeState, view: int) -> None:
@@ -78,12 +78,12 @@ def check_committed_stays(state: NodeState, seqno: int, view: int) -> None:
         raise InvariantViolated("I6 CommittedImmutable", f"node {state.node} replaced entry {seqno}")
 
 
-def matched_by(answer: Acknowledged) -> tuple[Incarnation, Viewstamp]:
+def matched_by(answer: BaseAppendResponse) -> tuple[Incarnation, Viewstamp]:
     """Return as whom and up to where a follower acknowledges its log."""
     return answer.incarnation, Viewstamp(View(answer.matched_view), Seqno(answer.matched_seqno))
 
 
-def broken_match(image: DiskImage[Any], answer: Acknowledged) -> str | None:
+def broken_match(image: DiskImage[Any], answer: BaseAppendResponse) -> str | None:
     """I11: say which entry is acknowledged that this disk does not hold; None: it holds everything."""
     _, matched = matched_by(answer)
     if matched.seqno == 0 or image.holds(matched):
