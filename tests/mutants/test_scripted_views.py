@@ -104,7 +104,7 @@ def test_a_backup_does_not_take_an_older_commit_for_the_synchronisation_of_its_v
     cluster.start(3, bootstrap="join", contact=1)
     assert cluster.run(2_000, until=lambda: cluster.core(2).view == 3)
     cluster.run(500)
-    assert cluster.core(2).ledger.committed > 0
+    assert cluster.core(2).positions.committed > 0
     assert not cluster.core(2).views.is_synchronised
 
 
@@ -113,9 +113,9 @@ def test_a_backup_does_not_take_an_older_commit_for_the_synchronisation_of_its_v
 
 def test_a_backup_acknowledges_no_more_than_its_primary_has_shown() -> None:
     cluster = quiet(1, 2)
-    shown = cluster.core(2).ledger.log.at(2)
+    shown = cluster.core(2).positions.log.at(2)
     assert shown is not None
-    assert shown.seqno < cluster.core(2).ledger.log.last.seqno
+    assert shown.seqno < cluster.core(2).positions.log.last.seqno
     (answer,) = feed(cluster, 2, 1, append(cluster, shown))
     assert answer == Appended(cluster.core(1).group, View(2), shown)
 
@@ -123,33 +123,33 @@ def test_a_backup_acknowledges_no_more_than_its_primary_has_shown() -> None:
 def test_a_backup_commits_no_more_than_its_primary_has_shown() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(2)
-    last = core.ledger.log.last
+    last = core.positions.log.last
     cluster.propose("b", 1)
     (sent,) = [each for _, to, each in cluster.sent if to == 2 and isinstance(each, Append)]
     feed(cluster, 2, 1, sent)
-    assert core.ledger.log.last.seqno == last.seqno + 1
+    assert core.positions.log.last.seqno == last.seqno + 1
     feed(cluster, 2, 1, append(cluster, last, committed=last.seqno + 1))
-    assert core.ledger.committed == last.seqno
+    assert core.positions.committed == last.seqno
 
 
 def test_a_backup_takes_nothing_after_an_entry_that_it_does_not_have() -> None:
     cluster = quiet(1, 2)
-    last = cluster.core(2).ledger.log.last
+    last = cluster.core(2).positions.log.last
     answers = feed(cluster, 2, 1, append(cluster, stamp(last.view - 1, last.seqno)))
     assert not any(isinstance(each, Appended) for each in answers)
 
 
 def test_an_entry_that_replaced_another_is_not_durable_before_it_is_written() -> None:
     cluster = quiet(1, 2)
-    ledger = cluster.core(2).ledger
+    positions = cluster.core(2).positions
     cluster.propose("b", 1)
     (sent,) = [each for _, to, each in cluster.sent if to == 2 and isinstance(each, Append)]
     feed(cluster, 2, 1, sent)
-    last = ledger.log.last
-    assert ledger.durable == last.seqno
-    ledger.cut_after(last.seqno - 1)
-    ledger.append_own(last.view, b"other")
-    assert ledger.durable == last.seqno - 1
+    last = positions.log.last
+    assert positions.durable == last.seqno
+    positions.cut_after(last.seqno - 1)
+    positions.append_own(last.view, b"other")
+    assert positions.durable == last.seqno - 1
 
 
 # Reads
@@ -203,7 +203,7 @@ def test_a_read_is_answered_when_what_was_acknowledged_before_is_applied() -> No
 
     def read_as_soon_as_there_is_a_primary() -> bool:
         for node in cluster.running:
-            if not tokens and cluster.core(node).replication.primary is not None:
+            if not tokens and cluster.core(node).role.primary is not None:
                 tokens.append((node, cluster.query(node)))
         return bool(tokens) and isinstance(cluster.answer(*tokens[0]), int)
 

@@ -50,7 +50,7 @@ MS = 1_000
 _MESSAGES = msgspec.msgpack.Decoder(Message)
 _REPEATS = 24
 """A line that was told so recently is not told again: retries would fill the transcripts."""
-_QUIET = ("ping", "pong", "append nothing", "appended", "let node")
+_QUIET = ("ping", "pong", "append nothing", "appended", "join of")
 
 
 class Died(Exception):
@@ -343,7 +343,7 @@ class Cluster:
         chosen = self.chosen.setdefault(seqno, entry)
         assert chosen == entry, f"I4: node {host.node} applies {entry}, another {chosen}"
         host.machine.append(entry.data)
-        if host.core is not None and host.core.replication.primary is not None:
+        if host.core is not None and host.core.role.primary is not None:
             self.acknowledged.append(seqno)
 
     def images(self) -> dict[NodeId, Any]:
@@ -419,7 +419,7 @@ class Cluster:
         at = node if node is not None else self.primary
         assert at is not None, "nobody serves"
         self.step(at, Proposed(data.encode()))
-        return self.core(at).ledger.log.last
+        return self.core(at).positions.log.last
 
     def write(self, *commands: str) -> None:
         """Propose commands and run until they are acknowledged."""

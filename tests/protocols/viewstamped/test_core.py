@@ -333,7 +333,7 @@ def test_a_node_is_outside_when_nobody_answers() -> None:
     assert (status.role, status.leader, status.waiting_for) == (
         "outside",
         None,
-        "a member to let this node in",
+        "a member to admit this node",
     )
 
 

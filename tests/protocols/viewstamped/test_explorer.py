@@ -43,7 +43,7 @@ def test_one_command_in_a_view_of_three_when_it_is_ordered_in_every_way() -> Non
     assert found.depth >= 5
 
 
-def test_founding_when_messages_come_in_every_order() -> None:
+def test_bootstrap_when_messages_come_in_every_order() -> None:
     found = explore(2, rounds=0, timeouts=3, proposals=0, crashes=1, messages_max=4, states_max=4_000)
     assert found.violation is None
 

@@ -16,7 +16,7 @@ from viewstamp.protocols.viewstamped import primary as primary_module
 from viewstamp.protocols.viewstamped import views as views_module
 from viewstamp.protocols.viewstamped.journal import RECORDS, AcceptedValue, Decided, Promised
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
-from viewstamp.protocols.viewstamped.membership import Member, Membership, founded_by
+from viewstamp.protocols.viewstamped.membership import Member, Membership, first_view_of
 from viewstamp.protocols.viewstamped.messages import (
     LOWEST,
     Accept,
@@ -30,7 +30,7 @@ from viewstamp.protocols.viewstamped.messages import (
 )
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 from viewstamp.protocols.viewstamped.primary import Primary
-from viewstamp.protocols.viewstamped.views import ViewKeeper
+from viewstamp.protocols.viewstamped.views import DecidedViews
 
 Patch = pytest.MonkeyPatch
 
@@ -124,13 +124,13 @@ def test_hole_2_own_promises_stay_when_decided_views_arrive() -> None:
 
 
 def test_hole_2_the_story_fails_when_a_joiner_takes_over_the_primarys_log(monkeypatch: Patch) -> None:
-    original = ViewKeeper.on_views
+    original = DecidedViews.on_views
 
-    def restore(self: ViewKeeper, source: NodeId, message: Views) -> None:
+    def restore(self: DecidedViews, source: NodeId, message: Views) -> None:
         original(self, source, message)
         self.acceptor.promised = LOWEST
 
-    monkeypatch.setattr(ViewKeeper, "on_views", restore)
+    monkeypatch.setattr(DecidedViews, "on_views", restore)
     with pytest.raises(AssertionError):
         member_that_promised_asks_to_join()
 
@@ -186,8 +186,8 @@ def test_hole_3_accepts_of_other_instances_are_answered_not_taken() -> None:
 
 
 def test_hole_3_the_story_fails_when_the_instance_is_not_looked_at(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(ViewKeeper, "_at_my_instance", lambda *_: True)
-    monkeypatch.setattr(ViewKeeper, "_acceptable", lambda *_: True)
+    monkeypatch.setattr(DecidedViews, "_at_my_instance", lambda *_: True)
+    monkeypatch.setattr(DecidedViews, "_acceptable", lambda *_: True)
     with pytest.raises(AssertionError):
         accepts_of_other_instances_arrive()
 
@@ -266,8 +266,8 @@ def test_hole_5_nothing_is_acknowledged_when_the_primary_is_cut_off() -> None:
 def test_hole_5_the_story_fails_when_a_primary_answers_without_its_backups(monkeypatch: Patch) -> None:
     def impatient(self: Primary) -> None:
         original(self)
-        if self.is_synchronised and self._ledger.durable > self._ledger.committed:
-            self._commit(self._ledger.durable)
+        if self.is_synchronised and self._positions.durable > self._positions.committed:
+            self._commit(self._positions.durable)
 
     original = primary_module.Primary.advance
     monkeypatch.setattr(Primary, "advance", impatient)
@@ -285,7 +285,7 @@ def test_hole_6_requests_are_executed_in_order_when_many_are_in_flight_and_overt
     commands = [str(number) for number in range(100)]
     for command in commands:
         cluster.propose(command)
-    assert cluster.core(1).ledger.log.last.seqno - cluster.core(1).ledger.committed == 100
+    assert cluster.core(1).positions.log.last.seqno - cluster.core(1).positions.committed == 100
     cluster.run(2_000)
     assert cluster.commands(1) == cluster.commands(2) == cluster.commands(3) == commands
     assert cluster.views_at(1) == [(1,), (1, 2), (1, 2, 3)]
@@ -318,7 +318,7 @@ def test_hole_6_only_the_suffix_is_sent_when_a_backup_missed_a_thousand_requests
     cluster.form(1, 2)
     for _ in range(1_000):
         cluster.write("y" * 100)
-    size = cluster.core(1).ledger.log.size_bytes
+    size = cluster.core(1).positions.log.size_bytes
     cluster.sent.clear()
     cluster.story = True
     cluster.start(3)
@@ -348,9 +348,9 @@ def test_a_promise_of_another_life_is_not_counted_when_it_arrives_late() -> None
 
 def test_views_of_another_group_are_refused_when_they_would_fit() -> None:
     cluster = cluster_of(1, 2, 3)
-    stranger = founded_by(Member(NodeId(1), cluster.hosts[NodeId(1)].incarnation))
+    stranger = first_view_of(Member(NodeId(1), cluster.hosts[NodeId(1)].incarnation))
     foreign = Views(type(cluster.core(1).group)(4711), (stranger,), View(1))
-    before = cluster.core(2).refused
+    before = cluster.core(2).counters.total()
     cluster.step(2, Received(NodeId(1), foreign))
-    assert cluster.core(2).refused == before + 1
-    assert cluster.core(2).ledger.log.last == Viewstamp(View(3), Seqno(3))
+    assert cluster.core(2).counters.total() == before + 1
+    assert cluster.core(2).positions.log.last == Viewstamp(View(3), Seqno(3))

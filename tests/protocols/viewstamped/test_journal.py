@@ -10,21 +10,21 @@ from viewstamp.protocols.viewstamped.journal import (
     ENCODER,
     AcceptedValue,
     Decided,
-    Disk,
     EntryRecord,
     History,
     LogReset,
     LogStart,
     Promised,
     Record,
+    Replay,
     Synchronised,
-    read_back,
+    replay_journal,
 )
-from viewstamp.protocols.viewstamped.membership import Member, Membership, founded_by, successor
+from viewstamp.protocols.viewstamped.membership import Member, Membership, first_view_of, successor
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
 
 ONE = Member(NodeId(1), Incarnation(11))
-FIRST = founded_by(ONE)
+FIRST = first_view_of(ONE)
 LOW, HIGH = Ballot(1, NodeId(1)), Ballot(2, NodeId(1))
 
 
@@ -45,14 +45,14 @@ def stamp(view: int, seqno: int) -> Viewstamp:
     return Viewstamp(View(view), Seqno(seqno))
 
 
-def disk_of(*writes: tuple[Record, ...], first: int = 1) -> Disk:
-    disk = Disk()
+def disk_of(*writes: tuple[Record, ...], first: int = 1) -> Replay:
+    disk = Replay()
     for seq, records in enumerate(writes, start=first):
         disk.write(PersistSeq(seq), [ENCODER.encode(record) for record in records])
     return disk
 
 
-def promises(disk: Disk) -> tuple[Ballot, Ballot | None, Membership | None]:
+def promises(disk: Replay) -> tuple[Ballot, Ballot | None, Membership | None]:
     acceptor = disk.acceptor()
     return (acceptor.promised, acceptor.accepted, acceptor.value)
 
@@ -122,8 +122,10 @@ def test_a_gap_in_the_log_is_an_error_when_it_is_read() -> None:
 def test_recovery_refuses_when_the_snapshot_before_the_log_is_lost() -> None:
     writes: list[tuple[Record, ...]] = [(entry(1, 1), entry(1, 2)), (LogStart(stamp(1, 2)),)]
     with pytest.raises(JournalCorrupt, match="begins after entry"):
-        read_back(recovered(*writes))
-    assert read_back(recovered(*writes, snapshot=BytesSnapshot(stamp(1, 2), b"", b"s"))).base == stamp(1, 2)
+        replay_journal(recovered(*writes))
+    assert replay_journal(recovered(*writes, snapshot=BytesSnapshot(stamp(1, 2), b"", b"s"))).base == stamp(
+        1, 2
+    )
 
 
 def test_a_received_snapshot_replaces_the_log_when_it_was_reset() -> None:
@@ -151,4 +153,4 @@ def test_an_image_keeps_its_log_when_the_snapshot_covers_a_part_of_it() -> None:
 
 def test_journal_is_refused_when_a_record_is_none_of_this_protocol() -> None:
     with pytest.raises(JournalCorrupt, match="not one of viewstamped's"):
-        Disk().write(PersistSeq(1), (b"\x93\x63\x01\x02",))
+        Replay().write(PersistSeq(1), (b"\x93\x63\x01\x02",))

@@ -26,8 +26,8 @@ def test_the_log_stays_within_its_bound_when_commands_go_on() -> None:
     cluster = filled()
     for node in (1, 2, 3):
         core = cluster.core(node)
-        assert core.ledger.log.size_bytes <= 700
-        assert core.ledger.log.base.seqno > 20
+        assert core.positions.log.size_bytes <= 700
+        assert core.positions.log.base.seqno > 20
 
 
 def test_no_more_than_what_is_kept_stays_when_a_snapshot_is_taken() -> None:
@@ -35,10 +35,10 @@ def test_no_more_than_what_is_kept_stays_when_a_snapshot_is_taken() -> None:
     cluster.step(1, Directed(DirectiveToken(1), TakeSnapshot()))
     cluster.run(10)
     core = cluster.core(1)
-    snapshot = core.ledger.snapshot
+    snapshot = core.positions.snapshot
     assert snapshot is not None
-    assert snapshot.meta.viewstamp.seqno == core.ledger.applied
-    assert 200 < core.ledger.log.size_bytes <= 300
+    assert snapshot.meta.viewstamp.seqno == core.positions.applied
+    assert 200 < core.positions.log.size_bytes <= 300
 
 
 def test_a_node_starts_again_when_its_journal_has_forgotten_the_beginning() -> None:
@@ -86,7 +86,7 @@ def test_nothing_is_released_when_a_snapshot_could_not_be_made() -> None:
     assert [each.refusal for each in settled if hasattr(each, "refusal")] == [
         "the snapshot could not be written: look at the disk"
     ]
-    assert core.ledger.snapshot is None
+    assert core.positions.snapshot is None
     assert not any(isinstance(each, Release) for each in settled)
 
 
@@ -95,12 +95,12 @@ def test_an_old_snapshot_changes_nothing_when_a_newer_one_arrived_meanwhile() ->
     core = cluster.core(1)
     cluster.step(1, Directed(DirectiveToken(1), TakeSnapshot()))
     cluster.run(10)
-    newer = core.ledger.snapshot
+    newer = core.positions.snapshot
     core.step(
-        Captured(core.replication.next_token(), BytesSnapshot(Viewstamp(View(1), Seqno(1)), b"", b"")),
+        Captured(core.role.next_token(), BytesSnapshot(Viewstamp(View(1), Seqno(1)), b"", b"")),
         cluster.now,
     )
-    assert core.ledger.snapshot is newer
+    assert core.positions.snapshot is newer
 
 
 def test_a_long_log_is_applied_in_parts_when_it_becomes_committed_at_once() -> None:
@@ -109,7 +109,7 @@ def test_a_long_log_is_applied_in_parts_when_it_becomes_committed_at_once() -> N
     for number in range(3 * APPLIES):
         cluster.propose(str(number), 1)
     core = cluster.core(1)
-    assert core.ledger.log.last.seqno > 3 * APPLIES
+    assert core.positions.log.last.seqno > 3 * APPLIES
     cluster.crash(1)
     cluster.run(2)
     cluster.start(1)

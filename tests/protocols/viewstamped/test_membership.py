@@ -7,9 +7,9 @@ from viewstamp.protocols.viewstamped.membership import (
     NUMBER_MAX,
     Member,
     Membership,
+    first_view_of,
     follows,
-    founded_by,
-    founds,
+    is_first_view,
     successor,
     well_formed,
     without,
@@ -136,11 +136,11 @@ def test_a_view_is_refused_when_it_breaks_a_rule_of_its_own(malformed: Membershi
     assert not well_formed(malformed)
 
 
-def test_the_first_view_is_of_one_member_when_founded() -> None:
-    first = founded_by(members(4)[0])
+def test_the_first_view_is_of_one_member_when_bootstrapped() -> None:
+    first = first_view_of(members(4)[0])
     assert well_formed(first)
-    assert founds(first)
-    assert not founds(view(1, (1, 2), (1,), 1))
+    assert is_first_view(first)
+    assert not is_first_view(view(1, (1, 2), (1,), 1))
     assert (first.lowest, first.primary) == (4, 4)
 
 

@@ -10,9 +10,9 @@ from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.viewstamped import journal as records
 from viewstamp.protocols.viewstamped import messages
-from viewstamp.protocols.viewstamped.membership import Member, founded_by
+from viewstamp.protocols.viewstamped.membership import Member, first_view_of
 
-FIRST = founded_by(Member(NodeId(1), Incarnation(7)))
+FIRST = first_view_of(Member(NodeId(1), Incarnation(7)))
 GROUP = Incarnation(7)
 BALLOT = messages.Ballot(3, NodeId(2))
 HERE = Viewstamp(View(2), Seqno(9))
@@ -29,8 +29,8 @@ EXAMPLES: list[Any] = [
     messages.Ping(GROUP, View(1), GROUP, (), heard=False),
     messages.Pong(GROUP, View(1), GROUP),
     messages.Join(messages.NO_GROUP, Member(NodeId(2), GROUP), View(0)),
-    messages.AskFounded(GROUP),
-    messages.Unfounded(GROUP),
+    messages.BootstrapQuery(GROUP),
+    messages.NotBootstrapped(GROUP),
     messages.Append(GROUP, View(2), HERE, (b"x",), Seqno(3)),
     messages.Appended(GROUP, View(2), HERE),
     messages.Position(GROUP, View(2), (HERE,), PART),

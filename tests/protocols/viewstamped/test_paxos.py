@@ -1,7 +1,7 @@
 """One instance of Paxos, acceptor and proposer, without a network."""
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId, View
-from viewstamp.protocols.viewstamped.membership import Member, Membership, founded_by
+from viewstamp.protocols.viewstamped.membership import Member, Membership, first_view_of
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
 from viewstamp.protocols.viewstamped.paxos import Acceptor, Proposer
 
@@ -13,7 +13,7 @@ def ballot(number: int, node: int = 1) -> Ballot:
 
 
 def value(node: int) -> Membership:
-    return founded_by(Member(NodeId(node), Incarnation(node)))
+    return first_view_of(Member(NodeId(node), Incarnation(node)))
 
 
 def preparing() -> Proposer:

@@ -6,7 +6,6 @@ from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
 from viewstamp.core.events import Received
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
-from viewstamp.protocols.viewstamped.backup import Follower
 from viewstamp.protocols.viewstamped.journal import ENCODER, EntryRecord
 from viewstamp.protocols.viewstamped.membership import successor, without
 from viewstamp.protocols.viewstamped.messages import (
@@ -24,7 +23,7 @@ from viewstamp.protocols.viewstamped.messages import (
     Views,
     WantViews,
 )
-from viewstamp.protocols.viewstamped.state_transfer import Sending
+from viewstamp.protocols.viewstamped.state_transfer import SnapshotSender
 
 
 def stamp(view: int, seqno: int) -> Viewstamp:
@@ -67,7 +66,7 @@ def feed(cluster: Cluster, node: int, source: int, message: Any) -> list[Any]:
 def test_a_backup_acknowledges_when_the_entries_are_on_its_disk() -> None:
     cluster = quiet(1, 2)
     cluster.disk_us = 5_000
-    last = cluster.core(2).ledger.log.last
+    last = cluster.core(2).positions.log.last
     message = append(cluster, last, record(2, last.seqno + 1), committed=last.seqno)
     assert feed(cluster, 2, 1, message) == []
     cluster.run(5)
@@ -76,27 +75,27 @@ def test_a_backup_acknowledges_when_the_entries_are_on_its_disk() -> None:
 
 def test_a_backup_takes_an_entry_once_when_it_comes_twice() -> None:
     cluster = quiet(1, 2)
-    last = cluster.core(2).ledger.log.last
+    last = cluster.core(2).positions.log.last
     message = append(cluster, last, record(2, last.seqno + 1))
     feed(cluster, 2, 1, message)
     written = cluster.hosts[NodeId(2)].written
     assert [type(each) for each in feed(cluster, 2, 1, message)] == [Appended]
     assert cluster.hosts[NodeId(2)].written == written
-    assert cluster.core(2).ledger.log.last == stamp(2, last.seqno + 1)
+    assert cluster.core(2).positions.log.last == stamp(2, last.seqno + 1)
 
 
 def test_a_backup_asks_when_an_entry_before_is_missing() -> None:
     cluster = quiet(1, 2)
-    last = cluster.core(2).ledger.log.last
+    last = cluster.core(2).positions.log.last
     answers = feed(cluster, 2, 1, append(cluster, stamp(2, last.seqno + 1), record(2, last.seqno + 2)))
     assert [type(each) for each in answers] == [Position]
-    assert answers[0].marks == cluster.core(2).ledger.log.marks()
-    assert cluster.core(2).ledger.log.last == last
+    assert answers[0].marks == cluster.core(2).positions.log.marks()
+    assert cluster.core(2).positions.log.last == last
 
 
 def test_a_backup_asks_seldom_when_many_entries_overtake_one_another() -> None:
     cluster = quiet(1, 2)
-    last = cluster.core(2).ledger.log.last
+    last = cluster.core(2).positions.log.last
     message = append(cluster, stamp(2, last.seqno + 5), record(2, last.seqno + 6))
     answers = [each for _ in range(20) for each in feed(cluster, 2, 1, message)]
     assert len(answers) == 1
@@ -105,41 +104,40 @@ def test_a_backup_asks_seldom_when_many_entries_overtake_one_another() -> None:
 def test_a_backup_takes_entries_in_order_when_they_overtake_one_another() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(2)
-    last = core.ledger.log.last
+    last = core.positions.log.last
     seqno = last.seqno
     for early in (3, 2, 1):
         feed(cluster, 2, 1, append(cluster, stamp(2, seqno + early), record(2, seqno + early + 1)))
-    assert core.ledger.log.last == last
+    assert core.positions.log.last == last
     answers = feed(cluster, 2, 1, append(cluster, last, record(2, seqno + 1)))
-    assert core.ledger.log.last == stamp(2, seqno + 4)
+    assert core.positions.log.last == stamp(2, seqno + 4)
     assert answers[-1].matched == stamp(2, seqno + 4)
 
 
 def test_a_backup_keeps_only_so_many_entries_that_came_early() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(2)
-    seqno = core.ledger.log.last.seqno
+    seqno = core.positions.log.last.seqno
     for early in range(1, 1_000):
         feed(cluster, 2, 1, append(cluster, stamp(2, seqno + early), record(2, seqno + early + 1)))
-    role = core.replication.role
-    assert isinstance(role, Follower)
-    assert len(role._early) == 64
+    assert core.role.backup is not None
+    assert len(core.role.backup._early) == 64
 
 
 def test_a_backup_never_drops_what_it_applied() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(2)
-    last = core.ledger.log.last
-    assert core.ledger.applied == last.seqno
-    before = core.refused
+    last = core.positions.log.last
+    assert core.positions.applied == last.seqno
+    before = core.counters.total()
     assert feed(cluster, 2, 1, append(cluster, stamp(1, 1), record(1, 2, "other"))) == []
-    assert (core.ledger.log.last, core.refused) == (last, before + 1)
+    assert (core.positions.log.last, core.counters.total()) == (last, before + 1)
 
 
 def test_a_backup_refuses_entries_when_they_are_not_in_order() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(2)
-    last = core.ledger.log.last
+    last = core.positions.log.last
     seqno = last.seqno
     for records in (
         (record(2, seqno + 2),),
@@ -149,25 +147,25 @@ def test_a_backup_refuses_entries_when_they_are_not_in_order() -> None:
         (b"junk",),
     ):
         assert feed(cluster, 2, 1, append(cluster, last, *records)) == []
-        assert core.ledger.log.last == last
-    assert core.refused >= 5
+        assert core.positions.log.last == last
+    assert core.counters.total() >= 5
 
 
 def test_a_backup_hears_its_primary_only() -> None:
     cluster = quiet(1, 2, 3)
     core = cluster.core(2)
-    last = core.ledger.log.last
-    before = core.refused
+    last = core.positions.log.last
+    before = core.counters.total()
     assert feed(cluster, 2, 3, append(cluster, last, record(3, last.seqno + 1))) == []
-    assert (core.ledger.log.last, core.refused) == (last, before + 1)
+    assert (core.positions.log.last, core.counters.total()) == (last, before + 1)
 
 
 def test_a_backup_takes_nothing_of_an_old_view_and_shows_the_new_one() -> None:
     cluster = quiet(1, 2, 3)
-    last = cluster.core(2).ledger.log.last
+    last = cluster.core(2).positions.log.last
     answers = feed(cluster, 2, 1, append(cluster, last, record(2, last.seqno + 1), view=2))
     assert [type(each) for each in answers] == [Views]
-    assert cluster.core(2).ledger.log.last == last
+    assert cluster.core(2).positions.log.last == last
 
 
 def test_a_backup_asks_for_the_view_when_it_is_newer() -> None:
@@ -178,9 +176,9 @@ def test_a_backup_asks_for_the_view_when_it_is_newer() -> None:
 
 def test_a_backup_commits_no_more_than_it_holds() -> None:
     cluster = quiet(1, 2)
-    last = cluster.core(2).ledger.log.last
+    last = cluster.core(2).positions.log.last
     feed(cluster, 2, 1, append(cluster, last, committed=10**9))
-    assert cluster.core(2).ledger.committed == last.seqno
+    assert cluster.core(2).positions.committed == last.seqno
 
 
 def test_a_backup_ignores_a_snapshot_when_it_has_applied_more() -> None:
@@ -195,7 +193,7 @@ def test_a_backup_ignores_a_snapshot_when_it_has_applied_more() -> None:
 def test_a_transfer_goes_on_when_another_member_took_the_snapshot_in_another_view() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(2)
-    ahead = stamp(2, core.ledger.log.last.seqno + 9)
+    ahead = stamp(2, core.positions.log.last.seqno + 9)
     for header, offset, data in ((b"view 1", 3, b"d"), (b"view 2", 0, b"abc"), (b"view 1", 3, b"d")):
         feed(cluster, 2, 1, Chunk(core.group, View(2), SnapshotMeta(ahead, header, 9, 1), offset, data))
     stages = cluster.hosts[NodeId(2)].stages
@@ -214,9 +212,9 @@ def test_a_member_says_so_when_it_has_much_to_execute() -> None:
     for behind in (False, True):
         cluster = quiet(1, 2, 3)
         core = cluster.core(2)
-        last = core.ledger.log.last
+        last = core.positions.log.last
         feed(cluster, 2, 1, append(cluster, last, record(core.view, last.seqno + 1)))
-        core.ledger.committed = Seqno(last.seqno + behind)
+        core.positions.committed = Seqno(last.seqno + behind)
         prepare = Prepare(core.group, View(core.view + 1), Ballot(1, NodeId(3)))
         (answer,) = feed(cluster, 2, 3, prepare)
         assert answer.late is behind
@@ -238,7 +236,7 @@ def test_an_acknowledgement_is_taken_back_when_its_view_is_left_before_the_disk_
     cluster = quiet(1, 2, 3)
     cluster.disk_us = 5 * MS
     core = cluster.core(2)
-    before, current = core.ledger.log.last, core.views.current
+    before, current = core.positions.log.last, core.views.current
     assert current is not None
     cluster.step(2, Received(NodeId(1), append(cluster, before, record(current.view, before.seqno + 1))))
     following = successor(current, without(current, NodeId(1)), synchronised=True, primary=NodeId(3))
@@ -262,50 +260,50 @@ def test_a_primary_does_not_count_an_entry_that_it_does_not_have() -> None:
     core = cluster.core(1)
     cluster.propose("b", 1)
     cluster.run(0)
-    last = core.ledger.log.last
-    before = core.ledger.committed
+    last = core.positions.log.last
+    before = core.positions.committed
     for matched in (stamp(1, last.seqno), stamp(2, last.seqno + 1), stamp(2, 10**9)):
         feed(cluster, 1, 2, Appended(core.group, View(2), matched))
-    assert core.ledger.committed == before
-    assert core.refused >= 3
+    assert core.positions.committed == before
+    assert core.counters.total() >= 3
     feed(cluster, 1, 2, Appended(core.group, View(2), last))
-    assert core.ledger.committed == last.seqno
+    assert core.positions.committed == last.seqno
 
 
 def test_a_primary_does_not_count_who_is_not_in_the_view() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(1)
     cluster.propose("b", 1)
-    last, before = core.ledger.log.last, core.ledger.committed
+    last, before = core.positions.log.last, core.positions.committed
     feed(cluster, 1, 9, Appended(core.group, View(2), last))
-    assert core.ledger.committed == before
+    assert core.positions.committed == before
 
 
 def test_a_primary_does_not_count_an_acknowledgement_of_an_old_view() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(1)
     cluster.propose("b", 1)
-    before = core.ledger.committed
-    feed(cluster, 1, 2, Appended(core.group, View(1), core.ledger.log.last))
-    assert core.ledger.committed == before
+    before = core.positions.committed
+    feed(cluster, 1, 2, Appended(core.group, View(1), core.positions.log.last))
+    assert core.positions.committed == before
 
 
 def test_a_primary_commits_nothing_when_its_own_disk_has_not_answered() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(1)
     cluster.disk_us = 50_000
-    before = core.ledger.committed
+    before = core.positions.committed
     cluster.propose("b", 1)
-    feed(cluster, 1, 2, Appended(core.group, View(2), core.ledger.log.last))
-    assert core.ledger.committed == before
+    feed(cluster, 1, 2, Appended(core.group, View(2), core.positions.log.last))
+    assert core.positions.committed == before
     cluster.run(60)
-    assert core.ledger.committed == core.ledger.log.last.seqno
+    assert core.positions.committed == core.positions.log.last.seqno
 
 
 def test_a_primary_goes_on_from_the_last_common_entry_when_a_backup_shows_its_log() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(1)
-    last = core.ledger.log.last
+    last = core.positions.log.last
     answers = feed(cluster, 1, 2, Position(core.group, View(2), (stamp(0, 0), stamp(1, 1)), None))
     assert [each.previous for each in answers if isinstance(each, Append)] == [stamp(1, 1)]
     assert len(answers[0].records) == last.seqno - 1
@@ -314,11 +312,11 @@ def test_a_primary_goes_on_from_the_last_common_entry_when_a_backup_shows_its_lo
 def test_a_primary_refuses_a_position_when_it_makes_no_sense() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(1)
-    before = core.refused
+    before = core.counters.total()
     for marks in ((), (stamp(2, 3), stamp(1, 1)), (stamp(7, 70), stamp(8, 80))):
         feed(cluster, 1, 2, Position(core.group, View(2), marks, None))
     feed(cluster, 1, 9, Position(core.group, View(2), (stamp(0, 0),), None))
-    assert core.refused == before + 4
+    assert core.counters.total() == before + 4
 
 
 def test_a_view_does_not_serve_when_one_member_has_not_synchronised() -> None:
@@ -337,12 +335,12 @@ def test_a_backup_never_drops_an_entry_of_the_present_view() -> None:
     cluster = Cluster([1, 2])
     cluster.meddle = lambda source, _, message: () if isinstance(message, Appended) and source == 2 else None
     cluster.start(1, 2)
-    assert cluster.run(2_000, until=lambda: cluster.core(2).ledger.log.last == stamp(2, 2))
+    assert cluster.run(2_000, until=lambda: cluster.core(2).positions.log.last == stamp(2, 2))
     core = cluster.core(2)
-    assert core.ledger.committed < 2
-    before = core.refused
+    assert core.positions.committed < 2
+    before = core.counters.total()
     feed(cluster, 2, 1, append(cluster, stamp(1, 1), record(1, 2, "other")))
-    assert (core.ledger.log.last, core.refused) == (stamp(2, 2), before + 1)
+    assert (core.positions.log.last, core.counters.total()) == (stamp(2, 2), before + 1)
 
 
 def test_a_proposer_believes_in_a_view_when_its_own_disk_has_answered() -> None:
@@ -359,12 +357,12 @@ def test_a_proposer_believes_in_a_view_when_its_own_disk_has_answered() -> None:
 def test_a_primary_sends_the_newest_snapshot_when_nothing_of_an_older_one_was_received() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(1)
-    role = core.replication.primary
+    role = core.role.primary
     assert role is not None
     older, newer = (BytesSnapshot(stamp(2, seqno), b"", b"abc") for seqno in (2, 3))
-    core.ledger.log.reset(stamp(2, 3))
-    core.ledger.snapshot = newer
-    role._backups[NodeId(2)].sending = Sending(older, 0)
+    core.positions.log.reset(stamp(2, 3))
+    core.positions.snapshot = newer
+    role._backups[NodeId(2)].sender = SnapshotSender(older, 0)
     answers = feed(cluster, 1, 2, Position(core.group, View(2), (stamp(2, 2),), None))
     assert [each.meta for each in answers if isinstance(each, Chunk)] == [newer.meta]
     received = StagedPart(newer.meta.viewstamp, newer.meta.digest, 3)

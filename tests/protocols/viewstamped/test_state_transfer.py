@@ -24,7 +24,7 @@ from viewstamp.protocols.viewstamped.messages import (
 )
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 from viewstamp.protocols.viewstamped.state import State
-from viewstamp.protocols.viewstamped.state_transfer import Progress, Receiving, Sending, part_of
+from viewstamp.protocols.viewstamped.state_transfer import Progress, SnapshotReceiver, SnapshotSender, part_of
 
 HERE = Viewstamp(View(2), Seqno(9))
 SNAPSHOT = BytesSnapshot(HERE, b"header", b"0123456789")
@@ -35,51 +35,51 @@ def chunk(offset: int, data: bytes, snapshot: BytesSnapshot = SNAPSHOT) -> Chunk
     return Chunk(Incarnation(1), View(2), snapshot.meta, offset, data)
 
 
-def receiving() -> tuple[Receiving, Outbox]:
+def receiving() -> tuple[SnapshotReceiver, Outbox]:
     outbox = Outbox(PersistSeq(0))
     me = Member(NodeId(2), Incarnation(1))
-    shared = State(me, (), ViewstampedOptions(), outbox, Random(1), Instant(0), None)
-    return Receiving(shared), outbox
+    state = State(me, (), ViewstampedOptions(), outbox, Random(1), Instant(0), None)
+    return SnapshotReceiver(state), outbox
 
 
 # The parts
 
 
 def test_chunks_stop_when_the_window_is_full_and_go_on_when_acknowledged() -> None:
-    sending = Sending(SNAPSHOT, 0)
-    assert [sending.next_chunk(4, 2) for _ in range(3)] == [(0, b"0123"), (4, b"4567"), None]
-    sending.heard(4)
-    assert sending.next_chunk(4, 2) == (8, b"89")
-    assert sending.next_chunk(4, 2) is None
+    sender = SnapshotSender(SNAPSHOT, 0)
+    assert [sender.next_chunk(4, 2) for _ in range(3)] == [(0, b"0123"), (4, b"4567"), None]
+    sender.heard(4)
+    assert sender.next_chunk(4, 2) == (8, b"89")
+    assert sender.next_chunk(4, 2) is None
 
 
 def test_chunks_are_sent_again_when_nothing_moved_for_a_tick() -> None:
-    sending = Sending(SNAPSHOT, 0)
-    while sending.next_chunk(4, 2) is not None:
+    sender = SnapshotSender(SNAPSHOT, 0)
+    while sender.next_chunk(4, 2) is not None:
         pass
-    sending.heard(4)
-    sending.rewind_if_stuck()
-    assert sending.sent == 8
-    sending.rewind_if_stuck()
-    assert sending.next_chunk(4, 2) == (4, b"4567")
+    sender.heard(4)
+    sender.rewind_if_stuck()
+    assert sender.sent == 8
+    sender.rewind_if_stuck()
+    assert sender.next_chunk(4, 2) == (4, b"4567")
 
 
 def test_sending_begins_where_the_backup_is_when_it_restarted_with_less() -> None:
-    sending = Sending(SNAPSHOT, 8)
-    sending.heard(0)
-    sending.rewind_if_stuck()
-    sending.rewind_if_stuck()
-    assert sending.next_chunk(4, 2) == (0, b"0123")
+    sender = SnapshotSender(SNAPSHOT, 8)
+    sender.heard(0)
+    sender.rewind_if_stuck()
+    sender.rewind_if_stuck()
+    assert sender.next_chunk(4, 2) == (0, b"0123")
 
 
 def test_an_empty_snapshot_takes_one_chunk_when_it_is_sent() -> None:
-    sending = Sending(BytesSnapshot(HERE, b"", b""), 0)
-    assert sending.next_chunk(4, 2) == (0, b"")
-    assert sending.next_chunk(4, 2) is None
+    sender = SnapshotSender(BytesSnapshot(HERE, b"", b""), 0)
+    assert sender.next_chunk(4, 2) == (0, b"")
+    assert sender.next_chunk(4, 2) is None
 
 
 def test_nothing_is_sent_when_the_backup_has_the_whole_snapshot() -> None:
-    assert Sending(SNAPSHOT, 10).next_chunk(4, 2) is None
+    assert SnapshotSender(SNAPSHOT, 10).next_chunk(4, 2) is None
 
 
 def test_a_part_belongs_to_a_snapshot_when_viewstamp_and_digest_are_equal() -> None:
@@ -146,7 +146,7 @@ def compacted(*nodes: int, latency_us: int = MS, count: int = 40) -> Cluster:
     for number in range(count):
         cluster.write(f"{number:050}")
     cluster.run(100)
-    assert cluster.core(nodes[0]).ledger.log.base.seqno > 10
+    assert cluster.core(nodes[0]).positions.log.base.seqno > 10
     cluster.sent.clear()
     return cluster
 
@@ -185,7 +185,7 @@ def silenced_with_the_whole_state(monkeypatch: pytest.MonkeyPatch, bytes_per_ms:
     cluster.start(3)
 
     def has_all() -> bool:
-        snapshot = cluster.core(1).ledger.snapshot
+        snapshot = cluster.core(1).positions.snapshot
         assert snapshot is not None
         whole = snapshot.meta.size_bytes
         parts = [each.staged.offset for _, _, each in cluster.sent if isinstance(each, ChunkReceived)]
@@ -222,7 +222,7 @@ def test_backup_is_removed_when_its_connection_breaks_whatever_it_had_said(
 
 
 def test_no_more_than_a_minute_of_silence_is_believed() -> None:
-    shared = State(
+    state = State(
         Member(NodeId(1), Incarnation(1)),
         (),
         ViewstampedOptions(),
@@ -231,11 +231,11 @@ def test_no_more_than_a_minute_of_silence_is_believed() -> None:
         Instant(0),
         None,
     )
-    beats = Heartbeats(shared)
+    beats = Heartbeats(state)
     beats.excuse(NodeId(2), 10**12)
-    shared.now = Instant(BUSY_MS_MAX * MS - 1)
+    state.now = Instant(BUSY_MS_MAX * MS - 1)
     assert beats.is_busy(NodeId(2))
-    shared.now = Instant(BUSY_MS_MAX * MS)
+    state.now = Instant(BUSY_MS_MAX * MS)
     assert not beats.is_busy(NodeId(2))
     beats.excuse(NodeId(2), -5)
     assert not beats.is_busy(NodeId(2))
@@ -337,7 +337,7 @@ def test_a_primary_asks_what_became_of_a_snapshot_when_a_late_message_says_that_
     cluster.form(1, 2, 3)
     cluster.run(500)
     core = cluster.core(1)
-    snapshot = core.ledger.snapshot
+    snapshot = core.positions.snapshot
     assert snapshot is not None
     arrived = StagedPart(snapshot.meta.viewstamp, snapshot.meta.digest, snapshot.meta.size_bytes)
     late = Position(core.group, core.view, (Viewstamp(View(0), Seqno(0)),), arrived)
@@ -362,7 +362,7 @@ def test_the_suffix_is_sent_when_the_kept_log_reaches_back() -> None:
     cluster.form(1, 2)
     for number in range(20):
         cluster.write(f"{number:050}")
-    assert cluster.core(1).ledger.log.base.seqno > 0
+    assert cluster.core(1).positions.log.base.seqno > 0
     cluster.sent.clear()
     cluster.start(3)
     cluster.form(1, 2, 3)

@@ -83,13 +83,13 @@ def test_three_nodes_join_one_by_one_when_started_in_turn() -> None:
     check_transcript("test0_joins", cluster)
 
 
-def test_founding_members_ask_all_others_first_when_started_together() -> None:
+def test_bootstrapping_members_ask_all_others_first_when_started_together() -> None:
     cluster = Cluster([1, 2, 3])
     cluster.story = True
     cluster.start(1, 2, 3)
     cluster.form(1, 2, 3)
     assert cluster.views_at(3) == [(1,), (1, 2), (1, 2, 3)]
-    check_transcript("founding_together", cluster)
+    check_transcript("bootstrap_together", cluster)
 
 
 def test_history_is_whole_when_a_node_missed_views() -> None:
@@ -166,7 +166,7 @@ def test_a_request_is_kept_or_lost_as_one_when_the_primary_died_after_the_first_
     cluster = lab_cluster(3, node1=breakpoint_)
     propose_armed(cluster, breakpoint_)
     cluster.form(2, 3)
-    assert cluster.core(2).ledger.log.last == cluster.core(3).ledger.log.last
+    assert cluster.core(2).positions.log.last == cluster.core(3).positions.log.last
     rejoin(cluster, 1, 2, 3)
     cluster.write("c")
     cluster.run(100)
@@ -292,7 +292,7 @@ def test_a_wiped_member_is_removed_and_joined_anew_when_it_comes_back() -> None:
     assert cluster.commands(3) == ["a", "b"]
 
 
-def test_no_second_group_is_founded_when_the_lowest_node_was_wiped() -> None:
+def test_no_second_group_bootstraps_when_the_lowest_node_was_wiped() -> None:
     cluster = cluster_of(1, 2, 3)
     cluster.write("a")
     cluster.crash(1)
@@ -314,4 +314,4 @@ def test_a_wiped_node_waits_when_the_others_are_down() -> None:
     cluster.start(1)
     cluster.run(10_000)
     assert cluster.views_at(1) == []
-    assert cluster.waiting_for(1) == "nodes 2, 3 to say whether a view was founded already"
+    assert cluster.waiting_for(1) == "nodes 2, 3 to say whether they know a view"

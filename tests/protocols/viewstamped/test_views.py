@@ -1,4 +1,4 @@
-"""The configuration layer through a cluster: heartbeats, removals, joins, founding, catching up."""
+"""The configuration layer through a cluster: heartbeats, removals, joins, bootstrap, catching up."""
 
 from collections import Counter
 
@@ -10,14 +10,14 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId, View
 from viewstamp.protocols.viewstamped import views
 from viewstamp.protocols.viewstamped.membership import Member
 from viewstamp.protocols.viewstamped.messages import (
-    AskFounded,
     Ballot,
+    BootstrapQuery,
     Join,
+    NotBootstrapped,
     Ping,
     Pong,
     Prepare,
     Prepared,
-    Unfounded,
     Views,
     WantViews,
 )
@@ -315,20 +315,20 @@ def test_views_that_are_known_are_passed_over_when_new_ones_follow() -> None:
     cluster.isolate(3)
     cluster.form(1, 2)
     message = Views(cluster.core(1).group, tuple(cluster.core(1).views.history), View(4))
-    before = cluster.core(3).refused
+    before = cluster.core(3).counters.total()
     cluster.step(3, Received(NodeId(1), message))
-    assert (cluster.core(3).view, cluster.core(3).refused) == (4, before)
+    assert (cluster.core(3).view, cluster.core(3).counters.total()) == (4, before)
 
 
-# Joining and founding
+# Joining and bootstrap
 
 
-def test_no_view_is_founded_when_one_configured_member_does_not_answer() -> None:
+def test_view_1_is_not_made_when_one_configured_member_does_not_answer() -> None:
     cluster = Cluster([1, 2, 3])
     cluster.start(1, 2)
     cluster.run(5_000)
     assert cluster.views_at(1) == []
-    assert cluster.waiting_for(1) == "nodes 3 to say whether a view was founded already"
+    assert cluster.waiting_for(1) == "nodes 3 to say whether they know a view"
     cluster.start(3)
     cluster.form(1, 2, 3)
 
@@ -336,17 +336,17 @@ def test_no_view_is_founded_when_one_configured_member_does_not_answer() -> None
 def test_an_answer_to_an_earlier_life_does_not_count() -> None:
     cluster = Cluster([1, 2])
     cluster.start(1)
-    cluster.step(1, Received(NodeId(2), Unfounded(Incarnation(4711))))
-    cluster.step(1, Received(NodeId(9), Unfounded(cluster.hosts[NodeId(1)].incarnation)))
+    cluster.step(1, Received(NodeId(2), NotBootstrapped(Incarnation(4711))))
+    cluster.step(1, Received(NodeId(9), NotBootstrapped(cluster.hosts[NodeId(1)].incarnation)))
     assert cluster.views_at(1) == []
-    cluster.step(1, Received(NodeId(2), Unfounded(cluster.hosts[NodeId(1)].incarnation)))
+    cluster.step(1, Received(NodeId(2), NotBootstrapped(cluster.hosts[NodeId(1)].incarnation)))
     assert cluster.views_at(1) == [(1,)]
 
 
-def test_who_knows_views_shows_them_when_asked_whether_one_was_founded() -> None:
+def test_a_node_that_knows_views_sends_them_when_asked_before_a_bootstrap() -> None:
     cluster = cluster_of(1, 2)
     cluster.sent.clear()
-    cluster.step(2, Received(NodeId(9), AskFounded(Incarnation(3))))
+    cluster.step(2, Received(NodeId(9), BootstrapQuery(Incarnation(3))))
     cluster.run(5)
     assert sent(cluster, Views, 2) == [(2, 9)]
 

@@ -23,8 +23,8 @@ from viewstamp.protocols.viewstamped.messages import (
     Probed,
 )
 from viewstamp.protocols.viewstamped.state import State
-from viewstamp.protocols.viewstamped.state_transfer import Receiving
-from viewstamp.protocols.viewstamped.views import ViewKeeper
+from viewstamp.protocols.viewstamped.state_transfer import SnapshotReceiver
+from viewstamp.protocols.viewstamped.views import DecidedViews
 
 RESTORED_BYTES_PER_MS: int = 50_000
 """A slow guess: so much of a state is restored in a millisecond at least."""
@@ -32,45 +32,45 @@ _POSITIONS_PER_HEARTBEAT: int = 8
 """A gap is reported so often at most: messages that overtake one another must not multiply."""
 
 
-class Follower:
+class Backup:
     """Holds, acknowledges, applies."""
 
     __slots__ = (
         "_early",
-        "_ledger",
         "_matched",
         "_membership",
         "_position_at",
-        "_receiving",
-        "_shared",
+        "_positions",
+        "_receiver",
+        "_state",
         "_views",
     )
 
     def __init__(
         self,
-        shared: State,
-        views: ViewKeeper,
-        ledger: LogPositions,
-        receiving: Receiving,
+        state: State,
+        views: DecidedViews,
+        positions: LogPositions,
+        receiver: SnapshotReceiver,
         membership: Membership,
     ) -> None:
-        self._shared = shared
+        self._state = state
         self._views = views
-        self._ledger = ledger
-        self._receiving = receiving
+        self._positions = positions
+        self._receiver = receiver
         self._membership = membership
         self._matched: Seqno | None = None
         """This log is equal to the primary's up to here; None: not known yet in this view."""
         self._early: dict[Seqno, Append] = {}
         """Entries that overtook others, by the seqno that they follow; bounded, and only a help."""
-        self._position_at = shared.now
+        self._position_at = state.now
         self._send_position()
 
     @property
     def holds_unacknowledged(self) -> bool:
         """Whether entries of this served view wait for the disk before they are acknowledged."""
-        last = self._ledger.log.last
-        mine = last.view == self._membership.view and self._ledger.durable < last.seqno
+        last = self._positions.log.last
+        mine = last.view == self._membership.view and self._positions.durable < last.seqno
         return mine and self._views.is_synchronised
 
     @property
@@ -85,23 +85,23 @@ class Follower:
 
     def _send_position(self) -> None:
         """Tell the primary how this log looks."""
-        if self._shared.now < self._position_at:
+        if self._state.now < self._position_at:
             return
-        pause_us = self._shared.options.heartbeat_us // _POSITIONS_PER_HEARTBEAT
-        self._position_at = Instant(self._shared.now + pause_us)
-        marks = self._ledger.log.marks()
-        message = Position(self._shared.group, self._membership.view, marks, self._receiving.part)
+        pause_us = self._state.options.heartbeat_us // _POSITIONS_PER_HEARTBEAT
+        self._position_at = Instant(self._state.now + pause_us)
+        marks = self._positions.log.marks()
+        message = Position(self._state.group, self._membership.view, marks, self._receiver.part)
         # Early: it asks for entries; what is held durably is said by `Appended` alone.
-        self._shared.outbox.send_early(self._membership.primary, message)
+        self._state.outbox.send_early(self._membership.primary, message)
 
     def on_append(self, message: Append) -> None:
         """Take entries of the primary, and those that had overtaken them."""
         next_one: Append | None = message
         while next_one is not None and self._take_in(next_one):
-            next_one = self._early.pop(self._ledger.log.last.seqno, None) if self._early else None
+            next_one = self._early.pop(self._positions.log.last.seqno, None) if self._early else None
 
     def _take_in(self, message: Append) -> bool:
-        log = self._ledger.log
+        log = self._positions.log
         previous = message.previous
         covered = 0 <= previous.seqno < log.base.seqno
         if not covered and not log.holds(previous):
@@ -109,8 +109,11 @@ class Follower:
             self._send_position()
             return False
         entries = self._read(message)
-        if entries is None or self._contradicts(entries):
-            self._shared.refuse()
+        if entries is None:
+            self._state.drop("malformed entries")
+            return False
+        if self._contradicts(entries):
+            self._state.drop("entries that contradict committed ones")
             return False
         self._take(message, entries)
         matched = max(Seqno(previous.seqno + len(entries)), log.base.seqno)
@@ -118,18 +121,18 @@ class Follower:
         viewstamp = log.at(matched)
         assert viewstamp is not None
         # Held back until the entries are durable: this is the promise that a commit is made of.
-        answer = Appended(self._shared.group, message.view, viewstamp)
-        self._shared.outbox.send(self._membership.primary, answer)
+        answer = Appended(self._state.group, message.view, viewstamp)
+        self._state.outbox.send(self._membership.primary, answer)
         self._commit(min(Seqno(max(message.committed, 0)), matched))
         return True
 
     def _keep_early(self, message: Append) -> None:
-        last = self._ledger.log.last.seqno
+        last = self._positions.log.last.seqno
         if not message.records or message.previous.seqno <= last:
             return
-        if len(self._early) >= self._shared.options.inflight_messages_max:
+        if len(self._early) >= self._state.options.inflight_messages_max:
             self._early = {seqno: each for seqno, each in self._early.items() if seqno > last}
-        if len(self._early) < self._shared.options.inflight_messages_max:
+        if len(self._early) < self._state.options.inflight_messages_max:
             self._early[message.previous.seqno] = message
 
     def _read(self, message: Append) -> list[EntryRecord] | None:
@@ -145,46 +148,46 @@ class Follower:
 
     def _contradicts(self, entries: list[EntryRecord]) -> bool:
         """Tell whether an entry stands where another one is final here: no correct primary sends that."""
-        log = self._ledger.log
+        log = self._positions.log
         for entry in entries:
             mine = log.at(entry.seqno)
             if mine is None or entry.seqno <= log.base.seqno or mine.view == entry.view:
                 continue
-            return entry.seqno <= self._ledger.committed or mine.view >= self._membership.view
+            return entry.seqno <= self._positions.committed or mine.view >= self._membership.view
         return False
 
     def _take(self, message: Append, entries: list[EntryRecord]) -> None:
-        ledger = self._ledger
+        positions = self._positions
         for entry, record in zip(entries, message.records, strict=True):
-            mine = ledger.log.at(entry.seqno)
-            if entry.seqno <= ledger.log.base.seqno or (mine is not None and mine.view == entry.view):
+            mine = positions.log.at(entry.seqno)
+            if entry.seqno <= positions.log.base.seqno or (mine is not None and mine.view == entry.view):
                 continue
             if mine is not None:
-                ledger.cut_after(entry.seqno - 1)
-            ledger.append(entry.view, entry.seqno, bytes(record), len(entry.data))
+                positions.cut_after(entry.seqno - 1)
+            positions.append(entry.view, entry.seqno, bytes(record), len(entry.data))
 
     def _commit(self, seqno: Seqno) -> None:
-        ledger = self._ledger
-        ledger.commit(seqno)
+        positions = self._positions
+        positions.commit(seqno)
         if self._views.is_synchronised:
             return
-        committed = ledger.log.at(ledger.committed)
+        committed = positions.log.at(positions.committed)
         if committed is not None and committed.view == self._membership.view:
             self._views.synchronised()
 
     def on_chunk(self, message: Chunk, token: SnapshotToken) -> None:
         """Take a piece of a snapshot, unless what it covers was applied meanwhile."""
-        if message.meta.viewstamp.seqno <= self._ledger.applied:
+        if message.meta.viewstamp.seqno <= self._positions.applied:
             self._send_position()
             return
-        if not self._receiving.take(message, token):
-            self._shared.refuse()
+        if not self._receiver.take(message, token):
+            self._state.drop("malformed snapshot chunk")
             return
-        part = self._receiving.part
+        part = self._receiver.part
         assert part is not None
         # Early: a snapshot counts when it is staged as a whole; until then nothing depends on it.
-        answer = ChunkReceived(self._shared.group, message.view, part)
-        self._shared.outbox.send_early(self._membership.primary, answer)
+        answer = ChunkReceived(self._state.group, message.view, part)
+        self._state.outbox.send_early(self._membership.primary, answer)
         if part.offset == message.meta.size_bytes:
             self._excuse_silence(message.meta.size_bytes)
 
@@ -192,20 +195,20 @@ class Follower:
         """Say before a large state is restored, which takes one long step, that this is no death."""
         busy_ms = size_bytes // RESTORED_BYTES_PER_MS
         if busy_ms:
-            shared = self._shared
-            pong = Pong(shared.group, self._membership.view, shared.me.incarnation, busy_ms)
-            for node in sorted({self._membership.primary, self._membership.lowest} - {shared.node}):
-                shared.outbox.send_early(node, pong)
+            state = self._state
+            pong = Pong(state.group, self._membership.view, state.me.incarnation, busy_ms)
+            for node in sorted({self._membership.primary, self._membership.lowest} - {state.node}):
+                state.outbox.send_early(node, pong)
 
     def on_staged(self) -> None:
         """A snapshot was installed, or was damaged on its way: tell the primary what is missing now."""
-        self._position_at = self._shared.now
+        self._position_at = self._state.now
         self._send_position()
 
     def on_probe(self, message: Probe) -> None:
         """Say that this node is still in the view; durably so, or a restart could make it false."""
-        answer = Probed(self._shared.group, message.view, message.round)
-        self._shared.outbox.send(self._membership.primary, answer)
+        answer = Probed(self._state.group, message.view, message.round)
+        self._state.outbox.send(self._membership.primary, answer)
 
     def waiting_for(self) -> str:
         """Say in one line what keeps this node from following; empty where it does."""

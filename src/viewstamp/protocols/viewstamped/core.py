@@ -9,6 +9,7 @@ The parts, from below as in lab 6: `paxos` agrees on one view, `views` decides w
 brings members up to date.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, assert_never
 
@@ -33,9 +34,9 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
-from viewstamp.protocols.viewstamped.compaction import Checkpoints
+from viewstamp.protocols.viewstamped.compaction import Compaction
 from viewstamp.protocols.viewstamped.joining import Joining
-from viewstamp.protocols.viewstamped.journal import read_back
+from viewstamp.protocols.viewstamped.journal import replay_journal
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Member
 from viewstamp.protocols.viewstamped.messages import (
@@ -44,11 +45,12 @@ from viewstamp.protocols.viewstamped.messages import (
     Accepted,
     Append,
     Appended,
-    AskFounded,
+    BootstrapQuery,
     Chunk,
     ChunkReceived,
     Grouped,
     Join,
+    NotBootstrapped,
     Ping,
     Pong,
     Position,
@@ -57,7 +59,6 @@ from viewstamp.protocols.viewstamped.messages import (
     Probe,
     Probed,
     ReplicationMessage,
-    Unfounded,
     ViewMessage,
     Views,
     WantViews,
@@ -65,40 +66,40 @@ from viewstamp.protocols.viewstamped.messages import (
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 from viewstamp.protocols.viewstamped.role import Role
 from viewstamp.protocols.viewstamped.state import Failpoints, Point, State
-from viewstamp.protocols.viewstamped.views import ViewKeeper
+from viewstamp.protocols.viewstamped.views import DecidedViews
 
 
 class ViewstampedCore:
     """A member, or a node that would become one. It satisfies `core.protocol.Core`."""
 
     __slots__ = (
-        "_admission",
         "_announced",
-        "_checkpoints",
+        "_compaction",
         "_entering_write",
-        "_shared",
+        "_joining",
+        "_state",
         "_tick_at",
         "_transfer",
         "leader",
-        "ledger",
-        "replication",
+        "positions",
+        "role",
         "views",
     )
 
     def __init__(self, setup: CoreSetup, failpoints: Failpoints | None = None) -> None:
         options = setup.options
         assert isinstance(options, ViewstampedOptions), options
-        disk = read_back(setup.recovered)
+        replay = replay_journal(setup.recovered)
         outbox = Outbox(setup.recovered.written)
         me = Member(setup.node, setup.incarnation)
         others = tuple(node for node in setup.members if node != setup.node)
-        shared = State(me, others, options, outbox, setup.rng, setup.now, failpoints)
-        self._shared = shared
-        self.ledger = LogPositions(shared, disk.log, setup.recovered.snapshot)
-        self.views = ViewKeeper(shared, self.ledger, disk)
-        self.replication = Role(shared, self.views, self.ledger)
-        self._admission = Joining(shared, self.views)
-        self._checkpoints = Checkpoints(shared, self.views, self.ledger)
+        state = State(me, others, options, outbox, setup.rng, setup.now, failpoints)
+        self._state = state
+        self.positions = LogPositions(state, replay.log, setup.recovered.snapshot)
+        self.views = DecidedViews(state, self.positions, replay)
+        self.role = Role(state, self.views, self.positions)
+        self._joining = Joining(state, self.views)
+        self._compaction = Compaction(state, self.views, self.positions)
         self._tick_at = setup.now
         self._entering_write: PersistSeq | None = None
         """The write with the newest decided view, while it is not durable; only for `Point.VIEW_ENTERED`."""
@@ -112,16 +113,16 @@ class ViewstampedCore:
         """The view in which `leader` was last told by `LeaderChanged`."""
         self._transfer: tuple[DirectiveToken, NodeId, Instant] | None = None
         """An operator's wish for another primary: whom, and when it is given up."""
-        self.replication.enter_newest_view()
+        self.role.enter_newest_view()
         self.leader = self._current_leader()
 
     @property
     def deadline(self) -> Instant | None:
         """The next moment at which it wants to be woken."""
-        if self.ledger.is_behind:
-            return self._shared.now
+        if self.positions.is_behind:
+            return self._state.now
         earliest = self._tick_at
-        primary = self.replication.primary
+        primary = self.role.primary
         if primary is not None and primary.announce_at is not None and primary.announce_at < earliest:
             earliest = primary.announce_at
         retry_at = self.views.proposer.retry_at
@@ -137,45 +138,45 @@ class ViewstampedCore:
     @property
     def accepting(self) -> bool:
         """Whether `Proposed` may be fed now."""
-        primary = self.replication.primary
+        primary = self.role.primary
         return primary is not None and primary.accepting
 
     @property
     def node(self) -> NodeId:
         """This node."""
-        return self._shared.node
+        return self._state.node
 
     @property
     def group(self) -> Incarnation:
-        """The incarnation of the founder of view 1, `NO_GROUP` while no view is known."""
-        return self._shared.group
+        """The incarnation of the member of view 1, `NO_GROUP` while no view is known."""
+        return self._state.group
 
     @property
-    def refused(self) -> int:
-        """How many messages were dropped because no correct member would have sent them."""
-        return self._shared.refused
+    def counters(self) -> Counter[str]:
+        """What was dropped and why."""
+        return self._state.counters
 
     @property
     def outbox(self) -> Outbox:
         """What is written and what is durable; for the oracle."""
-        return self._shared.outbox
+        return self._state.outbox
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """Take in one event and return what must be done, in order. `now` never goes back."""
-        shared, replication = self._shared, self.replication
-        assert now >= shared.now, (now, shared.now)
-        shared.now = now
-        view, was_behind = self.views.view, self.ledger.is_behind
+        state, role = self._state, self.role
+        assert now >= state.now, (now, state.now)
+        state.now = now
+        view, was_behind = self.views.view, self.positions.is_behind
         self._take(event)
         if self.views.view != view:
-            self._entering_write = shared.outbox.written
-        replication.enter_newest_view()
+            self._entering_write = state.outbox.written
+        role.enter_newest_view()
         # What one step left over waits for the next wake, so that messages that come meanwhile go first.
-        replication.advance(may_apply=not was_behind or isinstance(event, Woke))
+        role.advance(may_apply=not was_behind or isinstance(event, Woke))
         self._announce_leader()
-        if self._checkpoints.is_due():
-            self._checkpoints.capture(replication.next_token())
-        return shared.outbox.take()
+        if self._compaction.is_due():
+            self._compaction.capture(role.next_token())
+        return state.outbox.take()
 
     def _take(self, event: Event) -> None:  # noqa: C901  one flat match names every event
         match event:
@@ -183,7 +184,7 @@ class ViewstampedCore:
                 self.views.heartbeats.broken.discard(source)
                 self._receive(source, message)
             case Proposed(data):
-                primary = self.replication.primary
+                primary = self.role.primary
                 assert primary is not None
                 primary.propose(data)
             case Persisted(seq):
@@ -191,14 +192,14 @@ class ViewstampedCore:
             case Woke():
                 self._woke()
             case Queried(token):
-                self.replication.query(token)
+                self.role.query(token)
             case Captured(token, snapshot):
-                self._checkpoints.captured(token, snapshot)
+                self._compaction.captured(token, snapshot)
             case Staged(token, snapshot):
-                self.replication.staged(token, snapshot)
+                self.role.staged(token, snapshot)
             case PeerDown(peer):
                 self.views.heartbeats.suspect(peer)
-                self._tick_at = min(self._tick_at, self._after(self._shared.options.heartbeat_us // 2))
+                self._tick_at = min(self._tick_at, self._after(self._state.options.heartbeat_us // 2))
             case PeerUp(peer):
                 self.views.heartbeats.broken.discard(peer)
             case Directed(token, directive):
@@ -207,55 +208,55 @@ class ViewstampedCore:
                 assert_never(event)
 
     def _persisted(self, seq: PersistSeq) -> None:
-        shared = self._shared
-        if shared.failpoints is not None and self.replication.is_about_to_acknowledge:
-            shared.reach(Point.BACKUP_HAS_IT)
+        state = self._state
+        if state.failpoints is not None and self.role.is_about_to_acknowledge:
+            state.reach(Point.BACKUP_HAS_IT)
         if self._entering_write is not None and seq >= self._entering_write:
             self._entering_write = None
             if self.views.is_member:
-                shared.reach(Point.VIEW_ENTERED)
-        shared.outbox.persisted(seq)
-        self.ledger.persisted()
+                state.reach(Point.VIEW_ENTERED)
+        state.outbox.persisted(seq)
+        self.positions.persisted()
         self.views.persisted()
 
     def _woke(self) -> None:
-        now = self._shared.now
-        primary = self.replication.primary
+        now = self._state.now
+        primary = self.role.primary
         if primary is not None and primary.announce_at is not None and primary.announce_at <= now:
             primary.announce()
         if self._tick_at <= now:
-            self._tick_at = self._after(self._shared.options.heartbeat_us)
-            self._admission.tick()
+            self._tick_at = self._after(self._state.options.heartbeat_us)
+            self._joining.tick()
             self.views.tick(() if primary is None else primary.unheard())
-            self.replication.tick()
+            self.role.tick()
             self._settle_transfer()
         elif self.views.proposer.retry_at is not None and self.views.proposer.retry_at <= now:
             self.views.pursue()
 
     def _after(self, duration_us: int) -> Instant:
-        return Instant(self._shared.now + duration_us)
+        return Instant(self._state.now + duration_us)
 
     def _rest_after(self, source: NodeId, ping: Ping) -> None:
         """Let the ping of the lowest member stand for a tick, where this one has nothing else to do in it."""
         current = self.views.current
         lowest_hears = ping.heard and current is not None and source == current.lowest
         is_calm = self.views.proposer.phase == "idle" and self._transfer is None
-        if lowest_hears and is_calm and self.views.is_member and self.replication.is_at_ease:
+        if lowest_hears and is_calm and self.views.is_member and self.role.is_up_to_date_backup:
             self.views.heartbeats.rest()
-            self._tick_at = self._after(3 * self._shared.options.heartbeat_us // 2)
+            self._tick_at = self._after(3 * self._state.options.heartbeat_us // 2)
 
     def _announce_leader(self) -> None:
         view, leader = self.views.view, self._current_leader()
         if leader != self.leader or view != self._announced:
             self.leader, self._announced = leader, view
-            self._shared.outbox.emit(LeaderChanged(view, leader))
+            self._state.outbox.emit(LeaderChanged(view, leader))
             self._settle_transfer()
 
     def _current_leader(self) -> NodeId | None:
-        current, primary = self.views.current, self.replication.primary
+        current, primary = self.views.current, self.role.primary
         if current is None:
             return None
-        if current.primary != self._shared.node:
+        if current.primary != self._state.node:
             return None if current.primary in self.views.heartbeats.broken else current.primary
         return current.primary if primary is not None and primary.serves else None
 
@@ -266,13 +267,13 @@ class ViewstampedCore:
             case Append() | Appended() | Probe() | Probed() | Position() | Chunk() | ChunkReceived():
                 if self._is_of_group(message):
                     self._receive_in_view(source, message)
-            case AskFounded():
-                self._admission.on_ask_founded(source, message)
-            case Unfounded():
-                self._admission.on_unfounded(source, message)
-            case Views() if self._shared.group in {NO_GROUP, message.group}:
+            case BootstrapQuery():
+                self._joining.on_bootstrap_query(source, message)
+            case NotBootstrapped():
+                self._joining.on_not_bootstrapped(source, message)
+            case Views() if self._state.group in {NO_GROUP, message.group}:
                 self.views.on_views(source, message)
-                self._admission.on_answer(source)
+                self._joining.on_answer(source)
             case Join() if message.group == NO_GROUP:
                 self.views.on_join(source, message)
             case _:
@@ -280,10 +281,10 @@ class ViewstampedCore:
                     self._receive_grouped(source, message)
 
     def _is_of_group(self, message: Grouped) -> bool:
-        group = self._shared.group
+        group = self._state.group
         if message.group == group != NO_GROUP:
             return True
-        self._shared.refuse()
+        self._state.drop("message of another group")
         return False
 
     def _receive_grouped(self, source: NodeId, message: ViewMessage) -> None:
@@ -302,7 +303,7 @@ class ViewstampedCore:
             case Accepted():
                 self.views.on_accepted(source, message)
             case Views():
-                self._shared.refuse()
+                self._state.drop("message of another group")
             case WantViews():
                 self.views.on_want_views(source, message)
             case Join():
@@ -312,7 +313,7 @@ class ViewstampedCore:
 
     def _receive_in_view(self, source: NodeId, message: ReplicationMessage) -> None:
         if message.view == self.views.view:
-            self.replication.receive(source, message)
+            self.role.receive(source, message)
         elif message.view > self.views.view or isinstance(message, Append | Position | Probe | Chunk):
             # One of us is behind. An old answer needs none: whoever sent it will hear by other ways.
             self.views.compare_views(source, message.view)
@@ -322,7 +323,7 @@ class ViewstampedCore:
     def _direct(self, token: DirectiveToken, directive: Directive) -> None:
         match directive:
             case TakeSnapshot():
-                self._checkpoints.directed(token, self.replication.next_token())
+                self._compaction.directed(token, self.role.next_token())
             case TransferLeadership(to):
                 self._direct_transfer(token, to)
             case _:
@@ -330,7 +331,7 @@ class ViewstampedCore:
 
     def _direct_transfer(self, token: DirectiveToken, to: NodeId | None) -> None:
         current = self.views.current
-        primary = self.replication.primary
+        primary = self.role.primary
         refusal = None
         if current is None or primary is None or not primary.is_synchronised:
             refusal = "this node is not the primary of a synchronised view: ask the primary"
@@ -339,14 +340,14 @@ class ViewstampedCore:
         elif to is not None and to not in current.nodes:
             refusal = f"node {to} is not a member of view {current.view}"
         if refusal is not None or current is None:
-            self._shared.outbox.emit(Settled(token, refusal))
+            self._state.outbox.emit(Settled(token, refusal))
             return
-        others = [node for node in current.nodes if node != self._shared.node]
-        chosen = to if to is not None else min(others, default=self._shared.node)
-        options = self._shared.options
+        others = [node for node in current.nodes if node != self._state.node]
+        chosen = to if to is not None else min(others, default=self._state.node)
+        options = self._state.options
         patience_us = 4 * options.paxos_timeout_us + options.heartbeat_misses_max * options.heartbeat_us
-        self._transfer = (token, chosen, Instant(self._shared.now + patience_us))
-        if chosen != self._shared.node:
+        self._transfer = (token, chosen, Instant(self._state.now + patience_us))
+        if chosen != self._state.node:
             self.views.preferred_primary = chosen
             self.views.pursue()
         else:
@@ -356,34 +357,34 @@ class ViewstampedCore:
         if self._transfer is None:
             return
         token, chosen, until = self._transfer
-        if self.leader != chosen and self._shared.now < until:
+        if self.leader != chosen and self._state.now < until:
             return
         refusal = None
         if self.leader != chosen:
             refusal = f"no view with node {chosen} as primary was agreed on: node {self.leader} still leads"
             self.views.preferred_primary = None
         self._transfer = None
-        self._shared.outbox.emit(Settled(token, refusal))
+        self._state.outbox.emit(Settled(token, refusal))
 
     # Accounts
 
     def status(self, now: Instant) -> Status:
         """Return this node's own account of itself."""
         del now
-        ledger, current = self.ledger, self.views.current
-        primary = self.replication.primary
-        snapshot = ledger.snapshot
-        reasons = (self._admission.waiting_for(), self.views.waiting_for(), self.replication.waiting_for())
+        positions, current = self.positions, self.views.current
+        primary = self.role.primary
+        snapshot = positions.snapshot
+        reasons = (self._joining.waiting_for(), self.views.waiting_for(), self.role.waiting_for())
         return Status(
-            node=self._shared.node,
-            role=self.replication.role_name,
+            node=self._state.node,
+            role=self.role.name,
             view=self.views.view,
             leader=self.leader,
-            last=ledger.log.last,
-            committed=ledger.committed,
-            applied=ledger.applied,
+            last=positions.log.last,
+            committed=positions.committed,
+            applied=positions.applied,
             snapshot=0 if snapshot is None else snapshot.meta.viewstamp.seqno,
-            log_bytes=ledger.log.size_bytes,
+            log_bytes=positions.log.size_bytes,
             members=() if current is None else current.nodes,
             peers=() if primary is None else primary.peers(),
             waiting_for="; ".join(reason for reason in reasons if reason),

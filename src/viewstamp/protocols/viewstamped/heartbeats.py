@@ -28,10 +28,10 @@ _REPORT_TICKS: Final = 3
 class Heartbeats:
     """What one member knows of those that it pings."""
 
-    __slots__ = ("_busy_until", "_heard", "_misses", "_reported", "_shared", "broken")
+    __slots__ = ("_busy_until", "_heard", "_misses", "_reported", "_state", "broken")
 
-    def __init__(self, shared: State) -> None:
-        self._shared = shared
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._misses: dict[NodeId, int] = {}
         """Heartbeats in a row in which a member gave no sign of life."""
         self._reported: dict[NodeId, int] = {}
@@ -65,17 +65,17 @@ class Heartbeats:
     def excuse(self, node: NodeId, busy_ms: int) -> None:
         """A member restores a state and cannot answer for so long; at most a minute is believed."""
         busy_us = max(0, min(busy_ms, BUSY_MS_MAX)) * MICROSECONDS_PER_MS
-        self._busy_until[node] = Instant(self._shared.now + busy_us)
+        self._busy_until[node] = Instant(self._state.now + busy_us)
 
     def is_busy(self, node: NodeId) -> bool:
         """Tell whether a member has said that it would be silent now."""
-        return self._busy_until.get(node, self._shared.now) > self._shared.now
+        return self._busy_until.get(node, self._state.now) > self._state.now
 
     def suspect(self, node: NodeId) -> None:
         """The connection to this node broke: fewer further pings decide."""
         self._busy_until.pop(node, None)
         known = self._misses.get(node, 0)
-        self._misses[node] = max(known, self._shared.options.heartbeat_misses_max - 2)
+        self._misses[node] = max(known, self._state.options.heartbeat_misses_max - 2)
         self._heard.discard(node)
         self.broken.add(node)
 
@@ -90,19 +90,19 @@ class Heartbeats:
 
     def watched(self, current: Membership) -> tuple[NodeId, ...]:
         """Return whose signs of life this member counts."""
-        mine = self._shared.node
+        mine = self._state.node
         if current.lowest == mine:
             return tuple(node for node in current.nodes if node != mine)
         return (current.lowest,)
 
     def to_ping(self, current: Membership, *, has_news: bool) -> tuple[NodeId, ...]:
         """Return whom this member pings after it has counted: the lowest others only where there is need."""
-        calm = current.lowest != self._shared.node and self.was_heard(current.lowest) and not has_news
+        calm = current.lowest != self._state.node and self.was_heard(current.lowest) and not has_news
         return () if calm else self.watched(current)
 
     def count(self, current: Membership) -> None:
         """A heartbeat's time has passed."""
-        self._busy_until = {node: at for node, at in self._busy_until.items() if at > self._shared.now}
+        self._busy_until = {node: at for node, at in self._busy_until.items() if at > self._state.now}
         self._heard.update(self._busy_until)
         self._misses = {
             node: 0 if node in self._heard else self._misses.get(node, 0) + 1
@@ -113,8 +113,8 @@ class Heartbeats:
 
     def removable(self, current: Membership) -> list[NodeId]:
         """Return the members that this one should propose to remove, lowest first."""
-        limit = self._shared.options.heartbeat_misses_max
-        mine = self._shared.node
+        limit = self._state.options.heartbeat_misses_max
+        mine = self._state.node
         if current.lowest != mine:
             survivors = sorted(node for node in current.nodes if node != current.lowest)
             limit += _RANK_MISSES * survivors.index(mine)

@@ -14,10 +14,10 @@ _MEMORY_RETRIES: Final = 4
 class Joiners:
     """The primary's memory of them; bounded, and never of a member."""
 
-    __slots__ = ("_asked", "_shared")
+    __slots__ = ("_asked", "_state")
 
-    def __init__(self, shared: State) -> None:
-        self._shared = shared
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._asked: dict[NodeId, tuple[Member, Instant]] = {}
 
     def __len__(self) -> int:
@@ -25,8 +25,8 @@ class Joiners:
 
     def remember(self, member: Member) -> None:
         """Take note of a wish, unless too many wait."""
-        if len(self) < self._shared.options.joiners_max:
-            self._asked[member.node] = (member, self._shared.now)
+        if len(self) < self._state.options.joiners_max:
+            self._asked[member.node] = (member, self._state.now)
 
     def forget(self, nodes: Collection[NodeId]) -> None:
         """These are members now."""
@@ -35,7 +35,7 @@ class Joiners:
 
     def waiting(self, current: Membership, broken: Collection[NodeId]) -> list[Member]:
         """Return who may be let in next; not those whose connection broke."""
-        oldest = self._shared.now - _MEMORY_RETRIES * self._shared.options.join_retry_us
+        oldest = self._state.now - _MEMORY_RETRIES * self._state.options.join_retry_us
         self._asked = {
             node: (member, asked)
             for node, (member, asked) in self._asked.items()

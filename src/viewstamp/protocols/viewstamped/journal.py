@@ -119,7 +119,7 @@ def decode_entry(record: bytes) -> EntryRecord | None:
 _NO_VIEW = View(0)
 
 
-class Disk:
+class Replay:
     """A member's durable state. It satisfies `core.invariants.DurableImage`."""
 
     __slots__ = ("_acceptance", "_promise", "_snapshot", "history", "log", "synchronised")
@@ -234,19 +234,19 @@ class Disk:
             self.log.reset(base)
 
 
-def read_back(recovered: Recovered) -> Disk:
+def replay_journal(recovered: Recovered) -> Replay:
     """Return what the writes of a recovery hold.
 
     Raises:
         JournalCorrupt: records are missing, cannot be decoded, or the snapshot before the log is lost.
     """
-    disk = Disk()
+    replay = Replay()
     for seq, records in recovered.writes:
-        disk.write(seq, records)
+        replay.write(seq, records)
     covered = recovered.snapshot.meta.viewstamp if recovered.snapshot is not None else ORIGIN
-    if covered.seqno < disk.log.base.seqno:
+    if covered.seqno < replay.log.base.seqno:
         raise JournalCorrupt(
-            f"the log begins after entry {disk.log.base}, and the newest snapshot covers {covered} only: "
+            f"the log begins after entry {replay.log.base}, and the newest snapshot covers {covered} only: "
             "nothing was changed; wipe this data directory and let the node join anew"
         )
-    return disk
+    return replay

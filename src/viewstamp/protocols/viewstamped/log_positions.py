@@ -18,10 +18,10 @@ from viewstamp.protocols.viewstamped.state import State
 class LogPositions:
     """One for each core; both roles work on it."""
 
-    __slots__ = ("_shared", "_writes", "applied", "committed", "durable", "log", "snapshot")
+    __slots__ = ("_state", "_writes", "applied", "committed", "durable", "log", "snapshot")
 
-    def __init__(self, shared: State, log: Log, snapshot: Snapshot | None) -> None:
-        self._shared = shared
+    def __init__(self, state: State, log: Log, snapshot: Snapshot | None) -> None:
+        self._state = state
         self.log = log
         self.snapshot = snapshot
         """The newest snapshot on this node's disk."""
@@ -30,7 +30,7 @@ class LogPositions:
             assert covered.seqno >= log.base.seqno, (covered, log.base)
             # Received whole, and the crash came before the journal heard of it.
             log.reset(covered)
-            shared.outbox.persist(ENCODER.encode(LogReset(covered)))
+            state.outbox.persist(ENCODER.encode(LogReset(covered)))
         self.committed = covered.seqno
         self.applied = covered.seqno
         self.durable = log.last.seqno
@@ -60,7 +60,7 @@ class LogPositions:
     def append(self, view: View, seqno: Seqno, record: bytes, data_length: int) -> None:
         """Add the entry after the last and begin to write it."""
         assert seqno == self.log.last.seqno + 1, (seqno, self.log.last)
-        write = self._shared.outbox.persist(record)
+        write = self._state.outbox.persist(record)
         self.log.append(Slot(view, record, data_length, write))
         self._writes.append((seqno, write))
 
@@ -74,7 +74,7 @@ class LogPositions:
 
     def persisted(self) -> None:
         """Writes became durable."""
-        durable = self._shared.outbox.durable
+        durable = self._state.outbox.durable
         while self._writes and self._writes[0][1] <= durable:
             self.durable = self._writes.popleft()[0]
 
@@ -86,12 +86,12 @@ class LogPositions:
 
     def apply_some(self) -> None:
         """Hand out committed entries, in order, each once: at least one, a bounded number and size."""
-        options = self._shared.options
+        options = self._state.options
         until = min(self.committed, self.applied + options.applies_per_step_max)
         room_bytes = options.apply_bytes_per_step_max
         for seqno in range(self.applied + 1, until + 1):
             slot = self.log.slot(seqno)
-            self._shared.outbox.emit(Apply(Entry(Viewstamp(slot.view, Seqno(seqno)), slot.data)))
+            self._state.outbox.emit(Apply(Entry(Viewstamp(slot.view, Seqno(seqno)), slot.data)))
             self.applied = Seqno(seqno)
             room_bytes -= slot.data_length
             if room_bytes <= 0:
@@ -104,12 +104,12 @@ class LogPositions:
         self.snapshot = snapshot
         if self.log.holds(viewstamp):
             self.log.start_at(viewstamp)
-            self._shared.outbox.persist(ENCODER.encode(LogStart(viewstamp)))
+            self._state.outbox.persist(ENCODER.encode(LogStart(viewstamp)))
         else:
             self.log.reset(viewstamp)
             self._writes.clear()
             self.durable = viewstamp.seqno
-            self._shared.outbox.persist(ENCODER.encode(LogReset(viewstamp)))
+            self._state.outbox.persist(ENCODER.encode(LogReset(viewstamp)))
         self.committed = max(self.committed, viewstamp.seqno)
         self.applied = viewstamp.seqno
-        self._shared.outbox.emit(Restore(snapshot))
+        self._state.outbox.emit(Restore(snapshot))

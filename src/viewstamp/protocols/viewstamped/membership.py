@@ -62,7 +62,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
         return next((member for member in self.members if member.node == node), None)
 
 
-def founded_by(member: Member) -> Membership:
+def first_view_of(member: Member) -> Membership:
     """Return view 1."""
     return Membership(View(1), (member,), (member.node,), member.node)
 
@@ -124,7 +124,7 @@ def follows(previous: Membership, candidate: Membership) -> bool:
     )
 
 
-def founds(candidate: Membership) -> bool:
+def is_first_view(candidate: Membership) -> bool:
     """Tell whether a well-formed candidate may be view 1."""
     return candidate.view == 1 and len(candidate.members) == 1
 

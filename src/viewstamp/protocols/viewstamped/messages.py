@@ -1,7 +1,7 @@
 """What members say to each other. The tags are the wire's ABI: fields may be appended, never moved.
 
-Every message but the two of the founding carries its *group*: the incarnation of the node that founded
-view 1. A message of another group is dropped, so two services founded apart can never mix
+Every message but the two of the bootstrap carries its *group*: the incarnation of the member of view 1.
+A message of another group is dropped, so two services that bootstrapped apart can never mix
 (docs/requirements.md#b9).
 """
 
@@ -107,13 +107,13 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
     group: Incarnation
     view: View
     incarnation: Incarnation
-    """Of the sender: the answer of a wiped node is no sign of life of the member that it was."""
+    """Of the sender: the answer of a wiped node does not count for the member that it was."""
     busy_ms: int = 0
-    """Sent unasked: I have received a whole snapshot, and shall be silent for so long while I restore it."""
+    """Sent unasked: I restore a snapshot and may be silent for this long."""
 
 
 class Join(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
-    """Let me in. Answered with the decided views that I lack; the primary proposes a view with me."""
+    """I ask to join. Answered with the decided views that I lack; the primary proposes a view with me."""
 
     group: Incarnation
     """`NO_GROUP` from a node that belongs to none yet."""
@@ -121,20 +121,20 @@ class Join(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     view: View
     """The newest view that I know, 0 where there is none."""
     answered: bool = False
-    """You have answered me before: we hear one another. Nobody else is let in."""
+    """You have answered me before, so messages pass in both directions. Only such a node is admitted."""
 
 
-class AskFounded(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
-    """Do you know of any view? I would found the first."""
+class BootstrapQuery(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
+    """Do you know any view? If nobody does, I make the first."""
 
     incarnation: Incarnation
 
 
-class Unfounded(msgspec.Struct, frozen=True, array_like=True, tag=11, gc=False):
-    """I know of no view. Whoever knows one answers `AskFounded` with `Views`."""
+class NotBootstrapped(msgspec.Struct, frozen=True, array_like=True, tag=11, gc=False):
+    """I know no view. A node that knows one answers `BootstrapQuery` with `Views`."""
 
     asked: Incarnation
-    """Of the node that asked: an answer to its life before a wipe does not count."""
+    """Of the node that asked: an answer to an earlier incarnation does not count."""
 
 
 class Append(msgspec.Struct, frozen=True, array_like=True, tag=12):
@@ -209,8 +209,8 @@ class Probed(msgspec.Struct, frozen=True, array_like=True, tag=18, gc=False):
 
 
 ViewMessage: TypeAlias = Prepare | Prepared | Accept | Accepted | Views | WantViews | Ping | Pong | Join
-"""About views: which is next, who is in it, who lives."""
+"""About views: which is next, which members it has, which of them are alive."""
 ReplicationMessage: TypeAlias = Append | Appended | Position | Chunk | ChunkReceived | Probe | Probed
 """Of one view, between its primary and a backup."""
 Grouped: TypeAlias = ViewMessage | ReplicationMessage
-Message: TypeAlias = Grouped | AskFounded | Unfounded
+Message: TypeAlias = Grouped | BootstrapQuery | NotBootstrapped

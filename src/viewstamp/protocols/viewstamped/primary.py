@@ -30,8 +30,8 @@ from viewstamp.protocols.viewstamped.messages import (
 )
 from viewstamp.protocols.viewstamped.reads import Reads
 from viewstamp.protocols.viewstamped.state import Point, State
-from viewstamp.protocols.viewstamped.state_transfer import Progress, Sending, part_of
-from viewstamp.protocols.viewstamped.views import ViewKeeper
+from viewstamp.protocols.viewstamped.state_transfer import Progress, SnapshotSender, part_of
+from viewstamp.protocols.viewstamped.views import DecidedViews
 
 _PATIENCE: Final = 4
 """A primary complains of a backup after so many times of what makes a member dead: its disk may be slow."""
@@ -48,9 +48,9 @@ class Primary:
         "_backups",
         "_is_busy",
         "_is_large_enough",
-        "_ledger",
         "_membership",
-        "_shared",
+        "_positions",
+        "_state",
         "_sync_target",
         "_sync_write",
         "_ticks",
@@ -62,19 +62,19 @@ class Primary:
     )
 
     def __init__(
-        self, shared: State, views: ViewKeeper, ledger: LogPositions, membership: Membership
+        self, state: State, views: DecidedViews, positions: LogPositions, membership: Membership
     ) -> None:
-        assert membership.primary == shared.node
-        self._shared = shared
+        assert membership.primary == state.node
+        self._state = state
         self._views = views
-        self._ledger = ledger
+        self._positions = positions
         self._membership = membership
-        self._is_large_enough = len(membership.members) >= shared.members_min
-        self._backups = {node: Progress(node) for node in membership.nodes if node != shared.node}
-        self.reads = Reads(shared)
-        if ledger.log.last.view != membership.view:
-            ledger.append_own(membership.view, b"")
-        self._sync_target = ledger.log.last.seqno
+        self._is_large_enough = len(membership.members) >= state.members_min
+        self._backups = {node: Progress(node) for node in membership.nodes if node != state.node}
+        self.reads = Reads(state)
+        if positions.log.last.view != membership.view:
+            positions.append_own(membership.view, b"")
+        self._sync_target = positions.log.last.seqno
         """The empty entry that begins the view."""
         self._sync_write: PersistSeq | None = None
         """The write that remembers the synchronisation; None: not complete."""
@@ -83,7 +83,7 @@ class Primary:
         self._uncommitted_bytes = 0
         self._append: Append | None = None
         """The last message with entries: backups that are at the same place get the very same one."""
-        self._announced = ledger.committed
+        self._announced = positions.committed
         """The backups were told that entries up to here are committed."""
         self.announce_at: Instant | None = None
         """When the backups are told what is committed, unless an entry tells them before."""
@@ -94,7 +94,7 @@ class Primary:
     @property
     def is_synchronised(self) -> bool:
         """Whether every member holds the log with which the view began."""
-        return self._sync_write is not None and self._shared.outbox.durable >= self._sync_write
+        return self._sync_write is not None and self._state.outbox.durable >= self._sync_write
 
     @property
     def opening(self) -> Viewstamp:
@@ -107,93 +107,93 @@ class Primary:
     @property
     def accepting(self) -> bool:
         """Whether another entry may be proposed."""
-        ledger, options = self._ledger, self._shared.options
+        positions, options = self._positions, self._state.options
         return (
             self.serves
-            and ledger.log.last.seqno - ledger.committed < options.uncommitted_entries_max
+            and positions.log.last.seqno - positions.committed < options.uncommitted_entries_max
             and self._uncommitted_bytes < options.uncommitted_bytes_max
         )
 
     def propose(self, data: bytes) -> None:
         """Order an entry."""
         assert self.accepting
-        ledger = self._ledger
-        self._uncommitted_bytes += ledger.append_own(self._membership.view, data)
-        last = ledger.log.last.seqno
+        positions = self._positions
+        self._uncommitted_bytes += positions.append_own(self._membership.view, data)
+        last = positions.log.last.seqno
         all_told = True
         for backup in self._backups.values():
             self._pump(backup)
             all_told &= backup.next is not None and backup.next > last
         if all_told:
-            self._announced = ledger.committed
+            self._announced = positions.committed
         if self.announce_at is not None:
             self.announce_at, self._is_busy = None, True
 
     def query(self, token: ReadToken) -> None:
         """Take in a read; refuse it when too many wait."""
-        if self.reads.count >= self._shared.options.reads_max:
-            self._shared.outbox.emit(Refuse(token))
+        if self.reads.count >= self._state.options.reads_max:
+            self._state.outbox.emit(Refuse(token))
         else:
             self.reads.add(token)
 
     def tick(self) -> None:
         """A heartbeat's time has passed: send again what may have been lost."""
         self._ticks += 1
-        calm = self._announced == self._ledger.committed and self._ticks % _CALM_TICKS > 0
-        self._announced, self._is_busy = self._ledger.committed, False
+        calm = self._announced == self._positions.committed and self._ticks % _CALM_TICKS > 0
+        self._announced, self._is_busy = self._positions.committed, False
         for backup in self._backups.values():
             backup.unanswered += 1
-            if backup.sending is not None and not backup.sending.has_arrived:
-                backup.sending.rewind_if_stuck()
+            if backup.sender is not None and not backup.sender.has_arrived:
+                backup.sender.rewind_if_stuck()
                 self._pump(backup)
-            elif backup.sending is not None:
+            elif backup.sender is not None:
                 # What became of it? A backup that has it holds this place and says so; others tell theirs.
                 self._send_append(backup, (), self._place_of(backup))
-            elif not calm or backup.matched < self._ledger.log.last.seqno:
+            elif not calm or backup.matched < self._positions.log.last.seqno:
                 self._send_append(backup, (), self._place_of(backup))
         self.reads.ask(self._membership.view)
 
     def advance(self) -> None:
         """Commit what every member holds, and answer reads."""
-        ledger = self._ledger
-        if ledger.committed < ledger.durable or self._sync_write is None:
+        positions = self._positions
+        if positions.committed < positions.durable or self._sync_write is None:
             self._count()
         if not self.serves:
             self.serves = self._may_serve()
         if self.serves and self.reads.are_waiting:
-            self.reads.advance(self._membership.view, self._backups, ledger.committed, ledger.applied)
+            self.reads.advance(self._membership.view, self._backups, positions.committed, positions.applied)
 
     def _count(self) -> None:
-        ledger = self._ledger
-        held = min((backup.matched for backup in self._backups.values()), default=ledger.durable)
-        held = min(held, ledger.durable)
-        if held >= self._sync_target and held > ledger.committed:
+        positions = self._positions
+        held = min((backup.matched for backup in self._backups.values()), default=positions.durable)
+        held = min(held, positions.durable)
+        if held >= self._sync_target and held > positions.committed:
             self._commit(held)
         if self._sync_write is None and held >= self._sync_target:
             self._views.synchronised()
-            self._sync_write = self._shared.outbox.written
+            self._sync_write = self._state.outbox.written
 
     def _commit(self, seqno: Seqno) -> None:
-        ledger = self._ledger
-        for each in range(max(ledger.committed, self._sync_target) + 1, seqno + 1):
-            self._uncommitted_bytes -= len(ledger.log.slot(each).record)
-        ledger.commit(seqno)
+        positions = self._positions
+        for each in range(max(positions.committed, self._sync_target) + 1, seqno + 1):
+            self._uncommitted_bytes -= len(positions.log.slot(each).record)
+        positions.commit(seqno)
         if self._backups and self.announce_at is None and not self._is_busy:
-            self.announce_at = Instant(self._shared.now + self._shared.options.commit_announce_us)
+            self.announce_at = Instant(self._state.now + self._state.options.commit_announce_us)
 
     def announce(self) -> None:
         """Tell the backups what is committed, unless entries that went out meanwhile have told them."""
         self.announce_at = None
-        if self._announced < self._ledger.committed:
-            self._announced = self._ledger.committed
+        if self._announced < self._positions.committed:
+            self._announced = self._positions.committed
             for backup in self._backups.values():
-                if backup.sending is None:
+                if backup.sender is None:
                     self._send_append(backup, (), self._place_of(backup))
 
     def _pump(self, backup: Progress) -> None:
-        options, log = self._shared.options, self._ledger.log
-        if backup.sending is not None:
-            self._pump_snapshot(backup, backup.sending)
+        options, log = self._state.options, self._positions.log
+        if backup.sender is not None:
+            self._pump_snapshot(backup, backup.sender)
             return
         last = log.last.seqno
         while (
@@ -213,38 +213,38 @@ class Primary:
             self._send_append(backup, records, previous)
             backup.sent(Seqno(previous + len(records)), sum(map(len, records)))
 
-    def _pump_snapshot(self, backup: Progress, sending: Sending) -> None:
-        options = self._shared.options
-        meta = sending.snapshot.meta
+    def _pump_snapshot(self, backup: Progress, sender: SnapshotSender) -> None:
+        options = self._state.options
+        meta = sender.snapshot.meta
         while (
-            chunk := sending.next_chunk(options.snapshot_chunk_bytes, options.snapshot_window_chunks)
+            chunk := sender.next_chunk(options.snapshot_chunk_bytes, options.snapshot_window_chunks)
         ) is not None:
-            message = Chunk(self._shared.group, self._membership.view, meta, *chunk)
+            message = Chunk(self._state.group, self._membership.view, meta, *chunk)
             # Early: a snapshot is durable, and holds only what was committed.
-            self._shared.outbox.send_early(backup.node, message)
+            self._state.outbox.send_early(backup.node, message)
 
     def _send_append(self, backup: Progress, records: tuple[bytes, ...], previous: Seqno) -> None:
-        ledger = self._ledger
-        viewstamp = ledger.log.at(previous)
+        positions = self._positions
+        viewstamp = positions.log.at(previous)
         assert viewstamp is not None
-        message = Append(self._shared.group, self._membership.view, viewstamp, records, ledger.committed)
+        message = Append(self._state.group, self._membership.view, viewstamp, records, positions.committed)
         if message == self._append:
             message = self._append  # it is encoded once
         self._append = message
-        send: Callable[[NodeId, Any], None] = self._shared.outbox.send
+        send: Callable[[NodeId, Any], None] = self._state.outbox.send
         if self.is_synchronised:
             # Early: an entry promises nothing until all hold it, this node included. See the rules.
-            send = self._shared.outbox.send_early
+            send = self._state.outbox.send_early
         send(backup.node, message)
 
     def _place_of(self, backup: Progress) -> Seqno:
-        log = self._ledger.log
+        log = self._positions.log
         if backup.next is None:
             return log.last.seqno
         return max(Seqno(backup.next - 1), log.base.seqno)
 
     def _held_back(self, backup: Progress) -> bool:
-        armed = self._shared.armed(Point.FIRST_BACKUP_HAS_IT) and self.is_synchronised
+        armed = self._state.armed(Point.FIRST_BACKUP_HAS_IT) and self.is_synchronised
         return armed and backup.node != next(iter(self._backups))
 
     # What backups say
@@ -254,52 +254,52 @@ class Primary:
         backup = self._backups.get(source)
         marks = message.marks
         if backup is None or not marks or list(marks) != sorted(marks):
-            self._shared.refuse()
+            self._state.drop("malformed position, or one of a node that is not a backup")
             return
-        backup.heard_at = now = self._shared.now
-        if backup.sending is None and backup.next is not None and now < backup.settled_at:
+        backup.heard_at = now = self._state.now
+        if backup.sender is None and backup.next is not None and now < backup.settled_at:
             # What was sent a moment ago is still under way: sending it again would multiply it.
             return
-        agreed = self._ledger.log.agreement(marks)
-        if agreed is not None and agreed.seqno >= max(marks[0].seqno, self._ledger.log.base.seqno):
+        agreed = self._positions.log.agreement(marks)
+        if agreed is not None and agreed.seqno >= max(marks[0].seqno, self._positions.log.base.seqno):
             backup.continue_from(agreed.seqno)
-            backup.settled_at = Instant(now + self._shared.options.heartbeat_us // 2)
+            backup.settled_at = Instant(now + self._state.options.heartbeat_us // 2)
             self._pump(backup)
-        elif self._ledger.snapshot is not None and marks[0].seqno < self._ledger.log.base.seqno:
+        elif self._positions.snapshot is not None and marks[0].seqno < self._positions.log.base.seqno:
             self._send_snapshot(backup, message.staged)
         else:
-            self._shared.refuse()
+            self._state.drop("position in a log that shares nothing with this one")
 
     def _send_snapshot(self, backup: Progress, staged: StagedPart | None) -> None:
-        snapshot = self._ledger.snapshot
+        snapshot = self._positions.snapshot
         assert snapshot is not None
-        sending = backup.sending
+        sender = backup.sender
         # With nothing of it received, an older snapshot may be one that the backup has no use for.
-        received = sending is not None and staged is not None and sending.describes(staged)
+        received = sender is not None and staged is not None and sender.describes(staged)
         # What had arrived and is not there any more could not be written: all of it is needed again.
-        gone = sending is None or (staged is None and sending.has_arrived) or sending.snapshot is not snapshot
+        gone = sender is None or (staged is None and sender.has_arrived) or sender.snapshot is not snapshot
         if not received and (gone or staged is not None):
             fits = staged is not None and part_of(snapshot, staged)
-            backup.sending = Sending(snapshot, staged.offset if staged is not None and fits else 0)
+            backup.sender = SnapshotSender(snapshot, staged.offset if staged is not None and fits else 0)
         self._pump(backup)
 
     def on_appended(self, source: NodeId, message: Appended) -> None:
         """A backup holds the log durably up to here."""
         backup = self._backups.get(source)
-        log = self._ledger.log
+        log = self._positions.log
         matched = message.matched
         known = log.holds(matched) or matched.seqno < log.base.seqno
         if backup is None or not known:
-            self._shared.refuse()
+            self._state.drop("acknowledgement of an unknown entry, or from a node that is not a backup")
             return
-        backup.heard_at = self._shared.now
+        backup.heard_at = self._state.now
         backup.unanswered = 0
         news = matched.seqno > backup.matched
         backup.acknowledged(matched.seqno)
-        if backup.sending is not None and backup.sending.is_covered_by(matched):
+        if backup.sender is not None and backup.sender.is_covered_by(matched):
             backup.continue_from(matched.seqno)
-        if news and self._shared.failpoints is not None and self._is_first_to_hold(backup):
-            self._shared.reach(Point.FIRST_BACKUP_HAS_IT)
+        if news and self._state.failpoints is not None and self._is_first_to_hold(backup):
+            self._state.reach(Point.FIRST_BACKUP_HAS_IT)
         self._pump(backup)
 
     def _is_first_to_hold(self, backup: Progress) -> bool:
@@ -310,11 +310,11 @@ class Primary:
     def on_chunk_received(self, source: NodeId, message: ChunkReceived) -> None:
         """A backup has more of a snapshot."""
         backup = self._backups.get(source)
-        if backup is None or backup.sending is None or not backup.sending.describes(message.staged):
+        if backup is None or backup.sender is None or not backup.sender.describes(message.staged):
             return
-        backup.heard_at = self._shared.now
+        backup.heard_at = self._state.now
         backup.unanswered = 0
-        backup.sending.heard(message.staged.offset)
+        backup.sender.heard(message.staged.offset)
         self._pump(backup)
 
     def on_probed(self, source: NodeId, message: Probed) -> None:
@@ -325,7 +325,7 @@ class Primary:
 
     def unheard(self) -> tuple[NodeId, ...]:
         """Return the backups that have not answered for so long that the link to them must be cut."""
-        limit = _PATIENCE * self._shared.options.heartbeat_misses_max
+        limit = _PATIENCE * self._state.options.heartbeat_misses_max
         late = (node for node, backup in self._backups.items() if backup.unanswered >= limit)
         return tuple(node for node in late if not self._views.heartbeats.is_busy(node))
 
@@ -334,14 +334,14 @@ class Primary:
         if self.serves:
             return ""
         if self.is_synchronised:
-            return f"more members: a view of fewer than {self._shared.members_min} does not serve"
+            return f"more members: a view of fewer than {self._state.members_min} does not serve"
         late = [node for node, backup in self._backups.items() if backup.matched < self._sync_target]
         names = ", ".join(str(node) for node in sorted(late)) or "its own disk"
         return f"{names} to be synchronised with view {self._membership.view}"
 
     def peers(self) -> tuple[PeerStatus, ...]:
         """Return how far each backup has come."""
-        now = self._shared.now
+        now = self._state.now
         return tuple(
             PeerStatus(
                 backup.node,

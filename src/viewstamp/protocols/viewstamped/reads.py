@@ -18,10 +18,10 @@ from viewstamp.protocols.viewstamped.state import State
 class Reads:
     """Reads at the primary of one view."""
 
-    __slots__ = ("_confirmed", "_index", "_queued", "_round", "_shared", "_tokens", "_waiting")
+    __slots__ = ("_confirmed", "_index", "_queued", "_round", "_state", "_tokens", "_waiting")
 
-    def __init__(self, shared: State) -> None:
-        self._shared = shared
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._queued: list[ReadToken] = []
         """Arrived after the round under way began."""
         self._tokens: list[ReadToken] = []
@@ -56,7 +56,7 @@ class Reads:
             *self._queued,
         ]
         for token in waiting:
-            self._shared.outbox.emit(Refuse(token))
+            self._state.outbox.emit(Refuse(token))
         self._queued, self._tokens = [], []
         self._confirmed.clear()
         self._waiting = set()
@@ -73,7 +73,7 @@ class Reads:
             self._end_round()
         while self._confirmed and self._confirmed[0][0] <= applied:
             for token in self._confirmed.popleft()[1]:
-                self._shared.outbox.emit(Answer(token))
+                self._state.outbox.emit(Answer(token))
 
     def _end_round(self) -> None:
         if self._tokens and not self._waiting:
@@ -84,7 +84,7 @@ class Reads:
         """Send the probe of this round to those that have not answered."""
         for node in sorted(self._waiting):
             # Early: a question promises nothing.
-            self._shared.outbox.send_early(node, Probe(self._shared.group, view, self._round))
+            self._state.outbox.send_early(node, Probe(self._state.group, view, self._round))
 
     def confirm(self, node: NodeId, round_number: int) -> None:
         """A member is still in the view."""

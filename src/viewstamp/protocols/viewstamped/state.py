@@ -1,5 +1,6 @@
 """What the parts of one core share: identity, moment, outbox, and the points at which a test can end it."""
 
+from collections import Counter
 from enum import IntEnum
 from random import Random
 from typing import Protocol
@@ -28,18 +29,18 @@ class Point(IntEnum):
 
 
 class Failpoints(Protocol):
-    """For tests only; a core that was given none behaves as if none were ever armed.
+    """For tests only; a core without them behaves as if none were ever armed.
 
     `reached` may raise or end the process: the effects of the step under way are then lost, as in a crash.
     It may also cut the network and return: the core goes on.
     """
 
     def armed(self, point: Point) -> bool:
-        """Tell whether something shall happen at this point; asked each time."""
+        """Return whether something shall happen at this point; asked each time."""
         ...
 
     def reached(self, point: Point) -> None:
-        """Let it happen."""
+        """Do what the test wants to happen at this point."""
         ...
 
 
@@ -47,6 +48,7 @@ class State:
     """One for each core. Its parts hold on to it, never to one another's fields."""
 
     __slots__ = (
+        "counters",
         "failpoints",
         "group",
         "me",
@@ -55,7 +57,6 @@ class State:
         "options",
         "others",
         "outbox",
-        "refused",
         "rng",
     )
 
@@ -81,9 +82,9 @@ class State:
         """The moment of the step under way; never goes back."""
         self.failpoints = failpoints
         self.group: Incarnation = NO_GROUP
-        """Incarnation of the founder of view 1; set once."""
-        self.refused = 0
-        """Messages dropped because no correct member would have sent them."""
+        """Incarnation of the member of view 1; set once."""
+        self.counters: Counter[str] = Counter()
+        """What was dropped and why, for the operator: nothing depends on it."""
 
     @property
     def members_min(self) -> int:
@@ -93,9 +94,9 @@ class State:
             return options.members_min
         return majority(len(self.others) + 1) if options.bootstrap == "together" else 1
 
-    def refuse(self) -> None:
-        """Count a message that is dropped for what it says."""
-        self.refused += 1
+    def drop(self, reason: str) -> None:
+        """Count a message that is ignored because no correct member would have sent it."""
+        self.counters[reason] += 1
 
     def reach(self, point: Point) -> None:
         """Pass a failpoint."""
@@ -103,5 +104,5 @@ class State:
             self.failpoints.reached(point)
 
     def armed(self, point: Point) -> bool:
-        """Tell whether a test waits for this point."""
+        """Return whether a test waits for this point."""
         return self.failpoints is not None and self.failpoints.armed(point)

@@ -19,7 +19,7 @@ from viewstamp.protocols.viewstamped.messages import Chunk, StagedPart
 from viewstamp.protocols.viewstamped.state import State
 
 
-class Sending:
+class SnapshotSender:
     """A snapshot under way to one backup. Invariant: acknowledged <= sent <= size."""
 
     __slots__ = ("_before_tick", "_begun", "_heard", "acknowledged", "sent", "snapshot")
@@ -95,7 +95,7 @@ class Progress:
         "matched",
         "next",
         "node",
-        "sending",
+        "sender",
         "settled_at",
         "unacknowledged",
         "unacknowledged_bytes",
@@ -108,7 +108,7 @@ class Progress:
         """Everything up to here is on its disk and equal to the primary's log. Never goes back in a view."""
         self.next: Seqno | None = None
         """What to send next; None until it has said how its log looks."""
-        self.sending: Sending | None = None
+        self.sender: SnapshotSender | None = None
         """A snapshot under way; nothing else is sent meanwhile."""
         self.unacknowledged: deque[tuple[Seqno, int]] = deque()
         """Last seqno and bytes of each message with entries under way."""
@@ -122,14 +122,14 @@ class Progress:
     @property
     def state(self) -> str:
         """A word for operators."""
-        if self.sending is not None:
+        if self.sender is not None:
             return "snapshot"
         return "probe" if self.next is None else "replicate"
 
     def continue_from(self, seqno: Seqno) -> None:
         """Send what follows this seqno, whatever was sent before."""
         self.next = Seqno(seqno + 1)
-        self.sending = None
+        self.sender = None
         self.unacknowledged.clear()
         self.unacknowledged_bytes = 0
 
@@ -149,13 +149,13 @@ class Progress:
             self.unacknowledged_bytes -= waiting.popleft()[1]
 
 
-class Receiving:
+class SnapshotReceiver:
     """A snapshot that is arriving here. One at a time; offsets without a gap."""
 
-    __slots__ = ("_meta", "_shared", "_token", "offset")
+    __slots__ = ("_meta", "_state", "_token", "offset")
 
-    def __init__(self, shared: State) -> None:
-        self._shared = shared
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._meta: SnapshotMeta | None = None
         self._token = SnapshotToken(0)
         self.offset = 0
@@ -177,7 +177,7 @@ class Receiving:
         if self._meta is None or not _same_state(self._meta, meta):
             self._meta, self._token, self.offset = meta, token, 0
         if chunk.offset == self.offset and (chunk.data or not meta.size_bytes):
-            self._shared.outbox.emit(Stage(self._token, self._meta, chunk.offset, chunk.data))
+            self._state.outbox.emit(Stage(self._token, self._meta, chunk.offset, chunk.data))
             self.offset = end
         return True
 

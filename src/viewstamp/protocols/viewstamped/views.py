@@ -25,8 +25,8 @@ from viewstamp.protocols.viewstamped.journal import (
     ENCODER,
     AcceptedValue,
     Decided,
-    Disk,
     Promised,
+    Replay,
     Synchronised,
 )
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
@@ -34,9 +34,9 @@ from viewstamp.protocols.viewstamped.membership import (
     NUMBER_MAX,
     Member,
     Membership,
+    first_view_of,
     follows,
-    founded_by,
-    founds,
+    is_first_view,
     successor,
     well_formed,
     without,
@@ -60,14 +60,14 @@ from viewstamp.protocols.viewstamped.state import Point, State
 VIEWS_PER_MESSAGE_MAX: Final = 512
 
 
-class ViewKeeper:
+class DecidedViews:
     """The history of views, the acceptor and the proposer of the next one, and the heartbeats."""
 
     __slots__ = (
         "_accept_write",
         "_joiners",
-        "_ledger",
-        "_shared",
+        "_positions",
+        "_state",
         "acceptor",
         "current",
         "heartbeats",
@@ -80,35 +80,35 @@ class ViewKeeper:
         "view",
     )
 
-    def __init__(self, shared: State, ledger: LogPositions, disk: Disk) -> None:
-        self._shared = shared
-        self._ledger = ledger
-        self.history = history = disk.history
+    def __init__(self, state: State, positions: LogPositions, replay: Replay) -> None:
+        self._state = state
+        self._positions = positions
+        self.history = history = replay.history
         """Decided views from view 1 without a gap."""
         self.current = current = history[-1] if history else None
         """The newest decided view; None: this node knows of none."""
         self.view = View(len(history))
         """Its number, 0 where there is none."""
-        self.is_member = current is not None and shared.me in current.members
+        self.is_member = current is not None and state.me in current.members
         """Whether this node, with this memory, is in the newest view."""
         if history:
-            shared.group = history[0].members[0].incarnation
-        self.acceptor = disk.acceptor()
+            state.group = history[0].members[0].incarnation
+        self.acceptor = replay.acceptor()
         """Always of the instance after the newest view."""
         self.proposer = Proposer()
-        self.synchronised_view = disk.synchronised
+        self.synchronised_view = replay.synchronised
         """The highest view known to have completed its synchronisation; never higher than the newest."""
         self.preferred_primary: NodeId | None = None
         """Whom an operator wants to lead; None: no wish."""
         self._accept_write = PersistSeq(0)
         """The write with this proposer's own acceptance of what it proposes."""
-        self.heartbeats = Heartbeats(shared)
-        self._joiners = Joiners(shared)
+        self.heartbeats = Heartbeats(state)
+        self._joiners = Joiners(state)
         self.renewal_wanted = (
             current is not None
-            and current.primary == shared.node
+            and current.primary == state.node
             and self.is_member
-            and disk.synchronised == current.view
+            and replay.synchronised == current.view
         )
         """This node must not go on as primary of this view: see the rules."""
 
@@ -119,18 +119,18 @@ class ViewKeeper:
 
     # What happens of itself
 
-    def found(self) -> None:
+    def bootstrap(self) -> None:
         """Make view 1 of this node alone. Only for a node that knows of no view and may be the first."""
         assert not self.history
-        self._shared.group = self._shared.me.incarnation
-        self._decide(founded_by(self._shared.me))
+        self._state.group = self._state.me.incarnation
+        self._decide(first_view_of(self._state.me))
 
     def synchronised(self) -> None:
         """The newest view has completed its synchronisation: remember it, and let joiners in."""
         if self.is_synchronised:
             return
         self.synchronised_view = self.view
-        self._shared.outbox.persist(ENCODER.encode(Synchronised(self.view)))
+        self._state.outbox.persist(ENCODER.encode(Synchronised(self.view)))
 
     def tick(self, unheard: tuple[NodeId, ...]) -> None:
         """A heartbeat's time has passed: count who is silent, ping, and pursue the next view.
@@ -141,14 +141,14 @@ class ViewKeeper:
         if not self.is_member:
             return
         assert current is not None
-        shared, heartbeats = self._shared, self.heartbeats
+        state, heartbeats = self._state, self.heartbeats
         heartbeats.count(current)
         heartbeats.report(unheard)
         for node in heartbeats.to_ping(current, has_news=bool(unheard)):
             heard = heartbeats.was_heard(node)
             # Early: a ping promises nothing, and must not wait for the disk or it would look like a death.
-            ping = Ping(shared.group, self.view, shared.me.incarnation, unheard, heard)
-            shared.outbox.send_early(node, ping)
+            ping = Ping(state.group, self.view, state.me.incarnation, unheard, heard)
+            state.outbox.send_early(node, ping)
         self.pursue()
 
     # Which view should be next
@@ -159,7 +159,7 @@ class ViewKeeper:
         if current is None or not self.is_member:
             proposer.stop()
             return
-        overdue = proposer.retry_at is None or self._shared.now >= proposer.retry_at
+        overdue = proposer.retry_at is None or self._state.now >= proposer.retry_at
         if proposer.phase == "accepting":
             if overdue:
                 self._send_accepts()
@@ -189,13 +189,13 @@ class ViewKeeper:
     ) -> Iterable[tuple[Member, ...]]:
         # Who promised lives, however much it missed: it was paused, or cut off for a while. But another
         # primary may not hear it.
-        leads = current.primary == self._shared.node
+        leads = current.primary == self._state.node
         for node in self.heartbeats.removable(current):
             if node not in promisers or (not leads and self.heartbeats.is_reported(node)):
                 yield without(current, node)
         if self.renewal_wanted or self.preferred_primary is not None:
             yield current.members
-        if current.primary == self._shared.node and self.is_synchronised:
+        if current.primary == self._state.node and self.is_synchronised:
             for joiner in self._joiners.waiting(current, self.heartbeats.broken):
                 yield (*current.members, joiner)
 
@@ -219,12 +219,12 @@ class ViewKeeper:
         highest = max(proposer.seen_number, acceptor.promised.number)
         if highest + 1 >= NUMBER_MAX:
             return
-        ballot = Ballot(highest + 1, self._shared.node)
+        ballot = Ballot(highest + 1, self._state.node)
         promised = acceptor.prepare(ballot)
         assert promised
-        self._shared.outbox.persist(ENCODER.encode(Promised(acceptor.instance, ballot)))
+        self._state.outbox.persist(ENCODER.encode(Promised(acceptor.instance, ballot)))
         proposer.begin(acceptor.instance, ballot)
-        known = {"synchronised": self.is_synchronised, "late": self._ledger.is_behind}
+        known = {"synchronised": self.is_synchronised, "late": self._positions.is_behind}
         proposer.promised_by(ballot.node, acceptor.accepted, acceptor.value, **known)
         self._send_prepares()
         self._propose_if_promised()
@@ -232,25 +232,25 @@ class ViewKeeper:
     def _send_prepares(self) -> None:
         proposer = self.proposer
         self._set_retry()
-        message = Prepare(self._shared.group, proposer.instance, proposer.ballot)
+        message = Prepare(self._state.group, proposer.instance, proposer.ballot)
         self._send_to_others(proposer.promisers, message)
 
     def _send_accepts(self) -> None:
         proposer = self.proposer
         assert proposer.value is not None
         self._set_retry()
-        message = Accept(self._shared.group, proposer.instance, proposer.ballot, proposer.value)
+        message = Accept(self._state.group, proposer.instance, proposer.ballot, proposer.value)
         self._send_to_others(proposer.accepters, message)
 
     def _send_to_others(self, done: set[NodeId], message: Prepare | Accept) -> None:
         current = self.current
         assert current is not None
         for node in current.nodes:
-            if node not in done and node != self._shared.node:
-                self._shared.outbox.send(node, message)
+            if node not in done and node != self._state.node:
+                self._state.outbox.send(node, message)
 
     def _set_retry(self) -> None:
-        self.proposer.retry_at = Instant(self._shared.now + self._shared.options.paxos_timeout_us)
+        self.proposer.retry_at = Instant(self._state.now + self._state.options.paxos_timeout_us)
 
     def _propose_if_promised(self) -> None:
         current, proposer = self.current, self.proposer
@@ -267,19 +267,19 @@ class ViewKeeper:
             if self._wish() is None:
                 proposer.stop()
             return
-        self._shared.reach(Point.PREPARED)
+        self._state.reach(Point.PREPARED)
         accepted = self.acceptor.accept(proposer.ballot, value)
         assert accepted
         record = AcceptedValue(proposer.instance, proposer.ballot, value)
-        self._accept_write = self._shared.outbox.persist(ENCODER.encode(record))
+        self._accept_write = self._state.outbox.persist(ENCODER.encode(record))
         proposer.propose(value)
         self._send_accepts()
 
     def persisted(self) -> None:
         """Writes became durable: this node's own acceptance counts from then on, like everybody else's."""
         proposer = self.proposer
-        if proposer.phase == "accepting" and self._shared.outbox.durable >= self._accept_write:
-            proposer.accepted_by(self._shared.node)
+        if proposer.phase == "accepting" and self._state.outbox.durable >= self._accept_write:
+            proposer.accepted_by(self._state.node)
             self._decide_if_accepted()
 
     def _decide_if_accepted(self) -> None:
@@ -288,23 +288,23 @@ class ViewKeeper:
         if not self.proposer.has_chosen(current.nodes):
             return
         assert value is not None
-        self._shared.reach(Point.CHOSEN)
+        self._state.reach(Point.CHOSEN)
         self._decide(value)
-        for node in {*current.nodes, *value.nodes} - {self._shared.node}:
+        for node in {*current.nodes, *value.nodes} - {self._state.node}:
             self._send_views(node, current.view)
 
     def _beaten_by(self, ballot: Ballot) -> None:
         self.proposer.saw(ballot)
-        pause_us = self._shared.rng.randrange(self._shared.options.paxos_timeout_us) + 1
-        self.proposer.stand_back(Instant(self._shared.now + pause_us))
+        pause_us = self._state.rng.randrange(self._state.options.paxos_timeout_us) + 1
+        self.proposer.stand_back(Instant(self._state.now + pause_us))
 
     def _decide(self, membership: Membership) -> None:
         assert membership.view == self.view + 1
         assert not self.history or follows(self.history[-1], membership)
         self.history.append(membership)
         self.current, self.view = membership, membership.view
-        self.is_member = self._shared.me in membership.members
-        self._shared.outbox.persist(ENCODER.encode(Decided(membership)))
+        self.is_member = self._state.me in membership.members
+        self._state.outbox.persist(ENCODER.encode(Decided(membership)))
         self.acceptor.begin(View(membership.view + 1))
         self.proposer.stop()
         self.renewal_wanted = False
@@ -321,33 +321,33 @@ class ViewKeeper:
         acceptor = self.acceptor
         self.proposer.saw(message.ballot)
         if acceptor.prepare(message.ballot):
-            self._shared.outbox.persist(ENCODER.encode(Promised(message.instance, message.ballot)))
+            self._state.outbox.persist(ENCODER.encode(Promised(message.instance, message.ballot)))
         answer = Prepared(
-            self._shared.group,
+            self._state.group,
             message.instance,
             message.ballot,
             acceptor.promised,
             acceptor.accepted,
             acceptor.value,
             self.is_synchronised,
-            self._ledger.is_behind,
+            self._positions.is_behind,
         )
-        self._shared.outbox.send(source, answer)
+        self._state.outbox.send(source, answer)
 
     def on_accept(self, source: NodeId, message: Accept) -> None:
         """Phase 2 at the acceptor, for its own instance only."""
         if not self._at_my_instance(source, message.instance) or not _plausible(message.ballot, source):
             return
         if not self._acceptable(message.value):
-            self._shared.refuse()
+            self._state.drop("accept of an impossible view")
             return
         acceptor = self.acceptor
         self.proposer.saw(message.ballot)
         if acceptor.accept(message.ballot, message.value):
             record = AcceptedValue(message.instance, message.ballot, message.value)
-            self._shared.outbox.persist(ENCODER.encode(record))
-        answer = Accepted(self._shared.group, message.instance, message.ballot, acceptor.promised)
-        self._shared.outbox.send(source, answer)
+            self._state.outbox.persist(ENCODER.encode(record))
+        answer = Accepted(self._state.group, message.instance, message.ballot, acceptor.promised)
+        self._state.outbox.send(source, answer)
 
     def on_prepared(self, source: NodeId, message: Prepared) -> None:
         """Count a promise, or stand back after a rejection."""
@@ -359,7 +359,7 @@ class ViewKeeper:
                 self._beaten_by(message.promised)
             return
         if message.value is not None and not self._acceptable(message.value):
-            self._shared.refuse()
+            self._state.drop("promise that names an impossible view")
             return
         self.heartbeats.heard_from(source)  # who promised lives, and is given time anew before it is removed
         known = {"synchronised": message.synchronised, "late": message.late}
@@ -385,17 +385,17 @@ class ViewKeeper:
             if membership.view == self.view + 1 and not self._learn(message, membership):
                 return
         if message.latest > self.view:
-            self._shared.outbox.send_early(source, WantViews(self._shared.group, self.view))
+            self._state.outbox.send_early(source, WantViews(self._state.group, self.view))
 
     def _learn(self, message: Views, membership: Membership) -> bool:
         if not self.history:
-            founder = membership.members[0].incarnation if membership.members else NO_GROUP
-            valid = well_formed(membership) and founds(membership) and message.group == founder
-            self._shared.group = founder if valid else NO_GROUP
+            group = membership.members[0].incarnation if membership.members else NO_GROUP
+            valid = well_formed(membership) and is_first_view(membership) and message.group == group
+            self._state.group = group if valid else NO_GROUP
         else:
             valid = self._acceptable(membership)
         if not valid:
-            self._shared.refuse()
+            self._state.drop("decided view that does not follow the newest")
             return False
         self._decide(membership)
         return True
@@ -419,8 +419,8 @@ class ViewKeeper:
         if message.heard and self._is_from_member(source, message.incarnation):
             self.heartbeats.heard_from(source)
         # Early: it says that this node lives, and promises nothing.
-        pong = Pong(self._shared.group, self.view, self._shared.me.incarnation)
-        self._shared.outbox.send_early(source, pong)
+        pong = Pong(self._state.group, self.view, self._state.me.incarnation)
+        self._state.outbox.send_early(source, pong)
         self.compare_views(source, message.view)
 
     def on_pong(self, source: NodeId, message: Pong) -> None:
@@ -441,7 +441,7 @@ class ViewKeeper:
         if message.member.node != source or current is None or not message.view >= 0:
             return
         self._send_views(source, min(message.view, self.view))
-        if current.primary == self._shared.node and source not in current.nodes and message.answered:
+        if current.primary == self._state.node and source not in current.nodes and message.answered:
             self._joiners.remember(message.member)
             self.pursue()
 
@@ -450,18 +450,18 @@ class ViewKeeper:
         if 0 <= theirs < self.view:
             self._send_views(source, theirs)
         elif theirs > self.view:
-            self._shared.outbox.send_early(source, WantViews(self._shared.group, self.view))
+            self._state.outbox.send_early(source, WantViews(self._state.group, self.view))
 
     def _send_views(self, to: NodeId, after: View) -> None:
         memberships = tuple(self.history[after : after + VIEWS_PER_MESSAGE_MAX])
-        self._shared.outbox.send(to, Views(self._shared.group, memberships, self.view))
+        self._state.outbox.send(to, Views(self._state.group, memberships, self.view))
 
     def _at_my_instance(self, source: NodeId, instance: View) -> bool:
         if 1 <= instance <= self.view:
             self._send_views(source, View(instance - 1))
             return False
         if instance > self.view + 1:
-            self._shared.outbox.send_early(source, WantViews(self._shared.group, self.view))
+            self._state.outbox.send_early(source, WantViews(self._state.group, self.view))
             return False
         return instance == self.view + 1 and self.is_member and self._is_peer(source)
 
@@ -471,7 +471,7 @@ class ViewKeeper:
 
     def _is_peer(self, source: NodeId) -> bool:
         current = self.current
-        return current is not None and source in current.nodes and source != self._shared.node
+        return current is not None and source in current.nodes and source != self._state.node
 
     def _acceptable(self, value: Membership) -> bool:
         current = self.current

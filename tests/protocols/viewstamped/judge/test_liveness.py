@@ -5,10 +5,10 @@ from viewstamp.protocols.viewstamped.journal import (
     ENCODER,
     AcceptedValue,
     Decided,
-    Disk,
     History,
     Promised,
     Record,
+    Replay,
 )
 from viewstamp.protocols.viewstamped.judge.liveness import owes_progress
 from viewstamp.protocols.viewstamped.membership import Member, Membership
@@ -29,13 +29,13 @@ def view(number: int, *nodes: int) -> Membership:
 HISTORY = (view(1, 1), view(2, 1, 2), view(3, 1, 2, 3))
 
 
-def disk_of(*records: Record) -> Disk:
-    disk = Disk()
+def disk_of(*records: Record) -> Replay:
+    disk = Replay()
     disk.write(PersistSeq(1), [ENCODER.encode(record) for record in (History(HISTORY), *records)])
     return disk
 
 
-def owed(alive: tuple[int, ...], **disks: Disk) -> bool:
+def owed(alive: tuple[int, ...], **disks: Replay) -> bool:
     images = {node: disks.get(f"disk{node}", disk_of()) for node in NODES}
     return owes_progress(NODES, {NodeId(node): Incarnation(node) for node in alive}, images)
 

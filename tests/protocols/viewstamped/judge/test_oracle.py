@@ -12,13 +12,13 @@ from viewstamp.protocols.viewstamped.journal import (
     ENCODER,
     AcceptedValue,
     Decided,
-    Disk,
     EntryRecord,
     Promised,
     Record,
+    Replay,
 )
 from viewstamp.protocols.viewstamped.judge.oracle import ViewstampedOracle
-from viewstamp.protocols.viewstamped.membership import Member, Membership, founded_by, successor
+from viewstamp.protocols.viewstamped.membership import Member, Membership, first_view_of, successor
 from viewstamp.protocols.viewstamped.messages import (
     Accept,
     Accepted,
@@ -31,11 +31,11 @@ from viewstamp.protocols.viewstamped.messages import (
 )
 
 ONE, TWO = NodeId(1), NodeId(2)
-FIRST = founded_by(Member(ONE, GROUP))
+FIRST = first_view_of(Member(ONE, GROUP))
 BALLOT = Ballot(3, ONE)
 
 
-def disk_of(*records: Record) -> Disk:
+def disk_of(*records: Record) -> Replay:
     disk = ViewstampedOracle((ONE,)).make_image()
     disk.write(PersistSeq(1), [ENCODER.encode(record) for record in records])
     return disk
@@ -143,9 +143,9 @@ def test_a_position_that_goes_back_is_seen(what: str) -> None:
     core = cluster.core(1)
     match what:
         case "committed":
-            core.ledger.committed = Seqno(core.ledger.committed - 1)
+            core.positions.committed = Seqno(core.positions.committed - 1)
         case "applied":
-            core.ledger.applied = Seqno(core.ledger.applied - 1)
+            core.positions.applied = Seqno(core.positions.applied - 1)
         case "view":
             core.views.view = View(core.views.view - 1)
         case _:
@@ -159,7 +159,7 @@ def test_a_position_that_goes_back_is_seen(what: str) -> None:
 def test_positions_out_of_order_are_seen() -> None:
     cluster = cluster_of(1, 2)
     core = cluster.core(1)
-    core.ledger.applied = Seqno(core.ledger.committed + 1)
+    core.positions.applied = Seqno(core.positions.committed + 1)
     with pytest.raises(InvariantViolated, match="I9"):
         cluster.oracle.check_node(core)
 
@@ -168,7 +168,7 @@ def test_positions_may_go_back_when_the_node_crashed() -> None:
     cluster = cluster_of(1, 2)
     core = cluster.core(1)
     cluster.oracle.forget(ONE)
-    core.ledger.committed = core.ledger.applied = Seqno(core.ledger.committed - 1)
+    core.positions.committed = core.positions.applied = Seqno(core.positions.committed - 1)
     cluster.oracle.check_step(ONE, core)
 
 

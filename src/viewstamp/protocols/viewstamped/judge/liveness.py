@@ -12,21 +12,21 @@ from collections.abc import Collection, Mapping
 
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.quorum import has_majority, majority
-from viewstamp.protocols.viewstamped.journal import Disk
+from viewstamp.protocols.viewstamped.journal import Replay
 from viewstamp.protocols.viewstamped.membership import Membership, successor, without
 from viewstamp.protocols.viewstamped.messages import LOWEST
 
 Alive = Mapping[NodeId, Incarnation | None]
 
 
-def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[NodeId, Disk]) -> bool:
+def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[NodeId, Replay]) -> bool:
     """Tell whether the living must serve; `disks` are those of all members, also of the dead."""
     if len(alive) < majority(len(configured)):
         # A smaller view does not serve.
         return False
     newest = max((disks[node] for node in alive if node in disks), key=lambda disk: disk.view, default=None)
     if newest is None or not newest.history:
-        # The first view is founded only when all have said that they know of none.
+        # View 1 is made only when all have said that they know no view.
         return set(alive) >= set(configured)
     current = newest.history[-1]
     remembered = any(disks[node].synchronised == current.view for node in alive if node in disks)
@@ -41,19 +41,19 @@ def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[N
     return all(_can_go_on(membership, alive, by) for membership, by in may_come)
 
 
-def _decided_after(current: Membership, disks: Mapping[NodeId, Disk]) -> list[Membership]:
+def _decided_after(current: Membership, disks: Mapping[NodeId, Replay]) -> list[Membership]:
     """Return the views that only the dead know: the living may find them agreed on, or never hear of them."""
     longest = max((disk.history for disk in disks.values()), key=len)
     return list(longest[current.view :])
 
 
-def _accepted(current: Membership, disks: Mapping[NodeId, Disk]) -> list[Membership]:
+def _accepted(current: Membership, disks: Mapping[NodeId, Replay]) -> list[Membership]:
     """Return what any member has accepted as the next view."""
     acceptors = [disk.acceptor() for disk in disks.values() if disk.view == current.view]
     return [acceptor.value for acceptor in acceptors if acceptor.value is not None]
 
 
-def _something_is_proposed(current: Membership, disks: Mapping[NodeId, Disk]) -> bool:
+def _something_is_proposed(current: Membership, disks: Mapping[NodeId, Replay]) -> bool:
     """Tell whether any member has promised a proposer something whose proposal no disk shows."""
     acceptors = [disk.acceptor() for disk in disks.values() if disk.view == current.view]
     shown = {LOWEST, *(acceptor.accepted for acceptor in acceptors)}

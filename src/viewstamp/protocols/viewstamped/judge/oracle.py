@@ -13,7 +13,7 @@ from typing import Any
 from viewstamp.core.ids import Incarnation, NodeId, View, Viewstamp
 from viewstamp.core.judge import AgreedView, DurableImage, InvariantViolated, ensure
 from viewstamp.protocols.viewstamped.core import ViewstampedCore
-from viewstamp.protocols.viewstamped.journal import Disk
+from viewstamp.protocols.viewstamped.journal import Replay
 from viewstamp.protocols.viewstamped.judge.liveness import owes_progress
 from viewstamp.protocols.viewstamped.membership import Member, Membership
 from viewstamp.protocols.viewstamped.messages import (
@@ -21,11 +21,12 @@ from viewstamp.protocols.viewstamped.messages import (
     Accepted,
     Append,
     Appended,
-    AskFounded,
     Ballot,
+    BootstrapQuery,
     Chunk,
     ChunkReceived,
     Join,
+    NotBootstrapped,
     Ping,
     Pong,
     Position,
@@ -33,7 +34,6 @@ from viewstamp.protocols.viewstamped.messages import (
     Prepared,
     Probe,
     Probed,
-    Unfounded,
     Views,
     WantViews,
 )
@@ -49,8 +49,8 @@ class _Seen:
         self.view = core.views.view
         self.promised = (acceptor.instance, acceptor.promised)
         self.synchronised = core.views.synchronised_view
-        self.committed = core.ledger.committed
-        self.applied = core.ledger.applied
+        self.committed = core.positions.committed
+        self.applied = core.positions.applied
 
 
 class ViewstampedOracle:
@@ -70,14 +70,15 @@ class ViewstampedOracle:
 
     def check_node(self, core: ViewstampedCore) -> None:
         """Raise `InvariantViolated` unless the orderings that one node must keep hold in this core."""
-        ledger, views = core.ledger, core.views
-        log = ledger.log
-        ordered = log.base.seqno <= ledger.applied <= ledger.committed <= log.last.seqno
-        if not ordered or ledger.durable > log.last.seqno:
-            positions = (
-                f"base {log.base}, applied {ledger.applied}, committed {ledger.committed}, last {log.last}"
+        positions, views = core.positions, core.views
+        log = positions.log
+        ordered = log.base.seqno <= positions.applied <= positions.committed <= log.last.seqno
+        if not ordered or positions.durable > log.last.seqno:
+            raise InvariantViolated(
+                "I9 Ordering",
+                f"base {log.base}, applied {positions.applied}, committed {positions.committed}, "
+                f"last {log.last}",
             )
-            raise InvariantViolated("I9 Ordering", positions)
         ensure(views.acceptor.instance == views.view + 1, "I24 ViewAgreement", "acceptor of another instance")
         ensure(views.synchronised_view <= views.view, "I26 SyncBeforeServe", "synchronised beyond its view")
         accepted = views.acceptor.accepted
@@ -134,13 +135,13 @@ class ViewstampedOracle:
         self._seen.pop(node, None)
         self._learned.pop(node, None)
 
-    def make_image(self) -> Disk:
+    def make_image(self) -> Replay:
         """Return the image of an empty disk."""
-        return Disk()
+        return Replay()
 
     def broken_promise(self, source: NodeId, message: Any, durable: DurableImage) -> str | None:
         """Say what `message` promises that the disk of `source` does not hold; None if nothing."""
-        assert isinstance(durable, Disk)
+        assert isinstance(durable, Replay)
         match message:
             case Prepared(group, instance, ballot, promised) | Accepted(group, instance, ballot, promised):
                 return self._broken_paxos(source, (group, instance, promised), message, durable)
@@ -166,7 +167,7 @@ class ViewstampedOracle:
         source: NodeId,
         said: tuple[Incarnation, View, Ballot],
         message: Prepared | Accepted,
-        durable: Disk,
+        durable: Replay,
     ) -> str | None:
         group, instance, promised = said
         highest = self._promises.get((group, source, instance), promised)
@@ -181,7 +182,7 @@ class ViewstampedOracle:
 
     def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
         """Tell whether every member of some view, the entry's own or a later one, holds the entry durably."""
-        disks = {node: image for node, image in images.items() if isinstance(image, Disk)}
+        disks = {node: image for node, image in images.items() if isinstance(image, Replay)}
         newest = max(disks.values(), key=lambda disk: disk.view, default=None)
         if newest is None:
             return False
@@ -196,7 +197,7 @@ class ViewstampedOracle:
         self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
     ) -> bool:
         """A majority of the newest view that holds all that was acknowledged; see `owing`."""
-        disks = {node: image for node, image in images.items() if isinstance(image, Disk)}
+        disks = {node: image for node, image in images.items() if isinstance(image, Replay)}
         return owes_progress(self._members, alive, disks)
 
     def agreed(self, core: ViewstampedCore) -> Sequence[Membership]:
@@ -209,12 +210,12 @@ class ViewstampedOracle:
 
     def opening(self, core: ViewstampedCore) -> Viewstamp | None:
         """Return the empty entry that begins the view of a primary."""
-        primary = core.replication.primary
+        primary = core.role.primary
         return None if primary is None else primary.opening
 
     def agrees(self, image: DurableImage, view: AgreedView) -> bool:
         """Tell whether a disk accepted this view or knows that it was decided."""
-        assert isinstance(image, Disk)
+        assert isinstance(image, Replay)
         if image.view >= view.view:
             return image.history[view.view - 1] == view
         return image.view == view.view - 1 and image.acceptor().value == view
@@ -224,7 +225,7 @@ class ViewstampedOracle:
         return describe(message)
 
 
-def _not_promised(instance: View, ballot: Ballot, durable: Disk) -> str | None:
+def _not_promised(instance: View, ballot: Ballot, durable: Replay) -> str | None:
     promised = durable.acceptor().promised
     if durable.view >= instance or (durable.view == instance - 1 and promised >= ballot):
         return None
@@ -254,10 +255,10 @@ def describe(message: Any) -> str:  # noqa: C901, PLR0912  one flat match names 
         case Pong(_, view):
             return f"pong in view {view}"
         case Join(_, member, view):
-            return f"let node {member.node} in, it knows view {view}"
-        case AskFounded():
-            return "was a view founded?"
-        case Unfounded():
+            return f"join of node {member.node}, which knows view {view}"
+        case BootstrapQuery():
+            return "do you know a view?"
+        case NotBootstrapped():
             return "no view is known here"
         case _:
             return _describe_replication(message)
