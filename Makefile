@@ -1,8 +1,13 @@
 # The verbs of this project. `make demo` and `make test` are all the set-up there is.
-PYTHON ?= python3
-VENV := .venv
+# PYTHON chooses the interpreter; without it an environment that is there keeps its own, and a new one gets python3.
+PYTHON ?=
+VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+BASE_PYTHON := $(or $(PYTHON),python3)
+INSTALL := "$(BASE_PYTHON)" requirements/install.py $(if $(PYTHON),,--keep)
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+  $(if $(UPGRADE),--upgrade)
+unexport PYTHONPATH PYTHONHOME
 
 PROTOCOLS ?= raft viewstamped primary_backup primary_backup_course
 MINUTES ?= 60
@@ -10,20 +15,26 @@ ROUNDS ?= 20
 RSM_TESTS ?= 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage test-fast check fix sim soak rsm-tests mutants torture bench bench-tools bench-compare bench-wait bench-all bench-page cs6650-report docs ci clean
+.PHONY: help install install-run lock demo test coverage test-fast check fix sim soak rsm-tests mutants torture bench bench-tools bench-compare bench-wait bench-all bench-page cs6650-report docs ci clean
 
 help:            ## say what each verb does
 	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
 
-install: $(STAMP) ## prepare the one environment that everything uses
+install: install-run ## prepare the one environment that everything uses
+	@$(INSTALL) $(VENV) requirements/dev.txt --editable . $(patsubst %/pyproject.toml,%,$(wildcard labs/pyproject.toml))
 
-$(STAMP): requirements/dev.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+install-run:     ## prepare what running needs, and nothing else
+	@command -v "$(BASE_PYTHON)" > /dev/null || { echo "install: $(BASE_PYTHON) not found; install Python 3.11 to 3.13, or name it: make PYTHON=/path/to/python ..." >&2; exit 1; }
+	@$(INSTALL) $(VENV) requirements/run.txt --editable .
 
-demo: install    ## three replicas, load, SIGKILL of the leader, proof that nothing acknowledged was lost
+lock: install    ## write requirements/*.txt from the groups of pyproject.toml; what is pinned stays unless UPGRADE is given
+	$(LOCK) --group pip -o requirements/pip.txt
+	$(LOCK) --group dev --extra cli --extra speed pyproject.toml -o requirements/dev.txt
+	$(LOCK) --group run --extra cli pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+	$(LOCK) --group bench-build -o requirements/bench-build.txt
+	$(LOCK) --group bench --no-binary pysyncobj --emit-build-options -c requirements/dev.txt -o requirements/bench.txt
+
+demo: install-run ## three replicas, load, SIGKILL of the leader, proof that nothing acknowledged was lost
 	$(BIN)/viewstamp demo
 
 check: install   ## read-only checks: format, lint, layers, types, spelling
@@ -74,11 +85,8 @@ bench: install   ## a few minutes: the service, each part of it alone, the simul
 	$(BIN)/python -m benchmarks.simulator
 	$(BIN)/python -m benchmarks.checker
 
-bench-tools: $(VENV)/.bench-installed ## install what comparisons and plots need beyond the rest
-
-$(VENV)/.bench-installed: requirements/bench.txt $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
-	@touch $@
+bench-tools: install ## install what comparisons and plots need beyond the rest
+	@$(INSTALL) $(VENV) requirements/bench-build.txt requirements/bench.txt
 
 bench-wait: install ## what users wait for: fail-over, restart, start, snapshots, memory, idle cost, floods
 	$(BIN)/python -m benchmarks.wait --json benchmarks/results/wait.json
@@ -106,4 +114,4 @@ docs: install    ## check that every link, command and snippet of the documentat
 ci: coverage demo    ## what .ci/run calls
 
 clean:           ## remove what the build made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist build
+	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist build
