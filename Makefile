@@ -57,7 +57,7 @@ coverage: check  ## the same tests, with what of the source they reach; takes tw
 	$(BIN)/python -m pytest -m process --cov --cov-append --cov-report=term
 
 test-fast: install ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not process"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not process"
 
 sim: install     ## a campaign of 200 seeds of each protocol through the simulator's disasters; MISHAPS trials of each play
 	for protocol in $(PROTOCOLS); do $(BIN)/viewstamp sim --protocol $$protocol --seeds 0..199 || exit 1; done

@@ -1,8 +1,8 @@
-"""Prepares the environment of this checkout: `python3 requirements/install.py FOLDER LOCK [--editable PROJECT ...]`.
+"""Prepares the environment of this checkout: `install.py FOLDER LOCK ... [--editable PROJECT ...]`.
 
 It uses the standard library only, and no syntax that Python 3.8 lacks: an old interpreter gets one line.
-Packages come from locks with hashes. pip resolves nothing (`--no-deps`), takes wheels only, and fetches no build
-tools, so a release that is newer than the lock cannot matter. docs/design/decisions.md says why it is pip.
+Packages come from locks with hashes. pip resolves nothing (`--no-deps`), takes wheels only, and fetches no
+build tools, so a release that is newer than the lock cannot matter. docs/design/decisions.md says why pip.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Iterator  # noqa: UP035 - Python 3.8 cannot subscript the one of collections.abc
 
 ROOT = Path(__file__).resolve().parent.parent
 PIP_LOCK = Path("requirements", "pip.txt")
 OLDEST, NEWEST = (3, 11), (3, 13)
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
-FROM_LOCK = (*PIP, "install", "--no-deps", "--only-binary=:all:", "--no-build-isolation", "--require-hashes", "-r")
+FROM_LOCK = (
+    *PIP, "install", "--no-deps", "--only-binary=:all:", "--no-build-isolation",
+    "--require-hashes", "-r",
+)  # fmt: skip
 FROM_HERE = (*PIP, "install", "--no-deps", "--no-build-isolation", "--no-index", "--editable")
 FETCHING = {
-    "PIP_" + name
-    for name in (
-        "CACHE_DIR CERT CLIENT_CERT CONFIG_FILE DEFAULT_TIMEOUT EXTRA_INDEX_URL FIND_LINKS INDEX_URL "
-        "KEYRING_PROVIDER NO_CACHE_DIR NO_INDEX PROXY RETRIES TIMEOUT TRUSTED_HOST"
-    ).split()
-}
-"""pip's settings that say where and how to fetch. The others (PIP_USER, PIP_TARGET, PIP_PRE) change the result."""
+    "PIP_CACHE_DIR", "PIP_CERT", "PIP_CLIENT_CERT", "PIP_CONFIG_FILE", "PIP_DEFAULT_TIMEOUT",
+    "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_KEYRING_PROVIDER", "PIP_NO_CACHE_DIR",
+    "PIP_NO_INDEX", "PIP_PROXY", "PIP_RETRIES", "PIP_TIMEOUT", "PIP_TRUSTED_HOST",
+}  # fmt: skip
+"""The settings of pip that say where and how to fetch. Others (PIP_USER, PIP_TARGET) would change the result."""
 
 
 class Failed(Exception):
@@ -43,7 +45,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("locks", type=Path, nargs="+")
     parser.add_argument("--editable", type=Path, nargs="*", default=[])
-    parser.add_argument("--keep", action="store_true", help="let an environment that works keep its own interpreter")
+    parser.add_argument("--keep", action="store_true", help="a working one keeps its interpreter")
     options = parser.parse_args()
     os.chdir(ROOT)
     try:
@@ -56,7 +58,7 @@ def main() -> int:
 
 
 def prepare(folder: Path, locks: list[Path], projects: list[Path], *, keep: bool) -> None:
-    """Make the folder an environment with these locks and projects. Where it is one already, nothing is done."""
+    """Make the folder an environment with these locks and projects; do nothing where it is one already."""
     if not is_environment(folder, keep=keep):
         create(folder)
     python = folder / "bin" / "python"
@@ -69,13 +71,23 @@ def prepare(folder: Path, locks: list[Path], projects: list[Path], *, keep: bool
     for lock in locks:
         run(python, *FROM_LOCK, lock, failed=f"could not install {lock}; {advice()}")
     for project in projects:
-        run(python, *FROM_HERE, project, failed=f"could not install {project}; run `rm -r {folder}` and try again")
-    run(python, *PIP, "check", failed=f"{locks[-1]} leaves something open; run `make lock` and commit what it writes")
+        run(
+            python,
+            *FROM_HERE,
+            project,
+            failed=f"could not install {project}; run `rm -r {folder}` and try again",
+        )
+    run(
+        python,
+        *PIP,
+        "check",
+        failed=f"{locks[-1]} leaves something open; run `make lock` and commit what it writes",
+    )
     stamp.write_text(wanted, encoding="utf-8")
 
 
 def is_environment(folder: Path, *, keep: bool) -> bool:
-    """Return whether the folder is a whole environment, made here, and by this interpreter (`keep`: by any)."""
+    """Return whether the folder is a whole environment, made here and by this interpreter (`keep`: by any)."""
     made_by = read(folder / ".made-by")
     if made_by is None or not (folder / "bin" / "python").exists():
         return False
@@ -137,7 +149,9 @@ def run(python: Path, *arguments: str | Path, failed: str) -> None:
         for name, value in os.environ.items()
         if name in FETCHING or not name.startswith(("PIP_", "PYTHON", "VIRTUAL_ENV", "__PYVENV"))
     }
-    path = f"{python.parent.absolute()}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # the build backend is there
+    path = os.pathsep.join(
+        [str(python.parent.absolute()), os.environ.get("PATH", os.defpath)]
+    )  # the build backend
     done = subprocess.run([python, *arguments], env={**kept, "PATH": path}, stdout=sys.stderr, check=False)  # noqa: S603
     if done.returncode:
         raise Failed(failed)
@@ -146,7 +160,8 @@ def run(python: Path, *arguments: str | Path, failed: str) -> None:
 def advice() -> str:
     """Return what to do when packages could not be fetched: the reason is in pip's lines above."""
     if sys.version_info[:2] > NEWEST:
-        return f"this is Python {sys.version_info[0]}.{sys.version_info[1]}, for which the lock may have no wheels; {another_python()}"
+        version = ".".join(map(str, sys.version_info[:2]))
+        return f"the lock may have no wheels for Python {version}; {another_python()}"
     return "check the network (pip's settings and PIP_INDEX_URL are used), then run the same command again"
 
 
@@ -156,7 +171,7 @@ def another_python() -> str:
 
 
 @contextlib.contextmanager
-def one_at_a_time():  # noqa: ANN201 - its type stands in a module that old interpreters lack
+def one_at_a_time() -> Iterator[None]:
     """Wait until no other process prepares an environment of this checkout."""
     checkout = os.open(ROOT, os.O_RDONLY)
     try:

@@ -62,6 +62,11 @@ def _call(arguments: list[str]) -> int:
         function, positional, named = plain
         result = function(*positional, **named)
         return result if isinstance(result, int) else failures.DONE
-    from viewstamp.cli import full_parser
-
+    try:
+        from viewstamp.cli import full_parser
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("viewstamp"):
+            raise
+        failures.complain(f"{error.name} is not installed; nothing was done. Run: pip install 'viewstamp[cli]'")
+        return failures.CONFIGURATION
     return full_parser.call(arguments)
