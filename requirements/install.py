@@ -32,7 +32,7 @@ FETCHING = {
     "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_KEYRING_PROVIDER", "PIP_NO_CACHE_DIR",
     "PIP_NO_INDEX", "PIP_PROXY", "PIP_RETRIES", "PIP_TIMEOUT", "PIP_TRUSTED_HOST",
 }  # fmt: skip
-"""The settings of pip that say where and how to fetch. Others (PIP_USER, PIP_TARGET) would change the result."""
+"""Settings of pip that say where and how to fetch. Others (PIP_USER, PIP_TARGET) would change the result."""
 
 
 class Failed(Exception):
@@ -87,7 +87,7 @@ def prepare(folder: Path, locks: list[Path], projects: list[Path], *, keep: bool
 
 
 def is_environment(folder: Path, *, keep: bool) -> bool:
-    """Return whether the folder is a whole environment, made here and by this interpreter (`keep`: by any)."""
+    """Return whether the folder is an environment, made here and by this interpreter (`keep`: by any)."""
     made_by = read(folder / ".made-by")
     if made_by is None or not (folder / "bin" / "python").exists():
         return False
