@@ -24,7 +24,8 @@ install: install-run ## prepare the one environment that everything uses
 	@$(INSTALL) $(VENV) requirements/dev.txt --editable . $(patsubst %/pyproject.toml,%,$(wildcard labs/pyproject.toml))
 
 install-run:     ## prepare what running needs, and nothing else
-	@command -v "$(BASE_PYTHON)" > /dev/null || { echo "install: $(BASE_PYTHON) not found; install Python 3.11 to 3.13, or name it: make PYTHON=/path/to/python ..." >&2; exit 1; }
+	@"$(BASE_PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || \
+	  { echo 'install: no Python 3.11 or later is called "$(BASE_PYTHON)"; install one, or name it: make PYTHON=python3.13 ...' >&2; exit 1; }
 	@$(INSTALL) $(VENV) requirements/run.txt --editable .
 
 lock: install    ## write requirements/*.txt from the groups of pyproject.toml; what is pinned stays unless UPGRADE is given

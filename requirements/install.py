@@ -1,11 +1,9 @@
 """Prepares the environment of this checkout: `install.py FOLDER LOCK ... [--editable PROJECT ...]`.
 
-It uses the standard library only, and no syntax that Python 3.8 lacks: an old interpreter gets one line.
+It uses the standard library only; the Makefile has seen to it that the interpreter is new enough.
 Packages come from locks with hashes. pip resolves nothing (`--no-deps`), takes wheels only, and fetches no
 build tools, so a release that is newer than the lock cannot matter. docs/design/decisions.md says why pip.
 """
-
-from __future__ import annotations
 
 import argparse
 import contextlib
@@ -15,12 +13,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator  # noqa: UP035 - Python 3.8 cannot subscript the one of collections.abc
 
 ROOT = Path(__file__).resolve().parent.parent
 PIP_LOCK = Path("requirements", "pip.txt")
-OLDEST, NEWEST = (3, 11), (3, 13)
+NEWEST = (3, 13)
+"""The newest Python for which the locks are known to have wheels."""
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
 FROM_LOCK = (
     *PIP, "install", "--no-deps", "--only-binary=:all:", "--no-build-isolation",
@@ -72,17 +71,9 @@ def prepare(folder: Path, locks: list[Path], projects: list[Path], *, keep: bool
         run(python, *FROM_LOCK, lock, failed=f"could not install {lock}; {advice()}")
     for project in projects:
         run(
-            python,
-            *FROM_HERE,
-            project,
-            failed=f"could not install {project}; run `rm -r {folder}` and try again",
+            python, *FROM_HERE, project, failed=f"could not install {project}; run `make clean` and try again"
         )
-    run(
-        python,
-        *PIP,
-        "check",
-        failed=f"{locks[-1]} leaves something open; run `make lock` and commit what it writes",
-    )
+    run(python, *PIP, "check", failed=f"{locks[-1]} leaves something open; run `make lock` and commit")
     stamp.write_text(wanted, encoding="utf-8")
 
 
@@ -98,11 +89,9 @@ def create(folder: Path) -> None:
     """Put a new environment with the pinned pip in the place of whatever lies there.
 
     Raises:
-        Failed: this interpreter is too old, or cannot make environments.
+        Failed: this interpreter cannot make environments, or the folder is something else.
     """
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] < OLDEST:
-        raise Failed(f"{sys.executable} is Python {version}; {another_python()}")
     if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
         raise Failed(f"{folder} is not an environment; move it away")
     print(f"install: a new {folder} with Python {version}", flush=True)
@@ -161,13 +150,8 @@ def advice() -> str:
     """Return what to do when packages could not be fetched: the reason is in pip's lines above."""
     if sys.version_info[:2] > NEWEST:
         version = ".".join(map(str, sys.version_info[:2]))
-        return f"the lock may have no wheels for Python {version}; {another_python()}"
+        return f"the lock may have no wheels for Python {version}; name another: make PYTHON=python3.13 ..."
     return "check the network (pip's settings and PIP_INDEX_URL are used), then run the same command again"
-
-
-def another_python() -> str:
-    """Return how to choose an interpreter."""
-    return f"take one from 3.{OLDEST[1]} to 3.{NEWEST[1]}: make PYTHON=python3.{NEWEST[1]} ..."
 
 
 @contextlib.contextmanager

@@ -67,23 +67,16 @@ def test_environment_is_replaced_when_it_was_moved(checkout: Checkout) -> None:
     checkout.make("install-run", f"PYTHON={BASE_PYTHON}")
     assert "a new .venv" not in checkout.make("install-run").stdout
     checkout.folder = checkout.folder.rename(checkout.folder.with_name("moved"))
-    checkout.replace("requirements/pip.txt", "==", "==0")  # fails early: it would take long
+    checkout.replace(
+        "requirements/pip.txt", "==", "==9999."
+    )  # fails early: a whole installation would take long
     assert "a new .venv" in checkout.make("install-run").stdout
 
 
-def test_missing_interpreter_is_explained_in_one_line(checkout: Checkout) -> None:
-    ran = checkout.make("install-run", "PYTHON=no-such-python")
-    first, *rest = ran.stderr.splitlines()
-    assert first.startswith("install: no-such-python not found; install Python 3.11 to 3.13, or name it: ")
-    assert all(line.startswith("make: ") for line in rest)
-
-
-def test_interpreter_that_is_too_old_is_explained_in_one_line(checkout: Checkout) -> None:
-    checkout.replace(
-        "requirements/install.py", "OLDEST, NEWEST = (3, 11), (3, 13)", "OLDEST, NEWEST = (3, 98), (3, 99)"
+@pytest.mark.parametrize("python", ["no-such-python", "false"])
+def test_unusable_interpreter_is_explained_in_one_line(checkout: Checkout, python: str) -> None:
+    first, *rest = checkout.make("install-run", f"PYTHON={python}").stderr.splitlines()
+    assert first.startswith(
+        f'install: no Python 3.11 or later is called "{python}"; install one, or name it: '
     )
-    ran = checkout.make("install-run", f"PYTHON={BASE_PYTHON}")
-    first, *rest = ran.stderr.splitlines()
-    assert first.startswith("install: ")
-    assert "; take one from 3.98 to 3.99: make PYTHON=" in first
     assert all(line.startswith("make: ") for line in rest)
