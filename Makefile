@@ -21,7 +21,7 @@ help:            ## say what each verb does
 	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
 
 install: install-run ## prepare the one environment that everything uses
-	@$(INSTALL) $(VENV) requirements/dev.txt --editable . $(patsubst %/pyproject.toml,%,$(wildcard labs/pyproject.toml))
+	@$(INSTALL) $(VENV) requirements/dev.txt --editable . labs
 
 install-run:     ## prepare what running needs, and nothing else
 	@"$(BASE_PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || \

@@ -32,11 +32,10 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "a checkout"  # with a space
         self.index = folder / "index"
-        (self.folder / "requirements").mkdir(parents=True)
+        self.folder.mkdir()
         for name in ("Makefile", "pyproject.toml", "labs/pyproject.toml", "requirements/install.py"):
-            if (ROOT / name).exists():
-                (self.folder / name).parent.mkdir(exist_ok=True)
-                shutil.copyfile(ROOT / name, self.folder / name)
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(ROOT / name, self.folder / name)
         offered = {"pip": _offer_pip(self.index)}
         for name, entry in {**_locked("dev"), **_locked("run")}.items():
             if _applies(entry):

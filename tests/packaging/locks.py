@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +72,7 @@ def _group(groups: Mapping[str, list[str | dict[str, str]]], name: str) -> Itera
             yield from _group(groups, line["include-group"])
 
 
+@cache
 def requirements_of(name: str) -> list[Requirement]:
     """Return what the installed package requires, whatever the markers say."""
     return [Requirement(line) for line in metadata.distribution(name).requires or ()]

@@ -81,3 +81,14 @@ def test_build_backend_is_within_what_the_project_asks_for() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (backend,) = map(Requirement, settings["build-system"]["requires"])
     assert backend.specifier.contains(read_lock(text_of("run"))["uv-build"].version)
+
+
+def test_labs_have_the_version_and_the_backend_of_the_product() -> None:
+    product, labs = (
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))
+        for folder in (".", "labs")
+    )
+    assert labs["build-system"] == product["build-system"]
+    assert labs["project"]["version"] == product["project"]["version"]
+    assert labs["project"]["requires-python"] == product["project"]["requires-python"]
+    assert labs["project"]["dependencies"] == [f"viewstamp[cli]=={product['project']['version']}"]

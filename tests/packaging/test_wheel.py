@@ -112,7 +112,7 @@ def test_cluster_runs_without_the_extra(site: Path) -> None:
 
 
 COMMAND = "from viewstamp.__main__ import main; main()"
-MISSING = "viewstamp: cyclopts is not installed; nothing was done. Run: pip install 'viewstamp[cli]'\n"
+MISSING = "viewstamp: cyclopts is not installed; nothing was done. Install it: pip install 'viewstamp[cli]'\n"
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,8 @@ def _call(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("viewstamp"):
             raise
-        failures.complain(f"{error.name} is not installed; nothing was done. Run: pip install 'viewstamp[cli]'")
+        failures.complain(
+            f"{error.name} is not installed; nothing was done. Install it: pip install 'viewstamp[cli]'"
+        )
         return failures.CONFIGURATION
     return full_parser.call(arguments)
