@@ -60,6 +60,9 @@ coverage: check  ## the same tests, with what of the source they reach; takes tw
 test-fast: install ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 -m "not slow and not process"
 
+test-%: install  ## the tests of one package: make test-raft, test-replica, test-sim, ...
+	$(BIN)/python -m pytest $(or $(wildcard tests/$* tests/protocols/$*),$(error there is no tests/$* and no tests/protocols/$*))
+
 sim: install     ## a campaign of 200 seeds of each protocol through the simulator's disasters; MISHAPS trials of each play
 	for protocol in $(PROTOCOLS); do $(BIN)/viewstamp sim --protocol $$protocol --seeds 0..199 || exit 1; done
 	if [ "$(MISHAPS)" ]; then MISHAPS=$(MISHAPS) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/sim/faults/test_search.py; fi
