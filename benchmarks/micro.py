@@ -88,14 +88,15 @@ def codec() -> Iterator[tuple[str, int, Action]]:
 def sessions() -> Iterator[tuple[str, int, Action]]:
     """Yield what executes a batch of the log: sessions, the machine, and what is told to the client."""
     definition = MachineDefinition.of(KeyValueStore)
-    ledger = ReplicatedState(definition, SessionLimits())
+    replicated = ReplicatedState(definition, SessionLimits())
+    decode = definition.decoder("command")
     state = {"seqno": 0}
 
     def apply(message: bytes) -> Answers:
         state["seqno"] += 1
         answers = Answers()
-        batch, prepared = decode_batch(encode_batch(1, (0, 0), [message]), definition)
-        ledger.apply(Viewstamp(View(1), Seqno(state["seqno"])), batch, prepared, {CLIENT}, answers)
+        batch = decode_batch(encode_batch(1, (0, 0), [message]), decode)
+        replicated.apply(Viewstamp(View(1), Seqno(state["seqno"])), batch, {CLIENT}, answers)
         return answers
 
     session = apply(encode_message(OpenSession(CLIENT))).opened[0].session

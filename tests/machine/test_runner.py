@@ -70,7 +70,7 @@ def _do(host: MachineRunner, what: str) -> tuple[int, Any]:
     payload = DEFINITION.methods["do"].encode_call((what,), {})
     host.begin_entry(Viewstamp(View(1), Seqno(1)), LogTime(5))
     kind, encoded = host.run(DEFINITION.decode("command", payload))
-    host.end()
+    host.end_queries()
     return kind, msgspec.msgpack.decode(encoded)
 
 
@@ -123,7 +123,7 @@ def test_a_hook_that_raises_changes_nothing_when_a_session_ends() -> None:
     host = MachineRunner(DEFINITION)
     host.begin_entry(Viewstamp(View(1), Seqno(1)), LogTime(5))
     host.end_session(3, 0)
-    host.end()
+    host.end_queries()
     assert _do(host, "fine") == (RESULT, "fine")
 
 
@@ -132,7 +132,7 @@ def test_a_query_fails_when_it_draws_random_numbers() -> None:
     payload = DEFINITION.methods["draw"].encode_call((), {})
     host.begin_queries(Viewstamp(View(1), Seqno(1)), LogTime(5))
     kind, encoded = host.run(DEFINITION.decode("query", payload))
-    host.end()
+    host.end_queries()
     assert kind == FAILED
     assert "a query has no random numbers" in msgspec.msgpack.decode(encoded)[1]
 

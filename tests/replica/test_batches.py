@@ -14,120 +14,160 @@ from viewstamp.replica import batches as batching
 from viewstamp.replica.batches import (
     BatchBuffer,
     BatchUnreadable,
-    Gathered,
-    Prepared,
+    DecodedMessage,
+    InFlightBatches,
     SubmitValidator,
-    ValidatedSubmit,
     decode_batch,
     encode_batch,
 )
 from viewstamp.replica.options import ReplicaOptions
 
 DEFINITION = MachineDefinition.of(Counter)
+DECODE = DEFINITION.decoder("command")
 
 
-def _examine(message: Submit, options: ReplicaOptions | None = None) -> ValidatedSubmit:
-    examiner = SubmitValidator(DEFINITION, options or ReplicaOptions())
-    return examiner.examine(HERE, message, encode_message(message))
+def _validate(
+    message: Submit, options: ReplicaOptions | None = None
+) -> tuple[DecodedMessage | None, list[tuple[int, str]]]:
+    validator = SubmitValidator(DEFINITION, options or ReplicaOptions())
+    return validator.validate(HERE, message, encode_message(message))
 
 
-def _gathered(message: Submit) -> Gathered:
-    examined = _examine(message)
-    assert examined.gathered is not None
-    return examined.gathered
+def _valid(message: Submit) -> DecodedMessage:
+    valid, _ = _validate(message)
+    assert valid is not None
+    return valid
 
 
 def test_the_bytes_go_on_untouched_when_all_calls_are_valid() -> None:
     message = submit(5, (1, call("add", 1)), (2, call("add", 2)))
-    examined = _examine(message)
-    assert examined.invalid == []
-    assert examined.gathered is not None
-    assert examined.gathered.encoded == encode_message(message)
+    valid, invalid = _validate(message)
+    assert invalid == []
+    assert valid is not None
+    assert (valid.encoded, valid.source) == (encode_message(message), HERE)
 
 
 def test_only_the_valid_calls_go_on_when_some_are_invalid() -> None:
     message = submit(5, (1, call("add", "x")), (2, call("add", 2)), (3, call("read")), (0, call("add", 1)))
-    examined = _examine(message)
-    assert [sequence for sequence, _ in examined.invalid] == [1, 3, 0]
-    assert examined.gathered is not None
-    assert examined.gathered.encoded == encode_message(submit(5, (2, call("add", 2))))
-    assert [c.sequence for c in examined.gathered.prepared.calls] == [2]
+    valid, invalid = _validate(message)
+    assert [sequence for sequence, _ in invalid] == [1, 3, 0]
+    assert valid is not None
+    assert valid.encoded == encode_message(submit(5, (2, call("add", 2))))
+    assert [c.sequence for c in valid.calls] == [2]
 
 
 def test_nothing_goes_on_when_no_call_is_valid() -> None:
-    assert _examine(submit(5, (-1, call("add", 1)))).gathered is None
+    assert _validate(submit(5, (-1, call("add", 1))))[0] is None
 
 
 def test_a_message_without_calls_goes_on() -> None:
-    assert _examine(submit(5)).gathered is not None
+    assert _validate(submit(5))[0] is not None
 
 
 def test_a_call_is_invalid_when_it_is_longer_than_the_limit() -> None:
     fits = call("add", 1, "x" * 100)
     message = submit(5, (1, fits), (2, call("add", 1, "x" * 101)))
-    examined = _examine(message, ReplicaOptions(command_bytes_max=len(fits)))
-    assert [sequence for sequence, _ in examined.invalid] == [2]
-    assert "longer than" in examined.invalid[0][1]
+    _, invalid = _validate(message, ReplicaOptions(command_bytes_max=len(fits)))
+    assert [sequence for sequence, _ in invalid] == [2]
+    assert "longer than" in invalid[0][1]
 
 
 def test_two_calls_with_one_number_are_compared_by_nothing_but_their_numbers() -> None:
-    examined = _examine(submit(5, (1, call("add", 1)), (1, call("add", 1))))
-    assert examined.gathered is not None
-    assert len(examined.gathered.prepared.calls) == 2
+    assert len(_valid(submit(5, (1, call("add", 1)), (1, call("add", 1)))).calls) == 2
 
 
 def test_a_batch_holds_at_least_one_message_and_no_more_than_fit() -> None:
-    big = _gathered(submit(5, *[(n, call("add", 1)) for n in range(1, 6)]))
-    small = _gathered(submit(5, (1, call("add", 1))))
-    gatherer = BatchBuffer(ReplicaOptions(batch_commands_max=3))
-    for gathered in (small, small, big, small, small, small, small):
-        assert gatherer.add(gathered)
-    assert [len(gatherer.take_batch()) for _ in range(4)] == [2, 1, 3, 1]
-    assert gatherer.take_batch() == []
+    big = _valid(submit(5, *[(n, call("add", 1)) for n in range(1, 6)]))
+    small = _valid(submit(5, (1, call("add", 1))))
+    buffer = BatchBuffer(ReplicaOptions(batch_commands_max=3))
+    for message in (small, small, big, small, small, small, small):
+        assert buffer.add(message)
+    assert [len(buffer.take_batch()) for _ in range(4)] == [2, 1, 3, 1]
+    assert buffer.take_batch() == []
 
 
 def test_a_batch_ends_when_it_would_pass_its_bytes() -> None:
-    small = _gathered(submit(5, (1, call("add", 1))))
-    gatherer = BatchBuffer(ReplicaOptions(batch_bytes_max=2 * len(small.encoded)))
+    small = _valid(submit(5, (1, call("add", 1))))
+    buffer = BatchBuffer(ReplicaOptions(batch_bytes_max=2 * len(small.encoded)))
     for _ in range(3):
-        gatherer.add(small)
-    assert [len(gatherer.take_batch()) for _ in range(2)] == [2, 1]
+        buffer.add(small)
+    assert [len(buffer.take_batch()) for _ in range(2)] == [2, 1]
 
 
 def test_messages_are_refused_at_either_limit_and_taken_again_when_there_is_room() -> None:
-    small = _gathered(submit(5, (1, call("add", 1))))
+    small = _valid(submit(5, (1, call("add", 1))))
     by_count = BatchBuffer(ReplicaOptions(gathered_commands_max=2))
     by_bytes = BatchBuffer(ReplicaOptions(gathered_bytes_max=2 * len(small.encoded)))
-    for gatherer in (by_count, by_bytes):
-        assert [gatherer.add(small) for _ in range(3)] == [True, True, False]
-        gatherer.take_batch()
-        assert gatherer.add(small)
-        assert len(gatherer.take_all()) == 1
-        assert [gatherer.add(small) for _ in range(3)] == [True, True, False]
+    for buffer in (by_count, by_bytes):
+        assert [buffer.add(small) for _ in range(3)] == [True, True, False]
+        buffer.take_batch()
+        assert buffer.add(small)
+        assert len(buffer.take_all()) == 1
+        assert [buffer.add(small) for _ in range(3)] == [True, True, False]
 
 
 def test_a_message_without_calls_counts_as_one() -> None:
     message = KeepAlive(CLIENT, 5)
-    alive = Gathered(HERE, Prepared(message, []), encode_message(message))
-    gatherer = BatchBuffer(ReplicaOptions(gathered_commands_max=2))
-    assert [gatherer.add(alive) for _ in range(3)] == [True, True, False]
+    alive = DecodedMessage(message, [], source=HERE, encoded=encode_message(message))
+    buffer = BatchBuffer(ReplicaOptions(gathered_commands_max=2))
+    assert [buffer.add(alive) for _ in range(3)] == [True, True, False]
 
 
 def test_a_batch_reads_back_as_it_was_made() -> None:
     first = submit(5, (1, call("add", 1)))
     messages: list[Logged] = [first, KeepAlive(CLIENT, 5)]
-    batch, prepared = decode_batch(
-        encode_batch(77, (3, 2**64 - 1), [encode_message(m) for m in messages]), DEFINITION
-    )
+    batch = decode_batch(encode_batch(77, (3, 2**64 - 1), [encode_message(m) for m in messages]), DECODE)
     assert (batch.log_time, batch.check) == (77, (3, 2**64 - 1))
-    assert [type(p.message) for p in prepared] == [Submit, KeepAlive]
-    assert prepared[0].calls == _gathered(first).prepared.calls
+    assert [type(decoded.message) for decoded in batch.messages] == [Submit, KeepAlive]
+    assert [decoded.principal for decoded in batch.messages] == ["", ""]
+    assert batch.messages[0].calls == _valid(first).calls
+
+
+def test_the_bytes_of_an_entry_are_pinned() -> None:
+    data = encode_batch(77, (3, 9), [encode_message(submit(5, (1, call("add", 1))))])
+    assert data.hex(" ") == (
+        "96 01 00 4d 92 03 09"  # format, level, log time, [checked seqno, digest]
+        " 91 95 01 cd 10 92 05 00 91 92 01 92 a3 61 64 64 01"  # [Submit], as its client encoded it
+        " 90"  # no principals
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ((2, 0, 77, (3, 9), [], []), "has format 2; this version reads 1"),
+        ((2, 0, "of another shape"), "has format 2; this version reads 1"),
+        ((0, 0, 77, (3, 9), [], []), "has format 0; this version reads 1"),
+        ((1, 1, 77, (3, 9), [], []), "has level 1; this version knows 0"),
+    ],
+)
+def test_an_entry_of_another_version_is_refused_by_name(entry: tuple[object, ...], why: str) -> None:
+    with pytest.raises(BatchUnreadable, match=why):
+        decode_batch(msgspec.msgpack.encode(entry), DECODE)
+
+
+def test_each_message_has_the_principal_that_its_server_saw() -> None:
+    messages = [msgspec.Raw(encode_message(KeepAlive(CLIENT, number))) for number in (5, 6)]
+    named = msgspec.msgpack.encode((1, 0, 77, (3, 9), messages, ("ann", "")))
+    assert [decoded.principal for decoded in decode_batch(named, DECODE).messages] == ["ann", ""]
+    too_few = msgspec.msgpack.encode((1, 0, 77, (3, 9), messages, ("ann",)))
+    with pytest.raises(BatchUnreadable, match="principals"):
+        decode_batch(too_few, DECODE)
+
+
+def test_an_own_batch_is_not_decoded_again_and_those_before_it_are_forgotten() -> None:
+    in_flight = InFlightBatches(DECODE)
+    mine = [_valid(submit(5, (number, call("add", 1)))) for number in (1, 2, 3)]
+    entries = [in_flight.propose(77, (3, 9), [message]) for message in mine]
+    assert in_flight.read(entries[1]).messages == [mine[1]]
+    assert in_flight.read(entries[1]).messages[0].source != HERE, "decoded from the log: its place was lost"
+    assert [batch.data for batch in in_flight.take_all()] == [entries[2]]
 
 
 @given(st.binary(max_size=60))
 def test_reading_a_batch_raises_nothing_else_when_bytes_are_arbitrary(data: bytes) -> None:
     with suppress(BatchUnreadable):
-        decode_batch(data, DEFINITION)
+        decode_batch(data, DECODE)
 
 
 def test_a_batch_is_refused_when_it_holds_more_than_any_replica_proposes(
@@ -135,6 +175,6 @@ def test_a_batch_is_refused_when_it_holds_more_than_any_replica_proposes(
 ) -> None:
     monkeypatch.setattr(batching, "_COMMANDS_MAX", 4)
     many = submit(5, *[(n, call("add", 1)) for n in range(1, 5)])
-    data = msgspec.msgpack.encode((0, (0, 0), [msgspec.Raw(encode_message(many))]))
+    data = encode_batch(0, (0, 0), [encode_message(many)])
     with pytest.raises(BatchUnreadable, match="more commands"):
-        decode_batch(data, DEFINITION)
+        decode_batch(data, DECODE)

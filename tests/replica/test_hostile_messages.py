@@ -150,10 +150,10 @@ def test_a_batch_is_refused_when_it_holds_what_is_never_logged() -> None:
     for message in VALID:
         data = encode_batch(0, (0, 0), [encode_message(message)])
         if isinstance(message, Logged):
-            decode_batch(data, MachineDefinition.of(Counter))
+            decode_batch(data, MachineDefinition.of(Counter).decoder("command"))
             continue
         with pytest.raises(BatchUnreadable):
-            decode_batch(data, MachineDefinition.of(Counter))
+            decode_batch(data, MachineDefinition.of(Counter).decoder("command"))
 
 
 def test_a_session_of_another_client_is_of_no_use() -> None:

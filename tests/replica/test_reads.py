@@ -52,7 +52,7 @@ def test_a_read_sees_what_was_applied_before_its_answer() -> None:
     answers = replies(bench.feed(Answer(ReadToken(1))))
     assert lines(answers) == [(1, RESULT, 5)]
     assert isinstance(answers[0], Results)
-    assert answers[0].position == bench.replica.ledger.position
+    assert answers[0].position == bench.replica.state.position
 
 
 def test_a_stale_read_is_answered_at_once_when_no_leader_is_known() -> None:

@@ -184,7 +184,7 @@ def test_an_idle_client_with_a_session_is_told_who_leads_now() -> None:
     bench = Bench()
     bench.open()
     bench.lead(NODE)
-    bench.replica._responses.audience.waiting.clear()
+    bench.replica._responses.addresses.waiting.clear()
     assert _redirects(replies(bench.lead(OTHER))) == [(CLIENT, OTHER, False, [])]
 
 
@@ -209,7 +209,7 @@ def test_a_later_own_entry_is_recognised_when_an_earlier_one_lost_its_place() ->
     bench.do(submit(session, (2, call("add", 2))))
     del bench.core.held[0]
     assert lines(replies(bench.commit_held())) == [(2, RESULT, 2)]
-    assert not len(bench.replica._offers)
+    assert not len(bench.replica._in_flight)
 
 
 def test_no_answer_is_sent_when_the_connection_is_gone() -> None:
@@ -293,8 +293,8 @@ def test_clients_beyond_the_limit_are_forgotten_oldest_first() -> None:
     bench = Bench(options=ReplicaOptions(clients_max=2))
     for client in (1, 2, 3):
         bench.do(OpenSession(client), ClientAddress(client))
-    assert len(bench.replica._responses.audience) == 2
-    assert bench.replica._responses.audience.address_of(1) is None
+    assert len(bench.replica._responses.addresses) == 2
+    assert bench.replica._responses.addresses.address_of(1) is None
 
 
 def test_a_hundred_thousand_openings_leave_a_bounded_number_of_sessions() -> None:
@@ -303,8 +303,8 @@ def test_a_hundred_thousand_openings_leave_a_bounded_number_of_sessions() -> Non
         for client in range(first, first + 50):
             bench.request(OpenSession(client), ClientAddress(client))
         bench.wake()
-        assert len(bench.replica.ledger.sessions) <= 10
-        assert len(bench.replica._responses.audience) <= 16
+        assert len(bench.replica.state.sessions) <= 10
+        assert len(bench.replica._responses.addresses) <= 16
 
 
 def test_a_notification_is_delivered_by_the_leader_when_it_is_committed() -> None:

@@ -24,7 +24,7 @@ from viewstamp.core.messages import (
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command
-from viewstamp.replica import snapshot_body as images
+from viewstamp.replica import snapshot_body
 from viewstamp.replica.batches import decode_batch, encode_batch
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import Answers, ReplicatedState
@@ -45,38 +45,38 @@ class Copy:
 
     def __init__(self, machine: type[StateMachine] = Counter, limits: SessionLimits = LIMITS) -> None:
         self.definition = MachineDefinition.of(machine)
-        self.ledger = ReplicatedState(self.definition, limits)
+        self.state = ReplicatedState(self.definition, limits)
         self.now = 0
         self.history: list[bytes] = []
 
     def apply(self, *messages: Logged) -> Answers:
-        data = encode_batch(self.now, self.ledger.chain.position, [encode_message(m) for m in messages])
+        data = encode_batch(self.now, self.state.chain.position, [encode_message(m) for m in messages])
         return self.replay(data)
 
     def replay(self, data: bytes) -> Answers:
         self.history.append(data)
-        batch, prepared = decode_batch(data, self.definition)
-        assert not self.ledger.chain.contradicts(batch.check)
+        batch = decode_batch(data, self.definition.decoder("command"))
+        assert not self.state.chain.contradicts(batch.check)
         answers = Answers()
-        where = Viewstamp(View(1), Seqno(self.ledger.applied.seqno + 1))
-        self.ledger.apply(where, batch, prepared, Everybody(), answers)
+        where = Viewstamp(View(1), Seqno(self.state.applied.seqno + 1))
+        self.state.apply(where, batch, Everybody(), answers)
         return answers
 
     def open(self, client: int = CLIENT) -> int:
         return self.apply(OpenSession(client)).opened[0].session
 
     def snapshot(self) -> BytesSnapshot:
-        return BytesSnapshot(self.ledger.applied, b"", b"".join(images.capture(self.ledger)))
+        return BytesSnapshot(self.state.applied, b"", b"".join(snapshot_body.capture(self.state)))
 
     def restored(self) -> "Copy":
-        again = Copy(self.definition.cls, self.ledger.sessions.limits)
-        again.ledger = images.restore(self.snapshot(), again.ledger)
+        again = Copy(self.definition.cls, self.state.sessions.limits)
+        again.state = snapshot_body.restore(self.snapshot(), again.state)
         again.now = self.now
         return again
 
     @property
     def value(self) -> Any:
-        return vars(self.ledger.host.machine).get("value", 0)
+        return vars(self.state.runner.machine).get("value", 0)
 
 
 def _lines(answers: Answers, client: int = CLIENT) -> list[tuple[int, int, Any]]:
@@ -183,7 +183,7 @@ def test_a_session_ends_when_its_client_never_acknowledges() -> None:
     kinds = [kind for _, kind, _ in _lines(copy.apply(flood))]
     assert kinds == [RESULT] * 8 + [EXPIRED] * 3
     assert copy.value == 8
-    assert len(copy.ledger.sessions) == 0
+    assert len(copy.state.sessions) == 0
     assert [kind for _, kind, _ in _lines(copy.apply(flood))] == [EXPIRED] * 11
 
 
@@ -191,8 +191,8 @@ def test_the_number_of_sessions_stays_bounded_when_clients_open_without_end() ->
     copy = Copy()
     for client in range(1, 50):
         copy.apply(OpenSession(client))
-        assert len(copy.ledger.sessions) <= LIMITS.sessions_max
-    assert [session.client for session in copy.ledger.sessions] == list(range(45, 50))
+        assert len(copy.state.sessions) <= LIMITS.sessions_max
+    assert [session.client for session in copy.state.sessions] == list(range(45, 50))
 
 
 def test_log_time_never_goes_back_when_a_leader_stamps_an_earlier_time() -> None:
@@ -235,7 +235,7 @@ def test_the_machine_hears_of_an_expired_session_under_a_token_of_its_own() -> N
     copy.open(8)
     copy.now = 20_000
     answers = copy.apply(submit(NO_SESSION, (1, call("token"))))
-    ended = vars(copy.ledger.host.machine)["ended"]
+    ended = vars(copy.state.runner.machine)["ended"]
     assert [client for client, _ in ended] == [7, 8]
     assert ended[0][1] < ended[1][1] < _lines(answers)[0][2]
     assert [(n.client, msgspec.msgpack.decode(n.payload)) for n in answers.notifications] == [
@@ -256,7 +256,7 @@ def test_the_digest_differs_when_one_result_differs() -> None:
     for copy, amount in ((one, 1), (two, 2)):
         session = copy.open()
         copy.apply(submit(session, (1, call("add", amount))))
-    assert one.ledger.chain.digest != two.ledger.chain.digest
+    assert one.state.chain.digest != two.state.chain.digest
 
 
 def test_the_digest_is_equal_when_only_the_text_of_an_exception_differs() -> None:
@@ -264,7 +264,7 @@ def test_the_digest_is_equal_when_only_the_text_of_an_exception_differs() -> Non
     for copy, text in ((one, "at 0x1"), (two, "at 0x2")):
         session = copy.open()
         copy.apply(submit(session, (1, call("fail", text))))
-    assert one.ledger.chain.digest == two.ledger.chain.digest
+    assert one.state.chain.digest == two.state.chain.digest
 
 
 def _random_messages(rng: Random, sessions: list[int]) -> list[Logged]:
@@ -310,7 +310,7 @@ def test_a_restored_copy_equals_one_that_replayed_everything(seed: int) -> None:
             again = restored.replay(leader.history[-1])
             assert again.lines == answers.lines
             assert again.notifications == answers.notifications
-            assert restored.ledger.chain.digest == leader.ledger.chain.digest
+            assert restored.state.chain.digest == leader.state.chain.digest
     replayed = Copy()
     for data in leader.history:
         replayed.replay(data)
@@ -342,7 +342,7 @@ def test_every_number_takes_effect_at_most_once_when_traffic_is_random(seed: int
 
 def test_only_the_position_moves_when_an_entry_is_empty() -> None:
     copy = Copy()
-    before = copy.ledger.chain.digest
-    copy.ledger.skip(Viewstamp(View(2), Seqno(1)))
-    assert copy.ledger.applied == Viewstamp(View(2), Seqno(1))
-    assert (copy.ledger.chain.digest, copy.value) == (before, 0)
+    before = copy.state.chain.digest
+    copy.state.skip(Viewstamp(View(2), Seqno(1)))
+    assert copy.state.applied == Viewstamp(View(2), Seqno(1))
+    assert (copy.state.chain.digest, copy.value) == (before, 0)

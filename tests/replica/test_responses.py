@@ -15,7 +15,7 @@ def test_results_are_split_so_that_each_message_can_be_sent(sizes: list[int]) ->
     responses = Responses(ClientAddresses(3))
     whole = [(number, RESULT, msgspec.Raw(bytes(size))) for number, size in enumerate(sizes)]
     responses.lines(HERE, CLIENT, 5, whole)
-    messages = [effect.message for effect in responses.take() if isinstance(effect, Respond)]
+    messages = [effect.message for effect in responses.effects if isinstance(effect, Respond)]
     parts = [message.results for message in messages if isinstance(message, Results)]
     assert [line for part in parts for line in part] == whole
     for message, part in zip(messages, parts, strict=True):

@@ -16,7 +16,7 @@ from viewstamp.core.messages import NO_SESSION, OpenSession
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command
-from viewstamp.replica import snapshot_body as images
+from viewstamp.replica import snapshot_body
 from viewstamp.replica.batches import encode_batch
 from viewstamp.replica.events import Save
 
@@ -34,17 +34,17 @@ def test_everything_comes_back_when_a_snapshot_is_restored() -> None:
     copy.now = 77
     copy.apply(OpenSession(CLIENT))
     again = copy.restored()
-    assert again.ledger.applied == copy.ledger.applied
-    assert again.ledger.log_time == 77
-    assert again.ledger.chain.position == copy.ledger.chain.position
+    assert again.state.applied == copy.state.applied
+    assert again.state.log_time == 77
+    assert again.state.chain.position == copy.state.chain.position
     assert again.value == copy.value == 15
     assert again.snapshot().body == copy.snapshot().body
 
 
 def test_more_sessions_than_fit_a_chunk_come_back_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "SESSIONS_PER_CHUNK", 2)
+    monkeypatch.setattr(snapshot_body, "SESSIONS_PER_CHUNK", 2)
     copy = _filled(5)
-    assert [s.client for s in copy.restored().ledger.sessions] == list(range(CLIENT, CLIENT + 5))
+    assert [s.client for s in copy.restored().state.sessions] == list(range(CLIENT, CLIENT + 5))
 
 
 class Merging(StateMachine):
@@ -69,15 +69,15 @@ def test_nothing_of_before_is_left_when_a_snapshot_is_restored() -> None:
     adding = MachineDefinition.of(Merging).methods["add"]
     theirs.apply(submit(NO_SESSION, (1, adding.encode_call(("theirs",), {}))))
     ours.apply(submit(NO_SESSION, (1, adding.encode_call(("ours",), {}))))
-    restored = images.restore(theirs.snapshot(), ours.ledger)
-    assert vars(restored.host.machine)["names"] == ["theirs"]
-    assert vars(ours.ledger.host.machine)["names"] == ["ours"], "the old state is as it was"
+    restored = snapshot_body.restore(theirs.snapshot(), ours.state)
+    assert vars(restored.runner.machine)["names"] == ["theirs"]
+    assert vars(ours.state.runner.machine)["names"] == ["ours"], "the old state is as it was"
 
 
 def test_a_snapshot_is_refused_by_name_when_it_is_of_another_machine() -> None:
     body = _filled().snapshot()
-    with pytest.raises(images.ImageUnreadable, match="of 'Counter', not of Holders"):
-        images.restore(body, Copy(Holders).ledger)
+    with pytest.raises(snapshot_body.SnapshotUnreadable, match="of 'Counter', not of Holders"):
+        snapshot_body.restore(body, Copy(Holders).state)
 
 
 @settings(max_examples=200)
@@ -92,8 +92,8 @@ def test_a_damaged_snapshot_is_refused_or_harmless_and_never_half_restored(data:
         del body[where:]
     target = _filled(1)
     before = target.snapshot().body
-    with suppress(images.ImageUnreadable):
-        images.restore(BytesSnapshot(copy.ledger.applied, b"", bytes(body)), target.ledger)
+    with suppress(snapshot_body.SnapshotUnreadable):
+        snapshot_body.restore(BytesSnapshot(copy.state.applied, b"", bytes(body)), target.state)
     assert target.snapshot().body == before
 
 
@@ -140,7 +140,7 @@ def test_the_state_is_replaced_when_a_snapshot_is_installed_later() -> None:
     other.install(bench.save())
     assert isinstance(other.replica.machine, Counter)
     assert (other.replica.machine.value, other.replica.machine.log) == (5, ["x"])
-    assert other.replica.ledger.sessions.of_client(99) is None
+    assert other.replica.state.sessions.of_client(99) is None
 
 
 def test_a_replica_halts_when_a_snapshot_cannot_be_restored() -> None:
@@ -176,6 +176,6 @@ def test_nothing_is_read_again_when_the_state_is_that_of_the_snapshot_already() 
     bench.open()
     taken = bench.save()
     bench.install(taken)
-    ledger = bench.replica.ledger
+    ledger = bench.replica.state
     bench.install(taken)
-    assert bench.replica.ledger is ledger
+    assert bench.replica.state is ledger

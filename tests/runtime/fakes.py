@@ -44,7 +44,7 @@ class ScriptedReplica:
         self.deadline: Instant | None = None
         self.leader: NodeId | None = None
         self.view = View(1)
-        self.led: object = None
+        self.leader_news: object = None
         self.now = Instant(0)
 
     def step(self, event: ReplicaEvent, now: Instant) -> Sequence[ReplicaEffect]:

@@ -10,7 +10,7 @@ from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
-    """Send a message of this protocol to another member. May be lost, doubled, delayed or reordered."""
+    """Send a message of this protocol to another member. May be lost, duplicated, delayed or reordered."""
 
     to: NodeId
     message: Any
@@ -91,7 +91,7 @@ class Refuse(msgspec.Struct, frozen=True, gc=False):
 
 
 class LeaderChanged(msgspec.Struct, frozen=True, gc=False):
-    """Whom this node believes to lead, in which view, changed. None: it knows of no leader now."""
+    """The leader or the view that this node knows of has changed. None: it knows of no leader now."""
 
     view: View
     leader: NodeId | None
@@ -104,6 +104,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     refusal: str | None
 
 
-Effect: TypeAlias = (
-    Send | Persist | Release | Apply | Capture | Stage | Restore | Answer | Refuse | LeaderChanged | Settled
-)
+RareEffect: TypeAlias = Release | Capture | Stage | Restore | Answer | Refuse | LeaderChanged | Settled
+"""What few steps ask for: a replica looks at the other three first."""
+
+Effect: TypeAlias = Send | Persist | Apply | RareEffect

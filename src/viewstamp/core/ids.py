@@ -34,6 +34,9 @@ MICROSECONDS_PER_SECOND: Final = 1_000_000
 _OFFSET_BITS: Final = 20
 COMMANDS_PER_ENTRY_MAX: Final = 1 << _OFFSET_BITS
 
+LEVEL: Final = 0
+"""The level of features that this version writes into entries and snapshots; it refuses any other by name."""
+
 
 class Viewstamp(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Where an entry stands: ordered by view, then seqno; the seqno is contiguous over the whole log."""

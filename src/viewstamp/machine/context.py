@@ -31,9 +31,9 @@ class Context:
     """The current command's surroundings. Read it through `self.context`; do not keep it."""
 
     __slots__ = (
-        "_notifications",
         "_random",
         "client",
+        "notifications",
         "now",
         "offset",
         "reading",
@@ -58,7 +58,8 @@ class Context:
         self.reading = False
         """True while a query runs, which may neither notify nor draw."""
         self._random: tuple[int, Random] | None = None
-        self._notifications: list[Notification] = []
+        self.notifications: list[Notification] = []
+        """What commands asked to be sent and nobody has taken yet. For the runner."""
 
     @property
     def token(self) -> int:
@@ -82,20 +83,20 @@ class Context:
     def notify(self, client: int, event: Any) -> None:
         """Send a one-way message to a client once this command is committed; only the leader delivers it.
 
-        It may be lost or doubled: a machine that cannot live with that offers `pending_notifications`.
+        It may be lost or duplicated: a machine that cannot live with that offers `pending_notifications`.
 
         Raises:
             TypeError: the event cannot be encoded.
             RuntimeError: in a query.
         """
         self._refuse_in_query("notifications")
-        self._notifications.append(Notification(client, msgspec.msgpack.encode(event)))
+        self.notifications.append(Notification(client, msgspec.msgpack.encode(event)))
 
     def take_notifications(self) -> list[Notification]:
         """Return what has been asked to be sent since the last call, in order. For the replica."""
-        taken = self._notifications
+        taken = self.notifications
         if taken:
-            self._notifications = []
+            self.notifications = []
         return taken
 
     def _refuse_in_query(self, what: str) -> None:

@@ -25,7 +25,7 @@ _REFUSED_PARAMETERS: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Paramete
 
 
 UNSENDABLE: Final = (ValueError, OverflowError, RecursionError)
-"""What the encoder raises, beside `TypeError`: half a character, an integer of more than 64 bits, a ring."""
+"""What the encoder raises beside `TypeError`: for a lone surrogate, an integer over 64 bits, a cycle."""
 
 
 def unsendable(name: str, error: Exception) -> TypeError:
@@ -93,20 +93,6 @@ class Method:
             msgspec.MsgspecError: the payload is not of the method's type.
         """
         return self._decode_result(payload)
-
-    def bind(self, machine: StateMachine) -> Callable[[Any], Any]:
-        """Return a function that runs this method on `machine` with an `arguments` struct."""
-        function, astuple = self.function, msgspec.structs.astuple
-        bound = partial(function, machine)
-        names = self.arguments.__struct_fields__
-        if any(p.kind is p.KEYWORD_ONLY for p in self.signature.parameters.values()):
-            return lambda arguments: bound(**msgspec.structs.asdict(arguments))
-        if not names:
-            return lambda _arguments: bound()
-        if len(names) == 1:
-            only = names[0]
-            return lambda arguments: bound(getattr(arguments, only))
-        return lambda arguments: function(machine, *astuple(arguments))
 
 
 class MachineDefinition:

@@ -1,6 +1,11 @@
-"""One machine and what runs its methods: an exception is a result, what cannot be encoded is a failure."""
+"""One machine and what runs its methods: an exception is a result, what cannot be encoded is a failure.
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+A command runs through three functions: the runner's own closure (`_runner`), the call of the method with its
+arguments (`bind_method`), and the user's method.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +14,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import LogTime, Viewstamp
 from viewstamp.core.messages import FAILED, RESULT
 from viewstamp.machine.context import NOBODY, Context, Notification
-from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.state_machine import StateMachine
 
 EXPLANATION_CHARACTERS_MAX: Final = 2_000
@@ -21,8 +26,8 @@ RESULT_BYTES_MAX: Final = 8 << 20
 TOO_LONG: Final = "ResultTooLong"
 """Kind of the failure of a call that returned more than `RESULT_BYTES_MAX`."""
 
-OUT_OF_ITS_HANDS: Final = (MemoryError, KeyboardInterrupt)
-"""What the machine's code may raise on this replica and not on the others: no result, the node must end.
+NOT_A_RESULT: Final = (MemoryError, KeyboardInterrupt)
+"""What the machine's code may raise on this replica and not on the others: the node must end.
 
 Everything else is a result, `SystemExit` too: every replica would end, and again at each restart.
 """
@@ -43,23 +48,29 @@ class MachineRunner:
         self.context = Context()
         self.machine.bind_context(self.context)
         self.runners: dict[type[Any], Runner] = {
-            method.arguments: _runner(method.bind(_part_of(self.machine, method.part)), method.encode_result)
+            method.arguments: _runner(method, _part_of(self.machine, method.part))
             for method in definition.methods.values()
         }
         """By the type of the arguments: what `run` does, one call shorter."""
 
     def begin_entry(self, viewstamp: Viewstamp, now: LogTime) -> None:
-        """Say which entry the next commands belong to; until `end` the machine has its context."""
+        """Say which entry the next commands belong to; until it is ended the machine has its context."""
         context = self.context
         context.viewstamp, context.now, context.reading, context.running = viewstamp, now, False, True
 
     def begin_queries(self, viewstamp: Viewstamp, now: LogTime) -> None:
-        """Say at which state the next queries read; until `end` the machine has its context."""
+        """Say at which state the next queries read; until it is ended the machine has its context."""
         self.begin_entry(viewstamp, now)
         context = self.context
         context.reading, context.client, context.session, context.offset = True, NOBODY, 0, 0
 
-    def end(self) -> None:
+    def end_entry(self) -> list[Notification]:
+        """Take the context away again and return what the commands asked to be sent, in order."""
+        context = self.context
+        context.running = False
+        return context.take_notifications() if context.notifications else []
+
+    def end_queries(self) -> None:
         """Take the context away again."""
         self.context.running = False
 
@@ -73,7 +84,7 @@ class MachineRunner:
         context.client, context.session, context.offset = NOBODY, 0, offset
         try:
             self.machine.session_ended(client)
-        except OUT_OF_ITS_HANDS:
+        except NOT_A_RESULT:
             raise
         except BaseException:  # noqa: BLE001, S110  equal on every replica, and there is nobody to tell
             pass
@@ -83,7 +94,7 @@ class MachineRunner:
         try:
             pending = list(self.machine.pending_notifications_for(clients))
             return [Notification(client, _ENCODER.encode(event)) for client, event in pending]
-        except OUT_OF_ITS_HANDS:
+        except NOT_A_RESULT:
             raise
         except BaseException:  # noqa: BLE001  best effort by definition
             return []
@@ -94,7 +105,7 @@ class MachineRunner:
         return iter((taken,) if isinstance(taken, bytes) else taken)
 
     def restored(self, snapshot: bytes) -> "MachineRunner":
-        """Return a new host whose machine has this state; this one stays as it is.
+        """Return a new runner whose machine has this state; this one stays as it is.
 
         Raises:
             ConfigurationError: the machine refused its own snapshot, so its class has changed.
@@ -102,7 +113,7 @@ class MachineRunner:
         machine = self.definition.cls()
         try:
             machine.restore(snapshot)
-        except OUT_OF_ITS_HANDS:
+        except NOT_A_RESULT:
             raise
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             raise ConfigurationError(f"{type(machine).__qualname__}.restore: {error}") from None
@@ -120,17 +131,34 @@ def _parts(machine: StateMachine) -> dict[str, StateMachine]:
     return parts
 
 
-def _runner(call: Callable[[Any], Any], encode: Callable[[Any], bytes]) -> Runner:
+def bind_method(method: Method, machine: StateMachine) -> Callable[[Any], Any]:
+    """Return a function that runs this method on `machine` with an `arguments` struct."""
+    function, astuple = method.function, msgspec.structs.astuple
+    bound = partial(function, machine)
+    names = method.arguments.__struct_fields__
+    if any(p.kind is p.KEYWORD_ONLY for p in method.signature.parameters.values()):
+        return lambda arguments: bound(**msgspec.structs.asdict(arguments))
+    if not names:
+        return lambda _arguments: bound()
+    if len(names) == 1:
+        only = names[0]
+        return lambda arguments: bound(getattr(arguments, only))
+    return lambda arguments: function(machine, *astuple(arguments))
+
+
+def _runner(method: Method, machine: StateMachine) -> Runner:
+    call, encode = bind_method(method, machine), method.encode_result
+
     def run(arguments: Any) -> tuple[int, bytes]:
         try:
             value = call(arguments)
-        except OUT_OF_ITS_HANDS:
+        except NOT_A_RESULT:
             raise
         except BaseException as error:  # noqa: BLE001  the machine's exception is the command's result
             return FAILED, failure(type(error).__name__, _text(error))
         try:
             payload = encode(value)
-        except OUT_OF_ITS_HANDS:
+        except NOT_A_RESULT:
             raise
         except BaseException as error:  # noqa: BLE001  what cannot be encoded fails on every replica alike
             return FAILED, failure(UNENCODABLE, _text(error))
@@ -149,7 +177,7 @@ def failure(kind: str, explanation: str) -> bytes:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except OUT_OF_ITS_HANDS:
+    except NOT_A_RESULT:
         raise
     except BaseException:  # noqa: BLE001  an exception whose text raises
         return "(its text cannot be shown)"
@@ -157,8 +185,3 @@ def _text(error: BaseException) -> str:
 
 def _sendable(text: str) -> str:
     return text[:EXPLANATION_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
-
-
-def join(pieces: Iterable[bytes]) -> bytes:
-    """Return pieces of a snapshot as one."""
-    return b"".join(pieces)

@@ -1,9 +1,12 @@
-"""Entries of the log are batches: the clients' own messages, gathered until the core takes them.
+"""Entries of the log are batches of clients' messages: validated, gathered, proposed and read back here.
 
-A batch is the msgpack array [log time, [checked seqno, digest], [message, ...]]. Each message is checked and
-decoded once when it arrives at the leader, and its bytes are never encoded again.
+An entry's data is the msgpack array
 
-The batches that this replica proposed and that are not applied yet, so that none is decoded twice.
+    [format, level, log time, [checked seqno, digest], [message, ...], [principal, ...]]
+
+in which each message stands byte for byte as its client encoded it. The leader validates and decodes a
+message once, when it arrives: it waits in the `BatchBuffer`, and the batch that it becomes part of is kept
+decoded in `InFlightBatches` until it is applied. Every other replica decodes the entry when it applies it.
 """
 
 from collections import deque
@@ -13,26 +16,44 @@ from typing import Any, Final
 import msgspec
 import xxhash
 
-from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, ClientAddress
+from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, LEVEL, ClientAddress
 from viewstamp.core.messages import UNREADABLE, Logged, Submit
 from viewstamp.machine.definition import InvalidCall, MachineDefinition
 from viewstamp.replica.options import ReplicaOptions
+
+FORMAT: Final = 1
+"""Of entries. An entry of another format is refused by name."""
+
+DecodeCommand = Callable[[Any], Any]
+"""Turns an encoded command into its arguments struct: `MachineDefinition.decoder("command")`."""
 
 _digest = xxhash.xxh3_64_intdigest
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):
-    """An entry's data."""
+    """An entry's data, as it stands in the log."""
 
+    format: int
+    level: int
+    """The level of features in force at this position of the log."""
     log_time: int
     """The leader's log time when it proposed this, in microseconds."""
     check: tuple[int, int]
     """(seqno, digest of results up to it) of the leader when it proposed this."""
     messages: list[Logged]
+    principals: list[str]
+    """On whose behalf the server that admitted each message saw it sent; empty where none is known."""
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    """What every format begins with."""
+
+    format: int
+    level: int
 
 
 class BatchUnreadable(Exception):
-    """A committed entry is not a batch: another version wrote it, or this one is broken."""
+    """A committed entry is not a batch that this version can execute."""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -44,74 +65,103 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     arguments: Any
 
 
-class Prepared(msgspec.Struct, frozen=True, gc=False):
+class DecodedMessage(msgspec.Struct, frozen=True, gc=False):
     """A message that is ordered by the log, with its calls decoded (none unless it is a `Submit`)."""
 
     message: Logged
     calls: list[Call]
+    principal: str = ""
+    """The principal that the admitting server saw; empty: none, there is no authentication yet."""
+    source: ClientAddress = ClientAddress(0)
+    """The connection that it came over; only meant for what was gathered here."""
+    encoded: bytes = b""
+    """As it came; only kept for what was gathered here."""
 
 
-class Gathered(msgspec.Struct, frozen=True, gc=False):
-    """A message that waits to be proposed."""
+class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
+    """An entry's data and what it means."""
 
-    source: ClientAddress
-    prepared: Prepared
-    encoded: bytes
-    weight: int = 1
-    """How many commands it counts for: each costs a place in its entry, and so does a message without any."""
+    data: bytes
+    log_time: int
+    """As in `Batch`."""
+    check: tuple[int, int]
+    """As in `Batch`."""
+    messages: list[DecodedMessage]
 
 
 _BATCH: Final[msgspec.msgpack.Decoder[Batch]] = msgspec.msgpack.Decoder(Batch)
+_HEAD: Final[msgspec.msgpack.Decoder[_Head]] = msgspec.msgpack.Decoder(_Head)
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_NO_PRINCIPALS: Final[tuple[str, ...]] = ()
 _COMMANDS_MAX: Final = COMMANDS_PER_ENTRY_MAX // 2
 """Of one entry. Each takes a byte of it at least, so short entries need not be counted."""
 
 
 def encode_batch(log_time: int, check: tuple[int, int], messages: list[bytes]) -> bytes:
     """Return the data of an entry made of encoded messages."""
-    return _ENCODER.encode((log_time, check, [msgspec.Raw(message) for message in messages]))
+    raw = [msgspec.Raw(message) for message in messages]
+    return _ENCODER.encode((FORMAT, LEVEL, log_time, check, raw, _NO_PRINCIPALS))
 
 
-def decode_batch(data: bytes, definition: MachineDefinition) -> tuple[Batch, list[Prepared]]:
-    """Return an entry's batch and its messages with decoded calls.
+def decode_batch(data: bytes, decode: DecodeCommand) -> DecodedBatch:
+    """Return an entry's data decoded.
 
     Raises:
-        BatchUnreadable: it is not a batch.
+        BatchUnreadable: it is not a batch, or one of another format or of a higher level.
     """
     try:
         batch = _BATCH.decode(data)
     except UNREADABLE as error:
-        raise BatchUnreadable(f"an entry of the log is not a batch: {error}") from None
-    decode = definition.decoder("command")
-    prepared = [
-        Prepared(message, _calls(message, decode) if type(message) is Submit else [])
+        reason = _other_version(data) or f"an entry of the log is not a batch: {error}"
+        raise BatchUnreadable(reason) from None
+    if batch.format != FORMAT or batch.level != LEVEL:
+        raise BatchUnreadable(_other_version(data))
+    messages = [
+        DecodedMessage(message, _calls(message, decode) if type(message) is Submit else [])
         for message in batch.messages
     ]
-    if len(data) >= _COMMANDS_MAX and sum(1 + len(each.calls) for each in prepared) >= _COMMANDS_MAX:
+    if batch.principals:
+        messages = _with_principals(messages, batch.principals)
+    if len(data) >= _COMMANDS_MAX and sum(1 + len(each.calls) for each in messages) >= _COMMANDS_MAX:
         raise BatchUnreadable("an entry of the log holds more commands than any replica proposes")
-    return batch, prepared
+    return DecodedBatch(data, batch.log_time, batch.check, messages)
 
 
-def _calls(message: Submit, decode: Callable[[Any], Any]) -> list[Call]:
+def _other_version(data: bytes) -> str:
+    """Say which other format or level an entry is of; empty where it is of none."""
+    try:
+        head = _HEAD.decode(data)
+    except UNREADABLE:
+        return ""
+    if head.format != FORMAT:
+        return f"an entry of the log has format {head.format}; this version reads {FORMAT}"
+    if head.level != LEVEL:
+        return f"an entry of the log has level {head.level}; this version knows {LEVEL}"
+    return ""
+
+
+def _with_principals(messages: list[DecodedMessage], principals: list[str]) -> list[DecodedMessage]:
+    if len(principals) != len(messages):
+        raise BatchUnreadable("an entry of the log names principals for some of its messages only")
+    return [
+        DecodedMessage(each.message, each.calls, principal)
+        for each, principal in zip(messages, principals, strict=True)
+    ]
+
+
+def _calls(message: Submit, decode: DecodeCommand) -> list[Call]:
     try:
         return [Call(sequence, _digest(raw), decode(raw)) for sequence, raw in message.calls]
     except UNREADABLE:
+        # Its leader could decode it, so the class has changed since: every replica answers INVALID alike.
         return [Call(sequence, _digest(raw), _decoded(raw, decode)) for sequence, raw in message.calls]
 
 
-def _decoded(raw: msgspec.Raw, decode: Callable[[Any], Any]) -> Any:
+def _decoded(raw: msgspec.Raw, decode: DecodeCommand) -> Any:
     try:
         return decode(raw)
     except UNREADABLE:
         return None
-
-
-class ValidatedSubmit(msgspec.Struct, frozen=True, gc=False):
-    """A `Submit` after its check: what may enter the log, if anything, and why the rest may not."""
-
-    gathered: Gathered | None
-    invalid: list[tuple[int, str]]
-    """(sequence number, explanation)."""
 
 
 class SubmitValidator:
@@ -124,8 +174,13 @@ class SubmitValidator:
         self._decode = definition.decoder("command")
         self._bytes_max = options.command_bytes_max
 
-    def examine(self, source: ClientAddress, message: Submit, encoded: bytes) -> ValidatedSubmit:
-        """Decode all calls; where some are invalid, encode the message again without them."""
+    def validate(
+        self, source: ClientAddress, message: Submit, encoded: bytes
+    ) -> tuple[DecodedMessage | None, list[tuple[int, str]]]:
+        """Decode all calls; where some are invalid, encode the message again without them.
+
+        Returns what may enter the log, if anything, and (sequence number, explanation) of each invalid call.
+        """
         try:
             if (
                 len(encoded) <= self._bytes_max
@@ -133,14 +188,14 @@ class SubmitValidator:
             ):
                 decode = self._decode
                 calls = [Call(sequence, _digest(raw), decode(raw)) for sequence, raw in message.calls]
-                return ValidatedSubmit(
-                    Gathered(source, Prepared(message, calls), encoded, len(calls) or 1), []
-                )
+                return DecodedMessage(message, calls, "", source, encoded), []
         except UNREADABLE:
             pass  # at least one call is invalid: look at each
         return self._sift(source, message)
 
-    def _sift(self, source: ClientAddress, message: Submit) -> ValidatedSubmit:
+    def _sift(
+        self, source: ClientAddress, message: Submit
+    ) -> tuple[DecodedMessage | None, list[tuple[int, str]]]:
         calls: list[Call] = []
         kept: list[tuple[int, msgspec.Raw]] = []
         invalid: list[tuple[int, str]] = []
@@ -151,10 +206,9 @@ class SubmitValidator:
             except InvalidCall as error:
                 invalid.append((sequence, str(error)))
         if not kept:
-            return ValidatedSubmit(None, invalid)
+            return None, invalid
         remaining = msgspec.structs.replace(message, calls=kept)
-        encoded = _ENCODER.encode(remaining)
-        return ValidatedSubmit(Gathered(source, Prepared(remaining, calls), encoded, len(calls)), invalid)
+        return DecodedMessage(remaining, calls, "", source, _ENCODER.encode(remaining)), invalid
 
     def _check(self, sequence: int, raw: msgspec.Raw) -> Call:
         if sequence <= 0:
@@ -164,118 +218,110 @@ class SubmitValidator:
         return Call(sequence, _digest(raw), self._definition.decode("command", raw))
 
 
+def _weight(message: DecodedMessage) -> int:
+    """How many commands it counts for: each costs a place in its entry, and so does a message without any."""
+    return len(message.calls) or 1
+
+
 class BatchBuffer:
     """The messages that wait to be proposed, within limits."""
 
-    __slots__ = ("_bytes", "_commands", "_options", "messages")
+    __slots__ = ("_options", "commands", "messages", "size_bytes")
 
     def __init__(self, options: ReplicaOptions) -> None:
         self._options = options
-        self.messages: deque[Gathered] = deque()
-        """Look, do not touch."""
-        self._commands = 0
-        """Sum of the weights of `messages`."""
-        self._bytes = 0
-        """Sum of the lengths of `messages`."""
+        self.messages: deque[DecodedMessage] = deque()
+        """Read-only for callers, as the next two are."""
+        self.commands = 0
+        """How many commands wait; at most `gathered_commands_max`."""
+        self.size_bytes = 0
+        """How many bytes they have; at most `gathered_bytes_max`."""
 
     def __len__(self) -> int:
         return len(self.messages)
 
-    @property
-    def commands(self) -> int:
-        """How many commands wait; at most `gathered_commands_max`."""
-        return self._commands
-
-    @property
-    def size_bytes(self) -> int:
-        """How many bytes they have; at most `gathered_bytes_max`."""
-        return self._bytes
-
-    def add(self, gathered: Gathered) -> bool:
-        """Take a message in, or return False where there is no room for it."""
+    def add(self, message: DecodedMessage) -> bool:
+        """Store a message, or return False where there is no room for it."""
         options = self._options
-        commands = self._commands + gathered.weight
-        size = self._bytes + len(gathered.encoded)
+        commands = self.commands + (len(message.calls) or 1)
+        size = self.size_bytes + len(message.encoded)
         if commands > options.gathered_commands_max or size > options.gathered_bytes_max:
             return False
-        self.messages.append(gathered)
-        self._commands, self._bytes = commands, size
+        self.messages.append(message)
+        self.commands, self.size_bytes = commands, size
         return True
 
-    def take_batch(self) -> list[Gathered]:
+    def take_batch(self) -> list[DecodedMessage]:
         """Return the next messages that fit into one entry: at least one, if any wait."""
         options = self._options
-        if self._commands <= options.batch_commands_max and self._bytes <= options.batch_bytes_max:
+        if self.commands <= options.batch_commands_max and self.size_bytes <= options.batch_bytes_max:
             return self.take_all()
-        taken: list[Gathered] = []
+        taken: list[DecodedMessage] = []
         commands = size = 0
         while self.messages:
             head = self.messages[0]
-            commands += head.weight
+            commands += _weight(head)
             size += len(head.encoded)
             if taken and (commands > options.batch_commands_max or size > options.batch_bytes_max):
                 break
             taken.append(self._drop_first())
         return taken
 
-    def take_all(self) -> list[Gathered]:
-        """Return everything that waits, because it cannot be proposed here any more."""
+    def take_all(self) -> list[DecodedMessage]:
+        """Return everything that waits."""
         taken = list(self.messages)
         self.messages.clear()
-        self._commands = self._bytes = 0
+        self.commands = self.size_bytes = 0
         return taken
 
-    def _drop_first(self) -> Gathered:
+    def _drop_first(self) -> DecodedMessage:
         first = self.messages.popleft()
-        self._commands -= first.weight
-        self._bytes -= len(first.encoded)
+        self.commands -= _weight(first)
+        self.size_bytes -= len(first.encoded)
         return first
 
 
 IN_FLIGHT_MAX: Final = 1_024
-"""Own batches kept decoded until they are applied; no core has so many under way."""
-
-
-class InFlightBatch(msgspec.Struct, frozen=True, gc=False):
-    """A batch as it was proposed, decoded already."""
-
-    data: bytes
-    batch: Batch
-    messages: list[Prepared]
+"""Own batches kept decoded until they are applied; no core has as many in flight."""
 
 
 class InFlightBatches:
-    """Own batches in the order proposed, since the last redirect."""
+    """The batches that this replica proposed since the last redirect and has not applied, in their order."""
 
-    __slots__ = ("_offers",)
+    __slots__ = ("_batches", "_decode")
 
-    def __init__(self) -> None:
-        self._offers: deque[InFlightBatch] = deque()
+    def __init__(self, decode: DecodeCommand) -> None:
+        self._decode = decode
+        self._batches: deque[DecodedBatch] = deque()
 
     def __len__(self) -> int:
-        return len(self._offers)
+        return len(self._batches)
 
-    def add(self, offer: InFlightBatch) -> None:
-        """Remember a batch that is proposed now."""
-        if len(self._offers) == IN_FLIGHT_MAX:
-            self._offers.popleft()
-        self._offers.append(offer)
+    def propose(self, log_time: int, check: tuple[int, int], messages: list[DecodedMessage]) -> bytes:
+        """Return the data of an entry made of these messages, and remember the batch."""
+        data = encode_batch(log_time, check, [message.encoded for message in messages])
+        if len(self._batches) == IN_FLIGHT_MAX:
+            self._batches.popleft()  # it will be decoded from the log, which is slower and not wrong
+        self._batches.append(DecodedBatch(data, log_time, check, messages))
+        return data
 
-    def find(self, data: bytes) -> InFlightBatch | None:
-        """Return the batch of an entry that is applied, if it is one of these; those before it are over.
+    def read(self, data: bytes) -> DecodedBatch:
+        """Return the batch of an entry that is applied now; one of these is decoded already.
 
-        They have lost their places to another leader's.
+        Raises:
+            BatchUnreadable: as `decode_batch`.
         """
-        offers = self._offers
-        for place, offer in enumerate(offers):
-            if offer.data == data:
+        batches = self._batches
+        for place, batch in enumerate(batches):
+            if batch.data == data:
+                # Those before it have lost their places in the log to another leader's entries.
                 for _ in range(place + 1):
-                    offers.popleft()
-                return offer
-        return None
+                    batches.popleft()
+                return batch
+        return decode_batch(data, self._decode)
 
-    def take_all(self) -> list[InFlightBatch]:
-        """Return all of them, and forget them: another leader decides what becomes of them."""
-        taken = list(self._offers)
-        self._offers.clear()
+    def take_all(self) -> list[DecodedBatch]:
+        """Return all of them, and forget them: another leader decides whether they are committed."""
+        taken = list(self._batches)
+        self._batches.clear()
         return taken

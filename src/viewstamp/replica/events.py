@@ -61,7 +61,10 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-ReplicaEffect: TypeAlias = Send | Persist | Release | Stage | Respond | Save | Halt
+RareReplicaEffect: TypeAlias = Release | Stage | Save | Halt
+"""What few steps ask for: a driver looks at the other three first."""
+
+ReplicaEffect: TypeAlias = Send | Persist | Respond | RareReplicaEffect
 
 
 CallId = NewType("CallId", int)

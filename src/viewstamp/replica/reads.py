@@ -15,7 +15,7 @@ from viewstamp.replica.replicated_state import ReplicatedState, ResultLine
 
 ANSWERS_BYTES_MAX: Final = 8 << 20
 """Of the answers to queries made in one step, and one more: a short query may ask for a long answer."""
-_TOO_MUCH: Final = msgspec.Raw(msgspec.msgpack.encode("not executed: too much was asked for at once"))
+_TOO_MUCH: Final = msgspec.Raw(msgspec.msgpack.encode("not executed: the answers before it are too long"))
 
 
 class PendingQuery(msgspec.Struct, frozen=True, gc=False):
@@ -35,7 +35,7 @@ class Reads:
     def __init__(self, reads_max: int) -> None:
         self._max = reads_max
         self.gathered: list[PendingQuery] = []
-        """What waits for a round. Look, do not touch."""
+        """What waits for a round. Read-only for callers."""
         self._rounds: dict[ReadToken, list[PendingQuery]] = {}
         self._waiting = 0
         """Number of queries in `gathered` and `_rounds`; at most `_max`."""
@@ -45,12 +45,12 @@ class Reads:
         """Return how many queries wait."""
         return self._waiting
 
-    def add(self, asked: PendingQuery) -> bool:
-        """Take queries in, or return False where there is no room for them."""
-        if self._waiting + len(asked.calls) > self._max:
+    def add(self, query: PendingQuery) -> bool:
+        """Store queries, or return False where there is no room for them."""
+        if self._waiting + len(query.calls) > self._max:
             return False
-        self.gathered.append(asked)
-        self._waiting += len(asked.calls)
+        self.gathered.append(query)
+        self._waiting += len(query.calls)
         return True
 
     def begin_round(self) -> ReadToken:
@@ -63,13 +63,13 @@ class Reads:
         return token
 
     def end_round(self, token: ReadToken) -> list[PendingQuery]:
-        """Return the queries of a round that is over. The core ends each round once."""
-        asked = self._rounds.pop(token)
-        self._waiting -= sum(len(each.calls) for each in asked)
-        return asked
+        """Return the queries of a round that is over. The core answers or refuses each round once."""
+        queries = self._rounds.pop(token)
+        self._waiting -= sum(len(each.calls) for each in queries)
+        return queries
 
 
-def decode_ask(
+def decode_query(
     definition: MachineDefinition, source: ClientAddress, message: QueryRequest
 ) -> tuple[PendingQuery, list[ResultLine]]:
     """Return the valid queries of a message, and the answers to the others."""
@@ -83,24 +83,24 @@ def decode_ask(
     return PendingQuery(source, message.client, calls), invalid
 
 
-def evaluate(ledger: ReplicatedState, asked: list[PendingQuery]) -> list[list[ResultLine]]:
+def evaluate(state: ReplicatedState, queries: list[PendingQuery]) -> list[list[ResultLine]]:
     """Run queries on the machine as it is; return the lines for each message.
 
-    Together they take `ANSWERS_BYTES_MAX` and one answer more at the most: the others are to be asked again.
+    Together they take at most `ANSWERS_BYTES_MAX` and one answer more: clients must ask again for the rest.
     """
-    host = ledger.host
-    host.begin_queries(ledger.applied, ledger.log_time)
+    runner = state.runner
+    runner.begin_queries(state.applied, state.log_time)
     room_bytes = ANSWERS_BYTES_MAX
     lines: list[list[ResultLine]] = []
-    for each in asked:
+    for each in queries:
         part: list[ResultLine] = []
         for number, arguments in each.calls:
             if room_bytes <= 0:
                 part.append((number, REFUSED, _TOO_MUCH))
                 continue
-            kind, payload = host.run(arguments)
+            kind, payload = runner.run(arguments)
             room_bytes -= len(payload)
             part.append((number, kind, msgspec.Raw(payload)))
         lines.append(part)
-    host.end()
+    runner.end_queries()
     return lines

@@ -3,10 +3,13 @@
 Rules of this file:
 
 - clients' messages gather until the core accepts entries and the replica is woken; then they become batches;
-- nothing is refused after it was proposed: who waits is answered when the entry is applied, or redirected
-  when another leader is known. While no leader is known, everybody waits (docs/requirements.md#k1);
-- only the ledger's `apply` and a restored snapshot change replicated state;
+- nothing is refused after it was proposed: a client that waits is answered when the entry is applied, or
+  redirected when another leader is known. While no leader is known, it waits
+  (docs/requirements.md#k1);
+- only `ReplicatedState.apply` and a restored snapshot change replicated state;
 - a replica that finds that it differs from the leader halts, and does nothing from then on.
+
+The reading order and the way of a write, function by function, stand in `viewstamp/replica/__init__.py`.
 """
 
 from collections.abc import Iterator
@@ -19,9 +22,9 @@ from viewstamp.core.effects import (
     Answer,
     Apply,
     Capture,
-    Effect,
     LeaderChanged,
     Persist,
+    RareEffect,
     Refuse,
     Release,
     Restore,
@@ -63,31 +66,27 @@ from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recover
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
-from viewstamp.replica import snapshot_body as images
+from viewstamp.replica import snapshot_body
 from viewstamp.replica.batches import (
     IN_FLIGHT_MAX,
-    Batch,
     BatchBuffer,
     BatchUnreadable,
-    Gathered,
-    InFlightBatch,
+    DecodedMessage,
     InFlightBatches,
-    Prepared,
     SubmitValidator,
-    decode_batch,
-    encode_batch,
 )
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
 from viewstamp.replica.options import ReplicaOptions
-from viewstamp.replica.reads import Reads, decode_ask, evaluate
+from viewstamp.replica.reads import Reads, decode_query, evaluate
 from viewstamp.replica.replicated_state import ADVICE, LogClock, ReplicatedState
 from viewstamp.replica.responses import ClientAddresses, Responses, encoded_text
 
-OVERLOADED: Final = "the server has too much to do"
+OVERLOADED: Final = "the server is overloaded"
+_WOKE: Final = Woke()
 
 
 class ReplicaSetup(msgspec.Struct, frozen=True):
-    """Everything that a replica is given at birth."""
+    """Everything that a replica is made of."""
 
     node: NodeId
     members: tuple[NodeId, ...]
@@ -106,22 +105,22 @@ class Replica:
     """One member of a replicated machine. `step` takes an event and returns what must be done, in order."""
 
     __slots__ = (
+        "_buffer",
         "_clock",
         "_directives",
-        "_examiner",
-        "_gatherer",
         "_halt",
-        "_ledger",
+        "_in_flight",
         "_next_directive",
         "_now",
-        "_offers",
         "_reads",
         "_responses",
         "_restored",
         "_saving",
+        "_state",
+        "_validator",
         "core",
         "definition",
-        "led",
+        "leader_news",
         "node",
         "options",
     )
@@ -136,22 +135,22 @@ class Replica:
         self.options = setup.options
         self.definition = MachineDefinition.of(setup.machine)
         self._now = setup.now
-        self._ledger = ReplicatedState(self.definition, setup.options.sessions)
-        self.led: LeaderChanged | None = None
+        self._state = ReplicatedState(self.definition, setup.options.sessions)
+        self.leader_news: LeaderChanged | None = None
         """What the core last said of who leads: another object for each change."""
         self._restored: SnapshotMeta | None = None
-        """The snapshot whose state the ledger has exactly, if it has applied nothing since."""
+        """The snapshot whose state the machine has exactly, if nothing was applied since."""
         if setup.recovered.snapshot is not None:
             self._recover(setup.recovered.snapshot)
         self._clock = LogClock()
-        self._examiner = SubmitValidator(self.definition, setup.options)
-        self._gatherer = BatchBuffer(setup.options)
+        self._validator = SubmitValidator(self.definition, setup.options)
+        self._buffer = BatchBuffer(setup.options)
+        self._in_flight = InFlightBatches(self.definition.decoder("command"))
         self._responses = Responses(ClientAddresses(setup.options.clients_max))
         self._reads = Reads(setup.options.reads_max)
         self._directives: dict[DirectiveToken, tuple[ClientAddress, int]] = {}
         self._next_directive = 0
-        self._offers = InFlightBatches()
-        self._saving: images.Parts | None = None
+        self._saving: snapshot_body.Parts | None = None
         """The parts of a `Save` of the current step."""
         self._halt: Halt | None = None
         self.core: Core = setup.definition.make_core(
@@ -168,14 +167,14 @@ class Replica:
 
     @property
     def deadline(self) -> Instant | None:
-        """The next moment at which it wants to be woken; in the past means at once. None: never."""
+        """The next moment at which it has to be woken; in the past means at once. None: never."""
         if self._halt is not None:
             return None
         core = self.core
         if (
-            (self._gatherer.messages and core.accepting)
+            (self._buffer.messages and core.accepting)
             or self._reads.gathered
-            or (self._responses.audience.arrived and core.leader == self.node)
+            or (self._responses.addresses.arrived and core.leader == self.node)
         ):
             return self._now
         return core.deadline
@@ -192,27 +191,27 @@ class Replica:
 
     @property
     def machine(self) -> StateMachine:
-        """The user's machine as of the last applied entry. Look, do not touch."""
-        return self._ledger.host.machine
+        """The user's machine as of the last applied entry. Read-only for callers."""
+        return self._state.runner.machine
 
     @property
-    def ledger(self) -> ReplicatedState:
+    def state(self) -> ReplicatedState:
         """The replicated state, for invariants and tests."""
-        return self._ledger
+        return self._state
 
     @property
     def applied(self) -> Viewstamp:
         """The last entry that was applied."""
-        return self._ledger.applied
+        return self._state.applied
 
     @property
     def digest(self) -> int:
         """Digest of all results so far: equal at equal `applied` on all replicas."""
-        return self._ledger.chain.digest
+        return self._state.chain.digest
 
     @property
     def halted(self) -> str | None:
-        """Why this replica has stopped for good; None while it works."""
+        """Why this replica has stopped permanently; None while it works."""
         return None if self._halt is None else self._halt.reason
 
     def status(self, now: Instant) -> Status:
@@ -224,20 +223,23 @@ class Replica:
 
     def queues(self) -> Iterator[tuple[str, int, int]]:
         """Yield what waits or is remembered here: (what, how much, how much at most)."""
-        options, sessions = self.options, self._ledger.sessions
-        yield "commands gathered", self._gatherer.commands, options.gathered_commands_max
-        yield "bytes gathered", self._gatherer.size_bytes, options.gathered_bytes_max
+        options, sessions = self.options, self._state.sessions
+        yield "commands waiting", self._buffer.commands, options.gathered_commands_max
+        yield "bytes waiting", self._buffer.size_bytes, options.gathered_bytes_max
         yield "queries waiting", len(self._reads), options.reads_max
-        yield "directives under way", len(self._directives), options.directives_max
-        yield "clients known", len(self._responses.audience), options.clients_max
-        yield "own batches under way", len(self._offers), IN_FLIGHT_MAX
+        yield "directives in flight", len(self._directives), options.directives_max
+        yield "clients known", len(self._responses.addresses), options.clients_max
+        yield "own batches in flight", len(self._in_flight), IN_FLIGHT_MAX
         yield "sessions", len(sessions), sessions.limits.sessions_max
         yield "bytes of results", sessions.result_bytes, sessions.limits.result_bytes_max
 
     def step(self, event: ReplicaEvent, now: Instant) -> list[ReplicaEffect]:
         """Take in one event and return what must be done, in order. `now` never goes back."""
-        if self._halt is not None:
+        halted = self._halt
+        if halted is not None:
             return []
+        assert now >= self._now, (now, self._now)
+        assert not self._responses.effects, "a step within a step"
         self._now = now
         match event:  # the frequent ones first
             case Received() | Persisted():
@@ -247,26 +249,32 @@ class Replica:
             case Woke():
                 self._woke()
             case ClientGone():
-                self._responses.audience.gone(event.source)
+                self._responses.addresses.gone(event.source)
             case Captured() | Staged() | PeerUp() | PeerDown():
                 self._drive(event)
             case _:
                 assert_never(event)
-        return self._finish()
-
-    def _finish(self) -> list[ReplicaEffect]:
         self._saving = None
-        return [self._halt] if self._halt is not None else self._responses.take()
+        responses = self._responses
+        if self._halt is not None:
+            # Half an entry may have been executed: nothing that this step said is true for the cluster.
+            responses.effects = []
+            return [self._halt]
+        if responses.answers.lines or responses.answers.opened:
+            responses.say_answers()
+        effects, responses.effects = responses.effects, []
+        return effects
 
     def _woke(self) -> None:
-        deadline = self.core.deadline
+        core = self.core
+        deadline = core.deadline
         if deadline is not None and deadline <= self._now:
-            self._drive(Woke())
-        while self._gatherer.messages and self.core.accepting and self._halt is None:
-            self._propose(self._gatherer.take_batch())
+            self._drive(_WOKE)
+        while self._buffer.messages and core.accepting and self._halt is None:
+            self._propose(self._buffer.take_batch())
         if self._reads.gathered:
             self._drive(Queried(self._reads.begin_round()))
-        if self._responses.audience.arrived and self.core.leader == self.node:
+        if self._responses.addresses.arrived and core.leader == self.node:
             self._repeat_notifications()
 
     def _drive(self, event: Event) -> None:
@@ -281,22 +289,18 @@ class Replica:
             if self._halt is not None:
                 return
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out(self, effect: RareEffect) -> None:
         match effect:
-            case Apply():
-                self._apply(effect)
-            case Send() | Persist() | Release() | Stage():
+            case Release() | Stage():
                 self._responses.effects.append(effect)
             case Answer():
                 self._answer_round(effect)
             case Refuse():
                 self._refuse_round(effect)
             case LeaderChanged():
-                self._led(effect)
+                self._on_leader_changed(effect)
             case Capture():
-                self._saving = images.capture(self._ledger)
-                save = Save(effect.token, effect.viewstamp, effect.header, self._saving)
-                self._responses.effects.append(save)
+                self._capture(effect)
             case Restore():
                 self._install(effect.snapshot)
             case Settled():
@@ -311,14 +315,14 @@ class Replica:
         message, source = event.message, event.source
         match message:
             case Submit():
-                self._responses.audience.note(message.client, source)
+                self._responses.addresses.note(message.client, source)
                 self._submitted(source, message, event.encoded)
             case OpenSession() | KeepAlive() | CloseSession():
-                self._responses.audience.note(message.client, source)
-                self._gather(Gathered(source, Prepared(message, []), event.encoded))
+                self._responses.addresses.note(message.client, source)
+                self._gather(DecodedMessage(message, [], "", source, event.encoded))
             case QueryRequest():
-                self._responses.audience.note(message.client, source)
-                self._asked(source, message)
+                self._responses.addresses.note(message.client, source)
+                self._queried(source, message)
             case AskStatus():
                 self._responses.say(source, StatusReply(message.request, self.status(self._now)))
             case AdminRequest():
@@ -329,30 +333,32 @@ class Replica:
     def _submitted(self, source: ClientAddress, message: Submit, encoded: bytes) -> None:
         if len(message.calls) > self.options.batch_commands_max:
             reason = f"more than {self.options.batch_commands_max} calls in one message"
-            self._responses.refuse(source, message, self._ledger.position, reason)
+            self._responses.refuse(source, message, self._state.position, reason)
             return
-        examined = self._examiner.examine(source, message, encoded)
-        if examined.invalid:
-            lines = [(sequence, INVALID, encoded_text(why)) for sequence, why in examined.invalid]
-            self._responses.lines(source, message.client, self._ledger.position, lines)
-        if examined.gathered is not None:
-            self._gather(examined.gathered)
+        valid, invalid = self._validator.validate(source, message, encoded)
+        if invalid:
+            lines = [(sequence, INVALID, encoded_text(why)) for sequence, why in invalid]
+            self._responses.lines(source, message.client, self._state.position, lines)
+        if valid is not None:
+            self._gather(valid)
 
-    def _gather(self, gathered: Gathered) -> None:
-        message = gathered.prepared.message
+    def _gather(self, decoded: DecodedMessage) -> None:
+        message = decoded.message
         leader = self.core.leader
+        # A protocol without elections may accept entries at a node that names another leader.
         if leader is not None and leader != self.node and not self.core.accepting:
-            self._responses.redirect(gathered, self._other_leader(), "another node leads")
-        elif self._gatherer.add(gathered):
-            self._responses.audience.waiting.add(message.client)
+            self._responses.redirect(decoded, self._other_leader(), "another node leads")
+        elif self._buffer.add(decoded):
+            self._responses.addresses.waiting.add(message.client)
         elif isinstance(message, Submit):
-            self._responses.refuse(gathered.source, message, self._ledger.position, OVERLOADED)
+            self._responses.refuse(decoded.source, message, self._state.position, OVERLOADED)
         else:
-            self._responses.redirect(gathered, self._other_leader(), OVERLOADED)
+            # No call to refuse: a client that is sent away asks again, here or elsewhere.
+            self._responses.redirect(decoded, self._other_leader(), OVERLOADED)
 
     def _directed(self, source: ClientAddress, message: AdminRequest) -> None:
         if len(self._directives) >= self.options.directives_max:
-            refusal = "too many directives are under way: try again later"
+            refusal = "too many directives are in flight: not carried out, try again later"
             self._responses.say(source, AdminReply(message.request, refusal))
             return
         self._next_directive += 1
@@ -362,36 +368,35 @@ class Replica:
 
     # Proposing and redirecting
 
-    def _propose(self, taken: list[Gathered]) -> None:
-        log_time = self._clock.read(self._now, self._ledger.log_time)
-        check = self._ledger.chain.position
-        data = encode_batch(log_time, check, [gathered.encoded for gathered in taken])
-        messages = [gathered.prepared for gathered in taken]
-        self._offers.add(InFlightBatch(data, Batch(log_time, check, []), messages))
-        self._drive(Proposed(data))
+    def _propose(self, messages: list[DecodedMessage]) -> None:
+        assert messages
+        assert self.core.accepting
+        state = self._state
+        log_time = self._clock.read(self._now, state.log_time)
+        self._drive(Proposed(self._in_flight.propose(log_time, state.chain.position, messages)))
 
-    def _led(self, led: LeaderChanged) -> None:
-        self.led = led
-        if led.leader == self.node:
-            self._clock.start(self._now, self._ledger.log_time)
-            self._responses.audience.all_arrive()
+    def _on_leader_changed(self, news: LeaderChanged) -> None:
+        self.leader_news = news
+        if news.leader == self.node:
+            self._clock.start(self._now, self._state.log_time)
+            self._responses.addresses.all_arrive()
             return
         self._clock.stop()
-        if led.leader is not None:
+        if news.leader is not None:
             self._redirect_all()
 
     def _redirect_all(self) -> None:
         """Another node leads: send all there; say for each call whether it may have entered the log."""
         responses = self._responses
         leader = self._other_leader()
-        for offered in self._offers.take_all():
-            responses.redirect_entered(offered.messages, leader)
-        if self.core.accepting:  # a protocol without elections, in which the clients choose whom to talk to
+        for batch in self._in_flight.take_all():
+            responses.redirect_entered(batch.messages, leader)
+        if self.core.accepting:  # a protocol without elections, in which the clients choose the server
             return
-        for gathered in self._gatherer.take_all():
-            responses.redirect(gathered, leader, "another node leads")
-        responses.send_away(leader, self._ledger)
-        responses.audience.waiting.clear()
+        for waiting in self._buffer.take_all():
+            responses.redirect(waiting, leader, "another node leads")
+        responses.send_away(leader, self._state)
+        responses.addresses.waiting.clear()
 
     def _other_leader(self) -> NodeId | None:
         leader = self.core.leader
@@ -401,35 +406,38 @@ class Replica:
 
     def _apply(self, effect: Apply) -> None:
         entry = effect.entry
-        ledger = self._ledger
-        assert entry.viewstamp.seqno == ledger.applied.seqno + 1, (entry.viewstamp, ledger.applied)
+        state = self._state
+        assert entry.viewstamp.seqno == state.applied.seqno + 1, (entry.viewstamp, state.applied)
         if self._saving is not None:
+            # The core asked for a snapshot earlier in this step: its parts must not see this entry.
             self._freeze_save()
         self._restored = None
         if not entry.data:
-            ledger.skip(entry.viewstamp)
+            state.skip(entry.viewstamp)
             return
         try:
-            batch, messages = self._read_entry(entry.data)
+            batch = self._in_flight.read(entry.data)
         except BatchUnreadable as error:
             self._stop(str(error))
             return
-        if ledger.chain.contradicts(batch.check):
+        if state.chain.contradicts(batch.check):
             where = f"up to entry {batch.check[0]}"
             self._stop(f"its results {where} differ from the leader's: is the class the same? deterministic?")
             return
         responses = self._responses
-        ledger.apply(entry.viewstamp, batch, messages, responses.audience.waiting, responses.answers)
+        state.apply(entry.viewstamp, batch, responses.addresses.waiting, responses.answers)
         if responses.answers.notifications:
-            self._deliver_news()
-
-    def _read_entry(self, data: bytes) -> tuple[Batch, list[Prepared]]:
-        """Return an entry decoded; one of our own is decoded already."""
-        own = self._offers.find(data) if self._offers else None
-        return decode_batch(data, self.definition) if own is None else (own.batch, own.messages)
+            self._deliver_notifications()
 
     def _stop(self, reason: str) -> None:
         self._halt = Halt(f"node {self.node} has stopped: {reason}; {ADVICE}")
+
+    # Snapshots
+
+    def _capture(self, effect: Capture) -> None:
+        assert effect.viewstamp.seqno == self._state.applied.seqno, (effect.viewstamp, self._state.applied)
+        self._saving = snapshot_body.capture(self._state)
+        self._responses.effects.append(Save(effect.token, effect.viewstamp, effect.header, self._saving))
 
     def _freeze_save(self) -> None:
         if self._saving is not None:
@@ -439,57 +447,58 @@ class Replica:
     def _recover(self, snapshot: Snapshot) -> None:
         try:
             self._restore(snapshot)
-        except images.ImageUnreadable as error:
+        except snapshot_body.SnapshotUnreadable as error:
             raise ConfigurationError(f"{error}: start this node with the class that wrote it") from None
 
     def _install(self, snapshot: Snapshot) -> None:
         if self._restored == snapshot.meta:
-            return
+            return  # a core that starts from a snapshot asks for what was recovered already
         self._freeze_save()
         try:
             self._restore(snapshot)
-        except images.ImageUnreadable as error:
+        except snapshot_body.SnapshotUnreadable as error:
             self._stop(str(error))
 
     def _restore(self, snapshot: Snapshot) -> None:
-        self._ledger = images.restore(snapshot, self._ledger)
+        self._state = snapshot_body.restore(snapshot, self._state)
         self._restored = snapshot.meta
 
     # Reads
 
-    def _asked(self, source: ClientAddress, message: QueryRequest) -> None:
-        asked, lines = decode_ask(self.definition, source, message)
+    def _queried(self, source: ClientAddress, message: QueryRequest) -> None:
+        query, lines = decode_query(self.definition, source, message)
         if message.reads == "stale":
-            lines += evaluate(self._ledger, [asked])[0]
-        elif asked.calls and not self._reads.add(asked):
+            lines += evaluate(self._state, [query])[0]
+        elif query.calls and not self._reads.add(query):
             refusal = encoded_text("not executed: too many queries wait")
-            lines += [(number, REFUSED, refusal) for number, _ in asked.calls]
+            lines += [(number, REFUSED, refusal) for number, _ in query.calls]
         if lines:
-            self._responses.lines(source, message.client, self._ledger.position, lines)
+            self._responses.lines(source, message.client, self._state.position, lines)
 
     def _answer_round(self, effect: Answer) -> None:
-        asked = self._reads.end_round(effect.token)
-        for each, lines in zip(asked, evaluate(self._ledger, asked), strict=True):
-            self._responses.lines(each.source, each.client, self._ledger.position, lines)
+        queries = self._reads.end_round(effect.token)
+        for each, lines in zip(queries, evaluate(self._state, queries), strict=True):
+            self._responses.lines(each.source, each.client, self._state.position, lines)
 
     def _refuse_round(self, effect: Refuse) -> None:
-        for asked in self._reads.end_round(effect.token):
-            numbers = [number for number, _ in asked.calls]
-            redirect = Redirect(asked.client, self._other_leader(), False, numbers, "no reads here now")
-            self._responses.say(asked.source, redirect)
+        for query in self._reads.end_round(effect.token):
+            numbers = [number for number, _ in query.calls]
+            redirect = Redirect(query.client, self._other_leader(), False, numbers, "no reads here now")
+            self._responses.say(query.source, redirect)
 
     # Notifications
 
-    def _deliver_news(self) -> None:
+    def _deliver_notifications(self) -> None:
         answers = self._responses.answers
         notifications, answers.notifications = answers.notifications, []
+        # A follower's state is behind what clients have seen: only the leader speaks.
         if self.core.leader == self.node:
             for notification in notifications:
-                self._responses.notify(notification, self._ledger)
+                self._responses.notify(notification, self._state)
 
     def _repeat_notifications(self) -> None:
         """Send again to clients that just came what the machine says they may have missed."""
-        arrived = self._responses.audience.arrived
-        for notification in self._ledger.host.pending_notifications(arrived):
-            self._responses.notify(notification, self._ledger)
+        arrived = self._responses.addresses.arrived
+        for notification in self._state.runner.pending_notifications(arrived):
+            self._responses.notify(notification, self._state)
         arrived.clear()

@@ -1,19 +1,17 @@
 """The replicated state of one replica and the one way in which it changes: entries applied in order.
 
-A ledger is sessions, log time, digest chain and the user's machine. Two ledgers of one class that applied the
-same entries are equal, whatever copies, restarts or snapshots lay between (docs/faults.md#i13). It knows no
-addresses, no leader and no clock: who is answered is the replica's business.
+`ReplicatedState` is sessions, log time, digest chain and the user's machine. Two of one class that applied
+the same entries are equal, whatever copies, restarts or snapshots lay between (docs/faults.md#i13). It knows
+no addresses, no leader and no clock: the replica decides which clients are answered.
 
-Finding a replica whose state differs: each replica chains a digest of all results of its machine.
+`DigestChain` finds a replica whose state differs. Each replica chains a digest of all results of its machine;
+the leader writes the digest at a recent position into each batch, and a replica that had another one there
+differs from the leader. The chain covers results, kinds of failures and notifications, but not the text of an
+exception, in which an object's address may stand without any harm.
 
-The leader writes the digest at a recent position into each batch; a replica that got other results up to
-there differs from the leader. The chain covers results, kinds of failures and notifications, but not the text
-of an exception, in which an object's address may stand without any harm.
-
-Log time: the cluster's own clock, made of the leader's elapsed monotonic time.
-
-No wall clock can expire a session, and while nobody leads no time passes (docs/design/seam.md). A new leader
-goes on from the time of the last entry that it applied, so no lease is cut short by a change of leaders.
+`LogClock` is the cluster's own clock, made of the leader's elapsed monotonic time. No wall clock can expire a
+session, and while no node leads no time passes (docs/design/seam.md). A new leader continues from the time of
+the last entry that it applied, so no lease is cut short by a change of leaders.
 """
 
 from collections.abc import Container
@@ -30,7 +28,6 @@ from viewstamp.core.messages import (
     RESULT,
     CloseSession,
     KeepAlive,
-    Logged,
     OpenSession,
     SessionOpened,
     Submit,
@@ -38,7 +35,7 @@ from viewstamp.core.messages import (
 from viewstamp.machine.context import Notification
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import MachineRunner
-from viewstamp.replica.batches import Batch, Call, Prepared
+from viewstamp.replica.batches import Call, DecodedBatch, DecodedMessage
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.sessions import Remembered, Session, Sessions
 
@@ -55,14 +52,14 @@ def _encoded(text: str) -> bytes:
     return _ENCODER.encode(text)
 
 
-_UNKNOWN_SESSION: Final = _encoded("the session is not known (any more): not executed")
-_TOO_MUCH: Final = _encoded("the session is closed: too many results without acknowledgement; not executed")
+_UNKNOWN_SESSION: Final = _encoded("not executed: unknown or expired session")
+_TOO_MUCH: Final = _encoded("not executed: the session was closed, its client acknowledged too few results")
 _REUSED: Final = _encoded("not executed: this sequence number was used for another command")
 _UNREADABLE: Final = _encoded("not executed: no such command, or wrong arguments")
 
 
 class Answers:
-    """What one step found out for clients that wait at this replica."""
+    """What the entries applied in one step mean for clients that wait at this replica."""
 
     __slots__ = ("lines", "notifications", "opened", "positions")
 
@@ -76,7 +73,7 @@ class Answers:
 
 
 class ReplicatedState:
-    """Replicated state. Change it by `apply` only."""
+    """What all replicas agree on. Only `apply`, `skip` and a restored snapshot change it."""
 
     __slots__ = (
         "_offset",
@@ -84,14 +81,14 @@ class ReplicatedState:
         "applied",
         "chain",
         "definition",
-        "host",
         "log_time",
+        "runner",
         "sessions",
     )
 
     def __init__(self, definition: MachineDefinition, limits: SessionLimits) -> None:
         self.definition = definition
-        self.host = MachineRunner(definition)
+        self.runner = MachineRunner(definition)
         self.sessions = Sessions(limits)
         self.chain = DigestChain(ORIGIN.seqno, 0)
         self.log_time = LogTime(0)
@@ -110,58 +107,57 @@ class ReplicatedState:
         return fencing_token(self.applied.seqno, offset - 1 if offset else 0)
 
     def move_to(self, viewstamp: Viewstamp) -> None:
-        """Begin with the entry at this position, or stand there after a snapshot."""
+        """Continue from this position: that of an entry without data, or of a snapshot."""
         self.applied = viewstamp
         self._offset = 0
 
     def skip(self, viewstamp: Viewstamp) -> None:
-        """Take note of an entry that holds nothing for the machine."""
+        """Pass over an entry that holds nothing for the machine."""
         self.move_to(viewstamp)
         self.chain.extend(viewstamp.seqno, [])
 
     def apply(
         self,
         viewstamp: Viewstamp,
-        batch: Batch,
-        messages: list[Prepared],
+        batch: DecodedBatch,
         wanted: Container[int],
         answers: Answers,
     ) -> None:
         """Execute an entry; write into `answers` what concerns the clients in `wanted`, and notifications."""
+        assert not self._outcomes, "the entry before was executed in part"
         self.applied, self._offset = viewstamp, 0
         if batch.log_time > self.log_time:
             self.log_time = LogTime(batch.log_time)
-        host = self.host
-        host.begin_entry(viewstamp, self.log_time)
+        runner = self.runner
+        runner.begin_entry(viewstamp, self.log_time)
         sessions = self.sessions
         while (session := sessions.overdue(self.log_time)) is not None:
             self._end(session)
-        for prepared in messages:
-            self._execute(prepared.message, prepared.calls, wanted, answers)
+        for decoded in batch.messages:
+            self._execute(decoded, wanted, answers)
         while (session := sessions.surplus()) is not None:
             self._end(session)  # none became overdue meanwhile: no time passes within an entry
-        host.end()
-        notifications = host.context.take_notifications()
-        if notifications:
+        if notifications := runner.end_entry():
             answers.notifications += notifications
             self._outcomes += [notification.payload for notification in notifications]
         self.chain.extend(viewstamp.seqno, self._outcomes)
         self._outcomes = []
 
-    def _execute(self, message: Logged, calls: list[Call], wanted: Container[int], answers: Answers) -> None:
+    def _execute(self, decoded: DecodedMessage, wanted: Container[int], answers: Answers) -> None:
         lines: list[ResultLine] | None = None
+        message = decoded.message
         client = message.client
         if client in wanted:
             lines = answers.lines.setdefault(client, [])
         if isinstance(message, Submit):
-            self._submit(message, calls, lines)
+            self._submit(message, decoded.calls, lines)
         else:
             self._maintain(message, lines, answers)
         if lines is not None:
             answers.positions[client] = self.position
 
     def _submit(self, message: Submit, calls: list[Call], lines: list[ResultLine] | None) -> None:
-        context = self.host.context
+        context = self.runner.context
         context.client, context.session = message.client, message.session
         if message.session == NO_SESSION:
             for call in calls:
@@ -202,13 +198,13 @@ class ReplicatedState:
                 lines.append((sequence, kind, msgspec.Raw(payload)))
 
     def _run(self, call: Call) -> tuple[int, bytes]:
-        host, arguments = self.host, call.arguments
-        host.context.offset = self._offset
+        runner, arguments = self.runner, call.arguments
+        runner.context.offset = self._offset
         self._offset += 1
         if arguments is None:
             self._outcomes.append(b"invalid")
             return INVALID, _UNREADABLE
-        outcome = host.runners[type(arguments)](arguments)
+        outcome = runner.runners[type(arguments)](arguments)
         self._outcomes.append(outcome[1] if outcome[0] == RESULT else _kind_only(outcome[1]))
         return outcome
 
@@ -218,7 +214,7 @@ class ReplicatedState:
         lines: list[ResultLine] | None,
         answers: Answers,
     ) -> None:
-        """Open, renew or end a session. The answer to the first two is that the session stands."""
+        """Open, renew or end a session. The answer to the first two is that the session lives."""
         session = self._maintained(message)
         if lines is None:
             return
@@ -246,9 +242,9 @@ class ReplicatedState:
     def _end(self, session: Session) -> None:
         """Forget a session and tell the machine, under a token of its own: a lock may be granted by it."""
         self.sessions.end(session)
-        context = self.host.context
+        context = self.runner.context
         before = context.client, context.session
-        self.host.end_session(session.client, self._offset)
+        self.runner.end_session(session.client, self._offset)
         self._offset += 1
         context.client, context.session = before
         self._outcomes.append(b"ended")
@@ -265,13 +261,13 @@ def _kind_only(payload: bytes) -> bytes:
 
 
 DIGESTS_KEPT: Final = 4_096
-"""Positions that can be compared: more than a leader ever has proposed beyond what it has applied."""
+"""Positions that can be compared: more than a leader can have proposed beyond what it has applied."""
 
 ADVICE: Final = (
     "if the others run another class start it again with theirs, else move this node's data directory away, "
     "never more than a minority's at a time, and it comes back from the others"
 )
-"""What to do with a replica that has stopped. Its log is as good as before; what it made of it is not."""
+"""What to do with a replica that has stopped. Its log is intact; the state computed from it is not."""
 
 
 class DigestChain:
@@ -300,7 +296,7 @@ class DigestChain:
         self._history.pop(seqno - DIGESTS_KEPT, None)
 
     def contradicts(self, check: tuple[int, int]) -> bool:
-        """Tell whether the leader had another digest at a position that is still known here."""
+        """Return whether the leader had another digest at a position that is still known here."""
         seqno, digest = check
         known = self._history.get(seqno)
         return known is not None and known != digest
@@ -317,12 +313,12 @@ class LogClock:
         """When the log time was `_anchor`; None while this replica does not lead."""
 
     def start(self, now: Instant, applied: LogTime) -> None:
-        """Go on from the time of the last applied entry; without effect where the clock runs already."""
+        """Continue from the time of the last applied entry; without effect where the clock runs already."""
         if self._since is None:
             self._since, self._anchor = now, applied
 
     def stop(self) -> None:
-        """Stand still: another replica leads, or nobody."""
+        """Stand still: another replica leads, or none does."""
         self._since = None
 
     def read(self, now: Instant, applied: LogTime) -> LogTime:

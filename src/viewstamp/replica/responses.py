@@ -1,6 +1,8 @@
-"""What a replica says to clients: results, redirects, notifications. Collected during a step.
+"""What a replica says to clients: where each is reached, and results, redirects and notifications for them.
 
-Which client can be reached over which connection, and which of them wait for an answer from here.
+`Responses` collects the messages of one step behind its other effects. `ClientAddresses` knows over which
+connection a client is reached and which clients wait here for a command: they are redirected when another
+node leads.
 """
 
 from collections.abc import Iterable
@@ -11,7 +13,7 @@ import msgspec
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import REFUSED, Logged, Notified, Redirect, Results, ServerMessage, Submit
 from viewstamp.machine.context import Notification
-from viewstamp.replica.batches import Gathered, Prepared
+from viewstamp.replica.batches import DecodedMessage
 from viewstamp.replica.events import ReplicaEffect, Respond
 from viewstamp.replica.replicated_state import Answers, ReplicatedState, ResultLine
 
@@ -83,12 +85,12 @@ LINE_BYTES: Final = 32
 class Responses:
     """Writes answers for clients behind the other effects of a step."""
 
-    __slots__ = ("answers", "audience", "effects")
+    __slots__ = ("addresses", "answers", "effects")
 
-    def __init__(self, audience: ClientAddresses) -> None:
-        self.audience = audience
+    def __init__(self, addresses: ClientAddresses) -> None:
+        self.addresses = addresses
         self.effects: list[ReplicaEffect] = []
-        """Of the current step, in order."""
+        """Of the current step, in order. The replica takes them at its end."""
         self.answers = Answers()
         """What the entries applied in this step mean for clients; sent as one message to each at its end."""
 
@@ -99,7 +101,7 @@ class Responses:
     def lines(self, source: ClientAddress, client: int, position: int, lines: list[ResultLine]) -> None:
         """Send how calls ended, in as many messages as it takes."""
         for part in _split(lines):
-            self.say(source, Results(client, position, part))
+            self.effects.append(Respond(source, Results(client, position, part)))
 
     def refuse(self, source: ClientAddress, message: Submit, position: int, reason: str) -> None:
         """Say for each call of a message that this attempt will never be executed."""
@@ -107,48 +109,39 @@ class Responses:
         lines = [(sequence, REFUSED, payload) for sequence, _ in message.calls]
         self.lines(source, message.client, position, lines)
 
-    def redirect(self, gathered: Gathered, leader: NodeId | None, reason: str) -> None:
+    def redirect(self, waiting: DecodedMessage, leader: NodeId | None, reason: str) -> None:
         """Say that a message did not enter the log here."""
-        message = gathered.prepared.message
+        message = waiting.message
         redirect = Redirect(message.client, leader, False, _sequences_of(message), reason)
-        self.say(gathered.source, redirect)
+        self.say(waiting.source, redirect)
 
-    def redirect_entered(self, messages: Iterable[Prepared], leader: NodeId | None) -> None:
-        """Say that messages entered the log here, and that another leader decides what becomes of them."""
+    def redirect_entered(self, messages: Iterable[DecodedMessage], leader: NodeId | None) -> None:
+        """Say that messages entered the log here, and that another leader decides whether they stay."""
         reason = "the leader changed before the entry was committed"
-        for prepared in messages:
-            message = prepared.message
-            source = self.audience.address_of(message.client)
+        for decoded in messages:
+            message = decoded.message
+            source = self.addresses.address_of(message.client)
             if source is not None:
                 self.say(source, Redirect(message.client, leader, True, _sequences_of(message), reason))
 
-    def send_away(self, leader: NodeId | None, ledger: ReplicatedState) -> None:
+    def send_away(self, leader: NodeId | None, state: ReplicatedState) -> None:
         """Tell clients with a session, which wait for nothing but notifications, who leads now."""
-        audience = self.audience
-        for client, source in audience.idle():
-            if ledger.sessions.of_client(client) is not None:
+        for client, source in self.addresses.idle():
+            if state.sessions.of_client(client) is not None:
                 self.say(source, Redirect(client, leader, False, [], "another node leads"))
 
-    def notify(self, notification: Notification, ledger: ReplicatedState) -> None:
+    def notify(self, notification: Notification, state: ReplicatedState) -> None:
         """Deliver a notification, if its client is connected here."""
-        address = self.audience.address_of(notification.client)
+        address = self.addresses.address_of(notification.client)
         if address is not None:
-            session = ledger.sessions.of_client(notification.client)
+            session = state.sessions.of_client(notification.client)
             number = 0 if session is None else session.number
             self.say(address, Notified(notification.client, number, msgspec.Raw(notification.payload)))
 
-    def take(self) -> list[ReplicaEffect]:
-        """End the step: return its effects, the results of applied entries last."""
-        answers = self.answers
-        if answers.lines or answers.opened:
-            self.answers = Answers()
-            self._say_answers(answers)
-        effects = self.effects
-        self.effects = []
-        return effects
-
-    def _say_answers(self, answers: Answers) -> None:
-        address_of = self.audience.address_of
+    def say_answers(self) -> None:
+        """Send the results of the entries applied in this step, to those clients that are connected here."""
+        answers, self.answers = self.answers, Answers()
+        address_of = self.addresses.address_of
         for opened in answers.opened:
             address = address_of(opened.client)
             if address is not None:

@@ -32,7 +32,7 @@ class Preface(msgspec.Struct, frozen=True, array_like=True):
     digest: int
 
 
-class ImageUnreadable(Exception):
+class SnapshotUnreadable(Exception):
     """A snapshot cannot be read as one of this machine: nothing was changed."""
 
 
@@ -42,7 +42,7 @@ _CHUNK: Final[msgspec.msgpack.Decoder[list[SessionImage]]] = msgspec.msgpack.Dec
 
 
 class Parts(Iterator[bytes]):
-    """The pieces of a body, made while they are consumed, as long as the ledger is still the same."""
+    """The pieces of a body, made while they are consumed, as long as the state is the same."""
 
     __slots__ = ("_pieces", "_unchanged")
 
@@ -57,7 +57,7 @@ class Parts(Iterator[bytes]):
         return piece
 
     def freeze(self) -> None:
-        """Make all pieces now, because the ledger is about to change within the same step."""
+        """Make all pieces now, because the state is about to change within the same step."""
         self._pieces = iter(list(self._pieces))
         self._unchanged = _always
 
@@ -66,53 +66,53 @@ def _always() -> bool:
     return True
 
 
-def capture(ledger: ReplicatedState) -> Parts:
-    """Return the body of a snapshot of this ledger as it is now."""
-    applied = ledger.applied
-    return Parts(_pieces(ledger), lambda: ledger.applied == applied)
+def capture(state: ReplicatedState) -> Parts:
+    """Return the body of a snapshot of this state as it is now."""
+    applied = state.applied
+    return Parts(_pieces(state), lambda: state.applied == applied)
 
 
-def _pieces(ledger: ReplicatedState) -> Iterator[bytes]:
-    name = ledger.definition.cls.__name__
-    yield _framed(_ENCODER.encode(Preface(FORMAT, name, ledger.log_time, ledger.chain.digest)))
-    chunks = ledger.sessions.images(sessions_max=SESSIONS_PER_CHUNK, bytes_max=BYTES_PER_CHUNK)
+def _pieces(state: ReplicatedState) -> Iterator[bytes]:
+    name = state.definition.cls.__name__
+    yield _framed(_ENCODER.encode(Preface(FORMAT, name, state.log_time, state.chain.digest)))
+    chunks = state.sessions.images(sessions_max=SESSIONS_PER_CHUNK, bytes_max=BYTES_PER_CHUNK)
     for chunk in chunks:
         yield _framed(_ENCODER.encode(chunk))
     yield _framed(b"")
-    yield from ledger.host.pieces()
+    yield from state.runner.pieces()
 
 
 def _framed(piece: bytes) -> bytes:
     return len(piece).to_bytes(_LENGTH_BYTES, "big") + piece
 
 
-def restore(snapshot: Snapshot, ledger: ReplicatedState) -> ReplicatedState:
-    """Return a new ledger with the state of the snapshot; the old one is as it was, so it is never half.
+def restore(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
+    """Return a new replicated state made of the snapshot; the old one stays as it is, whatever is wrong.
 
     Raises:
-        ImageUnreadable: the body is not a snapshot of this machine.
+        SnapshotUnreadable: the body is not a snapshot of this machine.
     """
     reader = _Reader(memoryview(read_whole(snapshot)))
     try:
         preface = _PREFACE.decode(reader.chunk())
-        _require_same(preface, ledger)
-        fresh = ReplicatedState(ledger.definition, ledger.sessions.limits)
-        fresh.sessions = Sessions(ledger.sessions.limits, reader.sessions())
-        fresh.host = ledger.host.restored(reader.rest())
+        _require_same(preface, state)
+        fresh = ReplicatedState(state.definition, state.sessions.limits)
+        fresh.sessions = Sessions(state.sessions.limits, reader.sessions())
+        fresh.runner = state.runner.restored(reader.rest())
     except (*UNREADABLE, ConfigurationError) as error:
-        raise ImageUnreadable(f"a snapshot cannot be restored: {error}") from None
+        raise SnapshotUnreadable(f"a snapshot cannot be restored: {error}") from None
     fresh.log_time = LogTime(preface.log_time)
     fresh.move_to(snapshot.meta.viewstamp)
     fresh.chain = DigestChain(fresh.applied.seqno, preface.digest)
     return fresh
 
 
-def _require_same(preface: Preface, ledger: ReplicatedState) -> None:
-    name = ledger.definition.cls.__name__
+def _require_same(preface: Preface, state: ReplicatedState) -> None:
+    name = state.definition.cls.__name__
     if preface.format != FORMAT:
-        raise ImageUnreadable(f"a snapshot of format {preface.format}; this version reads {FORMAT}")
+        raise SnapshotUnreadable(f"a snapshot of format {preface.format}; this version reads {FORMAT}")
     if preface.machine != name:
-        raise ImageUnreadable(f"a snapshot of {preface.machine!r}, not of {name}")
+        raise SnapshotUnreadable(f"a snapshot of {preface.machine!r}, not of {name}")
 
 
 class _Reader:
@@ -128,12 +128,12 @@ class _Reader:
         """Return the next chunk.
 
         Raises:
-            ImageUnreadable: the body ends before it.
+            SnapshotUnreadable: the body ends before it.
         """
         start = self._offset + _LENGTH_BYTES
         end = start + int.from_bytes(self._body[self._offset : start], "big")
         if end > len(self._body):
-            raise ImageUnreadable("a snapshot is cut short")
+            raise SnapshotUnreadable("a snapshot is cut short")
         self._offset = end
         return self._body[start:end]
 

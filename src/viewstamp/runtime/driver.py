@@ -76,7 +76,7 @@ class Driven(Protocol):
         ...
 
     @property
-    def led(self) -> object:
+    def leader_news(self) -> object:
         """Another object whenever `leader` or `view` is news."""
         ...
 
@@ -160,7 +160,7 @@ class Driver:
         self._timer_at = Instant(0)
         """The deadline that `_timer` was set for."""
         self._led: object = self
-        """The replica's `led` when it was last logged who leads."""
+        """The replica's `leader_news` when it was last logged who leads."""
         self._last_sent: Any = None
         """The last message to a member: a broadcast is encoded once, as `_last_payload`."""
         self._last_payload = b""
@@ -377,7 +377,7 @@ class Driver:
             self._turn()
 
     def _note_leader(self) -> None:
-        led = self._replica.led
+        led = self._replica.leader_news
         if led is not self._led:
             self._led = led
             view, leader = self._replica.view, self._replica.leader

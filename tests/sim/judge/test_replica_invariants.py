@@ -27,7 +27,7 @@ def judge() -> Judge:
 def replica(seqno: int, *, time: int = 0, used: tuple[int, ...] = (), queue: tuple[int, int] = (0, 1)) -> Any:
     sessions = [SimpleNamespace(number=place, last_used=moment) for place, moment in enumerate(used)]
     ledger = SimpleNamespace(applied=stamp(1, seqno), log_time=time, sessions=sessions)
-    return SimpleNamespace(ledger=ledger, queues=lambda: [("commands gathered", *queue)])
+    return SimpleNamespace(state=ledger, queues=lambda: [("commands waiting", *queue)])
 
 
 def stage(judge: Judge, *pieces: tuple[int, int, int]) -> None:
@@ -59,7 +59,7 @@ def test_sessions_are_out_of_order_when_one_stands_behind_a_later_used_one(judge
 
 def test_queue_is_unbounded_when_it_holds_more_than_its_limit(judge: Judge) -> None:
     judge.served(NODE, replica(1, queue=(3, 3)))
-    with pytest.raises(InvariantViolated, match=r"I20 Bounded: .*4 commands gathered, where 3 are allowed"):
+    with pytest.raises(InvariantViolated, match=r"I20 Bounded: .*4 commands waiting, where 3 are allowed"):
         judge.served(NODE, replica(1, queue=(4, 3)))
 
 

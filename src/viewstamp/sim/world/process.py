@@ -24,7 +24,7 @@ from viewstamp.core.events import Captured, Persisted, Staged, Woke
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import Recovered
-from viewstamp.replica import snapshot_body as images
+from viewstamp.replica import snapshot_body
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
 from viewstamp.replica.replica import Replica, ReplicaSetup
 from viewstamp.sim.faults.options import DiskOptions, ProcessOptions
@@ -202,7 +202,7 @@ class Process:
         """Return the hash of everything replicated: the machine, the sessions, the log's time."""
         assert self.replica is not None
         digest = xxhash.xxh3_64()
-        for part in images.capture(self.replica.ledger):
+        for part in snapshot_body.capture(self.replica.state):
             digest.update(part)
         return digest.intdigest()
 

@@ -17,8 +17,8 @@ class LogTimeMonotonic(Invariant):
 
     def served(self, node: NodeGhost, replica: Replica) -> None:
         """Compare with the time at the entry applied before."""
-        ledger = replica.ledger
-        seqno, time = ledger.applied.seqno, ledger.log_time
+        state = replica.state
+        seqno, time = state.applied.seqno, state.log_time
         last_seqno, last_time = self._times.get(node.node, (0, 0))
         if seqno != last_seqno:
             if seqno > last_seqno and time < last_time:
@@ -41,12 +41,12 @@ class SessionOrder(Invariant):
 
     def served(self, node: NodeGhost, replica: Replica) -> None:
         """Walk the sessions after each step that applied something."""
-        ledger = replica.ledger
-        if self._looked.get(node.node) == ledger.applied.seqno:
+        state = replica.state
+        if self._looked.get(node.node) == state.applied.seqno:
             return
-        self._looked[node.node] = ledger.applied.seqno
+        self._looked[node.node] = state.applied.seqno
         last = 0
-        for session in ledger.sessions:
+        for session in state.sessions:
             if session.last_used < last:
                 self.fail(node.node, f"session {session.number} stands behind one that was used later")
             last = session.last_used
