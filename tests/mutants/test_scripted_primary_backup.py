@@ -297,10 +297,10 @@ def test_nothing_is_committed_before_the_first_record_is_in_force() -> None:
     world.settle()
     assert world.primary == 1
     state = world.core(1).state
-    assert state.committed < world.core(1).replication.syncset.floor
+    assert state.committed < world.core(1).replication.synchronous_set.floor
     world.heal()
     world.run(300)
-    assert state.committed >= world.core(1).replication.syncset.floor
+    assert state.committed >= world.core(1).replication.synchronous_set.floor
 
 
 def test_commit_needs_a_member_that_is_only_proposed() -> None:
@@ -310,7 +310,7 @@ def test_commit_needs_a_member_that_is_only_proposed() -> None:
     world.heal()
     world.blocked = lambda letter: isinstance(letter.message, AppendResponse) and bool(letter.message.version)
     world.run(250)
-    syncset = world.core(0).replication.syncset
+    syncset = world.core(0).replication.synchronous_set
     assert syncset.latest is not None
     assert syncset.latest.members == (0, 1, 2)
     assert syncset.in_force is not syncset.latest
@@ -325,7 +325,7 @@ def test_silent_member_is_required_until_the_record_without_it_is_in_force() -> 
     )
     world.propose(0, b"b")
     world.run(600)
-    syncset = world.core(0).replication.syncset
+    syncset = world.core(0).replication.synchronous_set
     assert syncset.latest is not None
     assert syncset.latest.members == (0, 1)
     assert syncset.required == {0, 1, 2}
@@ -339,7 +339,7 @@ def test_backup_is_not_synchronous_before_it_has_everything() -> None:
     world.write(0, b"a", b"b")
     world.blocked = lambda letter: letter.to == 2 and bool(getattr(letter.message, "entries", ()))
     world.run(300)
-    latest = world.core(0).replication.syncset.latest
+    latest = world.core(0).replication.synchronous_set.latest
     assert latest is not None
     assert latest.members == (0, 1)
 
@@ -352,7 +352,7 @@ def test_node_with_a_new_disk_is_told_last() -> None:
     world.start(2)
     world.blocked = lambda letter: letter.to == 1 and getattr(letter.message, "record", None) is not None
     world.run(300)
-    latest = world.core(0).replication.syncset.latest
+    latest = world.core(0).replication.synchronous_set.latest
     assert latest is not None
     assert latest.lists(TWO, world.nodes[TWO].incarnation), "the record with its new life is proposed"
     assert not world.core(2).state.counts, "and a majority of the others does not have it yet"
@@ -451,7 +451,7 @@ def test_read_waits_for_the_first_commit_of_the_epoch() -> None:
     world.blocked = lambda letter: letter.source == 0 and getattr(letter.message, "version", 0) > 0
     world.promote(1, 1)
     world.settle()
-    latest = world.core(1).replication.syncset.latest
+    latest = world.core(1).replication.synchronous_set.latest
     assert latest is not None
     assert 0 in latest.members, "it is waited for"
     world.query(1, 1)
@@ -468,7 +468,7 @@ def test_cluster_is_not_founded_before_all_have_heard_the_same_lives() -> None:
     for letter in list(world.letters):
         if letter.to == 0:
             world.deliver(letter)
-    assert world.core(0).founding.missing() == []
+    assert world.core(0).bootstrap.missing() == []
     assert not world.core(0).state.founded, "the others have not said whom they heard"
     world.settle()
     assert world.core(0).state.founded

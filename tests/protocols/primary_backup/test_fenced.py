@@ -22,7 +22,7 @@ from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_rec
 
 
 def members_in_force(world: FencedWorld, number: int) -> tuple[int, ...]:
-    record = world.core(number).replication.syncset.in_force
+    record = world.core(number).replication.synchronous_set.in_force
     return () if record is None else tuple(int(node) for node in record.members)
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_founded_when_a_member_is_missing() -> None:
     world.start(1)
     world.run(1_000)
     assert world.primary is None
-    assert "no introduction from node 2" in world.core(0).status(world.now).waiting_for
+    assert "not heard from node 2" in world.core(0).status(world.now).waiting_for
 
 
 def test_commit_needs_every_synchronous_member_when_all_are_heard() -> None:
@@ -149,7 +149,9 @@ def test_promotion_is_refused_by_naming_who_has_everything_when_the_target_was_d
     world.heal()
     world.promote(2, 9)
     world.run(100)
-    assert world.nodes[NodeId(2)].settled == {9: "node 2 may lack what was acknowledged: promote one of 0, 1"}
+    assert world.nodes[NodeId(2)].settled == {
+        9: "not promoted: node 2 may lack acknowledged entries; promote one of 0, 1"
+    }
     world.promote(1, 9)
     world.run(700)
     assert world.primary == 1
@@ -170,7 +172,7 @@ def test_promotion_times_out_when_no_majority_answers() -> None:
 def test_strangers_cannot_be_promoted_when_the_operator_names_one() -> None:
     world = founded(3)
     world.feed(0, Directed(DirectiveToken(1), TransferLeadership(NodeId(9))))
-    assert world.nodes[NodeId(0)].settled == {1: "node 9 is no member"}
+    assert world.nodes[NodeId(0)].settled == {1: "not promoted: node 9 is not a member of this cluster"}
 
 
 def test_cut_off_primary_acknowledges_nothing_when_another_one_was_promoted() -> None:
@@ -547,3 +549,19 @@ def test_acknowledgement_waits_for_the_disk_when_that_is_slow() -> None:
     world.sync(2)
     world.settle()
     assert world.nodes[NodeId(0)].commands == [b"a"]
+
+
+def test_lowest_leads_once_when_it_is_promoted_before_the_bootstrap_is_on_its_disk() -> None:
+    """Its trial must not go on while it leads: the primary would become a candidate and send as primary."""
+    world = FencedWorld(3)
+    world.nodes[NodeId(0)].disk.held = True
+    world.settle()
+    world.promote(0, 7)
+    world.nodes[NodeId(0)].disk.held = False
+    world.sync(0)
+    assert world.nodes[NodeId(0)].settled == {7: None}
+    world.settle()
+    world.write(0, b"a")
+    world.run(200)
+    assert (world.primary, world.core(0).state.epoch) == (0, 1)
+    assert world.nodes[NodeId(2)].commands == [b"a"]

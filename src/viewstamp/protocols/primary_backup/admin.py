@@ -1,117 +1,123 @@
-"""The operator's wish that another node leads, carried there and its outcome back.
+"""Admin requests: who is to lead. A request is carried to the node that it names, and the outcome back.
 
-What the operator wants of a fenced node: who is to lead.
+Rules of this file:
+
+- A request is repeated until it is answered, so each has a number, and its target takes up a number once.
+- The target gives up first and says why. The sender's own time limit is for a target that never answers.
+- A target that leads in a later epoch has fulfilled the request, whatever became of its answer.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from viewstamp.core.effects import Settled
 from viewstamp.core.events import DirectiveToken
 from viewstamp.core.ids import Instant, NodeId
+from viewstamp.protocols.primary_backup.epoch import EpochCampaign
+from viewstamp.protocols.primary_backup.leader import Leader
 from viewstamp.protocols.primary_backup.messages import Promote, PromotionEnded
 from viewstamp.protocols.primary_backup.state import NEVER, Role, State
-
-if TYPE_CHECKING:
-    from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
 
 _REMEMBERED_MAX: Final = 64
 
 
-class _Errand(msgspec.Struct, frozen=True):
+class _PendingPromotion(msgspec.Struct, frozen=True):
     token: DirectiveToken
     target: NodeId
     epoch: int
-    """The epoch in which it was wished: a later one led by the target fulfils it."""
+    """The epoch in which it was requested: a later one led by the target fulfils it."""
     ends_at: Instant
 
 
-class Errands:
-    """Wishes under way from here to others, and those that came from others."""
+class AdminRequests:
+    """Promotions requested here and under way to other nodes, and those that other nodes sent to this one."""
 
-    __slots__ = ("_errands", "_handled", "_number", "_state", "ask_again_at")
+    __slots__ = ("_campaign", "_handled", "_leader", "_number", "_pending", "_state", "ask_again_at")
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, leader: Leader, campaign: EpochCampaign) -> None:
         self._state = state
-        self._errands: dict[int, _Errand] = {}
+        self._leader = leader
+        self._campaign = campaign
+        self._pending: dict[int, _PendingPromotion] = {}
         self._number = state.rng.getrandbits(48)
-        """Numbers the requests, from a random start: no answer to an earlier life fits one of this."""
+        """Numbers the requests from a random start: an answer to an earlier process matches none of them."""
         self._handled: deque[tuple[NodeId, int]] = deque(maxlen=_REMEMBERED_MAX)
         """The latest requests of others that this node took up: a copy of one is not taken up again."""
         self.ask_again_at = NEVER
 
-    def send(self, token: DirectiveToken, target: NodeId) -> None:
-        """Ask `target` to lead."""
+    def transfer(self, token: DirectiveToken, to: NodeId | None) -> None:
+        """Promote a node: `to`, or this one where none is named, or from a primary the fittest other."""
         state = self._state
-        self._number += 1
-        # The target gives up first, and says why; this end is for the case that it is never heard.
-        patience = state.options.promotion_timeout_us + state.options.silence_us
-        ends_at = Instant(state.now + patience)
-        self._errands[self._number] = _Errand(token, target, state.epoch, ends_at)
-        self.ask_again()
+        leads = state.role is Role.PRIMARY
+        if to is None:
+            to = self._fittest() if leads else state.node
+        if to is None:
+            refusal = "not promoted: no other node has everything that was acknowledged; try again later"
+            state.outbox.emit(Settled(token, refusal))
+        elif to not in state.members:
+            state.outbox.emit(Settled(token, f"not promoted: node {to} is not a member of this cluster"))
+        elif to != state.node:
+            self._send(token, to)
+        elif leads:
+            state.outbox.emit(Settled(token, None))
+        else:
+            self._campaign.begin(token)
 
     def ask_again(self) -> None:
-        """Send what is open (again), and give up what took too long."""
+        """Send the pending requests again, and give up those that have run out of time."""
         state = self._state
-        for request, errand in list(self._errands.items()):
-            if state.now >= errand.ends_at:
-                self._settle(request, f"node {errand.target} did not answer in time")
+        for request, pending in list(self._pending.items()):
+            if state.now >= pending.ends_at:
+                reason = f"outcome unknown: node {pending.target} did not answer in time; see its status"
+                self._settle(request, reason)
             else:
-                state.reply(errand.target, Promote(request))
+                state.reply(pending.target, Promote(request))
         again = Instant(state.now + state.options.heartbeat_us)
-        self.ask_again_at = again if self._errands else NEVER
+        self.ask_again_at = again if self._pending else NEVER
 
-    def is_new(self, source: NodeId, request: int) -> bool:
-        """Tell whether this request of another node was not taken up yet."""
-        if (source, request) in self._handled:
-            return False
-        self._handled.append((source, request))
-        return True
+    def on_promote(self, source: NodeId, message: Promote) -> None:
+        """Take up another node's request that this one leads."""
+        if self._state.role is Role.PRIMARY:
+            self._state.reply(source, PromotionEnded(message.request, None))
+        elif (source, message.request) not in self._handled:
+            self._handled.append((source, message.request))
+            self._campaign.begin((source, message.request))
 
     def on_ended(self, source: NodeId, answer: PromotionEnded) -> None:
-        """The target says what became of it."""
-        errand = self._errands.get(answer.request)
-        if errand is not None and errand.target == source:
+        """Report the outcome that the target sent."""
+        pending = self._pending.get(answer.request)
+        if pending is not None and pending.target == source:
             self._settle(answer.request, answer.refusal)
 
-    def on_led(self) -> None:
-        """A primary is known: whoever wished for it has it."""
+    def on_leader_changed(self) -> None:
+        """Report success where the node that is primary now was to be promoted."""
         state = self._state
-        for request, errand in list(self._errands.items()):
-            if state.leader == errand.target and state.epoch > errand.epoch:
+        for request, pending in list(self._pending.items()):
+            if state.leader == pending.target and state.epoch > pending.epoch:
                 self._settle(request, None)
 
+    def _send(self, token: DirectiveToken, target: NodeId) -> None:
+        """Request that `target` leads."""
+        state = self._state
+        self._number += 1
+        # Longer than the target's own limit: its answer says why it failed, and this one cannot.
+        limit_us = state.options.promotion_timeout_us + state.options.silence_us
+        ends_at = Instant(state.now + limit_us)
+        self._pending[self._number] = _PendingPromotion(token, target, state.epoch, ends_at)
+        self.ask_again()
+
     def _settle(self, request: int, refusal: str | None) -> None:
-        errand = self._errands.pop(request)
-        self._state.outbox.emit(Settled(errand.token, refusal))
-        if not self._errands:
+        pending = self._pending.pop(request)
+        self._state.outbox.emit(Settled(pending.token, refusal))
+        if not self._pending:
             self.ask_again_at = NEVER
 
-
-def transfer(core: "PrimaryBackupCore", token: DirectiveToken, to: NodeId | None) -> None:
-    """Promote a server: this one where none is named, or from a primary the fittest other."""
-    state = core.state
-    leads = state.role is Role.PRIMARY
-    if to is None:
-        to = _fittest(core) if leads else state.node
-    if to is None:
-        state.outbox.emit(Settled(token, "no other member has everything: try again later"))
-    elif to not in state.members:
-        state.outbox.emit(Settled(token, f"node {to} is no member"))
-    elif to != state.node:
-        core.errands.send(token, to)
-    elif leads:
-        state.outbox.emit(Settled(token, None))
-    else:
-        core.campaign.begin(token)
-
-
-def _fittest(core: "PrimaryBackupCore") -> NodeId | None:
-    """Return the synchronous member, other than this one, that has most of the log."""
-    record = core.replication.syncset.in_force
-    if record is None:
-        return None
-    fit = [core.replication.progress[node] for node in record.members if node != core.state.node]
-    return max(fit, key=lambda progress: progress.matched).node if fit else None
+    def _fittest(self) -> NodeId | None:
+        """Return the synchronous member, other than this node, that has most of the log."""
+        record = self._leader.synchronous_set.in_force
+        if record is None:
+            return None
+        fit = [self._leader.progress[node] for node in record.members if node != self._state.node]
+        return max(fit, key=lambda progress: progress.matched).node if fit else None

@@ -1,13 +1,13 @@
-"""How a node without a log becomes a member: by founding the cluster, or by being let in.
+"""How a node without a log becomes a member: it bootstraps the cluster with the others, or is re-admitted.
 
-A node whose disk is empty may be new, or it may have forgotten what it promised. It cannot tell, so it grants
-nothing. It introduces itself until
+A node whose disk is empty may be new, or its disk was wiped and it has forgotten what it promised. It cannot
+know which, so it grants nothing. It introduces itself until
 
 1. every other member has introduced itself too, has no log either, and *has heard the same incarnations* (so
-   each spoke after all of these lives had begun): then the cluster is founded in epoch 1, the lowest member
-   is its primary, and all are synchronous; or
+   each spoke after all of these incarnations had begun): then they bootstrap the cluster in epoch 1. The
+   lowest member is its primary, and all are synchronous; or
 2. a member with a log answers with a record that lists exactly this incarnation; or
-3. a primary brings it up, records it, and tells it so (`syncset.py`).
+3. a primary brings it up, records its incarnation, and sends it that record (`synchronous_set.py`).
 """
 
 from viewstamp.core.ids import ORIGIN, Instant, NodeId
@@ -21,32 +21,32 @@ from viewstamp.protocols.replication.messages import Member
 class Bootstrap:
     """Introductions, sent and received."""
 
-    __slots__ = ("_introductions", "_passed_over", "_state", "forgot", "introduce_at", "is_to_lead")
+    __slots__ = ("_introductions", "_passed_over", "_state", "forgot", "introduce_at", "is_first_primary")
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._introductions = Introductions(state, self._introduce_to)
         self.forgot = False
-        """A member with a log knows another incarnation of this node."""
+        """A member with a log knows another incarnation of this node: its disk was wiped."""
         self._passed_over = False
-        """The last primary heard knows another incarnation: a late introduction of an earlier life."""
+        """The last primary heard knows another incarnation, by a late introduction of it."""
         self.introduce_at = NEVER
-        self.is_to_lead = False
-        """This node founded the cluster just now and is to be its first primary, once that is on disk."""
+        self.is_first_primary = False
+        """This node is the lowest of a new cluster: it leads once the bootstrap is on its disk."""
 
     def begin(self) -> None:
-        """The node starts: if nobody knows it, it is to introduce itself at once."""
+        """Begin to introduce this node, unless the record lists it."""
         if not self._state.counts:
             self.introduce_at = self._state.now
 
     def introduce(self) -> None:
-        """Introduce this node to everybody, and again in a while. A cluster of one is founded by that."""
+        """Introduce this node to every member, and again after `introduce_ms`; alone, bootstrap."""
         state = self._state
         if state.counts and not self._passed_over:
             self.introduce_at = NEVER
             return
         if not state.founded and not state.peers:
-            self._found()
+            self._bootstrap()
             return
         self.introduce_at = Instant(state.now + state.options.introduce_us)
         self._introductions.introduce()
@@ -56,29 +56,28 @@ class Bootstrap:
         return self._introductions.missing()
 
     def on_passed_over(self) -> None:
-        """A primary addressed another incarnation of this node: it does not know this one."""
+        """Introduce this node again soon: a primary addressed another incarnation of it."""
         self._passed_over = True
         soon = Instant(self._state.now + self._state.options.introduce_us)
         self.introduce_at = min(self.introduce_at, soon)
 
     def on_addressed(self) -> None:
-        """A primary addressed this incarnation."""
+        """Stop introducing this node: a primary addressed this incarnation."""
         self._passed_over = False
 
     def on_peer_up(self, peer: NodeId) -> None:
-        """What this member was told before may not have arrived."""
+        """Introduce this node to a peer again: what it was sent before may be lost."""
         self._introductions.on_peer_up(peer)
 
     def on_introduce(self, source: NodeId, message: Introduce) -> None:
-        """A member introduces itself to this node, which has no log either."""
+        """Hear of a member, while this node has no log; bootstrap where all have heard the same."""
         if self._introductions.on_introduce(source, message):
-            self._found()
+            self._bootstrap()
 
     def on_recognize(self, message: Recognize) -> bool:
-        """A member with a log answers. Tell whether this node is founded by it.
+        """Begin the log where a member's record lists this incarnation; return whether it does.
 
-        That its record lists this incarnation means that all founded together, and it alone has not written
-        it down yet: nothing was promised by it, and nothing is lost.
+        Then all bootstrapped together, and this node alone has not written it yet. It has promised nothing.
         """
         state = self._state
         record = message.record
@@ -95,12 +94,13 @@ class Bootstrap:
         return True
 
     def adopt(self) -> None:
-        """A primary addressed this incarnation: keep what it sends. To count is another matter."""
+        """Begin a log for what a primary sends; this node does not count toward the quorum yet."""
         state = self._state
+        assert not state.founded
         state.founded = True
         state.write_base(ORIGIN, kept=0)
 
-    def _found(self) -> None:
+    def _bootstrap(self) -> None:
         """Write the beginning of a log: epoch 1, the lowest member is primary, all are synchronous."""
         state = self._state
         assert not state.founded
@@ -109,20 +109,22 @@ class Bootstrap:
         lowest = min(state.members)
         state.epoch = state.seen_epoch = 1
         state.candidate, state.granted = lowest, True
-        state.record = SyncRecord(1, 1, lowest, state.members, self._introductions.known)
+        state.record = SyncRecord(
+            epoch=1, version=1, primary=lowest, members=state.members, roster=self._introductions.known
+        )
         state.write_base(ORIGIN, kept=0)
-        self.is_to_lead = lowest == state.node
+        self.is_first_primary = lowest == state.node
 
     def _introduce_to(self, peer: NodeId, known: tuple[Member, ...]) -> None:
         state = self._state
-        # Early: who one is and whom one has heard is true whatever the disk holds.
+        # Early: it says which members were heard, which is true whatever the disk holds.
         state.outbox.send_early(
             peer, Introduce(incarnation=state.incarnation, bootstrapped=state.founded, known=known)
         )
 
 
 def is_sound_record(record: SyncRecord, state: State) -> bool:
-    """Tell whether a record could be one of this cluster."""
+    """Return whether a record could be one of this cluster."""
     members, listed = record.members, tuple(node for node, _ in record.roster)
     return (
         record.epoch >= 1

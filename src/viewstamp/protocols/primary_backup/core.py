@@ -1,7 +1,7 @@
 """Primary-backup, fenced, as a core: one step function over parts (docs/design/primary-backup.md).
 
-This file branches, its parts act. It holds the rules about epochs that apply to every message, the changes of
-role, and what follows from a step whatever the step was: applying, answering reads, naming the primary.
+This file branches, its parts act. It holds the rules about epochs that apply to every message, what a change
+of role entails, and what follows from every step: applying, answering reads, naming the primary.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,13 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Instant, NodeId, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
-from viewstamp.protocols.primary_backup.admin import Errands, transfer
+from viewstamp.protocols.primary_backup import status
+from viewstamp.protocols.primary_backup.admin import AdminRequests
 from viewstamp.protocols.primary_backup.bootstrap import Bootstrap
 from viewstamp.protocols.primary_backup.epoch import EpochCampaign, answer_fence
 from viewstamp.protocols.primary_backup.follower import Follower, is_sound_append
 from viewstamp.protocols.primary_backup.journal import SyncRecord, replay
-from viewstamp.protocols.primary_backup.leader import Leader
+from viewstamp.protocols.primary_backup.leader import Leader, OwnReads
 from viewstamp.protocols.primary_backup.messages import (
     Append,
     AppendRejected,
@@ -48,9 +49,7 @@ from viewstamp.protocols.primary_backup.messages import (
     StaleEpoch,
 )
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.reads import OwnReads
 from viewstamp.protocols.primary_backup.state import NEVER, Role, State
-from viewstamp.protocols.primary_backup.status import report
 from viewstamp.protocols.replication.compaction import Compaction, apply_committed
 from viewstamp.protocols.replication.node_state import in_range
 from viewstamp.protocols.replication.read_rounds import ReadRounds
@@ -60,17 +59,17 @@ from viewstamp.protocols.replication.snapshot_transfer import SnapshotReceiver, 
 class PrimaryBackupCore:
     """One member; satisfies `core.protocol.Core`.
 
-    Effects imply what `DEFINITION.guarantees` says: `Apply` is of an entry that every synchronous member has
-    on disk; `Answer` of a moment at which this state contained everything acknowledged before the read.
+    Its effects keep what `DEFINITION.guarantees` says. `Apply` means that every synchronous member has the
+    entry on disk; `Answer`, that the state now contains everything acknowledged before the read.
     """
 
     __slots__ = (
-        "_led",
+        "_leader_news",
+        "admin",
+        "bootstrap",
         "campaign",
         "compaction",
-        "errands",
-        "following",
-        "founding",
+        "follower",
         "reads",
         "receiver",
         "replication",
@@ -88,25 +87,29 @@ class PrimaryBackupCore:
         outbox = Outbox(setup.recovered.written)
         self.state = state = State(setup, options, outbox)
         new_token = SnapshotTokens().new
-        self.following = Follower(state)
-        self.receiver = SnapshotReceiver(state, self.following, new_token)
+        self.follower = Follower(state)
+        self.receiver = SnapshotReceiver(state, self.follower, new_token)
         self.compaction = Compaction(state, new_token, retry_after_us=options.silence_us)
         self.replication = Leader(state)
         self.reads = ReadRounds[ReadToken](state, self.replication, OwnReads(outbox))
         self.campaign = EpochCampaign(state, self._lead)
-        self.errands = Errands(state)
-        self.founding = Bootstrap(state)
+        self.admin = AdminRequests(state, self.replication, self.campaign)
+        self.bootstrap = Bootstrap(state)
         self._recover(setup)
-        self._led: tuple[int, NodeId | None] = (state.epoch, None)
+        self._leader_news: tuple[int, NodeId | None] = (state.epoch, None)
         """What the last `LeaderChanged` said."""
-        self.founding.begin()
+        self.bootstrap.begin()
 
     def _recover(self, setup: CoreSetup) -> None:
         state = self.state
-        found, log_gave_way = replay(setup.recovered)
-        state.epoch, state.candidate, state.founded = found.epoch, found.candidate, found.rebuilt.founded
-        state.seen_epoch, state.granted = found.epoch, found.granted
-        state.record, state.log = found.record, found.log
+        on_disk, log_gave_way = replay(setup.recovered)
+        state.epoch, state.candidate, state.founded = (
+            on_disk.epoch,
+            on_disk.candidate,
+            on_disk.rebuilt.founded,
+        )
+        state.seen_epoch, state.granted = on_disk.epoch, on_disk.granted
+        state.record, state.log = on_disk.record, on_disk.log
         state.promise_write = state.record_write = setup.recovered.written
         state.snapshot = setup.recovered.snapshot
         state.applied = state.committed = state.snapshot_seqno
@@ -122,25 +125,20 @@ class PrimaryBackupCore:
         state = self.state
         if state.applied < state.committed:
             return state.now
-        if state.role is Role.PRIMARY:
-            timer = self.replication.heartbeat_at
-        else:
-            timer = (
-                Instant(state.contact_at + state.silence_us) if state.leader is not None else self._resume_at
-            )
-        campaign = self.campaign
         earliest = min(
-            timer,
-            self.founding.introduce_at,
-            campaign.ask_again_at,
-            campaign.ends_at,
-            self.errands.ask_again_at,
+            self.replication.heartbeat_at,
+            self._silence_at,
+            self._resume_at,
+            self.bootstrap.introduce_at,
+            self.campaign.ask_again_at,
+            self.campaign.ends_at,
+            self.admin.ask_again_at,
         )
         return earliest if earliest < NEVER else None
 
     @property
     def _resume_at(self) -> Instant:
-        """When to ask for an epoch, if this node is still the primary by the newest record that it knows."""
+        """When to ask for the next epoch, if the newest record known here names this node as the primary."""
         state = self.state
         if state.role is not Role.BACKUP or state.leader is not None or self.campaign.is_under_way:
             return NEVER
@@ -149,11 +147,11 @@ class PrimaryBackupCore:
 
     @property
     def _silence_at(self) -> Instant:
-        """When to stop naming a primary that is not heard any more."""
+        """When to stop naming a primary that is silent."""
         state = self.state
         if state.leader is None or state.role is Role.PRIMARY:
             return NEVER
-        return Instant(state.contact_at + state.silence_us)
+        return Instant(state.heard_leader_at + state.silence_us)
 
     @property
     def leader(self) -> NodeId | None:
@@ -172,7 +170,7 @@ class PrimaryBackupCore:
 
     def status(self, now: Instant) -> Status:
         """Return this node's own account of itself."""
-        return report(self, now)
+        return status.of(self.state, self.replication, self.campaign, self.bootstrap, now)
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """Take in one event and return what must be done, in order."""
@@ -181,11 +179,11 @@ class PrimaryBackupCore:
         state.now = now
         was_behind = state.applied < state.committed
         self._take_in(event)
-        # What one step left over waits for the next wake: messages that come meanwhile go first, or a node
-        # with much to apply answers nobody.
+        # What one step leaves over waits for the next wake. Messages that arrive meanwhile go first, or a
+        # node with much to apply would answer nobody.
         if state.applied < state.committed and (not was_behind or isinstance(event, Woke)):
             self._apply()
-        if self._led != (state.epoch, state.leader):
+        if self._leader_news != (state.epoch, state.leader):
             self._name_leader()
         return state.outbox.take()
 
@@ -218,7 +216,7 @@ class PrimaryBackupCore:
             case _:
                 assert_never(event)
 
-    # What the world says.
+    # Events of this node.
 
     def _on_persisted(self, seq: int) -> None:
         state = self.state
@@ -228,18 +226,18 @@ class PrimaryBackupCore:
             self.replication.count()
             self.reads.proceed()
         elif state.leader is not None:
-            self.following.on_persisted(state.leader)
+            self.follower.on_persisted(state.leader)
         if state.role is Role.CANDIDATE:
             self.campaign.check()
-        elif self.founding.is_to_lead and state.promise_write <= state.outbox.durable:
-            self._lead_as_founder()
+        elif self.bootstrap.is_first_primary and state.promise_write <= state.outbox.durable:
+            self._become_first_primary()
 
     def _wake(self) -> None:
         state, now = self.state, self.state.now
-        if now >= self.founding.introduce_at:
-            self.founding.introduce()
-        if now >= self.errands.ask_again_at:
-            self.errands.ask_again()
+        if now >= self.bootstrap.introduce_at:
+            self.bootstrap.introduce()
+        if now >= self.admin.ask_again_at:
+            self.admin.ask_again()
         if now >= self.campaign.ends_at:
             self.campaign.time_out()
         elif now >= self.campaign.ask_again_at:
@@ -252,8 +250,9 @@ class PrimaryBackupCore:
             self.campaign.begin(None)
 
     def _tick(self) -> None:
+        assert self.state.role is Role.PRIMARY, "only a primary sends heartbeats"
         if self.replication.has_lost_quorum():
-            self._stand_down()
+            self._step_down()
             return
         self.replication.tick()
 
@@ -261,14 +260,14 @@ class PrimaryBackupCore:
         directive = event.directive
         match directive:
             case TransferLeadership():
-                transfer(self, event.token, directive.to)
+                self.admin.transfer(event.token, directive.to)
             case TakeSnapshot():
                 self.compaction.direct(event.token)
             case _:
                 assert_never(directive)
 
     def _on_peer_up(self, peer: NodeId) -> None:
-        self.founding.on_peer_up(peer)
+        self.bootstrap.on_peer_up(peer)
         if self.state.role is Role.PRIMARY:
             self.replication.on_peer_up(peer)
 
@@ -279,10 +278,10 @@ class PrimaryBackupCore:
         elif peer == state.leader:
             state.suspected, state.leader = True, None
 
-    # What other members say.
+    # Messages of other members.
 
     def _receive(self, source: NodeId, message: FencedMessage) -> None:  # noqa: C901  one case a kind
-        """Drop what comes from strangers or before this node may take part; hand the rest on."""
+        """Drop messages of strangers, and those that need a log while there is none; hand the others on."""
         state = self.state
         if source not in state.peers:
             state.drop("message of a stranger")
@@ -295,11 +294,11 @@ class PrimaryBackupCore:
         elif isinstance(message, Recognize):
             self._on_recognize(message)
         elif not state.founded:
-            state.drop("message before the founding")
+            state.drop("message before the bootstrap")
         elif isinstance(message, Promote):
-            self._on_promote(source, message)
+            self.admin.on_promote(source, message)
         elif isinstance(message, PromotionEnded):
-            self.errands.on_ended(source, message)
+            self.admin.on_ended(source, message)
         elif not in_range(message.epoch):
             state.drop("numbers out of range")
         elif isinstance(message, Fence):
@@ -310,7 +309,7 @@ class PrimaryBackupCore:
     def _on_introduce(self, source: NodeId, message: Introduce) -> None:
         state = self.state
         if not state.founded:
-            self.founding.on_introduce(source, message)
+            self.bootstrap.on_introduce(source, message)
         elif state.counts:
             assert state.record is not None
             state.outbox.send(source, Recognize(state.epoch, state.record))
@@ -318,81 +317,75 @@ class PrimaryBackupCore:
                 self.replication.on_introduce(source, message.incarnation)
 
     def _on_recognize(self, message: Recognize) -> None:
-        if in_range(message.epoch) and self.founding.on_recognize(message):
+        if in_range(message.epoch) and self.bootstrap.on_recognize(message):
             self.state.resume_later()
-
-    def _on_promote(self, source: NodeId, message: Promote) -> None:
-        state = self.state
-        if state.role is Role.PRIMARY:
-            state.reply(source, PromotionEnded(message.request, None))
-        elif self.errands.is_new(source, message.request):
-            self.campaign.begin((source, message.request))
 
     def _on_fence(self, source: NodeId, fence: Fence) -> None:
         if not in_range(fence.epoch, fence.campaign):
             self.state.drop("numbers out of range")
         elif answer_fence(self.state, source, fence):
-            self._stand_down()
+            self._step_down()
             self.campaign.give_way()
 
     def _on_primary_says(self, source: NodeId, message: Append | SnapshotChunk) -> None:
-        """Follow whoever is primary in this epoch or a later one; tell the primary of an earlier one."""
+        """Follow the primary of this epoch or a later one; refuse the primary of an earlier one."""
         state = self.state
         if message.to != state.incarnation:
             state.drop("message for another incarnation")
             if message.epoch >= state.epoch:
-                self.founding.on_passed_over()
+                self.bootstrap.on_passed_over()
             return
         if not (is_sound_append(message) if isinstance(message, Append) else in_range(message.epoch)):
             state.drop("numbers out of range")
             return
         if not state.founded:
-            self.founding.adopt()
+            # The primary knows this incarnation, so the cluster exists: keep what it sends.
+            self.bootstrap.adopt()
         if message.epoch < state.epoch:
             state.reply(source, StaleEpoch(state.epoch))
             return
         if not self._obey(source, message.epoch):
             state.drop("second primary in one epoch")
             return
-        self.founding.on_addressed()
+        self.bootstrap.on_addressed()
         if isinstance(message, Append):
-            self.following.on_append(source, message)
+            self.follower.on_append(source, message)
         else:
             self.receiver.on_chunk(source, message, message.epoch)
 
     def _obey(self, source: NodeId, epoch: int) -> bool:
-        """Take `source` for the primary of `epoch`, unless that has another one.
+        """Follow `source` as the primary of `epoch`, unless that epoch has another one.
 
-        To whom this node granted the epoch says nothing: a majority may have granted it to somebody else.
+        This node may have granted the epoch to another candidate: a majority can still have chosen `source`.
         """
         state = self.state
         if epoch > state.epoch:
             state.enter(epoch, source, granted=False)
-            self._stand_down()
+            self._step_down()
             self.campaign.give_way()
         elif state.primary not in {None, source}:
             return False
         elif state.role is Role.CANDIDATE:
-            self._stand_down()
+            self._step_down()
             self.campaign.give_way()
         if state.leader != source:
             state.leader = source
-            self.following.begin()
-        state.hear_leader()
+            self.follower.begin()
+        state.on_leader_heard()
         return True
 
     def _on_answer(
         self, source: NodeId, message: AppendResponse | AppendRejected | SnapshotAck | StaleEpoch
     ) -> None:
-        """Handle an answer to a primary, if this node is one, in this epoch."""
+        """Handle an answer to a primary, if this node is primary of this epoch."""
         state = self.state
         if not state.founded:
-            state.drop("message before the founding")
+            state.drop("message before the bootstrap")
         elif not in_range(message.epoch):
             state.drop("numbers out of range")
         elif message.epoch > state.epoch:
             state.seen_epoch = max(state.seen_epoch, message.epoch)
-            self._stand_down()
+            self._step_down()
         elif message.epoch < state.epoch or state.role is not Role.PRIMARY:
             state.drop("message of an earlier epoch")
         elif isinstance(message, StaleEpoch):
@@ -422,46 +415,45 @@ class PrimaryBackupCore:
 
     # Changes of role.
 
-    def _lead_as_founder(self) -> None:
-        """Every member is new, and all have heard of one another: the lowest is primary of epoch 1."""
+    def _become_first_primary(self) -> None:
+        """Lead epoch 1: every member is new, all have heard one another, and this one is the lowest."""
         state = self.state
-        self.founding.is_to_lead = False
+        self.bootstrap.is_first_primary = False
         if (state.epoch, state.candidate) == (1, state.node):
             assert state.record is not None
-            self._begin_to_lead(state.record, founding=True)
+            self._become_primary(state.record, is_first=True)
 
     def _lead(self, newest: SyncRecord) -> None:
-        """A majority has granted the epoch, and this node has everything."""
-        self._begin_to_lead(newest, founding=False)
+        """Lead the epoch that a majority has granted: this node has everything."""
+        self._become_primary(newest, is_first=False)
+
+    def _become_primary(self, newest: SyncRecord, *, is_first: bool) -> None:
+        self.state.become(Role.PRIMARY)
+        self.replication.begin(newest, is_first=is_first)
+        # The first primary may have been promoted before it led: a trial that went on would depose it.
         self.campaign.succeed()
 
-    def _begin_to_lead(self, newest: SyncRecord, *, founding: bool) -> None:
-        state = self.state
-        state.role, state.leader = Role.PRIMARY, state.node
-        state.suspected = False
-        self.replication.lead(newest, founding=founding)
-
-    def _stand_down(self) -> None:
-        """Be a backup that knows of no primary. What waits for this one is refused."""
+    def _step_down(self) -> None:
+        """Become a backup that knows of no primary, and refuse the reads that wait for this one."""
         state = self.state
         if state.role is Role.PRIMARY:
             self.reads.refuse_all()
-            self.replication.rest()
-        self.following.begin()
-        state.role, state.leader = Role.BACKUP, None
+            self.replication.step_down()
+        self.follower.begin()
+        state.become(Role.BACKUP)
         state.resume_later()
 
     def _name_leader(self) -> None:
         state = self.state
-        self._led = (state.epoch, state.leader)
+        self._leader_news = (state.epoch, state.leader)
         state.outbox.emit(LeaderChanged(View(state.epoch), state.leader))
         if state.leader is not None:
-            self.errands.on_led()
+            self.admin.on_leader_changed()
 
     # What follows from a step.
 
     def _apply(self) -> None:
-        """Hand out what is committed, a piece of it, and do what waited for it."""
+        """Hand out committed entries, `applies_per_step_max` at a time, and answer the reads that waited."""
         state = self.state
         apply_committed(state)
         if state.role is Role.PRIMARY:
@@ -470,7 +462,7 @@ class PrimaryBackupCore:
             self.compaction.capture()
 
     def _matched_by_all(self) -> int:
-        """Return up to where nobody needs the log, as far as a primary knows; 0 at other nodes."""
+        """Return up to where every member has the log, as far as a primary knows; 0 at other nodes."""
         if self.state.role is not Role.PRIMARY:
             return 0
         matched = [progress.matched for progress in self.replication.progress.values()]

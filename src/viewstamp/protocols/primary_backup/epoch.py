@@ -1,17 +1,17 @@
-"""Becoming primary: an epoch is granted by a majority, to one who has everything (PacificA 2.3).
+"""Becoming primary: a majority grants an epoch, to a node that has everything (PacificA 2.3).
 
 Rules of this file:
 
-- A candidate asks twice. The *trial* promises nothing and finds out whether a majority would grant, and
-  whether the candidate is in the newest record that this majority knows; only then the epoch is really asked
-  for. So a promotion that cannot succeed disturbs nobody.
-- A grant counts in the incarnation that the newest record lists: what a node promised before it lost its disk
-  is forgotten, however late the word of it arrives.
+- A candidate asks twice. The *trial* promises nothing. It finds out whether a majority would grant, and
+  whether the candidate is in the newest record that this majority knows. Only then the candidate asks for the
+  epoch. So a promotion that cannot succeed disturbs nobody.
+- A grant counts in the incarnation that the newest record lists. What a node promised before it lost its disk
+  does not count, however late it arrives.
 - Anything acknowledged in an older epoch is on the disks of all members of that epoch's record in force. The
-  grants' majority meets those who stored it, so the candidate sees it or a newer one; being in it, it has
-  everything.
+  majority that grants has a node in common with the majority that stored the record, so the candidate sees
+  that record or a newer one. It is a member of it, so it has everything.
 - The operator promotes. The one exception is the primary itself: if the newest record that it knows names it,
-  and nobody else is heard, it asks for the next epoch when it comes back, and gives way to whoever is heard.
+  and no other primary is heard, it asks for the next epoch when it comes back. It gives way to any other.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import Fence, Fenced, PromotionEnded
 from viewstamp.protocols.primary_backup.state import NEVER, Role, State
 
-Origin = DirectiveToken | tuple[NodeId, int]
-"""Who wants the promotion: a directive of our own replica, or another node's request."""
+Requester = DirectiveToken | tuple[NodeId, int]
+"""Where the promotion was requested: by our own replica's directive, or by another node, with its number."""
 
 
 class EpochCampaign:
@@ -35,10 +35,10 @@ class EpochCampaign:
         "_answers",
         "_asked",
         "_by_operator",
+        "_last_failure",
         "_lead",
         "_number",
-        "_origins",
-        "_seat",
+        "_requesters",
         "_state",
         "ask_again_at",
         "ends_at",
@@ -49,57 +49,64 @@ class EpochCampaign:
         self._state = state
         self._lead = lead
         self._number = state.rng.getrandbits(48)
-        """Numbers the questions, from a random start: no answer to an earlier life fits one of this."""
+        """Numbers the questions from a random start: an answer to an earlier process matches none of them."""
         self._asked = 0
         """The epoch asked for."""
         self.trial = True
+        """Whether the present question promises nothing."""
         self._by_operator = False
+        """The operator asked for it: the others do not protect the primary that they hear."""
         self._answers: dict[NodeId, Fenced] = {}
         """What the others said to the present question."""
-        self._origins: list[Origin] = []
-        """Who waits for the outcome."""
-        self._seat: str = ""
+        self._requesters: list[Requester] = []
+        """Those that wait for the outcome."""
+        self._last_failure: str = ""
         """Why the last question of this campaign failed."""
         self.ask_again_at = NEVER
         self.ends_at = NEVER
 
     @property
     def is_under_way(self) -> bool:
-        """Whether this node tries to become primary."""
+        """Whether this node is trying to become primary."""
         return self.ends_at < NEVER
 
-    def begin(self, origin: Origin | None) -> None:
-        """Try to become primary, because the operator wants it (`origin`) or because it was primary."""
+    def begin(self, requester: Requester | None) -> None:
+        """Try to become primary: for `requester`, or with none because this node was primary before."""
         state = self._state
-        if origin is not None:
-            self._origins.append(origin)
+        assert state.role is not Role.PRIMARY, "a primary has nothing to ask for"
+        if requester is not None:
+            self._requesters.append(requester)
         if not state.counts:
-            self.fail(f"node {state.node} has lost what it promised: it must be let back in first")
+            self.fail(
+                f"not promoted: the disk of node {state.node} was wiped, and it is not re-admitted yet; "
+                f"promote another node, or wait until its status no longer says 'catching up'"
+            )
             return
-        self._by_operator = self._by_operator or origin is not None
-        if not self.is_under_way or origin is not None:
+        self._by_operator = self._by_operator or requester is not None
+        if not self.is_under_way or requester is not None:
             self.ends_at = Instant(state.now + state.options.promotion_timeout_us)
-        self._seat = "no majority answered"
+        self._last_failure = "no majority answered"
         state.resume_at = NEVER
         self._ask(trial=True)
 
     def ask_again(self) -> None:
-        """What was asked may be lost: ask those who have not answered; start anew after a refusal."""
+        """Ask the nodes that have not answered, as messages may be lost; after a refusal, start again."""
         state = self._state
         if any(not answer.granted for answer in self._answers.values()):
-            self._ask(trial=True)  # with a higher epoch, after a look at who leads
+            self._ask(trial=True)  # for a higher epoch, and only if no primary is heard
             return
         self.ask_again_at = Instant(state.now + state.options.heartbeat_us)
         for peer in sorted(state.peers - self._answers.keys()):
             self._ask_one(peer)
 
     def on_fenced(self, source: NodeId, answer: Fenced) -> None:
-        """A member's answer to the present question; any other is old."""
+        """Count a member's answer to the present question; any other is old."""
         state = self._state
+        # Whatever it answers: the next epoch asked for must be higher than any that was promised.
         state.seen_epoch = max(state.seen_epoch, answer.epoch)
         stale = (answer.campaign, answer.asked, answer.trial) != (self._number, self._asked, self.trial)
         if not self.is_under_way or stale or not is_sound_record(answer.record, state):
-            state.drop("answer to no question")
+            state.drop("grant or refusal of an earlier promotion attempt")
             return
         self._answers[source] = answer
         if not answer.granted:
@@ -107,48 +114,52 @@ class EpochCampaign:
         self.check()
 
     def check(self) -> None:
-        """See whether a majority has granted, and go on to what follows."""
+        """Where a majority has granted: ask for the epoch after the trial, then lead."""
         state = self._state
         if not self.is_under_way:
             return
         if not self.trial and state.promise_write > state.outbox.durable:
-            return  # what others granted is of no use before the own promise is durable
+            return  # leading before the own promise is durable would let this node grant the epoch twice
         newest = self._newest()
         if self._count_grants(newest) < state.quorum:
             return
         if state.node not in newest.members:
             names = ", ".join(map(str, newest.members))
-            self.fail(f"node {state.node} may lack what was acknowledged: promote one of {names}")
+            self.fail(
+                f"not promoted: node {state.node} may lack acknowledged entries; promote one of {names}"
+            )
         elif self.trial:
             self._ask(trial=False)
         else:
-            self._end()
             self._lead(newest)
 
     def fail(self, reason: str) -> None:
-        """Give up, and say why to whoever asked for it."""
+        """Give up, and report the reason to those that requested it."""
         state = self._state
         self._end()
         self._settle(reason)
         if state.role is Role.CANDIDATE:
-            state.role = Role.BACKUP
+            state.become(Role.BACKUP)
         state.resume_later()
 
     def time_out(self) -> None:
-        """It took too long."""
-        self.fail(f"node {self._state.node} was not promoted in time: {self._seat}")
+        """Give up: `promotion_timeout_ms` has passed."""
+        self.fail(f"not promoted in time: {self._last_failure}")
 
     def give_way(self) -> None:
-        """Another epoch, or its primary, is heard of: this campaign is over."""
+        """Give up, as another node has the epoch or a later one."""
         if self.is_under_way:
-            self.fail(f"epoch {self._state.epoch} was granted to node {self._state.candidate} meanwhile")
+            self.fail(
+                f"not promoted: epoch {self._state.epoch} went to node {self._state.candidate} meanwhile"
+            )
 
     def succeed(self) -> None:
-        """This node leads: tell whoever asked for it."""
+        """End the campaign and report success: this node leads."""
+        self._end()
         self._settle(None)
 
     def _ask(self, *, trial: bool) -> None:
-        """Ask everybody a new question."""
+        """Ask every other member a new question."""
         state = self._state
         self.trial = trial
         self._number += 1
@@ -156,7 +167,7 @@ class EpochCampaign:
         self._asked = max(state.epoch, state.seen_epoch) + 1
         if not trial:
             state.enter(self._asked, state.node, granted=True)
-            state.role, state.leader = Role.CANDIDATE, None
+            state.become(Role.CANDIDATE)
         self.ask_again_at = Instant(state.now + state.options.heartbeat_us)
         for peer in sorted(state.peers):
             self._ask_one(peer)
@@ -164,20 +175,22 @@ class EpochCampaign:
             self.check()
 
     def _ask_one(self, peer: NodeId) -> None:
-        fence = Fence(self._asked, self.trial, self._by_operator, self._number)
+        fence = Fence(
+            epoch=self._asked, trial=self.trial, by_operator=self._by_operator, campaign=self._number
+        )
         if self.trial:
             self._state.reply(peer, fence)
         else:
-            self._state.outbox.send(peer, fence)  # it speaks of the own promise, which must be durable
+            self._state.outbox.send(peer, fence)  # it tells of the own promise, which must be on disk first
 
     def _newest(self) -> SyncRecord:
-        """Return the newest record that anybody who answered knows of."""
+        """Return the newest record that this node or one that answered knows of."""
         assert self._state.record is not None
         known = [self._state.record, *(answer.record for answer in self._answers.values())]
         return max(known, key=lambda record: record.age)
 
     def _count_grants(self, newest: SyncRecord) -> int:
-        """Count those who granted, in the incarnation that the newest record lists; itself too."""
+        """Count the grants of incarnations that the newest record lists, this node's own among them."""
         state = self._state
         granted = [
             node
@@ -188,16 +201,16 @@ class EpochCampaign:
 
     def _on_refusal(self, source: NodeId, answer: Fenced) -> None:
         if answer.epoch >= self._asked:
-            self._seat = f"node {source} had promised epoch {answer.epoch}"
+            self._last_failure = f"node {source} had already promised epoch {answer.epoch}"
             if not self.trial:
-                self._stand_back()
+                self._back_off()
         else:
-            self._seat = f"node {source} hears a primary"
+            self._last_failure = f"node {source} still hears a primary"
 
-    def _stand_back(self) -> None:
-        """Begin anew only after a while: a majority may grant this epoch yet, or another one's.
+    def _back_off(self) -> None:
+        """Begin again only after a random pause: a majority may still grant this epoch.
 
-        Two candidates that outbid each other at once would go on with that as fast as their disks allow.
+        Two candidates that outbid each other at once would continue as fast as their disks allow.
         """
         pause_us = self._state.rng.randrange(self._state.options.heartbeat_us) + 1
         self.ask_again_at = Instant(self._state.now + pause_us)
@@ -209,40 +222,42 @@ class EpochCampaign:
 
     def _settle(self, refusal: str | None) -> None:
         state = self._state
-        origins, self._origins = self._origins, []
-        for origin in origins:
-            if isinstance(origin, tuple):
-                state.reply(origin[0], PromotionEnded(origin[1], refusal))
+        requesters, self._requesters = self._requesters, []
+        for requester in requesters:
+            if isinstance(requester, tuple):
+                state.reply(requester[0], PromotionEnded(requester[1], refusal))
             else:
-                state.outbox.emit(Settled(origin, refusal))
+                state.outbox.emit(Settled(requester, refusal))
 
 
 def answer_fence(state: State, source: NodeId, fence: Fence) -> bool:
-    """Answer a candidate. Return whether its epoch was entered just now: then an old primary is one no more.
-
-    Who does not count gives no answer: it may have promised this epoch to somebody else.
-    """
+    """Answer a candidate. Return whether its epoch was entered just now: then this node leads no longer."""
     if not state.counts:
-        state.drop("fence before this node counts")
+        # Before its disk was wiped, this node may have promised the epoch to another candidate.
+        state.drop("fence while this node is not re-admitted")
         return False
     assert state.record is not None
-    protected = not fence.by_operator and state.hears_leader and state.leader != source
+    assert state.record.epoch <= state.epoch, (state.record, state.epoch)
+    protected = not fence.by_operator and state.has_live_leader and state.leader != source
     if fence.trial:
+        # A trial of the present epoch would succeed and then be refused: that epoch has its candidate.
         granted = fence.epoch > state.epoch and not protected
     else:
+        # The same candidate again: its first answer was lost, and to repeat a promise is harmless.
         again = fence.epoch == state.epoch and state.candidate == source
         granted = again or (fence.epoch > state.epoch and not protected)
     entered = granted and not fence.trial and fence.epoch > state.epoch
     if entered:
         state.enter(fence.epoch, source, granted=True)
     answer = Fenced(
-        state.epoch,
-        state.incarnation,
-        fence.epoch,
-        fence.trial,
-        granted,
-        fence.campaign,
-        state.record,
+        epoch=state.epoch,
+        incarnation=state.incarnation,
+        asked=fence.epoch,
+        trial=fence.trial,
+        granted=granted,
+        campaign=fence.campaign,
+        record=state.record,
     )
-    state.outbox.send(source, answer)  # the promise and the record in it must be on disk
+    # Not early: a grant that a crash could undo might be given twice.
+    state.outbox.send(source, answer)
     return entered

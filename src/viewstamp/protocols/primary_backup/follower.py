@@ -2,8 +2,8 @@
 
 Rules of this file:
 
-- A message is taken as a whole or not at all; nothing in it is believed before all of it was checked.
-- Only what conflicts is cut off, never what merely is not in the message: messages may be old or reordered.
+- A message is accepted as a whole or not at all: all of it is checked before any of it is used.
+- Only what conflicts is cut off, never what is merely absent from the message: it may be old or reordered.
 - What is cut off and what replaces it are one write. What is committed is never cut off.
 - `AppendResponse` names what is on disk, entries and record. Heartbeats are answered at once, entries when
   they are durable, once for all that became durable together.
@@ -26,27 +26,29 @@ from viewstamp.protocols.replication.log import EMPTY, EntryRecord
 
 
 class Follower:
-    """What a node does with what its primary sends."""
+    """What a node does with the messages of its primary."""
 
-    __slots__ = ("_debt", "_round", "_state", "_told_version")
+    __slots__ = ("_acknowledged_version", "_pending_ack", "_round", "_state")
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._debt = PendingAck()
-        self._told_version = 0
-        """The version of the record that was last acknowledged."""
+        self._pending_ack = PendingAck()
+        self._acknowledged_version = 0
+        """The version of the record last acknowledged."""
         self._round = 0
         """The latest round of confirmation that this primary sent."""
 
     def begin(self) -> None:
-        """A new primary: nothing is owed to the last one."""
-        self._debt.cancel()
-        self._told_version = self._round = 0
+        """Follow another primary: no acknowledgement is pending for the last one."""
+        self._pending_ack.cancel()
+        self._acknowledged_version = self._round = 0
 
     def on_append(self, source: NodeId, message: Append) -> None:
-        """Take in a message of the current primary, and answer it."""
+        """Handle AppendEntries of the current primary: refuse, or store and acknowledge."""
         state = self._state
         log = state.log
+        assert state.follows, state.role
+        assert state.leader == source, (state.leader, source)
         entries = decode_entries(
             message.entries,
             message.previous_view,
@@ -55,7 +57,7 @@ class Follower:
             is_readable=_is_readable,
         )
         if entries is None:
-            state.drop("entries that cannot be")
+            state.drop("malformed entries")
             return
         if message.record is not None:
             self._take_record(source, message.record)
@@ -64,8 +66,8 @@ class Follower:
         if previous >= log.base_seqno and log.view_at(previous) != message.previous_view:
             self._refuse(source, message)
             return
-        if entries and store(state, entries, message.entries, self._debt.cut_off) is None:
-            state.drop("entries against what is committed")
+        if entries and store(state, entries, message.entries, self._pending_ack.cut_off) is None:
+            state.drop("entries that contradict committed ones")
             return
         reached = max(previous + len(entries), log.base_seqno)
         if message.committed > state.committed:
@@ -76,12 +78,12 @@ class Follower:
             self._answer(source, reached)
 
     def acknowledge(self, primary: NodeId, reached: int) -> None:
-        """Tell the primary that our logs agree up to `reached`, as soon as that is on disk."""
-        if self._debt.is_due(reached, self._state.log.durable_seqno):
+        """Acknowledge that our logs agree up to `reached`, as soon as that is on disk."""
+        if self._pending_ack.is_due(reached, self._state.log.durable_seqno):
             self._answer(primary, reached)
 
     def acknowledge_snapshot(self, leader: NodeId, meta: SnapshotMeta, offset: int, *, gap: bool) -> None:
-        """Say how much of this snapshot is here."""
+        """Tell the primary how much of this snapshot is here."""
         state, position = self._state, meta.viewstamp
         state.reply(
             leader,
@@ -97,11 +99,11 @@ class Follower:
         )
 
     def on_persisted(self, primary: NodeId) -> None:
-        """More is durable: acknowledge what is owed of it, all at once, and the record."""
-        owed = self._debt.due(self._state.log.durable_seqno)
-        if owed:
-            self._answer(primary, owed)
-        elif self._version() > self._told_version:
+        """Acknowledge what has become durable, all of it at once, and the record."""
+        reached = self._pending_ack.due(self._state.log.durable_seqno)
+        if reached:
+            self._answer(primary, reached)
+        elif self._version() > self._acknowledged_version:
             self._answer(primary, 0)
 
     def _version(self) -> int:
@@ -115,15 +117,15 @@ class Follower:
     def _take_record(self, source: NodeId, record: SyncRecord) -> None:
         state = self._state
         if (record.epoch, record.primary) != (state.epoch, source) or not is_sound_record(record, state):
-            state.drop("record that cannot be")
+            state.drop("malformed synchronous-set record")
         elif state.record is None or record.age > state.record.age:
             state.adopt(record)
 
     def _answer(self, primary: NodeId, reached: int) -> None:
-        """Say how far our logs agree on disk: not beyond `reached`, whatever else is in our log."""
+        """Acknowledge how far our logs agree on disk: not beyond `reached`, whatever else is in our log."""
         state = self._state
         view, matched = match_on_disk(state.log, reached)
-        self._told_version = version = self._version()
+        self._acknowledged_version = version = self._version()
         state.reply(
             primary,
             AppendResponse(
@@ -156,7 +158,7 @@ class Follower:
 
 
 def is_sound_append(message: Append) -> bool:
-    """Tell whether a message's numbers could be those of a primary."""
+    """Return whether a message's numbers could be those of a primary."""
     return message.epoch >= 1 and is_sound(message, message.epoch)
 
 

@@ -20,7 +20,7 @@ from viewstamp.protocols.replication.messages import Member
 
 
 class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
-    """Who has everything: a primary acknowledges only what each of these members has on disk (PacificA 2.2).
+    """The members that have everything: what a primary acknowledges is on each one's disk (PacificA 2.2).
 
     Records are ordered by (epoch, version); a node keeps the newest that a primary sent it.
     """
@@ -32,7 +32,7 @@ class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
     members: tuple[NodeId, ...]
     """The synchronous set, the primary in it, ascending, a majority of the cluster at least."""
     roster: tuple[Member, ...]
-    """In which incarnation each member of the cluster counts: what another one promised is forgotten."""
+    """The incarnation in which each member of the cluster counts: another one's promises do not."""
 
     @property
     def age(self) -> tuple[int, int]:
@@ -40,21 +40,21 @@ class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
         return self.epoch, self.version
 
     def lists(self, node: NodeId, incarnation: Incarnation) -> bool:
-        """Tell whether the promises of this incarnation of this node count."""
+        """Return whether the promises of this incarnation of this node count."""
         return (node, incarnation) in self.roster
 
 
 class Promise(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
-    """Refuse every epoch below this one; take nobody else for its primary than the candidate."""
+    """The promise to refuse every epoch below this one, and who asked for it."""
 
     epoch: int
     candidate: NodeId | None
     granted: bool = False
-    """Whether this node helped the candidate to the epoch; False: it only heard that it is primary."""
+    """Whether this node granted the epoch; False: it only heard that the candidate is its primary."""
 
 
 class Base(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
-    """The log begins after this viewstamp; a snapshot holds what came before. At 0.0: the founding."""
+    """The log begins after this viewstamp; a snapshot holds what came before. At 0.0: the bootstrap."""
 
     view: int
     seqno: int
@@ -87,7 +87,7 @@ def decode_record(record: bytes) -> Record:
 
 
 class Replay:
-    """What the writes so far amount to."""
+    """The state that the writes so far amount to."""
 
     __slots__ = ("candidate", "epoch", "granted", "rebuilt", "record")
 
@@ -95,9 +95,9 @@ class Replay:
         self.epoch = 0
         """The highest epoch promised; in the course's form the number of the last takeover heard of."""
         self.candidate: NodeId | None = None
-        """Who is primary of that epoch, if anybody is."""
+        """The primary of that epoch, or the candidate for it."""
         self.granted = False
-        """Whether this node helped it to that."""
+        """Whether this node granted it the epoch."""
         self.record: SyncRecord | None = None
         self.rebuilt = RebuiltLog()
 
@@ -113,7 +113,7 @@ class Replay:
 
     @property
     def promises(self) -> Mapping[str, Any]:
-        """To whom that epoch was granted by this node."""
+        """The candidate that this node granted that epoch."""
         return {"epoch granted to": self.candidate if self.granted else None}
 
     def write(self, seq: PersistSeq, records: Sequence[bytes]) -> None:

@@ -1,29 +1,54 @@
-"""The primary's side of the log: send, count, drop who is silent, take back who has caught up.
+"""The primary's side of the log: send, count, drop silent backups, take back those that have caught up.
 
-Entries are sent before they are on the primary's own disk; it counts itself only when they are. An entry of
-this epoch is committed when everybody whom the synchronous set requires has it; older ones with it.
+Rules of this file:
+
+- Entries are sent before they are on the primary's own disk; it counts itself only when they are.
+- An entry of this epoch is committed when every member that the synchronous set requires has it, and older
+  entries with it.
+- The primary alone answers linearizable reads. A newer epoch needs a majority. So a majority that is still in
+  this epoch after the read arrived shows that nothing newer was acknowledged before.
 """
 
+from viewstamp.core.effects import Answer, Refuse
+from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.core.outbox import Outbox
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import Append, AppendRejected, AppendResponse, SnapshotChunk
-from viewstamp.protocols.primary_backup.state import NEVER, State
-from viewstamp.protocols.primary_backup.synchronous_set import SyncSet
+from viewstamp.protocols.primary_backup.state import NEVER, Role, State
+from viewstamp.protocols.primary_backup.synchronous_set import SynchronousSet
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.progress import Progress
 from viewstamp.protocols.replication.sender import Sender
 
 
-class Leader:
-    """What a primary knows of its backups."""
+class OwnReads:
+    """The reads of this node's replica; satisfies `replication.read_rounds.Readers`."""
 
-    __slots__ = ("_state", "began_at", "heartbeat_at", "progress", "round", "shipper", "syncset")
+    __slots__ = ("_outbox",)
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def answer(self, token: ReadToken, index: int) -> None:  # noqa: ARG002  all of it is applied here
+        """Answer it from what is applied."""
+        self._outbox.emit(Answer(token))
+
+    def refuse(self, token: ReadToken) -> None:
+        """Refuse it: the client asks another node."""
+        self._outbox.emit(Refuse(token))
+
+
+class Leader:
+    """What a primary knows of its backups, and what it sends them."""
+
+    __slots__ = ("_state", "began_at", "heartbeat_at", "progress", "round", "shipper", "synchronous_set")
 
     def __init__(self, state: State) -> None:
         self._state = state
         self.shipper = Sender(state, self._send_append, self._send_chunk)
-        self.syncset = SyncSet(state)
+        self.synchronous_set = SynchronousSet(state)
         self.progress: dict[NodeId, Progress] = {}
         """One for each other member, in the incarnation that it has now; in ascending order."""
         self.round = 0
@@ -43,12 +68,14 @@ class Leader:
 
     @property
     def has_committed(self) -> bool:
-        """Whether an entry of this epoch is committed: then everything older is, and is known here."""
-        return self._state.committed >= self.syncset.floor
+        """Whether an entry of this epoch is committed: then everything older is, and this node knows it."""
+        return self._state.committed >= self.synchronous_set.floor
 
-    def lead(self, newest: SyncRecord, *, founding: bool) -> None:
-        """Begin to lead: with an entry of the own epoch, which is what its first commit commits."""
+    def begin(self, newest: SyncRecord, *, is_first: bool) -> None:
+        """Begin to lead, with an entry of the own epoch: older entries are committed together with it."""
         state = self._state
+        assert state.role is Role.PRIMARY, state.role
+        assert newest.epoch < state.epoch or is_first, (newest, state.epoch)
         self.round = 0
         self.began_at = state.now
         self.progress = {
@@ -56,14 +83,14 @@ class Leader:
             for node, incarnation in newest.roster
             if node != state.node
         }
-        self.syncset.begin(newest.roster, state.log.last_seqno + 1)
-        if founding:
-            self.syncset.found(newest)
+        self.synchronous_set.begin(newest.roster, state.log.last_seqno + 1)
+        if is_first:
+            self.synchronous_set.bootstrap(newest)
         self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
         self.propose(EMPTY, b"")
         self.beat()
 
-    def rest(self) -> None:
+    def step_down(self) -> None:
         """Stop leading."""
         self.progress = {}
         self.heartbeat_at = NEVER
@@ -79,16 +106,16 @@ class Leader:
             self.shipper.pump(progress)
 
     def propose_command(self, data: bytes) -> None:
-        """Append what a client wants."""
+        """Append a client's command."""
         self.propose(COMMAND, data)
 
     def beat(self) -> None:
-        """Send a heartbeat to everybody. It carries the record, the round and the commitment."""
+        """Send a heartbeat to every backup. It carries the record, the round and the committed index."""
         for progress in self.progress.values():
             self.shipper.beat(progress)
 
     def tick(self) -> None:
-        """The heartbeat interval has passed."""
+        """Send what is due each heartbeat interval."""
         state = self._state
         self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
         self.revise()
@@ -102,7 +129,7 @@ class Leader:
 
         Return whether there is a new record: the next heartbeat carries it.
         """
-        syncset, state = self.syncset, self._state
+        syncset, state = self.synchronous_set, self._state
         latest = syncset.latest
         present = set(latest.members) if latest is not None else {state.node}
         roster = self._roster()
@@ -115,8 +142,8 @@ class Leader:
         return True
 
     def _caught_up(self) -> set[NodeId]:
-        """Return the backups that have everything that must be had."""
-        needed = max(self.syncset.floor, self._state.committed)
+        """Return the backups that are heard and have all from before this epoch and all that is committed."""
+        needed = max(self.synchronous_set.floor, self._state.committed)
         return {
             node
             for node, progress in self.progress.items()
@@ -124,19 +151,19 @@ class Leader:
         }
 
     def _roster(self) -> dict[NodeId, Incarnation]:
-        """Return in which incarnation each member should count: a new one when it has caught up."""
+        """Return the incarnation in which each member should count: a new one when it has caught up."""
         caught_up = self._caught_up()
         roster = {self._state.node: self._state.incarnation}
-        latest = self.syncset.latest
+        latest = self.synchronous_set.latest
         before = dict(latest.roster) if latest is not None else None
         for node, progress in self.progress.items():
-            known = before[node] if before is not None else self.syncset.incarnation(node)
+            known = before[node] if before is not None else self.synchronous_set.incarnation(node)
             assert known is not None, node
             roster[node] = progress.incarnation if node in caught_up else known
         return roster
 
     def _is_to_stay(self, node: NodeId, roster: dict[NodeId, Incarnation]) -> bool:
-        """Tell whether a synchronous member is heard, and is not bringing up a new disk."""
+        """Return whether a synchronous member is heard and still has the disk that it is on record with."""
         progress = self.progress.get(node)
         return self._is_heard(node) and (progress is None or progress.incarnation == roster[node])
 
@@ -147,43 +174,44 @@ class Leader:
         return progress.heard_since(self.began_at) > self._state.now - self._state.options.silence_us
 
     def on_introduce(self, node: NodeId, incarnation: Incarnation) -> None:
-        """A member came back with another disk: bring it up in its new incarnation."""
+        """Bring up, in its new incarnation, a member that came back with another disk."""
         progress = self.progress.get(node)
         if progress is None or progress.incarnation == incarnation:
             return
         if progress.heard_at is not None and self._is_heard(node):
-            self._state.drop("introduction while the other life is heard")
+            # Two processes cannot run under one name: this introduction is older than the one heard now.
+            self._state.drop("introduction from an old incarnation")
             return
         self.progress[node] = Progress(node, incarnation, self._state.log.last_seqno + 1)
-        self.syncset.forget(node)
+        self.synchronous_set.forget(node)
         self.shipper.beat(self.progress[node])
 
     # Answers
 
     def on_append_response(self, source: NodeId, answer: AppendResponse) -> Progress | None:
-        """Take note of an acknowledgement; return the backup it moved, None where it is not believed."""
+        """Record an acknowledgement; return the backup that sent it, None where it is not believed."""
         progress = self.shipper.believed(self.progress.get(source), answer, self.round)
         if progress is None or not self.shipper.on_acknowledged(progress, answer):
             return None
         if answer.version:
-            self.syncset.on_stored(source, answer.version)
+            self.synchronous_set.on_stored(source, answer.version)
         self.count()
         return progress
 
     def on_append_rejected(self, source: NodeId, answer: AppendRejected) -> bool:
-        """Find where the logs part, an epoch at a time; tell whether the answer is believed."""
+        """Find where the logs part, an epoch at a time; return whether the answer is believed."""
         progress = self.shipper.believed(self.progress.get(source), answer, self.round)
         if progress is not None:
             self.shipper.on_refused(progress, answer)
         return progress is not None
 
     def count(self) -> None:
-        """Commit what everybody required has on disk, if it is of this epoch; look at the record first."""
-        state, syncset = self._state, self.syncset
+        """Put the record in force if it is stored; then commit what every required member has on disk."""
+        state, syncset = self._state, self.synchronous_set
         if not syncset.is_settled():
             is_proposed = syncset.latest is None and self.revise()
             if syncset.evaluate() or is_proposed:
-                self.beat()  # whoever is to have the record now, or may have it
+                self.beat()  # they carry the record to members that lack it
         if syncset.in_force is None:
             return
         reached = state.log.durable_seqno
@@ -191,47 +219,48 @@ class Leader:
             if node != state.node:
                 progress = self.progress[node]
                 if not syncset.counts(node, progress.incarnation):
-                    return  # its other disk is gone: what it acknowledged now is not what was promised
+                    return  # its disk is another one: what it promised before counts for nothing now
                 reached = min(reached, progress.matched)
+        # Only entries of this epoch: an older one might still be replaced if another primary followed now.
         if reached > state.committed and state.log.view_at(reached) == state.epoch:
             state.committed = reached
 
     def has_confirmed(self, number: int) -> bool:
-        """Tell whether a majority of those who count has answered this round or a later one."""
+        """Return whether a majority of the nodes that count has answered this round or a later one."""
         confirmed = [
             node
             for node, progress in self.progress.items()
-            if progress.round >= number and self.syncset.counts(node, progress.incarnation)
+            if progress.round >= number and self.synchronous_set.counts(node, progress.incarnation)
         ]
         return len(confirmed) + 1 >= self._state.quorum
 
     def silent(self, within_us: int) -> list[NodeId]:
-        """Return the other members not heard for so long, in ascending order."""
+        """Return the other members not heard for `within_us`, in ascending order."""
         horizon = self._state.now - within_us
         return [
             node for node, progress in self.progress.items() if progress.heard_since(self.began_at) < horizon
         ]
 
     def has_lost_quorum(self) -> bool:
-        """Tell whether no majority of those who count was heard for so long that another one may serve."""
+        """Return whether no majority was heard for twice `silence_ms`: another primary may serve by now."""
         silent = self.silent(2 * self._state.options.silence_us)
         heard = [
             node
             for node, progress in self.progress.items()
-            if node not in silent and self.syncset.counts(node, progress.incarnation)
+            if node not in silent and self.synchronous_set.counts(node, progress.incarnation)
         ]
         return len(heard) + 1 < self._state.quorum
 
     def on_peer_up(self, peer: NodeId) -> None:
-        """A connection stands again: find out at once where this backup is."""
+        """Find out at once where this backup's log ends: its connection is up again."""
         progress = self.progress.get(peer)
         if progress is not None:
             self.shipper.beat(progress)
 
     def on_peer_down(self, peer: NodeId) -> None:
-        """Take this backup for silent at once, so that commits go on without it if they may.
+        """Count this backup as silent at once, so that commits go on without it where they may.
 
-        If it lives it is heard a moment later, and taken back. What was under way to it may be lost.
+        If it is alive, it is heard a moment later and taken back. Messages in flight to it may be lost.
         """
         state = self._state
         progress = self.progress.get(peer)
@@ -239,7 +268,7 @@ class Leader:
             return
         self.shipper.on_peer_down(progress)
         progress.heard_at = Instant(state.now - state.options.silence_us)
-        if self.syncset.is_settled() and self.revise():
+        if self.synchronous_set.is_settled() and self.revise():
             self.beat()
 
     def _send_append(
@@ -247,8 +276,9 @@ class Leader:
     ) -> None:
         state = self._state
         record = None
-        if self.syncset.in_force is not self.syncset.latest or not entries:
-            record = self.syncset.to_send(progress.node, progress.incarnation)
+        # Once in force it travels with heartbeats only: entries need not carry it to the few that lack it.
+        if self.synchronous_set.in_force is not self.synchronous_set.latest or not entries:
+            record = self.synchronous_set.to_send(progress.node, progress.incarnation)
         # Early: entries and heartbeats promise nothing; the primary's promise of its epoch was durable before
         # it led, and it counts itself only when its own write is.
         state.outbox.send_early(

@@ -1,4 +1,4 @@
-"""What an operator may set about primary-backup, in each of its two modes. Checked when made."""
+"""The options of primary-backup that an operator may set, in each of its two modes. Checked when made."""
 
 from typing import Literal
 
@@ -12,23 +12,23 @@ from viewstamp.protocols.replication.node_state import ReplicationOptions, check
 class PrimaryBackupOptions(ReplicationOptions, frozen=True, forbid_unknown_fields=True):
     """Equal at every member; durations in milliseconds, everything that can grow with a maximum.
 
-    What concerns the log and its transport stands in `ReplicationOptions`.
+    The options of the log and its transport are in `ReplicationOptions`.
 
     Raises:
         ConfigurationError: a value is out of range, or two of them do not fit together.
     """
 
     mode: Literal["fenced"] = "fenced"
-    """The course's form is a protocol of its own, `primary_backup_course`: what it promises differs."""
+    """The course's form is a protocol of its own, `primary_backup_course`: its guarantees differ."""
     heartbeat_ms: int = 100
-    """A primary is heard of this often."""
+    """A primary sends a heartbeat this often."""
     silence_ms: int = 500
-    """A backup silent for so long is dropped from the synchronous set; a primary silent for so long is not
-    named to clients any more. A primary without a majority for twice as long stops to lead."""
+    """A backup silent for this long is dropped from the synchronous set; a primary silent for this long is no
+    longer named to clients. A primary without a majority for twice as long steps down."""
     promotion_timeout_ms: int = 3_000
-    """A promotion that has not succeeded after so long is refused to the operator who asked for it."""
+    """A promotion that has not succeeded after this long is reported as refused."""
     introduce_ms: int = 100
-    """How often a node that belongs to no cluster yet, or has forgotten its promises, introduces itself."""
+    """How often a node without a log, or with a wiped disk, introduces itself."""
 
     def __post_init__(self) -> None:
         check_positive(self, "primary_backup")
@@ -60,7 +60,7 @@ class PrimaryBackupOptions(ReplicationOptions, frozen=True, forbid_unknown_field
 
 
 class CourseOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of the course's form.
+    """The options of the course's form.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -68,9 +68,9 @@ class CourseOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     mode: Literal["course"] = "course"
     reply_timeout_ms: int = 5_000
-    """A backup that owes an answer for so long counts as failed: its host is gone without a word."""
+    """A backup that leaves a message unanswered for this long counts as failed."""
     catch_up_window: int = 32
-    """Entries, each in a message of its own, that may be under way to a server that is being repaired."""
+    """Entries in flight, each in a message of its own, to a server that is being repaired."""
     applies_per_step_max: int = 1_024
     """Entries applied in one step."""
 

@@ -1,7 +1,7 @@
-"""What the parts of one fenced node share: its positions, its promises, its log, its outbox.
+"""The state that the parts of one fenced node share: positions, promises, log, outbox, and its role.
 
-Orderings, which `invariants.py` checks: base <= snapshot <= applied <= committed <= last, durable <= last;
-the record's epoch <= the epoch promised.
+Orderings, which `judge/invariants.py` checks: base <= snapshot <= applied <= committed <= last;
+durable <= last; the record's epoch <= the epoch promised.
 """
 
 from collections import Counter
@@ -22,12 +22,24 @@ NEVER: Final = Instant(1 << 62)
 
 
 class Role(Enum):
-    """What a node is doing."""
+    """The role of a node in its epoch."""
 
     BACKUP = "backup"
     CANDIDATE = "candidate"
     """It has promised an epoch to itself and asks the others for it."""
     PRIMARY = "primary"
+
+
+ROLE_TRANSITIONS: Final = {
+    Role.BACKUP: (Role.BACKUP, Role.CANDIDATE, Role.PRIMARY),
+    Role.CANDIDATE: (Role.BACKUP, Role.CANDIDATE, Role.PRIMARY),
+    Role.PRIMARY: (Role.BACKUP,),
+}
+"""How roles follow one another; the reasons are in docs/design/primary-backup.md.
+
+A backup becomes primary without being a candidate in one case, the bootstrap. A primary never becomes a
+candidate: it would continue to send as primary, in an epoch that is not granted to it.
+"""
 
 
 class State:
@@ -37,11 +49,11 @@ class State:
         "applied",
         "candidate",
         "committed",
-        "contact_at",
         "counters",
         "epoch",
         "founded",
         "granted",
+        "heard_leader_at",
         "incarnation",
         "leader",
         "log",
@@ -76,7 +88,7 @@ class State:
         self.outbox = outbox
         self.now = setup.now
         self.counters: Counter[str] = Counter()
-        """What was dropped and why, for the operator: nothing depends on it."""
+        """Messages dropped, by reason, for the operator: nothing depends on it."""
         self.log = Log()
         self.founded = False
         """Whether this node has a log. Never goes back."""
@@ -84,27 +96,27 @@ class State:
         self.epoch = 0
         """Every smaller epoch is refused."""
         self.candidate: NodeId | None = None
-        """Who may be primary of `epoch`, and nobody else."""
+        """The node that this one granted `epoch`, or heard of as its primary."""
         self.granted = False
-        """Whether this node helped it to the epoch, rather than heard that it has it."""
+        """Whether this node granted it the epoch, rather than heard that it has it."""
         self.promise_write = PersistSeq(0)
         """The journal write that holds `epoch` and `candidate`."""
         self.seen_epoch = 0
-        """The highest epoch heard of: the next one asked for is higher."""
+        """The highest epoch heard of: the next one asked for must be higher."""
         self.record: SyncRecord | None = None
-        """The newest record of the synchronous set; None: nobody has told this node of one."""
+        """The newest record of the synchronous set that this node knows; None: it has received none."""
         self.record_write = PersistSeq(0)
         """The journal write that holds `record`."""
         self.leader: NodeId | None = None
         """The primary of `epoch`, while it is heard."""
         self.silence_us = options.silence_us
-        """How long a primary may be silent before it is not named any more."""
-        self.contact_at = setup.now
+        """How long a primary may be silent before this node no longer names it."""
+        self.heard_leader_at = setup.now
         """When the primary was last heard."""
         self.suspected = False
         """The connection to the primary broke since it was last heard."""
         self.resume_at = NEVER
-        """When to ask for an epoch again, if the newest record names this node as the primary."""
+        """When to ask for the next epoch, if the newest record names this node as the primary."""
         self.committed = 0
         self.applied = 0
         self.snapshot: Snapshot | None = None
@@ -119,12 +131,12 @@ class State:
 
     @property
     def follows(self) -> bool:
-        """Whether this node takes what a primary sends."""
+        """Whether this node accepts what a primary sends."""
         return self.role is Role.BACKUP
 
     @property
     def primary(self) -> NodeId | None:
-        """Who is primary of this epoch, heard or not; None: nobody, as far as this node knows."""
+        """The primary of this epoch, heard or not; None: it has none, as far as this node knows."""
         if self.leader is not None:
             return self.leader
         known = self.record
@@ -132,40 +144,49 @@ class State:
 
     @property
     def counts(self) -> bool:
-        """Whether the promises of this incarnation count: one with a new disk has forgotten others."""
+        """Whether the promises of this incarnation count: a wiped disk may have held others."""
         return self.record is not None and self.record.lists(self.node, self.incarnation)
 
     @property
-    def hears_leader(self) -> bool:
-        """Whether a primary has a claim not to be disturbed, but by the operator."""
+    def has_live_leader(self) -> bool:
+        """Whether a primary is heard, which nobody but the operator may depose."""
         return (
             self.leader is not None
             and not self.suspected
-            and (self.role is Role.PRIMARY or self.now - self.contact_at < self.silence_us)
+            and (self.role is Role.PRIMARY or self.now - self.heard_leader_at < self.silence_us)
         )
 
-    def hear_leader(self) -> None:
-        """The primary gave a sign of life."""
-        self.contact_at = self.now
+    def on_leader_heard(self) -> None:
+        """Record that the primary was heard."""
+        self.heard_leader_at = self.now
         self.suspected = False
 
     def enter(self, epoch: int, candidate: NodeId, *, granted: bool) -> None:
         """Refuse every older epoch from now on. Epochs never go back, and each has one primary."""
         assert epoch > self.epoch, (epoch, self.epoch)
-        # The next primary may cut off what an acknowledgement that still waits for the disk speaks of.
+        # The next primary may cut off entries whose acknowledgement still waits for the disk.
         self.outbox.withdraw(lambda message: isinstance(message, AppendResponse))
         self.epoch, self.candidate, self.granted = epoch, candidate, granted
         self.seen_epoch = max(self.seen_epoch, epoch)
         self.promise_write = self.outbox.persist(encode_record(Promise(epoch, candidate, granted)))
 
+    def become(self, role: Role) -> None:
+        """Change the role; all changes of role pass here. Only a primary knows its leader by that."""
+        assert role in ROLE_TRANSITIONS[self.role], (self.node, self.role, role)
+        assert role is not Role.PRIMARY or self.candidate == self.node, (self.node, self.candidate)
+        self.role = role
+        self.leader = self.node if role is Role.PRIMARY else None
+        if role is Role.PRIMARY:
+            self.suspected = False
+
     def adopt(self, record: SyncRecord) -> None:
-        """Write down a newer record of the synchronous set."""
+        """Write a newer record of the synchronous set."""
         assert self.record is None or record.age > self.record.age, (record, self.record)
         self.record = record
         self.record_write = self.outbox.persist(encode_record(Adopted(record)))
 
     def write_base(self, base: Viewstamp, *, kept: int) -> PersistSeq:
-        """Write the log's new base, and with it again what a release of older writes would lose."""
+        """Write the log's new base, and again what the release of older writes would lose."""
         records = [encode_record(Promise(self.epoch, self.candidate, self.granted))]
         if self.record is not None:
             records.append(encode_record(Adopted(self.record)))
@@ -175,11 +196,11 @@ class State:
         return write
 
     def snapshot_header(self) -> bytes:
-        """A snapshot holds nothing but the machine."""
+        """Return an empty header: a snapshot holds nothing but the machine."""
         return b""
 
     def is_header(self, header: bytes) -> bool:
-        """Tell whether a snapshot could have this header: only an empty one."""
+        """Return whether a snapshot could have this header: only an empty one."""
         return not header
 
     def move_base(self, base: Viewstamp) -> PersistSeq:
@@ -191,12 +212,12 @@ class State:
         return self.write_base(meta.viewstamp, kept=kept)
 
     def resume_later(self) -> None:
-        """Draw when to ask for an epoch again, from now."""
+        """Draw when to ask for the next epoch, from now."""
         silence = self.options.silence_us
         self.resume_at = Instant(self.now + silence + self.rng.randrange(silence))
 
     def reply(self, to: NodeId, message: FencedMessage) -> None:
-        """Send what promises nothing but the epoch: as soon as the promise is on disk.
+        """Send a message that promises nothing but the epoch, as soon as that promise is on disk.
 
         It does not wait for entries that are being written: a slow disk must not look like a dead node.
         """

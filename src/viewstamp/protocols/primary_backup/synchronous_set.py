@@ -1,16 +1,16 @@
-"""Who has everything: the record of the synchronous set, as its primary changes it (PacificA 2.2, 2.4).
+"""The members that have everything: how the primary changes the record of them (PacificA 2.2, 2.4).
 
 Rules of this file:
 
-- A record is *in force* when a majority of those who count has it on disk, and each of its members too. Until
-  the first record of an epoch is in force, nothing is committed in it.
+- A record is *in force* when a majority of the nodes that count has it on disk, and each of its members too.
+  Until the first record of an epoch is in force, nothing is committed in it.
 - A commit needs every member of the record in force and of each one proposed since. So whichever of them the
-  next candidate finds, its members have whatever was acknowledged.
+  next candidate finds, its members have everything that was acknowledged.
 - A member is only proposed when it has everything up to `floor`, the log with which the epoch began, and
   everything committed; a set never has less than a majority of the cluster.
-- Whoever lost its disk is proposed like any other, in its new incarnation. It is not sent a record that
+- A member that lost its disk is proposed like any other, in its new incarnation. It is not sent a record that
   lists it before a majority of the others has that record: they would have refused if a newer epoch existed
-  that its earlier life had granted. Storing it is what makes it count.
+  that its earlier incarnation had granted. Storing the record is what makes it count.
 """
 
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.state import State
 
 
-class SyncSet:
-    """The record of the present epoch at its primary."""
+class SynchronousSet:
+    """The record of the current epoch, at its primary."""
 
     __slots__ = ("_counting", "_state", "_stored", "floor", "in_force", "latest", "required")
 
@@ -33,27 +33,28 @@ class SyncSet:
         self.latest: SyncRecord | None = None
         """The newest record of this epoch, in force or proposed."""
         self.required: set[NodeId] = set()
-        """Whom a commit needs."""
+        """The members that a commit needs."""
         self._counting: dict[NodeId, Incarnation] = {}
         """In which incarnation each member's promises count."""
         self._stored: dict[NodeId, int] = {}
         """The version of this epoch's record that each other member has on disk."""
 
     def begin(self, roster: Iterable[tuple[NodeId, Incarnation]], floor: int) -> None:
-        """A new epoch: nothing is in force in it."""
+        """Begin an epoch: nothing is in force in it."""
         self.floor = floor
         self.in_force = self.latest = None
         self.required = set()
         self._counting = dict(roster)
         self._stored = {}
 
-    def found(self, record: SyncRecord) -> None:
-        """The first epoch begins with a record that every member writes down by itself."""
+    def bootstrap(self, record: SyncRecord) -> None:
+        """Begin the first epoch, with the record that every member writes by itself."""
+        assert record.epoch == 1, record
         self.latest = record
         self.required = set(record.members)
 
     def counts(self, node: NodeId, incarnation: Incarnation) -> bool:
-        """Tell whether this incarnation's promises count."""
+        """Return whether this incarnation's promises count."""
         return self._counting.get(node) == incarnation
 
     def incarnation(self, node: NodeId) -> Incarnation | None:
@@ -61,37 +62,44 @@ class SyncSet:
         return self._counting.get(node)
 
     def to_send(self, node: NodeId, incarnation: Incarnation) -> SyncRecord | None:
-        """Return the record that this node still has to store; None: it has it, or may not have it yet."""
+        """Return the record that this node has yet to store; None: it has it, or may not have it yet."""
         latest = self.latest
         if latest is None or self._stored.get(node, 0) >= latest.version:
             return None
+        # A node with a new disk is told last: by then no newer epoch can exist that it granted before.
         return latest if self._counting.get(node) == incarnation else None
 
     def is_settled(self) -> bool:
-        """Tell whether the newest record is in force."""
+        """Return whether the newest record is in force."""
         return self.latest is not None and self.in_force is self.latest
 
     def propose(self, members: Iterable[NodeId], roster: Iterable[tuple[NodeId, Incarnation]]) -> None:
-        """Begin to store a new record; commits need its members from now on."""
+        """Write a new record and begin to spread it; commits need its members from now on."""
         state = self._state
         version = self.latest.version + 1 if self.latest is not None else 1
-        record = SyncRecord(state.epoch, version, state.node, tuple(sorted(members)), tuple(sorted(roster)))
+        record = SyncRecord(
+            epoch=state.epoch,
+            version=version,
+            primary=state.node,
+            members=tuple(sorted(members)),
+            roster=tuple(sorted(roster)),
+        )
         assert len(record.members) >= state.quorum, record
         state.adopt(record)
         self.latest = record
         self.required |= set(record.members)
 
     def on_stored(self, node: NodeId, version: int) -> None:
-        """A member has the record of this version on its disk."""
+        """Record that a member has the record of this version on its disk."""
         if version > self._stored.get(node, 0):
             self._stored[node] = version
 
     def forget(self, node: NodeId) -> None:
-        """This node's disk is another one now."""
+        """Forget what this node stored: its disk is another one now."""
         self._stored.pop(node, None)
 
     def evaluate(self) -> bool:
-        """Take note of what is stored by now; tell whether anything changed."""
+        """Put the newest record in force where it is stored; return whether anything changed."""
         latest = self.latest
         if latest is None or self.in_force is latest:
             return False
@@ -101,6 +109,7 @@ class SyncSet:
         if len([node for node in stored if node in self._counting]) < self._state.quorum:
             return False
         changed = False
+        # The roster counts as soon as a majority has it: a node with a new disk is then sent the record.
         roster = dict(latest.roster)
         if roster != self._counting:
             self._counting, changed = roster, True

@@ -1,4 +1,4 @@
-"""What must be true of one fenced node after every step, and what may never go back."""
+"""What must hold of one fenced node after every step, and what may never go back."""
 
 from typing import NamedTuple
 
@@ -22,40 +22,50 @@ def check_positions(state: State) -> None:
     """
     check_ordering(state, state.epoch)
     if state.record is not None and state.record.epoch > state.epoch:
-        raise InvariantViolated("I9 Ordering", f"node {state.node}: a record of an epoch it is not in")
+        raise InvariantViolated(
+            "I9 Ordering", f"node {state.node}: its record is of a later epoch than its own"
+        )
 
 
 def check_primary(core: PrimaryBackupCore) -> None:
-    """What a primary knows of its backups fits its own log, and its synchronous set is one.
+    """Check what a primary knows of its backups against its own log, and its synchronous set.
 
     Raises:
-        InvariantViolated: it does not.
+        InvariantViolated: one of them is wrong.
     """
-    state, syncset = core.state, core.replication.syncset
+    state, syncset = core.state, core.replication.synchronous_set
     if state.leader != state.node or state.candidate != state.node:
-        raise InvariantViolated("I1 ElectionSafety", f"node {state.node} leads without its own promise")
+        raise InvariantViolated(
+            "I1 ElectionSafety", f"node {state.node} leads without having promised the epoch to itself"
+        )
     check_followers(state, core.replication.progress.values())
     for record in (syncset.in_force, syncset.latest):
         if record is None:
             continue
         if not syncset.required.issuperset(record.members) or len(record.members) < state.quorum:
-            raise InvariantViolated("I12 ConfigSafety", f"node {state.node}: {record} is not required")
+            raise InvariantViolated(
+                "I12 ConfigSafety", f"node {state.node}: a commit does not need all of {record}"
+            )
 
 
 def check_node(core: PrimaryBackupCore) -> None:
-    """Raise `InvariantViolated` unless everything that one node must keep holds."""
+    """Raise `InvariantViolated` unless everything holds that one node must keep."""
     state = core.state
     check_positions(state)
     if state.role is Role.PRIMARY:
         check_primary(core)
     elif state.leader == state.node:
-        raise InvariantViolated("I1 ElectionSafety", f"node {state.node} names itself and is no primary")
+        raise InvariantViolated(
+            "I1 ElectionSafety", f"node {state.node} names itself primary without being one"
+        )
     elif core.accepting:
-        raise InvariantViolated("I1 ElectionSafety", f"node {state.node} accepts and is no primary")
+        raise InvariantViolated(
+            "I1 ElectionSafety", f"node {state.node} accepts commands without being primary"
+        )
 
 
 class Positions(NamedTuple):
-    """What a node's next step is compared with."""
+    """The positions that a node's next step is compared with."""
 
     epoch: int
     candidate: NodeId | None
