@@ -31,6 +31,8 @@ from viewstamp.services.kv import KeyValueStore
 ROOT: Final = f"{Path(viewstamp.__file__).parent}/"
 WARM_UP: Final = 50
 REPEATS: Final = 40
+CLUSTERS: Final = 4
+"""The order in which sockets become ready differs from cluster to cluster, and with it the walk."""
 SETTLE_S: Final = 0.002
 """Pause before each walk, in which the turns of the one before end."""
 
@@ -119,9 +121,10 @@ def main() -> None:
     parser.add_argument("--order", action="store_true", help="list the functions of the first walk, in order")
     given = parser.parse_args()
     walks: dict[str, Walk] = {}
-    for replicas in (3, 1):
+    for replicas in (3, 1) * CLUSTERS:
         with tempfile.TemporaryDirectory() as directory:
-            walks |= asyncio.run(measure(given.protocol, replicas, directory))
+            for name, walk in asyncio.run(measure(given.protocol, replicas, directory)).items():
+                walks[name] = min(walks.get(name, walk), walk, key=lambda walk: len(walk.entered))
     rows = [[name, *map(str, walk.figures())] for name, walk in walks.items()]
     print(markdown(["walk", "calls", "functions", "files", "changes of file"], rows))
     first = next(iter(walks.values()))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.replica.client.calls import Call, Calls, Flight
+from viewstamp.replica.client.calls import Call, Calls
 from viewstamp.replica.events import CallId
 from viewstamp.replica.options import ClientOptions
 
@@ -39,14 +39,10 @@ class AgainstModel(RuleBasedStateMachine):
 
     @rule(server=st.integers(1, 2))
     def send(self, server: int) -> None:
-        taken = self.calls.take("command", OPTIONS)
+        can_send = self.calls.can_send("command", OPTIONS.window)
+        taken = self.calls.launch("command", NodeId(server), Instant(self.now + 10), OPTIONS)
         assert len(taken) <= OPTIONS.message_calls_max
-        assert bool(taken) == self.calls.can_send("command", OPTIONS.window)
-        if taken:
-            flight = Flight(NodeId(server), Instant(self.now + 10), len(taken))
-            self.calls.launch(flight)
-            for call in taken:
-                self.calls.send(call, flight)
+        assert bool(taken) == can_send
         assert [c.sequence for c in taken] == sorted(c.sequence for c in taken)
 
     @rule(server=st.integers(1, 2))
@@ -68,8 +64,8 @@ class AgainstModel(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 20))
     def answer(self, which: int) -> None:
-        if self.calls.flying:
-            call = list(self.calls.flying.values())[which % len(self.calls.flying)]
+        if self.calls.in_flight:
+            call = list(self.calls.in_flight.values())[which % len(self.calls.in_flight)]
             self._end(call.call)
 
     def _end(self, number: CallId) -> None:
@@ -85,10 +81,10 @@ class AgainstModel(RuleBasedStateMachine):
         assert self.calls.deadline == min(self.open.values(), default=None)
         acknowledged = self.calls.acknowledged
         assert set(range(1, acknowledged + 1)) <= self.over
-        newest = max(self.calls.flying, default=0)
+        newest = max(self.calls.in_flight, default=0)
         assert newest - acknowledged <= OPTIONS.window
         for flight in self.calls._flights:
-            assert flight.remaining == sum(c.flight is flight for c in self.calls.flying.values())
+            assert flight.remaining == sum(c.flight is flight for c in self.calls.in_flight.values())
 
 
 AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
@@ -98,12 +94,9 @@ TestAgainstModel = AgainstModel.TestCase
 def test_a_call_with_a_number_is_sent_again_when_operators_have_used_up_the_window() -> None:
     calls = Calls()
     calls.add(Call(CallId(1), "command", b"\x91\xa1a", Instant(50)))
-    flight = Flight(NodeId(1), Instant(10), 1)
-    calls.launch(flight)
-    (call,) = calls.take("command", OPTIONS)
-    calls.send(call, flight)
+    (call,) = calls.launch("command", NodeId(1), Instant(10), OPTIONS)
     for _ in range(OPTIONS.window + 2):
         calls.draw()
     calls.requeue(calls.at(NodeId(1)))
     assert calls.can_send("command", OPTIONS.window)
-    assert calls.take("command", OPTIONS) == [call]
+    assert calls.launch("command", NodeId(1), Instant(20), OPTIONS) == [call]

@@ -14,7 +14,7 @@ def _router(*up: NodeId, seed: int = 1, backoff_max_ms: int = 1_000) -> Router:
     options = ClientOptions(backoff_max_ms=backoff_max_ms)
     router = Router((A, B, C), Random(seed), options, "any", T0)
     for server in up:
-        router.came(server, T0)
+        router.connected(server, T0)
     return router
 
 
@@ -31,7 +31,7 @@ def test_nobody_is_chosen_when_nobody_is_connected() -> None:
     router = _router()
     assert router.choose(T0) is None
     assert router.choose_any() is None
-    router.came(NodeId(9), T0)
+    router.connected(NodeId(9), T0)
     assert router.choose(T0) is None, "9 is not a server of this cluster"
 
 
@@ -99,5 +99,5 @@ def test_a_pause_ends_when_the_first_server_comes_back() -> None:
     for _ in range(20):
         router.failed(A, T0)
     router.up.clear()
-    router.came(B, Instant(5))
+    router.connected(B, Instant(5))
     assert router.choose(Instant(5)) == B

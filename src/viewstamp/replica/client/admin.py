@@ -1,4 +1,4 @@
-"""What an operator asks of one certain node, and of no other: its status, or to follow a directive."""
+"""Admin calls: what an operator asks of one certain node, its status or to carry out a directive."""
 
 import msgspec
 
@@ -14,7 +14,7 @@ class AdminCalls:
 
     def __init__(self) -> None:
         self.open: dict[int, Operated] = {}
-        """By request number. Look, do not touch."""
+        """By request number. Read-only for callers."""
         self._sent: set[int] = set()
 
     def __len__(self) -> int:
@@ -22,7 +22,7 @@ class AdminCalls:
         return len(self.open)
 
     def add(self, request: int, operated: Operated) -> None:
-        """Take in a new operation."""
+        """Store a new operation."""
         self.open[request] = operated
 
     @property
@@ -42,7 +42,7 @@ class AdminCalls:
         return messages
 
     def waits_for(self, up: set[NodeId]) -> bool:
-        """Tell whether something can be sent now."""
+        """Return whether something can be sent now."""
         if not self.open:
             return False
         return any(request not in self._sent and open_.node in up for request, open_ in self.open.items())

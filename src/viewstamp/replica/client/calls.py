@@ -1,10 +1,12 @@
 """The calls that a client has open: their sequence numbers, their deadlines, and the messages they travel in.
 
+A *flight* is one message with calls that was sent to a server and may still be answered.
+
 Rules of this file:
 
 - a call is queued, or in a flight, or only waits for its deadline (sent, not to be sent again), or is over;
 - a sequence number is drawn when a call is first sent: what was never sent leaves no gap;
-- everything up to `acknowledged` is over; the distance from there to the newest number is within the window.
+- everything up to `acknowledged` is over; the newest number is at most one window beyond it.
 """
 
 import heapq
@@ -34,7 +36,7 @@ class Flight:
         self.due = due
         """When the client stops waiting for its answer."""
         self.remaining = remaining
-        """Calls of this flight that are neither over nor sent again; the flight is over at 0."""
+        """Calls of this flight that are neither over nor sent again; at 0 the flight is over."""
 
 
 class Call:
@@ -43,10 +45,10 @@ class Call:
     __slots__ = (
         "call",
         "deadline",
-        "doubts",
         "flight",
         "kind",
         "payload",
+        "possible_executions",
         "refusal",
         "sequence",
         "session",
@@ -62,8 +64,8 @@ class Call:
         """0 until it is first sent."""
         self.session = 0
         """The session under which it was first sent."""
-        self.doubts = 0
-        """Messages with this call of which nobody said that they did not enter the log."""
+        self.possible_executions = 0
+        """Messages with this call that may have entered the log: no server said that they did not."""
         self.flight: Flight | None = None
         """The message in which it is under way; None: queued, or only its deadline is left."""
         self.silent: tuple[NodeId, ...] = ()
@@ -75,29 +77,30 @@ class Call:
 class Calls:
     """All open calls of one client."""
 
-    __slots__ = ("_deadlines", "_flights", "_next", "_order", "_queues", "by_id", "flying")
+    __slots__ = ("_deadlines", "_flights", "_next", "_order", "by_id", "in_flight", "queues")
 
     def __init__(self) -> None:
         self.by_id: dict[CallId, Call] = {}
-        self.flying: dict[int, Call] = {}
+        self.in_flight: dict[int, Call] = {}
         """By sequence number: sent at least once and not over."""
-        self._queues: dict[Queue, dict[CallId, Call]] = {"command": {}, "linearizable": {}, "stale": {}}
+        self.queues: dict[Queue, dict[CallId, Call]] = {"command": {}, "linearizable": {}, "stale": {}}
+        """The calls that wait to be sent, by kind, in the order they go out. Read-only for callers."""
         self._deadlines: list[tuple[Instant, CallId]] = []
         """A heap; may hold calls that are over."""
         self._flights: deque[Flight] = deque()
         """In the order sent; the first one is not over."""
         self._order: deque[int] = deque()
-        """Sequence numbers in ascending order, from the first that may be in `flying`."""
+        """Sequence numbers in ascending order, from the first that may be in `in_flight`."""
         self._next = 1
 
     def __len__(self) -> int:
         return len(self.by_id)
 
     def add(self, call: Call) -> None:
-        """Take in a new call."""
+        """Store a new call and queue it."""
         assert call.call not in self.by_id, call.call
         self.by_id[call.call] = call
-        self._queues[call.kind][call.call] = call
+        self.queues[call.kind][call.call] = call
         self.watch(call.deadline, call.call)
 
     def watch(self, deadline: Instant, call: CallId) -> None:
@@ -109,52 +112,49 @@ class Calls:
             heapq.heapify(deadlines)
         heapq.heappush(deadlines, (deadline, call))
 
-    @property
-    def any_queued(self) -> bool:
-        """Whether calls of any kind wait to be sent."""
-        queues = self._queues
-        return bool(queues["command"] or queues["linearizable"] or queues["stale"])
-
-    def queued(self, queue: Queue) -> bool:
-        """Tell whether calls of this kind wait to be sent."""
-        return bool(self._queues[queue])
-
     def only_waits(self, call: Call) -> bool:
-        """Tell whether nothing is done for this call any more until its answer or its deadline comes."""
-        return call.flight is None and call.call not in self._queues[call.kind]
+        """Return whether nothing is left to do for this call but to wait for its answer or its deadline."""
+        return call.flight is None and call.call not in self.queues[call.kind]
 
     def can_send(self, queue: Queue, window: int) -> bool:
-        """Tell whether a queued call of this kind has its number already, or may have one."""
-        first = next(iter(self._queues[queue].values()), None)
+        """Return whether a queued call of this kind has its number already, or may have one."""
+        first = next(iter(self.queues[queue].values()), None)
         return first is not None and (first.sequence > 0 or self.room(window) > 0)
 
     def peek(self, queue: Queue, count: int) -> list[Call]:
         """Return up to `count` queued calls, the oldest first."""
-        return list(islice(self._queues[queue].values(), count))
+        return list(islice(self.queues[queue].values(), count))
 
-    def take(self, queue: Queue, options: ClientOptions) -> list[Call]:
-        """Return the next queued calls that fit into one message and into the window."""
+    def launch(self, queue: Queue, server: NodeId, due: Instant, options: ClientOptions) -> list[Call]:
+        """Put the next queued calls that fit into one message and the window into a flight; return them."""
+        taken = self._next_fitting(queue, options)
+        if not taken:
+            return taken
+        flight = Flight(server, due, len(taken))
+        self._flights.append(flight)
+        waiting = self.queues[queue]
+        for call in taken:
+            del waiting[call.call]
+            if not call.sequence:
+                call.sequence = self.draw()
+            self.in_flight[call.sequence] = call
+            call.flight = flight
+        return taken
+
+    def _next_fitting(self, queue: Queue, options: ClientOptions) -> list[Call]:
         room = self.room(options.window)
         size = 0
-        taken: list[Call] = []
-        for call in islice(self._queues[queue].values(), options.message_calls_max):
+        fitting: list[Call] = []
+        for call in islice(self.queues[queue].values(), options.message_calls_max):
             if not call.sequence:
                 if room <= 0:
                     break
                 room -= 1
             size += len(memoryview(call.payload))
-            if taken and size > options.message_bytes_max:
+            if fitting and size > options.message_bytes_max:
                 break
-            taken.append(call)
-        return taken
-
-    def send(self, call: Call, flight: Flight) -> None:
-        """Move a queued call into a flight, drawing its sequence number if it has none."""
-        del self._queues[call.kind][call.call]
-        if not call.sequence:
-            call.sequence = self.draw()
-        self.flying[call.sequence] = call
-        call.flight = flight
+            fitting.append(call)
+        return fitting
 
     def draw(self) -> int:
         """Return a new sequence number."""
@@ -163,10 +163,6 @@ class Calls:
         self._order.append(sequence)
         return sequence
 
-    def launch(self, flight: Flight) -> None:
-        """Keep an eye on a flight that was sent now."""
-        self._flights.append(flight)
-
     def requeue(self, calls: Iterable[Call]) -> None:
         """Queue calls again that were under way, before those never sent, in the order of their numbers."""
         again: dict[Queue, list[Call]] = {}
@@ -174,9 +170,9 @@ class Calls:
             self.land(call)
             again.setdefault(call.kind, []).append(call)
         for queue, landed in again.items():
-            waiting = self._queues[queue]
+            waiting = self.queues[queue]
             numbered = sorted([*landed, *takewhile(_sequence_of, waiting.values())], key=_sequence_of)
-            self._queues[queue] = {call.call: call for call in numbered} | waiting
+            self.queues[queue] = {call.call: call for call in numbered} | waiting
 
     def land(self, call: Call) -> None:
         """Take a call out of its flight."""
@@ -187,20 +183,19 @@ class Calls:
     def over(self, call: Call) -> None:
         """Forget a call."""
         del self.by_id[call.call]
-        self._queues[call.kind].pop(call.call, None)
-        self.flying.pop(call.sequence, None)
+        self.queues[call.kind].pop(call.call, None)
+        self.in_flight.pop(call.sequence, None)
         self.land(call)
 
     def of_flights(self, flights: Iterable[Flight]) -> list[Call]:
         """Return the calls that are under way in these flights."""
         wanted = set(flights)
-        return [call for call in self.flying.values() if call.flight in wanted]
+        return [call for call in self.in_flight.values() if call.flight in wanted]
 
     def at(self, server: NodeId) -> list[Call]:
         """Return the calls that are under way at a server."""
-        return [
-            call for call in self.flying.values() if call.flight is not None and call.flight.server == server
-        ]
+        calls = self.in_flight.values()
+        return [call for call in calls if call.flight is not None and call.flight.server == server]
 
     def silent_flights(self, now: Instant) -> list[Flight]:
         """Return, and forget, the flights whose time is over."""
@@ -239,8 +234,8 @@ class Calls:
     @property
     def acknowledged(self) -> int:
         """Every call with a sequence number up to this one is over."""
-        order, flying = self._order, self.flying
-        while order and order[0] not in flying:
+        order, in_flight = self._order, self.in_flight
+        while order and order[0] not in in_flight:
             order.popleft()
         return order[0] - 1 if order else self._next - 1
 

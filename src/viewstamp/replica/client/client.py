@@ -8,6 +8,8 @@ Rules of this file:
 - a call ends once: in its result, in "not executed" where every message with it was refused or never sent,
   and otherwise in "unknown";
 - between a client and a server a connection keeps the order and delivers a message at most once, as TCP does.
+
+The reading order stands in `viewstamp/replica/client/__init__.py`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -60,16 +62,16 @@ from viewstamp.replica.options import ClientOptions
 
 
 class ClientSetup(msgspec.Struct, frozen=True):
-    """Everything that a client is given at birth."""
+    """Everything that a client is made of."""
 
     servers: tuple[NodeId, ...]
     number: int
-    """63 random bits, drawn anew for each client ever made: never reuse one (docs/faults.md#k20)."""
+    """63 random bits, drawn for each client ever made: never reuse one (docs/faults.md#k20)."""
     rng: Random
     now: Instant
     options: ClientOptions = ClientOptions()
     exactly_once: bool = True
-    """Whether commands run under a session. Without, a call is sent once and its fate may be unknown."""
+    """Whether commands run under a session. Without one a call is sent once, and may end in "unknown"."""
     write_routing: Literal["leader", "any"] = "leader"
 
 
@@ -77,17 +79,17 @@ class ClientCore:
     """A client of one cluster. `step` takes an event in and returns what must be done, in order."""
 
     __slots__ = (
+        "_admin",
         "_calls",
         "_closed",
         "_effects",
-        "_errands",
         "_exactly_once",
+        "_last_session",
         "_now",
         "_options",
         "_router",
-        "_signed",
+        "_session",
         "_timeout_ms",
-        "_upkeep",
         "number",
     )
 
@@ -97,10 +99,10 @@ class ClientCore:
         self._exactly_once = setup.exactly_once
         self._router = Router(setup.servers, setup.rng, setup.options, setup.write_routing, setup.now)
         self._calls = Calls()
-        self._errands = AdminCalls()
-        self._upkeep = ClientSession()
-        self._signed = NO_SESSION
-        """The session of the last `Submit`: queued calls with doubts were all sent under it."""
+        self._admin = AdminCalls()
+        self._session = ClientSession()
+        self._last_session = NO_SESSION
+        """The session of the last `Submit`: queued calls that may have been executed were sent under it."""
         self._timeout_ms = setup.options.answer_timeout_ms
         """How long to wait for an answer now; doubles with silence."""
         self._effects: list[ClientEffect] = []
@@ -110,15 +112,15 @@ class ClientCore:
     @property
     def session(self) -> int | None:
         """The number of the session; None while there is none."""
-        return self._upkeep.number
+        return self._session.number
 
     @property
     def session_until(self) -> Instant | None:
         """Until when the session lives for certain, as far as this client has heard; None: there is none.
 
-        What hangs on the session, such as a lock, may belong to another from then on.
+        What depends on the session, such as a lock, may belong to another client from then on.
         """
-        return self._upkeep.sure_until
+        return self._session.sure_until
 
     @property
     def leader(self) -> NodeId:
@@ -133,23 +135,25 @@ class ClientCore:
     @property
     def has_queued(self) -> bool:
         """Whether calls wait to be sent."""
-        return self._calls.any_queued
+        queues = self._calls.queues
+        return bool(queues["command"] or queues["linearizable"] or queues["stale"])
 
     def queues(self) -> Iterator[tuple[str, int, int]]:
         """Yield what waits here: (what, how much, how much at most)."""
         options = self._options
         yield "calls open", len(self._calls), options.calls_max
-        yield "operations open", len(self._errands), options.calls_max
-        yield "calls with a number", len(self._calls.flying), options.window
+        yield "operations open", len(self._admin), options.calls_max
+        yield "calls with a number", len(self._calls.in_flight), options.window
 
     @property
     def deadline(self) -> Instant | None:
-        """The next moment at which it wants to be woken; in the past means at once. None: never."""
+        """The next moment at which it has to be woken; in the past means at once. None: never."""
         earliest = self._send_due()
         if earliest is not None and earliest <= self._now:
             return earliest
         calls = self._calls
-        for moment in (calls.deadline, calls.flight_due, self._upkeep.due, self._errands.deadline):
+        operated = self._admin.deadline if self._admin.open else None
+        for moment in (calls.deadline, calls.flight_due, self._session.due, operated):
             if moment is not None and (earliest is None or moment < earliest):
                 earliest = moment
         return earliest
@@ -180,7 +184,7 @@ class ClientCore:
         self._effects = []
         return effects
 
-    # What the application wants
+    # What the application asks for
 
     def _invoked(self, event: Invoked) -> None:
         if self._closed or event.deadline <= self._now or len(self._calls.by_id) >= self._options.calls_max:
@@ -196,47 +200,47 @@ class ClientCore:
             reason = CLOSED if self._closed else f"node {event.node} is not a server of this cluster"
             self._effects.append(Complete(event.call, Failed("not_executed", f"not executed: {reason}")))
             return
-        if len(self._errands) >= self._options.calls_max:
+        if len(self._admin) >= self._options.calls_max:
             reason = "not executed: too many operations are open"
             self._effects.append(Complete(event.call, Failed("not_executed", reason)))
             return
-        self._errands.add(self._calls.draw(), event)
+        self._admin.add(self._calls.draw(), event)
 
     def _cancelled(self, event: Cancelled) -> None:
         call = self._calls.by_id.get(event.call)
         if call is not None:
             self._calls.over(call)
-        self._errands.cancel(event.call)
+        self._admin.cancel(event.call)
 
     def _close(self) -> None:
         self._closed = True
         self._fail(list(self._calls.by_id.values()), CLOSED)
-        self._effects += self._errands.close(CLOSED)
-        session = self._upkeep.number
+        self._effects += self._admin.close(CLOSED)
+        session = self._session.number
         if session is not None and self._router.target in self._router.up:
             self._send(self._router.target, CloseSession(self.number, session))
-        self._upkeep.lost()
+        self._session.lost()
 
     # Time
 
     def _woke(self) -> None:
         now = self._now
-        if expired := self._calls.expired(now):
-            self._fail([self._calls.by_id[call] for call in expired], "no result in time")
-        self._effects += self._errands.expired(now)
-        self._give_up_silent()
+        if timed_out := self._calls.expired(now):
+            self._fail([self._calls.by_id[call] for call in timed_out], "no result in time")
+        silent = self._calls.silent_flights(now)
+        if silent or self._session.due is not None:
+            self._give_up(silent)
+        if self._admin.open:
+            self._effects += self._admin.expired(now)
         if not self._closed:
             self._flush()
 
-    def _give_up_silent(self) -> None:
-        """Turn away from servers that owe an answer for too long."""
-        silent = self._calls.silent_flights(self._now)
-        if not silent and self._upkeep.due is None:
-            return
+    def _give_up(self, silent: list[Flight]) -> None:
+        """Turn away from servers whose answer is overdue: to these flights, or to the session's question."""
         servers = {flight.server for flight in silent}
         if silent:
             self._not_answered(self._calls.of_flights(silent))
-        upkeep = self._upkeep
+        upkeep = self._session
         if upkeep.due is not None and upkeep.due <= self._now and upkeep.asked is not None:
             servers.add(upkeep.asked)
             upkeep.unanswered()
@@ -260,28 +264,28 @@ class ClientCore:
         self._calls.requeue(again)
 
     def _may_repeat(self, call: Call) -> bool:
-        """Tell whether sending a call again cannot execute it twice."""
-        if call.kind != "command" or not call.doubts:
+        """Return whether sending a call again cannot execute it twice."""
+        if call.kind != "command" or not call.possible_executions:
             return True
-        return self._exactly_once and self._upkeep.number in {None, call.session}
+        return self._exactly_once and self._session.number in {None, call.session}
 
     # Connections
 
     def _peer_up(self, peer: NodeId) -> None:
-        self._router.came(peer, self._now)
+        self._router.connected(peer, self._now)
 
     def _peer_down(self, peer: NodeId) -> None:
-        self._effects += self._errands.unreachable(peer)
+        self._effects += self._admin.unreachable(peer)
         if peer not in self._router.up:
             return
         self._router.up.discard(peer)
         calls = self._calls.at(peer)
         self._not_answered(calls)
         self._fail([c for c in calls if not self._may_repeat(c)], "the connection broke before its answer")
-        if self._upkeep.asked == peer:
-            self._upkeep.unanswered()
+        if self._session.asked == peer:
+            self._session.unanswered()
         if self._router.target == peer:
-            self._upkeep.show_at_once()
+            self._session.use_at_once()
             self._router.failed(peer, self._now)
 
     # Sending
@@ -291,92 +295,85 @@ class ClientCore:
         router = self._router
         if self._closed or not router.up:
             return None
-        if self._errands.waits_for(router.up):
+        if self._admin.open and self._admin.waits_for(router.up):
             return self._now
-        if self._calls.any_queued:
+        if self.has_queued:
             if self._can_send("stale"):
                 return self._now
             if self._commands_can_go() or self._can_send("linearizable"):
                 return max(self._now, router.not_before)
-        moment = self._upkeep.keep_alive_due
+        moment = self._session.keep_alive_due
         return None if moment is None else max(moment, router.not_before)
 
     def _commands_can_go(self) -> bool:
-        """Tell whether queued commands could be sent, or a session be asked for, if the target is ready."""
-        if not self._calls.queued("command"):
+        """Return whether queued commands, or a request for a session, could go to a target that is ready."""
+        if not self._calls.queues["command"]:
             return False
-        if self._exactly_once and self._upkeep.number is None:
-            return self._upkeep.asked is None
+        if self._exactly_once and self._session.number is None:
+            return self._session.asked is None
         return self._can_send("command")
 
     def _can_send(self, queue: Queue) -> bool:
         calls = self._calls
-        return calls.queued(queue) and calls.can_send(queue, self._options.window)
+        return bool(calls.queues[queue]) and calls.can_send(queue, self._options.window)
 
     def _flush(self) -> None:
         """Send all that can be sent now."""
-        for node, message in self._errands.sendable(self._router.up):
-            self._send(node, message)
-        if self._calls.queued("stale"):
+        if self._admin.open:
+            self._effects += [Send(*sendable) for sendable in self._admin.sendable(self._router.up)]
+        queues = self._calls.queues
+        if queues["stale"]:
             self._send_reads("stale", self._router.choose_any())
         target = self._router.choose(self._now)
         if target is None:
             return
-        if self._calls.queued("linearizable"):
+        if queues["linearizable"]:
             self._send_reads("linearizable", target)
-        self._send_commands(target)
-        due = self._upkeep.keep_alive_due
-        if due is not None and due <= self._now and self._upkeep.number is not None:
-            question = self._upkeep.ask(target, self._answer_due(), self._now)
-            self._send(target, KeepAlive(self.number, self._upkeep.number, question))
+        if queues["command"]:
+            self._send_commands(target)
+        session = self._session
+        due = session.keep_alive_due
+        if due is not None and due <= self._now and session.number is not None:
+            question = session.ask(target, self._answer_due(), self._now)
+            self._send(target, KeepAlive(self.number, session.number, question))
 
     def _send_commands(self, target: NodeId) -> None:
-        if not self._calls.queued("command"):
-            return
+        session = self._session
         if not self._exactly_once:
             self._submit(target, NO_SESSION)
-        elif self._upkeep.number is not None:
-            if self._signed != self._upkeep.number:
-                self._drop_orphans()
-                self._signed = self._upkeep.number
-            self._submit(target, self._upkeep.number)
-        elif self._upkeep.asked is None:
-            question = self._upkeep.ask(target, self._answer_due(), self._now)
+        elif session.number is not None:
+            if self._last_session != session.number:
+                self._end_calls_of_lost_session()
+                self._last_session = session.number
+            self._submit(target, session.number)
+        elif session.asked is None:
+            question = session.ask(target, self._answer_due(), self._now)
             self._send(target, OpenSession(self.number, question))
 
-    def _drop_orphans(self) -> None:
-        """End queued calls that may have been executed under a session that is gone."""
+    def _end_calls_of_lost_session(self) -> None:
+        """End queued calls that may have been executed under a session that is lost."""
         for call in self._calls.peek("command", len(self._calls)):
-            if call.doubts > 0:
-                self._complete(call, expired(call, "the session is not known any more"))
+            if call.possible_executions > 0:
+                self._complete(call, expired(call, "the session has expired"))
 
     def _submit(self, target: NodeId, session: int) -> None:
-        while self._calls.queued("command") and (taken := self._calls.take("command", self._options)):
-            flight = self._launch(target, taken)
-            acknowledged = self._calls.acknowledged
-            for call in taken:
-                self._calls.send(call, flight)
+        calls, due = self._calls, self._answer_due()
+        waiting = calls.queues["command"]
+        while waiting and (sent := calls.launch("command", target, due, self._options)):
+            for call in sent:
                 call.session = session
-                call.doubts += 1
-            numbered = [(call.sequence, call.payload) for call in taken]
-            self._send(target, Submit(self.number, session, acknowledged, numbered))
-            self._upkeep.used(self._now)
+                call.possible_executions += 1
+            numbered = [(call.sequence, call.payload) for call in sent]
+            self._effects.append(Send(target, Submit(self.number, session, calls.acknowledged, numbered)))
+            self._session.used(self._now)
 
     def _send_reads(self, reads: Literal["linearizable", "stale"], server: NodeId | None) -> None:
         if server is None:
             return
-        while taken := self._calls.take(reads, self._options):
-            flight = self._launch(server, taken)
-            for call in taken:
-                self._calls.send(call, flight)
-            self._send(
-                server, QueryRequest(self.number, reads, [(call.sequence, call.payload) for call in taken])
-            )
-
-    def _launch(self, server: NodeId, calls: list[Call]) -> Flight:
-        flight = Flight(server, self._answer_due(), len(calls))
-        self._calls.launch(flight)
-        return flight
+        due = self._answer_due()
+        while sent := self._calls.launch(reads, server, due, self._options):
+            numbered = [(call.sequence, call.payload) for call in sent]
+            self._send(server, QueryRequest(self.number, reads, numbered))
 
     def _answer_due(self) -> Instant:
         return Instant(self._now + self._timeout_ms * MICROSECONDS_PER_MS)
@@ -401,17 +398,17 @@ class ClientCore:
                 if message.client == self.number:
                     self._notified(message)
             case StatusReply() | AdminReply():
-                self._effects += self._errands.replied(message)
+                self._effects += self._admin.replied(message)
             case _:
                 assert_never(message)
 
     def _notified(self, message: Notified) -> None:
         # What comes without a session is for a client that has none: ours may have ended just before it.
-        if message.session == (self._upkeep.number or NO_SESSION):
+        if message.session == (self._session.number or NO_SESSION):
             self._effects.append(Deliver(bytes(message.payload)))
 
     def _results(self, source: NodeId, message: Results) -> None:
-        flying = self._calls.flying
+        flying = self._calls.in_flight
         position = message.position
         for sequence, kind, payload in message.results:
             call = flying.get(sequence)
@@ -426,17 +423,17 @@ class ClientCore:
         self._timeout_ms = self._options.answer_timeout_ms
 
     def _session_line(self, sequence: int, kind: int, payload: msgspec.Raw) -> None:
-        # It may be the late answer to a sign of life under a session before this one.
-        if sequence == 0 and kind == EXPIRED and number_of(payload) == self._upkeep.number:
-            self._upkeep.lost()
+        # It may be the late answer to a `KeepAlive` under a session before this one.
+        if sequence == 0 and kind == EXPIRED and number_of(payload) == self._session.number:
+            self._session.lost()
 
     def _ended_otherwise(self, call: Call, kind: int, payload: msgspec.Raw) -> None:
         if kind == REFUSED:
             self._refused(call, payload)
         elif kind == EXPIRED:
-            call.doubts = max(0, call.doubts - 1)
-            if call.session == self._upkeep.number:
-                self._upkeep.lost()
+            call.possible_executions = max(0, call.possible_executions - 1)
+            if call.session == self._session.number:
+                self._session.lost()
             self._complete(call, expired(call, text_of(payload)))
         else:
             self._complete(call, without_result(kind, payload))
@@ -446,41 +443,41 @@ class ClientCore:
             return  # an answer to an attempt that was given up
         call.refusal = text_of(payload)
         if call.kind == "command":
-            call.doubts = max(0, call.doubts - 1)
+            call.possible_executions = max(0, call.possible_executions - 1)
         if call.flight.server == self._router.target and self._router.not_before <= self._now:
             self._router.overloaded(self._now)
         self._calls.requeue([call])
 
     def _opened(self, source: NodeId, message: SessionOpened) -> None:
-        if not self._upkeep.opened(message.session, message.time_to_live_ms, message.question, self._now):
+        if not self._session.opened(message.session, message.time_to_live_ms, message.question, self._now):
             return
         if source == self._router.target:
             self._router.progress()
         self._timeout_ms = self._options.answer_timeout_ms
 
     def _redirected(self, source: NodeId, message: Redirect) -> None:
-        if self._upkeep.asked == source and not message.sequences:
-            self._upkeep.unanswered()
+        if self._session.asked == source and not message.sequences:
+            self._session.unanswered()
         calls = self._named(source, message.sequences)
         again: list[Call] = []
         for call in calls:
             call.refusal = message.reason
             if call.kind == "command" and message.sequences and not message.entered:
-                call.doubts = max(0, call.doubts - 1)
+                call.possible_executions = max(0, call.possible_executions - 1)
             if self._may_repeat(call):
                 again.append(call)
             else:
                 self._fail([call], "it may have entered the log before the leader changed")
         self._calls.requeue(again)
         if source == self._router.target:
-            self._upkeep.show_at_once()
+            self._session.use_at_once()
         self._router.redirected(source, message.leader, self._now)
 
     def _named(self, source: NodeId, sequences: list[int]) -> list[Call]:
         """Return the calls that a redirect is about, as far as they are under way at its source."""
         if not sequences:
             return self._calls.at(source)
-        found = (self._calls.flying.get(sequence) for sequence in sequences)
+        found = (self._calls.in_flight.get(sequence) for sequence in sequences)
         return [call for call in found if call is not None and self._is_at(call, source)]
 
     def _is_at(self, call: Call, server: NodeId) -> bool:

@@ -20,17 +20,15 @@ _NUMBER: Final = msgspec.msgpack.Decoder(int)
 def failed(call: Call, why: str, servers: Iterable[NodeId], up: Collection[NodeId]) -> Failed:
     """Return the outcome of a call that gets no result: perhaps executed, or certainly not."""
     reason = "; ".join(part for part in (why, _absent(call, servers, up), call.refusal) if part)
-    if call.kind == "command" and call.doubts:
+    if call.kind == "command" and call.possible_executions:
         return Failed("unknown", f"outcome unknown, read before you repeat it: {reason}")
     return Failed("not_executed", f"not executed: {reason}")
 
 
 def expired(call: Call, explanation: str) -> Failed:
     """Return the outcome of a call whose session the servers have forgotten."""
-    if call.doubts > 0:
-        return Failed(
-            "unknown", f"outcome unknown, its session expired after it was sent once: {explanation}"
-        )
+    if call.possible_executions > 0:
+        return Failed("unknown", f"outcome unknown, its session expired after it was sent: {explanation}")
     return Failed("session_expired", explanation)
 
 
@@ -55,7 +53,7 @@ def _absent(call: Call, servers: Iterable[NodeId], up: Collection[NodeId]) -> st
 
 
 def without_result(kind: int, payload: msgspec.Raw) -> Outcome:
-    """Return the outcome that a server's line says, for one that is final and no `RESULT`."""
+    """Return the outcome that a server's line says, for one that is final and not a `RESULT`."""
     if kind == FAILED:
         try:
             return Raised(*_FAILURE.decode(payload))

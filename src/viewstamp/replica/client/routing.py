@@ -4,7 +4,7 @@ Rules of this file:
 
 - nothing is sent to a server that is not connected;
 - servers are tried in the order of the configuration, from the one tried last;
-- after one round in vain there is a pause, which doubles, with jitter; any progress ends it
+- after a round without progress there is a pause, which doubles, with jitter; any progress ends it
   (docs/faults.md#k24).
 """
 
@@ -35,7 +35,7 @@ class Router:
         self.up: set[NodeId] = set()
         """Those that are connected."""
         self.target = servers[0] if routing == "any" else rng.choice(servers)
-        """Whom commands go to. With `any`, all clients of a cluster begin with the same one."""
+        """The server that commands go to. With `any`, all clients of a cluster begin with the same one."""
         self.not_before = now
         """Nothing is sent to the target before this moment."""
         self._rng = rng
@@ -45,7 +45,7 @@ class Router:
         self._turn = rng.randrange(len(servers))
 
     def choose(self, now: Instant) -> NodeId | None:
-        """Return the server for commands and linearizable reads; None: none can be had now."""
+        """Return the server for commands and linearizable reads; None: none is available now."""
         if now < self.not_before:
             return None
         if self.target not in self.up:
@@ -62,7 +62,7 @@ class Router:
                 return server
         return None
 
-    def came(self, server: NodeId, now: Instant) -> None:
+    def connected(self, server: NodeId, now: Instant) -> None:
         """A server is connected; the first one is tried at once."""
         if server not in self.servers:
             return
@@ -82,7 +82,7 @@ class Router:
         self._failures += 1
         if leader is not None and leader != source and leader in self.up:
             self.target = leader
-            if self._failures > 2:  # servers that name each other: neither knows better
+            if self._failures > 2:  # two servers that name each other: neither knows the leader
                 self._pause(now)
         else:
             self._turn_to_next()

@@ -4,9 +4,9 @@ from viewstamp.core.ids import MICROSECONDS_PER_MS, Instant, NodeId
 
 _KEEP_ALIVES_PER_LIFE = 3
 _QUESTIONS_PER_LIFE = 2
-"""At least: however much is sent under the session, so often the client asks whether it stands."""
+"""At least: however much is sent under the session, the client asks this often whether it lives."""
 _SURE_PARTS, _LIFE_PARTS = 9, 10
-"""The part of a life that the client counts on: clocks may differ in speed by so much."""
+"""The part of a time to live that the client counts on: two clocks differ in speed by less than the rest."""
 _QUESTIONS_MAX = 8
 """Questions whose answers are waited for; older ones are forgotten."""
 
@@ -30,11 +30,11 @@ class ClientSession:
         self._questions: dict[int, Instant] = {}
         """When each question was sent that may still be answered, by its number."""
         self._confirmed = Instant(0)
-        """When a question was sent whose answer was that the session stands."""
+        """When the last question was sent whose answer was that the session lives."""
 
     @property
     def keep_alive_due(self) -> Instant | None:
-        """When the next sign of life is due; None while there is no session or an answer is awaited."""
+        """When the next `KeepAlive` is due; None while there is no session or an answer is awaited."""
         if self.number is None or self.asked is not None:
             return None
         if self._used is None:
@@ -53,7 +53,7 @@ class ClientSession:
         return Instant(self._confirmed + self._life_us * _SURE_PARTS // _LIFE_PARTS)
 
     def ask(self, server: NodeId, due: Instant, now: Instant) -> int:
-        """Take note that a server is asked now, and should answer by `due`; return the question's number."""
+        """Record that a server is asked now, and should answer by `due`; return the question's number."""
         self.asked, self.due = server, due
         self._last_question += 1
         self._questions[self._last_question] = now
@@ -66,7 +66,7 @@ class ClientSession:
         self.asked = self.due = None
 
     def opened(self, number: int, time_to_live_ms: int, question: int, now: Instant) -> bool:
-        """A server said, asked this, that this session stands; return False where that is of no interest.
+        """A server answered this question: the session lives. Return False where the answer is of no use.
 
         An answer that comes late, or twice, must not be taken for one to what was asked since: a client that
         was stopped for longer than its session lives would count on it again.
@@ -85,8 +85,8 @@ class ClientSession:
         """Something was sent under the session, or a server confirmed it."""
         self._used = now
 
-    def show_at_once(self) -> None:
-        """Whoever leads now may not know this client's connection: show up there."""
+    def use_at_once(self) -> None:
+        """The new leader may not know this client's connection: send it something now."""
         self._used = None
 
     def lost(self) -> None:
