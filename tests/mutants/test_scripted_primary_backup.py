@@ -5,7 +5,8 @@ from tests.protocols.primary_backup.fenced_world import FencedWorld, founded
 from viewstamp.core.events import PeerDown, PeerUp, Received
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.messages import Append, AppendResponse, Fence, Fenced, Replicate
+from viewstamp.protocols.primary_backup.course.messages import Replicate
+from viewstamp.protocols.primary_backup.messages import AppendEntries, AppendResponse, Fence, Fenced
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.protocols.primary_backup.state import Role
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
@@ -378,7 +379,7 @@ def test_record_is_acknowledged_when_it_is_on_disk() -> None:
     record = world.core(0).state.record
     assert record is not None
     later = type(record)(1, record.version + 1, record.primary, (ZERO, ONE), record.roster)
-    message = Append(
+    message = AppendEntries(
         epoch=1,
         to=world.nodes[ONE].incarnation,
         previous_view=0,
@@ -417,7 +418,7 @@ def test_backup_commits_no_further_than_the_logs_agree() -> None:
     state = world.core(2).state
     assert state.log.last_seqno == 3
     own = encode_record(EntryRecord(1, 1, EMPTY, b""))
-    message = Append(
+    message = AppendEntries(
         epoch=4,
         to=world.nodes[TWO].incarnation,
         previous_view=0,

@@ -15,7 +15,7 @@ from viewstamp.core.events import Event, PeerDown, PeerUp, Persisted, Proposed, 
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.protocol import CoreSetup, Recovered
 from viewstamp.protocols.primary_backup import COURSE, CourseCore
-from viewstamp.protocols.primary_backup.judge.disk_image import make_image
+from viewstamp.protocols.primary_backup.judge.oracle import make_image
 from viewstamp.protocols.primary_backup.options import CourseOptions
 
 MS = 1_000

@@ -17,7 +17,13 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.journal import SyncRecord
-from viewstamp.protocols.primary_backup.messages import Append, AppendResponse, Fence, Fenced, Introduce
+from viewstamp.protocols.primary_backup.messages import (
+    AppendEntries,
+    AppendResponse,
+    Fence,
+    Fenced,
+    Introduce,
+)
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 
@@ -397,7 +403,7 @@ def test_entries_of_an_older_primary_are_refused_when_the_epoch_is_over() -> Non
     world.promote(1, 1)
     world.run(300)
     before = world.core(2).state.log.last
-    stale = Append(
+    stale = AppendEntries(
         epoch=1,
         to=incarnation,
         previous_view=1,
@@ -422,7 +428,7 @@ def test_second_primary_in_one_epoch_is_dropped_when_it_speaks() -> None:
         2,
         Received(
             NodeId(1),
-            Append(
+            AppendEntries(
                 epoch=1,
                 to=incarnation,
                 previous_view=1,
@@ -447,7 +453,7 @@ def test_acknowledgement_is_taken_back_when_its_epoch_ends_before_the_promise_is
     core.step(
         Received(
             NodeId(0),
-            Append(
+            AppendEntries(
                 epoch=1,
                 to=me,
                 previous_view=1,
@@ -465,7 +471,7 @@ def test_acknowledgement_is_taken_back_when_its_epoch_ends_before_the_promise_is
     core.step(
         Received(
             NodeId(1),
-            Append(
+            AppendEntries(
                 epoch=2,
                 to=me,
                 previous_view=1,
@@ -482,7 +488,7 @@ def test_acknowledgement_is_taken_back_when_its_epoch_ends_before_the_promise_is
     core.step(
         Received(
             NodeId(0),
-            Append(
+            AppendEntries(
                 epoch=3,
                 to=me,
                 previous_view=1,
@@ -511,7 +517,7 @@ def test_nothing_unknown_is_committed_when_a_message_says_so(committed: int) -> 
         2,
         Received(
             NodeId(0),
-            Append(
+            AppendEntries(
                 epoch=1,
                 to=incarnation,
                 previous_view=1,

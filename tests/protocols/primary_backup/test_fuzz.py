@@ -12,8 +12,9 @@ from viewstamp.core.events import Received
 from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup import COURSE, DEFINITION
+from viewstamp.protocols.primary_backup.course.messages import CourseMessage
 from viewstamp.protocols.primary_backup.journal import SyncRecord
-from viewstamp.protocols.primary_backup.messages import Append, CourseMessage, FencedMessage
+from viewstamp.protocols.primary_backup.messages import AppendEntries, FencedMessage
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 NUMBERS = (-(1 << 63), -2, -1, 0, 1, 2, 3, 4, 5, 9, 1 << 31, (1 << 53) + 1, (1 << 63) - 1)
@@ -72,11 +73,11 @@ def test_nothing_is_raised_and_nothing_committed_is_lost_when_a_fenced_member_li
     world = founded(3)
     world.write(0, b"a", b"b")
     codec = msgspec.msgpack.Decoder(DEFINITION.message_type)
-    # A forged Append in the present epoch could be the primary's own: what a crash-faulty peer cannot have
-    # said is not asked of anybody. So the liar is no primary, and lies to one that follows node 0.
+    # A forged AppendEntries of the present epoch could be the primary's own. No node is asked to withstand
+    # what a crash-faulty peer cannot have sent: so the liar is not primary, and lies to a backup of node 0.
     for _ in range(300):
         message = forged(rng, FencedMessage)
-        if isinstance(message, Append) and message.epoch > 1:
+        if isinstance(message, AppendEntries) and message.epoch > 1:
             continue
         decoded = codec.decode(msgspec.msgpack.encode(message))
         source = NodeId(rng.choice((1, 7, -1)))

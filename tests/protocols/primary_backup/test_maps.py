@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-PACKAGES = ("viewstamp.protocols.primary_backup.course",)
+PACKAGES = ("viewstamp.protocols.primary_backup", "viewstamp.protocols.primary_backup.course")
 
 
 def resolve(package: str, name: str) -> object:

@@ -11,9 +11,10 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.primary_backup import COURSE, DEFINITION, CourseOptions, PrimaryBackupOptions
+from viewstamp.protocols.primary_backup.course.messages import Replicated
 from viewstamp.protocols.primary_backup.journal import Base, Promise, SyncRecord, replay
-from viewstamp.protocols.primary_backup.judge.disk_image import make_image
-from viewstamp.protocols.primary_backup.messages import AppendResponse, Fence, Fenced, Replicated
+from viewstamp.protocols.primary_backup.judge.oracle import make_image
+from viewstamp.protocols.primary_backup.messages import AppendResponse, Fence, Fenced
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES, protocol_definition
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 

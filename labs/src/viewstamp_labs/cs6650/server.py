@@ -15,7 +15,7 @@ from typing import Any, Final
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.events import Woke
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.protocols.primary_backup.messages import Fetch, Greet, Replicate
+from viewstamp.protocols.primary_backup.course.messages import Fetch, Greet, Replicate
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.runtime.server import check_assertions, raise_descriptor_limit
 from viewstamp.runtime.system import Clock, fresh_rng, loop_factory, monotonic_us

@@ -2,7 +2,7 @@
 
 from typing import Final, TypeAlias, assert_never
 
-from viewstamp.protocols.primary_backup.messages import (
+from viewstamp.protocols.primary_backup.course.messages import (
     Fetch,
     Fetched,
     Greet,

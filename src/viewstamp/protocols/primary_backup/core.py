@@ -35,7 +35,7 @@ from viewstamp.protocols.primary_backup.follower import Follower, is_sound_appen
 from viewstamp.protocols.primary_backup.journal import SyncRecord, replay
 from viewstamp.protocols.primary_backup.leader import Leader, OwnReads
 from viewstamp.protocols.primary_backup.messages import (
-    Append,
+    AppendEntries,
     AppendRejected,
     AppendResponse,
     Fence,
@@ -285,7 +285,9 @@ class PrimaryBackupCore:
         state = self.state
         if source not in state.peers:
             state.drop("message of a stranger")
-        elif isinstance(message, (Append, SnapshotChunk)):  # the frequent ones first; a union would be slow
+        elif isinstance(
+            message, (AppendEntries, SnapshotChunk)
+        ):  # frequent ones first; a union would be slow
             self._on_primary_says(source, message)
         elif isinstance(message, (AppendResponse, AppendRejected, SnapshotAck, StaleEpoch)):
             self._on_answer(source, message)
@@ -327,7 +329,7 @@ class PrimaryBackupCore:
             self._step_down()
             self.campaign.give_way()
 
-    def _on_primary_says(self, source: NodeId, message: Append | SnapshotChunk) -> None:
+    def _on_primary_says(self, source: NodeId, message: AppendEntries | SnapshotChunk) -> None:
         """Follow the primary of this epoch or a later one; refuse the primary of an earlier one."""
         state = self.state
         if message.to != state.incarnation:
@@ -335,7 +337,7 @@ class PrimaryBackupCore:
             if message.epoch >= state.epoch:
                 self.bootstrap.on_passed_over()
             return
-        if not (is_sound_append(message) if isinstance(message, Append) else in_range(message.epoch)):
+        if not (is_sound_append(message) if isinstance(message, AppendEntries) else in_range(message.epoch)):
             state.drop("numbers out of range")
             return
         if not state.founded:
@@ -348,7 +350,7 @@ class PrimaryBackupCore:
             state.drop("second primary in one epoch")
             return
         self.bootstrap.on_addressed()
-        if isinstance(message, Append):
+        if isinstance(message, AppendEntries):
             self.follower.on_append(source, message)
         else:
             self.receiver.on_chunk(source, message, message.epoch)

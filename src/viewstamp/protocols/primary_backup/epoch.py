@@ -1,4 +1,4 @@
-"""Becoming primary: a majority grants an epoch, to a node that has everything (PacificA 2.3).
+"""Becoming primary: a majority grants an epoch, to a node that has everything (PacificA 2.4).
 
 Rules of this file:
 

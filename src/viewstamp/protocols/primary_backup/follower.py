@@ -13,7 +13,12 @@ from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.bootstrap import is_sound_record
 from viewstamp.protocols.primary_backup.journal import SyncRecord
-from viewstamp.protocols.primary_backup.messages import Append, AppendRejected, AppendResponse, SnapshotAck
+from viewstamp.protocols.primary_backup.messages import (
+    AppendEntries,
+    AppendRejected,
+    AppendResponse,
+    SnapshotAck,
+)
 from viewstamp.protocols.primary_backup.state import State
 from viewstamp.protocols.replication.follower import (
     PendingAck,
@@ -43,7 +48,7 @@ class Follower:
         self._pending_ack.cancel()
         self._acknowledged_version = self._round = 0
 
-    def on_append(self, source: NodeId, message: Append) -> None:
+    def on_append(self, source: NodeId, message: AppendEntries) -> None:
         """Handle AppendEntries of the current primary: refuse, or store and acknowledge."""
         state = self._state
         log = state.log
@@ -139,7 +144,7 @@ class Follower:
             ),
         )
 
-    def _refuse(self, primary: NodeId, message: Append) -> None:
+    def _refuse(self, primary: NodeId, message: AppendEntries) -> None:
         state = self._state
         refused = message.previous_seqno
         hint = state.log.last_not_after(refused, message.previous_view)
@@ -157,7 +162,7 @@ class Follower:
         )
 
 
-def is_sound_append(message: Append) -> bool:
+def is_sound_append(message: AppendEntries) -> bool:
     """Return whether a message's numbers could be those of a primary."""
     return message.epoch >= 1 and is_sound(message, message.epoch)
 

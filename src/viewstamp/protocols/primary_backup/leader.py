@@ -15,7 +15,12 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.journal import SyncRecord
-from viewstamp.protocols.primary_backup.messages import Append, AppendRejected, AppendResponse, SnapshotChunk
+from viewstamp.protocols.primary_backup.messages import (
+    AppendEntries,
+    AppendRejected,
+    AppendResponse,
+    SnapshotChunk,
+)
 from viewstamp.protocols.primary_backup.state import NEVER, Role, State
 from viewstamp.protocols.primary_backup.synchronous_set import SynchronousSet
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
@@ -96,7 +101,7 @@ class Leader:
         self.heartbeat_at = NEVER
 
     def propose(self, kind: int, data: bytes) -> None:
-        """Append an entry, write it and send it at the same time."""
+        """AppendEntries an entry, write it and send it at the same time."""
         state = self._state
         log = state.log
         entry = EntryRecord(state.epoch, log.last_seqno + 1, kind, data)
@@ -106,7 +111,7 @@ class Leader:
             self.shipper.pump(progress)
 
     def propose_command(self, data: bytes) -> None:
-        """Append a client's command."""
+        """AppendEntries a client's command."""
         self.propose(COMMAND, data)
 
     def beat(self) -> None:
@@ -283,7 +288,7 @@ class Leader:
         # it led, and it counts itself only when its own write is.
         state.outbox.send_early(
             progress.node,
-            Append(
+            AppendEntries(
                 epoch=state.epoch,
                 to=progress.incarnation,
                 previous_view=previous_view,

@@ -15,8 +15,8 @@ from viewstamp.core.events import (
     TransferLeadership,
 )
 from viewstamp.core.ids import NodeId
+from viewstamp.protocols.primary_backup.course.messages import Fetch, Fetched, Greeted, Replicate, Replicated
 from viewstamp.protocols.primary_backup.course.peers import Standing
-from viewstamp.protocols.primary_backup.messages import Fetch, Fetched, Greeted, Replicate, Replicated
 from viewstamp.protocols.primary_backup.options import CourseOptions
 
 

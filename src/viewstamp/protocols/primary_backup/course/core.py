@@ -37,10 +37,7 @@ from viewstamp.core.events import (
     Woke,
 )
 from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
-from viewstamp.protocols.primary_backup.course.peers import NEVER, Adoption, Peer, Standing
-from viewstamp.protocols.primary_backup.course.state import CourseState
-from viewstamp.protocols.primary_backup.journal import Promise
-from viewstamp.protocols.primary_backup.messages import (
+from viewstamp.protocols.primary_backup.course.messages import (
     CourseMessage,
     Fetch,
     Fetched,
@@ -50,6 +47,9 @@ from viewstamp.protocols.primary_backup.messages import (
     Replicated,
     is_in_range,
 )
+from viewstamp.protocols.primary_backup.course.peers import NEVER, Adoption, Peer, Standing
+from viewstamp.protocols.primary_backup.course.state import CourseState
+from viewstamp.protocols.primary_backup.journal import Promise
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
 _NO_TRANSFER: Final = "no transfer in this protocol: send the next write to the server that is to be primary"
@@ -203,7 +203,7 @@ class CourseCore(CourseState):
             self.committed_index = self.last_index
 
     def _append(self, data: bytes) -> None:
-        """Append the operation to the own log (2.2, step 3)."""
+        """AppendEntries the operation to the own log (2.2, step 3)."""
         assert not self.in_flight, self.in_flight
         assert not self.taking_over, "the own log is committed first"
         entry = EntryRecord(self.takeover, self.last_index + 1, COMMAND, data)
@@ -232,8 +232,13 @@ class CourseCore(CourseState):
             peer.join()
 
     def _greet(self, peer: Peer) -> None:
-        log = self.log
-        question = Greet(self.takeover, self.factory_id, self.committed_index, log.last_seqno, log.last_view)
+        question = Greet(
+            view=self.takeover,
+            factory_id=self.factory_id,
+            committed_index=self.committed_index,
+            last_index=self.last_index,
+            last_view=self.log.last_view,
+        )
         # Early: a question promises nothing that the disk must hold.
         self._outbox.send_early(peer.node, question)
 
@@ -241,8 +246,15 @@ class CourseCore(CourseState):
         entry, previous = self.log.entry(index), self.log.view_at(index - 1)
         assert previous is not None, index
         peer.sent = index
-        view, committed = self.takeover, self.committed_index
-        request = Replicate(view, self.factory_id, committed, index, entry.view, previous, entry.data)
+        request = Replicate(
+            view=self.takeover,
+            factory_id=self.factory_id,
+            committed_index=self.committed_index,
+            last_index=index,
+            entry_view=entry.view,
+            previous_view=previous,
+            entry=entry.data,
+        )
         # Early: a request promises nothing; the primary counts itself only when its own write is durable.
         self._outbox.send_early(peer.node, request)
 
@@ -278,7 +290,8 @@ class CourseCore(CourseState):
 
     def _fetch(self, peer: Peer, adoption: Adoption) -> None:
         # Early: a question promises nothing that the disk must hold.
-        self._outbox.send_early(peer.node, Fetch(self.takeover, self.factory_id, adoption.ask()))
+        question = Fetch(view=self.takeover, factory_id=self.factory_id, first_index=adoption.ask())
+        self._outbox.send_early(peer.node, question)
         peer.expect(self._now + self._options.reply_timeout_us)
 
     def _on_fetched(self, peer: Peer, answer: Fetched) -> None:
@@ -339,7 +352,7 @@ class CourseCore(CourseState):
     def _obey(self, source: NodeId, message: Greet | Replicate | Fetch) -> None:
         """Serve the primary of the latest takeover; tell an earlier one that it is no longer primary."""
         if message.view < self.takeover or (message.view == self.takeover and self.is_primary):
-            self._outbox.send(source, Replicated(self.takeover, 0))
+            self._outbox.send(source, Replicated(view=self.takeover, last_index=0))
             return
         if message.view > self.takeover:
             self._outbox.persist(encode_record(Promise(message.view, source, granted=False)))
@@ -356,11 +369,17 @@ class CourseCore(CourseState):
         end = min(self.last_index, message.first_index + self._options.catch_up_window - 1)
         for index in range(max(1, message.first_index), end + 1):
             entry = self.log.entry(index)
-            self._outbox.send(source, Fetched(self.takeover, index, entry.view, entry.data))
+            answer = Fetched(view=self.takeover, last_index=index, entry_view=entry.view, entry=entry.data)
+            self._outbox.send(source, answer)
 
     def _answer_greeting(self, source: NodeId) -> None:
-        log = self.log
-        self._outbox.send(source, Greeted(self.takeover, self.committed_index, log.last_seqno, log.last_view))
+        answer = Greeted(
+            view=self.takeover,
+            committed_index=self.committed_index,
+            last_index=self.last_index,
+            last_view=self.log.last_view,
+        )
+        self._outbox.send(source, answer)
 
     def _on_replicate(self, source: NodeId, request: Replicate) -> None:
         """Write the entry at its index, apply what is committed, respond (2.2, step 4b)."""
@@ -372,7 +391,7 @@ class CourseCore(CourseState):
             self.drop("entry that contradicts a committed one")
             return
         self.committed_index = max(self.committed_index, min(request.committed_index, index))
-        self._outbox.send(source, Replicated(self.takeover, index))
+        self._outbox.send(source, Replicated(view=self.takeover, last_index=index))
 
     def _write_entry(self, request: Replicate | Fetched) -> bool:
         """Store the entry at its index, replacing what differs. Return False where that is committed here."""

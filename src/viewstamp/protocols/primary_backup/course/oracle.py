@@ -6,10 +6,16 @@ from typing import Any, NamedTuple
 from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.judge import DurableImage, InvariantViolated
 from viewstamp.protocols.primary_backup.course.core import CourseCore
+from viewstamp.protocols.primary_backup.course.messages import (
+    Fetch,
+    Fetched,
+    Greet,
+    Greeted,
+    Replicate,
+    Replicated,
+)
 from viewstamp.protocols.primary_backup.course.peers import Standing
-from viewstamp.protocols.primary_backup.judge.describe import describe
-from viewstamp.protocols.primary_backup.judge.disk_image import BackupImage, make_image
-from viewstamp.protocols.primary_backup.messages import Greeted, Replicated
+from viewstamp.protocols.primary_backup.judge.oracle import BackupImage, make_image
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
 
 
@@ -101,3 +107,31 @@ class CourseOracle:
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""
         return describe(message)
+
+
+def describe(message: Any) -> str:
+    """Return the message as a short line of prose, without who sends it to whom."""
+    match message:
+        case Greet():
+            return (
+                f"factory {message.factory_id} is primary (takeover {message.view}), its log ends at "
+                f"{message.last_index}, committed {message.committed_index}: where does yours end?"
+            )
+        case Greeted():
+            return f"my log ends at {message.last_index}, committed {message.committed_index}"
+        case Replicate():
+            return (
+                f"write entry {message.last_index}, committed {message.committed_index} "
+                f"(factory {message.factory_id})"
+            )
+        case Replicated():
+            end = f"written up to {message.last_index}" if message.last_index else "you are no longer primary"
+            return f"{end} (takeover {message.view})"
+        case Fetch():
+            return (
+                f"your log is newer than mine: send entry {message.first_index} on (takeover {message.view})"
+            )
+        case Fetched():
+            return f"entry {message.last_index} of my log (takeover {message.view})"
+        case _:
+            return f"not a primary_backup_course message: {type(message).__name__}"

@@ -1,18 +1,17 @@
-"""What the simulator must know of the fenced mode to judge a cluster: promises, disks, who may serve."""
+"""The judge of a cluster in the fenced form: promises, disks, and whether it must make progress."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.judge import DurableImage
 from viewstamp.core.quorum import has_majority, majority
 from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
-from viewstamp.protocols.primary_backup.journal import SyncRecord
+from viewstamp.protocols.primary_backup.journal import Replay, SyncRecord
 from viewstamp.protocols.primary_backup.judge import invariants
 from viewstamp.protocols.primary_backup.judge.describe import describe
-from viewstamp.protocols.primary_backup.judge.disk_image import BackupImage, make_image
 from viewstamp.protocols.primary_backup.messages import (
-    Append,
+    AppendEntries,
     AppendRejected,
     AppendResponse,
     Fence,
@@ -25,9 +24,17 @@ from viewstamp.protocols.primary_backup.messages import (
 from viewstamp.protocols.replication.judge import invariants as judging
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
 
+BackupImage: TypeAlias = DiskImage[Replay]
+"""One node's disk as a restart would read it."""
+
+
+def make_image() -> BackupImage:
+    """Return the image of an empty disk."""
+    return DiskImage(Replay())
+
 
 class PrimaryBackupOracle:
-    """Judges one run; satisfies `core.invariants.Oracle`."""
+    """Judges one run; satisfies `core.judge.Oracle`."""
 
     __slots__ = ("_before", "_members")
 
@@ -37,11 +44,11 @@ class PrimaryBackupOracle:
         self._before: dict[NodeId, invariants.Positions] = {}
 
     def check_node(self, core: PrimaryBackupCore) -> None:
-        """Orderings, windows and the synchronous set of one node."""
+        """Check the orderings, windows and synchronous set of one node."""
         invariants.check_node(core)
 
     def check_step(self, node: NodeId, core: PrimaryBackupCore) -> None:
-        """What may never go back."""
+        """Check that nothing went back that may not."""
         after = invariants.positions_of(core)
         before = self._before.get(node)
         if before is not None and before != after:
@@ -49,7 +56,7 @@ class PrimaryBackupOracle:
         self._before[node] = after
 
     def forget(self, node: NodeId) -> None:
-        """The node crashed: what it knew only in memory may go back."""
+        """Forget a node that crashed: what it knew only in memory may go back."""
         self._before.pop(node, None)
 
     def make_image(self) -> BackupImage:
@@ -72,13 +79,13 @@ class PrimaryBackupOracle:
                     or judging.broken_match(durable, message)
                     or _broken_version(durable, message)
                 )
-            case Append() | AppendRejected() | SnapshotAck() | SnapshotChunk() | StaleEpoch():
+            case AppendEntries() | AppendRejected() | SnapshotAck() | SnapshotChunk() | StaleEpoch():
                 return _broken_epoch(durable, message.epoch)
             case _:
                 return None
 
     def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
-        """Tell whether all members of a record, of the entry's epoch or a later one, have the entry on disk.
+        """Return whether all members of a record, of the entry's epoch or a later one, have it on disk.
 
         The record is one that a majority has on disk: every candidate finds it, or a later one.
         """
@@ -94,7 +101,7 @@ class PrimaryBackupOracle:
     def owes_progress(
         self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
     ) -> bool:
-        """Tell whether these can promote one of themselves: a majority that counts, and a member among it."""
+        """Return whether these nodes can promote one: a majority counts, with a synchronous member in it."""
         if len(alive) < majority(len(self._members)):
             return False
         known = {node: record for node in alive if (record := _record_of(images[node])) is not None}
@@ -109,11 +116,11 @@ class PrimaryBackupOracle:
         return has_majority(counting, self._members) and not counting.isdisjoint(newest.members)
 
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
-        """Return as whom and up to where a message acknowledges its sender's log."""
+        """Return the incarnation and the position that a message acknowledges."""
         return judging.matched_by(message) if type(message) is AppendResponse else None
 
     def believed(self, core: PrimaryBackupCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
-        """Return for each backup up to where a primary takes its log for acknowledged."""
+        """Return for each backup up to where a primary believes its log to be acknowledged."""
         return judging.believed(core.state.log, core.replication.progress.values())
 
     def describe(self, message: Any) -> str:
@@ -132,7 +139,7 @@ def _lists(record: SyncRecord, node: NodeId, incarnation: Incarnation | None) ->
 
 
 def _stored_by(images: Mapping[NodeId, DurableImage], record: SyncRecord) -> set[NodeId]:
-    """Return who has this record, or a later one, on disk."""
+    """Return the nodes that have this record, or a later one, on disk."""
     return {
         node
         for node, image in images.items()
