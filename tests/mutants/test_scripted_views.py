@@ -44,7 +44,7 @@ def test_a_view_is_not_chosen_when_acceptors_reject_it() -> None:
     cluster.crash(3)
     cluster.meddle = lambda _, __, message: () if isinstance(message, Accepted | Ping | Pong) else None
     core = cluster.core(1)
-    proposer = core.views.proposer
+    proposer = core.views.proposal
     assert cluster.run(2_000, until=lambda: proposer.phase == "accepting")
     higher = Ballot(proposer.ballot.number + 1, NodeId(2))
     feed(cluster, 1, 2, Accepted(core.group, proposer.instance, proposer.ballot, higher))

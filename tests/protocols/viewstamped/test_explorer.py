@@ -11,7 +11,7 @@ from viewstamp.core.protocol import CoreSetup, ProtocolDefinition
 from viewstamp.protocols.viewstamped import DEFINITION, ViewstampedCore
 from viewstamp.protocols.viewstamped.judge.oracle import ViewstampedOracle
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
-from viewstamp.protocols.viewstamped.paxos import Proposer
+from viewstamp.protocols.viewstamped.paxos import Proposal
 from viewstamp.sim.explorer import Bounds, Exploration, Explorer
 
 OPTIONS = ViewstampedOptions(log_bytes_max=None, heartbeat_misses_max=2)
@@ -60,7 +60,7 @@ def test_small_worlds_when_60_000_states_are_visited_hold_every_invariant() -> N
     assert sum(world.states for world in worlds) >= 60_000
 
 
-class Half(Proposer):
+class Half(Proposal):
     """Half of the members is enough for it."""
 
     __slots__ = ()
@@ -72,10 +72,10 @@ class Half(Proposer):
         return self.phase == "accepting" and 2 * len(self.accepters) >= len(members)
 
 
-def sabotaged(proposer: type[Proposer]) -> ProtocolDefinition:
+def sabotaged(proposer: type[Proposal]) -> ProtocolDefinition:
     def make_core(setup: CoreSetup) -> ViewstampedCore:
         core = ViewstampedCore(setup)
-        core.views.proposer = proposer()
+        core.views.proposal = proposer()
         return core
 
     return msgspec.structs.replace(EXPLORED, make_core=make_core)

@@ -13,7 +13,7 @@ from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
 from viewstamp.core.events import Directed, DirectiveToken, Received, TakeSnapshot
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.protocols.viewstamped import primary as primary_module
-from viewstamp.protocols.viewstamped import views as views_module
+from viewstamp.protocols.viewstamped import proposer as proposer_module
 from viewstamp.protocols.viewstamped.journal import RECORDS, AcceptedValue, Decided, Promised
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Member, Membership, first_view_of
@@ -30,6 +30,7 @@ from viewstamp.protocols.viewstamped.messages import (
 )
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 from viewstamp.protocols.viewstamped.primary import Primary
+from viewstamp.protocols.viewstamped.proposer import Proposer
 from viewstamp.protocols.viewstamped.views import DecidedViews
 
 Patch = pytest.MonkeyPatch
@@ -74,7 +75,7 @@ def test_hole_1_the_story_fails_when_the_lowest_of_the_previous_view_leads(monke
         chosen = current.primary if current.primary in kept else min(kept)
         return Membership(View(current.view + 1), members, kept, chosen)
 
-    monkeypatch.setattr(views_module, "successor", course_rule)
+    monkeypatch.setattr(proposer_module, "successor", course_rule)
     with pytest.raises(AssertionError):
         lowest_joins_and_the_primary_dies()
 
@@ -186,8 +187,8 @@ def test_hole_3_accepts_of_other_instances_are_answered_not_taken() -> None:
 
 
 def test_hole_3_the_story_fails_when_the_instance_is_not_looked_at(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(DecidedViews, "_at_my_instance", lambda *_: True)
-    monkeypatch.setattr(DecidedViews, "_acceptable", lambda *_: True)
+    monkeypatch.setattr(Proposer, "_at_my_instance", lambda *_: True)
+    monkeypatch.setattr(DecidedViews, "may_follow", lambda *_: True)
     with pytest.raises(AssertionError):
         accepts_of_other_instances_arrive()
 

@@ -3,7 +3,7 @@
 from viewstamp.core.ids import Incarnation, Instant, NodeId, View
 from viewstamp.protocols.viewstamped.membership import Member, Membership, first_view_of
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
-from viewstamp.protocols.viewstamped.paxos import Acceptor, Proposer
+from viewstamp.protocols.viewstamped.paxos import Acceptor, Proposal
 
 FIVE = tuple(NodeId(node) for node in range(1, 6))
 
@@ -16,8 +16,8 @@ def value(node: int) -> Membership:
     return first_view_of(Member(NodeId(node), Incarnation(node)))
 
 
-def preparing() -> Proposer:
-    proposer = Proposer()
+def preparing() -> Proposal:
+    proposer = Proposal()
     proposer.begin(View(2), ballot(5))
     return proposer
 

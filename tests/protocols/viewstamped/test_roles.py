@@ -224,8 +224,8 @@ def test_another_is_proposed_as_primary_when_the_lowest_has_much_to_execute() ->
     for late, primary in ((False, 2), (True, 3)):
         cluster = quiet(1, 2, 3)
         core = cluster.core(3)
-        assert cluster.run(2_000, until=lambda core=core: core.views.proposer.phase == "preparing")  # type: ignore[misc]
-        proposer = core.views.proposer
+        assert cluster.run(2_000, until=lambda core=core: core.views.proposal.phase == "preparing")  # type: ignore[misc]
+        proposer = core.views.proposal
         ballot, instance = proposer.ballot, proposer.instance
         promise = Prepared(core.group, instance, ballot, ballot, None, None, synchronised=True, late=late)
         said = feed(cluster, 3, 2, promise)

@@ -81,7 +81,7 @@ def test_nobody_is_removed_when_the_lowest_was_paused() -> None:
     paused_until = Instant(cluster.now + 60_000 * MS)
     core.step(Woke(), paused_until)
     core.step(Woke(), Instant(paused_until + 100 * MS))
-    assert core.views.proposer.phase == "idle"
+    assert core.views.proposal.phase == "idle"
 
 
 def test_the_one_that_promises_is_kept_when_all_others_were_silent() -> None:
@@ -105,7 +105,7 @@ def test_a_view_waits_for_those_who_must_carry_it_when_the_primary_died_after_it
     cluster.start(1, bootstrap="join", contact=2)
     cluster.form(1, 2, 3)
     cluster.cut |= {(NodeId(2), NodeId(3)), (NodeId(3), NodeId(2))}
-    assert cluster.run(5_000, until=lambda: cluster.core(1).views.proposer.phase == "preparing")
+    assert cluster.run(5_000, until=lambda: cluster.core(1).views.proposal.phase == "preparing")
     cluster.crash(2)
     cluster.form(1, 3)
 
@@ -168,7 +168,7 @@ def test_a_member_is_removed_when_it_died_after_its_promise() -> None:
     cluster = cluster_of(1, 2, 3)
     cluster.meddle = lambda _, __, message: () if isinstance(message, Prepare) else None
     cluster.crash(3)
-    proposer = cluster.core(1).views.proposer
+    proposer = cluster.core(1).views.proposal
     assert cluster.run(2_000, until=lambda: proposer.phase == "preparing")
     for node in (3, 2):
         proposer.promised_by(NodeId(node), None, None, synchronised=True)
@@ -236,7 +236,7 @@ def test_a_proposer_stands_back_when_a_higher_ballot_was_promised() -> None:
     cluster.run(50)
     cluster.crash(3)
     cluster.form(1, 2)
-    assert cluster.core(1).views.proposer.seen_number >= 50
+    assert cluster.core(1).views.proposal.seen_number >= 50
 
 
 def test_two_proposers_agree_when_both_want_another_view() -> None:
@@ -431,4 +431,4 @@ def test_joiners_are_not_remembered_when_too_many_ask() -> None:
     for node in range(10, 20):
         ask = Join(group, Member(NodeId(node), Incarnation(node)), View(2), answered=True)
         cluster.step(1, Received(NodeId(node), ask))
-    assert len(cluster.core(1).views._joiners) == 2
+    assert len(cluster.core(1).views.joiners) == 2

@@ -173,7 +173,7 @@ class Backup:
             return
         committed = positions.log.at(positions.committed)
         if committed is not None and committed.view == self._membership.view:
-            self._views.synchronised()
+            self._views.mark_synchronised()
 
     def on_chunk(self, message: Chunk, token: SnapshotToken) -> None:
         """Take a piece of a snapshot, unless what it covers was applied meanwhile."""

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from viewstamp.core.effects import Effect, LeaderChanged, Settled
+from viewstamp.core.effects import Effect, LeaderChanged
 from viewstamp.core.events import (
     Captured,
     Directed,
@@ -37,6 +37,7 @@ from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.viewstamped.compaction import Compaction
 from viewstamp.protocols.viewstamped.joining import Joining
 from viewstamp.protocols.viewstamped.journal import replay_journal
+from viewstamp.protocols.viewstamped.leadership_transfer import LeadershipTransfer
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Member
 from viewstamp.protocols.viewstamped.messages import (
@@ -64,6 +65,7 @@ from viewstamp.protocols.viewstamped.messages import (
     WantViews,
 )
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
+from viewstamp.protocols.viewstamped.proposer import Proposer
 from viewstamp.protocols.viewstamped.role import Role
 from viewstamp.protocols.viewstamped.state import Failpoints, Point, State
 from viewstamp.protocols.viewstamped.views import DecidedViews
@@ -77,6 +79,7 @@ class ViewstampedCore:
         "_compaction",
         "_entering_write",
         "_joining",
+        "_proposer",
         "_state",
         "_tick_at",
         "_transfer",
@@ -96,9 +99,11 @@ class ViewstampedCore:
         state = State(me, others, options, outbox, setup.rng, setup.now, failpoints)
         self._state = state
         self.positions = LogPositions(state, replay.log, setup.recovered.snapshot)
-        self.views = DecidedViews(state, self.positions, replay)
+        self.views = DecidedViews(state, replay)
+        self._proposer = Proposer(state, self.views, self.positions)
         self.role = Role(state, self.views, self.positions)
         self._joining = Joining(state, self.views)
+        self._transfer = LeadershipTransfer(state, self.views, self._proposer, self.role)
         self._compaction = Compaction(state, self.views, self.positions)
         self._tick_at = setup.now
         self._entering_write: PersistSeq | None = None
@@ -111,8 +116,6 @@ class ViewstampedCore:
         """
         self._announced = View(0)
         """The view in which `leader` was last told by `LeaderChanged`."""
-        self._transfer: tuple[DirectiveToken, NodeId, Instant] | None = None
-        """An operator's wish for another primary: whom, and when it is given up."""
         self.role.enter_newest_view()
         self.leader = self._current_leader()
 
@@ -125,7 +128,7 @@ class ViewstampedCore:
         primary = self.role.primary
         if primary is not None and primary.announce_at is not None and primary.announce_at < earliest:
             earliest = primary.announce_at
-        retry_at = self.views.proposer.retry_at
+        retry_at = self.views.proposal.retry_at
         if retry_at is not None and retry_at < earliest and self.views.is_member:
             earliest = retry_at
         return earliest
@@ -217,7 +220,7 @@ class ViewstampedCore:
                 state.reach(Point.VIEW_ENTERED)
         state.outbox.persisted(seq)
         self.positions.persisted()
-        self.views.persisted()
+        self._proposer.persisted()
 
     def _woke(self) -> None:
         now = self._state.now
@@ -228,19 +231,26 @@ class ViewstampedCore:
             self._tick_at = self._after(self._state.options.heartbeat_us)
             self._joining.tick()
             self.views.tick(() if primary is None else primary.unheard())
+            self._proposer.pursue()
             self.role.tick()
-            self._settle_transfer()
-        elif self.views.proposer.retry_at is not None and self.views.proposer.retry_at <= now:
-            self.views.pursue()
+            self._transfer.settle(self.leader)
+        elif self.views.proposal.retry_at is not None and self.views.proposal.retry_at <= now:
+            self._proposer.pursue()
 
     def _after(self, duration_us: int) -> Instant:
         return Instant(self._state.now + duration_us)
 
-    def _rest_after(self, source: NodeId, ping: Ping) -> None:
+    def _on_ping(self, source: NodeId, message: Ping) -> None:
+        self.views.on_ping(source, message)
+        if message.unheard:
+            self._proposer.pursue()
+        self._skip_tick_after(source, message)
+
+    def _skip_tick_after(self, source: NodeId, ping: Ping) -> None:
         """Let the ping of the lowest member stand for a tick, where this one has nothing else to do in it."""
         current = self.views.current
         lowest_hears = ping.heard and current is not None and source == current.lowest
-        is_calm = self.views.proposer.phase == "idle" and self._transfer is None
+        is_calm = self.views.proposal.phase == "idle" and not self._transfer.is_under_way
         if lowest_hears and is_calm and self.views.is_member and self.role.is_up_to_date_backup:
             self.views.heartbeats.rest()
             self._tick_at = self._after(3 * self._state.options.heartbeat_us // 2)
@@ -250,7 +260,7 @@ class ViewstampedCore:
         if leader != self.leader or view != self._announced:
             self.leader, self._announced = leader, view
             self._state.outbox.emit(LeaderChanged(view, leader))
-            self._settle_transfer()
+            self._transfer.settle(self.leader)
 
     def _current_leader(self) -> NodeId | None:
         current, primary = self.views.current, self.role.primary
@@ -275,7 +285,7 @@ class ViewstampedCore:
                 self.views.on_views(source, message)
                 self._joining.on_answer(source)
             case Join() if message.group == NO_GROUP:
-                self.views.on_join(source, message)
+                self._proposer.on_join(source, message)
             case _:
                 if self._is_of_group(message):
                     self._receive_grouped(source, message)
@@ -290,24 +300,23 @@ class ViewstampedCore:
     def _receive_grouped(self, source: NodeId, message: ViewMessage) -> None:
         match message:
             case Ping():
-                self.views.on_ping(source, message)
-                self._rest_after(source, message)
+                self._on_ping(source, message)
             case Pong():
                 self.views.on_pong(source, message)
             case Prepare():
-                self.views.on_prepare(source, message)
+                self._proposer.on_prepare(source, message)
             case Prepared():
-                self.views.on_prepared(source, message)
+                self._proposer.on_prepared(source, message)
             case Accept():
-                self.views.on_accept(source, message)
+                self._proposer.on_accept(source, message)
             case Accepted():
-                self.views.on_accepted(source, message)
+                self._proposer.on_accepted(source, message)
             case Views():
                 self._state.drop("message of another group")
             case WantViews():
                 self.views.on_want_views(source, message)
             case Join():
-                self.views.on_join(source, message)
+                self._proposer.on_join(source, message)
             case _:
                 assert_never(message)
 
@@ -325,46 +334,9 @@ class ViewstampedCore:
             case TakeSnapshot():
                 self._compaction.directed(token, self.role.next_token())
             case TransferLeadership(to):
-                self._direct_transfer(token, to)
+                self._transfer.direct(token, to, self.leader)
             case _:
                 assert_never(directive)
-
-    def _direct_transfer(self, token: DirectiveToken, to: NodeId | None) -> None:
-        current = self.views.current
-        primary = self.role.primary
-        refusal = None
-        if current is None or primary is None or not primary.is_synchronised:
-            refusal = "this node is not the primary of a synchronised view: ask the primary"
-        elif self._transfer is not None:
-            refusal = "another transfer is under way: wait for it"
-        elif to is not None and to not in current.nodes:
-            refusal = f"node {to} is not a member of view {current.view}"
-        if refusal is not None or current is None:
-            self._state.outbox.emit(Settled(token, refusal))
-            return
-        others = [node for node in current.nodes if node != self._state.node]
-        chosen = to if to is not None else min(others, default=self._state.node)
-        options = self._state.options
-        patience_us = 4 * options.paxos_timeout_us + options.heartbeat_misses_max * options.heartbeat_us
-        self._transfer = (token, chosen, Instant(self._state.now + patience_us))
-        if chosen != self._state.node:
-            self.views.preferred_primary = chosen
-            self.views.pursue()
-        else:
-            self._settle_transfer()
-
-    def _settle_transfer(self) -> None:
-        if self._transfer is None:
-            return
-        token, chosen, until = self._transfer
-        if self.leader != chosen and self._state.now < until:
-            return
-        refusal = None
-        if self.leader != chosen:
-            refusal = f"no view with node {chosen} as primary was agreed on: node {self.leader} still leads"
-            self.views.preferred_primary = None
-        self._transfer = None
-        self._state.outbox.emit(Settled(token, refusal))
 
     # Accounts
 
@@ -374,7 +346,7 @@ class ViewstampedCore:
         positions, current = self.positions, self.views.current
         primary = self.role.primary
         snapshot = positions.snapshot
-        reasons = (self._joining.waiting_for(), self.views.waiting_for(), self.role.waiting_for())
+        reasons = (self._joining.waiting_for(), self._proposer.waiting_for(), self.role.waiting_for())
         return Status(
             node=self._state.node,
             role=self.role.name,

@@ -10,7 +10,7 @@ admitted has the history on its disk and answers with it instead. The other node
 
 from typing import Final
 
-from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.ids import Instant, NodeId, View
 from viewstamp.protocols.viewstamped.messages import BootstrapQuery, Join, NotBootstrapped, WantViews
 from viewstamp.protocols.viewstamped.state import State
 from viewstamp.protocols.viewstamped.views import DecidedViews
@@ -150,7 +150,7 @@ class Joining:
         if not self._views.history:
             self._state.outbox.send(source, NotBootstrapped(message.incarnation))
         else:
-            self._views.show_from_start(source)
+            self._views.send_views(source, View(0))
 
     def on_not_bootstrapped(self, source: NodeId, message: NotBootstrapped) -> None:
         """Count an answer; bootstrap view 1 when all have come."""

@@ -63,7 +63,7 @@ class Acceptor:
         self.accepted = self.value = None
 
 
-class Proposer:
+class Proposal:
     """One attempt to get a view decided: preparing, accepting, or standing back after a rejection."""
 
     __slots__ = (

@@ -170,7 +170,7 @@ class Primary:
         if held >= self._sync_target and held > positions.committed:
             self._commit(held)
         if self._sync_write is None and held >= self._sync_target:
-            self._views.synchronised()
+            self._views.mark_synchronised()
             self._sync_write = self._state.outbox.written
 
     def _commit(self, seqno: Seqno) -> None:
