@@ -1,11 +1,18 @@
-"""The maps from a paper or an assignment to functions, which stand in the packages' docstrings, are true."""
+"""The maps in the packages' docstrings and the tables of the design page say what the code does."""
 
 import re
+from collections.abc import Mapping
+from enum import Enum
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
+from viewstamp.protocols.primary_backup.course.peers import TRANSITIONS
+from viewstamp.protocols.primary_backup.state import ROLE_TRANSITIONS
+
 PACKAGES = ("viewstamp.protocols.primary_backup", "viewstamp.protocols.primary_backup.course")
+DESIGN = Path(__file__).parents[3] / "docs" / "design" / "primary-backup.md"
 
 
 def resolve(package: str, name: str) -> object:
@@ -25,3 +32,16 @@ def test_every_function_that_the_map_names_exists(package: str) -> None:
     assert len(names) >= 10, "the map has been lost"
     for name in names:
         assert resolve(package, name) is not None, name
+
+
+@pytest.mark.parametrize("transitions", [ROLE_TRANSITIONS, TRANSITIONS])
+def test_the_design_page_shows_the_transitions_as_they_are(
+    transitions: Mapping[Enum, tuple[Enum, ...]],
+) -> None:
+    words = {kind.value: [each.value for each in after] for kind, after in transitions.items()}
+    shown = {}
+    for line in DESIGN.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] in words:
+            shown[cells[0]] = cells[1].split(", ")
+    assert shown == words
