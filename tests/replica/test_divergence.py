@@ -56,8 +56,8 @@ def test_the_replica_that_differs_halts_when_results_depend_on_the_process() -> 
     (halt,) = _replicate(leader, follower)
     assert "up to entry 1 differ" in halt.reason
     assert f"node {NODE}" in halt.reason
-    assert "if the others run another class start it again with theirs" in halt.reason
-    assert "never more than a minority's at a time" in halt.reason
+    assert "if the others run another class, start it again with theirs" in halt.reason
+    assert "only while a majority of the members serves without it" in halt.reason
     assert follower.replica.halted == halt.reason
     assert leader.replica.halted is None
 

@@ -13,6 +13,7 @@ from viewstamp.core.errors import (
     CommandFailed,
     ConfigurationError,
     Diverged,
+    EntryNotExecutable,
     NotExecuted,
     OutcomeUnknown,
     ProtocolViolation,
@@ -30,6 +31,8 @@ NOT_EXECUTED: Final = 3
 OUTCOME_UNKNOWN: Final = 4
 """The call may have had an effect: read before you repeat it."""
 DIVERGED: Final = 65
+NOT_EXECUTABLE: Final = 69
+"""A committed entry cannot be executed by this node. No data is lost."""
 INTERNAL: Final = 70
 """An invariant of this program's own does not hold."""
 STORAGE: Final = 74
@@ -44,6 +47,7 @@ EXIT_CODES: Final = {
     NOT_EXECUTED: "the call certainly had no effect: it is safe to repeat it",
     OUTCOME_UNKNOWN: "the call may have had an effect: read before you repeat it",
     DIVERGED: "this replica's state differed from the leader's; it has stopped",
+    NOT_EXECUTABLE: "a committed entry cannot be executed: see `viewstamp journal show` and `journal skip`",
     INTERNAL: "an invariant of the program's own does not hold: please report it",
     STORAGE: "the disk failed, or a data directory is damaged",
     CONFIGURATION: "a configuration cannot be used; nothing was started or changed",
@@ -57,6 +61,7 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (OutcomeUnknown, OUTCOME_UNKNOWN),
     (CommandFailed, REFUSED),
     (Diverged, DIVERGED),
+    (EntryNotExecutable, NOT_EXECUTABLE),
     (ProtocolViolation, NOT_EXECUTED),
     (ViewstampError, REFUSED),
     (OSError, STORAGE),

@@ -55,5 +55,9 @@ class CommandFailed(ViewstampError):
         self.explanation = explanation
 
 
+class EntryNotExecutable(ViewstampError):
+    """This replica cannot execute a committed entry. It has stopped; its log and its snapshots are intact."""
+
+
 class Diverged(ViewstampError):
     """This replica's state differs from the leader's. It has stopped serving."""

@@ -90,6 +90,8 @@ EXPIRED: Final = 3
 """Not executed: the session is not known any more; the payload is the explanation."""
 REFUSED: Final = 4
 """Not executed, nor by any later effect of this attempt: a limit; the payload is the explanation."""
+SKIPPED: Final = 5
+"""Not executed, and no copy of it ever will be: an operator skipped its entry; the payload says so."""
 
 
 class Results(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -99,7 +101,7 @@ class Results(msgspec.Struct, frozen=True, array_like=True, tag=1):
     position: int
     """Fencing token (`core.ids.fencing_token`) of the log at which these results hold."""
     results: list[tuple[int, int, msgspec.Raw]]
-    """(sequence or request number, one of RESULT .. REFUSED, payload)."""
+    """(sequence or request number, one of RESULT .. SKIPPED, payload)."""
 
 
 class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=2):

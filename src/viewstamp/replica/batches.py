@@ -27,7 +27,9 @@ FORMAT: Final = 1
 DecodeCommand = Callable[[Any], Any]
 """Turns an encoded command into its arguments struct: `MachineDefinition.decoder("command")`."""
 
-_digest = xxhash.xxh3_64_intdigest
+call_digest = xxhash.xxh3_64_intdigest
+"""`Call.digest` of an encoded call."""
+_digest = call_digest
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):

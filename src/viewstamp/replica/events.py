@@ -56,9 +56,11 @@ class Save(msgspec.Struct, frozen=True):
 
 
 class Halt(msgspec.Struct, frozen=True, gc=False):
-    """This replica must stop serving for good (its state differs from the leader's). Tell the operator."""
+    """This replica must stop serving for good. Tell the operator the reason."""
 
     reason: str
+    cause: Literal["diverged", "not executable"] = "diverged"
+    """Its state differs from the leader's; or it cannot execute a committed entry."""
 
 
 RareReplicaEffect: TypeAlias = Release | Stage | Save | Halt

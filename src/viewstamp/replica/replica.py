@@ -76,10 +76,12 @@ from viewstamp.replica.batches import (
     SubmitValidator,
 )
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
+from viewstamp.replica.halting import diverged, execution_failed, not_executable
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads, decode_query, evaluate
-from viewstamp.replica.replicated_state import ADVICE, LogClock, ReplicatedState
+from viewstamp.replica.replicated_state import LogClock, ReplicatedState
 from viewstamp.replica.responses import ClientAddresses, Responses, encoded_text
+from viewstamp.replica.skip_mark import read_skip_mark
 
 OVERLOADED: Final = "the server is overloaded"
 _WOKE: Final = Woke()
@@ -415,22 +417,31 @@ class Replica:
         if not entry.data:
             state.skip(entry.viewstamp)
             return
+        responses = self._responses
         try:
             batch = self._in_flight.read(entry.data)
         except BatchUnreadable as error:
-            self._stop(str(error))
+            mark = read_skip_mark(entry.data)
+            if mark is None:
+                self._halt = not_executable(self.node, entry.viewstamp, str(error))
+            else:
+                state.apply_mark(entry.viewstamp, mark, responses.addresses.waiting, responses.answers)
             return
         if state.chain.contradicts(batch.check):
             where = f"up to entry {batch.check[0]}"
             self._stop(f"its results {where} differ from the leader's: is the class the same? deterministic?")
             return
-        responses = self._responses
-        state.apply(entry.viewstamp, batch, responses.addresses.waiting, responses.answers)
+        try:
+            state.apply(entry.viewstamp, batch, responses.addresses.waiting, responses.answers)
+        except AssertionError:
+            raise  # an invariant of our own
+        except Exception as error:
+            raise execution_failed(self.node, entry.viewstamp, error) from error
         if responses.answers.notifications:
             self._deliver_notifications()
 
     def _stop(self, reason: str) -> None:
-        self._halt = Halt(f"node {self.node} has stopped: {reason}; {ADVICE}")
+        self._halt = diverged(self.node, reason)
 
     # Snapshots
 

@@ -26,6 +26,7 @@ from viewstamp.core.messages import (
     INVALID,
     NO_SESSION,
     RESULT,
+    SKIPPED,
     CloseSession,
     KeepAlive,
     OpenSession,
@@ -38,6 +39,7 @@ from viewstamp.machine.runner import MachineRunner
 from viewstamp.replica.batches import Call, DecodedBatch, DecodedMessage
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.sessions import Remembered, Session, Sessions
+from viewstamp.replica.skip_mark import SkipMark, SkippedCalls
 
 ResultLine: TypeAlias = tuple[int, int, msgspec.Raw]
 """(sequence number, one of RESULT .. REFUSED, payload), as in `messages.Results`."""
@@ -55,6 +57,7 @@ def _encoded(text: str) -> bytes:
 _UNKNOWN_SESSION: Final = _encoded("not executed: unknown or expired session")
 _TOO_MUCH: Final = _encoded("not executed: the session was closed, its client acknowledged too few results")
 _REUSED: Final = _encoded("not executed: this sequence number was used for another command")
+_SKIPPED: Final = _encoded("not executed: an operator skipped the entry that held this command")
 _UNREADABLE: Final = _encoded("not executed: no such command, or wrong arguments")
 
 
@@ -142,6 +145,34 @@ class ReplicatedState:
             self._outcomes += [notification.payload for notification in notifications]
         self.chain.extend(viewstamp.seqno, self._outcomes)
         self._outcomes = []
+
+    def apply_mark(
+        self, viewstamp: Viewstamp, mark: SkipMark, wanted: Container[int], answers: Answers
+    ) -> None:
+        """Pass over an entry that an operator skipped; remember for each call that it was not executed.
+
+        No log time passes, and the machine sees nothing. The digest chain takes in which entry was skipped,
+        so that a replica that executed it differs from those that did not.
+        """
+        self.applied, self._offset = viewstamp, 0
+        for skipped in mark.skipped:
+            lines: list[ResultLine] | None = None
+            if skipped.client in wanted:
+                lines = answers.lines.setdefault(skipped.client, [])
+                answers.positions[skipped.client] = self.position
+            self._refuse_skipped(skipped, lines)
+        self.chain.extend(viewstamp.seqno, [b"skipped", mark.digest])
+
+    def _refuse_skipped(self, skipped: SkippedCalls, lines: list[ResultLine] | None) -> None:
+        calls = [Call(sequence, digest, None) for sequence, digest in skipped.calls]
+        session = self.sessions.use(skipped.session, skipped.client, self.log_time)
+        if session is None:
+            _answer_all(calls, EXPIRED, _UNKNOWN_SESSION, lines)
+            return
+        for call in calls:
+            if call.sequence > session.acknowledged and call.sequence not in session.results:
+                self.sessions.remember(session, call.sequence, Remembered(SKIPPED, _SKIPPED, call.digest))
+                _answer_all([call], SKIPPED, _SKIPPED, lines)
 
     def _execute(self, decoded: DecodedMessage, wanted: Container[int], answers: Answers) -> None:
         lines: list[ResultLine] | None = None
@@ -262,12 +293,6 @@ def _kind_only(payload: bytes) -> bytes:
 
 DIGESTS_KEPT: Final = 4_096
 """Positions that can be compared: more than a leader can have proposed beyond what it has applied."""
-
-ADVICE: Final = (
-    "if the others run another class start it again with theirs, else move this node's data directory away, "
-    "never more than a minority's at a time, and it comes back from the others"
-)
-"""What to do with a replica that has stopped. Its log is intact; the state computed from it is not."""
 
 
 class DigestChain:

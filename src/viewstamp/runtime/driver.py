@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, assert_never
 import msgspec
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
-from viewstamp.core.errors import Diverged, ProtocolViolation
+from viewstamp.core.errors import Diverged, EntryNotExecutable, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Persisted, Received, Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq, View
 from viewstamp.core.messages import (
@@ -283,8 +283,8 @@ class Driver:
                 self._snapshotter.save(effect)
             case Stage():
                 self._snapshotter.stage(effect)
-            case Halt(reason):
-                raise Diverged(reason)
+            case Halt(reason, cause):
+                raise EntryNotExecutable(reason) if cause == "not executable" else Diverged(reason)
             case _:
                 assert_never(effect)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Final, NoReturn
 
-from viewstamp.core.errors import ConfigurationError, Diverged, StorageError
+from viewstamp.core.errors import ConfigurationError, Diverged, EntryNotExecutable, StorageError
 from viewstamp.core.events import Directive, TransferLeadership
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.protocol import ProtocolDefinition, Status
@@ -36,6 +36,8 @@ LOG: Final = logging.getLogger("viewstamp.runtime")
 EXIT_OK: Final = 0
 EXIT_DIVERGED: Final = 65
 """This replica's state differs from the leader's (EX_DATAERR)."""
+EXIT_NOT_EXECUTABLE: Final = 69
+"""A committed entry cannot be executed here (EX_UNAVAILABLE)."""
 EXIT_INVARIANT: Final = 70
 """An invariant of this program's own does not hold (EX_SOFTWARE)."""
 EXIT_STORAGE: Final = 74
@@ -259,6 +261,8 @@ def exit_code(error: BaseException | None) -> int:
         return EXIT_CONFIGURATION
     if isinstance(error, StorageError | OSError):
         return EXIT_STORAGE
+    if isinstance(error, EntryNotExecutable):
+        return EXIT_NOT_EXECUTABLE
     return EXIT_DIVERGED if isinstance(error, Diverged) else EXIT_INVARIANT
 
 

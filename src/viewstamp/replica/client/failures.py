@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from viewstamp.core.ids import NodeId
-from viewstamp.core.messages import FAILED, INVALID, UNREADABLE
+from viewstamp.core.messages import FAILED, INVALID, SKIPPED, UNREADABLE
 from viewstamp.replica.client.calls import Call
 from viewstamp.replica.events import Failed, Outcome, Raised
 
@@ -61,6 +61,8 @@ def without_result(kind: int, payload: msgspec.Raw) -> Outcome:
             return Raised("unreadable", "the server's account of the exception cannot be read")
     if kind == INVALID:
         return Failed("invalid", text_of(payload))
+    if kind == SKIPPED:
+        return Failed("not_executed", text_of(payload))
     return Failed(
         "unknown", f"outcome unknown: the server answered in a way this version does not know ({kind})"
     )
