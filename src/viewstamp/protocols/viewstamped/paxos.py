@@ -1,7 +1,7 @@
 """Paxos, one instance for each view: acceptor and proposer as lab 6's pseudocode has them (Lamport 2001).
 
-The instance number is the number of the view that is being agreed on. Neither class sends or writes: whoever
-calls them does both, and sends only what is durable. Rules beyond the pseudocode:
+The instance number is the number of the view that is being agreed on. Neither class sends or writes:
+`proposer` does both, and sends only what is durable. Rules beyond the pseudocode:
 
 - An accept for another instance than the acceptor's current one never gets here
   (docs/requirements.md#b7): n_a and v_a of one instance cannot leak into the next.
@@ -41,14 +41,16 @@ class Acceptor:
         """v_a: what was accepted with it."""
 
     def prepare(self, ballot: Ballot) -> bool:
-        """Promise this ballot unless a higher one was promised; tell whether the promise is a new one."""
+        """Promise this ballot unless one as high was promised; return whether the promise is a new one."""
+        # Lab 6: "if n > n_h: n_h = n". A repeated prepare is answered as before, with nothing to write.
         if ballot <= self.promised:
             return False
         self.promised = ballot
         return True
 
     def accept(self, ballot: Ballot, value: Membership) -> bool:
-        """Accept this value unless a higher ballot was promised; tell whether that is news."""
+        """Accept this value unless a higher ballot was promised; return whether that is news."""
+        # Lab 6: "if n >= n_h: n_a = n, v_a = v". A second accept of one ballot has the same value.
         if ballot < self.promised or ballot == self.accepted:
             return False
         self.promised = self.accepted = ballot
@@ -64,7 +66,7 @@ class Acceptor:
 
 
 class Proposal:
-    """One attempt to get a view decided: preparing, accepting, or standing back after a rejection."""
+    """One run of the proposer: preparing, accepting, or standing back after a rejection."""
 
     __slots__ = (
         "accepters",
@@ -84,7 +86,7 @@ class Proposal:
         self.phase: Literal["idle", "preparing", "accepting", "standing back"] = "idle"
         self.instance = View(0)
         self.ballot = LOWEST
-        """Of this run; higher than every ballot this node has used."""
+        """The ballot of this run; higher than every ballot this node has used."""
         self.seen_number = 0
         """The highest number seen in any ballot."""
         self.promisers: set[NodeId] = set()
@@ -117,13 +119,13 @@ class Proposal:
         self.synchronised = False
 
     def stand_back(self, until: Instant) -> None:
-        """Let a higher ballot have its way for a while."""
+        """Leave the instance to a higher ballot until then."""
         self.stop()
         self.phase = "standing back"
         self.retry_at = until
 
     def saw(self, ballot: Ballot) -> None:
-        """Take note of a number that is in use."""
+        """Record a number that is in use."""
         self.seen_number = max(self.seen_number, ballot.number)
 
     def promised_by(
@@ -144,12 +146,12 @@ class Proposal:
             self.best = (accepted, value)
 
     def may_propose(self, members: Collection[NodeId]) -> bool:
-        """Tell whether a majority has promised and phase 2 has not begun."""
+        """Return whether a majority has promised and phase 2 has not begun."""
         return self.phase == "preparing" and has_majority(self.promisers, members)
 
     def propose(self, value: Membership) -> None:
         """Start phase 2: with the value of `best` if there is one, else with one's own."""
-        assert self.phase == "preparing"
+        assert self.phase == "preparing", self.phase
         assert self.best is None or self.best[1] == value
         self.phase = "accepting"
         self.value = value
@@ -159,5 +161,5 @@ class Proposal:
         self.accepters.add(node)
 
     def has_chosen(self, members: Collection[NodeId]) -> bool:
-        """Tell whether a majority has accepted: the value is chosen for ever."""
+        """Return whether a majority has accepted: the value is chosen and cannot change."""
         return self.phase == "accepting" and has_majority(self.accepters, members)
