@@ -1,7 +1,7 @@
 """Scripts of primary-backup, both forms, for the sabotages in docs/faults.md#primary-backup and the fence."""
 
 from tests.protocols.primary_backup.course_world import CourseWorld
-from tests.protocols.primary_backup.fenced_world import FencedWorld, founded
+from tests.protocols.primary_backup.fenced_world import FencedWorld, bootstrapped
 from viewstamp.core.events import PeerDown, PeerUp, Received
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupOptions
@@ -81,7 +81,7 @@ def test_repaired_server_has_everything_when_it_counts() -> None:
     assert world.logs()[1] == [b"a", b"b", b"c"]
 
 
-def test_primary_is_none_any_more_when_another_one_took_over() -> None:
+def test_primary_steps_down_when_another_one_took_over() -> None:
     world = CourseWorld(2)
     world.write(0, b"a")
     world.write(1, b"b")
@@ -89,7 +89,7 @@ def test_primary_is_none_any_more_when_another_one_took_over() -> None:
     assert world.core(0).primary_id == 1
 
 
-def test_late_word_of_a_dead_primary_changes_nothing_when_another_one_leads() -> None:
+def test_late_message_of_a_dead_primary_changes_nothing_when_another_one_leads() -> None:
     world = CourseWorld(3)
     world.write(0, b"a")
     late = Replicate(world.core(0).view, 0, 1, 2, world.core(0).view, world.core(0).view, b"late")
@@ -182,7 +182,7 @@ def deliver_all_but(world: FencedWorld, wanted: type, *, times: int = 300) -> li
 
 
 def test_dropped_backup_is_not_promoted() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.isolate(2)
     world.run(700)
     world.write(0, b"acknowledged")
@@ -195,7 +195,7 @@ def test_dropped_backup_is_not_promoted() -> None:
 
 
 def test_nobody_is_promoted_without_a_majority() -> None:
-    world = founded(5)
+    world = bootstrapped(5)
     for number in (0, 3, 4):
         world.crash(number)
     world.promote(1, 1)
@@ -206,7 +206,7 @@ def test_nobody_is_promoted_without_a_majority() -> None:
 
 
 def test_epoch_is_granted_once() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     for source in (0, 1):
         fence = Fence(5, trial=False, by_operator=True, campaign=source)
         world.feed(2, Received(NodeId(source), fence))
@@ -215,7 +215,7 @@ def test_epoch_is_granted_once() -> None:
 
 
 def test_grant_waits_for_the_disk() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.nodes[TWO].disk.held = True
     world.feed(2, Received(ONE, Fence(5, trial=False, by_operator=True, campaign=1)))
     assert not world.letters
@@ -224,7 +224,7 @@ def test_grant_waits_for_the_disk() -> None:
 
 
 def test_candidate_does_not_lead_before_its_own_promise_is_on_disk() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.nodes[ONE].disk.held = True
     world.promote(1, 1)
     world.settle()
@@ -256,14 +256,14 @@ def test_candidate_does_not_lead_before_its_own_promise_is_on_disk() -> None:
 
 
 def test_primary_that_granted_another_epoch_is_none() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.feed(0, Received(ONE, Fence(5, trial=False, by_operator=True, campaign=1)))
     assert world.core(0).state.role is Role.BACKUP
     assert not world.core(0).accepting
 
 
-def test_failed_candidate_follows_whoever_the_majority_chose() -> None:
-    world = founded(3)
+def test_failed_candidate_follows_the_primary_that_the_majority_chose() -> None:
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.blocked = lambda letter: isinstance(letter.message, Fence) and not letter.message.trial
     world.promote(2, 1)
@@ -279,7 +279,7 @@ def test_failed_candidate_follows_whoever_the_majority_chose() -> None:
     assert world.nodes[TWO].commands == [b"a"]
 
 
-def test_founder_leads_when_the_founding_is_on_disk() -> None:
+def test_first_primary_leads_when_the_bootstrap_is_on_disk() -> None:
     world = FencedWorld(3)
     world.nodes[ZERO].disk.held = True
     world.settle()
@@ -292,7 +292,7 @@ def test_founder_leads_when_the_founding_is_on_disk() -> None:
 
 
 def test_nothing_is_committed_before_the_first_record_is_in_force() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.promote(1, 1)
     world.blocked = lambda letter: isinstance(letter.message, AppendResponse) and bool(letter.message.version)
     world.settle()
@@ -305,7 +305,7 @@ def test_nothing_is_committed_before_the_first_record_is_in_force() -> None:
 
 
 def test_commit_needs_a_member_that_is_only_proposed() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.isolate(2)
     world.run(700)
     world.heal()
@@ -319,7 +319,7 @@ def test_commit_needs_a_member_that_is_only_proposed() -> None:
 
 
 def test_silent_member_is_required_until_the_record_without_it_is_in_force() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.blocked = lambda letter: (
         letter.source == 2 or (isinstance(letter.message, AppendResponse) and letter.message.version > 1)
@@ -334,7 +334,7 @@ def test_silent_member_is_required_until_the_record_without_it_is_in_force() -> 
 
 
 def test_backup_is_not_synchronous_before_it_has_everything() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.isolate(2)
     world.run(700)
     world.write(0, b"a", b"b")
@@ -346,7 +346,7 @@ def test_backup_is_not_synchronous_before_it_has_everything() -> None:
 
 
 def test_node_with_a_new_disk_is_told_last() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.wipe(2)
     world.run(700)
@@ -355,7 +355,7 @@ def test_node_with_a_new_disk_is_told_last() -> None:
     world.run(300)
     latest = world.core(0).replication.synchronous_set.latest
     assert latest is not None
-    assert latest.lists(TWO, world.nodes[TWO].incarnation), "the record with its new life is proposed"
+    assert latest.lists(TWO, world.nodes[TWO].incarnation), "the record with its new incarnation is proposed"
     assert not world.core(2).state.counts, "and a majority of the others does not have it yet"
     world.heal()
     world.run(300)
@@ -363,7 +363,7 @@ def test_node_with_a_new_disk_is_told_last() -> None:
 
 
 def test_record_and_promise_survive_compaction() -> None:
-    world = founded(3, options=PrimaryBackupOptions(log_bytes_max=400))
+    world = bootstrapped(3, options=PrimaryBackupOptions(log_bytes_max=400))
     for number in range(60):
         world.write(0, b"command %d" % number)
     assert world.core(1).state.log.base_seqno > 0
@@ -374,7 +374,7 @@ def test_record_and_promise_survive_compaction() -> None:
 
 
 def test_record_is_acknowledged_when_it_is_on_disk() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.nodes[ONE].disk.held = True
     record = world.core(0).state.record
     assert record is not None
@@ -399,7 +399,7 @@ def test_record_is_acknowledged_when_it_is_on_disk() -> None:
 
 
 def test_primary_counts_its_own_entry_when_it_is_on_disk() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.nodes[ZERO].disk.held = True
     world.propose(0, b"a")
     world.settle()
@@ -409,7 +409,7 @@ def test_primary_counts_its_own_entry_when_it_is_on_disk() -> None:
 
 
 def test_backup_commits_no_further_than_the_logs_agree() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.blocked = lambda letter: letter.to != 2
     world.propose(0, b"never acknowledged")
@@ -435,7 +435,7 @@ def test_backup_commits_no_further_than_the_logs_agree() -> None:
 
 
 def test_read_waits_for_a_round_that_began_after_it() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.query(0, 1)
     answers = deliver_all_but(world, AppendResponse)
     world.query(0, 2)
@@ -447,7 +447,7 @@ def test_read_waits_for_a_round_that_began_after_it() -> None:
 
 
 def test_read_waits_for_the_first_commit_of_the_epoch() -> None:
-    world = founded(5)
+    world = bootstrapped(5)
     world.write(0, b"a")
     world.blocked = lambda letter: letter.source == 0 and getattr(letter.message, "version", 0) > 0
     world.promote(1, 1)
@@ -464,19 +464,19 @@ def test_read_waits_for_the_first_commit_of_the_epoch() -> None:
     assert world.nodes[ONE].answered == [1]
 
 
-def test_cluster_is_not_founded_before_all_have_heard_the_same_lives() -> None:
+def test_cluster_is_not_bootstrapped_before_all_have_heard_the_same_incarnations() -> None:
     world = FencedWorld(3)
     for letter in list(world.letters):
         if letter.to == 0:
             world.deliver(letter)
     assert world.core(0).bootstrap.missing() == []
-    assert not world.core(0).state.founded, "the others have not said whom they heard"
+    assert not world.core(0).state.founded, "the others have not said which members they heard"
     world.settle()
     assert world.core(0).state.founded
 
 
 def test_connection_that_breaks_is_only_a_hint_to_a_fenced_primary() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.feed(0, PeerDown(ONE))
     world.feed(0, PeerDown(TWO))
     world.write(0, b"a")

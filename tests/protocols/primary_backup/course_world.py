@@ -39,7 +39,7 @@ class Server:
 
 
 class CourseWorld:
-    """Servers 0, 1, ... and what is under way between them."""
+    """Servers 0, 1, ... and the messages in flight between them."""
 
     def __init__(self, size: int, *, options: CourseOptions | None = None, rng: Random | None = None) -> None:
         self.members = tuple(NodeId(number) for number in range(size))

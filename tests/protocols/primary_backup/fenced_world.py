@@ -16,7 +16,7 @@ from viewstamp.protocols.primary_backup.status import role_of
 
 
 class FencedWorld(World[PrimaryBackupCore]):
-    """Members 0, 1, ...; what happens to them is told in `lines`."""
+    """Members 0, 1, ...; what happens to them is written to `lines`."""
 
     def __init__(
         self, size: int, *, options: PrimaryBackupOptions | None = None, start: bool = True, seed: int = 0
@@ -36,12 +36,12 @@ class FencedWorld(World[PrimaryBackupCore]):
                 self.start(node)
 
     def crash(self, number: int) -> None:
-        """The process dies; what is under way to it is lost."""
+        """The process dies; what is in flight to it is lost."""
         self.lines.append(f"node {number} dies")
         super().crash(number)
 
     def wipe(self, number: int) -> None:
-        """The process dies and its data directory is deleted: the next life has another incarnation."""
+        """The process dies and its data directory is deleted: the next start has another incarnation."""
         super().wipe(number)
         self.lines[-1] = f"node {number} dies and loses its disk"
 
@@ -104,12 +104,12 @@ def _account(node: Node[PrimaryBackupCore]) -> list[str]:
     ]
 
 
-def founded(size: int, *, options: PrimaryBackupOptions | None = None) -> FencedWorld:
-    """Return a cluster that was founded and has committed its first entry."""
+def bootstrapped(size: int, *, options: PrimaryBackupOptions | None = None) -> FencedWorld:
+    """Return a cluster that was bootstrapped and has committed its first entry."""
     world = FencedWorld(size, options=options)
     world.run(20)
     assert world.primary == 0
     return world
 
 
-__all__ = ["MS", "FencedWorld", "Letter", "founded"]
+__all__ = ["MS", "FencedWorld", "Letter", "bootstrapped"]

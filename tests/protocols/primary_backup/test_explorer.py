@@ -16,7 +16,7 @@ OPTIONS = PrimaryBackupOptions(log_bytes_max=None)
 
 
 class Restless(PrimaryBackupCore):
-    """A member that the operator promotes whenever it is woken, whoever leads."""
+    """A member that the operator promotes whenever it is woken, even under a primary."""
 
     __slots__ = ()
 

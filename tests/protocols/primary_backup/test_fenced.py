@@ -1,8 +1,8 @@
-"""The fenced mode: founding, promotion, the synchronous set, refused primaries, wiped disks, reads."""
+"""The fenced mode: bootstrap, promotion, the synchronous set, refused primaries, wiped disks, reads."""
 
 import pytest
 
-from tests.protocols.primary_backup.fenced_world import FencedWorld, founded
+from tests.protocols.primary_backup.fenced_world import FencedWorld, bootstrapped
 from viewstamp.core.effects import Send
 from viewstamp.core.events import (
     Directed,
@@ -33,7 +33,7 @@ def members_in_force(world: FencedWorld, number: int) -> tuple[int, ...]:
 
 
 def test_lowest_is_primary_and_all_are_synchronous_when_all_begin_empty() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.run(100)
     assert members_in_force(world, 0) == (0, 1, 2)
@@ -41,12 +41,12 @@ def test_lowest_is_primary_and_all_are_synchronous_when_all_begin_empty() -> Non
 
 
 def test_a_cluster_of_one_serves_when_it_begins() -> None:
-    world = founded(1)
+    world = bootstrapped(1)
     world.write(0, b"a")
     assert world.nodes[NodeId(0)].commands == [b"a"]
 
 
-def test_nothing_is_founded_when_a_member_is_missing() -> None:
+def test_nothing_is_bootstrapped_when_a_member_is_missing() -> None:
     world = FencedWorld(3, start=False)
     world.start(0)
     world.start(1)
@@ -56,7 +56,7 @@ def test_nothing_is_founded_when_a_member_is_missing() -> None:
 
 
 def test_commit_needs_every_synchronous_member_when_all_are_heard() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.isolate(2)
     world.propose(0, b"a")
     world.settle()
@@ -67,7 +67,7 @@ def test_commit_needs_every_synchronous_member_when_all_are_heard() -> None:
 
 
 def test_commit_goes_on_at_once_when_the_connection_to_a_backup_breaks() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.crash(2)
     world.propose(0, b"a")
     world.settle()
@@ -78,7 +78,7 @@ def test_commit_goes_on_at_once_when_the_connection_to_a_backup_breaks() -> None
 
 
 def test_dropped_backup_is_brought_up_and_taken_back_when_it_is_heard_again() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.isolate(2)
     world.run(700)
     world.write(0, b"a", b"b")
@@ -89,7 +89,7 @@ def test_dropped_backup_is_brought_up_and_taken_back_when_it_is_heard_again() ->
 
 
 def test_nothing_is_committed_when_no_majority_is_left() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.crash(1)
     world.crash(2)
     world.propose(0, b"a")
@@ -99,11 +99,11 @@ def test_nothing_is_committed_when_no_majority_is_left() -> None:
 
 
 def test_backup_is_promoted_when_the_primary_is_dead_and_the_operator_wants_it() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.crash(0)
     world.run(1_000)
-    assert not world.core(1).accepting, "nobody takes over by itself"
+    assert not world.core(1).accepting, "no node takes over by itself"
     assert not world.core(2).accepting
     world.promote(1, 7)
     world.run(700)
@@ -115,7 +115,7 @@ def test_backup_is_promoted_when_the_primary_is_dead_and_the_operator_wants_it()
 
 
 def test_promotion_is_carried_to_its_target_when_another_member_is_asked() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.promote(2, 5, asked=0)
     world.run(300)
     assert world.primary == 2
@@ -127,7 +127,7 @@ def test_promotion_is_carried_to_its_target_when_another_member_is_asked() -> No
 
 
 def test_two_candidates_do_not_outbid_each_other_for_long_when_promoted_at_once() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     before = world.core(1).state.epoch
     world.crash(0)
     world.promote(1, 7)
@@ -138,7 +138,7 @@ def test_two_candidates_do_not_outbid_each_other_for_long_when_promoted_at_once(
 
 
 def test_fittest_backup_is_promoted_when_the_primary_is_asked_for_any() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.feed(0, Directed(DirectiveToken(3), TransferLeadership()))
     world.run(300)
@@ -146,8 +146,8 @@ def test_fittest_backup_is_promoted_when_the_primary_is_asked_for_any() -> None:
     assert world.nodes[NodeId(0)].settled == {3: None}
 
 
-def test_promotion_is_refused_by_naming_who_has_everything_when_the_target_was_dropped() -> None:
-    world = founded(3)
+def test_promotion_is_refused_with_the_members_that_have_everything_when_the_target_was_dropped() -> None:
+    world = bootstrapped(3)
     world.isolate(2)
     world.run(700)
     world.write(0, b"only here and there")
@@ -165,7 +165,7 @@ def test_promotion_is_refused_by_naming_who_has_everything_when_the_target_was_d
 
 
 def test_promotion_times_out_when_no_majority_answers() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.crash(0)
     world.crash(2)
     world.promote(1, 4)
@@ -176,14 +176,14 @@ def test_promotion_times_out_when_no_majority_answers() -> None:
 
 
 def test_strangers_cannot_be_promoted_when_the_operator_names_one() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.feed(0, Directed(DirectiveToken(1), TransferLeadership(NodeId(9))))
     assert world.nodes[NodeId(0)].settled == {1: "not promoted: node 9 is not a member of this cluster"}
 
 
 def test_cut_off_primary_acknowledges_nothing_when_another_one_was_promoted() -> None:
     """The split brain of the course's form, refused: its test is in test_course.py."""
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.isolate(0)
     world.propose(0, b"left")
@@ -200,7 +200,7 @@ def test_cut_off_primary_acknowledges_nothing_when_another_one_was_promoted() ->
 
 
 def test_primary_stops_leading_when_no_majority_is_heard_for_long() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.isolate(0)
     world.run(2_000)
     assert world.primary is None
@@ -208,7 +208,7 @@ def test_primary_stops_leading_when_no_majority_is_heard_for_long() -> None:
 
 
 def test_primary_resumes_when_it_comes_back_and_nobody_was_promoted() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     for number in range(3):
         world.crash(number)
@@ -222,7 +222,7 @@ def test_primary_resumes_when_it_comes_back_and_nobody_was_promoted() -> None:
 
 
 def test_former_primary_gives_way_when_another_one_is_heard() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.crash(0)
     world.promote(1, 1)
     world.run(700)
@@ -234,7 +234,7 @@ def test_former_primary_gives_way_when_another_one_is_heard() -> None:
 
 def test_service_goes_on_when_a_promotion_failed_halfway() -> None:
     """A candidate that dies with the grant of one member must not stop the primary for good."""
-    world = founded(3)
+    world = bootstrapped(3)
     world.blocked = lambda letter: isinstance(letter.message, Fenced) and not letter.message.trial
     world.promote(1, 1)
     world.settle()
@@ -248,8 +248,8 @@ def test_service_goes_on_when_a_promotion_failed_halfway() -> None:
     assert world.nodes[NodeId(0)].commands == [b"goes on"]
 
 
-def test_wiped_backup_does_not_count_until_it_is_recorded_anew() -> None:
-    world = founded(3)
+def test_wiped_backup_does_not_count_until_it_is_recorded_again() -> None:
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.wipe(2)
     world.run(700)
@@ -266,8 +266,8 @@ def test_wiped_backup_does_not_count_until_it_is_recorded_anew() -> None:
     assert world.nodes[NodeId(2)].commands == [b"a"]
 
 
-def test_backup_is_brought_up_when_a_late_introduction_of_its_former_life_came_last() -> None:
-    world = founded(3)
+def test_backup_is_brought_up_when_a_late_introduction_of_its_former_incarnation_came_last() -> None:
+    world = bootstrapped(3)
     world.isolate(2)
     world.write(0, b"a")
     world.run(2_000)
@@ -285,8 +285,8 @@ def test_backup_is_brought_up_when_a_late_introduction_of_its_former_life_came_l
     assert members_in_force(world, 0) == (0, 1, 2)
 
 
-def test_wiped_backup_is_not_let_in_when_no_majority_of_the_others_is_there() -> None:
-    world = founded(3)
+def test_wiped_backup_is_not_readmitted_when_no_majority_of_the_others_is_there() -> None:
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.crash(1)
     world.wipe(2)
@@ -301,9 +301,9 @@ def test_wiped_backup_is_not_let_in_when_no_majority_of_the_others_is_there() ->
     assert world.core(2).state.counts
 
 
-def test_grant_of_a_former_life_does_not_count_when_the_newest_record_lists_another() -> None:
-    """A grant that was under way while its sender lost its disk and was let back in (design, wiped disks)."""
-    world = founded(5)
+def test_grant_of_a_former_incarnation_does_not_count_when_the_newest_record_lists_another() -> None:
+    """A grant in flight while its sender lost its disk and was re-admitted (design, wiped disks)."""
+    world = bootstrapped(5)
     world.write(0, b"a")
     world.blocked = lambda letter: False
     world.promote(1, 1)
@@ -330,7 +330,7 @@ def test_grant_of_a_former_life_does_not_count_when_the_newest_record_lists_anot
 
 
 def test_read_is_answered_when_a_majority_confirms_the_epoch() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.query(0, 1)
     assert world.nodes[NodeId(0)].answered == []
@@ -339,13 +339,13 @@ def test_read_is_answered_when_a_majority_confirms_the_epoch() -> None:
 
 
 def test_read_is_refused_when_it_is_asked_of_a_backup() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.query(1, 4)
     assert world.nodes[NodeId(1)].refused == [4]
 
 
 def test_read_is_not_answered_when_the_primary_is_cut_off() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.isolate(0)
     world.query(0, 1)
     world.run(2_000)
@@ -355,7 +355,7 @@ def test_read_is_not_answered_when_the_primary_is_cut_off() -> None:
 
 def test_half_replicated_entry_is_kept_or_dropped_everywhere_when_another_is_promoted() -> None:
     for heir, kept in ((1, [b"a", b"x"]), (2, [b"a"])):
-        world = founded(3)
+        world = bootstrapped(3)
         world.write(0, b"a")
         world.blocked = lambda letter: letter.source == 0 and letter.to == 2
         world.propose(0, b"x")
@@ -373,7 +373,7 @@ def test_half_replicated_entry_is_kept_or_dropped_everywhere_when_another_is_pro
 
 def test_member_far_behind_gets_a_snapshot_when_its_entries_are_compacted() -> None:
     options = PrimaryBackupOptions(log_bytes_max=600, snapshot_chunk_bytes=3)
-    world = founded(3, options=options)
+    world = bootstrapped(3, options=options)
     world.isolate(2)
     world.run(700)
     for number in range(60):
@@ -390,7 +390,7 @@ def test_member_far_behind_gets_a_snapshot_when_its_entries_are_compacted() -> N
 
 
 def test_snapshot_is_taken_when_the_operator_wants_one() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.feed(0, Directed(DirectiveToken(2), TakeSnapshot()))
     assert world.nodes[NodeId(0)].settled == {2: None}
@@ -398,7 +398,7 @@ def test_snapshot_is_taken_when_the_operator_wants_one() -> None:
 
 
 def test_entries_of_an_older_primary_are_refused_when_the_epoch_is_over() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     incarnation = world.nodes[NodeId(2)].incarnation
     world.promote(1, 1)
     world.run(300)
@@ -421,7 +421,7 @@ def test_entries_of_an_older_primary_are_refused_when_the_epoch_is_over() -> Non
 
 
 def test_second_primary_in_one_epoch_is_dropped_when_it_speaks() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.settle()
     incarnation = world.nodes[NodeId(2)].incarnation
     world.feed(
@@ -445,7 +445,7 @@ def test_second_primary_in_one_epoch_is_dropped_when_it_speaks() -> None:
 
 
 def test_acknowledgement_is_taken_back_when_its_epoch_ends_before_the_promise_is_on_disk() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.settle()
     core, me = world.core(2), world.nodes[NodeId(2)].incarnation
     last = core.state.log.last
@@ -510,7 +510,7 @@ def test_acknowledgement_is_taken_back_when_its_epoch_ends_before_the_promise_is
 
 @pytest.mark.parametrize("committed", [1 << 40, -1, 1 << 60])
 def test_nothing_unknown_is_committed_when_a_message_says_so(committed: int) -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     state = world.core(2).state
     incarnation = world.nodes[NodeId(2)].incarnation
     world.feed(
@@ -533,8 +533,8 @@ def test_nothing_unknown_is_committed_when_a_message_says_so(committed: int) -> 
     assert state.committed <= state.log.last_seqno
 
 
-def test_primary_is_not_named_any_more_when_its_connection_breaks() -> None:
-    world = founded(3)
+def test_primary_is_no_longer_named_when_its_connection_breaks() -> None:
+    world = bootstrapped(3)
     assert world.core(1).leader == 0
     world.feed(1, PeerDown(NodeId(0)))
     assert world.core(1).leader is None
@@ -544,7 +544,7 @@ def test_primary_is_not_named_any_more_when_its_connection_breaks() -> None:
 
 
 def test_acknowledgement_waits_for_the_disk_when_that_is_slow() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.nodes[NodeId(1)].disk.held = world.nodes[NodeId(2)].disk.held = True
     world.propose(0, b"a")
     world.run(250)  # heartbeats are answered at once, with what is on disk

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.protocols.primary_backup.course_world import CourseWorld
-from tests.protocols.primary_backup.fenced_world import founded
+from tests.protocols.primary_backup.fenced_world import bootstrapped
 from viewstamp.core.events import Received
 from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
@@ -70,7 +70,7 @@ def forged(rng: Random, union: Any) -> Any:
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_is_raised_and_nothing_committed_is_lost_when_a_fenced_member_lies(seed: int) -> None:
     rng = Random(seed)
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a", b"b")
     codec = msgspec.msgpack.Decoder(DEFINITION.message_type)
     # A forged AppendEntries of the present epoch could be the primary's own. No node is asked to withstand

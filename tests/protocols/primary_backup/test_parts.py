@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from tests.protocols.primary_backup.course_world import CourseWorld
-from tests.protocols.primary_backup.fenced_world import founded
+from tests.protocols.primary_backup.fenced_world import bootstrapped
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.judge import InvariantViolated
@@ -29,7 +29,7 @@ def entry(view: int, seqno: int) -> bytes:
     return encode_record(EntryRecord(view, seqno, COMMAND, b"%d" % seqno))
 
 
-FOUNDING = (encode_record(Promise(1, NodeId(0), granted=True)), encode_record(Base(0, 0, 0)))
+BOOTSTRAP = (encode_record(Promise(1, NodeId(0), granted=True)), encode_record(Base(0, 0, 0)))
 
 
 def writes(*records: tuple[bytes, ...]) -> tuple[tuple[PersistSeq, tuple[bytes, ...]], ...]:
@@ -63,10 +63,10 @@ def test_courses_form_is_for_laboratories_when_it_is_looked_up() -> None:
     assert DEFINITION.guarantees.safe_under_partition
 
 
-def test_replay_goes_on_where_the_journal_ends_when_it_is_whole() -> None:
+def test_replay_continues_where_the_journal_ends_when_it_is_whole() -> None:
     found, gave_way = replay(
         Recovered(
-            writes=writes(FOUNDING, (entry(1, 1), entry(1, 2)), (encode_record(Truncation(1)), entry(2, 2))),
+            writes=writes(BOOTSTRAP, (entry(1, 1), entry(1, 2)), (encode_record(Truncation(1)), entry(2, 2))),
             written=PersistSeq(3),
         )
     )
@@ -80,13 +80,13 @@ def test_replay_goes_on_where_the_journal_ends_when_it_is_whole() -> None:
     "records",
     [
         ((entry(1, 1),),),
-        (FOUNDING, (entry(1, 1), entry(1, 3))),
-        (FOUNDING, (b"\x93\x63\x01\x02",)),
-        ((*FOUNDING[:1], encode_record(Base(1, 5, 5))), (entry(1, 7),)),
-        ((*FOUNDING[:1], encode_record(Base(1, 5, 5))), (encode_record(Truncation(3)),)),
-        ((*FOUNDING[:1], encode_record(Base(1, 5, 5))),),
+        (BOOTSTRAP, (entry(1, 1), entry(1, 3))),
+        (BOOTSTRAP, (b"\x93\x63\x01\x02",)),
+        ((*BOOTSTRAP[:1], encode_record(Base(1, 5, 5))), (entry(1, 7),)),
+        ((*BOOTSTRAP[:1], encode_record(Base(1, 5, 5))), (encode_record(Truncation(3)),)),
+        ((*BOOTSTRAP[:1], encode_record(Base(1, 5, 5))),),
     ],
-    ids=["unfounded", "gap", "no record", "gap after the base", "cut below the base", "snapshot gone"],
+    ids=["no bootstrap", "gap", "no record", "gap after the base", "cut below the base", "snapshot gone"],
 )
 def test_replay_is_refused_when_something_is_missing(records: tuple[tuple[bytes, ...], ...]) -> None:
     with pytest.raises(JournalCorrupt):
@@ -96,7 +96,7 @@ def test_replay_is_refused_when_something_is_missing(records: tuple[tuple[bytes,
 def test_log_gives_way_when_a_newer_snapshot_is_on_disk() -> None:
     snapshot = BytesSnapshot(Viewstamp(View(3), Seqno(9)), b"", b"state")
     found, gave_way = replay(
-        Recovered(writes=writes(FOUNDING, (entry(1, 1),)), written=PersistSeq(2), snapshot=snapshot)
+        Recovered(writes=writes(BOOTSTRAP, (entry(1, 1),)), written=PersistSeq(2), snapshot=snapshot)
     )
     assert gave_way
     assert found.log.base == snapshot.meta.viewstamp
@@ -104,7 +104,7 @@ def test_log_gives_way_when_a_newer_snapshot_is_on_disk() -> None:
 
 def test_image_reads_like_a_restart_when_it_is_written() -> None:
     image = make_image()
-    image.write(PersistSeq(1), FOUNDING)
+    image.write(PersistSeq(1), BOOTSTRAP)
     image.write(PersistSeq(2), (entry(1, 1), entry(1, 2)))
     assert (image.view, image.promises) == (1, {"epoch granted to": 0})
     assert image.holds(Viewstamp(View(1), Seqno(2)))
@@ -114,7 +114,7 @@ def test_image_reads_like_a_restart_when_it_is_written() -> None:
     assert image.last == image.base == Viewstamp(View(2), Seqno(5))
 
 
-def test_heard_of_epoch_is_no_grant_when_it_is_on_disk() -> None:
+def test_epoch_only_heard_of_is_not_a_grant_when_it_is_on_disk() -> None:
     image = make_image()
     image.write(PersistSeq(1), (encode_record(Promise(4, NodeId(2), granted=False)),))
     assert (image.view, image.promises) == (4, {"epoch granted to": None})
@@ -123,7 +123,7 @@ def test_heard_of_epoch_is_no_grant_when_it_is_on_disk() -> None:
 def test_fenced_promises_are_seen_as_broken_when_the_disk_does_not_hold_them() -> None:
     oracle = DEFINITION.make_oracle((NodeId(0), NodeId(1), NodeId(2)))
     image = oracle.make_image()
-    image.write(PersistSeq(1), FOUNDING)
+    image.write(PersistSeq(1), BOOTSTRAP)
     for message in (
         Fence(2, trial=False, by_operator=True, campaign=1),
         Fenced(2, Incarnation(1), 2, trial=False, granted=True, campaign=1, record=record(1, 0, 1)),
@@ -172,7 +172,7 @@ def test_course_promise_is_seen_as_broken_when_the_disk_does_not_hold_it() -> No
 
 
 def test_progress_is_owed_when_a_majority_that_counts_has_a_synchronous_member() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     images = {node: member.disk.image for node, member in world.nodes.items()}
     lives = {node: member.incarnation for node, member in world.nodes.items()}
@@ -187,7 +187,7 @@ def test_progress_is_owed_when_a_majority_that_counts_has_a_synchronous_member()
 
 
 def test_committed_is_justified_by_the_disks_of_a_record_when_a_majority_has_it() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     images = {node: member.disk.image for node, member in world.nodes.items()}
     assert world.oracle.committed_by(Viewstamp(View(1), Seqno(2)), images)
@@ -196,7 +196,7 @@ def test_committed_is_justified_by_the_disks_of_a_record_when_a_majority_has_it(
 
 
 def test_positions_that_went_back_are_found_when_a_node_is_judged() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     state = world.core(1).state
     world.oracle.check_step(NodeId(1), world.core(1))
@@ -218,8 +218,8 @@ def test_positions_that_went_back_are_found_when_a_server_of_the_course_is_judge
         world.oracle.check_step(NodeId(1), core)
 
 
-def test_status_names_who_is_waited_for_when_a_member_does_not_serve() -> None:
-    world = founded(3)
+def test_status_names_the_nodes_that_are_waited_for_when_a_member_does_not_serve() -> None:
+    world = bootstrapped(3)
     assert world.core(0).status(world.now).waiting_for == ""
     assert [peer.state for peer in world.core(0).status(world.now).peers] == ["synchronous"] * 2
     world.crash(0)

@@ -1,7 +1,7 @@
 """Hypothesis drives a fenced cluster over `step`: every event at every moment, every step judged.
 
 What the world asserts (`fenced_world`): one primary an epoch, one history, snapshots equal to it, no promise
-that is not on disk, and each node's own orderings. Here also: what a client was told is never gone.
+that is not on disk, and each node's own orderings. Also here: what a client was told is never lost.
 """
 
 from hypothesis import settings

@@ -1,4 +1,4 @@
-"""Stories of primary-backup as prose, in both forms; whoever knows the protocol can judge a difference.
+"""Stories of primary-backup as prose, in both forms: a reader of the protocol can judge a difference.
 
 Rewrite them with `VIEWSTAMP_REWRITE_TRANSCRIPTS=1 pytest tests/protocols/primary_backup`, and commit the
 difference only if you can explain it.
@@ -7,7 +7,7 @@ difference only if you can explain it.
 from pathlib import Path
 
 from tests.protocols.primary_backup.course_world import CourseWorld
-from tests.protocols.primary_backup.fenced_world import FencedWorld, founded
+from tests.protocols.primary_backup.fenced_world import FencedWorld, bootstrapped
 from tests.protocols.transcripts import check_transcript
 from viewstamp.core.events import PeerDown, PeerUp
 from viewstamp.core.ids import NodeId
@@ -86,21 +86,21 @@ def test_course_split_brain() -> None:
     compare(world, "course_split_brain")
 
 
-def test_fenced_founding() -> None:
+def test_fenced_bootstrap() -> None:
     world = FencedWorld(3)
     say(world, "all begin empty and hear of one another; the lowest is primary of epoch 1")
     world.settle()
     say(world, "an entry is committed when all three have it on disk")
     world.write(0, b"first")
     world.run(100)
-    compare(world, "fenced_founding")
+    compare(world, "fenced_bootstrap")
 
 
 def test_fenced_promotion() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.lines.clear()
-    say(world, "the primary dies; nobody takes over by himself")
+    say(world, "the primary dies; no node takes over by itself")
     world.crash(0)
     world.run(600)
     say(world, "the operator promotes node 1: a trial, a fence, and the others are brought up")
@@ -115,10 +115,10 @@ def test_fenced_promotion() -> None:
 
 
 def test_fenced_split_brain_is_refused() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.lines.clear()
-    say(world, "the primary is cut off with an entry under way; the operator promotes node 1")
+    say(world, "the primary is cut off with an entry in flight; the operator promotes node 1")
     world.isolate(0)
     world.propose(0, b"left")
     world.promote(1, 1)
@@ -134,7 +134,7 @@ def test_fenced_split_brain_is_refused() -> None:
 
 
 def test_fenced_dropped_backup_is_not_promoted() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.lines.clear()
     say(world, "a backup is silent: the primary records a set without it, and goes on")
     world.isolate(2)
@@ -154,13 +154,13 @@ def test_fenced_dropped_backup_is_not_promoted() -> None:
 
 
 def test_fenced_disk_is_lost() -> None:
-    world = founded(3)
+    world = bootstrapped(3)
     world.write(0, b"a")
     world.lines.clear()
     say(world, "a backup loses its disk; the primary goes on without it")
     world.wipe(2)
     world.run(650)
-    say(world, "it comes back: it is brought up, recorded at the other, and only then told that it counts")
+    say(world, "it comes back: it is brought up and recorded at the other, and is sent the record last")
     world.start(2)
     world.run(300)
     assert world.core(2).state.counts

@@ -4,7 +4,7 @@ Rules of this file:
 
 - A request is repeated until it is answered, so each has a number, and its target takes up a number once.
 - The target gives up first and says why. The sender's own time limit is for a target that never answers.
-- A target that leads in a later epoch has fulfilled the request, whatever became of its answer.
+- A target that leads in a later epoch has fulfilled the request, even if its answer is lost.
 """
 
 from collections import deque
@@ -32,7 +32,7 @@ class _PendingPromotion(msgspec.Struct, frozen=True):
 
 
 class AdminRequests:
-    """Promotions requested here and under way to other nodes, and those that other nodes sent to this one."""
+    """Promotions requested of other nodes, and those that other nodes requested of this one."""
 
     __slots__ = ("_campaign", "_handled", "_leader", "_number", "_pending", "_state", "ask_again_at")
 

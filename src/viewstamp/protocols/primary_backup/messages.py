@@ -21,7 +21,7 @@ from viewstamp.protocols.replication.messages import (
 
 
 class Introduce(BaseIntroduce, frozen=True, array_like=True, tag=10, kw_only=True):
-    """An introduction. It has no epoch: a node without a log has none to speak of."""
+    """An introduction, without an epoch: a node without a log is in none."""
 
 
 class Recognize(msgspec.Struct, frozen=True, array_like=True, tag=11):

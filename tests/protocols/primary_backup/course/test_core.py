@@ -378,7 +378,7 @@ def test_admin_requests_are_refused_when_they_mean_nothing_here() -> None:
 
 
 def test_both_acknowledge_and_one_loses_when_the_network_is_cut() -> None:
-    """The split brain of the course's form, so that nobody has to believe it."""
+    """The split brain of the course's form, shown so that it need not be believed."""
     world = CourseWorld(2)
     world.write(0, b"a")
     zero, one = NodeId(0), NodeId(1)
