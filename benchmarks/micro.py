@@ -31,13 +31,13 @@ from viewstamp.checker.linearizable import check
 from viewstamp.checker.store_model import VersionedStore
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import OpenSession, Submit, decode_client_message, encode_message
+from viewstamp.link.framing import CLIENT as CLIENT_FRAME
+from viewstamp.link.framing import Splitter, encode_frame
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.protocols.registry import PROTOCOL_NAMES
 from viewstamp.replica.batches import decode_batch, encode_batch
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import Answers, ReplicatedState
-from viewstamp.runtime.framing import CLIENT as CLIENT_FRAME
-from viewstamp.runtime.framing import Splitter, encode_frame
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.sim.run.plan import RunPlan
 from viewstamp.sim.run.run import execute

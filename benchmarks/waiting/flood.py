@@ -20,10 +20,10 @@ import msgspec
 from benchmarks.waiting.lab import MIB, Writers, cluster, fill, resident_bytes, writers
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import QueryRequest, encode_message
+from viewstamp.link.framing import CLIENT, HELLO, encode_frame
+from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, encode_hello
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.connecting import connect
-from viewstamp.runtime.framing import CLIENT, HELLO, WIRE_VERSION, encode_frame
-from viewstamp.runtime.handshake import ANY_NODE, Hello, encode_hello
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.testkit.load import wait_for_leader
 from viewstamp.testkit.processes import ServerGroup
@@ -87,7 +87,7 @@ def never_read(address: Address) -> int:
     Raises:
         TimeoutError: the server did not hang up.
     """
-    hello = Hello(WIRE_VERSION, "client", "", 0, ANY_NODE, ANY_NODE, 0)
+    hello = Hello(WIRE, "client", "", 0, ANY_NODE, ANY_NODE, 0)
     query = msgspec.Raw(msgspec.msgpack.encode(["range", "page", "", PAGE_KEYS]))
     kept = 0
     with socket.create_connection(address, timeout=HANGS_UP_WITHIN_S) as stream, suppress(ConnectionError):

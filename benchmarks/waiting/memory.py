@@ -19,10 +19,10 @@ from viewstamp.core.messages import (
     decode_server_message,
     encode_message,
 )
+from viewstamp.link.framing import CLIENT, HELLO, SERVER, Splitter, encode_frame
+from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, encode_hello
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.connecting import connect
-from viewstamp.runtime.framing import CLIENT, HELLO, SERVER, WIRE_VERSION, Splitter, encode_frame
-from viewstamp.runtime.handshake import ANY_NODE, Hello, encode_hello
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.testkit.load import wait_for_leader
 from viewstamp.testkit.processes import ServerGroup
@@ -48,7 +48,7 @@ class Line:
     @classmethod
     async def open(cls, address: Address) -> "Line":
         line = cls(*await asyncio.open_connection(*address))
-        hello = Hello(WIRE_VERSION, "client", "", 0, ANY_NODE, ANY_NODE, 0)
+        hello = Hello(WIRE, "client", "", 0, ANY_NODE, ANY_NODE, 0)
         line._writer.write(encode_frame(HELLO, encode_hello(hello)))
         return line
 

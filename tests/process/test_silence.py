@@ -14,7 +14,8 @@ from viewstamp.testkit.load import wait_for_leader
 pytestmark = pytest.mark.process
 
 DEADLINE_S = 1.0
-GRACE_S = 0.1
+GRACE_S = 5.0
+"""How late a busy machine may make an end that is due; that it is due in time is tested in virtual time."""
 CALLS = 20
 
 

@@ -13,9 +13,9 @@ from viewstamp.cli import failures
 from viewstamp.core.errors import NotExecuted
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
+from viewstamp.link.framing import HELLO, encode_frame
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.connecting import connect
-from viewstamp.runtime.framing import HELLO, encode_frame
 from viewstamp.testkit.load import Load, accounts, read_all, wait_for_leader
 from viewstamp.testkit.processes import ServerDied, ServerGroup
 

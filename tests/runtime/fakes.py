@@ -8,16 +8,18 @@ from typing import Any
 from viewstamp.core.errors import StorageError
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq, View, Viewstamp
 from viewstamp.core.protocol import Status
+from viewstamp.link.framing import HELLO, Splitter, encode_frame
+from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, encode_hello
 from viewstamp.replica.events import ReplicaEffect, ReplicaEvent
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
 from viewstamp.runtime.connection import Connection
-from viewstamp.runtime.framing import HELLO, WIRE_VERSION, Splitter, encode_frame
-from viewstamp.runtime.handshake import ANY_NODE, Hello, encode_hello
 from viewstamp.runtime.transport import Transport
 from viewstamp.storage.memory import MemoryJob, MemoryJournal
 
 WAIT_S = 30.0
 """No condition of a test is waited for longer."""
+LATE_S = 5.0
+"""How late a busy machine may make an end that is due; that it is due in time is tested in virtual time."""
 
 
 async def until(condition: Callable[[], object], *, timeout_s: float = WAIT_S) -> None:
@@ -148,18 +150,21 @@ def quick_config(**fields: Any) -> NodeConfig:
 def peer_hello(cluster: ClusterConfig, node: int, to: int = 1, incarnation: int = 7, **fields: Any) -> Hello:
     """Return the hello of a member, with some fields as a test wants them."""
     hello: dict[str, Any] = {
-        "version": WIRE_VERSION,
+        "wire": WIRE,
         "role": "peer",
         "cluster_id": cluster.cluster_id,
         "digest": cluster.digest,
         "node": node,
         "to": to,
         "incarnation": incarnation,
+        "members": list(cluster.node_ids),
+        "must_agree": cluster.must_agree,
+        "options": cluster.options_digest,
     }
     return Hello(**{**hello, **fields})
 
 
-CLIENT_HELLO = Hello(WIRE_VERSION, "client", "", 0, ANY_NODE, ANY_NODE, 0)
+CLIENT_HELLO = Hello(WIRE, "client", "", 0, ANY_NODE, ANY_NODE, 0)
 
 
 def hello_frame(hello: Hello) -> bytes:

@@ -4,19 +4,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import msgspec
 import pytest
 
 import viewstamp
-from tests.runtime.fakes import cluster_of
+from tests.runtime.fakes import LATE_S, WAIT_S, cluster_of
 from tests.runtime.machines import Counter, Empty
 from viewstamp.core.errors import CallError, CommandFailed, NotExecuted
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import NodeId
-from viewstamp.runtime import sockets
+from viewstamp.link.framing import WELCOME, encode_frame
+from viewstamp.link.handshake import Doorkeeper
+from viewstamp.runtime import blocking
 from viewstamp.runtime.addresses import format_address, free_ports
+from viewstamp.runtime.client_base import CLIENT_LIMITS
 from viewstamp.runtime.config import ClusterConfig
-from viewstamp.runtime.framing import WELCOME, encode_frame
-from viewstamp.runtime.handshake import Doorkeeper
 from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
 
 
@@ -81,7 +83,8 @@ def test_nothing_is_lost_or_doubled_when_the_leader_is_killed(cluster: BlockingL
 def test_server_that_was_away_is_dialled_at_once_when_it_is_named_as_the_leader(
     cluster: BlockingLocalCluster[Counter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "_BACKOFF_MS", (60_000, 60_000))
+    never = msgspec.structs.replace(CLIENT_LIMITS, backoff_min_ms=60_000, backoff_max_ms=60_000)
+    monkeypatch.setattr(blocking, "CLIENT_LIMITS", never)
     with cluster.connect(timeout_s=20) as counter:
         counter.add(1)
         leader = cluster.leader()
@@ -99,7 +102,7 @@ def test_call_ends_by_its_deadline_when_nobody_is_there(timeout_s: float) -> Non
         begun = time.monotonic()
         with pytest.raises(NotExecuted, match=r"(?s)1.*2.*3"):
             counter.add(1)
-        assert timeout_s - 0.01 <= time.monotonic() - begun <= timeout_s + 0.1
+        assert timeout_s - 0.01 <= time.monotonic() - begun <= timeout_s + LATE_S
 
 
 def test_each_thread_keeps_its_deadline_when_several_wait() -> None:
@@ -118,7 +121,7 @@ def test_each_thread_keeps_its_deadline_when_several_wait() -> None:
         for thread in threads:
             thread.join(10)
     for timeout_s, took_s in took.items():
-        assert timeout_s - 0.01 <= took_s <= timeout_s + 0.1
+        assert timeout_s - 0.01 <= took_s <= timeout_s + LATE_S
     assert len(took) == 3
 
 
@@ -127,7 +130,7 @@ def silent_server() -> Iterator[ClusterConfig]:
     """A server that welcomes everybody and never answers."""
     listening = socket.create_server(("127.0.0.1", 0))
     cluster = cluster_of(listening.getsockname()[1])
-    welcome = encode_frame(WELCOME, Doorkeeper(cluster, NodeId(1), "leader").welcome)
+    welcome = encode_frame(WELCOME, Doorkeeper(cluster.identity(NodeId(1), "leader")).welcome)
     accepted: list[socket.socket] = []
 
     def accept() -> None:
@@ -149,7 +152,10 @@ def silent_server() -> Iterator[ClusterConfig]:
 
 
 def test_deadline_is_kept_when_another_thread_waits_for_the_sockets_longer() -> None:
-    with silent_server() as cluster, viewstamp.connect_blocking(cluster, Counter, timeout_s=3) as counter:
+    with (
+        silent_server() as cluster,
+        viewstamp.connect_blocking(cluster, Counter, timeout_s=LATE_S) as counter,
+    ):
 
         def wait_long() -> None:
             with pytest.raises(CallError):
@@ -158,11 +164,10 @@ def test_deadline_is_kept_when_another_thread_waits_for_the_sockets_longer() -> 
         thread = threading.Thread(target=wait_long)
         thread.start()
         threading.Event().wait(0.3)
-        begun = time.monotonic()
         with pytest.raises(CallError):
             viewstamp.with_options(counter, timeout_s=0.1).add(1)
-        assert time.monotonic() - begun <= 0.2
-        thread.join(10)
+        assert thread.is_alive()
+        thread.join(WAIT_S)
 
 
 def test_discovery_ends_in_time_when_nobody_answers() -> None:
@@ -170,7 +175,7 @@ def test_discovery_ends_in_time_when_nobody_answers() -> None:
     begun = time.monotonic()
     with pytest.raises(NotExecuted, match=rf"no server answered.*{address}: connection refused"):
         viewstamp.connect_blocking(address, Counter, timeout_s=0.3)
-    assert time.monotonic() - begun <= 0.45
+    assert time.monotonic() - begun <= 0.3 + LATE_S
 
 
 def test_calls_are_refused_when_the_client_is_closed(cluster: BlockingLocalCluster[Counter]) -> None:

@@ -7,12 +7,13 @@ import pytest
 
 import viewstamp
 import viewstamp.runtime.client as client_module
-from tests.runtime.fakes import cluster_of, until
+from tests.runtime.fakes import LATE_S, cluster_of, until
 from tests.runtime.machines import Counter, Empty, Greeter
 from viewstamp.core.errors import CommandFailed, ConfigurationError, NotExecuted, OutcomeUnknown
 from viewstamp.core.events import TransferLeadership
 from viewstamp.runtime.addresses import format_address, free_ports
 from viewstamp.runtime.client import AsyncClient
+from viewstamp.runtime.client_base import CLIENT_LIMITS
 from viewstamp.runtime.local import LocalCluster, local_cluster
 from viewstamp.runtime.proxies import binding_of
 
@@ -121,7 +122,7 @@ async def test_call_ends_by_its_deadline_and_names_the_nodes_when_nobody_is_ther
         begun = time.monotonic()
         with pytest.raises(NotExecuted, match=r"(?s)1.*2.*3"):
             await counter.add(1)
-        assert timeout_s - 0.01 <= time.monotonic() - begun <= timeout_s + 0.1
+        assert timeout_s - 0.01 <= time.monotonic() - begun <= timeout_s + LATE_S
 
 
 async def test_call_ends_by_its_deadline_as_unknown_when_the_quorum_is_lost(
@@ -139,7 +140,7 @@ async def test_call_ends_by_its_deadline_as_unknown_when_the_quorum_is_lost(
             await impatient.add(1)
         with pytest.raises((NotExecuted, OutcomeUnknown)):
             await viewstamp.with_options(counter, timeout_s=0.3).read()
-        assert time.monotonic() - begun <= 0.5 + 0.3 + 0.2
+        assert time.monotonic() - begun <= 0.5 + 0.3 + LATE_S
         for node in others:
             await cluster.restart(node)
         assert await counter.add(1) in {2, 3}
@@ -178,7 +179,7 @@ async def test_nothing_is_lost_or_doubled_when_the_leader_is_killed_under_load(
 async def test_server_that_was_away_is_dialled_at_once_when_it_is_named_as_the_leader(
     cluster: LocalCluster[Counter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    never = msgspec.structs.replace(client_module.CLIENT_LIMITS, backoff_min_ms=60_000, backoff_max_ms=60_000)
+    never = msgspec.structs.replace(CLIENT_LIMITS, backoff_min_ms=60_000, backoff_max_ms=60_000)
     monkeypatch.setattr(client_module, "CLIENT_LIMITS", never)
     async with cluster.connect(timeout_s=20) as counter:
         await counter.add(1)
@@ -198,7 +199,7 @@ async def test_server_that_was_away_is_dialled_at_once_when_it_is_named_as_the_l
 async def test_servers_that_are_away_are_dialled_at_once_when_another_connection_breaks(
     cluster: LocalCluster[Counter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    never = msgspec.structs.replace(client_module.CLIENT_LIMITS, backoff_min_ms=60_000, backoff_max_ms=60_000)
+    never = msgspec.structs.replace(CLIENT_LIMITS, backoff_min_ms=60_000, backoff_max_ms=60_000)
     monkeypatch.setattr(client_module, "CLIENT_LIMITS", never)
     async with cluster.connect(timeout_s=20) as counter:
         await counter.add(1)
@@ -233,7 +234,7 @@ async def test_discovery_ends_in_time_when_nobody_answers() -> None:
     begun = time.monotonic()
     with pytest.raises(NotExecuted, match=rf"(?s)no server answered.*{address}: connection refused"):
         await viewstamp.connect(address, Counter, timeout_s=0.3)
-    assert time.monotonic() - begun <= 0.4
+    assert time.monotonic() - begun <= 0.3 + LATE_S
 
 
 async def test_discovery_says_what_is_wrong_when_another_protocol_answers() -> None:
@@ -292,5 +293,4 @@ async def test_nothing_is_left_when_cluster_and_clients_are_closed() -> None:
     before = asyncio.all_tasks()
     async with local_cluster(Counter) as cluster, cluster.connect() as counter:
         await counter.add(1)
-        assert len(asyncio.all_tasks()) > len(before)
     await until(lambda: asyncio.all_tasks() == before)

@@ -137,22 +137,33 @@ def test_cluster_file_is_refused_when_it_is_not_there(tmp_path: Path) -> None:
         ClusterConfig.load(tmp_path / "none.toml")
 
 
-def test_digest_is_equal_when_only_the_order_or_a_default_differs() -> None:
+def test_digests_are_equal_when_only_the_order_or_a_default_differs() -> None:
     plain = cluster((1, "a", 1), (2, "b", 1))
     turned = cluster((2, "B", 1), (1, "a", 1), replica={"batch_bytes_max": 1 << 20})
     assert plain.digest == turned.digest
+    assert plain.options_digest == turned.options_digest
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"cluster_id": "else"},
-        {"members": (Member(1, "a", 1), Member(2, "b", 2), Member(3, "c", 1))},
-        {"replica": {"batch_bytes_max": 5}},
-    ],
-)
-def test_digest_differs_when_the_meaning_does(other: dict[str, Any]) -> None:
+def test_digest_is_equal_when_addresses_or_options_differ() -> None:
+    moved = cluster((1, "a", 7), (2, "b", 1), replica={"batch_bytes_max": 5})
+    assert moved.digest == cluster((1, "a", 1), (2, "b", 1)).digest
+    assert moved.options_digest != cluster().options_digest
+
+
+@pytest.mark.parametrize("other", [{"cluster_id": "else"}, {"protocol": "viewstamped"}])
+def test_digest_differs_when_the_cluster_or_the_protocol_does(other: dict[str, Any]) -> None:
     assert cluster().digest != cluster(**other).digest
+
+
+def test_limits_of_sessions_must_agree_when_members_meet() -> None:
+    assert cluster().must_agree["replica.sessions.sessions_max"] == 100_000
+    fewer = cluster(replica={"sessions": {"sessions_max": 5}})
+    assert fewer.must_agree["replica.sessions.sessions_max"] == 5
+
+
+def test_advertised_address_is_refused_when_it_is_not_one() -> None:
+    with pytest.raises(ConfigurationError, match="HOST:PORT"):
+        NodeConfig(advertise="nowhere")
 
 
 def test_node_limit_is_refused_when_it_is_zero() -> None:

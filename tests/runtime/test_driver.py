@@ -3,7 +3,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -27,10 +27,12 @@ from viewstamp.core.messages import AdminReply, AskStatus, KeepAlive, OpenSessio
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond
+from viewstamp.replica.replica import Replica
 from viewstamp.runtime.config import Loop, NodeConfig
-from viewstamp.runtime.driver import STALL_US, Driver
+from viewstamp.runtime.driver import Driver
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.system import loop_factory, monotonic_us
+from viewstamp.runtime.turns import STALL_US
 from viewstamp.storage.memory import MemoryMedium, open_memory_directory
 
 
@@ -74,7 +76,7 @@ class Bench:
         directory.journal = self.journal
         self.metrics = Metrics()
         self.driver = Driver(
-            replica,
+            cast("Replica", replica),
             DEFINITION,
             directory,
             config,

@@ -20,10 +20,10 @@ from tests.runtime.fakes import (
 )
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.link.framing import CLIENT, WELCOME, encode_frame
+from viewstamp.link.handshake import Doorkeeper, decode_welcome
 from viewstamp.runtime.addresses import free_ports
 from viewstamp.runtime.config import ClusterConfig, Member
-from viewstamp.runtime.framing import CLIENT, WELCOME, encode_frame
-from viewstamp.runtime.handshake import Doorkeeper, decode_welcome
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.system import monotonic_us
 
@@ -101,13 +101,13 @@ def test_open_host_is_kept_when_the_configuration_is_written() -> None:
 
 
 def test_hello_of_a_guest_is_accepted_when_its_id_can_be_a_port() -> None:
-    door = Doorkeeper(open_cluster(7), NodeId(7), "leader")
-    assert door.refuse(peer_hello(open_cluster(9), 9, to=7)) is None
+    door = Doorkeeper(open_cluster(7).identity(NodeId(7), "leader"))
+    assert door.refuse(peer_hello(open_cluster(9), 9, to=7, members=[])) is None
     assert "not a member" in str(door.refuse(peer_hello(open_cluster(9), 70_000, to=7)))
 
 
 def test_welcome_lists_guests_once_when_some_are_listed() -> None:
-    door = Doorkeeper(open_cluster(7), NodeId(7), "leader")
+    door = Doorkeeper(open_cluster(7).identity(NodeId(7), "leader"))
     welcome = decode_welcome(door.welcome_with([NodeId(7), NodeId(9)]))
     assert welcome.members == [(7, HOST, 7), (9, HOST, 9)]
 

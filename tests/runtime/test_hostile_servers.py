@@ -13,14 +13,12 @@ from tests.runtime.fakes import cluster_of
 from tests.runtime.machines import Counter
 from viewstamp.core.errors import CallError
 from viewstamp.core.messages import RESULT, AdminReply, Notified, Results, ServerMessage, encode_message
+from viewstamp.link.framing import PEER, REFUSAL, SERVER, WELCOME, encode_frame
+from viewstamp.link.handshake import WIRE, Welcome, encode_hello
 from viewstamp.runtime.config import ClusterConfig
-from viewstamp.runtime.framing import PEER, REFUSAL, SERVER, WELCOME, WIRE_VERSION, encode_frame
-from viewstamp.runtime.handshake import Welcome, encode_hello
 
 HOST = "127.0.0.1"
-WELCOMED = encode_frame(
-    WELCOME, encode_hello(Welcome(WIRE_VERSION, "test", 1, "raft", "leader", [(1, HOST, 1)]))
-)
+WELCOMED = encode_frame(WELCOME, encode_hello(Welcome(WIRE, "test", 1, "raft", "leader", [(1, HOST, 1)])))
 
 
 def said(message: ServerMessage) -> bytes:

@@ -7,7 +7,7 @@ from xxhash import xxh3_64_intdigest
 
 from tests.runtime.fakes import CLIENT_HELLO, hello_frame, peer_hello, quick_config, until, visiting
 from tests.runtime.test_transport import greet, lone_node
-from viewstamp.runtime.framing import (
+from viewstamp.link.framing import (
     CLIENT,
     HELLO,
     PEER,
@@ -16,7 +16,7 @@ from viewstamp.runtime.framing import (
     WELCOME,
     encode_frame,
 )
-from viewstamp.runtime.handshake import decode_refusal, encode_hello
+from viewstamp.link.handshake import decode_refusal, encode_hello
 
 
 def frame_of_kind(kind: int) -> bytes:

@@ -20,10 +20,10 @@ from tests.runtime.fakes import (
 )
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import ClientAddress, Incarnation, NodeId
+from viewstamp.link.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME, encode_frame
+from viewstamp.link.handshake import Range, decode_refusal, decode_welcome
 from viewstamp.runtime.addresses import free_ports
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
-from viewstamp.runtime.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME, encode_frame
-from viewstamp.runtime.handshake import decode_refusal, decode_welcome
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.system import monotonic_us
 
@@ -269,8 +269,8 @@ async def test_member_is_refused_with_a_reason_when_its_hello_is_wrong() -> None
             (peer_hello(node.cluster, 9), "not a member"),
             (peer_hello(node.cluster, 2, cluster_id="other"), "this is cluster"),
             (peer_hello(node.cluster, 2, to=2), "this is node 1"),
-            (peer_hello(node.cluster, 2, digest=1), "different cluster files"),
-            (peer_hello(node.cluster, 2, version=9), "wire version"),
+            (peer_hello(node.cluster, 2, digest=1), "another protocol"),
+            (peer_hello(node.cluster, 2, wire=Range(9, 9)), "wire version"),
         ]
         for hello, reason in wrong:
             async with visiting(node.port, hello_frame(hello)) as visitor:

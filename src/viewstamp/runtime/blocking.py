@@ -18,40 +18,47 @@ from viewstamp.core.effects import Send
 from viewstamp.core.errors import NotExecuted, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import Redirect, ServerMessage, decode_server_message, encode_message
+from viewstamp.core.messages import ServerMessage, decode_server_message, encode_message
+from viewstamp.link.handshake import client_hello
 from viewstamp.machine.definition import Method
-from viewstamp.replica.client.client import ClientCore, ClientSetup
 from viewstamp.replica.events import (
     CallId,
     Cancelled,
     ClientEvent,
     Closed,
     Complete,
-    Deliver,
     Invoked,
     Operated,
     Outcome,
 )
 from viewstamp.replica.options import ClientOptions
-from viewstamp.runtime.addresses import Address, format_address
-from viewstamp.runtime.discovery import Known, Where, client_hello, learn, locate
+from viewstamp.runtime.addresses import Address
+from viewstamp.runtime.client_base import (
+    ASK_PAUSE_S,
+    CLIENT_LIMITS,
+    ClientBase,
+    hurry_leader,
+    hurry_others,
+    make_asker,
+    refusals_of,
+)
+from viewstamp.runtime.discovery import Known, Where, learn
 from viewstamp.runtime.outcomes import Errors, result_of, with_refusals
 from viewstamp.runtime.proxies import CallKind
-from viewstamp.runtime.sockets import SocketLink, ask_who
-from viewstamp.runtime.system import Clock, check_timeout_s, fresh_number, fresh_rng, monotonic_us
+from viewstamp.runtime.sockets import SocketLink, ask_blocking
+from viewstamp.runtime.system import Clock, monotonic_us
 
 _WOKE: Final = Woke()
 _UPKEEP_S: Final = 2.0
 """How often the session is looked after while nobody calls; far below any time to live."""
 _WAIT_MAX_S: Final = 1.0
-_POLL_S: Final = 0.05
-"""Pause between two rounds of asking addresses that do not answer."""
+_ASK_TIMEOUT_S: Final = CLIENT_LIMITS.dial_timeout_ms / 1000
 
 
 MakeEvent: TypeAlias = Callable[[CallId, Instant], ClientEvent]
 
 
-class BlockingClient:
+class BlockingClient(ClientBase):
     """A client of one cluster. Make it, call, `close` it."""
 
     def __init__(
@@ -67,44 +74,44 @@ class BlockingClient:
         """Find the cluster and begin to connect to its members.
 
         Raises:
-            ConfigurationError: `where` names no cluster, or `timeout_s` makes no sense.
+            ConfigurationError: `where` does not name a cluster, or `timeout_s` makes no sense.
             NotExecuted: only addresses were given, and none of them answered in time.
         """
-        self.timeout_s = check_timeout_s(timeout_s)
-        self._clock = clock
-        self._notified = notified
+        super().__init__(
+            where,
+            timeout_s=timeout_s,
+            exactly_once=exactly_once,
+            options=options,
+            notified=notified,
+            clock=clock,
+        )
         self._changed = threading.Condition(threading.Lock())
         """Holds the lock; told whenever a call ended or the reader left its place."""
         self._reading = False
         """Whether a thread waits for the sockets."""
         self._reads_until = Instant(0)
         """Until when, at most."""
-        self._closed = False
         self._over = threading.Event()
         """Set with `_closed`, for the thread that looks after the session."""
         self._outcomes: dict[CallId, Outcome | None] = {}
         """What each open call ended in; None: it has not."""
-        self._last_call = 0
-        located = locate(where)
+        located = self._located
         known = located if isinstance(located, Known) else self._discover(located)
-        rng = fresh_rng()
-        self._core = ClientCore(
-            ClientSetup(
-                servers=tuple(sorted(known.addresses)),
-                number=fresh_number(),
-                rng=rng,
-                now=clock(),
-                options=options or ClientOptions(),
-                exactly_once=exactly_once,
-                write_routing="any" if known.write_routing == "any" else "leader",
-            )
-        )
+        self._core = self._make_core(known)
         self._selector = selectors.DefaultSelector()
         self._waker, self._wakened = socket.socketpair()
         self._wakened.setblocking(False)
         self._selector.register(self._wakened, selectors.EVENT_READ)
         self._links = {
-            server: SocketLink(server, address, client_hello(known.cluster_id, server), self._selector, rng)
+            server: SocketLink(
+                server,
+                address,
+                client_hello(known.cluster_id, server),
+                limits=CLIENT_LIMITS,
+                selector=self._selector,
+                rng=self._rng,
+                clock=clock,
+            )
             for server, address in known.addresses.items()
         }
         self._keeper = threading.Thread(target=self._keep_session, name="viewstamp-session", daemon=True)
@@ -132,16 +139,17 @@ class BlockingClient:
         return result_of(self._call(kind, payload, timeout_s), method, errors)
 
     def operate(
-        self, wishes: Iterable[tuple[NodeId, Directive | None]], *, timeout_s: float | None = None
+        self, requests: Iterable[tuple[NodeId, Directive | None]], *, timeout_s: float | None = None
     ) -> list[Outcome]:
         """Ask nodes for their status (None), or to follow a directive, all at once; return how each ended.
 
         A result is the node's encoded reply.
         """
-        asked = list(wishes)
+        asked = list(requests)
         outcomes = self._call_all([_operating(node, directive) for node, directive in asked], timeout_s)
+        refusals = refusals_of(self._links)
         return [
-            with_refusals(outcome, self._refusals(node))
+            with_refusals(outcome, {node: refusals[node]} if node in refusals else {})
             for outcome, (node, _) in zip(outcomes, asked, strict=True)
         ]
 
@@ -173,11 +181,10 @@ class BlockingClient:
             return Invoked(call, kind, payload, deadline)
 
         (outcome,) = self._call_all([invoking], timeout_s)
-        return with_refusals(outcome, self._refusals(*self._links))
+        return with_refusals(outcome, refusals_of(self._links))
 
     def _call_all(self, events: list[MakeEvent], timeout_s: float | None) -> list[Outcome]:
-        wait_s = self.timeout_s if timeout_s is None else timeout_s
-        deadline = Instant(self._clock() + int(wait_s * 1e6))
+        deadline = self._deadline_in(timeout_s, self._clock())
         with self._changed:
             if self._closed:
                 raise NotExecuted("the client is closed: no call can be made")
@@ -194,8 +201,7 @@ class BlockingClient:
                     del self._outcomes[call]
 
     def _begin(self, event: MakeEvent, deadline: Instant) -> CallId:
-        self._last_call += 1
-        call = CallId(self._last_call)
+        call = self._next_call()
         self._outcomes[call] = None
         self._feed(event(call, deadline))
         return call
@@ -208,9 +214,6 @@ class BlockingClient:
             else:
                 self._read_once(self._pause_us())
         return outcome
-
-    def _refusals(self, *nodes: NodeId) -> dict[NodeId, str]:
-        return {node: link.refusal for node in nodes if (link := self._links.get(node)) and link.refusal}
 
     # Time and sockets; all of it with the lock held
 
@@ -245,36 +248,29 @@ class BlockingClient:
 
     def _socket_ready(self, link: SocketLink, events: int) -> None:
         try:
-            for payload in link.ready(events, self._clock()):
+            for payload in link.ready(events):
                 if payload is None:
                     self._link_changed(link)
                 else:
                     self._received(link.peer, decode_server_message(payload))
-        except ProtocolViolation:
-            link.give_up(self._clock())
+        except ProtocolViolation as violation:
+            link.give_up(str(violation))
             self._feed(PeerDown(link.peer))
 
     def _link_changed(self, link: SocketLink) -> None:
-        """Feed it. When one breaks another server may be about to lead, perhaps one that was away: dial."""
-        if link.is_up:
-            self._feed(PeerUp(link.peer))
-            return
-        now = self._clock()
-        for other in self._links.values():
-            if other is not link:
-                other.hurry(now)
-        self._feed(PeerDown(link.peer))
+        if not link.is_up:
+            hurry_others(self._links, link.peer)
+        self._feed(PeerUp(link.peer) if link.is_up else PeerDown(link.peer))
 
     def _received(self, source: NodeId, message: ServerMessage) -> None:
-        if isinstance(message, Redirect) and message.leader in self._links:
-            self._links[message.leader].hurry(self._clock())
+        hurry_leader(self._links, message)
         self._feed(Received(source, message))
 
     def _advance(self) -> None:
         """Let time pass: wake the core if it is due, dial what is due, write what waits."""
         now = self._clock()
         for link in self._links.values():
-            if link.due is not None and link.due <= now and link.advance(now):
+            if link.due is not None and link.due <= now and link.advance():
                 self._feed(PeerDown(link.peer))
         deadline = self._core.deadline
         if deadline is not None and deadline <= now:
@@ -296,10 +292,6 @@ class BlockingClient:
                 self._links[effect.to].send(encode_message(effect.message))
             else:
                 self._deliver(effect)
-
-    def _deliver(self, effect: Deliver) -> None:
-        if self._notified is not None:
-            self._notified(effect.payload)
 
     def _wake_reader(self) -> None:
         self._reads_until = Instant(0)
@@ -324,14 +316,15 @@ class BlockingClient:
         troubles = dict.fromkeys(addresses, "no answer")
         while self._clock() < deadline:
             for address in addresses:
-                left_s = max(_POLL_S, (deadline - self._clock()) / 1e6)
-                answer = ask_who(address, client_hello("", None), left_s)
+                left_s = max(ASK_PAUSE_S, (deadline - self._clock()) / 1e6)
+                answer = ask_blocking(
+                    address, make_asker(self._rng), self._clock, min(left_s, _ASK_TIMEOUT_S)
+                )
                 if not isinstance(answer, str):
                     return learn(answer, address)
                 troubles[address] = answer
-            self._over.wait(_POLL_S)
-        where = "; ".join(f"{format_address(address)}: {trouble}" for address, trouble in troubles.items())
-        raise NotExecuted(f"no server answered within {self.timeout_s:g} s: {where}")
+            self._over.wait(ASK_PAUSE_S)
+        raise self._no_server(troubles)
 
 
 def _operating(node: NodeId, directive: Directive | None) -> MakeEvent:

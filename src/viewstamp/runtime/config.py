@@ -1,25 +1,25 @@
 """The two configurations: the cluster's, equal everywhere, and the node's own. Frozen, checked when made.
 
-`ClusterConfig` lives in a TOML file that every node and every client may have; its digest is compared when
-two members meet. `NodeConfig` is what may differ from node to node: directories, limits, placement of work.
+`ClusterConfig` lives in a TOML file that every node and every client may have. What members must agree on is
+compared when they meet (`link.handshake`). `NodeConfig` is what may differ from node to node: directories,
+limits, placement of work.
 """
 
 import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 import xxhash
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
+from viewstamp.link.handshake import Identity, cluster_digest
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
-from viewstamp.runtime.addresses import PORT_MAX, Address, check_address
-
-if TYPE_CHECKING:
-    from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.options import ReplicaOptions
+from viewstamp.runtime.addresses import PORT_MAX, Address, check_address, parse_address
 
 T = TypeVar("T", bound=msgspec.Struct)
 Placement = Literal["auto", "inline", "executor"]
@@ -108,24 +108,45 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return _convert(self.options, protocol_definition(self.protocol).options_type, "options")
 
     @cached_property
-    def replica_options(self) -> "ReplicaOptions":
+    def replica_options(self) -> ReplicaOptions:
         """The replica's options; `ConfigurationError` where they do not fit."""
-        from viewstamp.replica.options import ReplicaOptions
-
         return _convert(self.replica, ReplicaOptions, "replica")
 
     @cached_property
     def digest(self) -> int:
-        """63 bits that are equal for configurations that mean the same, whatever their order or defaults."""
-        meaning: tuple[object, ...] = (self.cluster_id, self.protocol, self.replica_options)
-        if self.open_host is None:
-            members = sorted((member.id, *member.address) for member in self.members)
-            meaning = (self.cluster_id, self.protocol, members, self.protocol_options, self.replica_options)
+        """63 bits that are equal for nodes of one cluster that speak one protocol (`link.handshake`)."""
+        return cluster_digest(self.cluster_id, self.protocol)
+
+    @cached_property
+    def must_agree(self) -> dict[str, int]:
+        """The options that decide what every replica does: with others a node is refused."""
+        sessions = self.replica_options.sessions
+        return {f"replica.sessions.{name}": getattr(sessions, name) for name in sessions.__struct_fields__}
+
+    @cached_property
+    def options_digest(self) -> int:
+        """63 bits that are equal for options that mean the same, whatever their order or defaults."""
+        meaning = (self.protocol_options, self.replica_options)
         return xxhash.xxh3_64_intdigest(_CANONICAL.encode(meaning)) >> 1
+
+    def identity(self, node: NodeId, write_routing: str, advertise: Address | None = None) -> Identity:
+        """Return what this node says when it meets another, and compares with what the other says."""
+        return Identity(
+            cluster_id=self.cluster_id,
+            protocol=self.protocol,
+            node=node,
+            write_routing=write_routing,
+            addresses=self.addresses,
+            address_of=self.address_of,
+            is_open=self.open_host is not None,
+            must_agree=self.must_agree,
+            options=self.options_digest,
+            advertise=advertise,
+        )
 
     def check(self) -> None:
         """Raise `ConfigurationError` unless the options fit the protocol as well. Imports the protocol."""
-        _ = self.digest, self.protocol_options
+        _ = self.must_agree, self.protocol_options
         guarantees = protocol_definition(self.protocol).guarantees
         if self.open_host is not None and not guarantees.dynamic_membership:
             raise ConfigurationError(f"open_host is set, but the members of {self.protocol} are those listed")
@@ -190,6 +211,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The data directory; None keeps everything in memory, and a restart forgets it: tests only."""
     listen_host: str | None = None
     """Where to listen: None is the member's own host, `0.0.0.0` or `::` every interface."""
+    advertise: str | None = None
+    """HOST:PORT at which others reach this node; None: as in the cluster file. The others use it instead."""
     loop: Loop = "auto"
     """`auto` takes uvloop where it is installed."""
 
@@ -229,8 +252,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             value = getattr(self, name)
             if type(value) is int and value < 1:
                 raise ConfigurationError(f"{name} is {value}: it must be 1 or more")
+        _ = self.advertised
         if self.dial_backoff_min_ms > self.dial_backoff_max_ms:
             raise ConfigurationError("dial_backoff_min_ms is over dial_backoff_max_ms")
+
+    @property
+    def advertised(self) -> Address | None:
+        """`advertise` as an address; `ConfigurationError` where it is not one."""
+        return None if self.advertise is None else parse_address(self.advertise)
 
 
 def _check_cluster_id(cluster_id: str) -> None:

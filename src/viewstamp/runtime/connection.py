@@ -1,24 +1,30 @@
-"""One TCP connection: frames in, frames out, one write for each turn of the loop.
+"""One TCP connection: the asyncio driver of an end of a link, with one write for each turn of the loop.
 
 Rules of this file:
 
-- What arrives goes through the splitter to a handler. `ProtocolViolation` closes this connection and no
-  other.
+- What arrives goes through the link to a handler. `ProtocolViolation` closes this connection and no other.
 - What is sent gathers until `flush`, which the transport calls once a turn for each connection that has
   something.
 - Nothing waits: a connection whose other side does not read loses messages (`Overflow.DROP`) or is cut off.
 """
 
 import asyncio
+from collections.abc import Iterable
 from enum import Enum
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.runtime.framing import Splitter, frame_header
+from viewstamp.link.acceptor import Greeted
+from viewstamp.link.dialer import Refused, Welcomed
+from viewstamp.link.framing import FrameQueue
 from viewstamp.runtime.system import tune_socket
 
 READ_PAUSE_BYTES: Final = 1 << 20
 """Unread replies at which we stop reading from a client; under a quarter of it we go on."""
+
+
+LinkEvent: TypeAlias = bytes | Greeted | Welcomed | Refused
+"""A message, or a step of the handshake."""
 
 
 class Overflow(Enum):
@@ -28,19 +34,37 @@ class Overflow(Enum):
     CLOSE = "close"
 
 
+class LinkEnd(Protocol):
+    """What a connection needs of `link.dialer.Dialer` or `link.acceptor.Acceptor`."""
+
+    @property
+    def out(self) -> FrameQueue:
+        """What is to be sent. Always the same object."""
+        ...
+
+    @property
+    def in_frame(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        ...
+
+    def receive(self, data: bytes) -> Iterable[LinkEvent]:
+        """Take in bytes and return what they mean."""
+        ...
+
+
 class Handler(Protocol):
-    """The one that a connection reports to."""
+    """The part that a connection reports to."""
 
     def opened(self, connection: "Connection") -> None:
         """The connection stands."""
         ...
 
-    def frame(self, connection: "Connection", kind: int, payload: bytes) -> None:
-        """A whole frame arrived. `ProtocolViolation` closes the connection with its reason."""
+    def received(self, connection: "Connection", event: LinkEvent) -> None:
+        """A message (bytes) or a step of the handshake. `ProtocolViolation` closes the connection."""
         ...
 
     def closed(self, connection: "Connection", reason: str) -> None:
-        """The connection is no more; `reason` is empty where the other side just left."""
+        """The connection has ended; `reason` is empty where the other side just left."""
         ...
 
     def wants_flush(self, connection: "Connection") -> None:
@@ -58,26 +82,20 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_closed",
         "_handler",
-        "_parts",
-        "_queued",
+        "_out",
         "_reason",
-        "_splitter",
         "_transport",
         "dropped",
+        "link",
         "overflow",
         "send_bytes_max",
         "tag",
     )
 
-    def __init__(
-        self, handler: Handler, *, frame_bytes_max: int, send_bytes_max: int, overflow: Overflow
-    ) -> None:
+    def __init__(self, handler: Handler, link: LinkEnd, *, send_bytes_max: int, overflow: Overflow) -> None:
+        self.link = link
         self._handler = handler
-        self._splitter = Splitter(frame_bytes_max)
-        self._parts: list[bytes] = []
-        """Headers and payloads that wait for the flush."""
-        self._queued = 0
-        """Bytes in `_parts`."""
+        self._out = link.out
         self._transport: asyncio.Transport | None = None
         self._closed = False
         self._reason = ""
@@ -88,19 +106,10 @@ class Connection(asyncio.Protocol):
         self.tag: object = None
         """Whatever the handler wants to know it by."""
 
-    def raise_limit(self, frame_bytes_max: int) -> None:
-        """Allow longer frames from the next one on."""
-        self._splitter.payload_bytes_max = frame_bytes_max
-
-    @property
-    def is_open(self) -> bool:
-        """Whether sending makes sense."""
-        return self._transport is not None and not self._closed
-
     @property
     def waiting_bytes(self) -> int:
         """What has been sent by us and not been taken by the other side's kernel or ours."""
-        return self._queued + (0 if self._transport is None else self._transport.get_write_buffer_size())
+        return self._out.size + (0 if self._transport is None else self._transport.get_write_buffer_size())
 
     @property
     def peer_name(self) -> str:
@@ -116,30 +125,24 @@ class Connection(asyncio.Protocol):
         self._handler.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on the frames that these bytes complete. Called by the loop."""
+        """Hand on what these bytes complete. Called by the loop."""
         try:
-            frame = self._splitter.single(data)
-            if frame is not None and not self._closed:
-                self._handler.frame(self, *frame)
-                return
-            for kind, payload in self._splitter.split(data):
+            for event in self.link.receive(data):
                 if self._closed:
                     return
-                self._handler.frame(self, kind, payload)
+                self._handler.received(self, event)
         except ProtocolViolation as violation:
             self.abort(str(violation))
 
     def eof_received(self) -> bool:
         """The other side will send no more: this connection is over. Called by the loop."""
-        if self._splitter.in_frame and not self._closed:
+        if self.link.in_frame and not self._closed:
             self._reason = "the connection ended in the middle of a frame"
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End. Called by the loop, once."""
         self._closed = True
-        self._parts.clear()
-        self._queued = 0
         self._transport = None
         self._handler.closed(self, self._reason or ("" if exc is None else str(exc)))
 
@@ -155,31 +158,29 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
             self._handler.paused(self, paused=False)
 
-    def send(self, kind: int, payload: bytes) -> None:
-        """Queue a frame for this turn's write. A closed connection swallows it."""
+    def send(self, payload: bytes) -> None:
+        """Queue a message for this turn's write. A closed connection swallows it."""
         if self._closed:
             return
-        if not self._parts:
+        out = self._out
+        if not out.parts:
             self._handler.wants_flush(self)
-        self._parts.append(frame_header(kind, payload))
-        self._parts.append(payload)
-        self._queued += len(payload) + 16
-        if self._queued > self.send_bytes_max and self.overflow is Overflow.CLOSE:
+        out.put(payload)
+        if out.size > self.send_bytes_max and self.overflow is Overflow.CLOSE:
             # Before the turn ends: what one read brings can ask for thousands of times its length.
             self.abort("the replies were not read")
 
     def flush(self) -> None:
         """Write what has gathered, in one piece."""
-        parts, queued, transport = self._parts, self._queued, self._transport
-        if not parts or self._closed or transport is None:
+        out, transport = self._out, self._transport
+        if not out.parts or self._closed or transport is None:
             return
-        self._parts = []
-        self._queued = 0
         waiting = transport.get_write_buffer_size()
-        if waiting and waiting + queued > self.send_bytes_max:
-            self._overflow(len(parts) // 2)
+        if waiting and waiting + out.size > self.send_bytes_max:
+            self._overflow(len(out.parts) // 2)
+            out.clear()
             return
-        transport.write(b"".join(parts))
+        transport.write(out.take())
 
     def close(self, reason: str) -> None:
         """Send what waits, then close."""

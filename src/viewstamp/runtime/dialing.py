@@ -1,24 +1,15 @@
-"""A connection that this side opens, to a server: dialled, greeted, kept, dialled again.
-
-Each member sends over the connection that it opened itself and receives over the one that the other opened.
-Two members can therefore never disagree about which of two crossed connections is the real one, and a network
-that is cut one way looks like what it is.
-"""
+"""The asyncio driver of a `link.dialer.Dialer`: a connection that this side opens to a server and keeps."""
 
 import asyncio
 import logging
 from random import Random
 from typing import Final, Protocol
 
-import msgspec
-
-from viewstamp.core.errors import ProtocolViolation
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import Instant, NodeId
+from viewstamp.link.dialer import Action, Dialer, DialLimits, Phase, Refused, Welcomed
 from viewstamp.runtime.addresses import Address, format_address
-from viewstamp.runtime.backoff import Backoff
-from viewstamp.runtime.connection import Connection, Overflow
-from viewstamp.runtime.framing import HELLO, REFUSAL, SERVER, WELCOME
-from viewstamp.runtime.handshake import decode_refusal, decode_welcome
+from viewstamp.runtime.connection import Connection, LinkEvent, Overflow
+from viewstamp.runtime.system import explain
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 
@@ -26,24 +17,11 @@ LINGER_S: Final = 0.3
 """How long a connection that is being closed may take to write what waits, before it is cut off."""
 
 
-class LinkLimits(msgspec.Struct, frozen=True):
-    """Limits of the connections that this side opens."""
-
-    hello_bytes_max: int
-    frame_bytes_max: int
-    """Of what comes in once we are welcome."""
-    send_bytes_max: int
-    """Waiting to be sent; beyond it messages are dropped."""
-    dial_timeout_ms: int
-    backoff_min_ms: int
-    backoff_max_ms: int
-
-
 class LinkOwner(Protocol):
-    """The one that a link reports to."""
+    """The part that a link reports to."""
 
     def link_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  the second word of an event
-        """The connection stands, or broke, or was not to be had. Told once for each change."""
+        """The connection is up, went down, or could not be opened. Called once per change."""
         ...
 
     def link_received(self, peer: NodeId, payload: bytes) -> None:
@@ -55,7 +33,7 @@ class LinkOwner(Protocol):
         ...
 
 
-class Link:
+class OutgoingLink:
     """The connection to one server, over which this side sends to it. May lose messages, never waits."""
 
     def __init__(
@@ -65,122 +43,129 @@ class Link:
         *,
         hello: bytes,
         kind: int,
-        limits: LinkLimits,
+        limits: DialLimits,
         rng: Random,
         owner: LinkOwner,
+        on_demand: bool = False,
     ) -> None:
         self.peer = peer
-        self._address = address
-        self._hello = hello
-        self._kind = kind
-        """Of the frames that this side sends: PEER or CLIENT."""
+        self.address = address
         self._limits = limits
         self._owner = owner
-        self._backoff = Backoff(limits.backoff_min_ms, limits.backoff_max_ms, rng)
+        self._dialer = Dialer(hello, kind, limits, rng, on_demand=on_demand)
         self._connection: Connection | None = None
         """Set from the moment it is opened until it is closed."""
-        self._is_up: bool | None = None
-        """What the owner was last told; None: nothing yet."""
         self._over = asyncio.Event()
-        """Set when the connection that is being kept has closed."""
-        self._nudged = asyncio.Event()
-        """Set when there is a reason to dial now."""
-        self.refusal = ""
-        """Why the server last refused us; empty where it did not."""
-        self.trouble = ""
-        """Why there is no connection, in a few words."""
-        self.dials = 0
-        self.dropped = 0
-        """Messages lost because the server was away or its queue was full."""
-        self._held: list[bytes] = []
-        """What was sent while we dial on demand."""
-        self._task: asyncio.Task[None] | None = None
+        """Set while there is no connection."""
+        self._over.set()
+        self._attempt: asyncio.Task[None] | None = None
+        """Opens a connection."""
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_up(self) -> bool:
         """Whether the member has welcomed us and the connection stands."""
-        return self._is_up is True
+        return self._dialer.is_up
+
+    @property
+    def refusal(self) -> str:
+        """Why the server last refused us; empty where it did not."""
+        return self._dialer.refusal
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection, in a few words."""
+        return self._dialer.trouble
+
+    @property
+    def dials(self) -> int:
+        """How often a connection was tried."""
+        return self._dialer.dials
+
+    @property
+    def dropped(self) -> int:
+        """Messages lost because the server was away or its queue was full."""
+        return self._dialer.dropped
 
     def start(self) -> None:
         """Begin to dial."""
-        self._task = asyncio.get_running_loop().create_task(self._keep_connected())
+        self._dialer.start(_now())
+        self._set_timer()
 
     def dial(self, payload: bytes) -> None:
-        """Try once to connect, unless that is under way; the owner is told how it ended, every time.
-
-        The message is sent if the server welcomes us, before the owner is told; else it is lost.
-        """
-        if sum(map(len, self._held)) + len(payload) <= self._limits.send_bytes_max:
-            self._held.append(payload)
-        if self._task is None or self._task.done():
-            self._is_up = None
-            self._task = asyncio.get_running_loop().create_task(self._connect_once())
+        """Dial once, on demand, for this message (`Dialer.dial_for`)."""
+        self._dialer.dial_for(payload, _now())
+        self._set_timer()
 
     async def stop(self) -> None:
         """Close the connection and dial no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._dialer.stop()
+        self._set_timer()
+        if self._attempt is not None:
+            self._attempt.cancel()
+            await asyncio.gather(self._attempt, return_exceptions=True)
         if self._connection is not None:
             self._connection.close("")
-            if not await self._ended_within(LINGER_S):
-                self._abort("")
+            try:
+                async with asyncio.timeout(LINGER_S):
+                    await self._over.wait()
+            except TimeoutError:
+                if self._connection is not None:
+                    self._connection.abort("")
                 await self._over.wait()
 
     def nudge(self) -> None:
         """The member has just called us, so that it is worth trying now."""
-        if not self.is_up:
-            self._backoff.reset()
-            self._nudged.set()
+        self._dialer.nudge(_now())
+        self._set_timer()
 
     def hurry(self) -> None:
         """There is a reason to dial now. Where it is in vain, the waits go on growing."""
-        if not self.is_up:
-            self._nudged.set()
+        self._dialer.hurry(_now())
+        self._set_timer()
 
     def send(self, payload: bytes) -> bool:
-        """Send a message, or lose it where the server is away; tell which."""
-        if self._is_up and self._connection is not None:
-            self._connection.send(self._kind, payload)
+        """Send a message, or lose it where the server is away; return which."""
+        if self._dialer.is_up and self._connection is not None:
+            self._connection.send(payload)
             return True
-        self.dropped += 1
+        self._dialer.dropped += 1
         return False
 
     def opened(self, connection: Connection) -> None:
-        """Introduce ourselves (`connection.Handler`)."""
+        """Say hello (`connection.Handler`)."""
+        if self._dialer.phase is not Phase.DIALLING:
+            connection.abort("")  # it came too late
+            return
         self._connection = connection
-        connection.send(HELLO, self._hello)
+        self._over.clear()
+        self._dialer.opened(_now())
+        self._set_timer()
         connection.flush()
 
-    def frame(self, connection: Connection, kind: int, payload: bytes) -> None:
-        """Take the answer to our hello, then what a server sends to its clients (`connection.Handler`)."""
-        if kind == SERVER and self._is_up:
-            self._owner.link_received(self.peer, payload)
-        elif kind == WELCOME and not self.is_up:
-            decode_welcome(payload)
-            connection.raise_limit(self._limits.frame_bytes_max)
-            self.refusal = self.trouble = ""
-            for held in self._held:
-                connection.send(self._kind, held)
-            self._held.clear()
+    def received(self, connection: Connection, event: LinkEvent) -> None:
+        """Hand on a message, or take the answer to our hello (`connection.Handler`)."""
+        if isinstance(event, bytes):
+            self._owner.link_received(self.peer, event)
+        elif isinstance(event, Welcomed):
+            self._set_timer()
             connection.flush()
-            self._tell(is_up=True)
-        elif kind == REFUSAL:
-            self._refused(decode_refusal(payload))
+            self._owner.link_changed(self.peer, True)
+        elif isinstance(event, Refused):
+            if event.is_news:
+                where = format_address(self.address)
+                LOG.warning("node %d at %s refuses us: %s", self.peer, where, event.reason)
             connection.close("")
-        else:
-            raise ProtocolViolation(f"frame kind {kind} does not come this way")
 
     def closed(self, connection: Connection, reason: str) -> None:
-        """Take note that it broke (`connection.Handler`)."""
-        self.trouble = self.refusal or reason or "the connection was closed"
+        """Record that the connection has ended (`connection.Handler`)."""
         if reason:
             LOG.debug("connection to node %d ended: %s", self.peer, reason)
-        self.dropped += connection.dropped
+        self._dialer.dropped += connection.dropped
         if connection is self._connection:
             self._connection = None
-            self._tell(is_up=False)
             self._over.set()
+            self._lost(reason)
 
     def wants_flush(self, connection: Connection) -> None:
         """See `connection.Handler`."""
@@ -189,75 +174,49 @@ class Link:
     def paused(self, connection: Connection, *, paused: bool) -> None:
         """Never called: a link drops messages instead (`connection.Handler`)."""
 
-    async def _keep_connected(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            begun = loop.time()
-            await self._connect_once()
-            if loop.time() - begun > self._limits.backoff_max_ms / 1000:
-                self._backoff.reset()
-            await self._wait_for_nudge(self._backoff.draw_s())
+    def _set_timer(self) -> None:
+        """Keep one timer, at the dialer's deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._dialer.deadline
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline / 1e6, self._on_deadline)
 
-    async def _connect_once(self) -> None:
-        """Dial, greet, and return when the connection is over or did not come about."""
-        self.dials += 1
-        self._over.clear()
+    def _on_deadline(self) -> None:
+        self._timer = None
+        action = self._dialer.advance(_now())
+        if action is Action.DIAL:
+            self._attempt = asyncio.get_running_loop().create_task(self._connect())
+        elif action is Action.HANG_UP:
+            self._hang_up()
+        self._set_timer()
+
+    async def _connect(self) -> None:
         try:
-            async with asyncio.timeout(self._limits.dial_timeout_ms / 1000):
-                await asyncio.get_running_loop().create_connection(self._make_connection, *self._address)
-        except (OSError, TimeoutError) as error:
-            self.trouble = _in_words(error)
-            self._tell(is_up=False)
-            return
-        ended = await self._ended_within(self._limits.dial_timeout_ms / 1000)
-        if not ended and not self.is_up:
-            self._abort("no welcome in time")
-        await self._over.wait()
+            await asyncio.get_running_loop().create_connection(self._make_connection, *self.address)
+        except OSError as error:
+            self._lost(explain(error))
 
-    async def _ended_within(self, timeout_s: float) -> bool:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._over.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def _abort(self, reason: str) -> None:
+    def _hang_up(self) -> None:
         if self._connection is not None:
-            self._connection.abort(reason)
+            self._connection.abort("")
+            return
+        if self._attempt is not None:
+            self._attempt.cancel()
+        self._lost("")
+
+    def _lost(self, reason: str) -> None:
+        is_news = self._dialer.lost(reason, _now())
+        self._set_timer()
+        if is_news:
+            self._owner.link_changed(self.peer, False)
 
     def _make_connection(self) -> Connection:
         return Connection(
-            self,
-            frame_bytes_max=self._limits.hello_bytes_max,
-            send_bytes_max=self._limits.send_bytes_max,
-            overflow=Overflow.DROP,
+            self, self._dialer, send_bytes_max=self._limits.send_bytes_max, overflow=Overflow.DROP
         )
 
-    async def _wait_for_nudge(self, wait_s: float) -> None:
-        self._nudged.clear()
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._nudged.wait()
-        except TimeoutError:
-            pass
 
-    def _refused(self, reason: str) -> None:
-        self._backoff.exhaust()
-        if reason != self.refusal:
-            self.refusal = reason
-            LOG.warning("node %d at %s refuses us: %s", self.peer, format_address(self._address), reason)
-
-    def _tell(self, *, is_up: bool) -> None:
-        if is_up is not self._is_up:
-            self._is_up = is_up
-            self._held.clear()
-            self._owner.link_changed(self.peer, is_up)
-
-
-def _in_words(error: BaseException) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    return " ".join(str(error).split()) or type(error).__name__
+def _now() -> Instant:
+    return Instant(int(asyncio.get_running_loop().time() * 1e6))

@@ -8,10 +8,9 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
+from viewstamp.link.handshake import Welcome
 from viewstamp.runtime.addresses import Address, check_address, parse_address
 from viewstamp.runtime.config import ClusterConfig
-from viewstamp.runtime.framing import WIRE_VERSION
-from viewstamp.runtime.handshake import ANY_NODE, Hello, Welcome, encode_hello
 
 Where: TypeAlias = str | Path | ClusterConfig | Iterable[str]
 """A cluster file (a path, or text that ends in .toml), a configuration, or addresses of one or more members.
@@ -47,12 +46,6 @@ def locate(where: Where) -> Known | list[Address]:
     if not texts:
         raise ConfigurationError("no address was given: name at least one member of the cluster")
     return [parse_address(text) for text in texts]
-
-
-def client_hello(cluster_id: str, to: NodeId | None) -> bytes:
-    """Return the payload of a client's HELLO frame; an empty cluster id and None mean: whoever you are."""
-    target = ANY_NODE if to is None else to
-    return encode_hello(Hello(WIRE_VERSION, "client", cluster_id, 0, ANY_NODE, target, 0))
 
 
 def learn(welcome: Welcome, reached_at: Address) -> Known:

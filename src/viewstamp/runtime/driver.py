@@ -14,16 +14,16 @@ does wrong ends the node at once, and nothing is acknowledged after it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, Protocol, TypeAlias, assert_never, cast
 
 import msgspec
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
 from viewstamp.core.errors import Diverged, EntryNotExecutable, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Persisted, Received, Woke
-from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq, View
+from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq
 from viewstamp.core.messages import (
     UNREADABLE,
     AdminReply,
@@ -35,58 +35,28 @@ from viewstamp.core.protocol import ProtocolDefinition, Status
 from viewstamp.replica.events import (
     ClientGone,
     Halt,
-    ReplicaEffect,
     ReplicaEvent,
     Requested,
     Respond,
     Save,
 )
+from viewstamp.replica.replica import Replica
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.snapshotting import Snapshotter
 from viewstamp.runtime.syncing import Syncer
 from viewstamp.runtime.system import Clock
+from viewstamp.runtime.turns import Turns
 from viewstamp.storage.directory import DataDirectory
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _WOKE: Final = Woke()
 _OWN_ADDRESS: Final = ClientAddress(0)
 """The address under which the node itself gives directives to its replica; connections count from 1."""
-STALL_US: Final = 20_000
-"""Coming later than this to a deadline means that the process stood still: the sockets come first."""
-_POLL_AGAIN_S: Final = 0.001
 
 
-class Driven(Protocol):
-    """What a driver needs of a `replica.Replica`."""
-
-    @property
-    def deadline(self) -> Instant | None:
-        """The next moment at which it wants to be woken."""
-        ...
-
-    @property
-    def leader(self) -> NodeId | None:
-        """Whom it believes to lead."""
-        ...
-
-    @property
-    def view(self) -> View:
-        """The current view."""
-        ...
-
-    @property
-    def leader_news(self) -> object:
-        """Another object whenever `leader` or `view` is news."""
-        ...
-
-    def step(self, event: ReplicaEvent, now: Instant) -> Sequence[ReplicaEffect]:
-        """Take in one event and return what must be done."""
-        ...
-
-    def status(self, now: Instant) -> Status:
-        """Return its account of itself."""
-        ...
+RareEffect: TypeAlias = Release | Save | Stage | Halt
+"""What `Driver._step` does not carry out itself."""
 
 
 class Outlet(Protocol):
@@ -110,7 +80,7 @@ class Driver:
 
     def __init__(
         self,
-        replica: Driven,
+        replica: Replica,
         definition: ProtocolDefinition,
         directory: DataDirectory,
         config: NodeConfig,
@@ -155,10 +125,7 @@ class Driver:
         self._stepping = False
         """Whether a step is under way: effects must never lead back into the replica."""
         self._stopped = False
-        self._turn_planned = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = Instant(0)
-        """The deadline that `_timer` was set for."""
+        self._turns = Turns(self._loop, clock, self._work)
         self._led: object = self
         """The replica's `leader_news` when it was last logged who leads."""
         self._last_sent: Any = None
@@ -172,14 +139,12 @@ class Driver:
     def start(self, outlet: Outlet) -> None:
         """Begin to run: from now on frames may come and deadlines pass."""
         self._outlet = outlet
-        self._plan_turn()
+        self._turns.plan()
 
     async def stop(self) -> None:
         """Feed nothing more, and wait for what runs beside the loop."""
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._turns.stop()
         for waiting in self._directives.values():
             waiting.cancel()
         for executor in (self._disk, self._background):
@@ -189,9 +154,7 @@ class Driver:
         """End this node: nothing is fed, sent or acknowledged after this. The process must follow."""
         if not self._stopped:
             self._stopped = True
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._turns.stop()
             self._on_failure(error)
 
     def status(self) -> Status:
@@ -244,7 +207,8 @@ class Driver:
         """Feed one event, carry out its effects, and plan a turn for what it led to."""
         if not self._stopped:
             self._step(event)
-            self._plan_turn()
+            if not self._turns.planned:
+                self._turns.plan()
 
     def _step(self, event: ReplicaEvent) -> None:
         assert not self._stepping, "an effect led back into the replica"
@@ -252,7 +216,7 @@ class Driver:
         self.metrics.events += 1
         try:
             for effect in self._step_replica(event, self._clock()):
-                # What nearly all effects are; looked at first, because a `match` of classes costs more.
+                # Nearly all effects are these; they come first, because a `match` of classes costs more.
                 if type(effect) is Respond:
                     self._respond(effect.to, effect.message)
                 elif type(effect) is Send:
@@ -260,7 +224,7 @@ class Driver:
                 elif type(effect) is Persist:
                     self._journal.append(effect.seq, effect.records)
                 else:
-                    self._carry_out(effect)
+                    self._carry_out(cast("RareEffect", effect))
         except BaseException as error:  # whatever it is, this node must not go on from half a step
             self.fail(error)
             if not isinstance(error, Exception):
@@ -268,15 +232,8 @@ class Driver:
         finally:
             self._stepping = False
 
-    def _carry_out(self, effect: ReplicaEffect) -> None:
-        assert self._outlet is not None, "the driver was not started"
+    def _carry_out(self, effect: RareEffect) -> None:
         match effect:
-            case Respond(to, message):
-                self._respond(to, message)
-            case Send(to, message):
-                self._send(to, message)
-            case Persist(seq, records):
-                self._journal.append(seq, records)
             case Release(before):
                 self._journal.release(before)
             case Save():
@@ -307,31 +264,21 @@ class Driver:
     def _persisted(self, seq: PersistSeq) -> None:
         self.feed(Persisted(seq))
 
-    def _plan_turn(self) -> None:
-        if not self._turn_planned:
-            self._turn_planned = True
-            self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        """Do once for all events of this round what they asked for."""
-        self._turn_planned = False
+    def _work(self) -> Instant | None:
+        """Do once for all events of this round what they asked for (`turns.Turns`)."""
         if self._stopped:
-            return
+            return None
         self.metrics.turns += 1
-        deadline, now = self._replica.deadline, self._clock()
-        if deadline is not None and deadline <= now:
+        self.metrics.stalls = self._turns.stalls
+        deadline = self._replica.deadline
+        if deadline is not None and deadline <= self._clock():
             self.metrics.wakes += 1
             self._step(_WOKE)
-            deadline = now  # not known any more
         self._flush()
         if self._journal.durable < self._journal.written:
             self._sync()
-            deadline = now
-        self._note_leader()
-        if deadline != now:
-            self._arm_timer(deadline, now)
-        else:
-            self._arm_timer(self._replica.deadline, self._clock())
+        self._log_leader()
+        return self._replica.deadline
 
     def _sync(self) -> None:
         if self._stopped:
@@ -349,34 +296,7 @@ class Driver:
         if self._outlet is not None and not self._stopped:
             self._outlet.flush()
 
-    def _arm_timer(self, deadline: Instant | None, now: Instant) -> None:
-        """Keep one timer that is not later than the deadline; too early is harmless and cheap."""
-        if deadline is None or self._stopped:
-            return
-        if deadline <= now:
-            self._plan_turn()
-        elif self._timer is None or deadline < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = deadline
-            self._timer = self._loop.call_later((deadline - now) / 1e6, self._on_timer)
-
-    def _on_timer(self) -> None:
-        """The deadline that the timer was set for has come. After a stall let the sockets speak first.
-
-        A process that stood still (a snapshot, a stopped virtual machine) finds its deadlines passed and,
-        behind them, the heartbeats that would have moved them. It must not start an election before it has
-        read them.
-        """
-        self._timer = None
-        if self._clock() - self._timer_at > STALL_US:
-            self.metrics.stalls += 1
-            self._loop.call_later(_POLL_AGAIN_S, self._plan_turn)
-        else:
-            self._turn_planned = True
-            self._turn()
-
-    def _note_leader(self) -> None:
+    def _log_leader(self) -> None:
         led = self._replica.leader_news
         if led is not self._led:
             self._led = led

@@ -2,11 +2,11 @@
 
 Rules of this file:
 
-- A connection is a stranger until its hello was accepted, and may be one only for a while and only among a
-  few.
+- A connection is a stranger until its hello is accepted. It may be one for a limited time only, and only few
+  may be strangers at once.
 - The newest connection of a member wins: the older one is from before it restarted, or its network is gone.
 - Every refusal is one line, sent to the other side and counted. A reason never contains what was not checked.
-- Nothing waits here. Whoever does not read is dropped (member) or cut off (client).
+- Nothing waits here. What a member does not read is dropped; a client that does not read is cut off.
 """
 
 import asyncio
@@ -19,12 +19,14 @@ from typing import Final, Protocol
 
 from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
-from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.link.acceptor import Acceptor, Greeted
+from viewstamp.link.dialer import DialLimits
+from viewstamp.link.framing import PEER
+from viewstamp.link.handshake import Doorkeeper, Hello
+from viewstamp.runtime.addresses import Address, check_address, format_address
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
-from viewstamp.runtime.connection import Connection, Overflow
-from viewstamp.runtime.dialing import LINGER_S, Link, LinkLimits
-from viewstamp.runtime.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME
-from viewstamp.runtime.handshake import Doorkeeper, Hello, decode_hello, encode_refusal
+from viewstamp.runtime.connection import Connection, LinkEvent, Overflow
+from viewstamp.runtime.dialing import LINGER_S, OutgoingLink
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.system import Clock
 
@@ -47,7 +49,7 @@ class Inbox(Protocol):
         ...
 
     def peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  the second word of an event
-        """This node's connection to a member stands, or broke, or was not to be had."""
+        """This node's connection to a member is up, went down, or could not be opened."""
         ...
 
     def client_gone(self, source: ClientAddress) -> None:
@@ -73,7 +75,7 @@ class Transport:
         guests: Callable[[], Iterable[NodeId]] | None = None,
         dials_on_demand: bool = False,
     ) -> None:
-        """`guests` tells who takes part now, where members may come that the configuration does not list.
+        """`guests` returns the nodes that take part now, where some may that the configuration does not list.
 
         With `dials_on_demand` nobody is called before something is sent to it, and each send to a member
         without a connection leads to `peer_changed`: it was reached, with this message, or it was not.
@@ -87,16 +89,18 @@ class Transport:
         self._clock = clock
         self._metrics = metrics
         self._inbox = inbox
-        self._doorkeeper = Doorkeeper(cluster, node, write_routing)
+        self._doorkeeper = Doorkeeper(cluster.identity(node, write_routing, config.advertised))
         self._open: set[Connection] = set()
-        """All connections that others opened, whoever they are."""
+        """All connections that others opened."""
         self._all_closed = asyncio.Event()
         """Set while `_open` is empty."""
         self._all_closed.set()
-        self._strangers: dict[Connection, Instant] = {}
-        """Connections without an accepted hello and when they came, the oldest first."""
+        self._strangers: dict[Connection, Acceptor] = {}
+        """Connections without an accepted hello, the oldest first."""
         self._refused = ""
-        """The refusal that was logged last: who is refused tries again every second, for days."""
+        """The refusal that was logged last. A refused peer retries every second: log each reason once."""
+        self._differing: set[NodeId] = set()
+        """Members of which the log says that their options differ from this node's."""
         self._clients: dict[ClientAddress, Connection] = {}
         self._peers: dict[NodeId, Connection] = {}
         """The newest connection that each member opened to us."""
@@ -117,18 +121,25 @@ class Transport:
             if peer != node
         }
 
-    def _make_link(self, peer: NodeId, address: Address) -> Link:
-        hello = self._doorkeeper.hello_to(peer, self._incarnation)
-        limits = link_limits(self._config)
-        return Link(peer, address, hello=hello, kind=PEER, limits=limits, rng=self._rng, owner=self)
+    def _make_link(self, peer: NodeId, address: Address) -> OutgoingLink:
+        return OutgoingLink(
+            peer,
+            address,
+            hello=self._doorkeeper.hello_to(peer, self._incarnation),
+            kind=PEER,
+            limits=link_limits(self._config),
+            rng=self._rng,
+            owner=self,
+            on_demand=self._dials_on_demand,
+        )
 
-    def _link_to_guest(self, peer: NodeId) -> Link | None:
+    def _link_to_guest(self, peer: NodeId) -> OutgoingLink | None:
         """Begin to dial a node that the configuration does not list, if it may take part."""
         address = self._cluster.address_of(peer)
         if address is None or peer == self._node or self._stopped or len(self._links) >= _LINKS_MAX:
             return None
         link = self._links[peer] = self._make_link(peer, address)
-        if self._server is not None:  # else `start` will start it with all the others
+        if self._server is not None and not self._dials_on_demand:  # else `start` starts it with the others
             link.start()
         return link
 
@@ -148,7 +159,8 @@ class Transport:
             where = "its socket" if isinstance(listen, socket.socket) else format_address(listen)
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
             raise ConfigurationError(
-                f"cannot listen on {where}: {why}; nothing was served: stop who has it, or take another"
+                f"cannot listen on {where}: {why}; nothing was served: stop the process that uses it, "
+                "or choose another address"
             ) from error
         if not self._dials_on_demand:
             for link in self._links.values():
@@ -162,7 +174,7 @@ class Transport:
             await self._server.wait_closed()
 
     async def _close_connections(self) -> None:
-        """Wait a little for what is being written, then cut off who does not read it."""
+        """Wait a little for what is being written, then cut off those that do not read it."""
         try:
             async with asyncio.timeout(LINGER_S):
                 await self._all_closed.wait()
@@ -186,7 +198,7 @@ class Transport:
                 connection.close("the server stops")
 
     def send(self, to: NodeId, payload: bytes) -> None:
-        """Send a message of the protocol to a member; lost where it is away or is none."""
+        """Send a message of the protocol to a member; lost where it is away or is not a member."""
         link = self._links.get(to) or self._link_to_guest(to)
         if link is not None and not self.silenced and link.send(payload):
             self._metrics.peer_messages_out += 1
@@ -197,7 +209,7 @@ class Transport:
         """Send a message to a client, if its connection still stands."""
         connection = self._clients.get(to)
         if connection is not None and not self.silenced:
-            connection.send(SERVER, payload)
+            connection.send(payload)
             self._metrics.client_messages_out += 1
 
     def flush(self) -> None:
@@ -237,26 +249,25 @@ class Transport:
             return
         if len(self._strangers) >= self._config.strangers_max:
             oldest = next(iter(self._strangers))
-            del self._strangers[oldest]
             self._refuse(oldest, "too many connections have not said hello")
-        self._strangers[connection] = self._clock()
-        self._arm_sweep()
+        assert isinstance(connection.link, Acceptor)
+        self._strangers[connection] = connection.link
+        self._set_sweep()
 
-    def frame(self, connection: Connection, kind: int, payload: bytes) -> None:
-        """Pass a frame on, according to who sent it (`connection.Handler`)."""
-        who = connection.tag
+    def received(self, connection: Connection, event: LinkEvent) -> None:
+        """Pass a message on, according to its sender, or answer a hello (`connection.Handler`)."""
+        sender = connection.tag
         if self.silenced:
             return
-        if who is None:
-            self._greet(connection, kind, payload)
-        elif kind == CLIENT and type(who) is _Client:
+        if type(event) is not bytes:
+            assert isinstance(event, Greeted)
+            self._greet(connection, event.hello)
+        elif type(sender) is _Client:
             self._metrics.client_messages_in += 1
-            self._inbox.client_frame(who.address, payload)
-        elif kind == PEER and type(who) is _Peer:
+            self._inbox.client_frame(sender.address, event)
+        elif type(sender) is _Peer:
             self._metrics.peer_messages_in += 1
-            self._inbox.peer_frame(who.node, payload)
-        else:
-            raise ProtocolViolation(f"a frame of kind {kind} may not come from a {who}")
+            self._inbox.peer_frame(sender.node, event)
 
     def closed(self, connection: Connection, reason: str) -> None:
         """Forget a connection (`connection.Handler`)."""
@@ -268,15 +279,15 @@ class Transport:
             self._all_closed.set()
         self._strangers.pop(connection, None)
         self._paused.pop(connection, None)
-        who = connection.tag
-        if isinstance(who, _Client):
-            self._clients.pop(who.address, None)
+        sender = connection.tag
+        if isinstance(sender, _Client):
+            self._clients.pop(sender.address, None)
             if not self._stopped:
-                self._inbox.client_gone(who.address)
-        elif isinstance(who, _Peer) and self._peers.get(who.node) is connection:
-            del self._peers[who.node]
+                self._inbox.client_gone(sender.address)
+        elif isinstance(sender, _Peer) and self._peers.get(sender.node) is connection:
+            del self._peers[sender.node]
             if self._dials_on_demand and not self._stopped:
-                self._inbox.peer_changed(who.node, False)  # we may have no connection to it of our own
+                self._inbox.peer_changed(sender.node, False)  # we may have no connection to it of our own
 
     def wants_flush(self, connection: Connection) -> None:
         """Remember it until `flush`, which ends every turn of the driver (`connection.Handler`)."""
@@ -286,33 +297,30 @@ class Transport:
         """Watch a client that does not read (`connection.Handler`)."""
         if paused:
             self._paused[connection] = self._clock()
-            self._arm_sweep()
+            self._set_sweep()
         else:
             self._paused.pop(connection, None)
 
     def link_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in LinkOwner
-        """Tell the driver of a member's connection (`links.LinkOwner`)."""
+        """Tell the driver of a member's connection (`dialing.LinkOwner`)."""
         if not self._stopped:
             self._inbox.peer_changed(peer, is_up)
 
     def link_received(self, peer: NodeId, payload: bytes) -> None:
-        """Refuse: members send over the connections that they opened (`links.LinkOwner`)."""
+        """Refuse: members send over the connections that they opened (`dialing.LinkOwner`)."""
         raise ProtocolViolation(f"node {peer} sent {len(payload)} bytes over the connection that is ours")
 
     def _accept(self) -> Connection:
         config = self._config
+        hello_until = Instant(self._clock() + 1000 * config.hello_timeout_ms)
         return Connection(
             self,
-            frame_bytes_max=config.hello_bytes_max,
+            Acceptor(config.hello_bytes_max, hello_until),
             send_bytes_max=config.client_send_bytes_max,
             overflow=Overflow.CLOSE,
         )
 
-    def _greet(self, connection: Connection, kind: int, payload: bytes) -> None:
-        if kind != HELLO:
-            raise ProtocolViolation("the first frame is not a hello")
-        hello = decode_hello(payload)
-        del self._strangers[connection]
+    def _greet(self, connection: Connection, hello: Hello) -> None:
         reason = self._doorkeeper.refuse(hello)
         if reason is None and hello.role == "client" and len(self._clients) >= self._config.clients_max:
             reason = f"{self._config.clients_max} clients are connected, which is the limit: try another node"
@@ -323,37 +331,71 @@ class Transport:
             LOG.log(level, "refused %s at %s: %s", hello.role, connection.peer_name, reason)
             self._refuse(connection, reason)
             return
-        self._admit(connection, hello)
-        guests = self._guests
-        connection.send(
-            WELCOME, self._doorkeeper.welcome if guests is None else self._doorkeeper.welcome_with(guests())
+        acceptor = self._strangers.pop(connection)
+        guests, is_peer = self._guests, hello.role == "peer"
+        if is_peer:
+            self._admit_peer(connection, hello)
+        else:
+            self._admit_client(connection)
+        door, config = self._doorkeeper, self._config
+        acceptor.accept(
+            door.welcome if guests is None else door.welcome_with(guests()),
+            is_peer=is_peer,
+            frame_bytes_max=config.peer_frame_bytes_max if is_peer else config.client_frame_bytes_max,
         )
         connection.flush()  # no step of the driver, and so no turn, follows from it
 
-    def _admit(self, connection: Connection, hello: Hello) -> None:
-        if hello.role == "client":
-            self._last_client += 1
-            connection.tag = _Client(ClientAddress(self._last_client))
-            connection.raise_limit(self._config.client_frame_bytes_max)
-            self._clients[ClientAddress(self._last_client)] = connection
-            return
+    def _admit_client(self, connection: Connection) -> None:
+        self._last_client += 1
+        address = ClientAddress(self._last_client)
+        connection.tag = _Client(address)
+        self._clients[address] = connection
+
+    def _admit_peer(self, connection: Connection, hello: Hello) -> None:
         peer = NodeId(hello.node)
         older = self._peers.pop(peer, None)
         if older is not None:
             older.abort("")
         connection.tag = _Peer(peer)
-        connection.raise_limit(self._config.peer_frame_bytes_max)
         self._peers[peer] = connection
+        self._compare_options(peer)
         link = self._links.get(peer) or self._link_to_guest(peer)
         if link is not None:
+            if hello.advertise is not None:
+                self._move(link, hello.advertise)
             link.nudge()
 
+    def _compare_options(self, peer: NodeId) -> None:
+        """Say it once, in the log, where a member's options differ. They may, while they are changed."""
+        if peer not in self._doorkeeper.differing:
+            self._differing.discard(peer)
+        elif peer not in self._differing:
+            self._differing.add(peer)
+            LOG.warning(
+                "node %d runs with other options than node %d: make their cluster files equal, and restart "
+                "the one with the older file",
+                peer,
+                self._node,
+            )
+
+    def _move(self, link: OutgoingLink, advertised: Address) -> None:
+        """Take the address that a member says it has: those in the cluster file are hints."""
+        try:
+            address = check_address(*advertised)
+        except ConfigurationError as error:
+            raise ProtocolViolation(f"node {link.peer} advertises what is not an address: {error}") from error
+        if address != link.address:
+            LOG.info("node %d is reached at %s from now on", link.peer, format_address(address))
+            link.address = address
+            self._doorkeeper.move(link.peer, address)
+
     def _refuse(self, connection: Connection, reason: str) -> None:
+        """Refuse a stranger."""
         self._metrics.connections_refused += 1
-        connection.send(REFUSAL, encode_refusal(reason))
+        self._strangers.pop(connection).refuse(reason)
         connection.close("")
 
-    def _arm_sweep(self) -> None:
+    def _set_sweep(self) -> None:
         if self._sweep is None and not self._stopped:
             shorter_ms = min(self._config.hello_timeout_ms, self._config.client_stall_timeout_ms)
             wait_s = shorter_ms / _SWEEPS_PER_TIMEOUT / 1000
@@ -363,17 +405,17 @@ class Transport:
         """Close what has waited too long; one timer serves all connections."""
         self._sweep = None
         if self.silenced:
-            self._arm_sweep()
+            self._set_sweep()
             return
         now = self._clock()
-        for connection in _older_than(self._strangers, now - 1000 * self._config.hello_timeout_ms):
-            del self._strangers[connection]
-            self._refuse(connection, "no hello in time")
+        for connection, acceptor in list(self._strangers.items()):
+            if acceptor.deadline is None or acceptor.deadline <= now:  # None: said while all was silent
+                self._refuse(connection, "no hello in time")
         for connection in _older_than(self._paused, now - 1000 * self._config.client_stall_timeout_ms):
             self._metrics.clients_stalled += 1
             connection.abort("the replies were not read in time")
         if self._strangers or self._paused:
-            self._arm_sweep()
+            self._set_sweep()
 
 
 class _Client:
@@ -405,9 +447,9 @@ def _older_than(since: dict[Connection, Instant], moment: int) -> list[Connectio
     return [connection for connection, begun in since.items() if begun < moment]
 
 
-def link_limits(config: NodeConfig) -> LinkLimits:
+def link_limits(config: NodeConfig) -> DialLimits:
     """Return the limits of a member's connections to the others."""
-    return LinkLimits(
+    return DialLimits(
         hello_bytes_max=config.hello_bytes_max,
         frame_bytes_max=config.peer_frame_bytes_max,
         send_bytes_max=config.peer_send_bytes_max,

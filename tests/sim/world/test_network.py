@@ -8,7 +8,7 @@ import pytest
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import NodeId
-from viewstamp.runtime.framing import PEER, Splitter, encode_frame
+from viewstamp.link.framing import PEER, Splitter, encode_frame
 from viewstamp.sim.faults.faults import cut_links
 from viewstamp.sim.faults.options import NetworkOptions, PartitionMode
 from viewstamp.sim.world.network import Network

@@ -19,8 +19,10 @@ from typing import Final
 from viewstamp.clients.locks_blocking import BlockingLockClient
 from viewstamp.core.errors import ConfigurationError, NotExecuted, ViewstampError
 from viewstamp.runtime.addresses import Address, format_address
-from viewstamp.runtime.discovery import client_hello, learn
-from viewstamp.runtime.sockets import ask_who
+from viewstamp.runtime.client_base import make_asker
+from viewstamp.runtime.discovery import learn
+from viewstamp.runtime.sockets import ask_blocking
+from viewstamp.runtime.system import fresh_rng, monotonic_us
 from viewstamp_labs.lab6824.arguments import EXIT_USAGE, LIFETIME_S, parse_server
 from viewstamp_labs.lab6824.exclusion import HistoryWriter, Mark
 from viewstamp_labs.lab6824.waiting import pause
@@ -176,7 +178,7 @@ def find(address: Address) -> str:
     """
     until = time.monotonic() + FOUND_WITHIN_S
     while True:
-        answer = ask_who(address, client_hello("", None), FOUND_WITHIN_S)
+        answer = ask_blocking(address, make_asker(fresh_rng()), monotonic_us, FOUND_WITHIN_S)
         if not isinstance(answer, str):
             return ",".join(map(format_address, learn(answer, address).addresses.values()))
         if time.monotonic() > until:

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.runtime.framing import (
+from viewstamp.link.framing import (
     CLIENT,
+    FRAME_VERSION,
     HEADER_BYTES,
     PEER,
     SERVER,
-    WIRE_VERSION,
     Splitter,
     encode_frame,
     frame_header,
@@ -34,7 +34,7 @@ def refused(data: bytes, cap: int = CAP) -> str:
     return str(caught.value)
 
 
-def header_with(*, length: int, version: int = WIRE_VERSION, magic: int = 0x5356) -> bytes:
+def header_with(*, length: int, version: int = FRAME_VERSION, magic: int = 0x5356) -> bytes:
     return (magic | version << 16 | PEER << 24 | length << 32).to_bytes(8, "little") + bytes(8)
 
 
@@ -99,9 +99,9 @@ def test_nothing_is_kept_when_a_length_is_over_the_cap() -> None:
     assert not splitter.in_frame
 
 
-@pytest.mark.parametrize("version", [0, WIRE_VERSION - 1, WIRE_VERSION + 1, 255])
+@pytest.mark.parametrize("version", [0, FRAME_VERSION - 1, FRAME_VERSION + 1, 255])
 def test_version_is_refused_when_it_is_another(version: int) -> None:
-    assert f"wire version {version}" in refused(header_with(length=0, version=version))
+    assert f"frames of version {version}" in refused(header_with(length=0, version=version))
 
 
 @pytest.mark.parametrize(

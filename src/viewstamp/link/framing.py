@@ -17,11 +17,11 @@ from xxhash import xxh3_64_intdigest
 
 from viewstamp.core.errors import ProtocolViolation
 
-WIRE_VERSION: Final = 1
-"""Of the frames and the hello. What a protocol says inside its messages grows by appended fields."""
+FRAME_VERSION: Final = 1
+"""Of the frames alone, so that every version can read another's hello. See `handshake.WIRE` for the rest."""
 
 HELLO: Final = 1
-"""The first frame of a connection, from whoever opened it."""
+"""The first frame of a connection, from the end that opened it."""
 WELCOME: Final = 2
 """The answer to a hello that is accepted."""
 REFUSAL: Final = 3
@@ -38,7 +38,7 @@ _HEADER: Final = Struct("<QQ")
 _unpack: Final = _HEADER.unpack_from
 _pack: Final = _HEADER.pack
 _MAGIC: Final = 0x5356  # "VS", little-endian
-_PREFIX: Final = _MAGIC | WIRE_VERSION << 16
+_PREFIX: Final = _MAGIC | FRAME_VERSION << 16
 _PREFIX_MASK: Final = 0xFFFFFF
 _KIND_PREFIXES: Final = tuple(_PREFIX | kind << 24 for kind in range(SERVER + 1))
 
@@ -52,6 +52,41 @@ def frame_header(kind: int, payload: bytes) -> bytes:
 def encode_frame(kind: int, payload: bytes) -> bytes:
     """Return a whole frame. Where many are sent at once, join headers and payloads instead."""
     return frame_header(kind, payload) + payload
+
+
+class FrameQueue:
+    """Frames that wait to be sent over one connection."""
+
+    __slots__ = ("_kind", "parts", "size")
+
+    def __init__(self, kind: int) -> None:
+        self._kind = kind
+        """Of the frames that `put` adds."""
+        self.parts: list[bytes] = []
+        """Headers and payloads, in turn. Read-only for callers."""
+        self.size = 0
+        """Bytes in `parts`."""
+
+    def put(self, payload: bytes) -> None:
+        """Add a message."""
+        self.add(self._kind, payload)
+
+    def add(self, kind: int, payload: bytes) -> None:
+        """Add a frame of some kind."""
+        self.parts.append(frame_header(kind, payload))
+        self.parts.append(payload)
+        self.size += HEADER_BYTES + len(payload)
+
+    def take(self) -> bytes:
+        """Remove everything and return it, in one piece."""
+        parts, self.parts = self.parts, []
+        self.size = 0
+        return b"".join(parts)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self.parts = []
+        self.size = 0
 
 
 class Splitter:
@@ -122,7 +157,7 @@ class Splitter:
             self._keep(data[start:], needed)
 
     def _keep(self, rest: bytes, needed: int) -> None:
-        """Wait for more. What cannot become a frame any more is refused even before its header is whole."""
+        """Wait for more. What can no longer become a frame is refused even before its header is whole."""
         prefix = _PREFIX.to_bytes(3, "little")
         if rest[:3] != prefix[: len(rest)]:
             raise ProtocolViolation(self._explain(int.from_bytes(rest[:3], "little")))
@@ -133,6 +168,6 @@ class Splitter:
         if word & 0xFFFF != _MAGIC:
             return "these bytes are not of this protocol"
         version = word >> 16 & 0xFF
-        if version != WIRE_VERSION:
-            return f"wire version {version} is not spoken here, only {WIRE_VERSION}"
+        if version != FRAME_VERSION:
+            return f"frames of version {version} cannot be read here, only of version {FRAME_VERSION}"
         return f"a frame of {word >> 32} bytes is over the limit of {self.payload_bytes_max}"

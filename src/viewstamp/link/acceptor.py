@@ -1,0 +1,90 @@
+"""The end of a connection that accepts it: a hello is awaited, then messages of one kind.
+
+Rules of this file:
+
+1. Until a hello has come there is a deadline, and frames are short.
+2. After the hello the owner answers with `accept` or `refuse`; nothing else may arrive before.
+3. Afterwards only the kind of frame that belongs to the accepted role may arrive.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from viewstamp.core.errors import ProtocolViolation
+from viewstamp.core.ids import Instant
+from viewstamp.link.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME, FrameQueue, Splitter
+from viewstamp.link.handshake import Hello, decode_hello, encode_refusal
+
+_NOTHING: Final = -1
+
+
+class Greeted(msgspec.Struct, frozen=True):
+    """The other end said hello: answer with `Acceptor.accept` or `Acceptor.refuse`."""
+
+    hello: Hello
+
+
+class Acceptor:
+    """One accepted connection."""
+
+    __slots__ = ("_expected", "_splitter", "deadline", "out")
+
+    def __init__(self, hello_bytes_max: int, hello_until: Instant) -> None:
+        self.out = FrameQueue(SERVER)
+        """What is to be sent."""
+        self.deadline: Instant | None = hello_until
+        """When to give up on the hello; None: it has come."""
+        self._splitter = Splitter(hello_bytes_max)
+        self._expected = HELLO
+        """The one kind of frame that may arrive now."""
+
+    @property
+    def in_frame(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._splitter.in_frame
+
+    def receive(self, data: bytes) -> Iterable[Greeted | bytes]:
+        """Take in bytes and return what they mean: a hello, or the payloads of messages.
+
+        The result is consumed to its end, or the connection is given up: the answer to a hello decides how
+        the bytes after it are read.
+
+        Raises:
+            ProtocolViolation: at once or while the result is consumed. Events before the fault count.
+        """
+        frame = self._splitter.single(data)
+        return self._receive_many(data) if frame is None else (self._event(*frame),)
+
+    def accept(self, welcome: bytes, *, is_peer: bool, frame_bytes_max: int) -> None:
+        """Answer the hello with this welcome; from now on messages may arrive."""
+        assert self._expected == _NOTHING, "a welcome answers a hello"
+        self._expected = PEER if is_peer else CLIENT
+        self._splitter.payload_bytes_max = frame_bytes_max
+        self.out.add(WELCOME, welcome)
+
+    def refuse(self, reason: str) -> None:
+        """Answer with a refusal, after which the connection is to be closed."""
+        self.deadline = None
+        self._expected = _NOTHING
+        self.out.add(REFUSAL, encode_refusal(reason))
+
+    def _receive_many(self, data: bytes) -> Iterator[Greeted | bytes]:
+        for kind, payload in self._splitter.split(data):
+            yield self._event(kind, payload)
+
+    def _event(self, kind: int, payload: bytes) -> Greeted | bytes:
+        if kind != self._expected:
+            raise ProtocolViolation(self._explain(kind))
+        if kind != HELLO:
+            return payload
+        self.deadline = None
+        self._expected = _NOTHING
+        return Greeted(decode_hello(payload))
+
+    def _explain(self, kind: int) -> str:
+        if self._expected == HELLO:
+            return "the first frame is not a hello"
+        sender = {PEER: "a member", CLIENT: "a client"}.get(self._expected, "a connection without a welcome")
+        return f"a frame of kind {kind} may not come from {sender}"

@@ -1,0 +1,295 @@
+"""The end of a connection that opens it: dial, say hello, stand, break, wait, dial again.
+
+One `Dialer` belongs to one server and outlives its connections. Its owner opens and closes real connections:
+
+- `advance` says at the deadline whether to dial or to hang up.
+- The owner calls `opened` when a connection stands and `lost` when it ended or did not come about.
+- Bytes from the connection go to `receive`; what is to be sent waits in `out`.
+
+Each member sends over the connection that it opened itself and receives over the one that the other opened.
+Two members can therefore never disagree about which of two crossed connections is the real one, and a network
+that is cut one way looks like what it is.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from random import Random
+from typing import Final
+
+import msgspec
+
+from viewstamp.core.errors import ProtocolViolation
+from viewstamp.core.ids import Instant
+from viewstamp.link.framing import HELLO, REFUSAL, SERVER, WELCOME, FrameQueue, Splitter
+from viewstamp.link.handshake import Welcome, check_welcome, decode_refusal, decode_welcome
+
+_US_PER_MS: Final = 1_000
+
+
+class DialLimits(msgspec.Struct, frozen=True):
+    """Limits of the connections to one server."""
+
+    hello_bytes_max: int
+    """Of the answer to our hello."""
+    frame_bytes_max: int
+    """Of what arrives after the welcome."""
+    send_bytes_max: int
+    """Waiting to be sent; beyond it messages are dropped."""
+    dial_timeout_ms: int
+    """For opening a connection, and again for the welcome."""
+    backoff_min_ms: int
+    backoff_max_ms: int
+
+
+class Action(Enum):
+    """What the owner must do at a deadline."""
+
+    DIAL = "dial"
+    """Open a connection, then call `opened`, or `lost` where that fails."""
+    HANG_UP = "hang up"
+    """Give up the attempt or the connection, then call `lost`."""
+
+
+class Phase(Enum):
+    """Where a dialer stands."""
+
+    WAITING = "waiting"
+    """There is no connection. The deadline says when to dial; None: when there is something to send."""
+    DIALLING = "dialling"
+    """The owner opens a connection."""
+    GREETING = "greeting"
+    """The hello is on its way; neither welcome nor refusal has come."""
+    UP = "up"
+    """The server has welcomed us."""
+    STOPPED = "stopped"
+
+
+class Welcomed(msgspec.Struct, frozen=True):
+    """The server accepted the hello: messages may be sent."""
+
+    welcome: Welcome
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The server refused the hello: close the connection and call `lost`."""
+
+    reason: str
+    is_news: bool
+    """Whether it differs from the last refusal: log each reason once."""
+
+
+class Backoff:
+    """Waiting times that double, with jitter: half of each is certain, half is drawn."""
+
+    __slots__ = ("_max_us", "_min_us", "_next_us", "_rng")
+
+    def __init__(self, min_us: int, max_us: int, rng: Random) -> None:
+        self._min_us = min_us
+        self._max_us = max_us
+        self._next_us = min_us
+        """_min_us <= _next_us <= _max_us."""
+        self._rng = rng
+
+    def reset(self) -> None:
+        """Begin again with the shortest wait."""
+        self._next_us = self._min_us
+
+    def exhaust(self) -> None:
+        """Go to the longest wait at once: trying soon cannot help."""
+        self._next_us = self._max_us
+
+    def draw_us(self) -> int:
+        """Return the next wait, and double the one after it."""
+        wait_us = self._next_us
+        self._next_us = min(2 * wait_us, self._max_us)
+        return int(wait_us * (0.5 + self._rng.random() / 2))
+
+
+class Dialer:
+    """The connections to one server, one after the other. May lose messages, never waits."""
+
+    __slots__ = (
+        "_backoff",
+        "_held",
+        "_hello",
+        "_limits",
+        "_on_demand",
+        "_opened_at",
+        "_overdue",
+        "_reported",
+        "_splitter",
+        "deadline",
+        "dials",
+        "dropped",
+        "out",
+        "phase",
+        "refusal",
+        "trouble",
+    )
+
+    def __init__(
+        self, hello: bytes, kind: int, limits: DialLimits, rng: Random, *, on_demand: bool = False
+    ) -> None:
+        """`kind` is that of the frames this end sends: PEER or CLIENT.
+
+        With `on_demand` nothing is dialled before there is something to send, and nothing a second time.
+        """
+        self._hello = hello
+        self._limits = limits
+        self._on_demand = on_demand
+        self._backoff = Backoff(limits.backoff_min_ms * _US_PER_MS, limits.backoff_max_ms * _US_PER_MS, rng)
+        self._splitter = Splitter(limits.hello_bytes_max)
+        self._held: list[bytes] = []
+        """What was sent on demand and waits for the welcome."""
+        self._opened_at = Instant(0)
+        self._overdue = ""
+        """Why the owner was told to hang up."""
+        self._reported: bool | None = None
+        """Whether the server was up when the owner last heard of it; None: it has heard nothing."""
+        self.out = FrameQueue(kind)
+        """What is to be sent over the connection that stands."""
+        self.phase = Phase.WAITING
+        self.deadline: Instant | None = None
+        """When to call `advance`; None: never, as long as nothing else happens."""
+        self.refusal = ""
+        """Why the server last refused us; empty where it did not."""
+        self.trouble = ""
+        """Why there is no connection, in a few words."""
+        self.dials = 0
+        self.dropped = 0
+        """Messages lost because the server was away or its queue was full."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the server has welcomed us and the connection stands."""
+        return self.phase is Phase.UP
+
+    @property
+    def in_frame(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._splitter.in_frame
+
+    # What the owner does
+
+    def start(self, now: Instant) -> None:
+        """Begin to dial."""
+        assert not self._on_demand, "this one dials when there is something to send"
+        self.deadline = now
+
+    def stop(self) -> None:
+        """Dial no more."""
+        self.phase = Phase.STOPPED
+        self.deadline = None
+
+    def advance(self, now: Instant) -> Action | None:
+        """Return what must be done now that it is this moment; None: nothing."""
+        if self.deadline is None or now < self.deadline:
+            return None
+        if self.phase is not Phase.WAITING:
+            self._overdue = "no answer" if self.phase is Phase.DIALLING else "no welcome in time"
+            self.deadline = None
+            return Action.HANG_UP
+        self.phase = Phase.DIALLING
+        self.dials += 1
+        self.deadline = self._timeout(now)
+        return Action.DIAL
+
+    def opened(self, now: Instant) -> None:
+        """A connection stands: say hello over it."""
+        assert self.phase is Phase.DIALLING, "a connection was not asked for"
+        self.phase = Phase.GREETING
+        self.deadline = self._timeout(now)
+        self._opened_at = now
+        self._splitter = Splitter(self._limits.hello_bytes_max)
+        self.out.clear()
+        self.out.add(HELLO, self._hello)
+
+    def lost(self, reason: str, now: Instant) -> bool:
+        """The connection ended, or did not come about; return whether the server's absence is news."""
+        if self.phase is Phase.UP and now - self._opened_at > self._limits.backoff_max_ms * _US_PER_MS:
+            self._backoff.reset()
+        self.trouble = self.refusal or self._overdue or reason or "the connection was closed"
+        self._overdue = ""
+        self._held.clear()
+        self.out.clear()
+        is_news = self._reported is not False
+        self._reported = False
+        if self.phase is not Phase.STOPPED:
+            self.phase = Phase.WAITING
+            self.deadline = None if self._on_demand else Instant(now + self._backoff.draw_us())
+        return is_news
+
+    def send(self, payload: bytes) -> bool:
+        """Send a message, or lose it where the server is away or does not read; return whether it is sent."""
+        if self.phase is Phase.UP and self.out.size + len(payload) <= self._limits.send_bytes_max:
+            self.out.put(payload)
+            return True
+        self.dropped += 1
+        return False
+
+    def dial_for(self, payload: bytes, now: Instant) -> None:
+        """Dial once, on demand, unless that is under way; `lost` or `Welcomed` is news every time.
+
+        The message is sent if the server welcomes us, before anything else; otherwise it is lost.
+        """
+        assert self._on_demand, "this one dials by itself"
+        if sum(map(len, self._held)) + len(payload) <= self._limits.send_bytes_max:
+            self._held.append(payload)
+        if self.phase is Phase.WAITING and self.deadline is None:
+            self._reported = None
+            self.deadline = now
+
+    def hurry(self, now: Instant) -> None:
+        """There is a reason to dial now. Where it is in vain, the waits go on growing."""
+        if self.phase is Phase.WAITING and self.deadline is not None:
+            self.deadline = min(self.deadline, now)
+
+    def nudge(self, now: Instant) -> None:
+        """The server has just called us, so that it is worth trying now."""
+        if self.phase is not Phase.UP:
+            self._backoff.reset()
+            self.hurry(now)
+
+    # What the server says
+
+    def receive(self, data: bytes) -> Iterable[Welcomed | Refused | bytes]:
+        """Take in bytes and return what they mean: the answer to our hello, or payloads of messages.
+
+        The result is consumed to its end, or the connection is given up.
+
+        Raises:
+            ProtocolViolation: at once or while the result is consumed. Events before the fault count.
+        """
+        frame = self._splitter.single(data)
+        return self._receive_many(data) if frame is None else (self._event(*frame),)
+
+    def _receive_many(self, data: bytes) -> Iterator[Welcomed | Refused | bytes]:
+        for kind, payload in self._splitter.split(data):
+            yield self._event(kind, payload)
+
+    def _event(self, kind: int, payload: bytes) -> Welcomed | Refused | bytes:
+        if kind == SERVER and self.phase is Phase.UP:
+            return payload
+        if kind == WELCOME and self.phase is Phase.GREETING:
+            return self._welcomed(decode_welcome(payload))
+        if kind == REFUSAL and self.phase in {Phase.GREETING, Phase.UP}:
+            reason = decode_refusal(payload)
+            is_news, self.refusal = reason != self.refusal, reason
+            self._backoff.exhaust()
+            return Refused(reason, is_news)
+        raise ProtocolViolation(f"a frame of kind {kind} does not come this way")
+
+    def _welcomed(self, welcome: Welcome) -> Welcomed:
+        check_welcome(welcome)
+        self.phase = Phase.UP
+        self.deadline = None
+        self.refusal = self.trouble = ""
+        self._reported = True
+        self._splitter.payload_bytes_max = self._limits.frame_bytes_max
+        for held in self._held:
+            self.out.put(held)
+        self._held.clear()
+        return Welcomed(welcome)
+
+    def _timeout(self, now: Instant) -> Instant:
+        return Instant(now + self._limits.dial_timeout_ms * _US_PER_MS)
