@@ -19,6 +19,7 @@ import msgspec
 import xxhash
 
 from viewstamp.core.errors import ProtocolViolation
+from viewstamp.core.ids import LEVEL as ENTRY_LEVEL
 from viewstamp.core.ids import Incarnation, NodeId
 
 ANY_NODE: Final = -1
@@ -38,7 +39,7 @@ class Range(msgspec.Struct, frozen=True, array_like=True):
 
 WIRE: Final = Range(1, 1)
 """Versions of the messages on the wire: hello, welcome, and everything after them."""
-LEVEL: Final = Range(1, 1)
+LEVEL: Final = Range(ENTRY_LEVEL, ENTRY_LEVEL)
 """Feature levels: what may be written to the log and to snapshots."""
 MACHINE: Final = Range(0, 0)
 """Versions of the user's class; 0: it does not name one."""
