@@ -228,7 +228,7 @@ class PrimaryBackupCore:
         elif state.leader is not None:
             self.follower.on_persisted(state.leader)
         if state.role is Role.CANDIDATE:
-            self.campaign.check()
+            self.campaign.check()  # its own promise may have become durable
         elif self.bootstrap.is_first_primary and state.promise_write <= state.outbox.durable:
             self._become_first_primary()
 
@@ -245,7 +245,7 @@ class PrimaryBackupCore:
         if now >= self.replication.heartbeat_at:
             self._tick()
         if now >= self._silence_at:
-            state.leader = None
+            state.leader = None  # clients look elsewhere; the epoch stays
         if now >= self._resume_at:
             self.campaign.begin(None)
 
@@ -285,9 +285,8 @@ class PrimaryBackupCore:
         state = self.state
         if source not in state.peers:
             state.drop("message of a stranger")
-        elif isinstance(
-            message, (AppendEntries, SnapshotChunk)
-        ):  # frequent ones first; a union would be slow
+        # The frequent ones first, and as tuples: to test a union of types is slower.
+        elif isinstance(message, (AppendEntries, SnapshotChunk)):
             self._on_primary_says(source, message)
         elif isinstance(message, (AppendResponse, AppendRejected, SnapshotAck, StaleEpoch)):
             self._on_answer(source, message)
@@ -305,21 +304,29 @@ class PrimaryBackupCore:
             state.drop("numbers out of range")
         elif isinstance(message, Fence):
             self._on_fence(source, message)
-        elif in_range(message.asked):
+        elif not in_range(message.asked):
+            state.drop("numbers out of range")
+        else:
             self.campaign.on_fenced(source, message)
 
     def _on_introduce(self, source: NodeId, message: Introduce) -> None:
         state = self.state
         if not state.founded:
             self.bootstrap.on_introduce(source, message)
-        elif state.counts:
+        elif not state.counts:
+            # Its own record may be the one that lists the incarnation before the disk was wiped.
+            state.drop("introduction while this node is not re-admitted")
+        else:
             assert state.record is not None
-            state.outbox.send(source, Recognize(state.epoch, state.record))
+            state.outbox.send(source, Recognize(epoch=state.epoch, record=state.record))
             if state.role is Role.PRIMARY:
                 self.replication.on_introduce(source, message.incarnation)
 
     def _on_recognize(self, message: Recognize) -> None:
-        if in_range(message.epoch) and self.bootstrap.on_recognize(message):
+        if not in_range(message.epoch):
+            self.state.drop("numbers out of range")
+        elif self.bootstrap.on_recognize(message):
+            assert self.state.counts, "the record lists this incarnation"
             self.state.resume_later()
 
     def _on_fence(self, source: NodeId, fence: Fence) -> None:
@@ -335,6 +342,8 @@ class PrimaryBackupCore:
         if message.to != state.incarnation:
             state.drop("message for another incarnation")
             if message.epoch >= state.epoch:
+                # Not only an old message: the primary of now may know this node by an introduction that was
+                # late, and would never address this incarnation unless it introduces itself again.
                 self.bootstrap.on_passed_over()
             return
         if not (is_sound_append(message) if isinstance(message, AppendEntries) else in_range(message.epoch)):
@@ -386,12 +395,15 @@ class PrimaryBackupCore:
         elif not in_range(message.epoch):
             state.drop("numbers out of range")
         elif message.epoch > state.epoch:
+            # The answer does not say whose epoch that is. So it is not entered: its primary will be heard.
             state.seen_epoch = max(state.seen_epoch, message.epoch)
             self._step_down()
-        elif message.epoch < state.epoch or state.role is not Role.PRIMARY:
-            state.drop("message of an earlier epoch")
+        elif message.epoch < state.epoch:
+            state.drop("answer of an earlier epoch")
+        elif state.role is not Role.PRIMARY:
+            state.drop("answer for a primary, which this node is no longer")
         elif isinstance(message, StaleEpoch):
-            pass  # its epoch was all that it had to say
+            state.drop("refusal of an epoch that is not over")
         elif isinstance(message, AppendResponse):
             self._on_append_response(source, message)
         elif isinstance(message, AppendRejected):
