@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from tests.replica.test_replicated_state import Copy, Holders
 from viewstamp.core.effects import Apply, Capture, Entry
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.events import SnapshotToken
-from viewstamp.core.ids import Seqno, View, Viewstamp
+from viewstamp.core.ids import ORIGIN, Seqno, View, Viewstamp
 from viewstamp.core.messages import NO_SESSION, OpenSession
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.machine.definition import MachineDefinition
@@ -78,6 +79,31 @@ def test_a_snapshot_is_refused_by_name_when_it_is_of_another_machine() -> None:
     body = _filled().snapshot()
     with pytest.raises(snapshot_body.SnapshotUnreadable, match="of 'Counter', not of Holders"):
         snapshot_body.restore(body, Copy(Holders).state)
+
+
+def test_the_bytes_of_a_body_are_pinned() -> None:
+    copy = Copy()
+    copy.apply(OpenSession(CLIENT))
+    assert copy.snapshot().body.hex(" ") == (
+        "00 00 00 00 00 00 00 0e"  # length of the preface
+        " 96 01 00 00 a7 43 6f 75 6e 74 65 72 00 00"  # [format, level, machine version, class, time, digest]
+        " 00 00 00 00 00 00 00 0d"  # length of the only chunk of sessions
+        " 91 95 cd 10 92 ce 00 10 00 00 00 00 90"
+        " 00 00 00 00 00 00 00 00"  # no further chunk
+        " 92 92 a5 76 61 6c 75 65 00 92 a3 6c 6f 67 90"  # the machine's own snapshot
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [((2, 0, 0), "format 2; this version reads 1"), ((1, 3, 0), "level 3"), ((1, 0, 4), "machine version 4")],
+)
+def test_a_body_of_another_version_is_refused_by_name(version: tuple[int, int, int], why: str) -> None:
+    copy = Copy()
+    preface = msgspec.msgpack.encode((*version, "Counter", 0, 0))
+    body = len(preface).to_bytes(8, "big") + preface
+    with pytest.raises(snapshot_body.SnapshotUnreadable, match=why):
+        snapshot_body.restore(BytesSnapshot(ORIGIN, b"", body), copy.state)
 
 
 @settings(max_examples=200)

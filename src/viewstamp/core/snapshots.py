@@ -4,16 +4,36 @@ A snapshot is immutable. Reading it is therefore as pure as reading a tuple, whe
 that fails to read one raises, which ends the process (docs/faults.md#rule-2).
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 import xxhash
 
-from viewstamp.core.ids import Viewstamp
+from viewstamp.core.ids import LEVEL, Viewstamp
+
+FORMAT: Final = 1
+"""Of the snapshots that this version writes, and the only one that it reads."""
+MACHINE_VERSION: Final = 0
+"""Of the user's class in the snapshots that this version writes: classes have no versions yet."""
+
+
+def version_refusal(format_: int, level: int, machine_version: int) -> str:
+    """Return why a snapshot of this version cannot be read here, in a few words; empty where it can."""
+    if format_ != FORMAT:
+        return f"it has format {format_}; this version reads {FORMAT}"
+    if level != LEVEL:
+        return f"it has level {level}; this version knows {LEVEL}"
+    if machine_version != MACHINE_VERSION:
+        return f"it is of machine version {machine_version}; this version knows {MACHINE_VERSION}"
+    return ""
 
 
 class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True):
-    """What is known of a snapshot without its body."""
+    """What is known of a snapshot without its body.
+
+    Raises:
+        ValueError: it is of a version that cannot be read here. A decoder that meets one refuses the message.
+    """
 
     viewstamp: Viewstamp
     """The last entry whose effect the body contains."""
@@ -23,6 +43,16 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True):
     """Length of the body."""
     digest: int
     """`xxh3_64` of the body. Equal viewstamp and equal digest means: the same snapshot."""
+    format: int = FORMAT
+    level: int = LEVEL
+    """The level of features in force at `viewstamp`."""
+    machine_version: int = MACHINE_VERSION
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be read here before anything is received or installed."""
+        refusal = version_refusal(self.format, self.level, self.machine_version)
+        if refusal:
+            raise ValueError(f"a snapshot at {self.viewstamp} cannot be used: {refusal}")
 
 
 class Snapshot(Protocol):

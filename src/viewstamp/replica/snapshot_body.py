@@ -10,13 +10,12 @@ from typing import Final
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.ids import LogTime
+from viewstamp.core.ids import LEVEL, LogTime
 from viewstamp.core.messages import UNREADABLE
-from viewstamp.core.snapshots import Snapshot, read_whole
+from viewstamp.core.snapshots import FORMAT, MACHINE_VERSION, Snapshot, read_whole, version_refusal
 from viewstamp.replica.replicated_state import DigestChain, ReplicatedState
 from viewstamp.replica.sessions import SessionImage, Sessions
 
-FORMAT: Final = 1
 SESSIONS_PER_CHUNK: Final = 256
 BYTES_PER_CHUNK: Final = 1 << 20
 _LENGTH_BYTES: Final = 8
@@ -26,8 +25,10 @@ class Preface(msgspec.Struct, frozen=True, array_like=True):
     """What stands first in a body."""
 
     format: int
+    level: int
+    machine_version: int
     machine: str
-    """The class's name: a snapshot of another machine is refused with a clear sentence."""
+    """The class's name: a snapshot of another machine is refused by name."""
     log_time: int
     digest: int
 
@@ -74,7 +75,8 @@ def capture(state: ReplicatedState) -> Parts:
 
 def _pieces(state: ReplicatedState) -> Iterator[bytes]:
     name = state.definition.cls.__name__
-    yield _framed(_ENCODER.encode(Preface(FORMAT, name, state.log_time, state.chain.digest)))
+    preface = Preface(FORMAT, LEVEL, MACHINE_VERSION, name, state.log_time, state.chain.digest)
+    yield _framed(_ENCODER.encode(preface))
     chunks = state.sessions.images(sessions_max=SESSIONS_PER_CHUNK, bytes_max=BYTES_PER_CHUNK)
     for chunk in chunks:
         yield _framed(_ENCODER.encode(chunk))
@@ -109,8 +111,9 @@ def restore(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
 
 def _require_same(preface: Preface, state: ReplicatedState) -> None:
     name = state.definition.cls.__name__
-    if preface.format != FORMAT:
-        raise SnapshotUnreadable(f"a snapshot of format {preface.format}; this version reads {FORMAT}")
+    refusal = version_refusal(preface.format, preface.level, preface.machine_version)
+    if refusal:
+        raise SnapshotUnreadable(f"a snapshot cannot be restored: {refusal}")
     if preface.machine != name:
         raise SnapshotUnreadable(f"a snapshot of {preface.machine!r}, not of {name}")
 

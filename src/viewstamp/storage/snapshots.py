@@ -19,7 +19,7 @@ import xxhash
 from viewstamp.core.errors import StorageError
 from viewstamp.core.events import SnapshotToken, Staged
 from viewstamp.core.ids import Seqno, View, Viewstamp
-from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.core.snapshots import Snapshot, SnapshotMeta, version_refusal
 from viewstamp.storage.files import File, FileSystem, explain, explained, read_all, write_all
 
 SNAPSHOTS_KEPT: Final = 2
@@ -31,8 +31,9 @@ _UNSYNCED_BYTES_MAX: Final = 8 << 20
 """Of a snapshot that is being written. A file system may flush whatever is waiting before it lets a sync of
 the journal return: hundreds of megabytes at once would hold up every write of the node."""
 
-# magic, format, length of the protocol's header, view, seqno, size, digest
-_HEAD: Final = struct.Struct("<8sIIQQQQ")
+# magic, format of the file, length of the protocol's header;
+# format, level and machine version of the snapshot; view, seqno, size, digest
+_HEAD: Final = struct.Struct("<8sIIIIIQQQQ")
 _CHECK: Final = struct.Struct("<Q")
 
 
@@ -167,10 +168,11 @@ def _body_begin(header: bytes) -> int:
 def encode_snapshot_header(meta: SnapshotMeta, seed: int) -> bytes:
     """Return what stands before the body."""
     view, seqno = meta.viewstamp.view, meta.viewstamp.seqno
-    head = (
-        _HEAD.pack(_MAGIC, SNAPSHOT_FORMAT, len(meta.header), view, seqno, meta.size_bytes, meta.digest)
-        + meta.header
+    version = meta.format, meta.level, meta.machine_version
+    fixed = _HEAD.pack(
+        _MAGIC, SNAPSHOT_FORMAT, len(meta.header), *version, view, seqno, meta.size_bytes, meta.digest
     )
+    head = fixed + meta.header
     return head + _CHECK.pack(xxhash.xxh3_64_intdigest(head, seed))
 
 
@@ -179,15 +181,17 @@ def read_snapshot_header(file: File, seed: int) -> SnapshotMeta | str:
     fixed = read_all(file, _HEAD.size, 0)
     if len(fixed) < _HEAD.size or not fixed.startswith(_MAGIC):
         return "it does not begin like a snapshot"
-    _, version, length, view, seqno, size_bytes, digest = _HEAD.unpack(fixed)
-    if version != SNAPSHOT_FORMAT:
-        return f"it has format {version}, this program reads {SNAPSHOT_FORMAT}"
+    _, file_format, length, *version, view, seqno, size_bytes, digest = _HEAD.unpack(fixed)
+    if file_format != SNAPSHOT_FORMAT:
+        return f"its file has format {file_format}, this program reads {SNAPSHOT_FORMAT}"
     if file.size() != _HEAD.size + length + _CHECK.size + size_bytes:
         return "its length is not what its header says"
     rest = read_all(file, length + _CHECK.size, _HEAD.size)
     header = rest[:length]
     if _CHECK.pack(xxhash.xxh3_64_intdigest(fixed + header, seed)) != rest[length:]:
         return "its header is damaged"
+    if refusal := version_refusal(*version):
+        return refusal
     return SnapshotMeta(Viewstamp(View(view), Seqno(seqno)), header, size_bytes, digest)
 
 
