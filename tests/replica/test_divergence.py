@@ -1,4 +1,4 @@
-"""A replica whose state differs is found and stops (DESIGN promise 5, I28)."""
+"""A replica whose state differs is found and stops (docs/faults.md#i28)."""
 
 import itertools
 

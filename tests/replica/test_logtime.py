@@ -1,4 +1,4 @@
-"""Log time: elapsed time of whoever leads, and nothing else."""
+"""Log time: elapsed time of the leader, and nothing else."""
 
 from viewstamp.core.ids import Instant, LogTime
 from viewstamp.replica.replicated_state import LogClock

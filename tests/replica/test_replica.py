@@ -374,7 +374,7 @@ def test_log_time_follows_the_leaders_clock_and_never_goes_back() -> None:
     bench.now = 1_000_000
     bench.lead(NODE)
     ((_, _, payload),) = lines(bench.do(submit(session, (9, call("when")))))
-    assert payload[0] == 9_000, "no time passes while nobody leads"
+    assert payload[0] == 9_000, "no time passes while no node leads"
 
 
 def test_the_same_events_give_the_same_effects() -> None:

@@ -33,7 +33,7 @@ DEFINITION = MachineDefinition.of(Counter)
 LIMITS = SessionLimits(time_to_live_ms=10, sessions_max=5, results_per_session_max=8)
 
 
-class Everybody:
+class AnyClient:
     """All clients are wanted."""
 
     def __contains__(self, _client: object) -> bool:
@@ -59,7 +59,7 @@ class Copy:
         assert not self.state.chain.contradicts(batch.check)
         answers = Answers()
         where = Viewstamp(View(1), Seqno(self.state.applied.seqno + 1))
-        self.state.apply(where, batch, Everybody(), answers)
+        self.state.apply(where, batch, AnyClient(), answers)
         return answers
 
     def open(self, client: int = CLIENT) -> int:

@@ -1,4 +1,4 @@
-"""Whose fault it was, and whether it happened. Nothing else leaves the library.
+"""Exceptions that say whose fault it was and whether the command took effect. The library raises no others.
 
 A call of a client ends in a result, in the exception that the machine raised (`CommandFailed`), or in exactly
 one of `NotExecuted` (certainly not) and `OutcomeUnknown` (perhaps). The last is never folded into another.
@@ -6,7 +6,7 @@ one of `NotExecuted` (certainly not) and `OutcomeUnknown` (perhaps). The last is
 
 
 class ViewstampError(Exception):
-    """Everything that this library raises on purpose, other than failed assertions of its own invariants."""
+    """What this library raises on purpose, other than failed assertions of its own invariants."""
 
 
 class ConfigurationError(ViewstampError):

@@ -7,8 +7,7 @@ The driver's whole contract (docs/design/seam.md) is four rules:
 3. after the sync feed `Persisted`;
 4. feed `Woke` when `now >= deadline`.
 
-`Captured` and `Staged` are to snapshots what `Persisted` is to the journal: they say that something that was
-asked for is durable.
+`Captured` and `Staged` are to snapshots what `Persisted` is to the journal: what was asked for is durable.
 """
 
 from typing import Any, NewType, TypeAlias
@@ -61,13 +60,13 @@ class Proposed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Queried(msgspec.Struct, frozen=True, gc=False):
-    """Tell me, by `Answer(token)`, when a read that arrived now may be answered from the applied state."""
+    """A read arrived: emit `Answer(token)` when it may be answered from the applied state."""
 
     token: ReadToken
 
 
 class PeerUp(msgspec.Struct, frozen=True, gc=False):
-    """A connection to or from this member stands. A hint: protocols must be safe without it."""
+    """A connection to or from this member is up. A hint: protocols must be safe without it."""
 
     peer: NodeId
 
@@ -92,7 +91,7 @@ Directive: TypeAlias = TransferLeadership | TakeSnapshot
 
 
 class Directed(msgspec.Struct, frozen=True, gc=False):
-    """An operator wants something of this node; answered by `Settled(token)`."""
+    """An operator gives this node a directive; answered by `Settled(token)`."""
 
     token: DirectiveToken
     directive: Directive

@@ -30,7 +30,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Promise me exactly-once."""
+    """Open a session: the promise of exactly-once."""
 
     client: int
     question: int = 0
@@ -38,7 +38,7 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class KeepAlive(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """I am still here: do not let my session expire."""
+    """The client is alive: do not let its session expire."""
 
     client: int
     session: int
@@ -47,14 +47,14 @@ class KeepAlive(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Forget this session now."""
+    """End this session now."""
 
     client: int
     session: int
 
 
 class QueryRequest(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """Evaluate these queries. `linearizable` and `stale` may be asked of any member (see `reads`)."""
+    """Evaluate these queries. Any member may be asked, whichever `reads` are requested."""
 
     client: int
     reads: Literal["linearizable", "stale"]
@@ -63,13 +63,13 @@ class QueryRequest(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Give an account of yourself."""
+    """Report this node's status."""
 
     request: int
 
 
 class AdminRequest(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """An operator's wish."""
+    """An admin request."""
 
     request: int
     directive: Directive
@@ -87,9 +87,9 @@ FAILED: Final = 1
 INVALID: Final = 2
 """Not executed: the method or its arguments are wrong; the payload is the explanation."""
 EXPIRED: Final = 3
-"""Not executed: the session is not known any more; the payload is the explanation."""
+"""Not executed: unknown or expired session; the payload is the explanation."""
 REFUSED: Final = 4
-"""Not executed, nor by any later effect of this attempt: a limit; the payload is the explanation."""
+"""Not executed, and this attempt never will be: a limit was reached; the payload is the explanation."""
 SKIPPED: Final = 5
 """Not executed, and no copy of it ever will be: an operator skipped its entry; the payload says so."""
 
@@ -105,29 +105,29 @@ class Results(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The session stands; without a message within the time to live (of log time) it expires."""
+    """The session lives; without a message within the time to live (of log time) it expires."""
 
     client: int
     session: int
     time_to_live_ms: int
     question: int = 0
-    """Which question this answers: late or doubled, it says nothing of what was asked since."""
+    """Which question this answers: late or duplicated, it says nothing of what was asked since."""
 
 
 class Redirect(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Not here. Try the leader, or any member where it is None."""
+    """This node does not serve the request: try the leader, or any member where it is None."""
 
     client: int
     leader: NodeId | None
     entered: bool
     """False: what was sent has not entered the log. True: it may have, and may still be executed."""
     sequences: list[int]
-    """The calls this is about; empty: whatever this client has under way here."""
+    """The calls this is about; empty: all that this client has in flight here."""
     reason: str
 
 
 class Notified(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """A one-way message of the machine to a session. May be lost or doubled."""
+    """A one-way message of the machine to a session. May be lost or duplicated."""
 
     client: int
     session: int

@@ -1,8 +1,7 @@
-"""What a machine is told of the world while a command runs, and nothing else of it.
+"""What a machine may learn of the world while a command runs.
 
 One `Context` belongs to one machine and is moved from command to command, so that it costs no allocation.
-Only here may a machine learn what time it is, draw random numbers or see who calls: all of it is equal on
-every replica.
+Time, random numbers and the calling client come from here only: all of it is equal on every replica.
 """
 
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import msgspec
 from viewstamp.core.ids import ORIGIN, LogTime, Seqno, View, Viewstamp, fencing_token
 
 NOBODY: Final = 0
-"""Client of what no client asked for, such as the end of a session."""
+"""The client number in what no client asked for, such as the end of a session."""
 
 _SEED_SHIFT: Final = 64
 
@@ -44,7 +43,7 @@ class Context:
 
     def __init__(self) -> None:
         self.now = LogTime(0)
-        """Time of the log in microseconds: never goes back, stands still while nobody leads, is no date."""
+        """Log time in microseconds: never goes back, stands still while no node leads, is not a date."""
         self.viewstamp = ORIGIN
         """The entry that is applied (in a query: the last one applied)."""
         self.offset = 0
@@ -59,7 +58,7 @@ class Context:
         """True while a query runs, which may neither notify nor draw."""
         self._random: tuple[int, Random] | None = None
         self.notifications: list[Notification] = []
-        """What commands asked to be sent and nobody has taken yet. For the runner."""
+        """What commands asked to be sent and the runner has not taken yet."""
 
     @property
     def token(self) -> int:
@@ -83,7 +82,7 @@ class Context:
     def notify(self, client: int, event: Any) -> None:
         """Send a one-way message to a client once this command is committed; only the leader delivers it.
 
-        It may be lost or duplicated: a machine that cannot live with that offers `pending_notifications`.
+        It may be lost or duplicated: a machine for which that matters overrides `pending_notifications`.
 
         Raises:
             TypeError: the event cannot be encoded.

@@ -29,12 +29,12 @@ UNSENDABLE: Final = (ValueError, OverflowError, RecursionError)
 
 
 def unsendable(name: str, error: Exception) -> TypeError:
-    """Return what a caller is told whose arguments of the method `name` cannot be encoded."""
+    """Return the error for a caller whose arguments for the method `name` cannot be encoded."""
     return TypeError(f"{name}: an argument cannot be sent, so nothing was: {error}")
 
 
 class InvalidCall(Exception):
-    """A call that no machine of this class can execute; the text says why, for the caller."""
+    """A call that no machine of this class can execute; the text tells the caller why."""
 
 
 class Method:
@@ -56,7 +56,7 @@ class Method:
         """Read one method of `owner`, which is the part called `part` of a composed machine ("" if not).
 
         Raises:
-            ConfigurationError: the method cannot be called from afar.
+            ConfigurationError: the method cannot be called over the wire.
         """
         self.part = part
         self.name = f"{part}.{operation.name}" if part else operation.name

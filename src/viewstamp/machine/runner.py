@@ -86,11 +86,11 @@ class MachineRunner:
             self.machine.session_ended(client)
         except NOT_A_RESULT:
             raise
-        except BaseException:  # noqa: BLE001, S110  equal on every replica, and there is nobody to tell
+        except BaseException:  # noqa: BLE001, S110  equal on every replica, and no client waits for it
             pass
 
     def pending_notifications(self, clients: Collection[int]) -> list[Notification]:
-        """Return what the machine wants sent again to these clients; empty where it cannot say."""
+        """Return what the machine sends again to these clients; empty where its method raises."""
         try:
             pending = list(self.machine.pending_notifications_for(clients))
             return [Notification(client, _ENCODER.encode(event)) for client, event in pending]

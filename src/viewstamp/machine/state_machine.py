@@ -1,4 +1,8 @@
-"""The class that a user writes, `StateMachine`, and what marks its operations: `command` and `query`."""
+"""What a user writes: a class derived from `StateMachine`, its methods marked `@command` and `@query`.
+
+`compose` makes one machine of several. `command` and `query` are descriptors: on an instance they are the
+plain method, on the class they carry the types from which a client's proxy is typed.
+"""
 
 import copy
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -56,7 +60,7 @@ class StateMachine:
 
     @property
     def context(self) -> Context:
-        """What the world is for the command that runs now.
+        """The context of the command that runs now: its time, client, random numbers.
 
         Raises:
             RuntimeError: none runs.
@@ -83,7 +87,7 @@ class StateMachine:
         """Set the state of a fresh instance to what `snapshot` returned; the pieces come joined.
 
         Raises:
-            ValueError: these bytes are no snapshot of this machine.
+            ValueError: these bytes are not a snapshot of this machine.
         """
         decode_state(self, annotated_state(type(self)), snapshot)
 
@@ -221,8 +225,8 @@ def compose(main: type[StateMachine] | None = None, /, **parts: type[StateMachin
     The methods of `main`, if it is given, keep their own names: its clients see no difference.
 
     Raises:
-        ConfigurationError: there is no part, or one is not a `StateMachine`, or `main` has a method or parts
-            where a part is to hang.
+        ConfigurationError: there is no part, or one is not a `StateMachine`, or `main` has parts itself
+            or an attribute with the name of a part.
     """
     every = parts if main is None else {"": main, **parts}
     if not every:

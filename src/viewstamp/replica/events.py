@@ -36,7 +36,7 @@ ReplicaEvent: TypeAlias = (
 
 
 class Respond(msgspec.Struct, frozen=True, gc=False):
-    """Send a message to a client, if its connection still stands."""
+    """Send a message to a client, if its connection is still up."""
 
     to: ClientAddress
     message: ServerMessage
@@ -56,7 +56,7 @@ class Save(msgspec.Struct, frozen=True):
 
 
 class Halt(msgspec.Struct, frozen=True, gc=False):
-    """This replica must stop serving for good. Tell the operator the reason."""
+    """This replica must stop serving permanently. Tell the operator the reason."""
 
     reason: str
     cause: Literal["diverged", "not executable"] = "diverged"
@@ -81,11 +81,11 @@ class Invoked(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     """The encoded [method, argument, ...]."""
     deadline: Instant
-    """The call is over at this moment, whatever has happened."""
+    """The call ends at this moment at the latest."""
 
 
 class Operated(msgspec.Struct, frozen=True, gc=False):
-    """An operator asks one certain node: for its status (directive None), or to follow a directive."""
+    """An operator asks one certain node for its status (directive None), or to carry out a directive."""
 
     call: CallId
     node: NodeId
@@ -100,7 +100,7 @@ class Cancelled(msgspec.Struct, frozen=True, gc=False):
 
 
 class Closed(msgspec.Struct, frozen=True, gc=False):
-    """The application is done: every open call ends now, the session is given back."""
+    """The application is done: every open call ends now, and so does the session."""
 
 
 ClientEvent: TypeAlias = Invoked | Operated | Cancelled | Closed | Received | PeerUp | PeerDown | Woke

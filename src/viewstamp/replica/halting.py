@@ -1,4 +1,4 @@
-"""Why a replica stops for good, in the words that an operator gets: what happened, and what to do."""
+"""Why a replica stops permanently, in the words that an operator gets: what happened, and what to do."""
 
 from typing import Final
 

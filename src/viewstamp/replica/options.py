@@ -1,4 +1,4 @@
-"""What can be set of replicas and clients. Validated when made; everything that can grow has a limit."""
+"""Options of replicas and clients, validated when made. Everything that can grow has a limit."""
 
 import msgspec
 
@@ -15,11 +15,11 @@ class SessionLimits(msgspec.Struct, frozen=True):
     """Limits of exactly-once sessions. They decide what every replica does: equal on all members.
 
     Raises:
-        ConfigurationError: a limit makes no sense.
+        ConfigurationError: a limit is out of range.
     """
 
     time_to_live_ms: int = 60_000
-    """A session without a message for so long, in log time, expires."""
+    """A session without a message for this long, in log time, expires."""
     sessions_max: int = 100_000
     """One more, and the session that has been idle longest is ended."""
     results_per_session_max: int = 16_384
@@ -29,7 +29,7 @@ class SessionLimits(msgspec.Struct, frozen=True):
     """Of all sessions together: beyond it those idle longest are ended."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
+        """Refuse what is out of range."""
         _require(self.time_to_live_ms >= 1, "sessions: time_to_live_ms must be 1 or more")
         _require(1 <= self.sessions_max <= COMMANDS_PER_ENTRY_MAX // 2, "sessions: sessions_max: 1 to 524288")
         _require(self.results_per_session_max >= 1, "sessions: results_per_session_max must be 1 or more")
@@ -41,7 +41,7 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     """Limits of one replica.
 
     Raises:
-        ConfigurationError: a limit makes no sense.
+        ConfigurationError: a limit is out of range.
     """
 
     sessions: SessionLimits = SessionLimits()
@@ -61,7 +61,7 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     directives_max: int = 64
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
+        """Refuse what is out of range."""
         within = 1 <= self.batch_commands_max <= COMMANDS_PER_ENTRY_MAX // 2
         _require(within, "batch_commands_max must be from 1 to 524288")
         for name in ("batch_bytes_max", "command_bytes_max", "gathered_commands_max", "gathered_bytes_max"):
@@ -74,7 +74,7 @@ class ClientOptions(msgspec.Struct, frozen=True):
     """Limits and times of one client.
 
     Raises:
-        ConfigurationError: a limit makes no sense.
+        ConfigurationError: a limit is out of range.
     """
 
     window: int = 8_192
@@ -88,14 +88,14 @@ class ClientOptions(msgspec.Struct, frozen=True):
     """Calls in one message; not more than the servers' `batch_commands_max`."""
     message_bytes_max: int = 512 << 10
     answer_timeout_ms: int = 1_000
-    """Without an answer for so long a call is sent to the next server; doubles up to the next field."""
+    """A call without an answer after this time is sent to the next server; doubles up to the next field."""
     answer_timeout_max_ms: int = 8_000
     backoff_min_ms: int = 10
-    """Pause after all servers were tried in vain; doubles up to the next field, with jitter."""
+    """Pause after all servers were tried without progress; doubles up to the next field, with jitter."""
     backoff_max_ms: int = 1_000
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
+        """Refuse what is out of range."""
         for name in self.__struct_fields__:
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
         _require(

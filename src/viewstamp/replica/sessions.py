@@ -152,7 +152,7 @@ class Sessions:
         return None
 
     def is_full(self, session: Session) -> bool:
-        """Tell whether no further result may be remembered for this session."""
+        """Return whether no further result may be remembered for this session."""
         limits = self.limits
         return (
             len(session.results) >= limits.results_per_session_max

@@ -106,7 +106,7 @@ class ClientBench:
             if deadline is None or deadline > self.now:
                 return
             self.step(Woke())
-        raise AssertionError("the client wants to be woken for ever")
+        raise AssertionError("the client asks endlessly to be woken")
 
     def run_until(self, moment: int) -> None:
         """Let time pass, waking the core whenever it wants."""
@@ -141,7 +141,7 @@ class ClientBench:
             self.step(PeerUp(server))
 
     def open_session(self, session: int = SESSION, life_ms: int = 60_000) -> None:
-        """Answer the client's wish for a session."""
+        """Answer the client's request for a session."""
         ((to, asked),) = self.take(OpenSession)
         self.confirm(to, asked, session, life_ms)
 

@@ -1,4 +1,4 @@
-"""The client core: how every call ends, at every branch (DESIGN promises 2 and 3)."""
+"""The client core: how every call ends, at every branch."""
 
 from random import Random
 

@@ -37,7 +37,7 @@ def test_a_call_is_unknown_when_its_session_expired_after_an_earlier_attempt() -
     bench.submitted()
     bench.down(S1)
     bench.submitted()
-    bench.answer(S2, 2, kind=EXPIRED, payload="not known any more")
+    bench.answer(S2, 2, kind=EXPIRED, payload="unknown or expired session")
     assert bench.failed(number)[0] == "unknown"
 
 
@@ -45,7 +45,7 @@ def test_a_new_session_is_opened_for_the_next_call_when_the_old_one_expired() ->
     bench = opened_bench()
     bench.invoke()
     bench.submitted()
-    bench.answer(S1, 2, kind=EXPIRED, payload="not known any more")
+    bench.answer(S1, 2, kind=EXPIRED, payload="unknown or expired session")
     assert bench.core.session is None
     number = bench.invoke()
     bench.open_session(SESSION * 2)
@@ -60,7 +60,7 @@ def test_calls_that_may_have_been_executed_under_an_old_session_do_not_run_under
     doubtful, other = bench.invoke(), bench.invoke()
     bench.submitted()
     bench.redirect(S1, S2, 2, entered=True)
-    bench.answer(S1, 3, kind=EXPIRED, payload="not known any more")
+    bench.answer(S1, 3, kind=EXPIRED, payload="unknown or expired session")
     bench.open_session(SESSION * 2)
     assert bench.take(Submit) == []
     assert bench.failed(doubtful)[0] == "unknown"
@@ -72,7 +72,7 @@ def test_calls_that_surely_did_not_enter_run_under_a_new_session() -> None:
     safe, _ = bench.invoke(), bench.invoke()
     bench.submitted()
     bench.redirect(S1, S2, 2)
-    bench.answer(S1, 3, kind=EXPIRED, payload="not known any more")
+    bench.answer(S1, 3, kind=EXPIRED, payload="unknown or expired session")
     bench.open_session(SESSION * 2)
     assert sequences(bench.submitted()[1]) == [2]
     bench.answer(S2, 2)
@@ -83,7 +83,7 @@ def test_a_doubtful_call_is_not_sent_again_when_a_newer_session_stands() -> None
     bench = opened_bench()
     doubtful, _ = bench.invoke(), bench.invoke()
     bench.submitted()
-    bench.answer(S1, 3, kind=EXPIRED, payload="not known any more")
+    bench.answer(S1, 3, kind=EXPIRED, payload="unknown or expired session")
     bench.invoke()
     bench.open_session(SESSION * 2)
     bench.submitted()
@@ -203,7 +203,7 @@ def test_a_session_stays_when_an_answer_says_that_the_one_before_it_is_gone() ->
     bench.take(KeepAlive)
     bench.invoke()
     bench.submitted()
-    bench.answer(S1, 2, kind=EXPIRED, payload="not known any more")
+    bench.answer(S1, 2, kind=EXPIRED, payload="unknown or expired session")
     bench.invoke()
     bench.open_session(SESSION * 2)
     bench.submitted()
