@@ -221,6 +221,8 @@ def _bad_default() -> type[StateMachine]:
 
 def _bad_constructor() -> type[StateMachine]:
     class Bad(StateMachine):
+        size: int
+
         def __init__(self, size: int) -> None:
             self.size = size
 
@@ -288,7 +290,7 @@ def _bad_static() -> type[StateMachine]:
         (_bad_default, "Bad.value: give it a default"),
         (_bad_constructor, "cannot be made without arguments"),
         (_bad_half, "override snapshot and restore together"),
-        (_bad_state, "its snapshot cannot be restored"),
+        (_bad_state, "Bad.thing has a type that cannot be sent: object"),
         (_bad_union, "cannot be sent"),
         (_bad_static, "goes on an ordinary method"),
         (lambda: StateMachine, "no method marked"),

@@ -1,7 +1,6 @@
 """A replica whose state differs is found and stops (docs/faults.md#i28)."""
 
-import itertools
-
+from tests.machine.outside import thrown
 from tests.replica.fakes import HERE, NODE, OTHER, Bench, call, lines, submit
 from viewstamp.core.effects import Apply, Entry
 from viewstamp.core.ids import Instant, Seqno, View, Viewstamp
@@ -9,8 +8,6 @@ from viewstamp.core.messages import NO_SESSION, AskStatus, StatusReply
 from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.replica.events import Halt
 from viewstamp.replica.replicated_state import DIGESTS_KEPT, DigestChain
-
-_SECRET = itertools.count(1)
 
 
 class ByIdentity(StateMachine):
@@ -20,7 +17,7 @@ class ByIdentity(StateMachine):
 
     @command
     def draw(self) -> int:
-        return next(_SECRET)
+        return thrown()
 
     @command
     def add(self) -> int:

@@ -2,10 +2,11 @@
 
 from enum import Enum
 from random import Random
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from tests.machine.outside import thrown
 from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.sim.workloads.machines import Tally
@@ -37,14 +38,12 @@ class Stack(StateMachine):
 class Dice(StateMachine):
     """Each replica throws its own: what comes next depends on what other replicas threw."""
 
-    thrown: ClassVar[int] = 0
     last: int = 0
 
     @command
     def roll(self, sides: int) -> int:
         """Throw."""
-        Dice.thrown += 1
-        self.last = Dice.thrown % (6 + sides)
+        self.last = thrown() % (6 + sides)
         return self.last
 
 

@@ -1,10 +1,10 @@
 """Protocol cores with a fault planted in them: what the simulator has to notice by name."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 import msgspec
 
+from tests.machine.outside import thrown
 from viewstamp.checker.models import CounterModel, Model
 from viewstamp.core.effects import Answer, Apply, Effect, Persist, Send
 from viewstamp.core.events import Event, Persisted, Queried
@@ -105,14 +105,12 @@ def forgetful(definition: ProtocolDefinition) -> ProtocolDefinition:
 class Moody(StateMachine):
     """A machine that is not deterministic: what it adds depends on what other instances did."""
 
-    calls: ClassVar[int] = 0
     total: int = 0
 
     @command
     def add(self, key: str, amount: int) -> int:
         """Add, after a fashion."""
-        Moody.calls += 1
-        self.total += amount * Moody.calls
+        self.total += amount * thrown()
         return self.total
 
     @query

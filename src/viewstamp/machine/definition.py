@@ -15,6 +15,7 @@ import msgspec
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.machine.default_snapshot import encoder_of
+from viewstamp.machine.soundness import require_sound
 from viewstamp.machine.state_machine import Command, Operation, StateMachine, annotated_state, require_machine
 
 Kind = Literal["command", "query"]
@@ -107,6 +108,7 @@ class MachineDefinition:
         if not self.methods:
             raise ConfigurationError(f"{cls.__qualname__} has no method marked @command or @query")
         self._decoders = {kind: self._decoder(kind) for kind in ("command", "query")}
+        _require_sound(cls)
         _require_restorable(cls)
 
     @staticmethod
@@ -267,6 +269,19 @@ def _item_types(info: Any) -> Iterable[Any]:
     yield from getattr(info, "types", ())
 
 
+def _require_types(cls: type[StateMachine]) -> None:
+    """Name the attribute whose type cannot be saved, before a snapshot would."""
+    for name, hint in annotated_state(cls).items():
+        _require_encodable(f"{cls.__qualname__}.{name}", hint)
+
+
+def _require_sound(cls: type[StateMachine]) -> None:
+    for part in cls.parts.values():
+        _require_sound(part)
+    if not cls.parts:
+        require_sound(cls)
+
+
 def _require_restorable(cls: type[StateMachine]) -> None:
     """Make an instance, and another from its snapshot: what fails here would fail after a crash."""
     machine, again = _instance(cls), _instance(cls)
@@ -275,6 +290,7 @@ def _require_restorable(cls: type[StateMachine]) -> None:
         raise ConfigurationError(f"{cls.__qualname__}: override snapshot and restore together, or neither")
     if not own_snapshot:
         _require_declared(cls, machine)
+        _require_types(cls)
     try:
         taken = machine.snapshot()
         again.restore(taken if isinstance(taken, bytes) else b"".join(taken))

@@ -5,6 +5,7 @@ plain method, on the class they carry the types from which a client's proxy is t
 """
 
 import copy
+import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import (
     Any,
@@ -47,6 +48,8 @@ class StateMachine:
     """
 
     __context: Context | None = None
+    __declared: ClassVar[frozenset[str]] = frozenset()
+    """Names of the annotated state, once it was read: most assignments need no other look."""
     parts: ClassVar[Mapping[str, type["StateMachine"]]] = {}
     """Of a composed machine: its parts by name; the part called "" keeps its methods' own names."""
 
@@ -57,6 +60,21 @@ class StateMachine:
             if hasattr(cls, name):
                 setattr(machine, name, copy.deepcopy(getattr(cls, name)))
         return machine
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A class that saves itself answers for its attributes: assigning costs it no check."""
+        super().__init_subclass__(**kwargs)
+        if saves_itself(cls) and cls.__setattr__ is StateMachine.__setattr__:
+            cls.__setattr__ = object.__setattr__  # type: ignore[method-assign,assignment]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse what no snapshot would hold: a command that does this fails alike on every replica."""
+        if name not in self.__declared and not _may_be_set(cls := type(self), name):
+            raise AttributeError(
+                f"{cls.__qualname__}.{name} is not declared and would be missing from snapshots: "
+                f"annotate it in the class, such as {name}: {type(value).__name__} = ..."
+            )
+        object.__setattr__(self, name, value)
 
     @property
     def context(self) -> Context:
@@ -118,6 +136,7 @@ def annotated_state(cls: type[StateMachine]) -> Mapping[str, Any]:
     known = _STATES.get(cls)
     if known is None:
         known = _STATES[cls] = _read_state(cls)
+        cls._StateMachine__declared = frozenset(known)  # type: ignore[attr-defined]
     return known
 
 
@@ -127,6 +146,17 @@ def _read_state(cls: type[StateMachine]) -> Mapping[str, Any]:
     except (NameError, TypeError, SyntaxError) as error:
         raise ConfigurationError(f"{cls.__qualname__}: an annotation cannot be read: {error}") from None
     return {name: hint for name, hint in hints.items() if not _is_ours(name) and not _is_class_variable(hint)}
+
+
+def saves_itself(cls: type[StateMachine]) -> bool:
+    """Return whether the class overrides `snapshot` and `restore`, and so answers for its own attributes."""
+    return cls.snapshot is not StateMachine.snapshot and cls.restore is not StateMachine.restore
+
+
+def _may_be_set(cls: type[StateMachine], name: str) -> bool:
+    if name in annotated_state(cls) or _is_ours(name):
+        return True
+    return hasattr(type(inspect.getattr_static(cls, name, None)), "__set__")
 
 
 def _is_ours(name: str) -> bool:
