@@ -145,7 +145,7 @@ def test_cluster_is_founded_only_by_lives_that_heard_each_other() -> None:
     cluster.feed(
         1, Received(NodeId(3), Introduce(incarnation=Incarnation(300), bootstrapped=False, known=three))
     )
-    assert not core.state.founded
+    assert not core.state.bootstrapped
     everybody = tuple(members.values())
     cluster.feed(
         1, Received(NodeId(2), Introduce(incarnation=Incarnation(200), bootstrapped=False, known=everybody))
@@ -153,7 +153,7 @@ def test_cluster_is_founded_only_by_lives_that_heard_each_other() -> None:
     cluster.feed(
         1, Received(NodeId(3), Introduce(incarnation=Incarnation(300), bootstrapped=False, known=everybody))
     )
-    assert core.state.founded
+    assert core.state.bootstrapped
 
 
 def test_leader_steps_down_when_an_answer_has_a_later_term() -> None:

@@ -283,7 +283,7 @@ def test_first_primary_leads_when_the_bootstrap_is_on_disk() -> None:
     world = FencedWorld(3)
     world.nodes[ZERO].disk.held = True
     world.settle()
-    assert world.core(0).state.founded
+    assert world.core(0).state.bootstrapped
     assert world.core(0).state.role is Role.BACKUP
     world.sync(0)
     world.nodes[ZERO].disk.held = False
@@ -470,9 +470,9 @@ def test_cluster_is_not_bootstrapped_before_all_have_heard_the_same_incarnations
         if letter.to == 0:
             world.deliver(letter)
     assert world.core(0).bootstrap.missing() == []
-    assert not world.core(0).state.founded, "the others have not said which members they heard"
+    assert not world.core(0).state.bootstrapped, "the others have not said which members they heard"
     world.settle()
-    assert world.core(0).state.founded
+    assert world.core(0).state.bootstrapped
 
 
 def test_connection_that_breaks_is_only_a_hint_to_a_fenced_primary() -> None:

@@ -71,7 +71,7 @@ def test_replay_continues_where_the_journal_ends_when_it_is_whole() -> None:
         )
     )
     assert not gave_way
-    assert (found.epoch, found.candidate, found.granted, found.rebuilt.founded) == (1, 0, True, True)
+    assert (found.epoch, found.candidate, found.granted, found.rebuilt.bootstrapped) == (1, 0, True, True)
     assert found.log.last == Viewstamp(View(2), Seqno(2))
     assert found.log.durable_seqno == 2
 

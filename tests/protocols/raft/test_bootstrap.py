@@ -63,13 +63,13 @@ def test_vote_when_a_node_forgot_and_nobody_guards_it_elects_two_leaders_in_one_
 
 def test_vote_when_a_node_forgot_is_not_given() -> None:
     cluster = elect_with_the_vote_of_3(cheating=False)
-    assert cluster.core(3).state.counters["message before the founding"] == 1
+    assert cluster.core(3).state.counters["message before bootstrap"] == 1
     cluster.settle()
     cluster.run(3_000)
     assert cluster.core(2).state.role is not Role.LEADER
-    assert not cluster.core(3).state.founded
+    assert not cluster.core(3).state.bootstrapped
     waiting_for = cluster.core(3).status(cluster.now).waiting_for
-    assert waiting_for == "forgot its promises: waiting to be let back in"
+    assert waiting_for == "its disk was wiped: waiting for the leader to re-admit it"
 
 
 def test_vote_when_it_comes_from_a_life_that_is_not_listed_does_not_count() -> None:
@@ -94,7 +94,7 @@ def test_vote_when_it_comes_from_a_life_that_is_not_listed_does_not_count() -> N
     cluster.deliver(Letter(NodeId(1), NodeId(2), forged))
     assert request is None
     assert core.election.granted == {2}
-    assert core.state.counters["vote of an incarnation that is no member"] == 1
+    assert core.state.counters["vote of an incarnation that is not a member"] == 1
 
 
 def test_cluster_when_one_member_is_missing_is_not_founded() -> None:
@@ -102,9 +102,9 @@ def test_cluster_when_one_member_is_missing_is_not_founded() -> None:
     cluster.start(1)
     cluster.start(2)
     cluster.run(2_000)
-    assert not any(cluster.core(number).state.founded for number in (1, 2))
+    assert not any(cluster.core(number).state.bootstrapped for number in (1, 2))
     waiting_for = cluster.core(1).status(cluster.now).waiting_for
-    assert waiting_for == "waiting to found the cluster: no introduction from node 3"
+    assert waiting_for == "waiting to bootstrap: not heard from node 3 yet"
     cluster.start(3)
     cluster.run(1_000)
     assert cluster.elect()
@@ -161,7 +161,7 @@ def test_new_member_when_the_others_founded_without_seeing_it_start_joins_by_its
     cluster.nodes[NodeId(3)].disk.held = False
     cluster.elect()
     cluster.start(3)
-    assert not cluster.core(3).state.founded
+    assert not cluster.core(3).state.bootstrapped
     cluster.run(300)
     assert cluster.core(3).state.is_voter
     assert cluster.core(3).state.incarnation == 300
@@ -172,7 +172,7 @@ def test_recognition_when_its_configuration_cannot_be_is_ignored() -> None:
     cluster.start(1)
     doubled = Configuration(((NodeId(1), Incarnation(100)), (NodeId(1), Incarnation(100))))
     cluster.deliver(Letter(NodeId(2), NodeId(1), Recognize(3, doubled)))
-    assert not cluster.core(1).state.founded
+    assert not cluster.core(1).state.bootstrapped
 
 
 def test_wiped_follower_when_the_cluster_is_busy_is_let_back_in_and_counts_again() -> None:

@@ -125,7 +125,7 @@ class Careless(RaftCore):
 
     def __init__(self, setup: CoreSetup) -> None:
         super().__init__(setup)
-        self.election = Generous(self.state)
+        self.election = Generous(self.state, self.roles)
 
 
 def test_vote_when_it_does_not_look_at_the_log_loses_what_is_committed() -> None:
@@ -156,7 +156,7 @@ def test_copy_when_the_original_goes_on_stays_as_it_was() -> None:
     assert copier.fingerprint(core, cluster.now) != mark
     assert copier.fingerprint(copied, cluster.now) == mark
     assert copied.replication._state is copied.state
-    assert copied.replication.shipper._send_append.__self__ is copied.replication
+    assert copied.replication.sender._send_append.__self__ is copied.replication
     assert copied.status(cluster.now).last.seqno == 1
 
 

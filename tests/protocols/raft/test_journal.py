@@ -41,7 +41,7 @@ def terms(state: Replay) -> list[int]:
 
 def test_replay_when_nothing_was_written_is_unfounded() -> None:
     state, gave_way = read()
-    assert not state.rebuilt.founded
+    assert not state.rebuilt.bootstrapped
     assert not gave_way
 
 

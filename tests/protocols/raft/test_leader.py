@@ -254,12 +254,12 @@ def test_commitment_when_only_older_terms_are_on_a_majority_waits() -> None:
     cluster.propose(leader, b"old")
     cluster.heal()
     core = cluster.core(leader)
-    core._follow(5, None)
+    core.roles.become_follower(5, None)
     core.state.outbox.take()
     core.state.enter(6, core.state.node)
     cluster.letters.clear()
     core.state.role, core.state.leader = Role.LEADER, core.state.node
-    core.replication.lead()
+    core.replication.begin()
     for progress in core.replication.progress.values():
         progress.acknowledge(2)
     core.replication.count()
@@ -361,7 +361,7 @@ def test_entries_against_what_is_committed_are_refused() -> None:
 def test_reply_to_an_earlier_leader_tells_it_the_term() -> None:
     cluster, leader = settled()
     follower = cluster.followers()[0]
-    cluster.core(follower)._follow(8, None)
+    cluster.core(follower).roles.become_follower(8, None)
     cluster.sync(follower)
     cluster.feed_message(
         leader,

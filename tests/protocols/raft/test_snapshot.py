@@ -213,7 +213,7 @@ def test_suffix_when_it_conflicts_with_the_snapshot_goes() -> None:
     cluster.feed_message(leader, follower, message)
     assert state.log.last_seqno == 4
     cluster.history[3] = (2, cluster.history[3][1])
-    cluster.core(follower)._follow(2, NodeId(leader))
+    cluster.core(follower).roles.become_follower(2, NodeId(leader))
     cluster.wake(follower)
     install(cluster, leader, follower, 2, 3)
     assert state.log.last == Viewstamp(View(2), Seqno(3))

@@ -233,7 +233,10 @@ def test_wiped_node_when_it_is_let_back_in() -> None:
     story.wipe(3)
     story.start(3)
     story.settle()
-    assert story.core(3).status(story.now).waiting_for == "forgot its promises: waiting to be let back in"
+    assert (
+        story.core(3).status(story.now).waiting_for
+        == "its disk was wiped: waiting for the leader to re-admit it"
+    )
     story.say("its former life was heard a moment ago, so that the leader waits before it believes this")
     story.pass_ms(310)
     story.wake_up(3)

@@ -45,7 +45,7 @@ class Bootstrap:
         if state.counts and not self._passed_over:
             self.introduce_at = NEVER
             return
-        if not state.founded and not state.peers:
+        if not state.bootstrapped and not state.peers:
             self._bootstrap()
             return
         self.introduce_at = Instant(state.now + state.options.introduce_us)
@@ -81,12 +81,12 @@ class Bootstrap:
         """
         state = self._state
         record = message.record
-        if state.founded or not is_sound_record(record, state):
+        if state.bootstrapped or not is_sound_record(record, state):
             return False
         self.forgot = not record.lists(state.node, state.incarnation)
         if self.forgot:
             return False
-        state.founded = True
+        state.bootstrapped = True
         state.enter(record.epoch, record.primary, granted=False)
         state.record = record
         state.write_base(ORIGIN, kept=0)
@@ -96,15 +96,15 @@ class Bootstrap:
     def adopt(self) -> None:
         """Begin a log for what a primary sends; this node does not count toward the quorum yet."""
         state = self._state
-        assert not state.founded
-        state.founded = True
+        assert not state.bootstrapped
+        state.bootstrapped = True
         state.write_base(ORIGIN, kept=0)
 
     def _bootstrap(self) -> None:
         """Write the beginning of a log: epoch 1, the lowest member is primary, all are synchronous."""
         state = self._state
-        assert not state.founded
-        state.founded = True
+        assert not state.bootstrapped
+        state.bootstrapped = True
         self.introduce_at = NEVER
         lowest = min(state.members)
         state.epoch = state.seen_epoch = 1
@@ -119,7 +119,7 @@ class Bootstrap:
         state = self._state
         # Early: it says which members were heard, which is true whatever the disk holds.
         state.outbox.send_early(
-            peer, Introduce(incarnation=state.incarnation, bootstrapped=state.founded, known=known)
+            peer, Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
         )
 
 

@@ -103,10 +103,10 @@ class PrimaryBackupCore:
     def _recover(self, setup: CoreSetup) -> None:
         state = self.state
         on_disk, log_gave_way = replay(setup.recovered)
-        state.epoch, state.candidate, state.founded = (
+        state.epoch, state.candidate, state.bootstrapped = (
             on_disk.epoch,
             on_disk.candidate,
-            on_disk.rebuilt.founded,
+            on_disk.rebuilt.bootstrapped,
         )
         state.seen_epoch, state.granted = on_disk.epoch, on_disk.granted
         state.record, state.log = on_disk.record, on_disk.log
@@ -294,7 +294,7 @@ class PrimaryBackupCore:
             self._on_introduce(source, message)
         elif isinstance(message, Recognize):
             self._on_recognize(message)
-        elif not state.founded:
+        elif not state.bootstrapped:
             state.drop("message before the bootstrap")
         elif isinstance(message, Promote):
             self.admin.on_promote(source, message)
@@ -311,7 +311,7 @@ class PrimaryBackupCore:
 
     def _on_introduce(self, source: NodeId, message: Introduce) -> None:
         state = self.state
-        if not state.founded:
+        if not state.bootstrapped:
             self.bootstrap.on_introduce(source, message)
         elif not state.counts:
             # Its own record may be the one that lists the incarnation before the disk was wiped.
@@ -349,7 +349,7 @@ class PrimaryBackupCore:
         if not (is_sound_append(message) if isinstance(message, AppendEntries) else in_range(message.epoch)):
             state.drop("numbers out of range")
             return
-        if not state.founded:
+        if not state.bootstrapped:
             # The primary knows this incarnation, so the cluster exists: keep what it sends.
             self.bootstrap.adopt()
         if message.epoch < state.epoch:
@@ -390,7 +390,7 @@ class PrimaryBackupCore:
     ) -> None:
         """Handle an answer to a primary, if this node is primary of this epoch."""
         state = self.state
-        if not state.founded:
+        if not state.bootstrapped:
             state.drop("message before the bootstrap")
         elif not in_range(message.epoch):
             state.drop("numbers out of range")
@@ -409,7 +409,7 @@ class PrimaryBackupCore:
         elif isinstance(message, AppendRejected):
             self._on_append_rejected(source, message)
         else:
-            self.replication.shipper.on_snapshot_ack(self.replication.progress.get(source), message)
+            self.replication.sender.on_snapshot_ack(self.replication.progress.get(source), message)
 
     def _on_append_response(self, source: NodeId, answer: AppendResponse) -> None:
         numbers = (answer.matched_view, answer.matched_seqno, answer.round, answer.reached, answer.version)
@@ -419,7 +419,7 @@ class PrimaryBackupCore:
         progress = self.replication.on_append_response(source, answer)
         if progress is not None:
             self.reads.proceed()
-            self.replication.shipper.pump(progress)
+            self.replication.sender.pump(progress)
 
     def _on_append_rejected(self, source: NodeId, answer: AppendRejected) -> None:
         if not in_range(answer.refused_seqno, answer.hint_view, answer.hint_seqno, answer.round):

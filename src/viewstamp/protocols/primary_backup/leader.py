@@ -48,11 +48,11 @@ class OwnReads:
 class Leader:
     """What a primary knows of its backups, and what it sends them."""
 
-    __slots__ = ("_state", "began_at", "heartbeat_at", "progress", "round", "shipper", "synchronous_set")
+    __slots__ = ("_state", "began_at", "heartbeat_at", "progress", "round", "sender", "synchronous_set")
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.shipper = Sender(state, self._send_append, self._send_chunk)
+        self.sender = Sender(state, self._send_append, self._send_chunk)
         self.synchronous_set = SynchronousSet(state)
         self.progress: dict[NodeId, Progress] = {}
         """One for each other member, in the incarnation that it has now; in ascending order."""
@@ -93,7 +93,7 @@ class Leader:
             self.synchronous_set.bootstrap(newest)
         self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
         self.propose(EMPTY, b"")
-        self.beat()
+        self.send_heartbeat()
 
     def step_down(self) -> None:
         """Stop leading."""
@@ -108,16 +108,16 @@ class Leader:
         record = encode_record(entry)
         log.append(entry, record, state.outbox.persist(record))
         for progress in self.progress.values():
-            self.shipper.pump(progress)
+            self.sender.pump(progress)
 
     def propose_command(self, data: bytes) -> None:
         """AppendEntries a client's command."""
         self.propose(COMMAND, data)
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """Send a heartbeat to every backup. It carries the record, the round and the committed index."""
         for progress in self.progress.values():
-            self.shipper.beat(progress)
+            self.sender.send_heartbeat(progress)
 
     def tick(self) -> None:
         """Send what is due each heartbeat interval."""
@@ -125,7 +125,7 @@ class Leader:
         self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
         self.revise()
         for progress in self.progress.values():
-            self.shipper.tick(progress)
+            self.sender.tick(progress)
 
     # The synchronous set
 
@@ -189,14 +189,14 @@ class Leader:
             return
         self.progress[node] = Progress(node, incarnation, self._state.log.last_seqno + 1)
         self.synchronous_set.forget(node)
-        self.shipper.beat(self.progress[node])
+        self.sender.send_heartbeat(self.progress[node])
 
     # Answers
 
     def on_append_response(self, source: NodeId, answer: AppendResponse) -> Progress | None:
         """Record an acknowledgement; return the backup that sent it, None where it is not believed."""
-        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
-        if progress is None or not self.shipper.on_acknowledged(progress, answer):
+        progress = self.sender.believed(self.progress.get(source), answer, self.round)
+        if progress is None or not self.sender.on_acknowledged(progress, answer):
             return None
         if answer.version:
             self.synchronous_set.on_stored(source, answer.version)
@@ -205,9 +205,9 @@ class Leader:
 
     def on_append_rejected(self, source: NodeId, answer: AppendRejected) -> bool:
         """Find where the logs part, an epoch at a time; return whether the answer is believed."""
-        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
+        progress = self.sender.believed(self.progress.get(source), answer, self.round)
         if progress is not None:
-            self.shipper.on_refused(progress, answer)
+            self.sender.on_refused(progress, answer)
         return progress is not None
 
     def count(self) -> None:
@@ -216,7 +216,7 @@ class Leader:
         if not syncset.is_settled():
             is_proposed = syncset.latest is None and self.revise()
             if syncset.evaluate() or is_proposed:
-                self.beat()  # they carry the record to members that lack it
+                self.send_heartbeat()  # they carry the record to members that lack it
         if syncset.in_force is None:
             return
         reached = state.log.durable_seqno
@@ -260,7 +260,7 @@ class Leader:
         """Find out at once where this backup's log ends: its connection is up again."""
         progress = self.progress.get(peer)
         if progress is not None:
-            self.shipper.beat(progress)
+            self.sender.send_heartbeat(progress)
 
     def on_peer_down(self, peer: NodeId) -> None:
         """Count this backup as silent at once, so that commits go on without it where they may.
@@ -271,10 +271,10 @@ class Leader:
         progress = self.progress.get(peer)
         if progress is None:
             return
-        self.shipper.on_peer_down(progress)
+        self.sender.on_peer_down(progress)
         progress.heard_at = Instant(state.now - state.options.silence_us)
         if self.synchronous_set.is_settled() and self.revise():
-            self.beat()
+            self.send_heartbeat()
 
     def _send_append(
         self, progress: Progress, previous_view: int, previous: int, entries: list[bytes]

@@ -47,11 +47,11 @@ class State:
 
     __slots__ = (
         "applied",
+        "bootstrapped",
         "candidate",
         "committed",
         "counters",
         "epoch",
-        "founded",
         "granted",
         "heard_leader_at",
         "incarnation",
@@ -59,10 +59,10 @@ class State:
         "log",
         "members",
         "node",
+        "non_entry_bytes",
         "now",
         "options",
         "outbox",
-        "overhead_bytes",
         "peers",
         "promise_write",
         "quorum",
@@ -90,7 +90,7 @@ class State:
         self.counters: Counter[str] = Counter()
         """Messages dropped, by reason, for the operator: nothing depends on it."""
         self.log = Log()
-        self.founded = False
+        self.bootstrapped = False
         """Whether this node has a log. Never goes back."""
         self.role = Role.BACKUP
         self.epoch = 0
@@ -121,7 +121,7 @@ class State:
         self.applied = 0
         self.snapshot: Snapshot | None = None
         """The newest durable snapshot."""
-        self.overhead_bytes = 0
+        self.non_entry_bytes = 0
         """Bytes of the live records that are not entries."""
 
     @property
@@ -191,7 +191,7 @@ class State:
         if self.record is not None:
             records.append(encode_record(Adopted(self.record)))
         records.append(encode_record(Base(base.view, base.seqno, kept)))
-        self.overhead_bytes = sum(map(len, records))
+        self.non_entry_bytes = sum(map(len, records))
         self.promise_write = self.record_write = write = self.outbox.persist(*records)
         return write
 

@@ -6,7 +6,8 @@ from viewstamp.protocols.primary_backup.bootstrap import Bootstrap
 from viewstamp.protocols.primary_backup.epoch import EpochCampaign
 from viewstamp.protocols.primary_backup.leader import Leader
 from viewstamp.protocols.primary_backup.state import Role, State
-from viewstamp.protocols.replication.judge.describe import name_nodes, peer_status
+from viewstamp.protocols.replication.introductions import name_nodes
+from viewstamp.protocols.replication.progress import peer_status
 
 
 def of(state: State, leader: Leader, campaign: EpochCampaign, bootstrap: Bootstrap, now: Instant) -> Status:
@@ -21,7 +22,7 @@ def of(state: State, leader: Leader, campaign: EpochCampaign, bootstrap: Bootstr
         committed=state.committed,
         applied=state.applied,
         snapshot=state.snapshot_seqno,
-        log_bytes=state.log.size_bytes + state.overhead_bytes,
+        log_bytes=state.log.size_bytes + state.non_entry_bytes,
         members=state.members,
         peers=tuple(
             peer_status(progress, now, state="synchronous" if progress.node in required else None)
@@ -33,14 +34,14 @@ def of(state: State, leader: Leader, campaign: EpochCampaign, bootstrap: Bootstr
 
 def role_of(state: State) -> str:
     """Return the node's role in one word."""
-    if not state.founded:
-        return "unfounded"
+    if not state.bootstrapped:
+        return "bootstrapping"
     return state.role.value if state.counts else "outsider"
 
 
 def _waiting_for(state: State, leader: Leader, campaign: EpochCampaign, bootstrap: Bootstrap) -> str:
     """Say why this node does not serve; empty where it does, or merely follows."""
-    if not state.founded:
+    if not state.bootstrapped:
         if bootstrap.forgot:
             return "its disk was wiped: waiting for the primary to re-admit it"
         return f"waiting to bootstrap: not heard from {name_nodes(bootstrap.missing())} yet"

@@ -49,9 +49,9 @@ class Bootstrap:
     def begin(self) -> None:
         """The node starts: introduce it where nobody knows it. A cluster of one is founded at once."""
         state = self._state
-        if state.founded and state.is_listed:
+        if state.bootstrapped and state.is_listed:
             return
-        if not state.founded and not state.peers:
+        if not state.bootstrapped and not state.peers:
             self._found(founding_configuration(dict(self._introductions.known)))
             return
         self.introduce()
@@ -60,10 +60,10 @@ class Bootstrap:
         """Introduce this node to everybody, and again in a while."""
         state = self._state
         self.introduce_at = Instant(state.now + state.options.introduce_us)
-        if state.founded and state.is_listed and not self._passed_over:
+        if state.bootstrapped and state.is_listed and not self._passed_over:
             self.introduce_at = NEVER  # the log has told meanwhile
             return
-        if state.founded and state.hears_leader:
+        if state.bootstrapped and state.has_live_leader:
             return
         self._introductions.introduce()
 
@@ -94,7 +94,7 @@ class Bootstrap:
     def on_recognize(self, message: Recognize) -> bool:
         """An established member answers. Return whether this node is founded by it."""
         state = self._state
-        if state.founded or not is_canonical(message.configuration):
+        if state.bootstrapped or not is_canonical(message.configuration):
             return False
         self.forgot = not message.configuration.lists(state.node, state.incarnation)
         if self.forgot:
@@ -109,8 +109,8 @@ class Bootstrap:
     def _found(self, configuration: Configuration) -> None:
         """Write the beginning of a log. From here on this node may promise."""
         state = self._state
-        assert not state.founded
-        state.founded = True
+        assert not state.bootstrapped
+        state.bootstrapped = True
         self.forgot = False
         self.introduce_at = NEVER if configuration.voters else Instant(state.now + state.options.introduce_us)
         state.write_base(ORIGIN, configuration, kept=0)
@@ -122,7 +122,7 @@ class Bootstrap:
         state = self._state
         # Early: who one is and whom one has heard is true whatever the disk holds.
         state.outbox.send_early(
-            peer, Introduce(incarnation=state.incarnation, bootstrapped=state.founded, known=known)
+            peer, Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
         )
 
 

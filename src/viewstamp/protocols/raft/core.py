@@ -1,8 +1,7 @@
 """Raft (Ongaro and Ousterhout 2014, Ongaro's thesis) as a core: one step function over parts.
 
-This file branches, its parts act. It holds the rules about terms that apply to every message (5.1), the
-changes of role, and what follows from a step whatever the step was: applying, answering reads, compacting,
-naming the leader.
+This file branches, its parts act. It holds the rules about terms that apply to every message (5.1), and what
+follows from a step whatever the step was: applying, answering reads, compacting, naming the leader.
 """
 
 from collections.abc import Sequence
@@ -28,12 +27,13 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
+from viewstamp.protocols.raft import status
 from viewstamp.protocols.raft.bootstrap import Bootstrap, Readmission
-from viewstamp.protocols.raft.election import Election, is_sound_request
+from viewstamp.protocols.raft.election import Election
 from viewstamp.protocols.raft.follower import Follower
-from viewstamp.protocols.raft.follower_reads import FollowerReads, LeaderReads, Origin
+from viewstamp.protocols.raft.follower_reads import FollowerReads
 from viewstamp.protocols.raft.journal import replay
-from viewstamp.protocols.raft.leader import Leader
+from viewstamp.protocols.raft.leader import Leader, LeaderReads, Origin
 from viewstamp.protocols.raft.leadership_transfer import LeadershipTransfer
 from viewstamp.protocols.raft.messages import (
     AppendEntries,
@@ -52,10 +52,10 @@ from viewstamp.protocols.raft.messages import (
     VoteResponse,
 )
 from viewstamp.protocols.raft.options import RaftOptions
+from viewstamp.protocols.raft.roles import Roles
 from viewstamp.protocols.raft.state import NEVER, Role, State
-from viewstamp.protocols.raft.status import report
 from viewstamp.protocols.replication.compaction import Compaction, apply_committed
-from viewstamp.protocols.replication.follower import is_sound
+from viewstamp.protocols.replication.follower import PendingAck
 from viewstamp.protocols.replication.log import COMMAND
 from viewstamp.protocols.replication.node_state import in_range
 from viewstamp.protocols.replication.read_rounds import ReadRounds
@@ -70,17 +70,18 @@ class RaftCore:
     """
 
     __slots__ = (
-        "_led",
+        "_named_leader",
+        "bootstrap",
         "compaction",
         "election",
         "follower_reads",
         "following",
-        "founding",
-        "handover",
         "leader_reads",
+        "leadership_transfer",
         "readmission",
         "receiver",
         "replication",
+        "roles",
         "state",
     )
 
@@ -95,26 +96,30 @@ class RaftCore:
         outbox = Outbox(setup.recovered.written)
         self.state = state = State(setup, options, outbox)
         new_token = SnapshotTokens().new
-        self.election = Election(state)
-        self.following = Follower(state)
-        self.receiver = SnapshotReceiver(state, self.following, new_token)
         self.compaction = Compaction(state, new_token, retry_after_us=options.election_timeout_us)
         self.replication = Leader(state)
         self.leader_reads = ReadRounds[Origin](state, self.replication, LeaderReads(state))
         self.follower_reads = FollowerReads(state)
-        self.handover = LeadershipTransfer(state, self.replication)
+        self.leadership_transfer = LeadershipTransfer(state, self.replication)
         self.readmission = Readmission(state, self.replication)
-        self.founding = Bootstrap(state)
+        self.bootstrap = Bootstrap(state)
+        pending_ack = PendingAck()
+        self.roles = Roles(
+            state, self.replication, pending_ack, self.leader_reads, self.follower_reads, self.readmission
+        )
+        self.election = Election(state, self.roles)
+        self.following = Follower(state, self.roles, self.bootstrap, pending_ack)
+        self.receiver = SnapshotReceiver(state, self.following, new_token)
         self._recover(setup)
-        self._led: tuple[int, NodeId | None] = (state.term, None)
+        self._named_leader: tuple[int, NodeId | None] = (state.term, None)
         """What the last `LeaderChanged` said."""
-        self.founding.begin()
+        self.bootstrap.begin()
 
     def _recover(self, setup: CoreSetup) -> None:
         state = self.state
-        found, log_gave_way = replay(setup.recovered)
-        state.term, state.vote, state.founded = found.term, found.vote, found.rebuilt.founded
-        state.log, state.membership = found.log, found.membership
+        on_disk, log_gave_way = replay(setup.recovered)
+        state.term, state.vote, state.bootstrapped = on_disk.term, on_disk.vote, on_disk.rebuilt.bootstrapped
+        state.log, state.membership = on_disk.log, on_disk.membership
         state.hard_state_write = setup.recovered.written
         state.snapshot = setup.recovered.snapshot
         state.applied = state.committed = state.snapshot_seqno
@@ -122,7 +127,7 @@ class RaftCore:
             base = state.log.base
             write = state.write_base(base, state.membership.current, kept=base.seqno)
             state.outbox.emit_durable(Release(write))
-        if state.founded:
+        if state.bootstrapped:
             state.await_leader()
             if state.is_voter and len(state.membership.voters) == 1:
                 state.election_at = state.now
@@ -138,7 +143,10 @@ class RaftCore:
         else:
             timer = min(state.election_at, self.election.ask_again_at)
         earliest = min(
-            timer, self.founding.introduce_at, self.follower_reads.give_up_at, self.handover.abort_at
+            timer,
+            self.bootstrap.introduce_at,
+            self.follower_reads.give_up_at,
+            self.leadership_transfer.abort_at,
         )
         return earliest if earliest < NEVER else None
 
@@ -155,11 +163,15 @@ class RaftCore:
     @property
     def accepting(self) -> bool:
         """Whether this node leads, is not handing over, and has room for another entry."""
-        return self.state.role is Role.LEADER and self.handover.target is None and self.replication.has_room
+        return (
+            self.state.role is Role.LEADER
+            and self.leadership_transfer.target is None
+            and self.replication.has_room
+        )
 
     def status(self, now: Instant) -> Status:
         """Return this node's own account of itself."""
-        return report(self, now)
+        return status.of(self.state, self.replication, self.election, self.bootstrap, now)
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """Take in one event and return what must be done, in order."""
@@ -171,7 +183,7 @@ class RaftCore:
         # What one step left over waits for the next wake: messages, such as a request for a vote, go first.
         if state.applied < state.committed and (not was_behind or isinstance(event, Woke)):
             self._apply()
-        if self._led != (state.term, state.leader):
+        if self._named_leader != (state.term, state.leader):
             self._name_leader()
         return state.outbox.take()
 
@@ -215,33 +227,30 @@ class RaftCore:
                 self.following.on_persisted(state.leader)
         else:
             self.election.on_persisted()
-            self._lead_if_elected()
 
     def _wake(self) -> None:
         state = self.state
         now = state.now
-        if now >= self.founding.introduce_at:
-            self.founding.introduce()
-        if now >= self.handover.abort_at:
-            self.handover.abort()
+        if now >= self.bootstrap.introduce_at:
+            self.bootstrap.introduce()
+        if now >= self.leadership_transfer.abort_at:
+            self.leadership_transfer.abort()
         if now >= self.follower_reads.give_up_at:
             self.follower_reads.refuse_all()
         if state.role is Role.LEADER:
             if now >= self.replication.heartbeat_at:
                 self._tick()
-        elif now >= state.election_at and state.founded:
-            self.follower_reads.refuse_all()
+        elif now >= state.election_at and state.bootstrapped:
             self.election.campaign()
-            self._lead_if_elected()
         elif now >= self.election.ask_again_at:
             self.election.ask_again()
 
     def _tick(self) -> None:
         if self.replication.has_lost_quorum():
-            self._follow(self.state.term, None)
+            self.roles.become_follower(self.state.term, None)
             return
         self.replication.tick()
-        self.handover.tick()
+        self.leadership_transfer.tick()
         self.readmission.proceed()
 
     def _query(self, token: ReadToken) -> None:
@@ -256,14 +265,14 @@ class RaftCore:
         directive = event.directive
         match directive:
             case TransferLeadership():
-                self.handover.direct(event.token, directive)
+                self.leadership_transfer.direct(event.token, directive)
             case TakeSnapshot():
                 self.compaction.direct(event.token)
             case _:
                 assert_never(directive)
 
     def _on_peer_up(self, peer: NodeId) -> None:
-        self.founding.on_peer_up(peer)
+        self.bootstrap.on_peer_up(peer)
         if self.state.role is Role.LEADER:
             self.replication.on_peer_up(peer)
 
@@ -275,88 +284,42 @@ class RaftCore:
 
     # What other members say.
 
-    def _receive(self, source: NodeId, message: RaftMessage) -> None:
+    def _receive(self, source: NodeId, message: RaftMessage) -> None:  # noqa: C901  one case a kind
         """Drop what comes from strangers or before this node may take part; hand the rest on."""
         state = self.state
         if source not in state.peers:
             state.drop("message of a stranger")
         elif type(message) is AppendResponse and message.term == state.term and state.role is Role.LEADER:
-            self._on_append_response(
-                source, message
-            )  # the most frequent: all that is asked below is answered
-        elif isinstance(message, (AppendEntries, SnapshotChunk)):
-            self._on_leader_says(source, message)
+            self._on_append_response(source, message)  # the most frequent: nothing below is left to ask
+        elif isinstance(message, AppendEntries):
+            self.following.on_append_entries(source, message)
         elif isinstance(message, Introduce):
             self._on_introduce(source, message)
         elif not in_range(message.term):
             state.drop("numbers out of range")
+        elif isinstance(message, SnapshotChunk):
+            if self.following.accepts_leader(source, message):
+                self.receiver.on_chunk(source, message, message.term)
         elif isinstance(message, Recognize):
             self._on_recognize(message)
-        elif not state.founded:
-            state.drop("message before the founding")
+        elif not state.bootstrapped:
+            state.drop("message before bootstrap")
         elif isinstance(message, RequestVote):
-            self._on_request_vote(source, message)
+            self.election.on_request_vote(source, message)
         elif self._is_of_this_term(message):
             self._on_answer(source, message)
 
     def _on_introduce(self, source: NodeId, message: Introduce) -> None:
         state = self.state
-        if not state.founded:
-            self.founding.on_introduce(source, message)
+        if not state.bootstrapped:
+            self.bootstrap.on_introduce(source, message)
         elif state.is_listed:
             state.reply(source, Recognize(state.term, state.membership.current))
             self.readmission.on_introduce(source, message.incarnation)
 
     def _on_recognize(self, message: Recognize) -> None:
-        if self.founding.on_recognize(message) and message.term > self.state.term:
-            self._follow(message.term, None)
-
-    def _on_leader_says(self, source: NodeId, message: AppendEntries | SnapshotChunk) -> None:
-        """Follow whoever leads this term or a later one (5.2); tell the leader of an earlier one."""
-        state = self.state
-        if message.to != state.incarnation:
-            state.drop("message for another incarnation")
-            self.founding.on_passed_over()
-            return
-        term = message.term
-        if not (is_sound(message, term) if isinstance(message, AppendEntries) else in_range(term)):
-            state.drop("numbers out of range")
-            return
-        if not state.founded:
-            self.founding.adopt()
-        self.founding.on_addressed()
-        if message.term < state.term:
-            state.reply(source, StaleTerm(state.term))
-            return
-        if not self._obey(source, message.term):
-            state.drop("second leader in one term")
-            return
-        if isinstance(message, AppendEntries):
-            self.following.on_append(source, message)
-        else:
-            self.receiver.on_chunk(source, message, message.term)
-
-    def _obey(self, source: NodeId, term: int) -> bool:
-        """Take `source` for the leader of `term`, unless this term has another one."""
-        state = self.state
-        if term != state.term or source != state.leader:
-            if term == state.term and state.leader is not None:
-                return False
-            self._follow(term, source)
-        state.hear_leader()
-        return True
-
-    def _on_request_vote(self, source: NodeId, request: RequestVote) -> None:
-        state = self.state
-        if not is_sound_request(request):
-            state.drop("numbers out of range")
-            return
-        if request.term > state.term and not request.pre:
-            if self.election.protects_leader_from(request):
-                state.drop("vote while the leader is heard")
-                return
-            self._follow(request.term, None)
-        self.election.on_request(source, request)
+        if self.bootstrap.on_recognize(message) and message.term > self.state.term:
+            self.roles.become_follower(message.term, None)
 
     def _is_of_this_term(self, message: RaftMessage) -> bool:
         """Step down before a message of a later term (5.1); drop one of an earlier.
@@ -366,7 +329,7 @@ class RaftCore:
         state = self.state
         assert not isinstance(message, Introduce), message
         if message.term > state.term:
-            self._follow(message.term, None)
+            self.roles.become_follower(message.term, None)
         if message.term < state.term and not (isinstance(message, VoteResponse) and message.pre):
             state.drop("message of an earlier term")
             return False
@@ -381,14 +344,13 @@ class RaftCore:
             case AppendRejected() if leads:
                 self._on_append_rejected(source, message)
             case SnapshotAck() if leads:
-                self.replication.shipper.on_snapshot_ack(self.replication.progress.get(source), message)
+                self.replication.sender.on_snapshot_ack(self.replication.progress.get(source), message)
             case StaleTerm():
                 pass  # its term was all that it had to say
             case ReadIndex() if leads:
                 self.leader_reads.ask((source, message.request))
             case VoteResponse():
-                self.election.on_vote(source, message)
-                self._lead_if_elected()
+                self.election.on_vote_response(source, message)
             case ReadIndexAnswer() if source == self.state.leader:
                 self.follower_reads.on_answer(message)
                 self.follower_reads.proceed()
@@ -406,7 +368,7 @@ class RaftCore:
         if progress is not None:
             self._after_count()
             if self.state.role is Role.LEADER:
-                replication.shipper.pump(progress)
+                replication.sender.pump(progress)
 
     def _on_append_rejected(self, source: NodeId, answer: AppendRejected) -> None:
         if not in_range(answer.refused_seqno, answer.hint_view, answer.hint_seqno, answer.round):
@@ -419,48 +381,22 @@ class RaftCore:
         if message.to != self.state.incarnation:
             self.state.drop("message for another incarnation")
             return
-        self.follower_reads.refuse_all()
         self.election.campaign(transfer=True)
-        self._lead_if_elected()
-
-    # Changes of role.
-
-    def _follow(self, term: int, leader: NodeId | None) -> None:
-        """Become a follower in this term. What waits for the leader that was is refused."""
-        state = self.state
-        if term > state.term:
-            state.enter(term, None)
-        if state.role is Role.LEADER:
-            self.leader_reads.refuse_all()
-            self.replication.rest()
-            self.readmission.forget()
-        self.follower_reads.refuse_all()
-        self.following.begin()
-        state.role, state.leader = Role.FOLLOWER, leader
-        state.suspected = False
-        state.await_leader()
-
-    def _lead_if_elected(self) -> None:
-        if self.election.won():
-            state = self.state
-            state.role, state.leader = Role.LEADER, state.node
-            self.follower_reads.refuse_all()
-            self.replication.lead()
 
     def _name_leader(self) -> None:
         state = self.state
-        self._led = (state.term, state.leader)
+        self._named_leader = (state.term, state.leader)
         state.outbox.emit(LeaderChanged(View(state.term), state.leader))
         if state.leader is not None:
-            self.handover.on_led()
+            self.leadership_transfer.on_led()
 
     # What follows from a step.
 
     def _after_count(self) -> None:
         """Acknowledgements or our own disk may have moved things on."""
         self.leader_reads.proceed()
-        if self.handover.target is not None:
-            self.handover.proceed()
+        if self.leadership_transfer.target is not None:
+            self.leadership_transfer.proceed()
         self.readmission.proceed()
 
     def _apply(self) -> None:

@@ -1,45 +1,16 @@
-"""Linearizable reads at any member: a leader confirms rounds of them, a follower asks it (thesis 6.4).
+"""Linearizable reads at a follower: it asks its leader up to where it must have applied (thesis 6.4).
 
 A follower's requests are numbered from a random start, so that no answer to an earlier life of the process
 can be taken for one to this.
 """
 
 from collections import deque
-from typing import TypeAlias
 
 from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import ReadToken
-from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.ids import Instant
 from viewstamp.protocols.raft.messages import ReadIndex, ReadIndexAnswer
 from viewstamp.protocols.raft.state import NEVER, State
-
-Origin: TypeAlias = tuple[NodeId | None, int]
-"""Who reads: None and a token of our own replica, or a follower and its request."""
-
-
-class LeaderReads:
-    """To whom a leader's confirmed reads are answered; satisfies `shipping.reads.Readers`."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def answer(self, origin: Origin, index: int) -> None:
-        """Answer the own replica's read; tell a follower up to where it must have applied."""
-        source, number = origin
-        if source is None:
-            self._state.outbox.emit(Answer(ReadToken(number)))
-        else:
-            self._state.reply(source, ReadIndexAnswer(term=self._state.term, request=number, index=index))
-
-    def refuse(self, origin: Origin) -> None:
-        """Tell whoever asked to ask somebody else."""
-        source, number = origin
-        if source is None:
-            self._state.outbox.emit(Refuse(ReadToken(number)))
-        else:
-            self._state.reply(source, ReadIndexAnswer(term=self._state.term, request=number, index=None))
 
 
 class FollowerReads:

@@ -8,15 +8,28 @@ Rules of this file:
 - An answer counts only from the incarnation that the configuration lists, and only for this term.
 """
 
+from typing import TypeAlias
+
+from viewstamp.core.effects import Answer, Refuse
+from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.journal import CONFIGURATION
 from viewstamp.protocols.raft.membership import Configuration, encode_configuration
-from viewstamp.protocols.raft.messages import AppendEntries, AppendRejected, AppendResponse, SnapshotChunk
+from viewstamp.protocols.raft.messages import (
+    AppendEntries,
+    AppendRejected,
+    AppendResponse,
+    ReadIndexAnswer,
+    SnapshotChunk,
+)
 from viewstamp.protocols.raft.state import NEVER, State
-from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.progress import Progress
 from viewstamp.protocols.replication.sender import Sender
+
+Origin: TypeAlias = tuple[NodeId | None, int]
+"""The reader: None and a token of our own replica, or a follower and its request."""
 
 
 class Leader:
@@ -25,21 +38,21 @@ class Leader:
     __slots__ = (
         "_state",
         "began_at",
-        "first_own",
         "heartbeat_at",
+        "noop_seqno",
         "progress",
         "round",
-        "shipper",
+        "sender",
     )
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.shipper = Sender(state, self._send_append, self._send_chunk)
+        self.sender = Sender(state, self._send_append, self._send_chunk)
         self.progress: dict[NodeId, Progress] = {}
         """One for each voter and learner but the leader."""
         self.round = 0
         """Number of the latest round of confirmation in this term."""
-        self.first_own = 0
+        self.noop_seqno = 0
         """The first entry of this leader's term."""
         self.began_at = state.now
         self.heartbeat_at = NEVER
@@ -47,7 +60,7 @@ class Leader:
     @property
     def has_committed(self) -> bool:
         """Whether an entry of the leader's own term is committed: only then does it know what is (6.4)."""
-        return self._state.committed >= self.first_own
+        return self._state.committed >= self.noop_seqno
 
     @property
     def has_room(self) -> bool:
@@ -59,7 +72,7 @@ class Leader:
             and state.log.bytes_after(state.committed) < options.uncommitted_bytes_max
         )
 
-    def lead(self) -> None:
+    def begin(self) -> None:
         """Begin to lead: an entry of the own term, so that older ones can be committed (thesis 6.4).
 
         The first leader of a cluster begins with the configuration, so that all logs agree on it.
@@ -67,7 +80,7 @@ class Leader:
         state = self._state
         self.round = 0
         self.began_at = state.now
-        self.first_own = state.log.last_seqno + 1
+        self.noop_seqno = state.log.last_seqno + 1
         self.progress = {}
         self._follow_configuration()
         if state.membership.changed_at == 0:
@@ -76,7 +89,7 @@ class Leader:
             self.propose(EMPTY, b"")
         self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
 
-    def rest(self) -> None:
+    def step_down(self) -> None:
         """Stop leading."""
         self.progress = {}
         self.heartbeat_at = NEVER
@@ -89,11 +102,7 @@ class Leader:
         record = encode_record(entry)
         log.append(entry, record, state.outbox.persist(record))
         for progress in self.progress.values():
-            self.shipper.pump(progress)
-
-    def propose_command(self, data: bytes) -> None:
-        """Append what a client wants."""
-        self.propose(COMMAND, data)
+            self.sender.pump(progress)
 
     def configure(self, configuration: Configuration) -> None:
         """Append a configuration; it is in force at once. The caller knows that no other is uncommitted."""
@@ -102,32 +111,32 @@ class Leader:
         self._follow_configuration()
         self.propose(CONFIGURATION, encode_configuration(configuration))
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """Send a heartbeat to everybody. It carries the latest round of confirmation and the commitment."""
         for progress in self.progress.values():
-            self.shipper.beat(progress)
+            self.sender.send_heartbeat(progress)
 
     def tick(self) -> None:
         """The heartbeat interval has passed."""
         state = self._state
         self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
         for progress in self.progress.values():
-            self.shipper.tick(progress)
+            self.sender.tick(progress)
 
     def on_append_response(self, source: NodeId, answer: AppendResponse) -> Progress | None:
-        """Take note of an acknowledgement; return the follower it moved, None where it is not believed."""
-        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
-        if progress is None or not self.shipper.on_acknowledged(progress, answer):
+        """Record an acknowledgement; return the follower it moved, None where it is not believed."""
+        progress = self.sender.believed(self.progress.get(source), answer, self.round)
+        if progress is None or not self.sender.on_acknowledged(progress, answer):
             return None
         if progress.matched > self._state.committed:
             self.count()
         return progress
 
     def on_append_rejected(self, source: NodeId, answer: AppendRejected) -> bool:
-        """Find where the logs part, a term at a time; tell whether the answer is believed."""
-        progress = self.shipper.believed(self.progress.get(source), answer, self.round)
+        """Find where the logs part, a term at a time; return whether the answer is believed."""
+        progress = self.sender.believed(self.progress.get(source), answer, self.round)
         if progress is not None:
-            self.shipper.on_refused(progress, answer)
+            self.sender.on_refused(progress, answer)
         return progress is not None
 
     def count(self) -> None:
@@ -144,7 +153,7 @@ class Leader:
             state.committed = reached
 
     def has_confirmed(self, number: int) -> bool:
-        """Tell whether a majority of the voters has answered this round or a later one."""
+        """Return whether a majority of the voters has answered this round or a later one."""
         confirmed = [node for node, progress in self.progress.items() if progress.round >= number]
         return self._state.membership.has_quorum([*confirmed, self._state.node])
 
@@ -158,22 +167,22 @@ class Leader:
         ]
 
     def has_lost_quorum(self) -> bool:
-        """Tell whether no majority was heard for the longest election timeout (thesis 6.2)."""
+        """Return whether no majority was heard for the longest election timeout (thesis 6.2)."""
         state = self._state
         silent = self.silent_voters(2 * state.options.election_timeout_us)
         return bool(silent) and not state.membership.has_quorum(state.membership.voters.difference(silent))
 
     def on_peer_up(self, peer: NodeId) -> None:
-        """A connection stands again: find out at once where this follower is."""
+        """A connection is up again: find out at once where this follower is."""
         progress = self.progress.get(peer)
         if progress is not None:
-            self.shipper.beat(progress)
+            self.sender.send_heartbeat(progress)
 
     def on_peer_down(self, peer: NodeId) -> None:
         """What was under way to this follower may be lost."""
         progress = self.progress.get(peer)
         if progress is not None:
-            self.shipper.on_peer_down(progress)
+            self.sender.on_peer_down(progress)
 
     def _send_append(
         self, progress: Progress, previous_view: int, previous: int, entries: list[bytes]
@@ -211,3 +220,28 @@ class Leader:
             else Progress(node, incarnation, state.log.last_seqno + 1)
             for node, incarnation in sorted(wanted.items())
         }
+
+
+class LeaderReads:
+    """Answers a leader's confirmed reads (thesis 6.4); satisfies `replication.read_rounds.Readers`."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def answer(self, origin: Origin, index: int) -> None:
+        """Answer the own replica's read; tell a follower up to where it must have applied."""
+        source, number = origin
+        if source is None:
+            self._state.outbox.emit(Answer(ReadToken(number)))
+        else:
+            self._state.reply(source, ReadIndexAnswer(term=self._state.term, request=number, index=index))
+
+    def refuse(self, origin: Origin) -> None:
+        """The read cannot be confirmed here: the reader asks another node, or later."""
+        source, number = origin
+        if source is None:
+            self._state.outbox.emit(Refuse(ReadToken(number)))
+        else:
+            self._state.reply(source, ReadIndexAnswer(term=self._state.term, request=number, index=None))

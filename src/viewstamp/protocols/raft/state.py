@@ -39,23 +39,23 @@ class State:
 
     __slots__ = (
         "applied",
+        "bootstrapped",
         "committed",
-        "contact_at",
         "counters",
         "election_at",
-        "founded",
+        "election_timeout_drawn_us",
         "hard_state_write",
+        "heard_leader_at",
         "incarnation",
         "leader",
         "log",
         "members",
         "membership",
         "node",
+        "non_entry_bytes",
         "now",
         "options",
         "outbox",
-        "overhead_bytes",
-        "patience_us",
         "peers",
         "rng",
         "role",
@@ -78,7 +78,7 @@ class State:
         """What was dropped and why, for the operator: nothing depends on it."""
         self.log = Log()
         self.membership = Membership(Configuration(), 0)
-        self.founded = False
+        self.bootstrapped = False
         """Whether this node has a log, and with it the right to promise anything. Never goes back."""
         self.role = Role.FOLLOWER
         self.term = 0
@@ -91,13 +91,13 @@ class State:
         self.applied = 0
         self.snapshot: Snapshot | None = None
         """The newest durable snapshot."""
-        self.overhead_bytes = 0
+        self.non_entry_bytes = 0
         """Bytes of the live records that are not entries."""
-        self.contact_at = setup.now
+        self.heard_leader_at = setup.now
         """When the leader was last heard."""
         self.suspected = False
         """The connection to the leader broke since it was last heard."""
-        self.patience_us = 2 * options.election_timeout_us
+        self.election_timeout_drawn_us = 2 * options.election_timeout_us
         """The election timeout last drawn; good until it passes or the term changes."""
         self.election_at = NEVER
         """When to campaign, unless the leader is heard of before."""
@@ -123,25 +123,27 @@ class State:
         return self.membership.incarnations.get(self.node) == self.incarnation
 
     @property
-    def hears_leader(self) -> bool:
+    def has_live_leader(self) -> bool:
         """Whether a leader has a claim not to be disturbed: heard within the shortest election timeout."""
         return (
             self.leader is not None
             and not self.suspected
-            and (self.role is Role.LEADER or self.now - self.contact_at < self.options.election_timeout_us)
+            and (
+                self.role is Role.LEADER or self.now - self.heard_leader_at < self.options.election_timeout_us
+            )
         )
 
     def await_leader(self) -> None:
         """Draw a new election timeout, from now."""
         timeout = self.options.election_timeout_us
-        self.patience_us = timeout + self.rng.randrange(timeout)
-        self.election_at = Instant(self.now + self.patience_us)
+        self.election_timeout_drawn_us = timeout + self.rng.randrange(timeout)
+        self.election_at = Instant(self.now + self.election_timeout_drawn_us)
 
     def hear_leader(self) -> None:
         """The leader gave a sign of life."""
-        self.contact_at = self.now
+        self.heard_leader_at = self.now
         self.suspected = False
-        self.election_at = Instant(self.now + self.patience_us)
+        self.election_at = Instant(self.now + self.election_timeout_drawn_us)
 
     def enter(self, term: int, vote: NodeId | None) -> None:
         """Take on a term and a vote, in one write. Terms never go back, votes never change within one."""
@@ -162,7 +164,7 @@ class State:
         """Write the log's new base, and with it again what a release of older writes would lose."""
         size_bytes = self.write_hard_state()
         record = encode_record(Marker(base.view, base.seqno, kept, configuration))
-        self.overhead_bytes = size_bytes + len(record)
+        self.non_entry_bytes = size_bytes + len(record)
         return self.outbox.persist(record)
 
     def snapshot_header(self) -> bytes:

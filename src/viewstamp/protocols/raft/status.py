@@ -1,19 +1,17 @@
 """A Raft node's own account of itself, in the words of an operator."""
 
-from typing import TYPE_CHECKING
-
 from viewstamp.core.ids import Instant, NodeId, View
 from viewstamp.core.protocol import Status
+from viewstamp.protocols.raft.bootstrap import Bootstrap
+from viewstamp.protocols.raft.election import Election
+from viewstamp.protocols.raft.leader import Leader
 from viewstamp.protocols.raft.state import Role, State
-from viewstamp.protocols.replication.judge.describe import name_nodes, peer_status
-
-if TYPE_CHECKING:
-    from viewstamp.protocols.raft.core import RaftCore
+from viewstamp.protocols.replication.introductions import name_nodes
+from viewstamp.protocols.replication.progress import peer_status
 
 
-def report(core: "RaftCore", now: Instant) -> Status:
-    """Return the status of this core."""
-    state = core.state
+def of(state: State, leader: Leader, election: Election, bootstrap: Bootstrap, now: Instant) -> Status:
+    """Return the status of the node that these are parts of."""
     return Status(
         node=state.node,
         role=role_of(state),
@@ -23,53 +21,47 @@ def report(core: "RaftCore", now: Instant) -> Status:
         committed=state.committed,
         applied=state.applied,
         snapshot=state.snapshot_seqno,
-        log_bytes=state.log.size_bytes + state.overhead_bytes,
+        log_bytes=state.log.size_bytes + state.non_entry_bytes,
         members=_members(state),
-        peers=tuple(peer_status(progress, now) for _, progress in sorted(core.replication.progress.items())),
-        waiting_for=waiting_for(core),
+        peers=tuple(peer_status(progress, now) for _, progress in sorted(leader.progress.items())),
+        waiting_for=_waiting_for(state, leader, election, bootstrap),
     )
 
 
 def role_of(state: State) -> str:
     """Return the node's role in one word."""
-    if not state.founded:
-        return "unfounded"
+    if not state.bootstrapped:
+        return "bootstrapping"
     if not state.is_voter:
         return "learner" if state.is_listed else "outsider"
     return state.role.value
 
 
-def waiting_for(core: "RaftCore") -> str:
+def _waiting_for(state: State, leader: Leader, election: Election, bootstrap: Bootstrap) -> str:
     """Say why this node does not serve; empty where it does, or merely follows."""
-    state = core.state
-    if not state.founded:
-        return _waiting_to_belong(core)
-    if state.is_listed and not state.is_voter:
-        return "catching up: a learner until it has everything"
+    if not state.bootstrapped:
+        if bootstrap.forgot:
+            return "its disk was wiped: waiting for the leader to re-admit it"
+        return f"waiting to bootstrap: not heard from {name_nodes(bootstrap.missing())} yet"
     if not state.is_listed:
-        return "waiting to be let in by the leader"
+        return "not in the configuration: waiting for the leader to re-admit it"
+    if not state.is_voter:
+        return "catching up: a learner until it has everything"
     if state.role is Role.LEADER:
-        return _waiting_to_commit(core)
+        return _waiting_to_commit(state, leader)
     if state.leader is not None:
         return ""
     if state.role is Role.FOLLOWER:
         return "waiting for an election"
-    silent = state.membership.voters - core.election.granted - core.election.refused - {state.node}
+    silent = state.membership.voters - election.granted - election.refused - {state.node}
     return _majority_missing(sorted(silent))
 
 
-def _waiting_to_belong(core: "RaftCore") -> str:
-    if core.founding.forgot:
-        return "forgot its promises: waiting to be let back in"
-    return f"waiting to found the cluster: no introduction from {name_nodes(core.founding.missing())}"
-
-
-def _waiting_to_commit(core: "RaftCore") -> str:
-    replication, state = core.replication, core.state
-    silent = replication.silent_voters(state.options.election_timeout_us)
+def _waiting_to_commit(state: State, leader: Leader) -> str:
+    silent = leader.silent_voters(state.options.election_timeout_us)
     if silent and not state.membership.has_quorum(state.membership.voters.difference(silent)):
         return _majority_missing(silent)
-    return "" if replication.has_committed else "waiting for the first commit of its term"
+    return "" if leader.has_committed else "waiting for the first commit of its term"
 
 
 def _majority_missing(silent: list[NodeId]) -> str:

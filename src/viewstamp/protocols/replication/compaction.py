@@ -40,7 +40,7 @@ class Compaction:
         """Tell whether the log has grown enough for a snapshot to help."""
         state = self._state
         limit = state.options.log_bytes_max
-        if limit is None or 2 * (state.log.size_bytes + state.overhead_bytes) <= limit:
+        if limit is None or 2 * (state.log.size_bytes + state.non_entry_bytes) <= limit:
             return False
         applied_bytes = state.log.size_bytes - state.log.bytes_after(state.applied)
         return (
@@ -61,7 +61,7 @@ class Compaction:
     def direct(self, token: DirectiveToken) -> None:
         """An operator wants a snapshot now."""
         state = self._state
-        if state.applied == 0 or not state.founded:
+        if state.applied == 0 or not state.bootstrapped:
             state.outbox.emit(
                 Settled(token, "nothing is applied yet: there is nothing to take a snapshot of")
             )

@@ -1,4 +1,4 @@
-"""The follower's side of the log: what arrives, what of it is new, and what is owed for it."""
+"""The follower's side of the log: what arrives, what of it is new, and what is to be acknowledged."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ from viewstamp.protocols.replication.node_state import NodeState, in_range
 
 
 def is_sound(message: BaseAppendEntries, view: int) -> bool:
-    """Tell whether a message's numbers could be those of a leader of this view."""
+    """Return whether a message's numbers could be those of a leader of this view."""
     previous_view, previous_seqno = message.previous_view, message.previous_seqno
     return (
         in_range(view, previous_view, previous_seqno, message.committed, message.round, message.attempt)
@@ -34,7 +34,7 @@ def decode_entries(
     view: int,
     is_readable: Callable[[EntryRecord], bool],
 ) -> list[EntryRecord] | None:
-    """Return the entries of a leader of this view; None where they cannot be.
+    """Return the entries of a leader of this view; None where they are malformed.
 
     They follow one another and `previous`, their views never go down, and those that are no commands are
     readable to the protocol.
@@ -106,37 +106,39 @@ def match_on_disk(log: Log, reached: int) -> tuple[int, int]:
 
 
 class PendingAck:
-    """Which acknowledgement is owed to the leader: one for all that becomes durable together."""
+    """The acknowledgement that the leader waits for: one for all that becomes durable together."""
 
-    __slots__ = ("_owed", "_told")
+    __slots__ = ("_acknowledged", "_pending", "round")
 
     def __init__(self) -> None:
-        self._owed = 0
-        """The position to acknowledge once it is durable; 0: nothing is owed."""
-        self._told = 0
-        """The position last acknowledged while more was owed."""
+        self._pending = 0
+        """The position to acknowledge once it is durable; 0: none."""
+        self._acknowledged = 0
+        """The position last acknowledged while more was pending."""
+        self.round = 0
+        """The latest round of confirmation that this leader sent: every answer repeats it."""
 
     def cancel(self) -> None:
-        """Another leader, or another log: nothing is owed of the last."""
-        self._owed = self._told = 0
+        """Another leader, or another log: nothing is pending for the last."""
+        self._pending = self._acknowledged = self.round = 0
 
     def cut_off(self, after: int) -> None:
-        """Entries after this seqno are gone, and with them what is owed for them."""
-        self._owed = min(self._owed, after)
-        self._told = min(self._told, after)
+        """Entries after this seqno are gone, and with them the acknowledgement for them."""
+        self._pending = min(self._pending, after)
+        self._acknowledged = min(self._acknowledged, after)
 
     def is_due(self, reached: int, durable: int) -> bool:
-        """Tell whether to acknowledge `reached` at once, all being durable; owe it otherwise."""
-        if reached <= durable and reached >= self._owed:
-            self._owed = 0
+        """Return whether to acknowledge `reached` at once, all being durable; keep it pending otherwise."""
+        if reached <= durable and reached >= self._pending:
+            self._pending = 0
             return True
-        self._owed = max(self._owed, reached)
+        self._pending = max(self._pending, reached)
         return False
 
     def due(self, durable: int) -> int:
-        """Return the position to acknowledge now that so much is durable, 0 where there is no news in it."""
-        owed = self._owed
-        if owed == 0 or durable <= self._told:
+        """Return the position to acknowledge, given what is durable; 0 where the leader knows all of it."""
+        pending = self._pending
+        if pending == 0 or durable <= self._acknowledged:
             return 0
-        self._owed, self._told = (0, 0) if owed <= durable else (owed, durable)
-        return owed
+        self._pending, self._acknowledged = (0, 0) if pending <= durable else (pending, durable)
+        return pending

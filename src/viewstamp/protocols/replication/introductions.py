@@ -3,7 +3,7 @@
 Each of them then spoke after all of these lives had begun, and nobody used what earlier lives promised.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.replication.messages import BaseIntroduce, Member
@@ -42,7 +42,7 @@ class Introductions:
 
     def on_peer_up(self, peer: NodeId) -> None:
         """What this member was told before may not have arrived."""
-        if not self._state.founded and peer in self._state.peers:
+        if not self._state.bootstrapped and peer in self._state.peers:
             self._introduce_to(peer)
 
     def on_introduce(self, source: NodeId, message: BaseIntroduce) -> bool:
@@ -68,3 +68,9 @@ class Introductions:
     def _introduce_to(self, peer: NodeId) -> None:
         self._sent[peer] = known = self.known
         self._send(peer, known)
+
+
+def name_nodes(nodes: Sequence[NodeId]) -> str:
+    """Return "node 1", or "nodes 1, 2"."""
+    names = ", ".join(map(str, nodes))
+    return f"node {names}" if len(nodes) == 1 else f"nodes {names}"

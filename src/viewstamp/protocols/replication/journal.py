@@ -19,10 +19,10 @@ BaseMove = Literal["emptied", "shortened", "none"]
 class RebuiltLog:
     """What the writes so far amount to."""
 
-    __slots__ = ("base", "founded", "log")
+    __slots__ = ("base", "bootstrapped", "log")
 
     def __init__(self) -> None:
-        self.founded = False
+        self.bootstrapped = False
         """Whether a base was seen: the first write of every life of a data directory holds one."""
         self.base = ORIGIN
         """The last base's position: the log must reach down to it in the end."""
@@ -58,7 +58,7 @@ class RebuiltLog:
     def move_base(self, base: Viewstamp, kept: int, seq: PersistSeq) -> BaseMove:
         """The log begins after `base`; entries after `kept` are gone, those between stay."""
         log = self.log
-        self.founded, self.base = True, base
+        self.bootstrapped, self.base = True, base
         if kept < log.last_seqno:
             self.truncate(kept)
         if kept <= base.seqno or log.last_seqno <= base.seqno:
@@ -75,7 +75,7 @@ class RebuiltLog:
         Raises:
             JournalCorrupt: something between the snapshot and the end of the log is missing.
         """
-        if not self.founded:
+        if not self.bootstrapped:
             if recovered.written or recovered.snapshot:
                 raise JournalCorrupt(f"the journal holds no founding record: {_HINT}")
             return False

@@ -77,10 +77,10 @@ class NodeState(Protocol):
     committed: int
     applied: int
     snapshot: Snapshot | None
-    overhead_bytes: int
+    non_entry_bytes: int
     """Bytes of the live records that are not entries."""
     leader: NodeId | None
-    founded: bool
+    bootstrapped: bool
 
     @property
     def options(self) -> ReplicationOptions:

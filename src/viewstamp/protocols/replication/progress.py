@@ -11,6 +11,7 @@ from collections import deque
 from typing import Final, Literal
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.core.protocol import PeerStatus
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.protocols.replication.node_state import ReplicationOptions
 
@@ -146,3 +147,13 @@ class Progress:
         self.inflight.clear()
         self.inflight_bytes = 0
         self.transfer = None
+
+
+def peer_status(progress: Progress, now: Instant, *, state: str | None = None) -> PeerStatus:
+    """Return how far a follower has come; `state` is the protocol's word for it, if it has another."""
+    return PeerStatus(
+        node=progress.node,
+        matched=progress.matched,
+        state=progress.state if state is None else state,
+        heard_us_ago=None if progress.heard_at is None else now - progress.heard_at,
+    )

@@ -30,7 +30,7 @@ class Rounds(Protocol):
         """Tell whether enough members have answered this round or a later one."""
         ...
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """Send everybody a heartbeat with the latest round."""
         ...
 
@@ -95,7 +95,7 @@ class ReadRounds(Generic[OriginT]):
         self._index = self._state.committed
         self._rounds.round += 1
         self._round = self._rounds.round
-        self._rounds.beat()
+        self._rounds.send_heartbeat()
 
     def _answer(self) -> None:
         for origin in self._confirming:

@@ -48,7 +48,7 @@ class Sender:
             if not self._send_entries(progress):
                 return
 
-    def beat(self, progress: Progress) -> None:
+    def send_heartbeat(self, progress: Progress) -> None:
         """Send a message without entries: it finds out whether everything sent so far has arrived."""
         state = self._state
         if progress.state != "snapshot" and state.log.view_at(progress.next - 1) is None:
@@ -58,7 +58,7 @@ class Sender:
 
     def tick(self, progress: Progress) -> None:
         """The heartbeat interval has passed: beat, and send again what a transfer may have lost."""
-        self.beat(progress)
+        self.send_heartbeat(progress)
         if progress.state == "snapshot":
             self._retry_snapshot(progress)
 
@@ -106,7 +106,7 @@ class Sender:
         if progress.next <= log.last_seqno:
             self._send_entries(progress)
         else:
-            self.beat(progress)
+            self.send_heartbeat(progress)
 
     def on_snapshot_ack(self, progress: Progress | None, ack: BaseSnapshotAck) -> None:
         """A follower says how much of a snapshot it has."""

@@ -1,17 +1,11 @@
 """What protocols with a log say alike; whole stories are in the transcripts of each."""
 
-from viewstamp.core.ids import Incarnation, Instant, NodeId, Seqno, View, Viewstamp
+from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.raft.messages import AppendEntries, SnapshotAck, SnapshotChunk
 from viewstamp.protocols.replication.judge import describe as wording
-from viewstamp.protocols.replication.progress import Progress
 
 LIFE = Incarnation(100)
-
-
-def test_nodes_when_there_is_one_are_named_as_one() -> None:
-    assert wording.name_nodes([NodeId(1)]) == "node 1"
-    assert wording.name_nodes([NodeId(1), NodeId(2)]) == "nodes 1, 2"
 
 
 def test_members_when_there_are_none_are_nobody() -> None:
@@ -54,13 +48,3 @@ def test_snapshot_when_a_piece_comes_or_is_wanted_is_told_by_its_bytes() -> None
     ]
     assert wanted[0] == "of snapshot 1.5 I want what begins at byte 8"
     assert wanted[1] == f"{wanted[0]}, that was not the next piece"
-
-
-def test_status_when_a_follower_was_never_heard_says_so() -> None:
-    progress = Progress(NodeId(2), LIFE, 1)
-    assert progress.heard_since(Instant(7)) == 7
-    assert wording.peer_status(progress, Instant(50)).heard_us_ago is None
-    progress.heard_at = Instant(30)
-    assert progress.heard_since(Instant(7)) == 30
-    status = wording.peer_status(progress, Instant(50), state="synchronous")
-    assert (status.heard_us_ago, status.state) == (20, "synchronous")

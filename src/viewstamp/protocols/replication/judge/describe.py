@@ -1,9 +1,7 @@
 """What protocols with a log say alike to operators and in transcripts. What a view is called is theirs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.protocol import PeerStatus
 from viewstamp.protocols.replication.messages import (
     BaseAppendEntries,
     BaseAppendRejected,
@@ -13,13 +11,6 @@ from viewstamp.protocols.replication.messages import (
     BaseSnapshotChunk,
     Member,
 )
-from viewstamp.protocols.replication.progress import Progress
-
-
-def name_nodes(nodes: Sequence[NodeId]) -> str:
-    """Return "node 1", or "nodes 1, 2"."""
-    names = ", ".join(map(str, nodes))
-    return f"node {names}" if len(nodes) == 1 else f"nodes {names}"
 
 
 def name_members(members: Iterable[Member]) -> str:
@@ -64,13 +55,3 @@ def describe_ack(message: BaseSnapshotAck) -> str:
     reason = ", that was not the next piece" if message.gap else ""
     snapshot = f"{message.view}.{message.seqno}"
     return f"of snapshot {snapshot} I want what begins at byte {message.offset}{reason}"
-
-
-def peer_status(progress: Progress, now: Instant, *, state: str | None = None) -> PeerStatus:
-    """Return how far a follower has come; `state` is the protocol's word for it, if it has another."""
-    return PeerStatus(
-        node=progress.node,
-        matched=progress.matched,
-        state=progress.state if state is None else state,
-        heard_us_ago=None if progress.heard_at is None else now - progress.heard_at,
-    )
