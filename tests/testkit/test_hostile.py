@@ -7,8 +7,8 @@ import pytest
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.messages import ClientMessage, ServerMessage, decode_client_message
+from viewstamp.link.framing import CLIENT, HELLO, Splitter
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES, protocol_definition
-from viewstamp.runtime.framing import CLIENT, HELLO, Splitter
 from viewstamp.services.stock import StockService
 from viewstamp.testkit.hostile import CallGrammar, Frame, Grammar, hello_grammar, members_of, peer_grammar
 from viewstamp.testkit.hostile_values import nested_arrays, nested_maps

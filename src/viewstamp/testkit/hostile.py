@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple, get_args
 import msgspec
 
 from viewstamp.core.messages import ClientMessage, ServerMessage
+from viewstamp.link.framing import CLIENT, HEADER_BYTES, PEER, SERVER, encode_frame
+from viewstamp.link.handshake import Hello
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
-from viewstamp.runtime.framing import CLIENT, HEADER_BYTES, PEER, SERVER, encode_frame
-from viewstamp.runtime.handshake import Hello
 from viewstamp.testkit.hostile_values import (
     HOSTILE,
     Facts,
