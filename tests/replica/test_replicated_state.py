@@ -41,7 +41,7 @@ class AnyClient:
 
 
 class Copy:
-    """A ledger fed with messages, one entry for each list of them."""
+    """A replicated state fed with messages, one entry for each list of them."""
 
     def __init__(self, machine: type[StateMachine] = Counter, limits: SessionLimits = LIMITS) -> None:
         self.definition = MachineDefinition.of(machine)
@@ -185,6 +185,14 @@ def test_a_session_ends_when_its_client_never_acknowledges() -> None:
     assert copy.value == 8
     assert len(copy.state.sessions) == 0
     assert [kind for _, kind, _ in _lines(copy.apply(flood))] == [EXPIRED] * 11
+
+
+def test_a_session_ends_when_its_unacknowledged_results_take_too_many_bytes() -> None:
+    copy = Copy(limits=SessionLimits(result_bytes_per_session_max=3))
+    session = copy.open()
+    flood = submit(session, *[(n, call("add", 1)) for n in range(1, 6)])
+    kinds = [kind for _, kind, _ in _lines(copy.apply(flood))]
+    assert kinds == [RESULT] * 3 + [EXPIRED] * 2, "each result is one byte long"
 
 
 def test_the_number_of_sessions_stays_bounded_when_clients_open_without_end() -> None:

@@ -67,19 +67,6 @@ def test_acknowledging_is_quick_and_exact_when_the_number_jumps_by_2_to_the_40()
     assert session.acknowledged == 2**40, "it never goes back"
 
 
-def test_a_session_is_full_at_either_limit() -> None:
-    sessions = Sessions(SessionLimits(results_per_session_max=2, result_bytes_per_session_max=9))
-    session = sessions.open(7, 100, T0)
-    assert not sessions.is_full(session)
-    _remember(sessions, session, 1)
-    assert not sessions.is_full(session)
-    _remember(sessions, session, 2)
-    assert sessions.is_full(session)
-    sessions.acknowledge(session, 1)
-    sessions.remember(session, 3, Remembered(RESULT, b"1234", 3))
-    assert sessions.is_full(session)
-
-
 def test_the_longest_idle_is_overdue_when_all_results_together_are_too_many_bytes() -> None:
     sessions = Sessions(SessionLimits(result_bytes_max=9))
     for client in (1, 2):
@@ -125,7 +112,7 @@ class AgainstModel(RuleBasedStateMachine):
         if (
             sequence > self.floor[client]
             and sequence not in session.results
-            and not self.sessions.is_full(known)
+            and len(session.results) < LIMITS.results_per_session_max
         ):
             self.sessions.remember(session, sequence, Remembered(RESULT, b"x" * sequence, sequence))
             self.model[client][sequence] = sequence

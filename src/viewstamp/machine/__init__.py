@@ -1,1 +1,24 @@
-"""The user's class: what it may do, how its operations are found, run and saved. Does no input or output."""
+"""The user's class: what it may do, how its operations are found, run and saved. Does no input or output.
+
+Read in this order:
+
+1. `state_machine`: what a user writes, `StateMachine`, `command`, `query`, `compose`;
+2. `context`: all that a command may learn of the world;
+3. `definition`: what is read out of the class: its methods, the types of their arguments, decoders;
+4. `runner`: one machine and what runs its methods;
+5. `default_snapshot`: the annotated attributes as bytes.
+
+From a class to a result:
+
+- the class is read, once, and refused where it cannot be replicated: `definition.MachineDefinition.of`,
+  `definition.Method`, `state_machine.annotated_state`;
+- a client encodes a call, a server decodes it: `definition.Method.encode_call`,
+  `definition.MachineDefinition.decoder`;
+- an entry begins, and the machine has its context: `runner.MachineRunner.begin_entry`;
+- a command runs: the closure in `runner.MachineRunner.runners` for the type of its arguments, made by
+  `runner.bind_method`, calls the user's method and encodes the result or the exception;
+- what commands asked to be sent is taken: `runner.MachineRunner.end_entry`,
+  `context.Context.take_notifications`;
+- a snapshot is taken and restored: `runner.MachineRunner.pieces`, `runner.MachineRunner.restored`,
+  `default_snapshot.encode_state`, `default_snapshot.decode_state`.
+"""

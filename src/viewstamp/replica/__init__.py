@@ -1,1 +1,39 @@
-"""Protocol core, exactly-once sessions and the user's machine, still without input or output."""
+"""The server side of a replicated machine: between a driver, a protocol core and the user's class.
+
+Read in this order; `client` is another program, and has an order of its own:
+
+1. `events`, `options`: what goes into a replica and comes out of it, and its limits;
+2. `batches`: clients' messages until they are the data of an entry, and back;
+3. `replica`: `step`, where all events come in;
+4. `replicated_state`, `sessions`: an entry executed, exactly once;
+5. `responses`, `reads`: what clients are told, and queries, which pass no log;
+6. `snapshot_body`: the replicated state as bytes;
+7. `halting`, `skip_mark`: a replica that must not continue, and an entry that no replica can execute.
+
+The way of a write, function by function. At the leader:
+
+- the client's message comes in: `replica.Replica.step`, `replica.Replica._requested`,
+  `responses.ClientAddresses.note`;
+- its calls are validated and decoded, once: `replica.Replica._submitted`, `batches.SubmitValidator.validate`;
+- it waits for the end of the driver's turn: `replica.Replica._gather`, `batches.BatchBuffer.add`;
+- the replica is woken, and what waits becomes one entry: `replica.Replica._woke`,
+  `batches.BatchBuffer.take_batch`, `replica.Replica._propose`, `replicated_state.LogClock.read`,
+  `batches.InFlightBatches.propose`, `batches.encode_batch`;
+- the core is fed, and what it wants sent and written goes to the driver: `replica.Replica._drive`.
+
+When the core hands out the committed entry, at every replica:
+
+- the entry is decoded, unless this replica proposed it: `replica.Replica._apply`,
+  `batches.InFlightBatches.read`, `batches.decode_batch`;
+- the leader's digest of earlier results is compared: `replicated_state.DigestChain.contradicts`;
+- log time moves, and sessions expire: `replicated_state.ReplicatedState.apply`, `sessions.Sessions.overdue`;
+- each command runs once, or is answered from memory: `replicated_state.ReplicatedState._submit`,
+  `sessions.Sessions.use`, `replicated_state.ReplicatedState._run_once`,
+  `replicated_state.ReplicatedState._run`, `sessions.Sessions.remember`;
+- the results join the digest: `replicated_state.DigestChain.extend`.
+
+At the end of the step the client's replica answers it: `responses.Responses.say_answers`,
+`responses.Responses.lines`. If another node leads by then, it sends the client there and says whether the
+command may have entered the log: `replica.Replica._on_leader_changed`,
+`responses.Responses.redirect_entered`.
+"""

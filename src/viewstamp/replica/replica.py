@@ -372,7 +372,6 @@ class Replica:
 
     def _propose(self, messages: list[DecodedMessage]) -> None:
         assert messages
-        assert self.core.accepting
         state = self._state
         log_time = self._clock.read(self._now, state.log_time)
         self._drive(Proposed(self._in_flight.propose(log_time, state.chain.position, messages)))

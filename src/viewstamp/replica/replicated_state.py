@@ -207,14 +207,15 @@ class ReplicatedState:
     def _run_once(self, session: Session, calls: list[Call], lines: list[ResultLine] | None) -> None:
         results = session.results
         remember = self.sessions.remember
-        is_full = self.sessions.is_full
+        limits = self.sessions.limits
+        results_max, bytes_max = limits.results_per_session_max, limits.result_bytes_per_session_max
         for place, call in enumerate(calls):
             sequence = call.sequence
             known = results.get(sequence)
             if known is None:
                 if sequence <= session.acknowledged:
                     continue  # a late copy: the client has the result
-                if is_full(session):
+                if len(results) >= results_max or session.result_bytes >= bytes_max:
                     # Were only this call refused, a later copy of it might be executed: the session ends.
                     self._end(session)
                     _answer_all(calls[place:], EXPIRED, _TOO_MUCH, lines)

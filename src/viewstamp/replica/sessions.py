@@ -151,14 +151,6 @@ class Sessions:
             return next(iter(self._by_number.values()))
         return None
 
-    def is_full(self, session: Session) -> bool:
-        """Return whether no further result may be remembered for this session."""
-        limits = self.limits
-        return (
-            len(session.results) >= limits.results_per_session_max
-            or session.result_bytes >= limits.result_bytes_per_session_max
-        )
-
     def remember(self, session: Session, sequence: int, result: Remembered) -> None:
         """Keep the result of a command until it is acknowledged."""
         session.results[sequence] = result
