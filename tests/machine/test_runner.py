@@ -66,11 +66,11 @@ class Odd(StateMachine):
 DEFINITION = MachineDefinition.of(Odd)
 
 
-def _do(host: MachineRunner, what: str) -> tuple[int, Any]:
+def _do(runner: MachineRunner, what: str) -> tuple[int, Any]:
     payload = DEFINITION.methods["do"].encode_call((what,), {})
-    host.begin_entry(Viewstamp(View(1), Seqno(1)), LogTime(5))
-    kind, encoded = host.run(DEFINITION.decode("command", payload))
-    host.end_queries()
+    runner.begin_entry(Viewstamp(View(1), Seqno(1)), LogTime(5))
+    kind, encoded = runner.run(DEFINITION.decode("command", payload))
+    runner.end_queries()
     return kind, msgspec.msgpack.decode(encoded)
 
 
@@ -87,16 +87,16 @@ def _do(host: MachineRunner, what: str) -> tuple[int, Any]:
     ],
 )
 def test_an_exception_is_the_result_when_a_command_raises(what: str, kind: int, payload: Any) -> None:
-    host = MachineRunner(DEFINITION)
-    assert _do(host, what) == (kind, payload)
-    assert host.machine.count == 1  # type: ignore[attr-defined]
+    runner = MachineRunner(DEFINITION)
+    assert _do(runner, what) == (kind, payload)
+    assert runner.machine.count == 1  # type: ignore[attr-defined]
 
 
 def test_a_command_fails_by_name_when_its_result_is_too_long_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("viewstamp.machine.runner.RESULT_BYTES_MAX", 5)
-    host = MachineRunner(DEFINITION)
-    assert _do(host, "four")[0] == RESULT
-    kind, (name, explanation) = _do(host, "fiver")
+    runner = MachineRunner(DEFINITION)
+    assert _do(runner, "four")[0] == RESULT
+    kind, (name, explanation) = _do(runner, "fiver")
     assert (kind, name) == (FAILED, TOO_LONG)
     assert "6 bytes" in explanation
 
@@ -120,26 +120,26 @@ def test_the_process_must_end_when_it_is_not_the_machine_that_raises(
 
 
 def test_a_hook_that_raises_changes_nothing_when_a_session_ends() -> None:
-    host = MachineRunner(DEFINITION)
-    host.begin_entry(Viewstamp(View(1), Seqno(1)), LogTime(5))
-    host.end_session(3, 0)
-    host.end_queries()
-    assert _do(host, "fine") == (RESULT, "fine")
+    runner = MachineRunner(DEFINITION)
+    runner.begin_entry(Viewstamp(View(1), Seqno(1)), LogTime(5))
+    runner.end_session(3, 0)
+    runner.end_queries()
+    assert _do(runner, "fine") == (RESULT, "fine")
 
 
 def test_a_query_fails_when_it_draws_random_numbers() -> None:
-    host = MachineRunner(DEFINITION)
+    runner = MachineRunner(DEFINITION)
     payload = DEFINITION.methods["draw"].encode_call((), {})
-    host.begin_queries(Viewstamp(View(1), Seqno(1)), LogTime(5))
-    kind, encoded = host.run(DEFINITION.decode("query", payload))
-    host.end_queries()
+    runner.begin_queries(Viewstamp(View(1), Seqno(1)), LogTime(5))
+    kind, encoded = runner.run(DEFINITION.decode("query", payload))
+    runner.end_queries()
     assert kind == FAILED
     assert "a query has no random numbers" in msgspec.msgpack.decode(encoded)[1]
 
 
 def test_the_old_host_is_as_it_was_when_a_snapshot_cannot_be_restored() -> None:
-    host = MachineRunner(DEFINITION)
-    _do(host, "fine")
+    runner = MachineRunner(DEFINITION)
+    _do(runner, "fine")
     with pytest.raises(ConfigurationError, match=r"Odd\.restore"):
-        host.restored(b"\xc1")
-    assert host.machine.count == 1  # type: ignore[attr-defined]
+        runner.restored(b"\xc1")
+    assert runner.machine.count == 1  # type: ignore[attr-defined]

@@ -175,12 +175,12 @@ def test_the_main_part_keeps_its_names_when_it_is_composed_with_others() -> None
     composed = compose(Shelf, reminders=Reminder)
     definition = MachineDefinition.of(composed)
     assert sorted(definition.methods) == ["count", "put", "reminders.remind"]
-    host = MachineRunner(definition)
+    runner = MachineRunner(definition)
     for method, arguments in (("put", ("a",)), ("reminders.remind", (7, "x")), ("count", ())):
         payload = definition.methods[method].encode_call(arguments, {})
         kind = definition.methods[method].kind
-        assert host.run(definition.decode(kind, payload))[0] == RESULT
-    again = host.restored(b"".join(host.pieces())).machine
+        assert runner.run(definition.decode(kind, payload))[0] == RESULT
+    again = runner.restored(b"".join(runner.pieces())).machine
     parts = vars(again)["machines"]
     assert (parts[""].names, parts["reminders"].due) == (["a"], {7: "x"})
 

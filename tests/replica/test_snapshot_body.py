@@ -202,6 +202,6 @@ def test_nothing_is_read_again_when_the_state_is_that_of_the_snapshot_already() 
     bench.open()
     taken = bench.save()
     bench.install(taken)
-    ledger = bench.replica.state
+    state = bench.replica.state
     bench.install(taken)
-    assert bench.replica.state is ledger
+    assert bench.replica.state is state

@@ -12,6 +12,9 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import inspect as types
 
+from viewstamp.core.ids import LEVEL
+from viewstamp.core.snapshots import FORMAT, MACHINE_VERSION, SnapshotMeta
+
 Tree: TypeAlias = Any
 """Lists, dicts, scalars and `msgspec.Raw`."""
 Facts: TypeAlias = Mapping[str, Sequence[object]]
@@ -73,6 +76,9 @@ HOSTILE: Final[Mapping[str, bytes]] = {
 }
 """By name: the encoded form of something that does not belong where it is put."""
 
+_READABLE: Final = (FORMAT, LEVEL, MACHINE_VERSION)
+"""The last fields of a `SnapshotMeta` that can be read."""
+
 
 def encode_tree(tree: Tree) -> bytes:
     """Return the encoded form of a tree."""
@@ -102,6 +108,8 @@ class Values:
 
     def _struct(self, info: types.StructType, depth: int) -> Tree:
         fields = [self._make(field.type, field.name, depth + 1) for field in info.fields]
+        if info.cls is SnapshotMeta:  # its decoder refuses every other version
+            fields[-len(_READABLE) :] = _READABLE
         if info.array_like:
             return fields if info.tag is None else [info.tag, *fields]
         names = [field.encode_name for field in info.fields]

@@ -240,10 +240,10 @@ class ClientCore:
         servers = {flight.server for flight in silent}
         if silent:
             self._not_answered(self._calls.of_flights(silent))
-        upkeep = self._session
-        if upkeep.due is not None and upkeep.due <= self._now and upkeep.asked is not None:
-            servers.add(upkeep.asked)
-            upkeep.unanswered()
+        session = self._session
+        if session.due is not None and session.due <= self._now and session.asked is not None:
+            servers.add(session.asked)
+            session.unanswered()
         for server in sorted(servers):
             self._router.failed(server, self._now)
         if servers:
