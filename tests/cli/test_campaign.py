@@ -22,7 +22,7 @@ from viewstamp.cli.sim import OK, UNFINISHED, VIOLATION, sim
 from viewstamp.sim.run import campaign
 
 SPAWN_ONE = (
-    "import os, sys; from viewstamp.sim.run.executors import local_executor\n"
+    "import os, sys; from viewstamp.sim.run.campaign import local_executor\n"
     "if __name__ == '__main__':\n"
     "    executor = local_executor(1)\n"
     "    print(executor.submit(os.getpid).result(), flush=True)\n"

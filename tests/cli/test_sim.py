@@ -9,8 +9,7 @@ import pytest
 from viewstamp.cli import sim as command
 from viewstamp.cli.sim import BAD_INPUT, OK, VIOLATION, seed_range, sim
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.report import RunReport, Violation
+from viewstamp.sim.run.plan import RunPlan, RunReport, Violation
 
 
 def failing(plan: RunPlan, **_: object) -> RunReport:

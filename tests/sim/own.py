@@ -9,8 +9,8 @@ import msgspec
 from tests.machine.outside import thrown
 from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.services.kv import KeyValueStore
-from viewstamp.sim.workloads.machines import Tally
 from viewstamp.sim.workloads.own_machine import OwnMachine
+from viewstamp.sim.workloads.workload import Tally
 
 
 class Stack(StateMachine):

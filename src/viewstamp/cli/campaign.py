@@ -12,10 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from viewstamp.sim.judge.judge import RARE_STATES
-from viewstamp.sim.run.campaign import CampaignSummary, WorkersLost, run_campaign
-from viewstamp.sim.run.executors import end_workers
-from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.report import RunReport
+from viewstamp.sim.run.campaign import CampaignSummary, WorkersLost, end_workers, run_campaign
+from viewstamp.sim.run.plan import RunPlan, RunReport
 
 _BAR_CHARACTERS: Final = 24
 _REFRESH_S: Final = 0.5

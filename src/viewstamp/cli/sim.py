@@ -22,17 +22,15 @@ from viewstamp.cli.failures import INTERRUPTED, explain_os_error
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
-from viewstamp.sim.faults.options import LoadOptions
-from viewstamp.sim.run.campaign import CampaignSummary
+from viewstamp.sim.run.campaign import CampaignSummary, dask_executor, local_executor
 from viewstamp.sim.run.determinism import NAME as NOT_DETERMINISTIC
 from viewstamp.sim.run.determinism import compared_with_a_twin
-from viewstamp.sim.run.executors import dask_executor, local_executor
 from viewstamp.sim.run.ledger import append_to_ledger, next_seed
-from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.report import RunReport
+from viewstamp.sim.run.plan import RunPlan, RunReport
 from viewstamp.sim.run.run import execute, options_of
 from viewstamp.sim.run.shrink import shrink
-from viewstamp.sim.workloads.own_machine import make_workload
+from viewstamp.sim.workloads.catalogue import make_workload
+from viewstamp.sim.world.options import LoadOptions
 
 OK: Final = 0
 VIOLATION: Final = 1

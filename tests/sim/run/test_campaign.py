@@ -13,13 +13,12 @@ import pytest
 from tests.sim.fakes import RAFT_LIKE
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.protocols.registry import protocol_definition
-from viewstamp.sim.faults.options import draw_options
-from viewstamp.sim.run import campaign, executors
+from viewstamp.sim.run import campaign
 from viewstamp.sim.run.campaign import CampaignSummary, run_campaign
 from viewstamp.sim.run.ledger import append_to_ledger
-from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.report import RunReport, Violation
+from viewstamp.sim.run.plan import RunPlan, RunReport, Violation
 from viewstamp.sim.run.shrink import shrink
+from viewstamp.sim.world.options import draw_options
 
 
 def report_of(plan: RunPlan, *, fails: bool = False, at_us: int = 500_000) -> RunReport:
@@ -128,7 +127,7 @@ def test_shrinking_is_refused_when_nothing_fails() -> None:
 
 def test_local_executor_runs_chunks_in_fresh_processes() -> None:
     encoded = msgspec.json.encode([RunPlan("raft", 1)])
-    with executors.local_executor(1) as executor:
+    with campaign.local_executor(1) as executor:
         reports = msgspec.json.decode(
             executor.submit(campaign.run_chunk, encoded).result(), type=list[RunReport]
         )
@@ -151,9 +150,9 @@ def test_dask_is_asked_for_an_executor_when_it_is_installed(monkeypatch: pytest.
             return {"a": 1, "b": 1}
 
     monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))
-    assert executors.dask_executor("tcp://here:1") == (inline, 2)
+    assert campaign.dask_executor("tcp://here:1") == (inline, 2)
     with pytest.raises(ConfigurationError, match="no dask scheduler answers at tcp://there:1"):
-        executors.dask_executor("tcp://there:1")
+        campaign.dask_executor("tcp://there:1")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigurationError, match="pip install"):
-        executors.dask_executor("tcp://here:1")
+        campaign.dask_executor("tcp://here:1")

@@ -15,10 +15,9 @@ from tests.sim.planted import Chatty, Eager, Hasty, MoodyWorkload, Twice, bent
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
-from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.report import RunReport
+from viewstamp.sim.run.plan import RunPlan, RunReport
 from viewstamp.sim.run.run import execute
-from viewstamp.sim.workloads import catalogue, workload
+from viewstamp.sim.workloads import catalogue, clients, workload
 
 RAFT = protocol_definition("raft")
 REPLAY = (
@@ -104,7 +103,7 @@ def test_liveness_phase_makes_calls_of_its_own_when_nobody_else_does() -> None:
 class Idle(workload.TallyWorkload):
     """Asks for nothing, and for nothing after the heal."""
 
-    def final_plans(self) -> list[workload.Plan]:
+    def final_plans(self) -> list[clients.Plan]:
         return []
 
 
@@ -117,7 +116,7 @@ def test_run_in_which_nothing_was_answered_is_no_pass(monkeypatch: pytest.Monkey
 
 def test_error_that_nobody_expects_is_a_finding_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(workload.TallyWorkload):
-        def plan(self, rng: Random) -> workload.Plan:
+        def plan(self, rng: Random) -> clients.Plan:
             raise RuntimeError("dictionary changed size during iteration")
 
     monkeypatch.setitem(catalogue.WORKLOADS, "broken", Broken)

@@ -6,10 +6,10 @@ A failure prints the command that replays it. More seeds: `make sim`, `make soak
 import pytest
 
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES
-from viewstamp.sim.faults.options import STORY_NAMES
 from viewstamp.sim.run.campaign import CampaignSummary
 from viewstamp.sim.run.plan import RunPlan
 from viewstamp.sim.run.run import execute
+from viewstamp.sim.world.options import STORY_NAMES
 
 SEEDS = 120
 CHUNK = 10

@@ -9,8 +9,8 @@ from viewstamp.checker.store_model import VersionedStore
 from viewstamp.clients.clerk import Clerk, Maybe
 from viewstamp.core.ids import NodeId
 from viewstamp.services.kv import KeyValueStore, NoKey, VersionMismatch
-from viewstamp.sim.faults.options import NetworkOptions
-from viewstamp.sim.world.scenario import UNRELIABLE, Attempts, Scenario, Task, pauses
+from viewstamp.sim.cluster.scenario import UNRELIABLE, Attempts, Scenario, Task, pauses
+from viewstamp.sim.world.options import NetworkOptions
 
 ATTEMPT_S = 0.5
 LAN = NetworkOptions(delay_min_us=500, delay_mean_us=1_500, encode=1.0)

@@ -6,8 +6,8 @@ import pytest
 
 from tests.sim.suites.kv import LAN, UNRELIABLE, KvTest, RecordedClerk
 from tests.sim.suites.seeds import every_seed
-from viewstamp.sim.faults.options import NetworkOptions
-from viewstamp.sim.world.scenario import Task
+from viewstamp.sim.cluster.scenario import Task
+from viewstamp.sim.world.options import NetworkOptions
 
 GENERIC = {
     "basic": (1, 5, LAN, False, False, False),

@@ -5,7 +5,7 @@ import pytest
 from tests.sim.suites.kv import LAN, UNRELIABLE, KvTest, RecordedClerk
 from tests.sim.suites.seeds import every_seed
 from tests.sim.suites.test_kv_4b import run_speed
-from viewstamp.sim.world.scenario import Task
+from viewstamp.sim.cluster.scenario import Task
 
 LOG_BYTES_MAX = 1_000
 

@@ -7,7 +7,7 @@ import pytest
 from tests.sim.suites.machines import Recorder
 from tests.sim.suites.seeds import every_seed
 from viewstamp.core.ids import NodeId
-from viewstamp.sim.world.scenario import Scenario
+from viewstamp.sim.cluster.scenario import Scenario
 
 
 @every_seed

@@ -3,7 +3,7 @@
 from tests.sim.suites.machines import Recorder
 from tests.sim.suites.seeds import every_seed
 from viewstamp.core.ids import NodeId
-from viewstamp.sim.world.scenario import Scenario
+from viewstamp.sim.cluster.scenario import Scenario
 
 
 def others(scenario: Scenario, *servers: NodeId) -> list[NodeId]:

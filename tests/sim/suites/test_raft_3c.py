@@ -5,8 +5,8 @@ import pytest
 from tests.sim.suites.machines import Recorder
 from tests.sim.suites.seeds import every_seed
 from viewstamp.core.ids import NodeId
-from viewstamp.sim.faults.options import NetworkOptions
-from viewstamp.sim.world.scenario import RELIABLE, UNRELIABLE, Scenario
+from viewstamp.sim.cluster.scenario import RELIABLE, UNRELIABLE, Scenario
+from viewstamp.sim.world.options import NetworkOptions
 
 REORDERING = NetworkOptions(
     delay_min_us=0,

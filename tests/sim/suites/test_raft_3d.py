@@ -10,8 +10,8 @@ import pytest
 
 from tests.sim.suites.machines import Recorder
 from tests.sim.suites.seeds import every_seed
-from viewstamp.sim.faults.options import NetworkOptions
-from viewstamp.sim.world.scenario import RELIABLE, UNRELIABLE, Scenario
+from viewstamp.sim.cluster.scenario import RELIABLE, UNRELIABLE, Scenario
+from viewstamp.sim.world.options import NetworkOptions
 
 STATE_BYTES_MAX = 2_000
 Fate = Literal["stays", "disconnected", "crashed"]

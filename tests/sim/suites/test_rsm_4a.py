@@ -9,8 +9,8 @@ from tests.sim.suites.seeds import every_seed
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import RESULT
 from viewstamp.replica.events import Failed, Outcome, Returned
-from viewstamp.sim.workloads.workload import Plan
-from viewstamp.sim.world.scenario import Scenario, Submission
+from viewstamp.sim.cluster.scenario import Scenario, Submission
+from viewstamp.sim.workloads.clients import Plan
 
 
 def counters(scenario: Scenario, value: int) -> int:

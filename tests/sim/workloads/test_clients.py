@@ -7,9 +7,9 @@ from tests.sim.faults.test_stories import SECOND_US, Adding
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import EXPIRED, REFUSED, RESULT, Results, Submit, encode_message
 from viewstamp.protocols.registry import protocol_definition
-from viewstamp.sim.faults.options import LoadOptions, SwarmOptions
+from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.workloads.workload import TallyWorkload
-from viewstamp.sim.world.cluster import Cluster
+from viewstamp.sim.world.options import LoadOptions, SwarmOptions
 from viewstamp.sim.world.trace import Trace
 
 

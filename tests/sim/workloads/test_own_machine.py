@@ -9,11 +9,12 @@ from tests.sim.own import Many
 from viewstamp.cli.sim import OK, VIOLATION, sim
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.sim.faults.options import LoadOptions
 from viewstamp.sim.run.determinism import compared_with_a_twin
 from viewstamp.sim.run.plan import RunPlan
 from viewstamp.sim.run.run import execute
-from viewstamp.sim.workloads.own_machine import drawn_arguments, make_workload
+from viewstamp.sim.workloads.catalogue import make_workload
+from viewstamp.sim.workloads.own_machine import drawn_arguments
+from viewstamp.sim.world.options import LoadOptions
 
 
 def plan(name: str, seed: int, protocol: str = "raft") -> RunPlan:

@@ -10,8 +10,8 @@ from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import NodeId
 from viewstamp.link.framing import PEER, Splitter, encode_frame
 from viewstamp.sim.faults.faults import cut_links
-from viewstamp.sim.faults.options import NetworkOptions, PartitionMode
 from viewstamp.sim.world.network import Network
+from viewstamp.sim.world.options import NetworkOptions, PartitionMode
 from viewstamp.sim.world.world import World
 
 

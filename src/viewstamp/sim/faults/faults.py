@@ -13,11 +13,10 @@ from viewstamp.core.events import TakeSnapshot, TransferLeadership
 from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import NodeId
 from viewstamp.core.quorum import majority
-from viewstamp.sim.faults.options import PartitionMode
-from viewstamp.sim.faults.stories import Storyteller
-from viewstamp.sim.world.cluster import Cluster
+from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.world.network import Link
-from viewstamp.sim.world.randomness import log_uniform
+from viewstamp.sim.world.options import PartitionMode
+from viewstamp.sim.world.world import log_uniform
 
 _SECOND: Final = 1_000_000
 _OPERATE_TIMEOUT_US: Final = 3_000_000
@@ -70,7 +69,6 @@ class FaultInjector:
         self._directing = tree.stream("faults", "directives")
         self._misdirecting = tree.stream("faults", "misdirected")
         self._birth = tree.stream("faults", "birth")
-        self._storyteller = Storyteller(self)
 
     def begin(self) -> None:
         """Schedule the first fault of each kind that this run has."""
@@ -86,7 +84,6 @@ class FaultInjector:
         self._next(self._directing, options.load.transfer_rate, self._transfer)
         self._next(self._directing, options.load.snapshot_rate, self._take_snapshot)
         self._next(self._misdirecting, options.disk.misdirect_rate, self._misdirect)
-        self._storyteller.begin()
 
     def spoil_birth(self) -> None:
         """Schedule crashes with a lost disk for the moments in which the cluster comes into being."""
@@ -180,7 +177,7 @@ class FaultInjector:
             if leaders and self._crashing.random() < 0.4:
                 node = leaders[0]
             power = self._crashing.random() < 0.7
-            if self._cluster.steward.may_stop(node):
+            if self._cluster.operator.may_stop(node):
                 self._cluster.crash(node, power=power)
                 self.restart_later(node)
 

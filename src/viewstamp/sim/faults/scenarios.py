@@ -17,12 +17,11 @@ from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.core.messages import AdminRequest, encode_message
 from viewstamp.replica.events import Outcome, Requested, Returned
-from viewstamp.sim.faults.options import DiskOptions, NetworkOptions
+from viewstamp.sim.cluster.scenario import Scenario
 from viewstamp.sim.faults.single_faults import Mishaps
-from viewstamp.sim.workloads.clients import SimClient
-from viewstamp.sim.workloads.machines import Tally
-from viewstamp.sim.workloads.workload import Plan
-from viewstamp.sim.world.scenario import Scenario
+from viewstamp.sim.workloads.clients import Plan, SimClient
+from viewstamp.sim.workloads.workload import Tally
+from viewstamp.sim.world.options import DiskOptions, NetworkOptions
 
 _CALL_US: Final = 2_000_000
 _THINK_US: Final = 25_000

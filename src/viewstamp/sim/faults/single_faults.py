@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from viewstamp.core.ids import NodeId
-from viewstamp.sim.world.scenario import Scenario
+from viewstamp.sim.cluster.scenario import Scenario
 
 _MS: Final = 1_000
 TIMEOUT_US: Final = 400 * _MS

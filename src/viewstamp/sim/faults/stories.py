@@ -9,16 +9,14 @@ with nothing cut by it; it loses a disk only where the atlas allows; one story i
 
 from collections.abc import Callable, Collection, Iterator
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from viewstamp.core.events import TakeSnapshot, TransferLeadership
 from viewstamp.core.ids import NodeId
 from viewstamp.core.quorum import majority
+from viewstamp.sim.faults.faults import FaultInjector
 from viewstamp.sim.world.network import Link
-from viewstamp.sim.world.randomness import log_uniform
-
-if TYPE_CHECKING:
-    from viewstamp.sim.faults.faults import FaultInjector
+from viewstamp.sim.world.world import log_uniform
 
 _MS: Final = 1_000
 _SECOND: Final = 1_000_000
@@ -31,7 +29,7 @@ Story = Iterator[int]
 class Storyteller:
     """Tells the stories that a run has drawn, one after the other."""
 
-    def __init__(self, injector: "FaultInjector") -> None:
+    def __init__(self, injector: FaultInjector) -> None:
         self.injector = injector
         self.cluster = injector.cluster
         self.rng: Random = self.cluster.tree.stream("faults", "stories")

@@ -1,1 +1,1 @@
-"""Runs of the simulator: plans, campaigns, liveness, reports, shrinking."""
+"""Runs: `run.py` for one seed, `liveness.py` for its second phase, `campaign.py` for many, `shrink.py`."""

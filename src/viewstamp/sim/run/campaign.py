@@ -2,19 +2,27 @@
 
 What travels to a worker is JSON and what comes back is JSON, so an executor only has to carry bytes. A
 campaign stops at the first violation; what was under way then is finished, and nothing new is begun.
+
+The chunks run in processes of this machine, or on a Dask cluster (the extra `dask`). Ray offers an
+executor of its own; see docs/how-to/simulate.md.
 """
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from importlib import import_module
 from itertools import islice
-from typing import Final
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import wait as wait_for_end
+from threading import Thread
+from typing import Any, Final
 
 import msgspec
 
-from viewstamp.core.errors import ViewstampError
-from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.report import RunReport
+from viewstamp.core.errors import ConfigurationError, ViewstampError
+from viewstamp.sim.run.plan import RunPlan, RunReport
 from viewstamp.sim.run.run import execute
 
 _PLANS = msgspec.json.Decoder(list[RunPlan])
@@ -136,3 +144,47 @@ def _chunks(plans: Iterable[RunPlan]) -> Iterator[bytes]:
     iterator = iter(plans)
     while chunk := list(islice(iterator, CHUNK_SEEDS)):
         yield _ENCODE(chunk)
+
+
+def local_executor(jobs: int) -> Executor:
+    """Return an executor of `jobs` fresh processes; close it when the campaign is over."""
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_work)
+
+
+def end_workers() -> None:
+    """End this process's workers at once, whatever they do; the executor is broken then."""
+    for worker in active_children():
+        worker.terminate()
+
+
+def _begin_work() -> None:
+    """Leave Ctrl-C to the process that runs the campaign, and never outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    wait_for_end([parent.sentinel])
+    os._exit(1)
+
+
+def dask_executor(address: str) -> tuple[Executor, int]:
+    """Return an executor over the workers of a Dask scheduler, such as tcp://10.0.0.1:8786, and their number.
+
+    Every worker needs this version of viewstamp installed.
+
+    Raises:
+        ConfigurationError: the extra is not installed, or nothing answers at the address.
+    """
+    try:
+        distributed: Any = import_module("distributed")  # an extra: most installations do not have it
+    except ImportError:
+        raise ConfigurationError("dask is not installed: pip install 'viewstamp[dask]'") from None
+    try:
+        client = distributed.Client(address)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConfigurationError(f"no dask scheduler answers at {address}: {error}") from None
+    executor: Executor = client.get_executor(pure=False)
+    return executor, max(1, len(client.nthreads()))

@@ -10,8 +10,7 @@ from typing import Final
 
 import msgspec
 
-from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.report import RunReport, Violation
+from viewstamp.sim.run.plan import RunPlan, RunReport, Violation
 
 NAME: Final = "I22 Deterministic"
 _RUN: Final = (

@@ -12,11 +12,10 @@ from viewstamp.core.ids import NodeId
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.quorum import majority
 from viewstamp.replica.events import Failed, Outcome
+from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.faults.faults import FaultInjector
-from viewstamp.sim.faults.options import NetworkOptions
-from viewstamp.sim.workloads.clients import SimClient
-from viewstamp.sim.workloads.workload import Plan
-from viewstamp.sim.world.cluster import Cluster
+from viewstamp.sim.workloads.clients import Plan, SimClient
+from viewstamp.sim.world.options import NetworkOptions
 
 NAME: Final = "I19 Liveness"
 SERVE_BOUND_US: Final = 30_000_000
@@ -82,7 +81,7 @@ class LivenessPhase:
                 cluster.start(node)
         for client in cluster.clients.values():
             client.healed(frozenset(chosen))
-        cluster.steward.healed(chosen)
+        cluster.operator.healed(chosen)
 
     def _let_calls_end(self) -> None:
         """Every call ends by its deadline, in whatever."""

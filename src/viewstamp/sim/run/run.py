@@ -9,21 +9,21 @@ from collections import Counter
 from typing import Any, Final, TextIO
 
 from viewstamp.checker.linearizable import check
+from viewstamp.core.ids import MICROSECONDS_PER_SECOND
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.events import Failed, Outcome
+from viewstamp.sim.cluster.cluster import Cluster
+from viewstamp.sim.cluster.operators import make_operator
 from viewstamp.sim.faults.faults import FaultInjector
-from viewstamp.sim.faults.options import LoadOptions, SwarmOptions, draw_options, override
-from viewstamp.sim.judge.budget import check_messages
+from viewstamp.sim.faults.stories import Storyteller
 from viewstamp.sim.run.liveness import LivenessPhase
-from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.report import RunReport, Violation
-from viewstamp.sim.workloads.catalogue import drawn_workload
-from viewstamp.sim.workloads.clients import SimClient
-from viewstamp.sim.workloads.own_machine import make_workload
-from viewstamp.sim.workloads.workload import Plan, Workload
-from viewstamp.sim.world.cluster import Cluster
+from viewstamp.sim.run.plan import RunPlan, RunReport, Violation
+from viewstamp.sim.workloads.catalogue import drawn_workload, make_workload
+from viewstamp.sim.workloads.clients import Plan, SimClient
+from viewstamp.sim.workloads.workload import Workload
+from viewstamp.sim.world.options import LoadOptions, SwarmOptions, draw_options, override
 from viewstamp.sim.world.trace import Trace
 
 _QUIET_SHARE: Final = 0.4
@@ -64,7 +64,9 @@ class _Run:
         self.trace = trace
         self.workload = self._make_workload(options.load)
         self.options = options = self.workload.fit(options)
-        self.cluster = Cluster(definition, options, plan.seed, self.workload, trace)
+        self.cluster = Cluster(
+            definition, options, plan.seed, self.workload, trace, make_operator=make_operator
+        )
         self.injector = FaultInjector(self.cluster)
         self.world = self.cluster.world
         self._thinking = self.cluster.tree.stream("load", "think")
@@ -109,12 +111,13 @@ class _Run:
             for _ in range(self.options.load.pipeline):
                 self._think(client)
         self.injector.begin()
+        Storyteller(self.injector).begin()
         self._pass(self.options.duration_us)
         self._shake()
 
     def _found(self) -> None:
         """Let the cluster come into being: most disasters have nothing to spoil before that."""
-        if not self.cluster.steward.founds_itself:
+        if not self.cluster.operator.bootstraps_alone:
             return
         committed = self.cluster.judge.ghosts.committed
         if not self.world.run_while(lambda: committed.length == 0, _FOUNDING_US):
@@ -132,7 +135,7 @@ class _Run:
         if options.fault_free or options.nodes == 1 or judge.rare["leader elected"] > 1:
             return
         for leader in self.cluster.leaders()[:1]:
-            if not self.cluster.steward.may_stop(leader):
+            if not self.cluster.operator.may_stop(leader):
                 return
             self.cluster.crash(leader)
             self.injector.restart_later(leader)
@@ -216,3 +219,30 @@ class _Run:
             rare=dict(sorted(cluster.judge.rare.items())),
             committed=cluster.judge.ghosts.committed.length,
         )
+
+
+NAME: Final = "I31 RpcBudget"
+_FOUNDING: Final = 1_000
+_PER_LINK_AND_SECOND: Final = 45
+"""Heartbeats, their answers, elections and introductions."""
+_PER_COMMIT: Final = 6
+_PER_CALL: Final = 3
+_PER_PIECE: Final = 8
+"""For each piece of a snapshot that was staged: sent, answered, lost, doubled, sent again."""
+
+
+def messages_allowed(cluster: Cluster, calls: int) -> int:
+    """Return how many messages between members this run may have needed."""
+    others = cluster.options.nodes - 1
+    seconds = cluster.world.now_us / MICROSECONDS_PER_SECOND
+    standing = others * cluster.options.nodes * seconds * _PER_LINK_AND_SECOND
+    work = others * (cluster.judge.ghosts.committed.length * _PER_COMMIT + calls * _PER_CALL)
+    pieces = cluster.judge.rare["snapshot piece staged"] * _PER_PIECE
+    return int(_FOUNDING + standing + work + pieces)
+
+
+def check_messages(cluster: Cluster, calls: int) -> None:
+    """Raise `InvariantViolated` where there were more."""
+    sent, allowed = cluster.network.counts["messages"], messages_allowed(cluster, calls)
+    if sent > allowed:
+        raise InvariantViolated(NAME, f"{sent} messages between members; what was done explains {allowed}")

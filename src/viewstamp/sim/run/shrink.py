@@ -6,10 +6,9 @@ from typing import Final
 import msgspec
 
 from viewstamp.core.protocol import ProtocolDefinition
-from viewstamp.sim.faults.options import SHRINKABLE
-from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.report import RunReport
+from viewstamp.sim.run.plan import RunPlan, RunReport
 from viewstamp.sim.run.run import options_of
+from viewstamp.sim.world.options import SHRINKABLE
 
 ATTEMPTS_MAX: Final = 100
 _SHORTEST_US: Final = 200_000

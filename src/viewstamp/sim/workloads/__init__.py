@@ -1,1 +1,1 @@
-"""What the clients of a run do."""
+"""What the clients of a run do: `clients.py`, then `workload.py`; `catalogue.py` has them by name."""

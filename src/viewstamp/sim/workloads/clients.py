@@ -6,7 +6,7 @@ that nothing arrives, and both ends learn of it sooner or later. Connecting agai
 
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -43,7 +43,6 @@ from viewstamp.replica.events import (
     Returned,
 )
 from viewstamp.sim.judge.judge import Judge
-from viewstamp.sim.workloads.workload import Plan, Workload
 from viewstamp.sim.world.network import Network
 from viewstamp.sim.world.process import Process
 from viewstamp.sim.world.trace import Trace, describe_client_message
@@ -53,6 +52,32 @@ _RECONNECT_US: Final = (5_000, 150_000)
 _DETECT_US: Final = (50_000, 2_000_000)
 _RESEND_MAX_US: Final = 4_000_000
 _WOKE: Final = Woke()
+
+
+CallKind = Literal["command", "linearizable", "stale"]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A call that a client is about to make."""
+
+    kind: CallKind
+    method: str
+    key: Any
+    """The first argument, by which the history is divided; None: it is not divided."""
+    arguments: tuple[object, ...] = ()
+    """After the key."""
+
+
+class ResultLog(Protocol):
+    """The part of a workload that hears how its calls ended."""
+
+    def note_result(self, plan: Plan, result: object) -> None:
+        """Record that this call returned this."""
+        ...
+
+    def note_unknown(self, plan: Plan) -> None:
+        """Record that nobody knows whether this call was executed."""
+        ...
 
 
 class ClientHost(msgspec.Struct, frozen=True):
@@ -68,7 +93,7 @@ class ClientHost(msgspec.Struct, frozen=True):
     connections: dict[ClientAddress, "Connection"]
     addresses: Iterator[int]
     """Numbers for new connections, each once."""
-    workload: Workload
+    workload: ResultLog
 
 
 class Connection:
@@ -167,7 +192,7 @@ class SimClient:
         found = self.calls.pop(call, None)
         if found is not None:
             if found.plan is not None:
-                self.host.workload.wonder(found.plan)
+                self.host.workload.note_unknown(found.plan)
             self._step(Cancelled(call))
 
     def close(self) -> None:
@@ -328,9 +353,9 @@ class SimClient:
         host = self.host
         kind, result = self._judged(plan, outcome)
         if kind == "ok":
-            host.workload.learn(plan, result)
+            host.workload.note_result(plan, result)
         elif kind == "unknown":
-            host.workload.wonder(plan)
+            host.workload.note_unknown(plan)
         if call.handle is not None:
             host.history.end(call.handle, kind, result, now=host.world.now_us)
 

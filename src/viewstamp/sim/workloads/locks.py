@@ -48,11 +48,11 @@ from viewstamp.services.lock_events import (
 )
 from viewstamp.services.lock_wire import answered, notice_of, payload_of
 from viewstamp.services.locks import LockService
-from viewstamp.sim.faults.options import LoadOptions, SwarmOptions
 from viewstamp.sim.judge.invariants.locks import Inside, LockOracle
-from viewstamp.sim.workloads.clients import Call, SimClient
-from viewstamp.sim.workloads.workload import Keyed, Plan
-from viewstamp.sim.world.randomness import log_uniform
+from viewstamp.sim.workloads.clients import Call, Plan, SimClient
+from viewstamp.sim.workloads.workload import Keyed
+from viewstamp.sim.world.options import LoadOptions, SwarmOptions
+from viewstamp.sim.world.world import log_uniform
 
 RETRY_US: Final = 3_000_000
 """How often a client that waits asks again, where it does at all."""
@@ -367,7 +367,7 @@ class LockWorkload(Keyed):
         """Return whose lock is wanted next, and for how long in microseconds."""
         return Plan("command", "hold", rng.choice(self.keys), (int(log_uniform(rng, *_HOLD_US)),))
 
-    def learn(self, plan: Plan, result: object) -> None:
+    def note_result(self, plan: Plan, result: object) -> None:
         """Nothing to learn."""
 
     def final_plans(self) -> list[Plan]:

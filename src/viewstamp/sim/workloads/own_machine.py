@@ -6,9 +6,8 @@ model: what it answers alone is what the cluster must have answered.
 """
 
 from collections.abc import Iterator
-from importlib import import_module
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import inspect
@@ -19,12 +18,8 @@ from viewstamp.checker.models import ILLEGAL, Model
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
-from viewstamp.sim.faults.options import LoadOptions, SwarmOptions
-from viewstamp.sim.workloads.catalogue import WORKLOADS
-from viewstamp.sim.workloads.workload import CallKind, Plan, Workload
-
-if TYPE_CHECKING:
-    from viewstamp.sim.workloads.clients import SimClient
+from viewstamp.sim.workloads.clients import CallKind, Plan, SimClient
+from viewstamp.sim.world.options import LoadOptions, SwarmOptions
 
 UNKNOWN_MAX: Final = 6
 _CLIENTS_MAX: Final = 4
@@ -47,7 +42,7 @@ class OwnMachine:
     independent_keys: ClassVar[bool] = False
     """A promise: calls with different first arguments do not influence each other. Much faster to judge."""
     needs_sessions = False
-    client_kind: "type[SimClient] | None" = None
+    client_kind: type[SimClient] | None = None
 
     def __init__(self, load: LoadOptions) -> None:
         self.load = load
@@ -82,10 +77,10 @@ class OwnMachine:
             return self._planned(rng, "stale" if stale else "linearizable", rng.choice(self.queries))
         return self._planned(rng, "command", rng.choice(self.commands))
 
-    def learn(self, plan: Plan, result: object) -> None:
+    def note_result(self, plan: Plan, result: object) -> None:
         """Take note that this call returned this, so that later plans can build on it."""
 
-    def wonder(self, plan: Plan) -> None:
+    def note_unknown(self, plan: Plan) -> None:
         """Take note that nobody knows whether this call was executed: each doubles the checker's work."""
         self._unknown += plan.kind == "command"
 
@@ -115,33 +110,6 @@ class Anything(MachineModel):
         """Tell that it does: every order is as good as any other."""
         del operation
         return True
-
-
-def make_workload(name: str, load: LoadOptions) -> Workload:
-    """Return a new workload of this name, or made from the class at MODULE:CLASS.
-
-    Raises:
-        ConfigurationError: there is none, or its class cannot be used; the text says why.
-    """
-    if name in WORKLOADS:
-        return WORKLOADS[name](load)
-    module_name, colon, class_name = name.partition(":")
-    if not colon:
-        known = ", ".join(sorted(WORKLOADS))
-        raise ConfigurationError(
-            f"no workload is called {name!r}: there are {known}, or MODULE:CLASS of your own"
-        )
-    try:
-        found = vars(import_module(module_name)).get(class_name)
-    except Exception as error:  # the module is the user's, and so is whatever its first lines raise
-        raise ConfigurationError(f"cannot import {module_name!r}: {type(error).__name__}: {error}") from error
-    if isinstance(found, type) and issubclass(found, StateMachine):
-        found = type(found.__name__, (OwnMachine,), {"machine": found})
-    if not (isinstance(found, type) and issubclass(found, OwnMachine) and hasattr(found, "machine")):
-        raise ConfigurationError(f"{name}: give a subclass of StateMachine, or of sim.own_machine.OwnMachine")
-    workload = found(load)
-    workload.final_plans()  # so that a class whose arguments cannot be drawn is refused now
-    return workload
 
 
 def drawn_arguments(rng: Random, machine: type[StateMachine], method: str) -> tuple[Any, ...]:

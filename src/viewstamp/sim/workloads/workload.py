@@ -6,35 +6,58 @@ model their history must fit. `catalogue.WORKLOADS` lists those that seeds draw 
 
 from collections import Counter
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
-
-import msgspec
+from typing import Final, Protocol
 
 from viewstamp.checker.models import CounterModel, Model, Register
 from viewstamp.checker.store_model import VersionedStore
-from viewstamp.machine.state_machine import StateMachine
+from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.services.kv import KeyValueStore
-from viewstamp.sim.faults.options import LoadOptions, SwarmOptions
-from viewstamp.sim.workloads.machines import Registers, Tally
+from viewstamp.sim.workloads.clients import CallKind, Plan, SimClient
+from viewstamp.sim.world.options import LoadOptions, SwarmOptions
 
-if TYPE_CHECKING:
-    from viewstamp.sim.workloads.clients import SimClient
 
-CallKind = Literal["command", "linearizable", "stale"]
+class Registers(StateMachine):
+    """Registers with compare-and-set, as `models.Register` describes them; null until they are written."""
+
+    values: dict[str, str] = {}  # noqa: RUF012  StateMachine copies the default for each instance
+
+    @command
+    def write(self, key: str, value: str) -> None:
+        """Set the register."""
+        self.values[key] = value
+
+    @command
+    def cas(self, key: str, expected: str | None, value: str) -> bool:
+        """Set the register if it holds what is expected; tell whether it did."""
+        if self.values.get(key) != expected:
+            return False
+        self.values[key] = value
+        return True
+
+    @query
+    def read(self, key: str) -> str | None:
+        """Return what the register holds."""
+        return self.values.get(key)
+
+
+class Tally(StateMachine):
+    """Counters, as `models.CounterModel` describes them: a command executed twice shows for ever."""
+
+    totals: dict[str, int] = {}  # noqa: RUF012  StateMachine copies the default for each instance
+
+    @command
+    def add(self, key: str, amount: int) -> int:
+        """Add, and return the new value."""
+        self.totals[key] = self.totals.get(key, 0) + amount
+        return self.totals[key]
+
+    @query
+    def read(self, key: str) -> int:
+        """Return the value."""
+        return self.totals.get(key, 0)
 
 
 UNKNOWN_PER_KEY_MAX: Final = 6
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """A call that a client is about to make."""
-
-    kind: CallKind
-    method: str
-    key: Any
-    """The first argument, by which the history is divided; None: it is not divided."""
-    arguments: tuple[object, ...] = ()
-    """After the key."""
 
 
 class Workload(Protocol):
@@ -44,7 +67,7 @@ class Workload(Protocol):
     model: Model
     needs_sessions: bool
     """Whether clients without exactly-once sessions are refused."""
-    client_kind: "type[SimClient] | None"
+    client_kind: type[SimClient] | None
     """What stands between the plans and the client's core; None: a call is a call of the machine."""
 
     def fit(self, options: SwarmOptions) -> SwarmOptions:
@@ -55,11 +78,11 @@ class Workload(Protocol):
         """Return the next call of some client."""
         ...
 
-    def learn(self, plan: Plan, result: object) -> None:
+    def note_result(self, plan: Plan, result: object) -> None:
         """Take note that this call returned this, so that later plans can build on it."""
         ...
 
-    def wonder(self, plan: Plan) -> None:
+    def note_unknown(self, plan: Plan) -> None:
         """Take note that nobody knows whether this call was executed."""
         ...
 
@@ -72,7 +95,7 @@ class Keyed:
     """What workloads share: few keys, so that clients meet; unique values, so nothing hides."""
 
     needs_sessions = False
-    client_kind: "type[SimClient] | None" = None
+    client_kind: type[SimClient] | None = None
 
     def __init__(self, load: LoadOptions) -> None:
         self.load = load
@@ -84,7 +107,7 @@ class Keyed:
         """Leave the options as they are."""
         return options
 
-    def wonder(self, plan: Plan) -> None:
+    def note_unknown(self, plan: Plan) -> None:
         """Give a key up when too much about it is unknown: each such call doubles the work of the checker."""
         if plan.kind == "command" and plan.key in self.keys:
             self._unknown[plan.key] += 1
@@ -123,7 +146,7 @@ class RegisterWorkload(Keyed):
             return Plan("command", "cas", key, (self._known.get(key), self._unique()))
         return Plan("command", "write", key, (self._unique(),))
 
-    def learn(self, plan: Plan, result: object) -> None:
+    def note_result(self, plan: Plan, result: object) -> None:
         """Remember the latest value seen."""
         if plan.method == "read":
             self._known[plan.key] = result
@@ -150,7 +173,7 @@ class TallyWorkload(Keyed):
             return Plan(read, "read", key)
         return Plan("command", "add", key, (1,))
 
-    def learn(self, plan: Plan, result: object) -> None:
+    def note_result(self, plan: Plan, result: object) -> None:
         """Nothing to learn."""
 
     def final_plans(self) -> list[Plan]:
@@ -184,7 +207,7 @@ class StoreWorkload(Keyed):
             return Plan("command", "set", key, (value,))
         return Plan("command", "put", key, (value, self._versions.get(key, 0)))
 
-    def learn(self, plan: Plan, result: object) -> None:
+    def note_result(self, plan: Plan, result: object) -> None:
         """Remember the latest version seen."""
         if plan.method == "get" and isinstance(result, tuple | list):
             self._versions[plan.key] = result[1]

@@ -17,7 +17,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from viewstamp.core.ids import NodeId
-from viewstamp.sim.faults.options import NetworkOptions
+from viewstamp.sim.world.options import NetworkOptions
 from viewstamp.sim.world.world import World
 
 Endpoint = int

@@ -27,11 +27,11 @@ from viewstamp.core.protocol import Recovered
 from viewstamp.replica import snapshot_body
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
 from viewstamp.replica.replica import Replica, ReplicaSetup
-from viewstamp.sim.faults.options import DiskOptions, ProcessOptions
-from viewstamp.sim.world.clock import NodeClock
 from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults, SimFileSystem
+from viewstamp.sim.world.options import DiskOptions, ProcessOptions
 from viewstamp.sim.world.process_environment import ProcessSetup
 from viewstamp.sim.world.trace import trace_event
+from viewstamp.sim.world.world import NodeClock
 from viewstamp.storage.directory import JOURNAL_NAME, DataDirectory, open_data_directory
 from viewstamp.storage.journal import SyncJob
 from viewstamp.storage.snapshots import SnapshotNotSaved
@@ -66,7 +66,7 @@ class Process:
         self.replica: Replica | None = None
         self.directory: DataDirectory | None = None
         rng = setup.tree.stream("node", node)
-        drift = setup.dawdling.drift_max_ppm
+        drift = setup.process_options.drift_max_ppm
         self.clock = NodeClock(start_us=rng.randrange(10**9), drift_ppm=rng.randint(-drift, drift))
         self.files = self._make_disk()
         self._old_effects: Counter[str] = Counter()
@@ -74,7 +74,7 @@ class Process:
         self._effects: Counter[str] = Counter()
         """Of this process: what was slow or out of order."""
         self._rng: Random = rng
-        self._dawdling = setup.dawdling
+        self._process_options = setup.process_options
         self._wiped = False
         """Whether the disk was emptied since the last start."""
         self._paused_until_us = 0
@@ -111,7 +111,7 @@ class Process:
             return False
         except StorageError as error:
             self.files.crash()
-            self.setup.surroundings.died(self.node, str(error))
+            self.setup.environment.died(self.node, str(error))
             return False
         self.directory = directory
         self.incarnation = directory.identity.incarnation
@@ -170,7 +170,7 @@ class Process:
     def steady(self) -> None:
         """From now on keep exact time, do not dawdle, and use a disk without faults."""
         self.clock.steady(self.world.now_us)
-        self._dawdling = ProcessOptions()
+        self._process_options = ProcessOptions()
         self._paused_until_us = self.world.now_us
         self.disk_options = DiskOptions()
         self.files.faults = DiskFaults()
@@ -187,7 +187,7 @@ class Process:
         if self._inbox or self._paused_until_us > self.world.now_us:
             self._inbox.append(event)
             return
-        life, chance = self.life, self._dawdling.spurious_wake
+        life, chance = self.life, self._process_options.spurious_wake
         self._run(event)
         if chance and life == self.life and self._rng.random() < chance:
             self._effects["spurious wake"] += 1
@@ -276,7 +276,7 @@ class Process:
         self._note("storage failed", reason=str(error))
         self._end()
         self.files.crash()
-        self.setup.surroundings.died(self.node, str(error))
+        self.setup.environment.died(self.node, str(error))
 
     def _resume(self, life: int) -> None:
         if life != self.life or self._paused_until_us > self.world.now_us:
@@ -312,13 +312,13 @@ class Process:
 
     def _carry_out(self, effects: list[ReplicaEffect]) -> bool:
         """Do what a step asks for. False: the process ended over it."""
-        directory, surroundings = self.directory, self.setup.surroundings
+        directory, environment = self.directory, self.setup.environment
         assert directory is not None
         appended = False
         for effect in effects:
             kind = type(effect)
             if kind is Send:
-                surroundings.send(self.node, effect.to, effect.message)  # type: ignore[union-attr, arg-type]
+                environment.send(self.node, effect.to, effect.message)  # type: ignore[union-attr, arg-type]
             elif kind is Persist:
                 directory.journal.append(effect.seq, effect.records)  # type: ignore[union-attr]
                 self._unsynced.append((effect.seq, effect.records))  # type: ignore[union-attr]
@@ -333,7 +333,7 @@ class Process:
 
     def _respond(self, effect: Respond) -> None:
         self.setup.judge.responded(self.node, effect.message)
-        self.setup.surroundings.respond(self.node, effect.to, effect.message)
+        self.setup.environment.respond(self.node, effect.to, effect.message)
 
     def _carry_out_rare(self, effect: ReplicaEffect) -> None:
         assert self.directory is not None
@@ -475,11 +475,11 @@ class Process:
 
     def _turn(self) -> int:
         """Return how long the loop takes to come round to a deadline that has passed."""
-        dawdling, rng = self._dawdling, self._rng
-        if dawdling.late_wake and rng.random() < dawdling.late_wake:
+        process_options, rng = self._process_options, self._rng
+        if process_options.late_wake and rng.random() < process_options.late_wake:
             self._effects["late wake"] += 1
-            return rng.randrange(dawdling.late_wake_max_us)
-        return rng.randrange(dawdling.turn_max_us) if dawdling.turn_max_us else 0
+            return rng.randrange(process_options.late_wake_max_us)
+        return rng.randrange(process_options.turn_max_us) if process_options.turn_max_us else 0
 
     def _wake(self, life: int, armed_at_us: int) -> None:
         if life != self.life or armed_at_us != self._armed_at_us:

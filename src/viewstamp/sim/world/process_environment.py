@@ -9,11 +9,10 @@ from viewstamp.core.messages import ServerMessage
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.options import ReplicaOptions
-from viewstamp.sim.faults.options import ProcessOptions
 from viewstamp.sim.judge.judge import Judge
-from viewstamp.sim.world.randomness import RandomTree
+from viewstamp.sim.world.options import ProcessOptions
 from viewstamp.sim.world.trace import Trace
-from viewstamp.sim.world.world import World
+from viewstamp.sim.world.world import RandomTree, World
 
 
 class ProcessEnvironment(Protocol):
@@ -46,5 +45,5 @@ class ProcessSetup(msgspec.Struct, frozen=True):
     machine: type[StateMachine]
     segment_bytes: int
     state_check_every: int
-    dawdling: ProcessOptions
-    surroundings: ProcessEnvironment
+    process_options: ProcessOptions
+    environment: ProcessEnvironment

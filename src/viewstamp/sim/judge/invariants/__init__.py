@@ -6,7 +6,14 @@ The names are those of docs/faults.md#invariants.
 """
 
 from viewstamp.sim.judge.invariants.base import Invariant
-from viewstamp.sim.judge.invariants.commitment import CommittedDurable, NoPriorViewCommit, StateMachineSafety
+from viewstamp.sim.judge.invariants.clients import ExactlyOnce, ReadIndex
+from viewstamp.sim.judge.invariants.commitment import (
+    CommittedDurable,
+    NoPriorViewCommit,
+    SnapshotEquivalence,
+    StateEquality,
+    StateMachineSafety,
+)
 from viewstamp.sim.judge.invariants.durability import (
     AckBelieved,
     AckDurable,
@@ -17,11 +24,7 @@ from viewstamp.sim.judge.invariants.durability import (
 from viewstamp.sim.judge.invariants.election import ElectionSafety, VoteOnce
 from viewstamp.sim.judge.invariants.log import CommittedImmutable, LeaderCompleteness, LogMatching
 from viewstamp.sim.judge.invariants.membership import ConfigSafety
-from viewstamp.sim.judge.invariants.ordering import Monotonic, Ordering
-from viewstamp.sim.judge.invariants.reads import ReadIndex
-from viewstamp.sim.judge.invariants.replicas import Bounded, LogTimeMonotonic, SessionOrder
-from viewstamp.sim.judge.invariants.sessions import ExactlyOnce
-from viewstamp.sim.judge.invariants.state import SnapshotEquivalence, StateEquality
+from viewstamp.sim.judge.invariants.node import Bounded, LogTimeMonotonic, Monotonic, Ordering, SessionOrder
 from viewstamp.sim.judge.invariants.views import NoGap, PrimaryContinuity, SyncBeforeServe, ViewAgreement
 
 ALL: tuple[type[Invariant], ...] = (

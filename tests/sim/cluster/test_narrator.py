@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from viewstamp.protocols.registry import PROTOCOL_NAMES
-from viewstamp.sim.judge.narrator import described
+from viewstamp.sim.cluster.narrator import described
 from viewstamp.sim.run.plan import RunPlan
 from viewstamp.sim.run.run import execute
 

@@ -19,26 +19,47 @@ from viewstamp.core.messages import ServerMessage
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.client.client import ClientCore, ClientSetup
-from viewstamp.sim.faults.operators import make_steward
-from viewstamp.sim.faults.options import SwarmOptions
-from viewstamp.sim.faults.tuning import client_options, protocol_options, replica_options
+from viewstamp.sim.cluster.narrator import Narrator, fate
 from viewstamp.sim.judge.judge import Judge, watched
-from viewstamp.sim.judge.narrator import Narrator, fate
 from viewstamp.sim.workloads.clients import ClientHost, Connection, Observer, SimClient, respond
 from viewstamp.sim.workloads.workload import Workload
 from viewstamp.sim.world.network import Network
+from viewstamp.sim.world.options import SwarmOptions
 from viewstamp.sim.world.process import Process
 from viewstamp.sim.world.process_environment import ProcessSetup
-from viewstamp.sim.world.randomness import RandomTree
 from viewstamp.sim.world.streams import Streams
 from viewstamp.sim.world.trace import Trace
-from viewstamp.sim.world.world import World
+from viewstamp.sim.world.tuning import client_options, protocol_options, replica_options
+from viewstamp.sim.world.world import RandomTree, World
 
 _NOTICE_US = 3_000
 
 
 def _nobody_cares(node: NodeId) -> None:
     """Leave a process down."""
+
+
+class Operator:
+    """What a cluster tells the people who operate it. This one has nothing to do: the members elect.
+
+    `operators.py` has those of the other protocols.
+    """
+
+    bootstraps_alone = True
+    """Whether something is committed before any client comes."""
+
+    def joined(self, client: SimClient) -> None:
+        """A client was made."""
+
+    def ended(self, node: NodeId) -> None:
+        """A server went down."""
+
+    def may_stop(self, node: NodeId) -> bool:  # noqa: ARG002  for those that override it
+        """Return whether this server may be stopped now, by what the protocol promises."""
+        return True
+
+    def healed(self, chosen: list[NodeId]) -> None:
+        """The faults are over; only these servers are left."""
 
 
 class Cluster:
@@ -54,8 +75,21 @@ class Cluster:
         *,
         judge: Judge | None = None,
         overrides: Any = None,
+        make_operator: "Callable[[Cluster], Operator] | None" = None,
     ) -> None:
-        """Make the cluster with all its servers down. `overrides` replaces the drawn protocol options."""
+        """Make the cluster with all its servers down.
+
+        Args:
+            definition: of the protocol.
+            options: drawn from the seed, or set by hand.
+            seed: of every random stream.
+            workload: names the machine and makes the clients' calls.
+            trace: where all that happens is recorded.
+            judge: None: one with every invariant that applies.
+            overrides: replaces the drawn protocol options.
+            make_operator: `operators.make_operator`; may be left out where the members elect.
+        """
+        assert make_operator is not None or definition.decided_by == "election"
         self.options = options
         self.definition = definition
         self.workload = workload
@@ -96,8 +130,13 @@ class Cluster:
             count(1),
             workload,
         )
-        self.steward = make_steward(self)
-        self._streams = Streams(self) if definition.dials == "on_demand" else None
+        self.operator = make_operator(self) if make_operator is not None else Operator()
+        self._streams = self._make_streams() if definition.dials == "on_demand" else None
+
+    def _make_streams(self) -> Streams:
+        rng = self.tree.stream("streams")
+        message_type = self.definition.message_type
+        return Streams(self.world, self.network, self.processes, rng, message_type, self.counts)
 
     def _process_setup(self, overrides: Any) -> ProcessSetup:
         options, definition = self.options, self.definition
@@ -114,8 +153,8 @@ class Cluster:
             machine=self.workload.machine,
             segment_bytes=options.tuning.segment_bytes,
             state_check_every=options.tuning.state_check_every,
-            dawdling=options.processes,
-            surroundings=self,
+            process_options=options.processes,
+            environment=self,
         )
 
     # Servers
@@ -212,11 +251,11 @@ class Cluster:
         )
         client = (self.workload.client_kind or SimClient)(name, self.host, core, rng, observer)
         self.clients[name] = client
-        self.steward.joined(client)
+        self.operator.joined(client)
         return client
 
     def _after_end(self, node: NodeId) -> None:
-        self.steward.ended(node)
+        self.operator.ended(node)
         for client in self.clients.values():
             client.break_all(node)
         for other in self.running:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.sim.fakes import RAFT_LIKE
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.sim.faults.options import (
+from viewstamp.sim.world.options import (
     STORY_NAMES,
     DiskOptions,
     PartitionOptions,

@@ -29,13 +29,13 @@ from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.events import Failed, Outcome, Raised, Requested, Returned
-from viewstamp.sim.faults.options import NetworkOptions, SwarmOptions, TuningOptions
-from viewstamp.sim.faults.tuning import options_with
-from viewstamp.sim.workloads.clients import Connection, SimClient
-from viewstamp.sim.workloads.workload import Plan
-from viewstamp.sim.world.cluster import Cluster
+from viewstamp.sim.cluster.cluster import Cluster
+from viewstamp.sim.cluster.operators import make_operator
+from viewstamp.sim.workloads.clients import Connection, Plan, SimClient
 from viewstamp.sim.world.network import Link
+from viewstamp.sim.world.options import NetworkOptions, SwarmOptions, TuningOptions
 from viewstamp.sim.world.trace import Trace
+from viewstamp.sim.world.tuning import options_with
 
 _SECOND_US: Final = 1_000_000
 _POLL_S: Final = 0.02
@@ -73,10 +73,10 @@ class _NoWorkload:
         del rng
         raise AssertionError("a scenario plans its own calls")
 
-    def learn(self, plan: Plan, result: object) -> None:
+    def note_result(self, plan: Plan, result: object) -> None:
         """Nothing to learn."""
 
-    def wonder(self, plan: Plan) -> None:
+    def note_unknown(self, plan: Plan) -> None:
         """Nothing to be careful about."""
 
     def final_plans(self) -> list[Plan]:
@@ -144,6 +144,7 @@ class Scenario:
             _NoWorkload(machine),
             Trace(),
             overrides=sizes,
+            make_operator=make_operator,
         )
         self.rng = self.cluster.tree.stream("scenario")
         self.world = self.cluster.world

@@ -12,7 +12,7 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.guarantees import Guarantees
-from viewstamp.sim.world.randomness import RandomTree, log_uniform
+from viewstamp.sim.world.world import RandomTree, log_uniform
 
 SHRINKABLE: Final = ("network", "partitions", "processes", "stories", "disk", "load", "tuning")
 """The groups of options, in the order in which they are printed and shrunk."""

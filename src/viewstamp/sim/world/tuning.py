@@ -12,7 +12,7 @@ import msgspec
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.replica.options import ClientOptions, ReplicaOptions
-from viewstamp.sim.faults.options import TuningOptions
+from viewstamp.sim.world.options import TuningOptions
 
 _T = TypeVar("_T")
 

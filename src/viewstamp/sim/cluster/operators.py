@@ -1,55 +1,30 @@
-"""Who decides which member leads, where the protocol leaves that to people.
+"""The people who decide which member leads, where the protocol leaves that to people.
 
-Most protocols elect. With `decided_by="operator"` somebody has to promote a server when none leads; with
-`decided_by="clients"` somebody has to tell the clients whom to write to, and to keep to what the protocol
-asks of him: one server at a time, and one that has everything. A simulation without that person would show
-what nobody promised, and hide what was.
+Most protocols elect. With `decided_by="operator"` an operator promotes a server when none leads. With
+`decided_by="clients"` an operator tells the clients which server to write to, and keeps to what the protocol
+asks: one server at a time, and one that has everything. A simulation without operators would report
+violations of what no protocol promised, and miss violations of what it did promise.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import AdminRequest, encode_message
 from viewstamp.replica.events import Requested
-
-if TYPE_CHECKING:
-    from viewstamp.sim.workloads.clients import SimClient
-    from viewstamp.sim.world.cluster import Cluster
+from viewstamp.sim.cluster.cluster import Cluster, Operator
+from viewstamp.sim.workloads.clients import SimClient
 
 _LOOK_US: Final = 250_000
 _SWITCH: Final = 0.02
 """How likely the clients are sent elsewhere at a look, where nothing is under way."""
 
 
-class Steward:
-    """Of a protocol that elects: there is nothing to do."""
+class PromotingOperator(Operator):
+    """Promotes a server when none has led for a while: any one, not knowing which have all entries."""
 
-    founds_itself = True
-    """Whether something is committed before any client comes."""
-
-    def __init__(self, cluster: "Cluster") -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-
-    def joined(self, client: "SimClient") -> None:
-        """A client was made."""
-
-    def ended(self, node: NodeId) -> None:
-        """A server went down."""
-
-    def may_stop(self, node: NodeId) -> bool:  # noqa: ARG002  for those below
-        """Tell whether this server may be stopped now, by what the protocol promises."""
-        return True
-
-    def healed(self, chosen: list[NodeId]) -> None:
-        """The disasters are over; only these servers are left."""
-
-
-class Operator(Steward):
-    """Promotes a server when none has led for a while: any, for he does not know which have everything."""
-
-    def __init__(self, cluster: "Cluster") -> None:
-        super().__init__(cluster)
         self._rng = cluster.tree.stream("operator")
         self._without_leader = 0
         """Looks in a row at which nobody led."""
@@ -75,19 +50,19 @@ class Operator(Steward):
         cluster.processes[node].feed(Requested(address, message, encode_message(message)))
 
 
-class Foreman(Steward):
+class RoutingOperator(Operator):
     """Tells the clients which server to write to: one at a time, and one that has everything."""
 
-    founds_itself = False
+    bootstraps_alone = False
 
-    def __init__(self, cluster: "Cluster") -> None:
-        super().__init__(cluster)
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
         self._rng = cluster.tree.stream("foreman")
         self.chosen: NodeId | None = cluster.members[0]
         """Whom the clients write to; None: the last one is down, and nobody was told of another yet."""
         cluster.world.after(_LOOK_US, self._look)
 
-    def joined(self, client: "SimClient") -> None:
+    def joined(self, client: SimClient) -> None:
         """Tell it whom to write to."""
         self._direct(client)
 
@@ -132,11 +107,16 @@ class Foreman(Steward):
                 client.break_all(before)
             self._direct(client)
 
-    def _direct(self, client: "SimClient") -> None:
+    def _direct(self, client: SimClient) -> None:
         client.reachable = frozenset(() if self.chosen is None else (self.chosen,))
 
 
-def make_steward(cluster: "Cluster") -> Steward:
-    """Return whoever this cluster's protocol needs."""
-    kinds = {"election": Steward, "operator": Operator, "clients": Foreman}
-    return kinds[cluster.definition.decided_by](cluster)
+def make_operator(cluster: Cluster) -> Operator:
+    """Return the operator that this cluster's protocol needs."""
+    match cluster.definition.decided_by:
+        case "election":
+            return Operator()
+        case "operator":
+            return PromotingOperator(cluster)
+        case "clients":
+            return RoutingOperator(cluster)

@@ -5,8 +5,8 @@ import pytest
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES, protocol_definition
-from viewstamp.sim.faults.options import TuningOptions
-from viewstamp.sim.faults.tuning import (
+from viewstamp.sim.world.options import TuningOptions
+from viewstamp.sim.world.tuning import (
     NOT_APPLICABLE,
     drawn_sizes,
     options_with,
