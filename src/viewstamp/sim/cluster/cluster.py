@@ -79,15 +79,8 @@ class Cluster:
     ) -> None:
         """Make the cluster with all its servers down.
 
-        Args:
-            definition: of the protocol.
-            options: drawn from the seed, or set by hand.
-            seed: of every random stream.
-            workload: names the machine and makes the clients' calls.
-            trace: where all that happens is recorded.
-            judge: None: one with every invariant that applies.
-            overrides: replaces the drawn protocol options.
-            make_operator: `operators.make_operator`; may be left out where the members elect.
+        `overrides` replaces the drawn protocol options. `make_operator` is `operators.make_operator`; it may
+        be left out where the members elect.
         """
         assert make_operator is not None or definition.decided_by == "election"
         self.options = options
