@@ -1,11 +1,11 @@
-"""Mishaps: single faults that befall single messages of a scripted scenario, chosen by number.
+"""Single faults of single messages of a scripted scenario, chosen by number.
 
-Random disasters reach a defect that needs one unlucky message at one certain moment once in thousands of
-seeds. Here the messages of a scenario are numbered, and one after the other is lost, doubled or late, or its
+Random faults find a defect that needs one unlucky message at one certain moment once in thousands of seeds.
+Here the messages of a scenario are numbered, and one after the other is lost, duplicated or late, or its
 connection breaks, or its sender or receiver stops, crashes, or has a disk that fails.
 
-Rules of this file: what befalls a message is a function of its number and the name of the mishap; a mishap
-ends by itself, but for those called "gone", whose victims stay down until somebody starts them.
+Rules of this file: what happens to a message is a function of its number and the name of the fault; a fault
+ends by itself, except those called "gone": the server stays down until the scenario starts it.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,33 +17,33 @@ from viewstamp.sim.cluster.scenario import Scenario
 
 _MS: Final = 1_000
 TIMEOUT_US: Final = 400 * _MS
-"""About as long as it takes any protocol to find a member silent."""
+"""About as long as any protocol takes to find a member silent."""
 _TRAVEL_US: Final = 1 * _MS
-"""How long a message takes of which something becomes."""
+"""How long a message takes that arrives."""
 _SOON_US: Final = 3 * _MS
-"""Longer than messages take, and breaking connections are noticed."""
+"""Longer than a message takes, and than it takes to notice a broken connection."""
 _BACK_US: Final = 50 * _MS
-"""After this a process whose disk failed is started again."""
+"""A process whose disk failed is started again after this."""
 _ARMED_US: Final = 500 * _MS
-"""A disk that was not used for so long does not fail any more."""
+"""A planned failure of a disk that is not used for this long is dropped."""
 
 
-class Mishaps:
-    """Watches the messages of one scenario, and lets those go wrong whose numbers are planned to."""
+class SingleFaults:
+    """Watches the messages of one scenario and injects the planned faults."""
 
     def __init__(self, scenario: Scenario, planned: Mapping[int, str]) -> None:
         """`planned` has a key of `KINDS` for each message that goes wrong; the first is number 0."""
         self.scenario = scenario
         self.cluster = scenario.cluster
         self.planned = dict(planned)
-        self.befell: list[str] = []
-        """What went wrong, in words."""
+        self.injected: list[str] = []
+        """The faults so far, in words."""
         self.sent: list[str] = []
         """Messages between members since `begin`, each as what it is from whom to whom."""
         self.ends_us = 0
-        """When the last mishap so far has had its effect."""
+        """When the last fault so far has had its effect."""
         self._overtaking: list[tuple[NodeId, NodeId, int, Callable[[], None]]] = []
-        """Messages held back on a link, and by the number of which later one they are overtaken."""
+        """Messages held back on a link, each with the number of the message that overtakes it."""
         self._on_link: dict[tuple[NodeId, NodeId], int] = {}
         """How many messages each link was given."""
         self.cluster.on_death = lambda node: self.later(_BACK_US, self.start, node)
@@ -53,22 +53,22 @@ class Mishaps:
         self.cluster.network.intercept = self._take
 
     def end(self) -> None:
-        """Nothing more goes wrong; what is held back arrives."""
+        """Inject nothing more; messages that are held back arrive."""
         self.cluster.network.intercept = None
         for *_, arrive in self._overtaking:
             self.later(_SOON_US, arrive)
         self._overtaking.clear()
 
-    # What mishaps are made of
+    # Steps of a fault
 
     def later(self, delay_us: int, action: Callable[..., None], *arguments: Any) -> None:
-        """Let this be a part of the mishap that happens after a while."""
+        """Schedule a part of a fault."""
         world = self.scenario.world
         self.ends_us = max(self.ends_us, world.now_us + delay_us)
         world.after(delay_us, action, *arguments)
 
     def crash(self, node: NodeId, back_us: int | None) -> None:
-        """Crash a server if it is up; start it again after so long, or not at all."""
+        """Crash a server if it is up; start it again after `back_us`. None: it stays down."""
         was_up = self.cluster.processes[node].running
         self.scenario.crash(node)
         if was_up and back_us is not None:
@@ -80,39 +80,39 @@ class Mishaps:
             self.cluster.reset(source, to)
 
     def cut(self, source: NodeId, to: NodeId, length_us: int) -> None:
-        """Cut the two off from each other for so long."""
-        self.cluster.network.cut({(source, to), (to, source)}, "mishap")
-        self.later(length_us, self.cluster.network.cut, set(), "mishap")
+        """Cut both directions between the two for `length_us`."""
+        self.cluster.network.cut({(source, to), (to, source)}, "single fault")
+        self.later(length_us, self.cluster.network.cut, set(), "single fault")
 
     def pause(self, node: NodeId, length_us: int) -> None:
-        """Stop a server for so long, if it is up."""
+        """Stop a server for `length_us`, if it is up."""
         if self.cluster.processes[node].running:
             self.cluster.processes[node].pause(length_us)
         self.later(length_us, _nothing)
 
     def fill_disk(self, node: NodeId, length_us: int) -> None:
-        """Let no file of this node become longer for so long."""
+        """Let no file of this node grow for `length_us`."""
         files = self.cluster.processes[node].files
         files.faults.disk_full = 1.0
         self.later(length_us, setattr, files.faults, "disk_full", 0.0)
 
     def fail_disk(self, node: NodeId, effect: str) -> None:
-        """Let the next use of this disk that can fail in this way do so."""
+        """Let the next use of this disk that can fail in this way fail."""
         files = self.cluster.processes[node].files
         files.next_effect = effect
         self.later(_ARMED_US, setattr, files, "next_effect", "")
 
     def after_next(self, source: NodeId, to: NodeId, count: int, arrive: Callable[[], None]) -> None:
-        """Let this happen when the next so many messages of a link have arrived."""
+        """Let a message arrive after the next `count` messages of its link."""
         self._overtaking.append((source, to, self._on_link[source, to] + count, arrive))
 
     def start(self, node: NodeId) -> None:
-        """Start a server if it is down; again a little later where its disk fails just then."""
+        """Start a server if it is down. If its disk fails at that, `on_death` starts it again."""
         if not self.cluster.processes[node].running:
             self.cluster.start(node)
 
     def _take(self, source: NodeId, to: NodeId, message: Any) -> bool:
-        """Be told of a message that is being sent; True: something else becomes of it."""
+        """Handle a message that is being sent; True: the network is not to carry it."""
         if self.cluster.network.is_cut(source, to):
             return False
         number, link = len(self.sent), (source, to)
@@ -124,10 +124,10 @@ class Mishaps:
             self.later(_SOON_US, held[3])
         kind = self.planned.get(number)
         if kind is None:
-            # All travel alike, so that what goes wrong changes nothing else, and nothing else overtakes.
+            # All messages take equally long: a fault changes nothing else, and no other message overtakes.
             self.scenario.world.after(_TRAVEL_US, self.cluster.network.deliver, source, to, message)
             return True
-        self.befell.append(f"message {number}, {source} to {to}, {kind}: {message!r:.200}")
+        self.injected.append(f"message {number}, {source} to {to}, {kind}: {message!r:.200}")
         KINDS[kind](self, source, to, partial(self._carry, source, to, message))
         return True
 
@@ -136,105 +136,105 @@ class Mishaps:
 
 
 _Carry = Callable[[], None]
-Kind = Callable[[Mishaps, NodeId, NodeId, _Carry], None]
-"""Decides what becomes of a message; `carry()` lets it travel from now."""
+Kind = Callable[[SingleFaults, NodeId, NodeId, _Carry], None]
+"""Handles one message instead of the network; `carry()` sends it now."""
 
 
 def _nothing() -> None:
-    """Only time has to pass."""
+    """Do nothing: only the time counts."""
 
 
-def _lost(mishaps: Mishaps, source: NodeId, to: NodeId, carry: _Carry) -> None:
-    del mishaps, source, to, carry
+def _lost(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
+    del faults, source, to, carry
 
 
 def _after(timeouts: int, *, twice: bool) -> Kind:
-    """It arrives after so many timeouts: it, or a copy of it."""
+    """The message, or a copy of it, arrives after this many timeouts."""
 
-    def happen(mishaps: Mishaps, source: NodeId, to: NodeId, carry: _Carry) -> None:
+    def happen(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
         del source, to
         if twice:
             carry()
-        mishaps.later(timeouts * TIMEOUT_US, carry)
+        faults.later(timeouts * TIMEOUT_US, carry)
 
     return happen
 
 
 def _overtaken(by: int, *, twice: bool) -> Kind:
-    """It, or a copy of it, arrives right after the next so many of the same link."""
+    """The message, or a copy of it, arrives right after the next `by` messages of the same link."""
 
-    def happen(mishaps: Mishaps, source: NodeId, to: NodeId, carry: _Carry) -> None:
+    def happen(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
         if twice:
             carry()
-        mishaps.after_next(source, to, by, carry)
+        faults.after_next(source, to, by, carry)
 
     return happen
 
 
 def _reset(*, lost: bool = False, before: bool = False) -> Kind:
-    """The connection breaks, before it arrives or after, or so that it is lost."""
+    """The connection breaks before the message arrives, or after, or so that the message is lost."""
 
-    def happen(mishaps: Mishaps, source: NodeId, to: NodeId, carry: _Carry) -> None:
+    def happen(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
         if not before and not lost:
             carry()
-            mishaps.later(_SOON_US, mishaps.reset, source, to)
+            faults.later(_SOON_US, faults.reset, source, to)
             return
-        mishaps.reset(source, to)
+        faults.reset(source, to)
         if not lost:
-            mishaps.later(2 * _SOON_US, carry)
+            faults.later(2 * _SOON_US, carry)
 
     return happen
 
 
 def _cut(timeouts: int) -> Kind:
-    """From this message on, nothing gets through between the two for a while."""
+    """The link is cut in both directions from this message on, for a while."""
 
-    def happen(mishaps: Mishaps, source: NodeId, to: NodeId, carry: _Carry) -> None:
+    def happen(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
         del carry
-        mishaps.cut(source, to, timeouts * TIMEOUT_US)
+        faults.cut(source, to, timeouts * TIMEOUT_US)
 
     return happen
 
 
 def _pause(timeouts: int) -> Kind:
-    """The receiver stops, and finds it when it goes on."""
+    """The receiver stops, and reads the message when it goes on."""
 
-    def happen(mishaps: Mishaps, source: NodeId, to: NodeId, carry: _Carry) -> None:
+    def happen(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
         del source
         carry()
-        mishaps.pause(to, timeouts * TIMEOUT_US)
+        faults.pause(to, timeouts * TIMEOUT_US)
 
     return happen
 
 
 def _crash(who: str, back_us: int | None) -> Kind:
-    """The sender has just sent it, or the receiver has not got it yet, or has got it and crashes."""
+    """The sender crashes after sending, or the receiver just before or just after the message arrives."""
 
-    def happen(mishaps: Mishaps, source: NodeId, to: NodeId, carry: _Carry) -> None:
+    def happen(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
         carry()
         delay_us = _TRAVEL_US if who == "receiver had it" else 0
-        mishaps.later(delay_us, mishaps.crash, source if who == "sender" else to, back_us)
+        faults.later(delay_us, faults.crash, source if who == "sender" else to, back_us)
 
     return happen
 
 
 def _full_disk(timeouts: int) -> Kind:
-    """From now on the receiver has no room for a snapshot, or a journal that grows, for a while."""
+    """The receiver's disk is full for a while: neither a snapshot nor the journal can grow."""
 
-    def happen(mishaps: Mishaps, source: NodeId, to: NodeId, carry: _Carry) -> None:
+    def happen(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
         del source
-        mishaps.fill_disk(to, timeouts * TIMEOUT_US)
+        faults.fill_disk(to, timeouts * TIMEOUT_US)
         carry()
 
     return happen
 
 
 def _disk(effect: str) -> Kind:
-    """What the receiver writes because of it cannot be written."""
+    """The receiver cannot write what the message makes it write."""
 
-    def happen(mishaps: Mishaps, source: NodeId, to: NodeId, carry: _Carry) -> None:
+    def happen(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
         del source
-        mishaps.later(_TRAVEL_US, mishaps.fail_disk, to, effect)
+        faults.later(_TRAVEL_US, faults.fail_disk, to, effect)
         carry()
 
     return happen
@@ -242,9 +242,9 @@ def _disk(effect: str) -> Kind:
 
 KINDS: Final[dict[str, Kind]] = {
     "lost": _lost,
-    **{f"doubled, {number} timeouts later": _after(number, twice=True) for number in (1, 5, 20)},
+    **{f"duplicated, {number} timeouts later": _after(number, twice=True) for number in (1, 5, 20)},
     **{f"late by {number} timeouts": _after(number, twice=False) for number in (1, 5, 20)},
-    **{f"doubled, after the next {number}": _overtaken(number, twice=True) for number in (1, 2, 3)},
+    **{f"duplicated, after the next {number}": _overtaken(number, twice=True) for number in (1, 2, 3)},
     **{f"overtaken by {number}": _overtaken(number, twice=False) for number in (1, 2, 3)},
     "reset before": _reset(before=True),
     "reset after": _reset(),
@@ -260,4 +260,4 @@ KINDS: Final[dict[str, Kind]] = {
     "disk full": _disk("disk_full"),
     **{f"disk full for {number} timeouts": _full_disk(number) for number in (1, 10)},
 }
-"""Every mishap by its name."""
+"""Every single fault by its name."""
