@@ -21,8 +21,6 @@ _ENTRY_BYTES: Final = 200
 
 
 NOT_APPLICABLE: Final[dict[str, frozenset[str]]] = {
-    # Pages by bytes alone. Its entries applied in one step are a constant as yet.
-    "viewstamped": frozenset({"message_entries_max", "applies_per_step_max"}),
     # A server copies its whole log to a new backup: no snapshots, no batches of entries, no waiting reads.
     "primary_backup_course": frozenset(
         {
