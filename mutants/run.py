@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     try:
         chosen = _choose(wanted)
         with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-            # One copy for all: what somebody edits meanwhile has no part in it.
+            # One copy for all: later edits do not change the run.
             copy_tree(Path(folder))
             control, deaths = _run_all(chosen, Path(folder), thorough=thorough)
     except (CatalogueError, OSError) as error:

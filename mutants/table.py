@@ -22,7 +22,7 @@ def behaves(planted: Planted, death: Death) -> bool:
 def score(mutants: list[Planted], deaths: list[Death]) -> tuple[float, float, bool]:
     """Return the share killed of all, of the safety-critical, and whether what must survive does.
 
-    Mutants that must survive are no part of the shares.
+    Mutants that must survive do not count in the shares.
     """
     pairs = [(p, d) for p, d in zip(mutants, deaths, strict=True) if p.mutant.must == "die"]
     critical = [(p, d) for p, d in pairs if p.mutant.safety_critical]

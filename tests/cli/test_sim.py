@@ -76,11 +76,11 @@ def test_one_line_says_what_is_wrong_when_an_option_cannot_be_used(
     assert said.err.count("\n") == 1
 
 
-def test_file_is_refused_when_it_is_no_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_is_refused_when_it_is_not_a_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "ledger.md"
     file.write_text("| 1 | raft | many | seeds |\n")
     assert sim(seeds="new", ledger=file) == BAD_INPUT
-    assert "is no ledger" in capsys.readouterr().err
+    assert "is not a ledger" in capsys.readouterr().err
 
 
 def test_trace_is_written_as_json_lines(tmp_path: Path) -> None:

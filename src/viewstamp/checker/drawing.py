@@ -43,7 +43,7 @@ def draw_text(operations: Sequence[Operation], marked: Collection[Operation] = (
     chosen = _chosen(operations)
     ranks = _ranks(chosen)
     width = max(len(ranks), 1)
-    names = max((len(operation.who) for operation in chosen), default=0)
+    names = max((len(operation.caller) for operation in chosen), default=0)
     lines = []
     for operation in chosen:
         start = ranks[operation.call]
@@ -51,7 +51,7 @@ def draw_text(operations: Sequence[Operation], marked: Collection[Operation] = (
         tail = ">" if operation.returned is None else "|"
         bar = " " * start + "|" + "-" * max(0, end - start - 1) + tail
         mark = "   <- here" if operation in marked else ""
-        lines.append(f"{operation.who:>{names}}  {bar:<{width + 1}}  {operation}{mark}")
+        lines.append(f"{operation.caller:>{names}}  {bar:<{width + 1}}  {operation}{mark}")
     return "\n".join(lines)
 
 
@@ -98,13 +98,13 @@ def _bar(operation: Operation, top: int, ranks: dict[int, int], *, marked: bool)
     returned = "open" if operation.returned is None else str(operation.returned)
     text = escape(str(operation))
     return [
-        f"<g><title>{escape(f'client {operation.who}')}: {text} [{operation.call} .. {returned}]</title>",
+        f"<g><title>{escape(f'client {operation.caller}')}: {text} [{operation.call} .. {returned}]</title>",
         (
             f'<rect x="{left}" y="{top}" width="{width}" height="18" rx="3" fill="{_FILL[operation.outcome]}"'
             f' stroke="{stroke}" stroke-width="{2.5 if marked else 1}"{dashes}/>'
         ),
         f'<text x="{left + 2}" y="{top + 31}" fill="{stroke if marked else "#222"}">{text}</text>',
-        f'<text x="10" y="{top + 13}">{escape(operation.who)}</text></g>',
+        f'<text x="10" y="{top + 13}">{escape(operation.caller)}</text></g>',
     ]
 
 

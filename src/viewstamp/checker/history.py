@@ -4,7 +4,7 @@ A history file is UTF-8 text, one JSON object a line, blank lines ignored. Its f
 
 | field | type | |
 |---|---|---|
-| `client` | integer or string | who called |
+| `client` | integer or string | the caller |
 | `call` | integer | when, on one clock for the whole file, in any unit |
 | `return` | integer or null | when the call ended, not before `call`; null or absent: it never did |
 | `op` | string | the name of the operation, a word of the model |
@@ -14,7 +14,7 @@ A history file is UTF-8 text, one JSON object a line, blank lines ignored. Its f
 | `result` | any JSON value | `ok`: what was returned; `raised`: the exception's name; else null or absent |
 
 `ok` and `raised` are results, so they need a `return`. `failed` means that the operation has certainly not
-been executed and never will be: it is left out of the check. `unknown` means that nobody can tell: the
+been executed and never will be: it is left out of the check. `unknown` means that it is not known: the
 operation may take effect at any moment after its call, even after the end of the file, or never. Two moments
 that are equal are taken as concurrent.
 """
@@ -64,7 +64,7 @@ class Operation(msgspec.Struct, frozen=True):
         return f"{call} -> raised {result}" if self.outcome == "raised" else f"{call} -> {self.outcome}"
 
     @property
-    def who(self) -> str:
+    def caller(self) -> str:
         """The client, for people."""
         return plain(str(self.client))
 
@@ -221,7 +221,7 @@ def read_history(lines: Iterable[bytes]) -> list[Operation]:
 
 
 def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of a file, none longer than what `parse_line` refuses, whatever the file holds."""
+    """Yield the lines of a file, none longer than what `parse_line` refuses, with any content of the file."""
     while line := file.readline(LINE_BYTES_MAX + 2):
         yield line
 

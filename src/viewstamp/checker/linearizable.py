@@ -3,8 +3,8 @@
 `check` answers `ok`, `violation` with a minimal counter-example, or `unknown` where its budget was not
 enough; the last is never a pass. Soundness rests on three facts: parts that share no state are judged apart
 (Herlihy and Wing, "Linearizability" (1990), locality); each search is exhaustive (`checker_search`); and a
-counter-example is only ever weakened: an operation is left out when the contradiction stands whatever became
-of it.
+counter-example is only ever weakened: an operation is left out when the contradiction stands with any
+outcome of it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -108,7 +108,7 @@ def refuse_foreign(operations: Sequence[Operation], model: Model) -> None:
         objection = model.objection(operation)
         if objection is not None:
             raise HistoryError(
-                f"operation {number} (client {operation.who}, call {operation.call}): {objection}"
+                f"operation {number} (client {operation.caller}, call {operation.call}): {objection}"
             )
 
 
@@ -221,4 +221,4 @@ def _latest_change(search: Search, start: Configuration, initial: object) -> tup
 
 def _placed(operation: Operation) -> str:
     returned = "open" if operation.returned is None else str(operation.returned)
-    return f"[{operation.call} .. {returned}] client {operation.who}: {operation}"
+    return f"[{operation.call} .. {returned}] client {operation.caller}: {operation}"

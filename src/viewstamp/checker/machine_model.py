@@ -60,7 +60,7 @@ class MachineModel:
         return [("the machine", list(operations))] if operations else []
 
     def changes_nothing(self, operation: Operation) -> bool:
-        """Tell whether it is a query."""
+        """Return whether it is a query."""
         return isinstance(self._methods[operation.op], Query)
 
     def objection(self, operation: Operation) -> str | None:
@@ -103,7 +103,7 @@ class MachineModel:
         with running_at(machine):
             try:
                 outcome, result = "ok", freeze(method.function(machine, *self._arguments(operation)))
-            except Exception as error:  # noqa: BLE001  whatever the machine raises is its result
+            except Exception as error:  # noqa: BLE001  what the machine raises is its result
                 outcome, result = "raised", type(error).__name__
         return (state if isinstance(method, Query) else self._after(machine, operation)), outcome, result
 

@@ -32,7 +32,7 @@ class Model(Protocol):
         ...
 
     def changes_nothing(self, operation: Operation) -> bool:
-        """Tell whether an operation that ended like this leaves every state in which it is legal as it is.
+        """Return whether an operation that ended like this leaves every state in which it is legal as it is.
 
         Reads and refusals do, a write of what is there already does not: elsewhere it would change something.
         False is always right, and slower.
@@ -66,12 +66,12 @@ def parts_by_key(operations: Sequence[Operation]) -> list[tuple[str, list[Operat
 
 
 def accepts(operation: Operation, result: Any) -> bool:
-    """Tell whether the operation may have returned `result`: what is unknown may always."""
+    """Return whether the operation may have returned `result`: what is unknown may always."""
     return operation.outcome == "unknown" or (operation.outcome == "ok" and operation.result == result)
 
 
 def raises(operation: Operation, kind: str) -> bool:
-    """Tell whether the operation may have raised the exception of this name."""
+    """Return whether the operation may have raised the exception of this name."""
     return operation.outcome == "unknown" or (operation.outcome == "raised" and operation.result == kind)
 
 
@@ -93,7 +93,7 @@ class KeyedModel:
         return self.initial()
 
     def changes_nothing(self, operation: Operation) -> bool:
-        """Tell whether it is a read, or was refused."""
+        """Return whether it is a read, or was refused."""
         return operation.op in self.reads or (operation.outcome == "ok" and operation.result is False)
 
     def objection(self, operation: Operation) -> str | None:
@@ -160,13 +160,13 @@ class CounterModel(KeyedModel):
 
 
 Holder: TypeAlias = int | tuple[int, ...] | None
-"""The token that holds a lock; or those that do not, where nobody learned which does; None: it is free."""
+"""The token that holds a lock; or those that do not, where no client learned which does; None: it is free."""
 
 
 class LockModel(KeyedModel):
-    """Locks with fencing tokens, one for each key, that nobody loses without releasing.
+    """Locks with fencing tokens, one for each key, that no holder loses without releasing.
 
-    `acquire` [] -> the token of the grant, larger than all tokens before; null: refused, somebody holds it.
+    `acquire` [] -> the token of the grant, larger than all tokens before; null: refused, it is held.
     `release` [token] -> true; false: this token does not hold the lock. The state is (holding token or
     None, last token). A grant whose outcome is unknown has a token that is not known: in its place stand the
     tokens that it cannot be, and a release of any other that is larger than the last known one may match.
@@ -187,7 +187,7 @@ class LockModel(KeyedModel):
         return self._release(holder, last, operation)
 
     def changes_nothing(self, operation: Operation) -> bool:
-        """Tell whether it was refused."""
+        """Return whether it was refused."""
         return operation.outcome == "ok" and (operation.result is None or operation.result is False)
 
     def _acquire(self, holder: Holder, last: int, operation: Operation) -> Hashable:
@@ -213,11 +213,13 @@ class LockModel(KeyedModel):
         return (tuple(sorted((*holder, token))), last) if accepts(operation, False) else ILLEGAL
 
     def describe(self, state: Hashable) -> str:
-        """Return who holds the lock."""
+        """Return the holder of the lock."""
         assert isinstance(state, tuple)
         holder, last = state
         if holder is None:
             return f"free, last token {last}"
         return (
-            "held with a token nobody learned" if isinstance(holder, tuple) else f"held with token {holder}"
+            "held with a token that no client learned"
+            if isinstance(holder, tuple)
+            else f"held with token {holder}"
         )

@@ -10,8 +10,8 @@ Rules of this file:
 - *Answered* operations stand in a doubly linked list of their calls and returns in order of time; taking one
   lifts both out. *Unknown* ones have no return: they may be taken at any time after their call, or never.
 - A legal answered operation that changes nothing in any state, a read, is taken at once and without
-  alternative: whatever order is possible without it here is possible with it. A write of what is there
-  already is no such: it may be needed later. An unknown one that leaves the state is never taken.
+  alternative: every order that is possible without it here is possible with it. A write of what is there
+  already is different: it may be needed later. An unknown one that leaves the state is never taken.
 - Of unknown operations that are the same call, only the earliest is tried.
 - A configuration is (answered taken: all below `low`, and the bits of `window` from there; unknown taken;
   state). As operations are numbered by call, `window` stays as narrow as the concurrency, however long the
@@ -38,7 +38,7 @@ class Budget(msgspec.Struct):
     """Asked now and then: whether time is up."""
 
     def spend(self) -> bool:
-        """Take one step off and tell whether it could be afforded."""
+        """Spend one step; return whether one was left."""
         self.steps -= 1
         if self.steps < 0:
             return False
@@ -61,7 +61,7 @@ class Configuration(NamedTuple):
     state: Hashable
 
     def has_taken(self, answered: int) -> bool:
-        """Tell whether the answered operation of this number has been put in order."""
+        """Return whether the answered operation of this number has been put in order."""
         return answered < self.low or bool(self.window >> (answered - self.low) & 1)
 
 
@@ -82,7 +82,7 @@ def _order(answered: Sequence[Operation]) -> list[tuple[int, int, int]]:
 
 
 class Search:
-    """One search. Run it once; then its fields tell how it went.
+    """One search. Run it once; then its fields hold the result.
 
     With `until`, only what returns by then must find a place; other operations may, with their results.
     """
@@ -111,7 +111,7 @@ class Search:
         self._link_events()
 
     def run(self) -> bool | None:
-        """Tell whether there is a legal order; None where the budget did not suffice to know."""
+        """Return whether there is a legal order; None if the budget ran out first."""
         self.seen[self.last] = None
         if self._done():
             return True

@@ -2,7 +2,7 @@
 
 `get` -> [value, version]; raised NoKey.
 `put` [value, version] -> the new version; raised NoKey, VersionMismatch, or Maybe (done or VersionMismatch,
-the client cannot tell). A put of version 0 creates a missing key.
+the client cannot know). A put of version 0 creates a missing key.
 `set` [value] -> the new version. `delete` [] or [version] -> true if there was such a key; raised
 VersionMismatch. `range` [prefix, after, limit], without key -> [[[key, value, version], ...], more].
 
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
     """Of a key that was deleted, the version that it had last; 0 where it never existed."""
     exists: bool
     exact: bool = True
-    """False: nobody has learned the version yet, it is at least this."""
+    """False: no client has learned the version yet, it is at least this."""
 
 
 MISSING: Final = Cell(None, 0, exists=False)
@@ -75,7 +75,7 @@ class VersionedStore(KeyedModel):
         return None
 
     def changes_nothing(self, operation: Operation) -> bool:
-        """Tell whether it reads, or was refused. A put that ends in `Maybe` may have been done."""
+        """Return whether it reads, or was refused. A put that ends in `Maybe` may have been done."""
         refused = operation.outcome == "raised" and operation.result != "Maybe"
         return refused or super().changes_nothing(operation)
 
@@ -153,7 +153,7 @@ def _is_range(args: tuple[Any, ...]) -> bool:
 
 
 def _is_page(result: Any) -> bool:
-    """Tell whether a range can have returned this at all."""
+    """Return whether a range can have returned this at all."""
     return (
         _is_pair(result)
         and isinstance(result[0], tuple)

@@ -2,7 +2,7 @@
 
 Cores are values here (`copies.py`): what a core does with an event is computed once and remembered, so a
 state of the world is a few numbers: which value each node is, which messages are under way, what may still
-happen. The network keeps no order; whatever is not delivered is lost. Clocks run apart: a node's time passes
+happen. The network keeps no order; what is not delivered is lost. Clocks run apart: a node's time passes
 when its deadline is reached, and only there. Reached by any path, a state is visited once.
 
 Snapshots are left out: explore with options that never take one.
@@ -63,7 +63,7 @@ class Bounds(msgspec.Struct, frozen=True):
     slow_disks: bool = False
     """Whether a write becomes durable when it likes to, and is lost in a crash before."""
     depth_first: bool = False
-    """Follow each path to its end first: long stories early, where breadth first tells the short ones."""
+    """Follow each path to its end first: long paths early, where breadth first tries the short ones."""
     states_max: int = 1_000_000
 
 
@@ -103,9 +103,9 @@ class World(msgspec.Struct, frozen=True):
     budget: tuple[int, int, int, int, int]
     """Timeouts, proposals, crashes, wipes, doubles left."""
     chosen: tuple[Entry, ...]
-    """The one history: what anybody has ever applied."""
+    """The one history: what any node has ever applied."""
     leaders: tuple[tuple[int, NodeId], ...]
-    """(view, leader) of everybody who ever led."""
+    """(view, leader) of each node that ever led."""
     views: tuple[int, ...]
     """The one sequence of views that were agreed on."""
 
@@ -127,7 +127,7 @@ class Exploration(msgspec.Struct, frozen=True):
 
 
 class Explorer:
-    """One search. The world starts with everybody up and, where asked for, everything delivered."""
+    """One search. The world starts with all nodes up and, where asked for, everything delivered."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Explorer:
         settle_first: bool = True,
         settle_rounds: int = 0,
     ) -> None:
-        """Make a world. `settle_rounds`: so often everybody's deadline passes before the search begins."""
+        """Make a world. `settle_rounds`: how often all deadlines pass before the search begins."""
         self._definition = definition
         self._options = options
         self._bounds = bounds
@@ -347,7 +347,7 @@ class Explorer:
         return self._step(synced, Persisted(PersistSeq(len(durable))), value.now)
 
     def _carry_on(self, value: NodeValue, event: Event, now: Instant, before: Any = None) -> Turn:
-        """Step a core that is nobody else's, and with fast disks go on until everything is durable."""
+        """Step a core that is not shared, and with fast disks go on until everything is durable."""
         sent: list[int] = []
         applied: list[Entry] = []
         writes, pending, core = value.writes, value.pending, value.core

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 _NEVER: Final = 1 << 61
-"""Larger numbers are no moments: they stand for never."""
+"""Larger numbers are not moments: they mean never."""
 IGNORED: Final = frozenset({"now", "counters", "rng"})
 
 _LEAVES: Final = (int, str, bytes, float, type(None), Enum, frozenset, msgspec.Struct, Random, FunctionType)

@@ -7,7 +7,7 @@ from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.events import Outcome
 from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.faults.faults import FaultInjector
-from viewstamp.sim.faults.stories import STORIES, Storyteller
+from viewstamp.sim.faults.stories import STORIES, StoryRunner
 from viewstamp.sim.workloads.clients import Plan, SimClient
 from viewstamp.sim.workloads.workload import TallyWorkload
 from viewstamp.sim.world.options import STORY_NAMES, LoadOptions, StoryOptions, SwarmOptions
@@ -41,7 +41,7 @@ def tell(kind: str, seed: int, nodes: int = 5, seconds: int = 10) -> tuple[Clust
     adding = Adding()
     adding.add(cluster.add_client(adding))
     injector.begin()
-    Storyteller(injector).begin()
+    StoryRunner(injector).begin()
     cluster.world.run_until(seconds * SECOND_US)
     return cluster, injector
 

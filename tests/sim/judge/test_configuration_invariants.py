@@ -47,7 +47,7 @@ class KnowingOracle(FakeOracle):
 
 
 class Stage:
-    """Three members, the first so many of whom are founded."""
+    """Three members, of which the first few have bootstrapped."""
 
     def __init__(self, founded: int = 3) -> None:
         self.judge = Judge(MEMBERS, KnowingOracle(), RAFT_LIKE)

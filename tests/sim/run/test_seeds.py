@@ -35,11 +35,11 @@ def test_every_invariant_holds_when_the_seed_is(protocol: str, first: int) -> No
 
 
 KINDS = (
-    "all crashed", "birth spoiled", "client connection reset", "client cut off", "clock drift",
+    "all crashed", "bootstrap spoiled", "client connection reset", "client cut off", "clock drift",
     "clock jump", "clog", "clogged", "command sent again", "connection reset", "crash", "cut off",
     "damaged", "disk bit_rot", "disk completions reordered", "disk content_torn", "disk disk_full",
     "disk misdirected_write", "disk names_lost", "disk names_torn", "disk short_write", "disk slow",
-    "disk slow snapshot", "disk sync_error", "disk wiped", "doubled", "echoed", "late", "late wake",
+    "disk slow snapshot", "disk sync_error", "disk wiped", "duplicated", "echoed", "late", "late wake",
     "lost", "partition", "partition one way", "pause", "restart", "snapshot asked for",
     "spurious wake", "storage failed", "swizzle", "transfer",
     *(f"story {name}" for name in STORY_NAMES),

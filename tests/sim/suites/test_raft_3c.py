@@ -22,7 +22,7 @@ well, and as many round trips (a third) are in time."""
 
 
 def neighbour(scenario: Scenario, server: NodeId, step: int) -> NodeId:
-    """Return the server so many places after this one."""
+    """Return the server `places` after this one."""
     return scenario.members[(server + step) % len(scenario.members)]
 
 

@@ -20,7 +20,7 @@ def counters(scenario: Scenario, value: int) -> int:
 
 
 def check_counter(scenario: Scenario, value: int, servers: int) -> None:
-    """Assert that the counter reaches this value at so many servers."""
+    """Assert that the counter reaches this value at this many servers."""
     assert scenario.wait(lambda: counters(scenario, value) >= servers, 30), (
         f"not {value} at {servers} servers"
     )

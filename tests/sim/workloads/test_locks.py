@@ -1,4 +1,4 @@
-"""Locks through the simulator's disasters: two never hold one, and whoever waits goes on (I23, I19).
+"""Locks under the simulator's faults: two clients never hold one, and one that waits gets it (I23, I19).
 
 A failure prints the command that replays it. More seeds: `viewstamp sim --workload locks --seeds 0..999`.
 """

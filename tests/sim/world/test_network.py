@@ -53,7 +53,7 @@ def test_messages_overtake_each_other() -> None:
     ("options", "count", "least", "most"),
     [
         (NetworkOptions(loss=0.3), "lost", 230, 370),
-        (NetworkOptions(duplication=0.3), "doubled", 230, 370),
+        (NetworkOptions(duplication=0.3), "duplicated", 230, 370),
         (NetworkOptions(corruption=0.3, encode=1.0), "damaged", 230, 370),
         (NetworkOptions(late=0.3, late_max_us=10**6), "late", 230, 370),
     ],
@@ -63,7 +63,7 @@ def test_every_effect_is_counted(options: NetworkOptions, count: str, least: int
     letters.send(1_000)
     effects = letters.network.counts
     assert least < effects[count] < most
-    assert len(letters.arrived) == 1_000 - effects["lost"] - effects["damaged"] + effects["doubled"]
+    assert len(letters.arrived) == 1_000 - effects["lost"] - effects["damaged"] + effects["duplicated"]
 
 
 def test_nothing_passes_when_the_link_is_cut_one_way() -> None:

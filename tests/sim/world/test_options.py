@@ -31,7 +31,7 @@ def test_every_kind_of_fault_is_drawn_by_some_seeds_and_left_out_by_others() -> 
     for field in ("crash_rate", "pause_rate", "amnesia", "jump_rate", "crash_all_rate", "drift_max_ppm"):
         having = sum(bool(getattr(options.processes, field)) for options in DRAWN)
         assert 20 < having < 380, field
-    for field in ("late_wake", "spurious_wake", "births_spoiled"):
+    for field in ("late_wake", "spurious_wake", "bootstraps_spoiled"):
         having = sum(bool(getattr(options.processes, field)) for options in DRAWN)
         assert 20 < having < 380, field
     assert {kind for options in DRAWN for kind in options.stories.kinds} == set(STORY_NAMES)

@@ -1,7 +1,7 @@
 """A whole simulated cluster: world, network, servers, clients, and the judge over all of them.
 
 Runs (`run.py`) and scripted scenarios (`scenario.py`) drive the same object. It does nothing by itself:
-faults and calls come from whoever holds it.
+faults and calls come from its user.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ from viewstamp.sim.world.world import RandomTree, World
 _NOTICE_US = 3_000
 
 
-def _nobody_cares(node: NodeId) -> None:
+def _stay_down(node: NodeId) -> None:
     """Leave a process down."""
 
 
@@ -96,8 +96,8 @@ class Cluster:
             self.judge.listen(Narrator(self.judge.ghosts, trace))
         self.counts: Counter[str] = Counter()
         """Effects of faults other than the network's own."""
-        self.on_death: Callable[[NodeId], None] = _nobody_cares
-        """Called when a process ended because of its disk: whoever operates it may start it again."""
+        self.on_death: Callable[[NodeId], None] = _stay_down
+        """Called when a process ended because of its disk: its operator may start it again."""
         self.network = Network(
             self.world,
             self.tree.stream("network"),
@@ -158,7 +158,7 @@ class Cluster:
         return [node for node, process in self.processes.items() if process.running]
 
     def leaders(self) -> list[NodeId]:
-        """The servers that believe to lead, the highest view first."""
+        """The servers that believe that they lead, the highest view first."""
         ghosts = self.judge.ghosts.nodes
         leading = [
             (core.view, node)
@@ -168,7 +168,7 @@ class Cluster:
         return [node for _, node in sorted(leading, reverse=True)]
 
     def owes_progress(self, nodes: Iterable[NodeId]) -> bool:
-        """Tell whether these servers, all up and well connected, must serve without the others."""
+        """Return whether these servers, all up and well connected, must serve without the others."""
         ghosts = self.judge.ghosts
         alive = {node: self.processes[node].incarnation for node in nodes}
         return ghosts.oracle.owes_progress(alive, ghosts.images)
@@ -262,7 +262,7 @@ class Cluster:
 
     def _tell(self, node: NodeId, life: int, event: PeerUp | PeerDown) -> None:
         process = self.processes[node]
-        # A connection that came and went meanwhile is not worth a word.
+        # Ignore a connection that opened and closed before this ran.
         if process.life == life and self.processes[event.peer].running == (type(event) is PeerUp):
             process.feed(event)
 
@@ -271,4 +271,4 @@ class Cluster:
         if process.running:
             process.feed(Received(source, message))
         else:
-            self.counts["arrived at nobody"] += 1
+            self.counts["arrived at a stopped server"] += 1

@@ -1,9 +1,9 @@
-"""What a trace tells beside the events: roles, what is committed, applied, restored, what became of messages.
+"""What a trace shows besides events: roles, commits, applied entries, restores, and the fate of messages.
 
 Only a trace with lines has a narrator: it asks each core for its account of itself after every step.
 
-Rules of this file: it looks where the invariants look, draws and changes nothing: a run with a trace is
-the run without one.
+Rules of this file: it is called where the invariants are, and changes nothing: a run with a trace is the same
+as without one.
 """
 
 from collections import Counter
@@ -34,11 +34,11 @@ class Narrator(Invariant):
         super().__init__(ghosts)
         self._trace = trace
         self._roles: dict[NodeId, dict[str, Any]] = {}
-        """What was last told of each node that runs."""
+        """What was last written of each node that runs."""
         self._committed: dict[NodeId, int] = {}
 
     def stepped(self, node: NodeGhost, core: Any) -> None:
-        """Tell of a new role, view or leader, and of what is newly committed."""
+        """Write a new role, view or leader, and what is newly committed."""
         status = core.status(Instant(self.ghosts.now_us))
         role = {
             "role": status.role,
@@ -54,16 +54,16 @@ class Narrator(Invariant):
             self._tell("committed", node, seqno=status.committed, last=str(status.last))
 
     def applying(self, node: NodeGhost, entry: Entry) -> None:
-        """Tell what is about to change the state, and whether this node is the first to apply it."""
+        """Write what is about to change the state, and whether this node is the first to apply it."""
         first = entry.viewstamp.seqno > self.ghosts.committed.length
         self._tell("apply", node, entry=str(entry.viewstamp), first=first, commands=described(entry.data))
 
     def restored(self, node: NodeGhost, viewstamp: Viewstamp) -> None:
-        """Tell that the state is replaced by a snapshot's."""
+        """Write that the state is replaced by a snapshot's."""
         self._tell("restore", node, at=str(viewstamp), applied_before=node.applied)
 
     def crashed(self, node: NodeGhost) -> None:
-        """Forget what was told: the next life begins anew."""
+        """Forget what was written: the next incarnation starts from nothing."""
         self._roles.pop(node.node, None)
         self._committed.pop(node.node, None)
 

@@ -27,17 +27,17 @@ class PromotingOperator(Operator):
         self.cluster = cluster
         self._rng = cluster.tree.stream("operator")
         self._without_leader = 0
-        """Looks in a row at which nobody led."""
-        self._patience = 2
+        """Checks in a row at which no server led."""
+        self._checks_before_promotion = 2
         self._requests = 0
         cluster.world.after(_LOOK_US, self._look)
 
     def _look(self) -> None:
         cluster = self.cluster
         self._without_leader = 0 if cluster.leaders() else self._without_leader + 1
-        if self._without_leader > self._patience and cluster.running:
+        if self._without_leader > self._checks_before_promotion and cluster.running:
             self._without_leader = 0
-            self._patience = self._rng.randrange(1, 6)
+            self._checks_before_promotion = self._rng.randrange(1, 6)
             self._promote(self._rng.choice(cluster.running))
         cluster.world.after(_LOOK_US, self._look)
 
@@ -59,15 +59,15 @@ class RoutingOperator(Operator):
         self.cluster = cluster
         self._rng = cluster.tree.stream("foreman")
         self.chosen: NodeId | None = cluster.members[0]
-        """Whom the clients write to; None: the last one is down, and nobody was told of another yet."""
+        """The server that clients write to; None: it is down, and no other was chosen yet."""
         cluster.world.after(_LOOK_US, self._look)
 
     def joined(self, client: SimClient) -> None:
-        """Tell it whom to write to."""
+        """Tell it which server to write to."""
         self._direct(client)
 
     def ended(self, node: NodeId) -> None:
-        """Nobody writes to it any more, also if it comes back at once."""
+        """No client writes to it from now on, even if it comes back at once."""
         if node == self.chosen:
             self._choose(None)
 
@@ -76,7 +76,7 @@ class RoutingOperator(Operator):
         return any(other != node and self._has_everything(other) for other in self.cluster.running)
 
     def healed(self, chosen: list[NodeId]) -> None:
-        """Those who are left must serve: tell the clients at once."""
+        """The servers that are left must serve: tell the clients at once."""
         fit = [node for node in chosen if self._has_everything(node)]
         if self.chosen not in fit:
             self._choose(fit[0] if fit else None)
@@ -94,7 +94,7 @@ class RoutingOperator(Operator):
         return self.cluster.processes[node].running and ghosts.nodes[node].image.holds(ghosts.committed.last)
 
     def _is_quiet(self) -> bool:
-        """Tell whether nothing is under way, so that the clients may be sent elsewhere (2.2.1)."""
+        """Return whether nothing is in flight, so that the clients may be sent elsewhere (2.2.1)."""
         if self.chosen is None or any(client.calls for client in self.cluster.clients.values()):
             return False
         replica = self.cluster.processes[self.chosen].replica

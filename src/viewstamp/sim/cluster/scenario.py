@@ -1,4 +1,4 @@
-"""Scripted runs: a simulated cluster with hands on it, in the words of the 6.5840 test kit.
+"""Scripted runs: a simulated cluster under control of a script, in the words of the 6.5840 test kit.
 
 A scenario is written top down like a test of the course (docs/labs/6.5840.md#kit): disconnect a server,
 submit to a certain one, let time pass, count the servers that executed something. It drives the same
@@ -49,7 +49,7 @@ RELIABLE: Final = NetworkOptions(delay_min_us=50, delay_mean_us=200, encode=1.0)
 UNRELIABLE: Final = NetworkOptions(
     delay_min_us=0, delay_mean_us=13_000, loss=0.1, duplication=0.05, encode=1.0
 )
-"""The kit's unreliable network (0 to 26 ms, a tenth lost each way); and 5 % doubled, which it never does."""
+"""The kit's unreliable network (0 to 26 ms, a tenth lost each way); and 5 % duplicated, unlike the kit."""
 
 _T = TypeVar("_T")
 
@@ -176,7 +176,7 @@ class Scenario:
         self.world.run_until(self.world.now_us + int(seconds * _SECOND_US))
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Let time pass until the condition holds, at most so long; tell whether it does."""
+        """Let time pass until the condition holds, at most `seconds`; return whether it does."""
         limit = self.world.now_us + int(seconds * _SECOND_US)
         while not condition():
             if self.world.now_us >= limit:
@@ -197,7 +197,7 @@ class Scenario:
         self._cut()
 
     def deafen(self, *servers: NodeId) -> None:
-        """Let nothing reach these servers from others, who still hear them: a cut that the kit lacks."""
+        """Let nothing reach these servers from others, which still hear them: a cut that the kit lacks."""
         self._deaf = set(servers)
         self._cut()
 
@@ -213,7 +213,7 @@ class Scenario:
         self._cut()
 
     def heal(self) -> None:
-        """Connect everybody to everybody."""
+        """Connect all servers to each other."""
         self._partition = []
         self._deaf, self._mute = set(), set()
         self.connect(*self.members)
@@ -250,7 +250,7 @@ class Scenario:
             return True
         return any({source, to} <= group for group in self._partition)
 
-    # Who leads
+    # Leaders
 
     def leader(self) -> NodeId:
         """Return the leader among the connected servers (`checkOneLeader`), within ten rounds of 0.5 s."""
@@ -268,9 +268,9 @@ class Scenario:
         return views.pop()
 
     def nobody_leads(self) -> None:
-        """Assert that no connected server believes to lead (`checkNoLeader`)."""
+        """Assert that no connected server believes that it leads (`checkNoLeader`)."""
         leading = [node for node in self.cluster.leaders() if node in self.connected]
-        assert not leading, f"servers {leading} believe to lead"
+        assert not leading, f"servers {leading} believe that they lead"
 
     def _view(self, node: NodeId) -> int:
         core = self.cluster.judge.ghosts.nodes[node].core
@@ -314,7 +314,7 @@ class Scenario:
         return replica.machine
 
     def one(self, value: str, servers: int, *, retry: bool = True) -> None:
-        """Reach agreement on a value: at least so many servers execute it (`one`), within ten seconds.
+        """Reach agreement on a value: at least `servers` of them execute it (`one`), within ten seconds.
 
         Without `retry` the first server that takes it must bring it about within two seconds.
         """
@@ -372,7 +372,7 @@ class Scenario:
 
 
 class _Unobserved:
-    """Calls of scripted clients report to whoever made them."""
+    """Calls of scripted clients report to no observer."""
 
     def completed(self, client: SimClient, plan: Plan | None, outcome: Outcome) -> None:
         """Nothing more."""

@@ -1,4 +1,4 @@
-"""The disasters of a run: what happens when, to whom, within what the protocol promises to stand.
+"""The faults of a run: what happens when and to which node, within what the protocol promises to survive.
 
 Each kind of fault has its own random stream and its own clock, so leaving one out (as shrinking does) changes
 no other. The *atlas* (`Atlas`) keeps the faults survivable: it never lets more disks be lost than may be, so
@@ -39,16 +39,16 @@ class Atlas:
         return self._limit - len(self.lost)
 
     def may_lose(self, node: NodeId) -> bool:
-        """Tell whether this node's disk may be lost now."""
+        """Return whether this node's disk may be lost now."""
         return node in self.lost or self.left > 0
 
     def lose(self, node: NodeId) -> None:
-        """Take note that it was lost."""
+        """Record that it was lost."""
         self.lost.add(node)
 
 
 class FaultInjector:
-    """Makes the faults of a run happen until it is stopped."""
+    """Injects the faults of a run until it is stopped."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = self._cluster = cluster
@@ -85,20 +85,20 @@ class FaultInjector:
         self._next(self._directing, options.load.snapshot_rate, self._take_snapshot)
         self._next(self._misdirecting, options.disk.misdirect_rate, self._misdirect)
 
-    def spoil_birth(self) -> None:
-        """Schedule crashes with a lost disk for the moments in which the cluster comes into being."""
-        for _ in range(self._options.processes.births_spoiled):
-            self._world.after(int(log_uniform(self._birth, 100, 500_000)), self._spoil_birth)
+    def spoil_bootstrap(self) -> None:
+        """Schedule crashes with a lost disk while the cluster bootstraps."""
+        for _ in range(self._options.processes.bootstraps_spoiled):
+            self._world.after(int(log_uniform(self._birth, 100, 500_000)), self._spoil_bootstrap)
 
     def stop(self) -> None:
-        """Let nothing new happen, and heal the network."""
+        """Inject nothing more, and heal the network."""
         self.stopped = True
         self._replace_disks()
         self._cluster.network.heal()
         self._cluster.network.unclog()
 
     def _replace_disks(self) -> None:
-        """Give an empty disk to whoever is down with a damaged one: it may refuse to start.
+        """Give an empty disk to each node that is down with a damaged one: it may refuse to start.
 
         Not to a member that the others cannot do without: it has started with that damage before.
         """
@@ -107,7 +107,7 @@ class FaultInjector:
                 self.wipe(node)
 
     def _next(self, rng: Random, rate: float, action: Action) -> None:
-        """Let the action happen after a random time; rate is per second, 0: never."""
+        """Run the action after a random time; rate is per second, 0: never."""
         if rate:
             self._world.after(int(rng.expovariate(rate) * _SECOND) + 1, self._happen, rng, rate, action)
 
@@ -199,18 +199,18 @@ class FaultInjector:
         )
         self._world.after(int(delay), self._restart, node)
 
-    def _spoil_birth(self) -> None:
+    def _spoil_bootstrap(self) -> None:
         cluster = self._cluster
         # Where views are agreed on, the first member is a cluster by itself until others join.
         fit = cluster.members[1 if cluster.definition.guarantees.agreed_views else 0 :]
         node = self._birth.choice(fit)
-        # Before the first entry is committed there is nothing to lose, and nobody owes progress yet.
+        # Before the first entry is committed there is nothing to lose, and no node owes progress yet.
         unborn = cluster.judge.ghosts.committed.length == 0
         may_lose = self.atlas.may_lose(node) if unborn else self.may_lose(node)
         if not self.stopped and self._cluster.processes[node].running and may_lose:
             self._cluster.crash(node)
             self.wipe(node)
-            self._count("birth spoiled", of=node)
+            self._count("bootstrap spoiled", of=node)
             self._world.after(int(log_uniform(self._birth, 100, 300_000)), self.revive, node)
 
     def _restart(self, node: NodeId) -> None:
@@ -239,7 +239,7 @@ class FaultInjector:
             self.restart_later(node)
 
     def may_lose(self, node: NodeId) -> bool:
-        """Tell whether this disk may be lost now: the others owe progress without whatever it remembers."""
+        """Return whether this disk may be lost now: the others owe progress without what it holds."""
         cluster = self._cluster
         others = [
             other for other in cluster.members if other != node and not cluster.processes[other].damaged
@@ -329,7 +329,7 @@ def cut_links(mode: PartitionMode, shuffled: list[NodeId], rng: Random) -> set[L
             middle = 1 + (size - 1) // 2
             apart = {(left, right) for left in shuffled[1:middle] for right in shuffled[middle:]}
         case "ring":
-            # Everybody sees only the next and the one before.
+            # Each member sees only the next and the one before.
             apart = {
                 (left, right)
                 for place, left in enumerate(shuffled)

@@ -39,7 +39,7 @@ class SingleFaults:
         self.injected: list[str] = []
         """The faults so far, in words."""
         self.sent: list[str] = []
-        """Messages between members since `begin`, each as what it is from whom to whom."""
+        """Messages between members since `begin`, each as its type, sender and receiver."""
         self.ends_us = 0
         """When the last fault so far has had its effect."""
         self._overtaking: list[tuple[NodeId, NodeId, int, Callable[[], None]]] = []
@@ -207,13 +207,13 @@ def _pause(timeouts: int) -> Kind:
     return happen
 
 
-def _crash(who: str, back_us: int | None) -> Kind:
+def _crash(victim: str, back_us: int | None) -> Kind:
     """The sender crashes after sending, or the receiver just before or just after the message arrives."""
 
     def happen(faults: SingleFaults, source: NodeId, to: NodeId, carry: _Carry) -> None:
         carry()
-        delay_us = _TRAVEL_US if who == "receiver had it" else 0
-        faults.later(delay_us, faults.crash, source if who == "sender" else to, back_us)
+        delay_us = _TRAVEL_US if victim == "receiver had it" else 0
+        faults.later(delay_us, faults.crash, source if victim == "sender" else to, back_us)
 
     return happen
 
@@ -252,8 +252,8 @@ KINDS: Final[dict[str, Kind]] = {
     **{f"cut for {number} timeouts": _cut(number) for number in (1, 4)},
     **{f"receiver stops for {number} timeouts": _pause(number) for number in (1, 3)},
     **{
-        f"{who} crashes, {word}": _crash(who, back_us)
-        for who in ("sender", "receiver", "receiver had it")
+        f"{victim} crashes, {word}": _crash(victim, back_us)
+        for victim in ("sender", "receiver", "receiver had it")
         for word, back_us in (("back soon", 10 * _MS), ("back late", 1_000 * _MS), ("gone", None))
     },
     "disk error": _disk("sync_error"),

@@ -1,10 +1,10 @@
-"""Disasters that are aimed: each a short story told to whoever leads, lags or has just forgotten.
+"""Faults that are aimed: each story is a short script for the member that leads, lags or lost its disk.
 
 Random faults reach a state that needs four accidents in order once in a million seeds. A story arranges the
 first three and leaves the fourth to chance: how long each step takes is drawn, and all other faults go on.
 
 Rules of this file: a story is a generator that yields how long to wait, in microseconds; it begins and ends
-with nothing cut by it; it loses a disk only where the atlas allows; one story is told at a time.
+with nothing cut by it; it loses a disk only where the atlas allows; one story runs at a time.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -26,8 +26,8 @@ _BY: Final = "story"
 Story = Iterator[int]
 
 
-class Storyteller:
-    """Tells the stories that a run has drawn, one after the other."""
+class StoryRunner:
+    """Runs the stories that a seed has drawn, one after the other."""
 
     def __init__(self, injector: FaultInjector) -> None:
         self.injector = injector
@@ -42,9 +42,9 @@ class Storyteller:
 
     def _later(self) -> None:
         delay = int(self.rng.expovariate(self._options.rate) * _SECOND) + 1
-        self.cluster.world.after(delay, self._tell)
+        self.cluster.world.after(delay, self._begin_next)
 
-    def _tell(self) -> None:
+    def _begin_next(self) -> None:
         if self.injector.stopped:
             return
         kind = self.rng.choice(self._options.kinds)
@@ -62,7 +62,7 @@ class Storyteller:
         self.cluster.counts[f"story {kind}"] += 1
         self._later()
 
-    # What stories are made of
+    # Steps of a story
 
     def within(self, low_ms: float, high_ms: float) -> int:
         """Draw a time, each order of magnitude equally likely; return microseconds."""
@@ -73,7 +73,7 @@ class Storyteller:
         return self.rng.random() < probability
 
     def leader(self) -> NodeId | None:
-        """Return who leads, the one of the highest view where several believe it."""
+        """Return the leader, the one of the highest view where there are several."""
         leaders = self.cluster.leaders()
         return leaders[0] if leaders else None
 
@@ -119,167 +119,167 @@ class Storyteller:
         return 0 if core is None else core.view
 
 
-def depose(teller: Storyteller) -> Story:
+def depose(story: StoryRunner) -> Story:
     """The leader is cut off from the members, and goes on hearing clients for a while."""
-    leader = teller.leader()
+    leader = story.leader()
     if leader is None:
         return
-    teller.part([leader], clients=teller.chance(0.2), one_way=teller.chance(0.2))
-    yield teller.within(300, 2_500)
-    if teller.chance(0.3):
-        teller.crash(leader)
-        teller.injector.restart_later(leader)
-        yield teller.within(10, 300)
+    story.part([leader], clients=story.chance(0.2), one_way=story.chance(0.2))
+    yield story.within(300, 2_500)
+    if story.chance(0.3):
+        story.crash(leader)
+        story.injector.restart_later(leader)
+        yield story.within(10, 300)
 
 
-def pause(teller: Storyteller) -> Story:
-    """The leader stands still until another one leads, and finds what was sent to it meanwhile."""
-    leader = teller.leader()
+def pause(story: StoryRunner) -> Story:
+    """The leader pauses until another one leads, then reads what was sent to it in the meantime."""
+    leader = story.leader()
     if leader is None:
         return
-    length_us = teller.within(250, 2_500)
-    teller.pause(leader, length_us)
-    yield length_us + teller.within(1, 100)
+    length_us = story.within(250, 2_500)
+    story.pause(leader, length_us)
+    yield length_us + story.within(1, 100)
 
 
-def handover(teller: Storyteller) -> Story:
-    """Leadership is handed over, and something happens to one of the two in that moment."""
-    leader = teller.leader()
+def handover(story: StoryRunner) -> Story:
+    """Leadership is transferred, and at that moment one of the two has a fault."""
+    leader = story.leader()
     if leader is None:
         return
-    heir = teller.others(leader)[0]
-    teller.injector.direct(TransferLeadership(heir), "transfer", to=leader)
-    yield teller.within(1, 200)
-    victim = heir if teller.chance(0.5) else leader
-    drawn = teller.rng.random()
+    heir = story.others(leader)[0]
+    story.injector.direct(TransferLeadership(heir), "transfer", to=leader)
+    yield story.within(1, 200)
+    victim = heir if story.chance(0.5) else leader
+    drawn = story.rng.random()
     if drawn < 0.35:
-        teller.crash(victim)
-        teller.injector.restart_later(victim)
+        story.crash(victim)
+        story.injector.restart_later(victim)
     elif drawn < 0.7:
-        teller.part([victim], clients=teller.chance(0.5))
+        story.part([victim], clients=story.chance(0.5))
     else:
-        teller.pause(victim, teller.within(50, 1_500))
-    yield teller.within(100, 1_500)
+        story.pause(victim, story.within(50, 1_500))
+    yield story.within(100, 1_500)
 
 
-def candidate(teller: Storyteller) -> Story:
-    """A member enters a new view in order to lead, and nobody hears of it for a while."""
-    leader = teller.leader()
+def candidate(story: StoryRunner) -> Story:
+    """A member enters a new view in order to lead, and no other member hears of it for a while."""
+    leader = story.leader()
     if leader is None:
         return
-    heir = teller.others(leader)[0]
-    teller.injector.direct(TransferLeadership(heir), "transfer", to=leader)
+    heir = story.others(leader)[0]
+    story.injector.direct(TransferLeadership(heir), "transfer", to=leader)
     for _ in range(_POLLS_MAX):
         yield _MS
-        if teller.view(heir) > teller.view(leader):
+        if story.view(heir) > story.view(leader):
             break
-    teller.part([heir], clients=False)
-    yield teller.within(500, 5_000)
+    story.part([heir], clients=False)
+    yield story.within(500, 5_000)
 
 
-def strand(teller: Storyteller) -> Story:
-    """A member is left behind; it may have led, and hold what nobody else has.
+def strand(story: StoryRunner) -> Story:
+    """A member is left behind; it may have led, and hold entries that no other member has.
 
-    It comes back when only a snapshot helps it, or in the very moment in which its successor leaves.
+    It comes back when only a snapshot helps it, or at the moment at which its successor leaves.
     """
-    leader = teller.leader()
+    leader = story.leader()
     if leader is None:
         return
-    stranded = leader if teller.chance(0.7) else teller.others(leader)[0]
-    teller.part([stranded], clients=False)
-    yield teller.within(50, 1_500)
+    stranded = leader if story.chance(0.7) else story.others(leader)[0]
+    story.part([stranded], clients=False)
+    yield story.within(50, 1_500)
     if stranded == leader:
-        yield from _succession(teller, leader)
-    if teller.chance(0.4):
-        yield teller.within(5, 300)
+        yield from _succession(story, leader)
+    if story.chance(0.4):
+        yield story.within(5, 300)
     else:
-        yield from _leave_behind(teller, stranded)
-        teller.cut(())
-        yield teller.within(1, 300)
-        if teller.chance(0.3):
+        yield from _leave_behind(story, stranded)
+        story.cut(())
+        yield story.within(1, 300)
+        if story.chance(0.3):
             return
-    successor = teller.leader()
+    successor = story.leader()
     if successor is not None and successor != stranded:
-        teller.part([successor], clients=teller.chance(0.5))
-        yield teller.within(300, 2_000)
+        story.part([successor], clients=story.chance(0.5))
+        yield story.within(300, 2_000)
 
 
-def _succession(teller: Storyteller, leader: NodeId) -> Story:
-    """Wait until somebody else leads, for a while."""
+def _succession(story: StoryRunner, leader: NodeId) -> Story:
+    """Wait until another member leads, at most 2 s."""
     for _ in range(_POLLS_MAX):
-        if teller.leader() not in {None, leader}:
+        if story.leader() not in {None, leader}:
             return
         yield 5 * _MS
 
 
-def _leave_behind(teller: Storyteller, stranded: NodeId) -> Story:
-    """Let the others forget what the stranded one would need."""
-    for _ in range(teller.rng.randint(1, 2)):
-        for node in teller.cluster.leaders():
+def _leave_behind(story: StoryRunner, stranded: NodeId) -> Story:
+    """Let the others compact what the stranded member would need."""
+    for _ in range(story.rng.randint(1, 2)):
+        for node in story.cluster.leaders():
             if node != stranded:
-                teller.injector.direct(TakeSnapshot(), "snapshot asked for", to=node)
-        yield teller.within(10, 600)
+                story.injector.direct(TakeSnapshot(), "snapshot asked for", to=node)
+        yield story.within(10, 600)
 
 
-def forget(teller: Storyteller) -> Story:
-    """A member loses its disk while a minority is cut off; then those that remember are cut off instead.
+def forget(story: StoryRunner) -> Story:
+    """A member loses its disk while a minority is cut off; then the members with their disks are cut off.
 
-    The minority and the one that forgot are a majority in number: they must not be one in fact. In a variant
-    only the leader and the one that forgot are together, so that what the leader does about it is undone.
+    The minority and the member with the lost disk are a majority in number: they must not act as one. In a
+    variant only the leader and that member are together, so that what the leader does about it is undone.
     """
-    leader = teller.leader()
-    members = len(teller.cluster.members)
+    leader = story.leader()
+    members = len(story.cluster.members)
     if leader is None:
         return
-    others = teller.others(leader)
-    victims = _may_forget(teller, others)
+    others = story.others(leader)
+    victims = _may_forget(story, others)
     if not victims:
         return
-    together = teller.chance(0.3)
+    together = story.chance(0.3)
     lagging = [node for node in others if node not in victims]
     if not together:
         lagging = lagging[: members - majority(members)]
-        teller.part(lagging, clients=teller.chance(0.3))
-        yield teller.within(50, 1_000)
+        story.part(lagging, clients=story.chance(0.3))
+        yield story.within(50, 1_000)
     for victim in victims:
-        teller.crash(victim, wipe=teller.injector.may_lose(victim))
-    yield teller.within(10, 400)
+        story.crash(victim, wipe=story.injector.may_lose(victim))
+    yield story.within(10, 400)
     if together:
-        teller.part(lagging, clients=teller.chance(0.3))
+        story.part(lagging, clients=story.chance(0.3))
     for victim in victims:
-        teller.start(victim)
-    yield from _return(teller, victims)
-    if teller.chance(0.7):
-        teller.part([*lagging, *victims], clients=False)
-        yield teller.within(300, 2_500)
+        story.start(victim)
+    yield from _return(story, victims)
+    if story.chance(0.7):
+        story.part([*lagging, *victims], clients=False)
+        yield story.within(300, 2_500)
 
 
-def _return(teller: Storyteller, victims: list[NodeId]) -> Story:
-    """Let those that forgot come back, among echoes of what they said before; perhaps only just."""
-    only_just = teller.chance(0.4)
+def _return(story: StoryRunner, victims: list[NodeId]) -> Story:
+    """Let the members with lost disks come back, among echoes of what they sent before."""
+    only_just = story.chance(0.4)
     for _ in range(_POLLS_MAX):
-        if all(teller.view(victim) for victim in victims):
+        if all(story.view(victim) for victim in victims):
             break
         yield 2 * _MS
-    for _ in range(teller.rng.randint(0, 1 if only_just else 8)):
+    for _ in range(story.rng.randint(0, 1 if only_just else 8)):
         for victim in victims:
-            teller.cluster.network.repeat(victim, teller.rng.randint(1, 20))
-        yield teller.within(2, 20 if only_just else 400)
+            story.cluster.network.repeat(victim, story.rng.randint(1, 20))
+        yield story.within(2, 20 if only_just else 400)
 
 
-def _may_forget(teller: Storyteller, among: list[NodeId]) -> list[NodeId]:
+def _may_forget(story: StoryRunner, among: list[NodeId]) -> list[NodeId]:
     """Return one member, or in a larger cluster two, whose disks may be lost now."""
-    wanted = 2 if len(among) > 3 and teller.chance(0.4) else 1
-    atlas = teller.injector.atlas
-    able = [node for node in among if teller.injector.may_lose(node)]
+    wanted = 2 if len(among) > 3 and story.chance(0.4) else 1
+    atlas = story.injector.atlas
+    able = [node for node in among if story.injector.may_lose(node)]
     lost = [node for node in able if node in atlas.lost]
     fresh = [node for node in able if node not in atlas.lost][: atlas.left]
-    if teller.cluster.definition.guarantees.dynamic_membership:
-        wanted = 1  # a second one could leave too few that remember
-    return (fresh + lost)[:wanted] if teller.chance(0.5) else (lost + fresh)[:wanted]
+    if story.cluster.definition.guarantees.dynamic_membership:
+        wanted = 1  # a second lost disk could leave too few intact ones
+    return (fresh + lost)[:wanted] if story.chance(0.5) else (lost + fresh)[:wanted]
 
 
-STORIES: Final[dict[str, Callable[[Storyteller], Story]]] = {
+STORIES: Final[dict[str, Callable[[StoryRunner], Story]]] = {
     "candidate": candidate,
     "depose": depose,
     "forget": forget,

@@ -1,4 +1,4 @@
-"""What the simulator knows and no node does: the committed history, the durable disks, who led when.
+"""What the simulator knows and no node does: the committed history, the durable disks, which node led when.
 
 Rules of this file: a ghost is written by the judge, read by the invariants, and never by a node. Everything
 in it is kept so that a question about one event costs O(1).
@@ -66,7 +66,7 @@ class CommittedHistory:
         return self.viewstamp(self._eras[found - 1][1] if found else 0)
 
     def add(self, entry: Entry, view: View) -> None:
-        """Take in the next entry, which a node in this view was the first to apply.
+        """Append the next entry, which a node in this view was the first to apply.
 
         The view is where it was committed, at the latest; what is before it was committed no later. An entry
         that a later view committed says nothing about a leader of a view between its own and that one.
@@ -124,7 +124,7 @@ class Ghosts:
         self.collect_images()
 
     def collect_images(self) -> None:
-        """Gather the durable images anew; to be called whenever one was replaced."""
+        """Gather the durable images again; call it whenever one was replaced."""
         for ghost in self.nodes.values():
             if ghost.lost is not None and all(image is not ghost.lost for image in ghost.losses):
                 ghost.losses.append(ghost.lost)

@@ -104,7 +104,7 @@ class Judge:
         return WatchedCore(core, ghost, self)
 
     def step(self, ghost: NodeGhost, core: Core, event: Event, effects: Sequence[Effect]) -> None:
-        """Look at one step of a core."""
+        """Check one step of a core."""
         if type(event) is Queried:
             for hook in self._queried:
                 hook(ghost, event.token)
@@ -142,7 +142,7 @@ class Judge:
             hook(ghost)
 
     def crashed(self, node: NodeId) -> None:
-        """A node went down, with whatever was not durable."""
+        """A node went down, and lost what was not durable."""
         ghost = self.ghosts.nodes[node]
         if ghost.core is not None and ghost.core.leader == node:
             self.rare["leader crashed"] += 1

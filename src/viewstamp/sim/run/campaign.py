@@ -100,7 +100,7 @@ def run_campaign(
         workers: how many chunks it runs at once; a few more are kept waiting.
         on_report: called in this thread for each run, in the order in which they finish.
         stop: asked several times a second; once it says so nothing more is begun or waited for, and it is the
-            caller who ends what still runs.
+            caller to end what still runs.
 
     Raises:
         WorkersLost: the executor broke; what had finished was reported, and the text names the other seeds.
@@ -152,7 +152,7 @@ def local_executor(jobs: int) -> Executor:
 
 
 def end_workers() -> None:
-    """End this process's workers at once, whatever they do; the executor is broken then."""
+    """End this process's workers at once, even in the middle of a run; the executor is broken then."""
     for worker in active_children():
         worker.terminate()
 

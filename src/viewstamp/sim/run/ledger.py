@@ -38,7 +38,7 @@ def next_seed(path: Path, protocol: str) -> int:
     """Return the first seed above all that the ledger has of a protocol; 0 where there is no ledger yet.
 
     Raises:
-        ConfigurationError: the file is no ledger.
+        ConfigurationError: the file is not a ledger.
     """
     if not path.exists():
         return 0
@@ -47,7 +47,9 @@ def next_seed(path: Path, protocol: str) -> int:
     try:
         return max((int(seeds.partition("..")[2]) + 1 for seeds in ranges), default=0)
     except ValueError:
-        raise ConfigurationError(f"{path} is no ledger: its seeds are not written as FIRST..LAST") from None
+        raise ConfigurationError(
+            f"{path} is not a ledger: its seeds are not written as FIRST..LAST"
+        ) from None
 
 
 def append_to_ledger(path: Path, protocol: str, seeds: str, summary: CampaignSummary) -> None:

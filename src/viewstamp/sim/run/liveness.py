@@ -1,4 +1,4 @@
-"""The second half of a run: the disasters end for a quorum, and then the service must live.
+"""The second half of a run: the faults end for a quorum, and then the service must live.
 
 See docs/faults.md#swarm.
 
@@ -27,11 +27,11 @@ _CALM: Final = NetworkOptions()
 
 
 def _must_not_happen(node: NodeId) -> None:
-    raise InvariantViolated(NAME, f"node {node} ended although its disk has no faults any more")
+    raise InvariantViolated(NAME, f"node {node} ended although its disk no longer has faults")
 
 
 class LivenessPhase:
-    """Heals what must be healed and asks for proof of life."""
+    """Heals what must be healed and requires proof that the service works."""
 
     def __init__(self, cluster: Cluster, injector: FaultInjector) -> None:
         self._cluster = cluster
@@ -41,7 +41,7 @@ class LivenessPhase:
 
     def run(self) -> None:
         """Raise `InvariantViolated` where the service does not come back in time."""
-        # First, as it replaces damaged disks: who may be chosen depends on what they held.
+        # First, as it replaces damaged disks: which nodes may be chosen depends on what they held.
         self._injector.stop()
         chosen = self._choose()
         self._heal(chosen)
@@ -84,7 +84,7 @@ class LivenessPhase:
         cluster.operator.healed(chosen)
 
     def _let_calls_end(self) -> None:
-        """Every call ends by its deadline, in whatever."""
+        """Every call ends by its deadline, with any outcome."""
         cluster = self._cluster
         clients = list(cluster.clients.values())
         deadlines = [call.deadline_us for client in clients for call in client.calls.values()]

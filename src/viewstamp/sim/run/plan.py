@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 EVENTS_MAX: Final = 40_000
-"""A safety phase ends after so many events, however little time has passed."""
+"""A safety phase ends after this many events, even if little time has passed."""
 OPERATIONS_MAX: Final = 600
 
 

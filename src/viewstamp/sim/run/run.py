@@ -1,4 +1,4 @@
-"""One run: a safety phase with every disaster that its seed drew, then a liveness phase, then the verdict.
+"""One run: a safety phase with every fault that its seed drew, then a liveness phase, then the verdict.
 
 A run is a pure function of its plan: `execute(plan)` in any process, on any machine, under any PYTHONHASHSEED
 gives the same report and the same trace.
@@ -17,7 +17,7 @@ from viewstamp.replica.events import Failed, Outcome
 from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.cluster.operators import make_operator
 from viewstamp.sim.faults.faults import FaultInjector
-from viewstamp.sim.faults.stories import Storyteller
+from viewstamp.sim.faults.stories import StoryRunner
 from viewstamp.sim.run.liveness import LivenessPhase
 from viewstamp.sim.run.plan import RunPlan, RunReport, Violation
 from viewstamp.sim.workloads.catalogue import drawn_workload, make_workload
@@ -27,7 +27,7 @@ from viewstamp.sim.world.options import LoadOptions, SwarmOptions, draw_options,
 from viewstamp.sim.world.trace import Trace
 
 _QUIET_SHARE: Final = 0.4
-_FOUNDING_US: Final = 60_000_000
+_BOOTSTRAP_US: Final = 60_000_000
 _SHAKE_US: Final = 3_000_000
 
 
@@ -80,7 +80,7 @@ class _Run:
         return make_workload(self.plan.workload or drawn_workload(self.plan.seed), load)
 
     def execute(self) -> RunReport:
-        """Do all of it, and catch whatever goes wrong."""
+        """Run all of it, and report what goes wrong."""
         violation = None
         try:
             self._safety()
@@ -91,7 +91,7 @@ class _Run:
             violation = self._violation(error.name, error.explanation)
         except AssertionError as error:
             violation = self._violation("Assertion", str(error), traceback.format_exc())
-        except Exception as error:  # noqa: BLE001  whatever broke is the finding, and the seed repeats it
+        except Exception as error:  # noqa: BLE001  what broke is the finding, and the seed repeats it
             violation = self._violation("Crash", f"{type(error).__name__}: {error}", traceback.format_exc())
         return self._report(violation)
 
@@ -101,8 +101,8 @@ class _Run:
         cluster = self.cluster
         for node in cluster.members:
             cluster.start(node)
-        self.injector.spoil_birth()
-        self._found()
+        self.injector.spoil_bootstrap()
+        self._bootstrap()
         share = self.options.load.sessionless
         for _ in range(self.options.load.clients):
             exactly_once = self._thinking.random() >= share
@@ -111,17 +111,17 @@ class _Run:
             for _ in range(self.options.load.pipeline):
                 self._think(client)
         self.injector.begin()
-        Storyteller(self.injector).begin()
+        StoryRunner(self.injector).begin()
         self._pass(self.options.duration_us)
         self._shake()
 
-    def _found(self) -> None:
-        """Let the cluster come into being: most disasters have nothing to spoil before that."""
+    def _bootstrap(self) -> None:
+        """Let the cluster bootstrap: most faults have nothing to spoil before that."""
         if not self.cluster.operator.bootstraps_alone:
             return
         committed = self.cluster.judge.ghosts.committed
-        if not self.world.run_while(lambda: committed.length == 0, _FOUNDING_US):
-            raise InvariantViolated("I19 Liveness", "without any fault the cluster did not come into being")
+        if not self.world.run_while(lambda: committed.length == 0, _BOOTSTRAP_US):
+            raise InvariantViolated("I19 Liveness", "without any fault the cluster did not bootstrap")
 
     def _pass(self, length_us: int) -> None:
         """Let time pass, up to the limit of events."""
@@ -222,13 +222,13 @@ class _Run:
 
 
 NAME: Final = "I31 RpcBudget"
-_FOUNDING: Final = 1_000
+_BOOTSTRAP_MESSAGES: Final = 1_000
 _PER_LINK_AND_SECOND: Final = 45
 """Heartbeats, their answers, elections and introductions."""
 _PER_COMMIT: Final = 6
 _PER_CALL: Final = 3
 _PER_PIECE: Final = 8
-"""For each piece of a snapshot that was staged: sent, answered, lost, doubled, sent again."""
+"""For each piece of a snapshot that was staged: sent, answered, lost, duplicated, sent again."""
 
 
 def messages_allowed(cluster: Cluster, calls: int) -> int:
@@ -238,7 +238,7 @@ def messages_allowed(cluster: Cluster, calls: int) -> int:
     standing = others * cluster.options.nodes * seconds * _PER_LINK_AND_SECOND
     work = others * (cluster.judge.ghosts.committed.length * _PER_COMMIT + calls * _PER_CALL)
     pieces = cluster.judge.rare["snapshot piece staged"] * _PER_PIECE
-    return int(_FOUNDING + standing + work + pieces)
+    return int(_BOOTSTRAP_MESSAGES + standing + work + pieces)
 
 
 def check_messages(cluster: Cluster, calls: int) -> None:

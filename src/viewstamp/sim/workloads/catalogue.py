@@ -43,7 +43,7 @@ def make_workload(name: str, load: LoadOptions) -> Workload:
         )
     try:
         found = vars(import_module(module_name)).get(class_name)
-    except Exception as error:  # the module is the user's, and so is whatever its first lines raise
+    except Exception as error:  # the module is the user's, and so is what its first lines raise
         raise ConfigurationError(f"cannot import {module_name!r}: {type(error).__name__}: {error}") from error
     if isinstance(found, type) and issubclass(found, StateMachine):
         found = type(found.__name__, (OwnMachine,), {"machine": found})

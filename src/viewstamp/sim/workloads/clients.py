@@ -76,7 +76,7 @@ class ResultLog(Protocol):
         ...
 
     def note_unknown(self, plan: Plan) -> None:
-        """Record that nobody knows whether this call was executed."""
+        """Record that it is unknown whether this call was executed."""
         ...
 
 
@@ -123,7 +123,7 @@ class Call(msgspec.Struct):
 
 
 class Observer(Protocol):
-    """Who makes the calls of a client."""
+    """What makes the calls of a client."""
 
     def completed(self, client: "SimClient", plan: Plan | None, outcome: Outcome) -> None:
         """A call ended."""
@@ -226,7 +226,7 @@ class SimClient:
         ends = (self.name, connection.server)
         source, to = ends if to_server else ends[::-1]
         if host.network.is_cut(source, to):
-            # A stream over a cut link stands still until somebody gives it up.
+            # A stream over a cut link stalls until an end gives it up.
             host.network.counts["client cut off"] += 1
             self._lose(connection)
             return
@@ -333,7 +333,7 @@ class SimClient:
     def _send_again(self, message: Submit, encoded: bytes) -> None:
         """Let a copy of commands arrive that have their results: a proxy's, or a retry's that got lost.
 
-        Only of those: the core may take a command for not executed that it knows no copy of.
+        Only of those: the core may take a command for not executed of which it knows no copy.
         """
         servers = sorted(self._connections)
         if servers and not self.closed and self._answered.issuperset(number for number, _ in message.calls):
@@ -390,7 +390,7 @@ class SimClient:
 
 
 def respond(connections: dict[ClientAddress, Connection], to: ClientAddress, message: ServerMessage) -> None:
-    """Carry a server's message to whichever client has this connection, if it still stands."""
+    """Carry a server's message to whichever client has this connection, if it is still open."""
     connection = connections.get(to)
     if connection is not None:
         connection.client.transmit(connection, to_server=False, encoded=encode_message(message))

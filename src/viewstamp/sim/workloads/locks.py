@@ -61,11 +61,11 @@ _HOOKED: Final = 0.3
 """How many clients have something to do before a lock goes back."""
 _STALL_US: Final = 15_000_000
 _STALLS: Final = 0.03
-"""How often whoever was let in stops running, for up to `_STALL_US`: its session may end meanwhile."""
+"""The share of holders that stop running, for up to `_STALL_US`: their session may end in the meantime."""
 _SHORT_SESSION_S: Final = 2
 _PATIENCE_US: Final = 4_000_000
 _LONG_PATIENCE_US: Final = 60_000_000
-"""Of tasks whose clients never ask twice: giving up and wanting anew would heal what was not said again."""
+"""Of tasks whose clients never ask twice: giving up and asking again would hide a notice that got lost."""
 _GRANTED_WITHIN_US: Final = 40_000_000
 """After the heal: for those before it in the queue, a few of whom may be stalled."""
 _NEVER_US: Final = 1 << 50
@@ -84,7 +84,7 @@ class HoldModel(KeyedModel):
         return -1
 
     def changes_nothing(self, operation: Operation) -> bool:
-        """Tell that it may be taken at once where its token is the highest so far: it stays so."""
+        """Return True: taking it at once, where its token is the highest so far, rules nothing out."""
         del operation
         return True
 
@@ -97,7 +97,7 @@ class HoldModel(KeyedModel):
 
 
 class _Task:
-    """One wish for one lock, from the first moment to the last."""
+    """One request for one lock, from the first moment to the last."""
 
     __slots__ = ("call", "inside", "is_lost", "name", "record", "ticket")
 
@@ -187,7 +187,7 @@ class LockingClient(SimClient):
     def _tell(self, task: _Task, outcome: Outcome) -> None:
         record = task.record
         if self.calls.pop(task.call, None) is None:
-            return  # it was cancelled: nobody waits to hear
+            return  # it was cancelled: no caller waits for it
         self.observer.completed(self, record.plan, outcome)
         if record.done is not None:
             record.done(outcome)
@@ -238,7 +238,7 @@ class LockingClient(SimClient):
             case Flush(grant):
                 self._events.append(Flushed(grant.name))
             case _:
-                raise AssertionError(f"nobody closed this cache: {effect!r}")
+                raise AssertionError(f"this cache was not closed: {effect!r}")
 
     def _enter(self, ticket: Ticket, grant: Grant) -> None:
         task, world = self._tasks[ticket], self.host.world
@@ -260,7 +260,7 @@ class LockingClient(SimClient):
             self._stall(min(self._rng.randrange(_STALL_US), task.record.deadline_us - world.now_us))
 
     def _is_sure_of(self, task: _Task, session: int | None) -> bool:
-        """Tell whether the client, with what it knows, counts on the lock of a task that it let in."""
+        """Return whether the client, with what it knows, relies on the lock of a task that holds it."""
         until = self.core.session_until
         same = not task.is_lost and self.core.session == session
         return same and until is not None and self.host.world.now_us < until
@@ -334,7 +334,7 @@ class LockingClient(SimClient):
 
 
 class LockWorkload(Keyed):
-    """Tasks that hold one of a few locks. A call lasts from the wish until the task has left."""
+    """Tasks that hold one of a few locks. A call lasts from the request until the task has left."""
 
     machine: type[StateMachine] = LockService
     model: Model = HoldModel()
@@ -349,7 +349,7 @@ class LockWorkload(Keyed):
     def fit(self, options: SwarmOptions) -> SwarmOptions:
         """Leave room for all sessions, let some be so short that a stall outlives them, and be patient.
 
-        A session that is ended for want of room takes its locks with it, whatever was promised. How long a
+        A session that is ended for want of room takes its locks with it, although it was promised. How long a
         session is sure rests on clocks that count time: they may drift, but not jump by an hour.
         """
         seconds = min(options.tuning.session_seconds, _SHORT_SESSION_S) if options.nodes % 2 else None
@@ -371,7 +371,7 @@ class LockWorkload(Keyed):
         """Nothing to learn."""
 
     def final_plans(self) -> list[Plan]:
-        """Hold every lock twice: the second time out of the cache, if nobody else wants it."""
+        """Hold every lock twice: the second time out of the cache, if no other client wants it."""
         return [Plan("command", "hold", key, (1_000,)) for key in self.keys for _ in range(2)]
 
 

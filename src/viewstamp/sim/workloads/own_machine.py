@@ -32,8 +32,8 @@ _INTEGERS: Final = 4
 class OwnMachine:
     """Calls of a machine's methods. A subclass sets `machine`, and may override `call`.
 
-    Results that depend on `self.context` are no function of state and arguments: set `judged` to False then.
-    The replicas are compared all the same.
+    Results that depend on `self.context` are not a function of state and arguments: set `judged` to
+    False then. The replicas are still compared.
     """
 
     machine: type[StateMachine]
@@ -70,7 +70,7 @@ class OwnMachine:
         return msgspec.structs.replace(options, load=load)
 
     def plan(self, rng: Random) -> Plan:
-        """Return the next call of some client: no command any more once too many are unknown."""
+        """Return the next call of some client: no command once too many outcomes are unknown."""
         is_read = rng.random() < min(self.load.reads, _READS) or self._unknown >= UNKNOWN_MAX
         if self.queries and (is_read or not self.commands):
             stale = rng.random() < self.load.stale_reads
@@ -78,10 +78,10 @@ class OwnMachine:
         return self._planned(rng, "command", rng.choice(self.commands))
 
     def note_result(self, plan: Plan, result: object) -> None:
-        """Take note that this call returned this, so that later plans can build on it."""
+        """Nothing to learn."""
 
     def note_unknown(self, plan: Plan) -> None:
-        """Take note that nobody knows whether this call was executed: each doubles the checker's work."""
+        """Count the command: each unknown outcome doubles the checker's work."""
         self._unknown += plan.kind == "command"
 
     def final_plans(self) -> list[Plan]:
@@ -107,7 +107,7 @@ class Anything(MachineModel):
         return state
 
     def changes_nothing(self, operation: Operation) -> bool:
-        """Tell that it does: every order is as good as any other."""
+        """Return True: every order is as good as any other."""
         del operation
         return True
 

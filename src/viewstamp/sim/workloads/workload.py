@@ -28,7 +28,7 @@ class Registers(StateMachine):
 
     @command
     def cas(self, key: str, expected: str | None, value: str) -> bool:
-        """Set the register if it holds what is expected; tell whether it did."""
+        """Set the register if it holds what is expected; return whether it did."""
         if self.values.get(key) != expected:
             return False
         self.values[key] = value
@@ -41,7 +41,7 @@ class Registers(StateMachine):
 
 
 class Tally(StateMachine):
-    """Counters, as `models.CounterModel` describes them: a command executed twice shows for ever."""
+    """Counters, as `models.CounterModel` describes them: a command executed twice shows in later results."""
 
     totals: dict[str, int] = {}  # noqa: RUF012  StateMachine copies the default for each instance
 
@@ -71,7 +71,7 @@ class Workload(Protocol):
     """What stands between the plans and the client's core; None: a call is a call of the machine."""
 
     def fit(self, options: SwarmOptions) -> SwarmOptions:
-        """Return the drawn options without what this machine does not promise to stand."""
+        """Return the drawn options without what this machine does not promise to survive."""
         ...
 
     def plan(self, rng: Random) -> Plan:
@@ -79,11 +79,11 @@ class Workload(Protocol):
         ...
 
     def note_result(self, plan: Plan, result: object) -> None:
-        """Take note that this call returned this, so that later plans can build on it."""
+        """Record that this call returned this, so that later plans can build on it."""
         ...
 
     def note_unknown(self, plan: Plan) -> None:
-        """Take note that nobody knows whether this call was executed."""
+        """Record that it is unknown whether this call was executed."""
         ...
 
     def final_plans(self) -> list[Plan]:
@@ -160,7 +160,7 @@ class RegisterWorkload(Keyed):
 
 
 class TallyWorkload(Keyed):
-    """Additions to a few counters: whatever is executed twice, or not at all, shows in every later result."""
+    """Additions to a few counters: a command executed twice, or not at all, shows in every later result."""
 
     machine: type[StateMachine] = Tally
     model: Model = CounterModel()

@@ -1,7 +1,8 @@
 """The simulated network: messages between members are datagrams, connections of clients are streams.
 
-Between members a message may be lost, doubled, delayed, overtaken or damaged (a damaged frame is found by its
-checksum and dropped, as in production). A client's connection keeps order and loses nothing until it breaks.
+Between members a message may be lost, duplicated, delayed, overtaken or damaged. As in
+production, a damaged one has a wrong checksum and is dropped. A client's connection keeps order and loses
+nothing until it breaks.
 
 A *link* is directed. It is *cut* (silently loses everything) or *clogged* (holds everything back until a
 moment). Rules of this file: every choice comes from the network's own stream; every effect of a fault is
@@ -64,7 +65,7 @@ class Network:
         self.deliver = deliver
         """Hands a message over, now."""
         self.intercept: Callable[[NodeId, NodeId, Any], bool] | None = None
-        """Asked about each message between members before anything becomes of it; True: it sees to it."""
+        """Called with each message between members; True: the network does not carry it."""
         self._cut: set[Link] = set()
         """All of `_cuts` together."""
         self._cuts: dict[str, set[Link]] = {}
@@ -83,7 +84,7 @@ class Network:
         self._delay_rate = 1.0 / max(1, options.delay_mean_us)
 
     def send(self, source: NodeId, to: NodeId, message: Any) -> None:
-        """Carry a message from member to member, as well as the network is today."""
+        """Carry a message from member to member, with the faults of today's options."""
         options, chance = self._options, self._random
         self.counts["messages"] += 1
         if self.intercept is not None and self.intercept(source, to, message):
@@ -101,7 +102,7 @@ class Network:
         self._recent.append((source, to, message))
         self._world.at(self._arrival(source, to), self.deliver, source, to, message)
         if options.duplication and chance() < options.duplication:
-            self.counts["doubled"] += 1
+            self.counts["duplicated"] += 1
             self._world.at(self._arrival(source, to), self.deliver, source, to, message)
         if options.echo and chance() < options.echo:
             self.counts["echoed"] += 1
@@ -109,7 +110,7 @@ class Network:
             self._world.at(arrival, self.deliver, source, to, message)
 
     def repeat(self, source: NodeId, count: int) -> None:
-        """Let copies of this member's last so many messages arrive, in any order, where nothing is cut."""
+        """Deliver copies of this member's last `count` messages, in any order, where nothing is cut."""
         recent = [sent for sent in self._recent if sent[0] == source][-count:]
         for _, to, message in recent:
             if (source, to) not in self._cut:
@@ -117,7 +118,7 @@ class Network:
                 self._world.at(self._arrival(source, to), self.deliver, source, to, message)
 
     def cut(self, links: set[Link], by: str = "partition") -> None:
-        """Cut exactly these links; whatever else was cut by the same one carries again."""
+        """Cut exactly these links; other links that were cut by the same one carry again."""
         self._cuts[by] = links
         self._cut = set().union(*self._cuts.values())
 
@@ -127,7 +128,7 @@ class Network:
         self._cut = set()
 
     def is_cut(self, source: Endpoint, to: Endpoint) -> bool:
-        """Tell whether nothing gets from one to the other."""
+        """Return whether nothing gets from one to the other."""
         return (source, to) in self._cut
 
     def clog(self, source: Endpoint, to: Endpoint, until_us: int) -> None:

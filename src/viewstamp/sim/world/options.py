@@ -1,4 +1,4 @@
-"""The options of one run: which disasters, how many, how hard. Drawn from the seed, printed on failure.
+"""The options of one run: which faults, how many, how severe. Drawn from the seed, printed on failure.
 
 Swarm testing: a run that has every fault at once hides what a run with few of them shows, so each seed draws
 which kinds it has at all (docs/faults.md#swarm). Rates are per second of virtual time;
@@ -18,13 +18,13 @@ SHRINKABLE: Final = ("network", "partitions", "processes", "stories", "disk", "l
 """The groups of options, in the order in which they are printed and shrunk."""
 
 STORY_NAMES: Final = ("candidate", "depose", "forget", "handover", "pause", "strand")
-"""The aimed disasters, which `stories.py` tells."""
+"""The aimed faults of `stories.py`."""
 
 PartitionMode = Literal["none", "isolate", "split", "bridge", "ring"]
 
 
 class NetworkOptions(msgspec.Struct, frozen=True):
-    """How messages fare."""
+    """What happens to messages."""
 
     delay_min_us: int = 500
     delay_mean_us: int = 1_000
@@ -33,10 +33,10 @@ class NetworkOptions(msgspec.Struct, frozen=True):
     duplication: float = 0.0
     corruption: float = 0.0
     late: float = 0.0
-    """How likely a message is held back so long that much overtakes it."""
+    """How likely a message is held back until many others have overtaken it."""
     late_max_us: int = 0
     echo: float = 0.0
-    """How likely a copy of a message arrives again, long after: in another term, at another life."""
+    """How likely a copy of a message arrives again, long after: in another term, at another incarnation."""
     echo_max_us: int = 5_000_000
     encode: float = 0.1
     """How many messages between members go through the real encoder and decoder."""
@@ -59,7 +59,7 @@ class PartitionOptions(msgspec.Struct, frozen=True):
 
 
 class ProcessOptions(msgspec.Struct, frozen=True):
-    """How processes die and dawdle."""
+    """How processes crash, pause and lag."""
 
     crash_rate: float = 0.0
     crash_all_rate: float = 0.0
@@ -79,12 +79,12 @@ class ProcessOptions(msgspec.Struct, frozen=True):
     late_wake_max_us: int = 0
     spurious_wake: float = 0.0
     """After how many events it is woken although no deadline has passed."""
-    births_spoiled: int = 0
-    """How many crashes with a lost disk happen while the cluster comes into being."""
+    bootstraps_spoiled: int = 0
+    """How many crashes with a lost disk happen while the cluster bootstraps."""
 
 
 class StoryOptions(msgspec.Struct, frozen=True):
-    """Disasters that are aimed: told in a few steps, each when the one before has had its effect."""
+    """Faults that are aimed: a few steps, each taken when the one before has had its effect."""
 
     rate: float = 0.0
     kinds: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ class LoadOptions(msgspec.Struct, frozen=True):
     keys: int = 2
     think_mean_us: int = 20_000
     spread: bool = False
-    """Whether clients think so long that their calls last for the whole run."""
+    """Whether the pauses of clients are stretched so that their calls last for the whole run."""
     reads: float = 0.4
     stale_reads: float = 0.0
     call_timeout_us: int = 5_000_000
@@ -137,7 +137,7 @@ class LoadOptions(msgspec.Struct, frozen=True):
     transfer_rate: float = 0.0
     snapshot_rate: float = 0.0
     quiet: bool = False
-    """Whether there is a long pause in the middle in which nobody does anything."""
+    """Whether there is a long pause in the middle in which no client calls."""
 
 
 class TuningOptions(msgspec.Struct, frozen=True):
@@ -202,7 +202,7 @@ def draw_options(
     nodes: int | None = None,
     duration_us: int | None = None,
 ) -> SwarmOptions:
-    """Draw the options of a seed, within what the protocol promises to stand."""
+    """Draw the options of a seed, within what the protocol promises to survive."""
     tree = RandomTree(seed)
     rng = tree.stream("swarm")
     drawn_nodes = rng.choice((1, 2, 3, 3, 3, 4, 5, 5, 7))
@@ -228,7 +228,7 @@ def override(options: SwarmOptions, without: tuple[str, ...]) -> SwarmOptions:
     """Return the options with the groups or fields named (`disk`, `network.loss`) at their defaults.
 
     Raises:
-        ConfigurationError: one of the names is no group and no `group.field`.
+        ConfigurationError: one of the names is neither a group nor a `group.field`.
     """
     for name in without:
         group, _, field = name.partition(".")
@@ -242,24 +242,24 @@ def override(options: SwarmOptions, without: tuple[str, ...]) -> SwarmOptions:
 
 
 def restrict(options: SwarmOptions, guarantees: Guarantees) -> SwarmOptions:
-    """Return the options without the faults that the protocol does not promise to stand."""
+    """Return the options without the faults that the protocol does not promise to survive."""
     replace = msgspec.structs.replace
     if options.fault_free:
         options = _without_faults(options)
     if not guarantees.safe_under_partition:
-        options = _without_doubt(options)
+        options = _crash_stop_only(options)
     if guarantees.reads == "one_behind":
         options = replace(options, load=replace(options.load, stale_reads=1.0))
     if not guarantees.survives_full_restart:
         options = replace(options, processes=replace(options.processes, crash_all_rate=0.0))
     if guarantees.dynamic_membership:
-        # Between the write that went astray and the day it is noticed, the view may come to need this disk.
+        # Until the misdirected write is noticed, the view may come to need this disk.
         options = replace(options, disk=replace(options.disk, misdirect_rate=0.0))
     if options.nodes < 3:
         # With one or two members a lost disk is a lost cluster: nothing is promised then.
         options = replace(
             options,
-            processes=replace(options.processes, amnesia=0.0, births_spoiled=0),
+            processes=replace(options.processes, amnesia=0.0, bootstraps_spoiled=0),
             disk=replace(options.disk, bit_rot=0.0, misdirect_rate=0.0),
         )
     return options
@@ -276,11 +276,11 @@ def _without_faults(options: SwarmOptions) -> SwarmOptions:
     )
 
 
-def _without_doubt(options: SwarmOptions) -> SwarmOptions:
+def _crash_stop_only(options: SwarmOptions) -> SwarmOptions:
     """Leave out what makes a member that is slow look dead: what is left are processes that stop."""
     replace, network = msgspec.structs.replace, options.network
     quiet = NetworkOptions(network.delay_min_us, network.delay_mean_us, encode=network.encode)
-    processes = replace(options.processes, pause_rate=0.0, jump_rate=0.0, births_spoiled=0, late_wake=0.0)
+    processes = replace(options.processes, pause_rate=0.0, jump_rate=0.0, bootstraps_spoiled=0, late_wake=0.0)
     disk = replace(options.disk, error_rate=0.0, full_rate=0.0, bit_rot=0.0, misdirect_rate=0.0)
     return replace(
         options,
@@ -348,7 +348,7 @@ def _draw_processes(rng: Random) -> ProcessOptions:
         late_wake=_sometimes(rng, 0.25, 0.01, 0.25),
         late_wake_max_us=int(log_uniform(rng, 10_000, 300_000)),
         spurious_wake=_sometimes(rng, 0.25, 0.01, 0.25),
-        births_spoiled=rng.choice((0, 0, 1, 3)),
+        bootstraps_spoiled=rng.choice((0, 0, 1, 3)),
     )
 
 

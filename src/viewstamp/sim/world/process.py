@@ -149,7 +149,7 @@ class Process:
         return damage is not None
 
     def displace(self, sectors: int) -> None:
-        """Let the next write of the journal land so many sectors from its place; the disk is damaged then."""
+        """Let the next write of the journal land this many sectors away, which damages the disk."""
         self._note("misdirected write to come", sectors=sectors)
         self.files.displace_next_bytes = sectors * SECTOR_BYTES
         self.files.displace_under = f"{DATA_PATH}/{JOURNAL_NAME}"
@@ -178,7 +178,7 @@ class Process:
         if self.running:
             self._resume(self.life)
 
-    # What the world tells it
+    # Events from the world
 
     def feed(self, event: ReplicaEvent) -> None:
         """Let an event happen to the process; one that is down does not notice."""

@@ -64,7 +64,7 @@ class Streams:
         if receiver.running and receiver.life == lives[1]:
             receiver.feed(Received(source, message))
         else:
-            self._counts["arrived at nobody"] += 1
+            self._counts["arrived at a stopped server"] += 1
 
     def _refuse(self, source: NodeId, to: NodeId) -> None:
         life = self._processes[source].life

@@ -1,6 +1,6 @@
 """What happened in a run: a rolling hash of everything always, JSON lines of it where they are asked for.
 
-Rules of this file: whatever goes into a line is a function of the seed, so two runs of one seed give the same
+Rules of this file: what goes into a line is a function of the seed, so two runs of one seed give the same
 bytes; the hash covers every event whether or not lines are written, so a campaign can compare runs cheaply.
 """
 
@@ -28,7 +28,7 @@ def describe_client_message(message: Any, encoded: bytes) -> str:
 
 
 class Trace:
-    """Takes note of what happens in one run."""
+    """Records what happens in one run."""
 
     __slots__ = ("_hash", "_sink", "last", "verbose")
 
@@ -37,7 +37,7 @@ class Trace:
         self._hash = xxhash.xxh3_64()
         self._sink = sink
         self.verbose = verbose or sink is not None
-        """Whether lines are made at all. Who has to work to describe something asks this first."""
+        """Whether lines are made at all. Ask this before a costly description."""
         self.last: deque[str] = deque(maxlen=LAST_LINES_MAX)
 
     @property
@@ -46,7 +46,7 @@ class Trace:
         return self._hash.hexdigest()
 
     def feed(self, at_us: int, kind: bytes, node: int, content: bytes) -> None:
-        """Let an event count in the hash."""
+        """Add an event to the hash."""
         self._hash.update(b"%d %b %d %d " % (at_us, kind, node, len(content)))
         self._hash.update(content)
 
@@ -58,14 +58,14 @@ class Trace:
             self._sink.write(text + "\n")
 
     def note(self, at_us: int, kind: str, node: int, **fields: Any) -> None:
-        """Count something rare in the hash, and write its line where lines are wanted."""
+        """Add something rare to the hash, and write its line if lines are made."""
         self.feed(at_us, kind.encode(), node, _ENCODER.encode(fields))
         if self.verbose:
             self.line(at_us, kind, node, **fields)
 
 
 def trace_event(trace: Trace, oracle: Oracle, at_us: int, node: NodeId, event: ReplicaEvent) -> None:
-    """Take note of what a server is told."""
+    """Record an event of a server."""
     if type(event) is Received:
         trace.feed(at_us, b"receive", event.source, _ENCODE_MESSAGE(event.message))
     elif type(event) is Requested:

@@ -29,7 +29,7 @@ class Invariant:
 
     @classmethod
     def applies(cls, guarantees: Guarantees) -> bool:
-        """Tell whether a protocol with these guarantees promises this at all."""
+        """Return whether a protocol with these guarantees promises this at all."""
         return True
 
     def fail(self, node: NodeId, explanation: str) -> None:

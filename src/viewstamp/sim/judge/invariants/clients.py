@@ -45,7 +45,7 @@ class ReadIndex(Invariant):
 
 
 class ExactlyOnce(Invariant):
-    """I16: one command of one client has one result, whoever answers and however often.
+    """I16: one command of one client has one result, whichever node answers and however often.
 
     A command that was executed a second time shows another result (every write of the workload returns
     something that it changes: a version, a count), and the linearizability check sees the rest.

@@ -122,7 +122,7 @@ class StateEquality(Invariant):
 
 
 class SnapshotEquivalence(Invariant):
-    """I13: every snapshot of one viewstamp has one body, whoever made it and out of whatever state.
+    """I13: every snapshot of one viewstamp has one body, whichever node made it and from whichever state.
 
     A node that restored a snapshot and applied the rest makes the same next snapshot as one that replayed
     everything; together with I28 this is `restore(snapshot) + suffix = replay`.

@@ -58,7 +58,7 @@ class RecoverExact(Invariant):
 class AckBelieved(Invariant):
     """I5, its cause: a leader counts on what a member said itself, in that life, and on nothing else.
 
-    Only for protocols whose oracle can tell; that what members say is true is I11.
+    Only for protocols whose oracle knows; that what members say is true is I11.
     """
 
     name = "I5 AckBelieved"

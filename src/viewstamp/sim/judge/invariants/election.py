@@ -1,4 +1,4 @@
-"""Who leads, and who promised what to whom."""
+"""One leader a view, and one durable promise of each kind a view."""
 
 # ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
 
@@ -10,7 +10,7 @@ from viewstamp.sim.judge.invariants.base import Invariant
 
 
 class ElectionSafety(Invariant):
-    """I1: at most one leader a view, for ever, crashes included (Raft 5.2)."""
+    """I1: at most one leader a view, permanently, crashes included (Raft 5.2)."""
 
     name = "I1 ElectionSafety"
 
@@ -19,7 +19,7 @@ class ElectionSafety(Invariant):
         self._leaders: dict[View, NodeId] = {}
 
     def leading(self, node: NodeGhost, view: View) -> None:
-        """Compare with whoever led this view first."""
+        """Compare with the node that led this view first."""
         first = self._leaders.setdefault(view, node.node)
         if first != node.node:
             self.fail(node.node, f"it leads view {view}, which node {first} led already")

@@ -15,7 +15,7 @@ NAME: Final = "I23 Fencing"
 
 
 class Inside(msgspec.Struct, frozen=True):
-    """A task that was let in."""
+    """A task that holds a lock."""
 
     client: int
     task: int
@@ -30,10 +30,10 @@ class LockOracle:
     def __init__(self) -> None:
         self._inside: dict[str, list[Inside]] = {}
         self._newest: dict[str, Inside] = {}
-        """For each lock whoever was let in with its highest token; what the guarded resource goes by."""
+        """For each lock the holder with its highest token: what the guarded resource checks."""
         self.entries = 0
         self.unsure = 0
-        """How often somebody was let in while another, no longer sure of it, was still inside."""
+        """How often a task was let in while another, no longer sure of the lock, was still inside."""
 
     def entered(self, name: str, one: Inside) -> None:
         """A task is let in under a token: alone, and with a token above those of all other clients."""
@@ -50,7 +50,7 @@ class LockOracle:
         self._newest[name] = one
 
     def left(self, name: str, one: Inside) -> None:
-        """It leaves, having used the guarded resource: while it is sure, nobody came after it."""
+        """It leaves, having used the guarded resource: while it is sure, no other came after it."""
         newest = self._newest[name]
         if newest.token > one.token and one.is_sure():
             raise InvariantViolated(

@@ -103,9 +103,7 @@ class CommittedImmutable(Invariant):
         held = self._held[node.node]
         image = node.image
         if not image.holds(held):
-            self.fail(
-                node.node, f"the committed entry {held} is not on its disk any more (last {image.last})"
-            )
+            self.fail(node.node, f"the committed entry {held} is no longer on its disk (last {image.last})")
         committed = self.ghosts.committed
         newest = committed.viewstamp(min(committed.length, image.last.seqno))
         if newest.seqno > held.seqno and image.holds(newest):

@@ -17,8 +17,8 @@ Voters = tuple[tuple[NodeId, Incarnation], ...]
 class ConfigSafety(Invariant):
     """I12: one configuration an entry, at most one uncommitted, and quorums of neighbours intersect.
 
-    A node decides by the last configuration of its log, whatever restarts, cut-off entries and snapshots lie
-    between (Raft 6; thesis 4.1). Only for protocols whose oracle can tell.
+    A node decides by the last configuration of its log, with any restarts, cut-off entries and snapshots in
+    between (Raft 6; thesis 4.1). Only for protocols whose oracle knows.
     """
 
     name = "I12 ConfigSafety"
@@ -97,9 +97,11 @@ class ConfigSafety(Invariant):
             self.fail(node.node, f"at {now.seqno} it decides by {now.voters}, others by {in_force[0]}")
 
     def _may_found(self, voters: Voters) -> bool:
-        """Tell whether these may be founders; before anything is committed they may differ in dead lives.
+        """Return whether a cluster may have bootstrapped with these voters.
 
-        The dead made no promise to anybody who is founded, so quorums of both meet among the living.
+        Before the first commit two bootstraps may differ in old incarnations.
+
+        An old incarnation promised nothing to a node that has bootstrapped, so quorums of both still meet.
         """
         if voters in self._foundings:
             return True

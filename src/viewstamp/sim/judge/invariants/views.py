@@ -1,7 +1,7 @@
-"""Agreed views: one membership each, led by who holds what was acknowledged, serving when all members do.
+"""Agreed views: one membership each; the leader holds what was acknowledged; a view serves once all hold it.
 
-Only for protocols with `Guarantees.agreed_views`. All views of a run are one sequence: a second founder, or a
-node that comes back with another history, is found here.
+Only for protocols with `Guarantees.agreed_views`. All views of a run are one sequence: a second bootstrap, or
+a node that comes back with another history, is found here.
 """
 
 # ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
@@ -53,7 +53,7 @@ class _OfViews(Invariant):
 
 
 class ViewAgreement(_OfViews):
-    """I24: a view has one membership, everywhere and for ever, and a majority of the view before chose it."""
+    """I24: a view has one membership, the same everywhere, and a majority of the view before chose it."""
 
     name = "I24 ViewAgreement"
 
@@ -65,7 +65,7 @@ class ViewAgreement(_OfViews):
         """Compare with what others know of it; the first time, with the disks that chose it."""
         known = self._views.setdefault(view.view, view)
         if known != view:
-            self.fail(node.node, f"it knows view {view.view} as {view}, and somebody else as {known}")
+            self.fail(node.node, f"it knows view {view.view} as {view}, and another node as {known}")
         before = self._views.get(View(view.view - 1))
         if known is view and before is not None and not self._was_chosen(before, view):
             self.fail(node.node, f"it takes {view} as decided, but no majority of {before} accepted it")
@@ -80,7 +80,7 @@ class ViewAgreement(_OfViews):
 
 
 class PrimaryContinuity(_OfViews):
-    """I25: who leads a view was a member of the last view before it that completed its synchronisation."""
+    """I25: the leader of a view was a member of the last view before it that was synchronised."""
 
     name = "I25 PrimaryContinuity"
 
@@ -88,10 +88,10 @@ class PrimaryContinuity(_OfViews):
         super().__init__(ghosts)
         self._views: dict[View, AgreedView] = {}
         self._synchronised: dict[View, AgreedView] = {}
-        """Views that anybody knows to have completed it."""
+        """Views that some node knows to have completed it."""
 
     def stepped(self, node: NodeGhost, core: Any) -> None:
-        """Besides new views, look at a synchronisation that nobody knew of: later views had to heed it."""
+        """Besides new views, look at a synchronisation that no node knew of: later views had to heed it."""
         super().stepped(node, core)
         latest = self.oracle.synchronised(core)
         if latest in self._views and latest not in self._synchronised:
