@@ -112,6 +112,43 @@ class Core(Protocol):
         ...
 
 
+class WrappedCore:
+    """A core around another one. A subclass overrides `step`, and so sees every event and every effect."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @property
+    def deadline(self) -> Instant | None:
+        """See `Core`."""
+        return self._core.deadline
+
+    @property
+    def leader(self) -> NodeId | None:
+        """See `Core`."""
+        return self._core.leader
+
+    @property
+    def view(self) -> View:
+        """See `Core`."""
+        return self._core.view
+
+    @property
+    def accepting(self) -> bool:
+        """See `Core`."""
+        return self._core.accepting
+
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
+        """See `Core`."""
+        return self._core.step(event, now)
+
+    def status(self, now: Instant) -> Status:
+        """See `Core`."""
+        return self._core.status(now)
+
+
 class ProtocolDefinition(msgspec.Struct, frozen=True):
     """All that runtime, simulator and command line need to know of a protocol."""
 

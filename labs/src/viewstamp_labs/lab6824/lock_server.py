@@ -31,7 +31,7 @@ from viewstamp_labs.lab6824.arguments import EXIT_USAGE, LIFETIME_S, parse_port
 from viewstamp_labs.lab6824.breakpoints import Breakpoints
 from viewstamp_labs.lab6824.control_port import LINE_BYTES_MAX, ArmingPort
 from viewstamp_labs.lab6824.paxos_log import PaxosLog, read_log
-from viewstamp_labs.lab6824.paxos_log_tap import WatchedCore
+from viewstamp_labs.lab6824.paxos_log_tap import LoggedCore
 
 LOG: Final = logging.getLogger("viewstamp_labs")
 USAGE: Final = "usage: lock_server master-port my-port"
@@ -98,12 +98,12 @@ class LockServer(Server):
         definition: ProtocolDefinition = msgspec.structs.replace(DEFINITION, make_core=self._make_core)
         super().__init__(cluster, node, LockService, config, listen=listen, definition=definition)
 
-    def _make_core(self, setup: CoreSetup) -> WatchedCore:
+    def _make_core(self, setup: CoreSetup) -> LoggedCore:
         core = ViewstampedCore(setup, self.breakpoints)
         log = PaxosLog(self._log_path, core.views.history, core.views.acceptor)
         if log.repaired:
             LOG.warning(log.repaired)
-        return WatchedCore(core, log)
+        return LoggedCore(core, log)
 
     def _pull_cables(self, silenced: bool) -> None:  # noqa: FBT001  as `Breakpoints` calls it
         LOG.info("partitioned" if silenced else "healed")

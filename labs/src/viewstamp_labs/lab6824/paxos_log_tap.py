@@ -4,40 +4,20 @@ from collections.abc import Sequence
 
 from viewstamp.core.effects import Effect, Persist
 from viewstamp.core.events import Event, Persisted
-from viewstamp.core.ids import Instant, NodeId, View
-from viewstamp.core.protocol import Status
+from viewstamp.core.ids import Instant
+from viewstamp.core.protocol import WrappedCore
 from viewstamp.protocols.viewstamped.core import ViewstampedCore
 from viewstamp_labs.lab6824.paxos_log import PaxosLog
 
 
-class WatchedCore:
-    """A `core.protocol.Core` that writes `paxos-<port>.log` beside doing what the core inside it does."""
+class LoggedCore(WrappedCore):
+    """A core around a `ViewstampedCore` that also writes `paxos-<port>.log`."""
 
-    __slots__ = ("_core", "_log")
+    __slots__ = ("_log",)
 
     def __init__(self, core: ViewstampedCore, log: PaxosLog) -> None:
-        self._core = core
+        super().__init__(core)
         self._log = log
-
-    @property
-    def deadline(self) -> Instant | None:
-        """See `Core`."""
-        return self._core.deadline
-
-    @property
-    def leader(self) -> NodeId | None:
-        """See `Core`."""
-        return self._core.leader
-
-    @property
-    def view(self) -> View:
-        """See `Core`."""
-        return self._core.view
-
-    @property
-    def accepting(self) -> bool:
-        """See `Core`."""
-        return self._core.accepting
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """See `Core`. A line is written before the core learns that its record is durable: breakpoint 2."""
@@ -48,7 +28,3 @@ class WatchedCore:
             if type(effect) is Persist:
                 self._log.note(effect.seq, effect.records)
         return effects
-
-    def status(self, now: Instant) -> Status:
-        """See `Core`."""
-        return self._core.status(now)

@@ -14,7 +14,7 @@ from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, View, Viewstamp
 from viewstamp.core.judge import DurableImage, Oracle
 from viewstamp.core.messages import ClientMessage, ServerMessage
-from viewstamp.core.protocol import Core, Status
+from viewstamp.core.protocol import Core, WrappedCore
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.replica.replica import Replica
 from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost
@@ -258,46 +258,22 @@ def _hooks(invariants: Sequence[Invariant], moment: str) -> _Hooks:
     )
 
 
-class WatchedCore:
+class WatchedCore(WrappedCore):
     """A protocol core whose every step the judge sees."""
 
-    __slots__ = ("_core", "_ghost", "_judge", "_step")
+    __slots__ = ("_ghost", "_judge", "_step")
 
     def __init__(self, core: Core, ghost: NodeGhost, judge: Judge) -> None:
-        self._core = core
+        super().__init__(core)
         self._step = core.step
         self._ghost = ghost
         self._judge = judge
-
-    @property
-    def deadline(self) -> Instant | None:
-        """As the core."""
-        return self._core.deadline
-
-    @property
-    def leader(self) -> NodeId | None:
-        """As the core."""
-        return self._core.leader
-
-    @property
-    def view(self) -> View:
-        """As the core."""
-        return self._core.view
-
-    @property
-    def accepting(self) -> bool:
-        """As the core."""
-        return self._core.accepting
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """As the core, and judged."""
         effects = self._step(event, now)
         self._judge.step(self._ghost, self._core, event, effects)
         return effects
-
-    def status(self, now: Instant) -> Status:
-        """As the core."""
-        return self._core.status(now)
 
 
 def watched(make: Callable[[Any], Core], judge: Judge) -> Callable[[Any], Core]:
