@@ -163,7 +163,7 @@ def test_put_that_may_have_been_done_is_taken_for_done_where_only_that_explains_
     assert check(history, VersionedStore()).outcome == "ok"
 
 
-def test_release_is_refused_when_the_lock_was_granted_under_a_token_that_nobody_learned() -> None:
+def test_release_is_refused_when_no_client_learned_the_token_of_the_grant() -> None:
     history = [
         Operation(1, 0, 1, "acquire", "x", (), "unknown"),
         Operation(2, 2, 3, "acquire", "x", (), "ok", None),

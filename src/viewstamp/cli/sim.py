@@ -24,7 +24,7 @@ from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.sim.run.campaign import CampaignSummary, dask_executor, local_executor
 from viewstamp.sim.run.determinism import NAME as NOT_DETERMINISTIC
-from viewstamp.sim.run.determinism import compared_with_a_twin
+from viewstamp.sim.run.determinism import checked_elsewhere
 from viewstamp.sim.run.ledger import append_to_ledger, next_seed
 from viewstamp.sim.run.plan import RunPlan, RunReport
 from viewstamp.sim.run.run import execute, options_of
@@ -68,7 +68,7 @@ def sim(
         seeds: A campaign: FIRST..LAST, or "new" to the ledger.
         nodes: Number of servers; otherwise the seed draws it.
         duration_ms: Simulated time of the disasters; otherwise drawn.
-        workload: kv, registers, tally, locks, locks-told, or MODULE:CLASS of your own; otherwise drawn.
+        workload: kv, registers, tally, locks, locks-notified, or MODULE:CLASS of your own; otherwise drawn.
         without: Leave out disk or network.loss or such; may repeat.
         trace: With one seed: write everything there as JSON lines.
         jobs: Processes of a campaign; otherwise one for each processor.
@@ -179,7 +179,7 @@ def _one(plan: RunPlan, trace: Path | None, *, as_json: bool) -> int:
         with trace.open("w", encoding="utf-8") as sink:
             report = execute(plan, sink=sink)
     if plan.is_of_own_machine:
-        report = compared_with_a_twin(report)
+        report = checked_elsewhere(report)
     print(msgspec.json.encode(report).decode() if as_json else describe(report, monotonic() - started))
     return OK if report.ok else VIOLATION
 
@@ -192,7 +192,7 @@ def _campaign(template: RunPlan, seeds: range, ends_s: float, dask: str | None, 
     with holding:
         show = run_and_show(plans, len(seeds), executor, workers)
     if template.is_of_own_machine and show.first is not None and not show.summary.failed:
-        compared = compared_with_a_twin(show.first)
+        compared = checked_elsewhere(show.first)
         show.summary.failed += [] if compared.ok else [compared]
     return show
 

@@ -19,7 +19,7 @@ def traced(protocol: str, seed: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOL_NAMES)
-def test_trace_tells_who_leads_and_what_is_applied_when_nothing_goes_wrong(protocol: str) -> None:
+def test_trace_shows_the_leader_and_what_is_applied(protocol: str) -> None:
     lines = traced(protocol, 3)
     leaders = {(line["view"], line["leader"]) for line in lines if line["kind"] == "role"}
     assert any(leader is not None for _, leader in leaders)
@@ -31,7 +31,7 @@ def test_trace_tells_who_leads_and_what_is_applied_when_nothing_goes_wrong(proto
     assert set(last.values()) == {numbers[-1]}
 
 
-def test_trace_tells_what_became_of_a_message_when_the_network_is_bad() -> None:
+def test_trace_shows_the_fate_of_a_message_when_the_network_is_bad() -> None:
     lines = traced("raft", 4)
     sent = [line for line in lines if line["kind"] == "send"]
     fates = {fate for line in sent for fate in line["fate"]}
@@ -44,6 +44,6 @@ def test_trace_tells_what_became_of_a_message_when_the_network_is_bad() -> None:
         assert message not in arrived or message in said, line
 
 
-def test_entry_that_cannot_be_read_is_told_by_its_size() -> None:
+def test_entry_that_cannot_be_read_is_shown_by_its_size() -> None:
     assert described(b"\xc1\xff") == ["2 bytes"]
     assert described(b"") == []

@@ -1,4 +1,4 @@
-"""Aimed disasters: each is told to its end, does what it says, and leaves nothing cut behind."""
+"""Aimed faults: each story runs to its end, does what it says, and leaves nothing cut."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_every_story_can_be_drawn() -> None:
 
 
 @pytest.mark.parametrize("kind", STORY_NAMES)
-def test_story_comes_to_its_end_when_it_is_told(kind: str) -> None:
+def test_story_runs_to_its_end(kind: str) -> None:
     cluster, injector = tell(kind, seed=1)
     assert cluster.counts[f"story {kind}"] >= 2
     assert cluster.judge.ghosts.committed.length > 10
@@ -74,7 +74,7 @@ def test_disks_that_stories_lose_are_within_the_atlas() -> None:
         assert cluster.network.counts["echoed"] > 0
 
 
-def test_story_is_broken_off_when_the_disasters_end() -> None:
+def test_story_is_broken_off_when_the_faults_end() -> None:
     cluster, injector = tell("depose", seed=3)
     injector.stop()
     told = cluster.counts["story depose"]

@@ -93,7 +93,7 @@ def two_configurations_of_one_entry(stage: Stage) -> None:
     stage.decide(1, 1, AGAIN)
 
 
-def two_foundings(stage: Stage) -> None:
+def two_bootstraps(stage: Stage) -> None:
     stage.decide(2, 0, AGAIN, pending=0)
 
 
@@ -129,7 +129,7 @@ def another_configuration_in_a_snapshot(stage: Stage) -> None:
 
 PLANTED: tuple[Callable[[Stage], None], ...] = (
     two_configurations_of_one_entry,
-    two_foundings,
+    two_bootstraps,
     change_while_one_is_uncommitted,
     quorums_that_do_not_meet,
     configuration_of_an_entry_that_was_cut_off,
@@ -145,7 +145,7 @@ def test_configuration_is_unsafe_when(plant: Callable[[Stage], None]) -> None:
     assert caught.value.name == "I12 ConfigSafety"
 
 
-def test_configuration_is_safe_when_a_life_ends_and_the_next_is_let_in() -> None:
+def test_configuration_is_safe_when_an_incarnation_ends_and_the_next_is_admitted() -> None:
     stage = Stage()
     stage.lead(0)
     for seqno, by in ((1, WITHOUT_2), (2, AGAIN)):
@@ -157,7 +157,7 @@ def test_configuration_is_safe_when_a_life_ends_and_the_next_is_let_in() -> None
     stage.decide(2, 2, AGAIN, pending=0, base=2)
 
 
-def test_founders_may_differ_in_a_life_that_ended_before_anything_was_committed() -> None:
+def test_bootstraps_may_differ_in_an_incarnation_that_ended_before_the_first_commit() -> None:
     stage = Stage(founded=1)
     stage.judge.crashed(NodeId(2))
     stage.judge.recovered(NodeId(2), FakeImage(), lost=True)
@@ -170,7 +170,7 @@ def test_founders_may_differ_in_a_life_that_ended_before_anything_was_committed(
         stage.decide(2, 0, voters(n0=1, n1=1, n2=3), pending=0)
 
 
-def test_belief_is_unfounded_when_another_life_had_said_so() -> None:
+def test_acknowledgement_of_another_incarnation_is_not_believed() -> None:
     stage = Stage()
     stage.lead(0)
     stage.step(1, Send(NodeId(0), (Incarnation(1), stamp(1, 5))))
@@ -182,7 +182,7 @@ def test_belief_is_unfounded_when_another_life_had_said_so() -> None:
 
 
 @pytest.mark.parametrize(("seqno", "view"), [(6, 1), (5, 2), (6, None)])
-def test_belief_is_unfounded_when_nobody_said_so(seqno: int, view: int | None) -> None:
+def test_acknowledgement_that_no_member_sent_is_not_believed(seqno: int, view: int | None) -> None:
     stage = Stage()
     stage.lead(0)
     stage.step(1, Send(NodeId(0), (Incarnation(1), stamp(1, 5))))

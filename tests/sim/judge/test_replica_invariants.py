@@ -45,7 +45,7 @@ def test_time_of_the_log_goes_back_when_a_later_entry_has_an_earlier_one(judge: 
         judge.served(NODE, replica(3, time=9))
 
 
-def test_time_of_the_log_may_be_earlier_when_a_new_life_begins_at_a_snapshot(judge: Judge) -> None:
+def test_time_of_the_log_may_be_earlier_after_a_restart_from_a_snapshot(judge: Judge) -> None:
     judge.served(NODE, replica(5, time=10))
     judge.crashed(NODE)
     judge.served(NODE, replica(6, time=9))

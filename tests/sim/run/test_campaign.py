@@ -71,7 +71,7 @@ def test_campaign_stops_when_a_seed_fails(monkeypatch: pytest.MonkeyPatch) -> No
     assert executor.submitted < 10
 
 
-def test_progress_is_told_for_every_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_for_every_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "execute", report_of)
     seen = list[int]()
     todo = [RunPlan("raft", seed) for seed in range(10)]

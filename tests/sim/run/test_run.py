@@ -93,7 +93,7 @@ def test_machine_that_is_not_deterministic_is_noticed(monkeypatch: pytest.Monkey
     assert report.violation.name in {"I28 BackupPrefix", "I13 SnapshotEquiv"}
 
 
-def test_liveness_phase_makes_calls_of_its_own_when_nobody_else_does() -> None:
+def test_liveness_phase_makes_calls_of_its_own_when_no_client_does() -> None:
     plan = RunPlan("raft", 1, nodes=3, operations_max=0)
     report = execute(plan)
     assert report.violation is None
@@ -107,14 +107,14 @@ class Idle(workload.TallyWorkload):
         return []
 
 
-def test_run_in_which_nothing_was_answered_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_in_which_nothing_was_answered_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(catalogue.WORKLOADS, "idle", Idle)
     report = execute(RunPlan("raft", 1, nodes=3, workload="idle", operations_max=0))
     assert report.violation is not None
     assert report.violation.name == "Vacuous"
 
 
-def test_error_that_nobody_expects_is_a_finding_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_is_a_finding_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(workload.TallyWorkload):
         def plan(self, rng: Random) -> clients.Plan:
             raise RuntimeError("dictionary changed size during iteration")

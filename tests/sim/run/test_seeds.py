@@ -1,4 +1,4 @@
-"""Every protocol under every disaster that it promises to stand: 120 seeds, each with both phases.
+"""Every protocol under every fault that it promises to survive: 120 seeds, each with both phases.
 
 A failure prints the command that replays it. More seeds: `make sim`, `make soak`.
 """
@@ -74,7 +74,7 @@ def test_every_kind_of_fault_takes_effect_somewhere(protocol: str, kinds: set[st
 
 FOUND = (
     ("viewstamped", 919),  # an acknowledgement of a view that was left
-    ("viewstamped", 1248),  # progress asked of those who cannot make it
+    ("viewstamped", 1248),  # progress expected of nodes that cannot make it
     ("primary_backup", 495),  # a late winner blamed for what a later view committed
     ("viewstamped", 2010),  # a refused command sent once more by the simulator
     ("viewstamped", 4399),  # a late answer about a session taken for one to a later question
@@ -83,7 +83,7 @@ FOUND = (
     ("viewstamped", 11356),  # promised by all, one of whom died before anything was proposed
     ("viewstamped", 19876),  # a joiner counted as alive whose last message came after its death
     ("primary_backup", 8334),  # a late introduction of a life that was over before anything began
-    ("viewstamped", 22509),  # a member whom nobody told that all others had gone on without it
+    ("viewstamped", 22509),  # a member that did not learn that all others had gone on without it
 )
 
 

@@ -33,7 +33,7 @@ def test_re_election_3a(seed: int) -> None:
     other = scenario.members[(second + 1) % 3]
     scenario.disconnect(second, other)
     scenario.run(2)
-    scenario.nobody_leads()
+    scenario.assert_no_leader()
     scenario.connect(other)
     scenario.leader()
     scenario.connect(second)

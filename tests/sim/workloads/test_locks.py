@@ -23,9 +23,11 @@ def run_seeds(protocol: str, workload: str, seeds: range) -> Counter[str]:
     return seen
 
 
-@pytest.mark.parametrize("workload", ["locks", "locks-told"])
+@pytest.mark.parametrize("workload", ["locks", "locks-notified"])
 @pytest.mark.parametrize("protocol", PROTOCOL_NAMES)
-def test_one_holds_a_lock_and_all_who_wait_go_on_through_all_disasters(protocol: str, workload: str) -> None:
+def test_one_client_holds_a_lock_and_waiting_clients_get_it_under_all_faults(
+    protocol: str, workload: str
+) -> None:
     seen = run_seeds(protocol, workload, range(1, 1 + SEEDS))
     assert seen["lock held"] > 50
     assert seen["leader elected"] >= SEEDS

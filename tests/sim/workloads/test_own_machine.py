@@ -9,7 +9,7 @@ from tests.sim.own import Many
 from viewstamp.cli.sim import OK, VIOLATION, sim
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.sim.run.determinism import compared_with_a_twin
+from viewstamp.sim.run.determinism import checked_elsewhere
 from viewstamp.sim.run.plan import RunPlan
 from viewstamp.sim.run.run import execute
 from viewstamp.sim.workloads.catalogue import make_workload
@@ -46,17 +46,17 @@ def test_mistake_of_a_machine_is_found_by_name(name: str, expected: set[str]) ->
     assert found <= expected
 
 
-def test_order_of_a_set_is_found_when_the_run_is_compared_with_its_twin() -> None:
+def test_order_of_a_set_is_found_when_the_run_is_repeated_elsewhere() -> None:
     report = execute(plan("Unordered", 1))
     assert report.violation is None
-    compared = compared_with_a_twin(report)
+    compared = checked_elsewhere(report)
     assert compared.violation is not None
     assert compared.violation.name == "I22 Deterministic"
     right = execute(plan("Stack", 1))
-    assert compared_with_a_twin(right) == right
+    assert checked_elsewhere(right) == right
 
 
-def test_command_line_compares_with_a_twin(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_repeats_the_run_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     assert "PYTHONHASHSEED" not in os.environ or os.environ["PYTHONHASHSEED"] != "1"
     assert sim(seed=1, workload="tests.sim.own:Unordered") == VIOLATION
     assert "violation  I22 Deterministic" in capsys.readouterr().out

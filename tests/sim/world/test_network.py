@@ -124,7 +124,7 @@ def test_production_framing_notices_when_any_bit_is_flipped() -> None:
         assert frames == [], bit  # a longer length: the splitter waits for what never comes
 
 
-def test_messages_are_left_to_whoever_intercepts_them() -> None:
+def test_network_does_not_carry_messages_that_are_intercepted() -> None:
     letters = Letters(NetworkOptions())
     letters.network.intercept = lambda _source, _to, message: message.number % 2 == 0
     letters.send(10)

@@ -32,7 +32,7 @@ def test_run_until_stops_when_the_next_thing_is_later() -> None:
     assert world.next_at_us == 101
 
 
-def test_run_while_tells_whether_the_condition_ended() -> None:
+def test_run_while_returns_whether_the_condition_ended() -> None:
     world, seen = World(), list[str]()
     world.at(5, seen.append, "a")
     world.at(50, seen.append, "b")
@@ -42,7 +42,7 @@ def test_run_while_tells_whether_the_condition_ended() -> None:
     assert world.now_us == 10
 
 
-def test_step_tells_when_the_world_is_at_rest() -> None:
+def test_step_returns_false_when_nothing_is_scheduled() -> None:
     world = World()
     assert not world.step()
     assert world.next_at_us is None

@@ -267,7 +267,7 @@ class Scenario:
         assert len(views) == 1, f"the servers are in views {sorted(views)}"
         return views.pop()
 
-    def nobody_leads(self) -> None:
+    def assert_no_leader(self) -> None:
         """Assert that no connected server believes that it leads (`checkNoLeader`)."""
         leading = [node for node in self.cluster.leaders() if node in self.connected]
         assert not leading, f"servers {leading} believe that they lead"

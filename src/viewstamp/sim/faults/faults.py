@@ -224,13 +224,13 @@ class FaultInjector:
         self.revive(node)
 
     def revive(self, node: NodeId) -> None:
-        """Start a server if it is down; one whose disk refuses comes back empty, as the operator is told."""
+        """Start a server if it is down; one whose disk refuses comes back empty, as its message asks."""
         cluster = self._cluster
         process = cluster.processes[node]
         if self.stopped or process.running:
             return
         cluster.counts["restart"] += 1
-        if process.files.astray:
+        if process.files.misdirected:
             # Within the atlas: a log that lacks its end without a trace has to be known to be damaged.
             self.wipe(node)
         if not cluster.start(node) and process.damaged:

@@ -1,7 +1,7 @@
 """Watches every step of every core and calls the invariants at their moments.
 
 The judge sits at the inner seam: `WatchedCore` stands between a replica and its protocol core, so that what
-is judged is exactly what the core was told and what it answered, before any of it is carried out.
+is judged is exactly what the core received and what it returned, before any of it is carried out.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """The same run in another process, whose strings have other hashes: I22, for machines of users.
 
-What iterates over a set of strings, or asks the machine it runs on anything, gives another run there.
+Code that iterates over a set of strings, or reads anything of its host, gives another run there.
 """
 
 import os
@@ -19,14 +19,14 @@ _RUN: Final = (
 )
 
 
-def compared_with_a_twin(report: RunReport) -> RunReport:
-    """Run the plan of this report once more, elsewhere; return the report, or that the runs differ."""
+def checked_elsewhere(report: RunReport) -> RunReport:
+    """Run the plan of this report again in another process; return the report, or that the runs differ."""
     if not report.ok:
         return report
-    twin = run_elsewhere(report.plan)
-    if twin is not None and twin.trace_hash == report.trace_hash:
+    second = run_elsewhere(report.plan)
+    if second is not None and second.trace_hash == report.trace_hash:
         return report
-    how = "ended otherwise" if twin is None or not twin.ok else f"has the trace {twin.trace_hash}"
+    how = "ended differently" if second is None or not second.ok else f"has the trace {second.trace_hash}"
     explanation = (
         f"the same run {how} in a process with another PYTHONHASHSEED: does the machine depend on the order "
         "of a set, on a clock, or on anything else that is not its state?"

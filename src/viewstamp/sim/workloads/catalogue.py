@@ -6,7 +6,7 @@ from typing import Final
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.state_machine import StateMachine
-from viewstamp.sim.workloads.locks import LockWorkload, told_workload
+from viewstamp.sim.workloads.locks import LockWorkload, notified_workload
 from viewstamp.sim.workloads.own_machine import OwnMachine
 from viewstamp.sim.workloads.workload import RegisterWorkload, StoreWorkload, TallyWorkload, Workload
 from viewstamp.sim.world.options import LoadOptions
@@ -14,7 +14,7 @@ from viewstamp.sim.world.options import LoadOptions
 WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
     "kv": StoreWorkload,
     "locks": LockWorkload,
-    "locks-told": told_workload,
+    "locks-notified": notified_workload,
     "registers": RegisterWorkload,
     "tally": TallyWorkload,
 }
@@ -23,7 +23,7 @@ WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
 def drawn_workload(seed: int) -> str:
     """Return the name of the workload of a seed for which none is asked for: locks for one in eight."""
     if seed % 8 == 7:
-        return ("locks", "locks-told")[seed // 8 % 2]
+        return ("locks", "locks-notified")[seed // 8 % 2]
     return ("kv", "registers", "tally")[seed % 3]
 
 

@@ -145,7 +145,7 @@ class SimClient:
         self.reachable: frozenset[NodeId] = frozenset(host.processes)
         """The servers that it may connect to at all."""
         self.healed_us: int | None = None
-        """When the disasters ended; None: they have not."""
+        """When the faults ended; None: they have not."""
         self.closed = False
         self.resend = 0.0
         """How many commands are sent once more, long after they were answered."""

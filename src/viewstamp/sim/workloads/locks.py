@@ -375,6 +375,6 @@ class LockWorkload(Keyed):
         return [Plan("command", "hold", key, (1_000,)) for key in self.keys for _ in range(2)]
 
 
-def told_workload(load: LoadOptions) -> LockWorkload:
-    """Return a workload whose clients never ask twice: only being told makes them go on."""
+def notified_workload(load: LoadOptions) -> LockWorkload:
+    """Return a workload whose clients never ask twice: they go on only when notified."""
     return LockWorkload(load, retry_us=None)

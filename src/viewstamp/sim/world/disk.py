@@ -244,11 +244,11 @@ class SimFileSystem:
         self.fail_at: int | None = None
         """Before this operation (the first is number 1) the power fails, once."""
         self.displace_next_bytes = 0
-        """By how many bytes the next write goes astray; 0: it does not."""
+        """By how many bytes the next write is misdirected; 0: it is not."""
         self.displace_under = ""
         """Only a write to a file whose path begins with this."""
-        self.astray = False
-        """Whether a write went astray and nothing durable behind it gives that away: no reader of a log can
+        self.misdirected = False
+        """Whether a write was misdirected and nothing durable behind it shows that: no reader of a log can
         tell it from one that was never made."""
         self._followed = False
         """Whether another write was made since, durable or not."""
@@ -469,21 +469,21 @@ class SimFileSystem:
     def displace(self, path: str, offset: int) -> int:
         """Return where the write really goes."""
         if not self.displace_next_bytes or not path.startswith(self.displace_under):
-            self._followed = self.astray
+            self._followed = self.misdirected
             return offset
-        astray = offset + self.displace_next_bytes
-        if astray < 0:
-            astray = offset - self.displace_next_bytes
+        place = offset + self.displace_next_bytes
+        if place < 0:
+            place = offset - self.displace_next_bytes
         self.displace_next_bytes = 0
         self.effects["misdirected_write"] += 1
-        self.rotten.append(Damage("", astray))
-        self.astray, self._followed = True, False
-        return astray
+        self.rotten.append(Damage("", place))
+        self.misdirected, self._followed = True, False
+        return place
 
     def synced(self) -> None:
-        """A sync succeeded: what was written behind a write that went astray is durable."""
+        """A sync succeeded: what was written behind a misdirected write is durable."""
         if self._followed:
-            self.astray = self._followed = False
+            self.misdirected = self._followed = False
 
     def check_space(self, length: int, wanted: int) -> None:
         """Raise `OSError` where a file cannot grow from `length` to `wanted`."""

@@ -76,7 +76,7 @@ class NoPriorViewCommit(Invariant):
         return guarantees.tolerates == "minority" and not guarantees.dynamic_membership
 
     def leading(self, node: NodeGhost, view: View) -> None:
-        """Remember what it was told by the leaders before it, though it applies that only now."""
+        """Remember what the leaders before it committed, though it applies that only now."""
         assert node.core is not None
         self._told[node.node] = node.core.status(Instant(self.ghosts.now_us)).committed
 

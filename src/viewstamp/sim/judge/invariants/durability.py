@@ -56,7 +56,7 @@ class RecoverExact(Invariant):
 
 
 class AckBelieved(Invariant):
-    """I5, its cause: a leader counts on what a member said itself, in that life, and on nothing else.
+    """I5, its cause: a leader counts what a member itself acknowledged in that incarnation.
 
     Only for protocols whose oracle knows; that what members say is true is I11.
     """
@@ -67,7 +67,7 @@ class AckBelieved(Invariant):
         super().__init__(ghosts)
         self._oracle = ghosts.oracle if isinstance(ghosts.oracle, AcknowledgingOracle) else None
         self._said: dict[tuple[NodeId, Incarnation], set[Viewstamp | int]] = {}
-        """What each life of a disk acknowledged: positions, and their seqnos alone."""
+        """What each incarnation acknowledged: positions, and their seqnos alone."""
         self._checked: dict[tuple[NodeId, NodeId], tuple[Incarnation, Seqno]] = {}
         """(leader, follower): what was believed when we looked last."""
 
@@ -94,7 +94,7 @@ class AckBelieved(Invariant):
                 )
 
     def crashed(self, node: NodeGhost) -> None:
-        """Its next life believes nothing yet."""
+        """After a restart it believes nothing yet."""
         for key in [key for key in self._checked if key[0] == node.node]:
             del self._checked[key]
 

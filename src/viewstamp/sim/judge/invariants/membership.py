@@ -28,8 +28,8 @@ class ConfigSafety(Invariant):
         self._oracle = ghosts.oracle if isinstance(ghosts.oracle, ConfigurationOracle) else None
         self._made: dict[Viewstamp, Voters] = {}
         """By the entry that made them, as the first node showed it."""
-        self._foundings: list[Voters] = []
-        """The first, and others that differ from it only in lives that ended before any commitment."""
+        self._bootstraps: list[Voters] = []
+        """The first, and others that differ only in incarnations that ended before the first commit."""
         self._reborn: set[NodeId] = set()
         """Nodes that have lost their disk."""
         self._committed: list[tuple[int, Voters]] = []
@@ -87,34 +87,34 @@ class ConfigSafety(Invariant):
     def _compare_at_base(self, node: NodeGhost, now: Configured) -> None:
         """The entry is gone, or there never was one: the ghosts know what is in force there.
 
-        Who has no log yet may have been told of a later configuration, by a member that decides by it.
+        A node without a log may know a later configuration, from a member that decides by it.
         """
-        if now.seqno == 0 and self._may_found(now.voters):
+        if now.seqno == 0 and self._may_bootstrap(now.voters):
             return
         in_force = self._in_force(now.seqno)
-        told = now.seqno == 0 and now.voters in self._made.values()
-        if now.voters not in in_force and not told:
+        is_learned = now.seqno == 0 and now.voters in self._made.values()
+        if now.voters not in in_force and not is_learned:
             self.fail(node.node, f"at {now.seqno} it decides by {now.voters}, others by {in_force[0]}")
 
-    def _may_found(self, voters: Voters) -> bool:
+    def _may_bootstrap(self, voters: Voters) -> bool:
         """Return whether a cluster may have bootstrapped with these voters.
 
         Before the first commit two bootstraps may differ in old incarnations.
 
         An old incarnation promised nothing to a node that has bootstrapped, so quorums of both still meet.
         """
-        if voters in self._foundings:
+        if voters in self._bootstraps:
             return True
         if self.ghosts.committed.length:
             return False
-        differing = {node for first in self._foundings for node, _ in {*first} ^ {*voters}}
+        differing = {node for first in self._bootstraps for node, _ in {*first} ^ {*voters}}
         if differing <= self._reborn:
-            self._foundings.append(voters)
+            self._bootstraps.append(voters)
             return True
         return False
 
     def _in_force(self, seqno: Seqno) -> list[Voters]:
-        found = self._foundings or [()]
+        found = self._bootstraps or [()]
         for begins, voters in self._committed:
             if begins <= seqno:
                 found = [voters]
