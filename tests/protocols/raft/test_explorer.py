@@ -96,7 +96,7 @@ class Hasty(RaftCore):
     def step(self, event: Event, now: Instant) -> Any:
         effects: list[Effect] = list(super().step(event, now))
         self.state.outbox.durable = self.state.outbox.written
-        self.state.hard_state_write = type(self.state.outbox.written)(0)
+        self.state.promise_write = type(self.state.outbox.written)(0)
         return effects
 
 

@@ -18,7 +18,8 @@ from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.primary_backup.epoch import EpochCampaign
 from viewstamp.protocols.primary_backup.leader import Leader
 from viewstamp.protocols.primary_backup.messages import Promote, PromotionEnded
-from viewstamp.protocols.primary_backup.state import NEVER, Role, State
+from viewstamp.protocols.primary_backup.state import Role, State
+from viewstamp.protocols.replication.node_state import NEVER
 
 _REMEMBERED_MAX: Final = 64
 

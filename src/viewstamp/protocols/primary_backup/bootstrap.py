@@ -13,9 +13,10 @@ know which, so it grants nothing. It introduces itself until
 from viewstamp.core.ids import ORIGIN, Instant, NodeId
 from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import Introduce, Recognize
-from viewstamp.protocols.primary_backup.state import NEVER, State
+from viewstamp.protocols.primary_backup.state import State
 from viewstamp.protocols.replication.introductions import Introductions
 from viewstamp.protocols.replication.messages import Member
+from viewstamp.protocols.replication.node_state import NEVER
 
 
 class Bootstrap:

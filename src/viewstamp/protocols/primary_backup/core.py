@@ -49,9 +49,9 @@ from viewstamp.protocols.primary_backup.messages import (
     StaleEpoch,
 )
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
-from viewstamp.protocols.primary_backup.state import NEVER, Role, State
+from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.replication.compaction import Compaction, apply_committed
-from viewstamp.protocols.replication.node_state import in_range
+from viewstamp.protocols.replication.node_state import NEVER, in_range
 from viewstamp.protocols.replication.read_rounds import ReadRounds
 from viewstamp.protocols.replication.snapshot_transfer import SnapshotReceiver, SnapshotTokens
 
@@ -151,7 +151,7 @@ class PrimaryBackupCore:
         state = self.state
         if state.leader is None or state.role is Role.PRIMARY:
             return NEVER
-        return Instant(state.heard_leader_at + state.silence_us)
+        return Instant(state.heard_leader_at + state.leader_silence_us)
 
     @property
     def leader(self) -> NodeId | None:

@@ -22,7 +22,8 @@ from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.primary_backup.bootstrap import is_sound_record
 from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import Fence, Fenced, PromotionEnded
-from viewstamp.protocols.primary_backup.state import NEVER, Role, State
+from viewstamp.protocols.primary_backup.state import Role, State
+from viewstamp.protocols.replication.node_state import NEVER
 
 Requester = DirectiveToken | tuple[NodeId, int]
 """Where the promotion was requested: by our own replica's directive, or by another node, with its number."""

@@ -21,9 +21,10 @@ from viewstamp.protocols.primary_backup.messages import (
     AppendResponse,
     SnapshotChunk,
 )
-from viewstamp.protocols.primary_backup.state import NEVER, Role, State
+from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.primary_backup.synchronous_set import SynchronousSet
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.replication.node_state import NEVER
 from viewstamp.protocols.replication.progress import Progress
 from viewstamp.protocols.replication.sender import Sender
 

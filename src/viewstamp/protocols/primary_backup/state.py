@@ -1,10 +1,8 @@
-"""The state that the parts of one fenced node share: positions, promises, log, outbox, and its role.
+"""The state that the parts of one fenced node share: its promises, its record, its role.
 
-Orderings, which `judge/invariants.py` checks: base <= snapshot <= applied <= committed <= last;
-durable <= last; the record's epoch <= the epoch promised.
+Ordering, which `judge/invariants.py` checks: the record's epoch <= the epoch promised.
 """
 
-from collections import Counter
 from enum import Enum
 from typing import Final
 
@@ -12,13 +10,12 @@ from viewstamp.core.ids import Instant, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.quorum import majority
-from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.journal import Adopted, Base, Promise, SyncRecord
-from viewstamp.protocols.primary_backup.messages import AppendResponse, FencedMessage
+from viewstamp.protocols.primary_backup.messages import AppendResponse
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
-from viewstamp.protocols.replication.log import Log, encode_record
-
-NEVER: Final = Instant(1 << 62)
+from viewstamp.protocols.replication.log import encode_record
+from viewstamp.protocols.replication.node_state import NEVER, NodeState
 
 
 class Role(Enum):
@@ -42,92 +39,40 @@ candidate: it would continue to send as primary, in an epoch that is not granted
 """
 
 
-class State:
+class State(NodeState):
     """The part of a node that more than one of its parts reads or writes."""
 
     __slots__ = (
-        "applied",
-        "bootstrapped",
         "candidate",
-        "committed",
-        "counters",
         "epoch",
         "granted",
-        "heard_leader_at",
-        "incarnation",
-        "leader",
-        "log",
-        "members",
-        "node",
-        "non_entry_bytes",
-        "now",
-        "options",
-        "outbox",
-        "peers",
-        "promise_write",
         "quorum",
         "record",
         "record_write",
         "resume_at",
-        "rng",
         "role",
         "seen_epoch",
-        "silence_us",
-        "snapshot",
-        "suspected",
     )
+    options: PrimaryBackupOptions
 
     def __init__(self, setup: CoreSetup, options: PrimaryBackupOptions, outbox: Outbox) -> None:
-        self.node = setup.node
-        self.members = setup.members
-        self.peers = frozenset(setup.members) - {setup.node}
+        super().__init__(setup, options, outbox, leader_silence_us=options.silence_us)
         self.quorum = majority(len(setup.members))
-        self.incarnation = setup.incarnation
-        self.options = options
-        self.rng = setup.rng
-        self.outbox = outbox
-        self.now = setup.now
-        self.counters: Counter[str] = Counter()
-        """Messages dropped, by reason, for the operator: nothing depends on it."""
-        self.log = Log()
-        self.bootstrapped = False
-        """Whether this node has a log. Never goes back."""
         self.role = Role.BACKUP
         self.epoch = 0
-        """Every smaller epoch is refused."""
+        """Every smaller epoch is refused. `promise_write` holds it and the candidate."""
         self.candidate: NodeId | None = None
         """The node that this one granted `epoch`, or heard of as its primary."""
         self.granted = False
         """Whether this node granted it the epoch, rather than heard that it has it."""
-        self.promise_write = PersistSeq(0)
-        """The journal write that holds `epoch` and `candidate`."""
         self.seen_epoch = 0
         """The highest epoch heard of: the next one asked for must be higher."""
         self.record: SyncRecord | None = None
         """The newest record of the synchronous set that this node knows; None: it has received none."""
         self.record_write = PersistSeq(0)
         """The journal write that holds `record`."""
-        self.leader: NodeId | None = None
-        """The primary of `epoch`, while it is heard."""
-        self.silence_us = options.silence_us
-        """How long a primary may be silent before this node no longer names it."""
-        self.heard_leader_at = setup.now
-        """When the primary was last heard."""
-        self.suspected = False
-        """The connection to the primary broke since it was last heard."""
         self.resume_at = NEVER
         """When to ask for the next epoch, if the newest record names this node as the primary."""
-        self.committed = 0
-        self.applied = 0
-        self.snapshot: Snapshot | None = None
-        """The newest durable snapshot."""
-        self.non_entry_bytes = 0
-        """Bytes of the live records that are not entries."""
-
-    @property
-    def snapshot_seqno(self) -> int:
-        """Position of the newest durable snapshot, 0 where there is none."""
-        return self.snapshot.meta.viewstamp.seqno if self.snapshot else 0
 
     @property
     def follows(self) -> bool:
@@ -146,20 +91,6 @@ class State:
     def counts(self) -> bool:
         """Whether the promises of this incarnation count: a wiped disk may have held others."""
         return self.record is not None and self.record.lists(self.node, self.incarnation)
-
-    @property
-    def has_live_leader(self) -> bool:
-        """Whether a primary is heard, which nobody but the operator may depose."""
-        return (
-            self.leader is not None
-            and not self.suspected
-            and (self.role is Role.PRIMARY or self.now - self.heard_leader_at < self.silence_us)
-        )
-
-    def on_leader_heard(self) -> None:
-        """Record that the primary was heard."""
-        self.heard_leader_at = self.now
-        self.suspected = False
 
     def enter(self, epoch: int, candidate: NodeId, *, granted: bool) -> None:
         """Refuse every older epoch from now on. Epochs never go back, and each has one primary."""
@@ -215,17 +146,3 @@ class State:
         """Draw when to ask for the next epoch, from now."""
         silence = self.options.silence_us
         self.resume_at = Instant(self.now + silence + self.rng.randrange(silence))
-
-    def reply(self, to: NodeId, message: FencedMessage) -> None:
-        """Send a message that promises nothing but the epoch, as soon as that promise is on disk.
-
-        It does not wait for entries that are being written: a slow disk must not look like a dead node.
-        """
-        if self.promise_write <= self.outbox.durable:
-            self.outbox.send_early(to, message)  # the epoch is durable, and nothing else is promised
-        else:
-            self.outbox.send(to, message)
-
-    def drop(self, reason: str) -> None:
-        """Count a message, or a part of one, that is ignored."""
-        self.counters[reason] += 1

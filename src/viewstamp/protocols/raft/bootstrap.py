@@ -26,9 +26,10 @@ from viewstamp.protocols.raft.membership import (
     is_canonical,
 )
 from viewstamp.protocols.raft.messages import Introduce, Recognize
-from viewstamp.protocols.raft.state import NEVER, Role, State
+from viewstamp.protocols.raft.state import Role, State
 from viewstamp.protocols.replication.introductions import Introductions
 from viewstamp.protocols.replication.messages import Member
+from viewstamp.protocols.replication.node_state import NEVER
 
 
 class Bootstrap:

@@ -53,11 +53,11 @@ from viewstamp.protocols.raft.messages import (
 )
 from viewstamp.protocols.raft.options import RaftOptions
 from viewstamp.protocols.raft.roles import Roles
-from viewstamp.protocols.raft.state import NEVER, Role, State
+from viewstamp.protocols.raft.state import Role, State
 from viewstamp.protocols.replication.compaction import Compaction, apply_committed
 from viewstamp.protocols.replication.follower import PendingAck
 from viewstamp.protocols.replication.log import COMMAND
-from viewstamp.protocols.replication.node_state import in_range
+from viewstamp.protocols.replication.node_state import NEVER, in_range
 from viewstamp.protocols.replication.read_rounds import ReadRounds
 from viewstamp.protocols.replication.snapshot_transfer import SnapshotReceiver, SnapshotTokens
 
@@ -120,7 +120,7 @@ class RaftCore:
         on_disk, log_gave_way = replay(setup.recovered)
         state.term, state.vote, state.bootstrapped = on_disk.term, on_disk.vote, on_disk.rebuilt.bootstrapped
         state.log, state.membership = on_disk.log, on_disk.membership
-        state.hard_state_write = setup.recovered.written
+        state.promise_write = setup.recovered.written
         state.snapshot = setup.recovered.snapshot
         state.applied = state.committed = state.snapshot_seqno
         if log_gave_way:

@@ -13,8 +13,8 @@ What a change of role begins and ends is in `roles.py`.
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft.messages import RequestVote, VoteResponse
 from viewstamp.protocols.raft.roles import Roles
-from viewstamp.protocols.raft.state import NEVER, Role, State
-from viewstamp.protocols.replication.node_state import NUMBER_MAX, in_range
+from viewstamp.protocols.raft.state import Role, State
+from viewstamp.protocols.replication.node_state import NEVER, NUMBER_MAX, in_range
 
 
 class Election:
@@ -139,7 +139,7 @@ class Election:
         self._transfer = transfer
         self._roles.become_candidate()
         # Our own vote counts when it is on disk: after a crash we might vote for another node in this term.
-        self._begin(set(), own_vote_write=self._state.hard_state_write)
+        self._begin(set(), own_vote_write=self._state.promise_write)
 
     def _begin(self, granted: set[NodeId], *, own_vote_write: int | None) -> None:
         self._campaign += 1

@@ -113,7 +113,7 @@ class Follower:
                 state.drop("second leader in one term")
                 return False
             self._roles.become_follower(term, source)
-        state.hear_leader()
+        state.on_leader_heard()
         return True
 
     def acknowledge(self, leader: NodeId, reached: int) -> None:

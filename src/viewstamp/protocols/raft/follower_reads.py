@@ -10,7 +10,8 @@ from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Instant
 from viewstamp.protocols.raft.messages import ReadIndex, ReadIndexAnswer
-from viewstamp.protocols.raft.state import NEVER, State
+from viewstamp.protocols.raft.state import State
+from viewstamp.protocols.replication.node_state import NEVER
 
 
 class FollowerReads:

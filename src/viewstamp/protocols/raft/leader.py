@@ -23,8 +23,9 @@ from viewstamp.protocols.raft.messages import (
     ReadIndexAnswer,
     SnapshotChunk,
 )
-from viewstamp.protocols.raft.state import NEVER, State
+from viewstamp.protocols.raft.state import State
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
+from viewstamp.protocols.replication.node_state import NEVER
 from viewstamp.protocols.replication.progress import Progress
 from viewstamp.protocols.replication.sender import Sender
 

@@ -9,7 +9,8 @@ from viewstamp.core.events import DirectiveToken, TransferLeadership
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft.leader import Leader
 from viewstamp.protocols.raft.messages import TimeoutNow
-from viewstamp.protocols.raft.state import NEVER, Role, State
+from viewstamp.protocols.raft.state import Role, State
+from viewstamp.protocols.replication.node_state import NEVER
 from viewstamp.protocols.replication.progress import Progress
 
 

@@ -1,17 +1,19 @@
-"""Which numbers a message may hold at all.
+"""The state of a node with a log, in any protocol: positions, options of log and transport, number ranges.
 
-What the parts here ask of the node they belong to. Each protocol's `State` is one.
-
-What an operator may set about a log and its transport: a part of each protocol's options.
+Orderings, which `judge/invariants.py` checks: base <= snapshot <= applied <= committed <= last, and
+durable <= last.
 """
 
-from typing import Final, Protocol
+from abc import ABC, abstractmethod
+from collections import Counter
+from typing import Any, Final
 
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, Viewstamp
+from viewstamp.core.ids import Instant, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.outbox import Outbox
+from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.replication.log import Log
 
@@ -65,54 +67,125 @@ def in_range(*numbers: int) -> bool:
     return min(numbers) >= 0 and max(numbers) <= NUMBER_MAX
 
 
-class NodeState(Protocol):
-    """One node's positions, its log and its outbox, and the protocol's own part in moving the log's base."""
+NEVER: Final = Instant(1 << 62)
+"""A deadline that does not come."""
 
-    node: NodeId
-    incarnation: Incarnation
-    peers: frozenset[NodeId]
-    now: Instant
-    log: Log
-    outbox: Outbox
-    committed: int
-    applied: int
-    snapshot: Snapshot | None
-    non_entry_bytes: int
-    """Bytes of the live records that are not entries."""
-    leader: NodeId | None
-    bootstrapped: bool
 
-    @property
-    def options(self) -> ReplicationOptions:
-        """The protocol's options."""
-        ...
+class NodeState(ABC):
+    """The part of a node that is the same in each protocol with a log. A protocol's `State` adds its own.
 
-    @property
-    def follows(self) -> bool:
-        """Whether this node takes what a leader sends: it neither leads nor is a candidate."""
-        ...
+    A *view* is the term in Raft and the epoch in primary-backup; each has at most one leader.
+    """
+
+    __slots__ = (
+        "applied",
+        "bootstrapped",
+        "committed",
+        "counters",
+        "heard_leader_at",
+        "incarnation",
+        "leader",
+        "leader_silence_us",
+        "log",
+        "members",
+        "node",
+        "non_entry_bytes",
+        "now",
+        "options",
+        "outbox",
+        "peers",
+        "promise_write",
+        "rng",
+        "snapshot",
+        "suspected",
+    )
+
+    def __init__(
+        self, setup: CoreSetup, options: ReplicationOptions, outbox: Outbox, *, leader_silence_us: int
+    ) -> None:
+        self.node = setup.node
+        self.members = setup.members
+        """The configured members, this node among them, in ascending order."""
+        self.peers = frozenset(setup.members) - {setup.node}
+        self.incarnation = setup.incarnation
+        self.options = options
+        self.rng = setup.rng
+        self.outbox = outbox
+        self.now = setup.now
+        self.counters: Counter[str] = Counter()
+        """Messages dropped, by reason, for the operator: nothing depends on it."""
+        self.log = Log()
+        self.bootstrapped = False
+        """Whether this node has a log. Never goes back."""
+        self.promise_write = PersistSeq(0)
+        """The journal write of the newest promise: the view, and the node that may lead it."""
+        self.leader: NodeId | None = None
+        """The leader of the view, if known."""
+        self.leader_silence_us = leader_silence_us
+        """A leader silent for this long no longer has a claim not to be disturbed."""
+        self.heard_leader_at = setup.now
+        """When the leader was last heard."""
+        self.suspected = False
+        """The connection to the leader broke since it was last heard."""
+        self.committed = 0
+        self.applied = 0
+        self.snapshot: Snapshot | None = None
+        """The newest durable snapshot."""
+        self.non_entry_bytes = 0
+        """Bytes of the live records that are not entries."""
 
     @property
     def snapshot_seqno(self) -> int:
         """Position of the newest durable snapshot, 0 where there is none."""
-        ...
+        return self.snapshot.meta.viewstamp.seqno if self.snapshot else 0
 
-    def snapshot_header(self) -> bytes:
-        """Return what a snapshot of what is applied now must hold beside the machine's state."""
-        ...
+    @property
+    def has_live_leader(self) -> bool:
+        """Whether a leader has a claim not to be disturbed: it was heard within `leader_silence_us`."""
+        return (
+            self.leader is not None
+            and not self.suspected
+            and (self.leader == self.node or self.now - self.heard_leader_at < self.leader_silence_us)
+        )
 
-    def is_header(self, header: bytes) -> bool:
-        """Tell whether a snapshot that arrives could have this header."""
-        ...
+    def on_leader_heard(self) -> None:
+        """Record that the leader was heard."""
+        self.heard_leader_at = self.now
+        self.suspected = False
 
-    def move_base(self, base: Viewstamp) -> PersistSeq:
-        """Write that the log begins after `base`, which it holds. The log itself is the caller's to move."""
-        ...
+    def reply(self, to: NodeId, message: Any) -> None:
+        """Send a message that promises nothing but the view, as soon as that promise is on disk.
 
-    def install(self, meta: SnapshotMeta, *, kept: int) -> PersistSeq:
-        """Write that the log begins after this snapshot, and that its entries after `kept` are gone."""
-        ...
+        It does not wait for entries that are being written: a slow disk must not look like a dead node.
+        """
+        if self.promise_write <= self.outbox.durable:
+            self.outbox.send_early(to, message)  # the view is durable, and nothing else is promised
+        else:
+            self.outbox.send(to, message)
 
     def drop(self, reason: str) -> None:
         """Count a message, or a part of one, that is ignored."""
-        ...
+        self.counters[reason] += 1
+
+    # The protocol's own part.
+
+    @property
+    @abstractmethod
+    def follows(self) -> bool:
+        """Whether this node accepts what a leader sends: it neither leads nor is a candidate."""
+
+    @abstractmethod
+    def snapshot_header(self) -> bytes:
+        """Return what a snapshot of what is applied now must hold beside the machine's state."""
+
+    @abstractmethod
+    def is_header(self, header: bytes) -> bool:
+        """Return whether a snapshot that arrives could have this header."""
+
+    @abstractmethod
+    def move_base(self, base: Viewstamp) -> PersistSeq:
+        """Write that the log begins after `base`, which it holds. The log itself is the caller's to move."""
+
+    @abstractmethod
+    def install(self, meta: SnapshotMeta, *, kept: int) -> PersistSeq:
+        """Write that the log begins after this snapshot, and that its entries after `kept` are gone."""

@@ -47,10 +47,11 @@ from viewstamp.protocols.primary_backup.course.messages import (
     Replicated,
     is_in_range,
 )
-from viewstamp.protocols.primary_backup.course.peers import NEVER, Adoption, Peer, Standing
+from viewstamp.protocols.primary_backup.course.peers import Adoption, Peer, Standing
 from viewstamp.protocols.primary_backup.course.state import CourseState
 from viewstamp.protocols.primary_backup.journal import Promise
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
+from viewstamp.protocols.replication.node_state import NEVER
 
 _NO_TRANSFER: Final = "no transfer in this protocol: send the next write to the server that is to be primary"
 _NO_SNAPSHOT: Final = "no snapshots in this protocol: it keeps its whole log"

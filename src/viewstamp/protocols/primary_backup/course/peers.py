@@ -5,8 +5,7 @@ from typing import Final
 
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.protocol import PeerStatus
-
-NEVER: Final = Instant(1 << 62)
+from viewstamp.protocols.replication.node_state import NEVER
 
 
 class Standing(Enum):
