@@ -3,7 +3,7 @@
 import pytest
 
 from tests.protocols.raft.harness import Cluster
-from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.protocols.raft.messages import Introduce
 from viewstamp.protocols.raft.state import State
 from viewstamp.protocols.replication.introductions import Introductions, name_nodes
@@ -12,9 +12,30 @@ from viewstamp.protocols.replication.messages import Member
 ALL: tuple[Member, ...] = tuple((NodeId(node), Incarnation(100 * node)) for node in (1, 2, 3))
 
 
+class Beginning(Introductions):
+    """The introductions of a node that only remembers what was sent, and when it might bootstrap."""
+
+    __slots__ = ("bootstraps", "sent")
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state, 1)
+        self.bootstraps: list[tuple[Member, ...]] = []
+        self.sent: list[tuple[NodeId, tuple[Member, ...]]] = []
+
+    def _send_introduction(self, peer: NodeId) -> None:
+        super()._send_introduction(peer)
+        self.sent.append((peer, self.known))
+
+    def _introduction(self, known: tuple[Member, ...]) -> Introduce:
+        return said(*known, incarnation=100)
+
+    def _bootstrap(self, known: tuple[Member, ...]) -> None:
+        self.bootstraps.append(known)
+
+
 @pytest.fixture
-def state() -> State:
-    return Cluster(3).core(1).state
+def beginning() -> Beginning:
+    return Beginning(Cluster(3).core(1).state)
 
 
 def said(*known: Member, incarnation: int, bootstrapped: bool = False) -> Introduce:
@@ -26,28 +47,37 @@ def test_nodes_when_there_is_one_are_named_as_one() -> None:
     assert name_nodes([NodeId(1), NodeId(2)]) == "nodes 1, 2"
 
 
-def test_members_have_all_heard_the_same_when_each_has_heard_everybody(state: State) -> None:
-    sent: list[tuple[NodeId, tuple[Member, ...]]] = []
-    introductions = Introductions(state, lambda peer, known: sent.append((peer, known)))
-    assert introductions.missing() == [2, 3]
-    assert not introductions.on_introduce(NodeId(2), said(*ALL[:2], incarnation=200))
-    assert not introductions.on_introduce(NodeId(3), said(*ALL, incarnation=300))
-    assert sent == [(2, ALL), (3, ALL)], "whoever has heard less is told"
-    assert introductions.on_introduce(NodeId(2), said(*ALL, incarnation=200))
-    assert (introductions.missing(), introductions.known) == ([], ALL)
+def test_members_bootstrap_when_each_has_heard_the_same(beginning: Beginning) -> None:
+    assert beginning.missing() == [2, 3]
+    beginning.on_introduce(NodeId(2), said(*ALL[:2], incarnation=200))
+    beginning.on_introduce(NodeId(3), said(*ALL, incarnation=300))
+    assert beginning.sent == [(2, ALL), (3, ALL)], "a member that has heard less is told"
+    assert beginning.bootstraps == []
+    beginning.on_introduce(NodeId(2), said(*ALL, incarnation=200))
+    assert (beginning.missing(), beginning.bootstraps) == ([], [ALL])
 
 
-def test_member_with_a_log_when_it_speaks_prevents_a_second_beginning(state: State) -> None:
-    introductions = Introductions(state, lambda peer, known: None)
-    introductions.on_introduce(NodeId(2), said(*ALL, incarnation=200))
-    assert not introductions.on_introduce(NodeId(3), said(*ALL, incarnation=300, bootstrapped=True))
-    assert not introductions.on_introduce(NodeId(2), said(*ALL, incarnation=200))
+def test_member_with_a_log_when_it_is_heard_prevents_a_second_bootstrap(beginning: Beginning) -> None:
+    beginning.on_introduce(NodeId(2), said(*ALL, incarnation=200))
+    beginning.on_introduce(NodeId(3), said(*ALL, incarnation=300, bootstrapped=True))
+    beginning.on_introduce(NodeId(2), said(*ALL, incarnation=200))
+    assert beginning.bootstraps == []
 
 
-def test_member_when_its_disk_is_wiped_meanwhile_begins_again(state: State) -> None:
-    introductions = Introductions(state, lambda peer, known: None)
-    introductions.on_introduce(NodeId(2), said(*ALL, incarnation=200))
-    assert introductions.on_introduce(NodeId(3), said(*ALL, incarnation=300))
+def test_member_when_its_disk_is_wiped_meanwhile_begins_again(beginning: Beginning) -> None:
+    beginning.on_introduce(NodeId(2), said(*ALL, incarnation=200))
+    beginning.on_introduce(NodeId(3), said(*ALL, incarnation=300))
+    assert beginning.bootstraps == [ALL]
     wiped = (*ALL[:2], (NodeId(3), Incarnation(301)))
-    assert not introductions.on_introduce(NodeId(3), said(*wiped, incarnation=301)), "node 2 spoke before"
-    assert introductions.on_introduce(NodeId(2), said(*wiped, incarnation=200))
+    beginning.on_introduce(NodeId(3), said(*wiped, incarnation=301))
+    assert beginning.bootstraps == [ALL], "node 2 spoke before"
+    beginning.on_introduce(NodeId(2), said(*wiped, incarnation=200))
+    assert beginning.bootstraps == [ALL, wiped]
+
+
+def test_node_introduces_itself_soon_when_a_leader_addresses_another_incarnation(
+    beginning: Beginning,
+) -> None:
+    beginning.introduce_at = Instant(1 << 40)
+    beginning.on_passed_over()
+    assert beginning.introduce_at == 1

@@ -10,7 +10,7 @@ know which, so it grants nothing. It introduces itself until
 3. a primary brings it up, records its incarnation, and sends it that record (`synchronous_set.py`).
 """
 
-from viewstamp.core.ids import ORIGIN, Instant, NodeId
+from viewstamp.core.ids import ORIGIN
 from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import Introduce, Recognize
 from viewstamp.protocols.primary_backup.state import State
@@ -19,19 +19,14 @@ from viewstamp.protocols.replication.messages import Member
 from viewstamp.protocols.replication.node_state import NEVER
 
 
-class Bootstrap:
-    """Introductions, sent and received."""
+class Bootstrap(Introductions):
+    """The beginning of this node's log, or its way back into the cluster."""
 
-    __slots__ = ("_introductions", "_passed_over", "_state", "forgot", "introduce_at", "is_first_primary")
+    __slots__ = ("is_first_primary",)
+    _state: State
 
     def __init__(self, state: State) -> None:
-        self._state = state
-        self._introductions = Introductions(state, self._introduce_to)
-        self.forgot = False
-        """A member with a log knows another incarnation of this node: its disk was wiped."""
-        self._passed_over = False
-        """The last primary heard knows another incarnation, by a late introduction of it."""
-        self.introduce_at = NEVER
+        super().__init__(state, state.options.introduce_us)
         self.is_first_primary = False
         """This node is the lowest of a new cluster: it leads once the bootstrap is on its disk."""
 
@@ -45,35 +40,10 @@ class Bootstrap:
         state = self._state
         if state.counts and not self._passed_over:
             self.introduce_at = NEVER
-            return
-        if not state.bootstrapped and not state.peers:
-            self._bootstrap()
-            return
-        self.introduce_at = Instant(state.now + state.options.introduce_us)
-        self._introductions.introduce()
-
-    def missing(self) -> list[NodeId]:
-        """Return the members that have not introduced themselves, in ascending order."""
-        return self._introductions.missing()
-
-    def on_passed_over(self) -> None:
-        """Introduce this node again soon: a primary addressed another incarnation of it."""
-        self._passed_over = True
-        soon = Instant(self._state.now + self._state.options.introduce_us)
-        self.introduce_at = min(self.introduce_at, soon)
-
-    def on_addressed(self) -> None:
-        """Stop introducing this node: a primary addressed this incarnation."""
-        self._passed_over = False
-
-    def on_peer_up(self, peer: NodeId) -> None:
-        """Introduce this node to a peer again: what it was sent before may be lost."""
-        self._introductions.on_peer_up(peer)
-
-    def on_introduce(self, source: NodeId, message: Introduce) -> None:
-        """Hear of a member, while this node has no log; bootstrap where all have heard the same."""
-        if self._introductions.on_introduce(source, message):
-            self._bootstrap()
+        elif not state.bootstrapped and not state.peers:
+            self._bootstrap(self.known)
+        else:
+            self._introduce_to_all()
 
     def on_recognize(self, message: Recognize) -> bool:
         """Begin the log where a member's record lists this incarnation; return whether it does.
@@ -101,7 +71,7 @@ class Bootstrap:
         state.bootstrapped = True
         state.write_base(ORIGIN, kept=0)
 
-    def _bootstrap(self) -> None:
+    def _bootstrap(self, known: tuple[Member, ...]) -> None:
         """Write the beginning of a log: epoch 1, the lowest member is primary, all are synchronous."""
         state = self._state
         assert not state.bootstrapped
@@ -110,18 +80,13 @@ class Bootstrap:
         lowest = min(state.members)
         state.epoch = state.seen_epoch = 1
         state.candidate, state.granted = lowest, True
-        state.record = SyncRecord(
-            epoch=1, version=1, primary=lowest, members=state.members, roster=self._introductions.known
-        )
+        state.record = SyncRecord(epoch=1, version=1, primary=lowest, members=state.members, roster=known)
         state.write_base(ORIGIN, kept=0)
         self.is_first_primary = lowest == state.node
 
-    def _introduce_to(self, peer: NodeId, known: tuple[Member, ...]) -> None:
+    def _introduction(self, known: tuple[Member, ...]) -> Introduce:
         state = self._state
-        # Early: it says which members were heard, which is true whatever the disk holds.
-        state.outbox.send_early(
-            peer, Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
-        )
+        return Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
 
 
 def is_sound_record(record: SyncRecord, state: State) -> bool:

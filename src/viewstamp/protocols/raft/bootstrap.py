@@ -32,65 +32,34 @@ from viewstamp.protocols.replication.messages import Member
 from viewstamp.protocols.replication.node_state import NEVER
 
 
-class Bootstrap:
-    """Introductions, sent and received."""
+class Bootstrap(Introductions):
+    """The beginning of this node's log, or its way back into the cluster."""
 
-    __slots__ = ("_introductions", "_passed_over", "_state", "forgot", "introduce_at")
+    __slots__ = ()
+    _state: State
 
     def __init__(self, state: State) -> None:
-        self._state = state
-        self._introductions = Introductions(state, self._introduce_to)
-        self.forgot = False
-        """An established member knows another incarnation of this node."""
-        self._passed_over = False
-        """The last leader heard knows another incarnation, whatever our own configuration says: that may be
-        one that was never committed."""
-        self.introduce_at = NEVER
+        super().__init__(state, state.options.introduce_us)
 
     def begin(self) -> None:
-        """The node starts: introduce it where nobody knows it. A cluster of one is founded at once."""
+        """Begin to introduce this node, unless the configuration lists it. A cluster of one bootstraps."""
         state = self._state
         if state.bootstrapped and state.is_listed:
             return
         if not state.bootstrapped and not state.peers:
-            self._found(founding_configuration(dict(self._introductions.known)))
+            self._bootstrap(self.known)
             return
         self.introduce()
 
     def introduce(self) -> None:
-        """Introduce this node to everybody, and again in a while."""
+        """Introduce this node to every member, and again after `introduce_ms`."""
         state = self._state
-        self.introduce_at = Instant(state.now + state.options.introduce_us)
         if state.bootstrapped and state.is_listed and not self._passed_over:
             self.introduce_at = NEVER  # the log has told meanwhile
-            return
-        if state.bootstrapped and state.has_live_leader:
-            return
-        self._introductions.introduce()
-
-    def missing(self) -> list[NodeId]:
-        """Return the members that have not introduced themselves, in ascending order."""
-        return self._introductions.missing()
-
-    def on_passed_over(self) -> None:
-        """A leader addressed another incarnation of this node: it does not know this one."""
-        self._passed_over = True
-        self.introduce_at = Instant(
-            min(self.introduce_at, self._state.now + self._state.options.introduce_us)
-        )
-
-    def on_addressed(self) -> None:
-        """A leader addressed this incarnation: the cluster knows it."""
-        self._passed_over = False
-
-    def on_peer_up(self, peer: NodeId) -> None:
-        """What this member was told before may not have arrived."""
-        self._introductions.on_peer_up(peer)
-
-    def on_introduce(self, source: NodeId, message: Introduce) -> None:
-        """A member introduces itself to this node, which has no log either."""
-        if self._introductions.on_introduce(source, message):
-            self._found(founding_configuration(dict(self._introductions.known)))
+        elif state.bootstrapped and state.has_live_leader:
+            self.introduce_at = Instant(state.now + state.options.introduce_us)  # it re-admits this node
+        else:
+            self._introduce_to_all()
 
     def on_recognize(self, message: Recognize) -> bool:
         """An established member answers. Return whether this node is founded by it."""
@@ -100,14 +69,14 @@ class Bootstrap:
         self.forgot = not message.configuration.lists(state.node, state.incarnation)
         if self.forgot:
             return False
-        self._found(message.configuration)
+        self._begin_log(message.configuration)
         return True
 
     def adopt(self) -> None:
         """A leader addressed this incarnation: its configuration lists it, and the log will tell the rest."""
-        self._found(Configuration())
+        self._begin_log(Configuration())
 
-    def _found(self, configuration: Configuration) -> None:
+    def _begin_log(self, configuration: Configuration) -> None:
         """Write the beginning of a log. From here on this node may promise."""
         state = self._state
         assert not state.bootstrapped
@@ -119,12 +88,12 @@ class Bootstrap:
         patience = state.options.election_timeout_us if state.peers else 1
         state.election_at = Instant(state.now + state.rng.randrange(patience))
 
-    def _introduce_to(self, peer: NodeId, known: tuple[Member, ...]) -> None:
+    def _bootstrap(self, known: tuple[Member, ...]) -> None:
+        self._begin_log(founding_configuration(dict(known)))
+
+    def _introduction(self, known: tuple[Member, ...]) -> Introduce:
         state = self._state
-        # Early: who one is and whom one has heard is true whatever the disk holds.
-        state.outbox.send_early(
-            peer, Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
-        )
+        return Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
 
 
 class Readmission:

@@ -1,73 +1,113 @@
-"""Who is who before there is a log: members without one introduce themselves until all have heard the same.
+"""New members, before there is a log: they introduce themselves until all have heard the same incarnations.
 
-Each of them then spoke after all of these lives had begun, and nobody used what earlier lives promised.
+Each of them then spoke after all of these incarnations had begun. So none has used what earlier incarnations
+promised, and they may bootstrap the cluster.
 """
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
-from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.protocols.replication.messages import BaseIntroduce, Member
-from viewstamp.protocols.replication.node_state import NodeState
+from viewstamp.protocols.replication.node_state import NEVER, NodeState
 
 
-class Introductions:
-    """Introductions, sent and received by one node."""
+class Introductions(ABC):
+    """Introductions, sent and received by one node. A protocol's `Bootstrap` adds what follows from them."""
 
-    __slots__ = ("_heard", "_known", "_send", "_sent", "_state")
+    __slots__ = (
+        "_heard",
+        "_introduce_us",
+        "_known",
+        "_passed_over",
+        "_sent",
+        "_state",
+        "forgot",
+        "introduce_at",
+    )
 
-    def __init__(self, state: NodeState, send: Callable[[NodeId, tuple[Member, ...]], None]) -> None:
+    def __init__(self, state: NodeState, introduce_us: int) -> None:
         self._state = state
-        self._send = send
-        """Tells this member who this node is and whom it has heard, in the protocol's own message."""
+        self._introduce_us = introduce_us
         self._known: dict[NodeId, Incarnation] = {state.node: state.incarnation}
         """The latest incarnation in which each member introduced itself."""
         self._heard: dict[NodeId, tuple[Member, ...]] = {}
-        """Whom each member without a log had heard when it last introduced itself."""
+        """The members that each member without a log had heard when it last introduced itself."""
         self._sent: dict[NodeId, tuple[Member, ...]] = {}
-        """What each member was last told."""
+        """What each member was last sent."""
+        self._passed_over = False
+        """The last leader heard addressed another incarnation of this node, whatever this node knows itself:
+        that may never have been committed, or the leader knows it by a late introduction."""
+        self.forgot = False
+        """A member with a log knows another incarnation of this node: its disk was wiped."""
+        self.introduce_at = NEVER
 
     @property
     def known(self) -> tuple[Member, ...]:
-        """Who has introduced itself, this node among them, in ascending order."""
+        """The members that have introduced themselves, this node among them, in ascending order."""
         return tuple(sorted(self._known.items()))
 
     def missing(self) -> list[NodeId]:
         """Return the members that have not introduced themselves, in ascending order."""
         return sorted(self._state.peers - self._known.keys())
 
-    def introduce(self) -> None:
-        """Introduce this node to everybody."""
-        for peer in sorted(self._state.peers):
-            self._introduce_to(peer)
+    def on_passed_over(self) -> None:
+        """Introduce this node again soon: a leader addressed another incarnation of it."""
+        self._passed_over = True
+        soon = self._state.now + self._introduce_us
+        self.introduce_at = Instant(min(self.introduce_at, soon))
+
+    def on_addressed(self) -> None:
+        """Record that a leader addressed this incarnation: the cluster knows it."""
+        self._passed_over = False
 
     def on_peer_up(self, peer: NodeId) -> None:
-        """What this member was told before may not have arrived."""
+        """Introduce this node to a peer again: what it was sent before may be lost."""
         if not self._state.bootstrapped and peer in self._state.peers:
-            self._introduce_to(peer)
+            self._send_introduction(peer)
 
-    def on_introduce(self, source: NodeId, message: BaseIntroduce) -> bool:
-        """Hear of a member. Tell whether now all are without a log and have heard the same."""
+    def on_introduce(self, source: NodeId, message: BaseIntroduce) -> None:
+        """Hear of a member, while this node has no log; bootstrap where all have heard the same."""
+        assert not self._state.bootstrapped
         before = self._known.get(source)
         self._known[source] = message.incarnation
         if message.bootstrapped:
             self._heard.pop(source, None)
-            return False
+            return
         self._heard[source] = message.known
         known = self.known
         if len(known) <= len(self._state.peers):
-            return False
+            return
         if before != message.incarnation or message.known != known:
             self._tell_everybody(known)
-        return all(self._heard.get(peer) == known for peer in self._state.peers)
+        if all(self._heard.get(peer) == known for peer in self._state.peers):
+            self._bootstrap(known)
+
+    def _introduce_to_all(self) -> None:
+        """Introduce this node to every other member, and set the time to do it again."""
+        self.introduce_at = Instant(self._state.now + self._introduce_us)
+        for peer in sorted(self._state.peers):
+            self._send_introduction(peer)
 
     def _tell_everybody(self, known: tuple[Member, ...]) -> None:
         for peer in sorted(self._state.peers):
             if self._sent.get(peer) != known:
-                self._introduce_to(peer)
+                self._send_introduction(peer)
 
-    def _introduce_to(self, peer: NodeId) -> None:
+    def _send_introduction(self, peer: NodeId) -> None:
+        state = self._state
         self._sent[peer] = known = self.known
-        self._send(peer, known)
+        message = self._introduction(known)
+        # Early: it says which members were heard, which is true whatever the disk holds.
+        state.outbox.send_early(peer, message)
+
+    @abstractmethod
+    def _introduction(self, known: tuple[Member, ...]) -> BaseIntroduce:
+        """Return the protocol's own message that says so."""
+
+    @abstractmethod
+    def _bootstrap(self, known: tuple[Member, ...]) -> None:
+        """Write the beginning of a log: all members are new, and all have heard the same incarnations."""
 
 
 def name_nodes(nodes: Sequence[NodeId]) -> str:
