@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-- A message is accepted as a whole or not at all: all of it is checked before any of it is used.
+- A message that is malformed is ignored as a whole: all of it is checked before any of it is used.
 - Only what conflicts is cut off, never what is merely absent from the message: it may be old or reordered.
 - What is cut off and what replaces it are one write. What is committed is never cut off.
 - `AppendResponse` names what is on disk, entries and record. Heartbeats are answered at once, entries when
@@ -33,20 +33,18 @@ from viewstamp.protocols.replication.log import EMPTY, EntryRecord
 class Follower:
     """What a node does with the messages of its primary."""
 
-    __slots__ = ("_acknowledged_version", "_pending_ack", "_round", "_state")
+    __slots__ = ("_acknowledged_version", "_pending_ack", "_state")
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._pending_ack = PendingAck()
         self._acknowledged_version = 0
         """The version of the record last acknowledged."""
-        self._round = 0
-        """The latest round of confirmation that this primary sent."""
 
     def begin(self) -> None:
         """Follow another primary: no acknowledgement is pending for the last one."""
         self._pending_ack.cancel()
-        self._acknowledged_version = self._round = 0
+        self._acknowledged_version = 0
 
     def on_append(self, source: NodeId, message: AppendEntries) -> None:
         """Handle AppendEntries of the current primary: refuse, or store and acknowledge."""
@@ -65,17 +63,19 @@ class Follower:
             state.drop("malformed entries")
             return
         if message.record is not None:
+            # Even where the entries do not fit: it says which members count, and nothing of the log.
             self._take_record(source, message.record)
-        self._round = max(self._round, message.round)
+        self._pending_ack.round = max(self._pending_ack.round, message.round)
         previous = message.previous_seqno
         if previous >= log.base_seqno and log.view_at(previous) != message.previous_view:
-            self._refuse(source, message)
+            self._reject(source, message)
             return
         if entries and store(state, entries, message.entries, self._pending_ack.cut_off) is None:
             state.drop("entries that contradict committed ones")
             return
         reached = max(previous + len(entries), log.base_seqno)
         if message.committed > state.committed:
+            # Not beyond `reached`: what follows in our log may be the suffix of an older epoch.
             state.committed = max(state.committed, min(message.committed, reached))
         if entries:
             self.acknowledge(source, reached)
@@ -109,7 +109,7 @@ class Follower:
         if reached:
             self._answer(primary, reached)
         elif self._version() > self._acknowledged_version:
-            self._answer(primary, 0)
+            self._answer(primary, 0)  # nothing new of the log; the record is what the primary waits for
 
     def _version(self) -> int:
         """Return the version of this epoch's record that is on disk; 0: none is."""
@@ -138,13 +138,13 @@ class Follower:
                 incarnation=state.incarnation,
                 matched_view=view,
                 matched_seqno=matched,
-                round=self._round,
+                round=self._pending_ack.round,
                 version=version,
                 reached=reached,
             ),
         )
 
-    def _refuse(self, primary: NodeId, message: AppendEntries) -> None:
+    def _reject(self, primary: NodeId, message: AppendEntries) -> None:
         state = self._state
         refused = message.previous_seqno
         hint = state.log.last_not_after(refused, message.previous_view)
@@ -156,7 +156,7 @@ class Follower:
                 refused_seqno=refused,
                 hint_view=hint.view,
                 hint_seqno=hint.seqno,
-                round=self._round,
+                round=self._pending_ack.round,
                 attempt=message.attempt,
             ),
         )
