@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from viewstamp.core.errors import (
         CommandFailed,
         ConfigurationError,
+        InvalidCall,
         NotExecuted,
         OutcomeUnknown,
         SessionExpired,
@@ -21,6 +22,7 @@ __all__ = [
     "CommandFailed",
     "ConfigurationError",
     "Context",
+    "InvalidCall",
     "NotExecuted",
     "OutcomeUnknown",
     "SessionExpired",
@@ -39,6 +41,7 @@ __all__ = [
 _LATE = {
     "CommandFailed": "viewstamp.core.errors",
     "ConfigurationError": "viewstamp.core.errors",
+    "InvalidCall": "viewstamp.core.errors",
     "NotExecuted": "viewstamp.core.errors",
     "OutcomeUnknown": "viewstamp.core.errors",
     "SessionExpired": "viewstamp.core.errors",

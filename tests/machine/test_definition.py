@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.replica.fakes import Counter, call
-from viewstamp.core.errors import ConfigurationError
-from viewstamp.machine.definition import InvalidCall, MachineDefinition
+from viewstamp.core.errors import ConfigurationError, InvalidCall
+from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import bind_method
 from viewstamp.machine.state_machine import StateMachine, command, compose, query
 

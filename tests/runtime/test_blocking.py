@@ -10,7 +10,7 @@ import pytest
 import viewstamp
 from tests.runtime.fakes import LATE_S, WAIT_S, cluster_of
 from tests.runtime.machines import Counter, Empty
-from viewstamp.core.errors import CallError, CommandFailed, NotExecuted
+from viewstamp.core.errors import CallError, CommandFailed, InvalidCall, NotExecuted
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import NodeId
 from viewstamp.link.framing import WELCOME, encode_frame
@@ -48,7 +48,7 @@ def test_errors_are_those_of_the_async_client(cluster: BlockingLocalCluster[Coun
             counter.take(6)
         with pytest.raises(CommandFailed):
             counter.explode()
-        with pytest.raises(NotExecuted, match="Expected `int`"):
+        with pytest.raises(InvalidCall, match="Expected `int`"):
             counter.add("three")  # type: ignore[arg-type]
 
 

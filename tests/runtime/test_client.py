@@ -9,7 +9,7 @@ import viewstamp
 import viewstamp.runtime.client as client_module
 from tests.runtime.fakes import LATE_S, cluster_of, until
 from tests.runtime.machines import Counter, Empty, Greeter
-from viewstamp.core.errors import CommandFailed, ConfigurationError, NotExecuted, OutcomeUnknown
+from viewstamp.core.errors import CommandFailed, ConfigurationError, InvalidCall, NotExecuted, OutcomeUnknown
 from viewstamp.core.events import TransferLeadership
 from viewstamp.runtime.addresses import format_address, free_ports
 from viewstamp.runtime.client import AsyncClient
@@ -55,7 +55,7 @@ async def test_machine_exception_is_raised_when_it_was_declared(cluster: LocalCl
 
 async def test_call_is_refused_when_its_arguments_are_wrong(cluster: LocalCluster[Counter]) -> None:
     async with cluster.connect() as counter:
-        with pytest.raises(NotExecuted, match="Expected `int`"):
+        with pytest.raises(InvalidCall, match="Expected `int`"):
             await counter.add("three")  # type: ignore[arg-type]
         with pytest.raises(TypeError):
             await counter.add(1, 2)  # type: ignore[call-arg]

@@ -1,9 +1,18 @@
+import copy
 from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
-from viewstamp.core.errors import CommandFailed, NotExecuted, OutcomeUnknown, SessionExpired
+from viewstamp.core.errors import (
+    CallError,
+    CommandFailed,
+    InvalidCall,
+    NotExecuted,
+    OutcomeUnknown,
+    SessionExpired,
+)
+from viewstamp.core.ids import NodeId
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, compose
 from viewstamp.replica.events import Failed, Raised, Returned
@@ -46,7 +55,7 @@ def test_outcome_is_unknown_when_the_result_is_of_another_type(payload: bytes) -
     ("outcome", "error"),
     [
         ("not_executed", NotExecuted),
-        ("invalid", NotExecuted),
+        ("invalid", InvalidCall),
         ("session_expired", SessionExpired),
         ("unknown", OutcomeUnknown),
     ],
@@ -73,3 +82,37 @@ def test_command_failed_is_raised_when_the_exception_is_not_one_that_can_be_made
 def test_command_failed_is_raised_when_nothing_was_declared() -> None:
     with pytest.raises(CommandFailed):
         result_of(Raised("Empty", ""), METHOD, NO_ERRORS)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "executed", "retry"),
+    [
+        ("not_executed", False, True),
+        ("invalid", False, False),
+        ("session_expired", False, True),
+        ("unknown", None, False),
+    ],
+)
+def test_what_to_do_is_data_when_a_call_has_no_result(
+    outcome: Any, executed: bool | None, retry: bool
+) -> None:
+    failed = Failed(outcome, "why", (NodeId(2),), (NodeId(3),))
+    with pytest.raises(CallError) as caught:
+        result_of(failed, METHOD)
+    error = caught.value
+    assert (error.executed, error.retry) == (executed, retry)
+    assert (error.unreachable, error.silent, error.method) == ((2,), (3,), "put")
+    again = copy.copy(error)
+    assert (type(again), vars(again), str(again)) == (type(error), vars(error), str(error))
+
+
+def test_a_command_that_failed_was_executed() -> None:
+    with pytest.raises(CommandFailed) as caught:
+        result_of(Raised("KeyError", "x"), METHOD)
+    assert (caught.value.executed, caught.value.retry, caught.value.method) == (True, False, "put")
+    assert vars(copy.copy(caught.value)) == vars(caught.value)
+
+
+def test_a_wrong_call_is_not_caught_as_an_outage() -> None:
+    assert not issubclass(InvalidCall, NotExecuted)
+    assert issubclass(InvalidCall, TypeError)

@@ -1,3 +1,4 @@
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,8 @@ import msgspec
 import pytest
 
 from tests.runtime.machines import Counter
-from viewstamp.core.errors import ConfigurationError
-from viewstamp.machine.definition import Method
+from viewstamp.core.errors import ConfigurationError, InvalidCall
+from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.state_machine import StateMachine, command, compose, query
 from viewstamp.runtime.outcomes import Errors
 from viewstamp.runtime.proxies import CallKind, make_proxy, with_options
@@ -117,7 +118,7 @@ def test_nothing_but_declared_methods_can_be_reached() -> None:
     for name in ("value", "snapshot", "restore", "context", "nonsense"):
         with pytest.raises(AttributeError):
             getattr(proxy, name)
-    with pytest.raises(AttributeError, match="cannot be set"):
+    with pytest.raises(AttributeError, match="cannot set"):
         proxy.value = 5
 
 
@@ -143,3 +144,34 @@ def test_type_checker_knows_results_and_refuses_wrong_arguments() -> None:
         cwd=TYPED.parents[2],
     )
     assert checked.returncode == 0, checked.stdout
+
+
+def test_a_proxy_offers_what_works_and_nothing_else() -> None:
+    proxy = make_proxy(Counter, Taken())
+    assert {name for name in dir(proxy) if not name.startswith("_")} == set(
+        MachineDefinition.of(Counter).methods
+    )
+    with pytest.raises(AttributeError, match="'value': it is state of the machine, which a client reads"):
+        proxy.value  # noqa: B018
+    with pytest.raises(AttributeError, match=r"'typo': it offers .*add"):
+        proxy.typo()
+    with pytest.raises(AttributeError, match="cannot set value through a proxy"):
+        proxy.value = 3
+
+
+def test_the_signature_is_the_methods_own() -> None:
+    proxy = make_proxy(Wide, Taken())
+    signature = inspect.signature(proxy.many)
+    assert list(signature.parameters) == ["one", "two", "three"]
+    assert signature.return_annotation is type(None)
+
+
+def test_wrong_arguments_are_an_invalid_call_and_nothing_is_sent() -> None:
+    taken = Taken()
+    proxy = make_proxy(Wide, taken)
+    with pytest.raises(
+        InvalidCall, match="many: missing a required argument: 'one'; nothing was sent"
+    ) as caught:
+        proxy.many()
+    assert (caught.value.method, caught.value.retry) == ("many", False)
+    assert taken.calls == []

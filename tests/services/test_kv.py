@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from viewstamp.core.errors import ConfigurationError
-from viewstamp.machine.definition import InvalidCall, MachineDefinition
+from viewstamp.core.errors import ConfigurationError, InvalidCall
+from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import MachineRunner
 from viewstamp.services.kv import (
     KEY_BYTES_MAX,

@@ -14,6 +14,7 @@ from viewstamp.core.errors import (
     ConfigurationError,
     Diverged,
     EntryNotExecutable,
+    InvalidCall,
     NotExecuted,
     OutcomeUnknown,
     ProtocolViolation,
@@ -57,6 +58,7 @@ EXIT_CODES: Final = {
 _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (ConfigurationError, CONFIGURATION),
     (StorageError, STORAGE),
+    (InvalidCall, USAGE),
     (NotExecuted, NOT_EXECUTED),
     (OutcomeUnknown, OUTCOME_UNKNOWN),
     (CommandFailed, REFUSED),

@@ -1,8 +1,12 @@
 """Exceptions that say whose fault it was and whether the command took effect. The library raises no others.
 
 A call of a client ends in a result, in the exception that the machine raised (`CommandFailed`), or in exactly
-one of `NotExecuted` (certainly not) and `OutcomeUnknown` (perhaps). The last is never folded into another.
+one of `NotExecuted` (certainly not), `InvalidCall` (certainly not, and never: the call is wrong) and
+`OutcomeUnknown` (perhaps). The last is never folded into another.
 """
+
+from collections.abc import Iterable
+from typing import Any
 
 
 class ViewstampError(Exception):
@@ -26,19 +30,54 @@ class JournalCorrupt(StorageError):
 
 
 class CallError(ViewstampError):
-    """A call by a client did not end in a result."""
+    """A call by a client did not end in a result. What an application may act on is data, not text.
+
+    Attributes:
+        executed: False: certainly not, now or later. True: it was. None: nobody can tell.
+        retry: whether issuing the same call again may help and cannot do harm.
+        unreachable: numbers of the members that could not be connected to.
+        silent: numbers of the members that were connected and did not answer.
+        method: what was called; empty where it was not a call of a machine's method.
+    """
+
+    executed: bool | None = False
+    retry: bool = False
+
+    def __init__(
+        self, text: str = "", *, unreachable: Iterable[int] = (), silent: Iterable[int] = (), method: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.unreachable: tuple[int, ...] = tuple(unreachable)
+        self.silent: tuple[int, ...] = tuple(silent)
+        self.method = method
 
 
 class NotExecuted(CallError):
     """The command has not taken effect and will not: it is safe to issue it again."""
+
+    executed = False
+    retry = True
 
 
 class SessionExpired(NotExecuted):
     """The server has forgotten this session and cannot promise exactly-once; the call was not executed."""
 
 
+class InvalidCall(CallError, TypeError):
+    """There is no such method, or the arguments are not what it takes. Nothing was executed.
+
+    It is a mistake of the program and no outage: issued again, the same call fails again.
+    """
+
+    executed = False
+    retry = False
+
+
 class OutcomeUnknown(CallError):
     """The command may or may not have taken effect, now or later. Read before you repeat it."""
+
+    executed = None
+    retry = False
 
 
 class CommandFailed(ViewstampError):
@@ -47,12 +86,21 @@ class CommandFailed(ViewstampError):
     Attributes:
         kind: name of the exception's class in the machine.
         explanation: its text.
+        executed, retry, method: as in `CallError`; a command that failed was executed.
     """
 
-    def __init__(self, kind: str, explanation: str) -> None:
+    executed: bool | None = True
+    retry: bool = False
+
+    def __init__(self, kind: str, explanation: str, *, method: str = "") -> None:
         super().__init__(f"{kind}: {explanation}" if explanation else kind)
         self.kind = kind
         self.explanation = explanation
+        self.method = method
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to copy it: its text is not what it is made of."""
+        return type(self), (self.kind, self.explanation), {"method": self.method}
 
 
 class EntryNotExecutable(ViewstampError):

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Union, get_type_hints
 
 import msgspec
 
-from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.errors import ConfigurationError, InvalidCall
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.machine.default_snapshot import encoder_of
 from viewstamp.machine.soundness import require_sound
@@ -29,13 +29,9 @@ UNSENDABLE: Final = (ValueError, OverflowError, RecursionError)
 """What the encoder raises beside `TypeError`: for a lone surrogate, an integer over 64 bits, a cycle."""
 
 
-def unsendable(name: str, error: Exception) -> TypeError:
+def unsendable(name: str, error: Exception) -> InvalidCall:
     """Return the error for a caller whose arguments for the method `name` cannot be encoded."""
-    return TypeError(f"{name}: an argument cannot be sent, so nothing was: {error}")
-
-
-class InvalidCall(Exception):
-    """A call that no machine of this class can execute; the text tells the caller why."""
+    return InvalidCall(f"{name}: an argument cannot be sent, so nothing was: {error}", method=name)
 
 
 class Method:
@@ -78,9 +74,12 @@ class Method:
         """Return a call as it goes over the wire, defaults filled in.
 
         Raises:
-            TypeError: the arguments do not fit the method, or one cannot be encoded.
+            InvalidCall: the arguments do not fit the method, or one cannot be encoded.
         """
-        bound = self.signature.bind(*args, **kwargs)
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidCall(f"{self.name}: {error}; nothing was sent", method=self.name) from None
         bound.apply_defaults()
         try:
             return _ENCODER.encode([self.name, *bound.arguments.values()])

@@ -16,9 +16,10 @@ from typing import Any, Final
 import msgspec
 import xxhash
 
+from viewstamp.core.errors import InvalidCall
 from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, LEVEL, ClientAddress
 from viewstamp.core.messages import UNREADABLE, Logged, Submit
-from viewstamp.machine.definition import InvalidCall, MachineDefinition
+from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.options import ReplicaOptions
 
 FORMAT: Final = 1

@@ -126,6 +126,10 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
 
     outcome: Literal["not_executed", "invalid", "session_expired", "unknown"]
     reason: str
+    unreachable: tuple[NodeId, ...] = ()
+    """Members without a connection when the call ended."""
+    silent: tuple[NodeId, ...] = ()
+    """Members that were asked over a connection and did not answer."""
 
 
 Outcome: TypeAlias = Returned | Raised | Failed

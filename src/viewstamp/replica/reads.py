@@ -7,10 +7,11 @@ from typing import Final
 
 import msgspec
 
+from viewstamp.core.errors import InvalidCall
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import ClientAddress
 from viewstamp.core.messages import INVALID, REFUSED, QueryRequest
-from viewstamp.machine.definition import InvalidCall, MachineDefinition
+from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.replicated_state import ReplicatedState, ResultLine
 
 ANSWERS_BYTES_MAX: Final = 8 << 20

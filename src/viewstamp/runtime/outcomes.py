@@ -5,16 +5,23 @@ from typing import Any, Final
 
 import msgspec
 
-from viewstamp.core.errors import CommandFailed, NotExecuted, OutcomeUnknown, SessionExpired, ViewstampError
+from viewstamp.core.errors import (
+    CallError,
+    CommandFailed,
+    InvalidCall,
+    NotExecuted,
+    OutcomeUnknown,
+    SessionExpired,
+)
 from viewstamp.core.ids import NodeId
 from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.client.failures import names
 from viewstamp.replica.events import Failed, Outcome, Raised, Returned
 
-_FAILURES: Final[dict[str, type[ViewstampError]]] = {
+_FAILURES: Final[dict[str, type[CallError]]] = {
     "not_executed": NotExecuted,
-    "invalid": NotExecuted,
+    "invalid": InvalidCall,
     "session_expired": SessionExpired,
     "unknown": OutcomeUnknown,
 }
@@ -35,7 +42,7 @@ class Errors:
             for declared in getattr(machine, "raises", ()):
                 self._declared[declared.__name__] = declared
 
-    def make(self, raised: Raised) -> Exception:
+    def make(self, raised: Raised, method: str = "") -> Exception:
         """Return the machine's own exception if it was declared, and `CommandFailed` otherwise."""
         declared = self._declared.get(raised.kind)
         if declared is not None:
@@ -43,17 +50,18 @@ class Errors:
                 return declared(raised.explanation)
             except TypeError:
                 pass  # it wants other arguments than a text: the caller gets the general form
-        return CommandFailed(raised.kind, raised.explanation)
+        return CommandFailed(raised.kind, raised.explanation, method=method)
 
 
 NO_ERRORS: Final = Errors(None)
 
 
-def failure_of(outcome: Raised | Failed, errors: Errors) -> Exception:
-    """Return the exception that tells the caller of this outcome."""
+def failure_of(outcome: Raised | Failed, errors: Errors, method: str = "") -> Exception:
+    """Return the exception that tells the caller of this outcome, with what it may act on as data."""
     if isinstance(outcome, Raised):
-        return errors.make(outcome)
-    return _FAILURES[outcome.outcome](outcome.reason)
+        return errors.make(outcome, method)
+    kind = _FAILURES[outcome.outcome]
+    return kind(outcome.reason, unreachable=outcome.unreachable, silent=outcome.silent, method=method)
 
 
 def with_refusals(outcome: Outcome, refusals: Mapping[NodeId, str]) -> Outcome:
@@ -66,24 +74,25 @@ def with_refusals(outcome: Outcome, refusals: Mapping[NodeId, str]) -> Outcome:
     if not said or not isinstance(outcome, Failed):
         return outcome
     told = "; ".join(f"{names(nodes)} refused this client: {why}" for why, nodes in said.items())
-    return Failed(outcome.outcome, f"{outcome.reason}; {told}")
+    return msgspec.structs.replace(outcome, reason=f"{outcome.reason}; {told}")
 
 
 def result_of(outcome: Outcome, method: Method | None, errors: Errors = NO_ERRORS) -> Any:
     """Return the result, decoded by the method or, without one, as it came; raise what else it was.
 
     Raises:
-        NotExecuted, OutcomeUnknown, CommandFailed, or an exception that the machine declared.
+        NotExecuted, InvalidCall, OutcomeUnknown, CommandFailed, or an exception that the machine declared.
     """
     if not isinstance(outcome, Returned):
-        raise failure_of(outcome, errors)
+        raise failure_of(outcome, errors, "" if method is None else method.name)
     if method is None:
         return outcome.payload
     try:
         return method.decode_result(outcome.payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise OutcomeUnknown(
-            f"{method.name} was executed, but its result is not of the declared type: {error}"
+            f"{method.name} was executed, but its result is not of the declared type: {error}",
+            method=method.name,
         ) from error
 
 

@@ -5,15 +5,16 @@ For a type checker the async proxy is the class itself, whose commands and queri
 awaitables of their results, and the blocking proxy is an instance, whose methods return results.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final, Literal, Protocol, TypeVar, cast
+from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar, cast
 
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.definition import UNSENDABLE, MachineDefinition, Method, unsendable
-from viewstamp.machine.state_machine import StateMachine, compose
+from viewstamp.machine.state_machine import StateMachine, annotated_state, compose
 from viewstamp.runtime.outcomes import Errors
 from viewstamp.runtime.system import check_timeout_s
 
@@ -23,6 +24,7 @@ P = TypeVar("P")
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _BINDING: Final = "_viewstamp_binding"
+_STATE: Final = "_viewstamp_state"
 
 
 class Caller(Protocol):
@@ -61,10 +63,24 @@ class Proxy:
         object.__setattr__(self, _BINDING, binding)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{name} cannot be set from afar: the machine changes by its commands alone")
+        raise AttributeError(f"cannot set {name} through a proxy: call a command, nothing was changed")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} has no {name!r}: {_advice(type(self), name)}")
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(type(self)) if not name.startswith("_")]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+
+def _advice(cls: type[Proxy], name: str) -> str:
+    state: frozenset[str] = vars(cls).get(_STATE, frozenset())
+    if name in state:
+        return "it is state of the machine, which a client reads through a query and changes by a command"
+    offered = [each for each in dir(cls) if not each.startswith("_")]
+    return f"it offers {', '.join(offered)}"
 
 
 def make_proxy(
@@ -120,12 +136,14 @@ def _as_part(definition: MachineDefinition, part: str) -> MachineDefinition:
 @cache
 def _proxy_class(definition: MachineDefinition) -> type[Proxy]:
     methods = {tuple(name.split(".")): method for name, method in definition.methods.items()}
-    return _class_of(definition.cls.__name__, methods)
+    return _class_of(definition.cls.__name__, methods, frozenset(annotated_state(definition.cls)))
 
 
-def _class_of(name: str, methods: Mapping[tuple[str, ...], Method]) -> type[Proxy]:
+def _class_of(
+    name: str, methods: Mapping[tuple[str, ...], Method], state: frozenset[str] = frozenset()
+) -> type[Proxy]:
     """Make a class with these methods; those of a part hang on a proxy of their own."""
-    members: dict[str, Any] = {"__slots__": ()}
+    members: dict[str, Any] = {"__slots__": (), _STATE: state}
     parts: dict[str, dict[tuple[str, ...], Method]] = {}
     for path, method in methods.items():
         if len(path) == 1:
@@ -166,4 +184,12 @@ def _calling(method: Method) -> Callable[..., Any]:
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = method.function.__doc__
+    call.__signature__ = _signature_of(method)  # type: ignore[attr-defined]
     return call
+
+
+def _signature_of(method: Method) -> inspect.Signature:
+    """Return what `inspect.signature` and an editor are told: the method's own parameters and result."""
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = method.signature.parameters.values()
+    return inspect.Signature([itself, *parameters], return_annotation=method.result_type)

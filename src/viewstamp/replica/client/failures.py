@@ -19,10 +19,15 @@ _NUMBER: Final = msgspec.msgpack.Decoder(int)
 
 def failed(call: Call, why: str, servers: Iterable[NodeId], up: Collection[NodeId]) -> Failed:
     """Return the outcome of a call that gets no result: perhaps executed, or certainly not."""
-    reason = "; ".join(part for part in (why, _absent(call, servers, up), call.refusal) if part)
+    waiting = () if call.flight is None else (call.flight.server,)
+    silent = tuple(sorted({node for node in (*call.silent, *waiting) if node in up}))
+    unreachable = tuple(sorted(node for node in servers if node not in up))
+    absent = _absent(silent, unreachable)
+    reason = "; ".join(part for part in (why, absent, call.refusal) if part)
     if call.kind == "command" and call.possible_executions:
-        return Failed("unknown", f"outcome unknown, read before you repeat it: {reason}")
-    return Failed("not_executed", f"not executed: {reason}")
+        text = f"outcome unknown, read before you repeat it: {reason}"
+        return Failed("unknown", text, unreachable, silent)
+    return Failed("not_executed", f"not executed: {reason}", unreachable, silent)
 
 
 def expired(call: Call, explanation: str) -> Failed:
@@ -40,10 +45,7 @@ def names(nodes: Iterable[NodeId]) -> str:
     return ("node " if len(ordered) == 1 else "nodes ") + ", ".join(map(str, ordered))
 
 
-def _absent(call: Call, servers: Iterable[NodeId], up: Collection[NodeId]) -> str:
-    waiting = () if call.flight is None else (call.flight.server,)
-    silent = {node for node in (*call.silent, *waiting) if node in up}
-    unreachable = [node for node in servers if node not in up]
+def _absent(silent: Collection[NodeId], unreachable: Collection[NodeId]) -> str:
     parts = [
         f"{names(nodes)} {what}"
         for nodes, what in ((silent, "did not answer"), (unreachable, "cannot be reached"))
