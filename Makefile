@@ -15,7 +15,7 @@ ROUNDS ?= 20
 RSM_TESTS ?= 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-run lock demo test coverage test-fast check fix sim soak rsm-tests mutants torture bench bench-tools bench-compare bench-wait bench-all bench-page cs6650-report docs ci clean
+.PHONY: help install install-run lock demo test coverage test-fast check fix sim soak rsm-tests mutants fuzz torture bench bench-tools bench-compare bench-wait bench-all bench-page cs6650-report docs ci clean
 
 help:            ## say what each verb does
 	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -32,6 +32,7 @@ lock: install    ## write requirements/*.txt from the groups of pyproject.toml; 
 	$(LOCK) --group pip -o requirements/pip.txt
 	$(LOCK) --group dev --extra cli --extra speed pyproject.toml -o requirements/dev.txt
 	$(LOCK) --group run --extra cli pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+	$(LOCK) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 	$(LOCK) --group bench-build -o requirements/bench-build.txt
 	$(LOCK) --group bench --no-binary pysyncobj --emit-build-options -c requirements/dev.txt -o requirements/bench.txt
 
@@ -88,6 +89,11 @@ bench: install   ## a few minutes: the service, each part of it alone, the simul
 	$(BIN)/python -m benchmarks.micro --json benchmarks/results/micro.json
 	$(BIN)/python -m benchmarks.simulator
 	$(BIN)/python -m benchmarks.checker
+
+fuzz: MINUTES = 20
+fuzz: install    ## fuzz every decoder and every protocol's step for MINUTES (20) in all, adding to docs/fuzz-ledger.md
+	@$(INSTALL) $(VENV) requirements/fuzz.txt
+	$(BIN)/python -m fuzz --minutes $(MINUTES) --minimise
 
 bench-tools: install ## install what comparisons and plots need beyond the rest
 	@$(INSTALL) $(VENV) requirements/bench-build.txt requirements/bench.txt

@@ -13,6 +13,7 @@ import msgspec
 
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
 from viewstamp.protocols.raft.membership import Configuration, Membership, decode_configuration
 from viewstamp.protocols.replication.journal import RebuiltLog
@@ -53,7 +54,7 @@ def decode_record(record: bytes) -> Record:
     """
     try:
         decoded: Record = _DECODER.decode(record)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise JournalCorrupt(f"a journal record is not one of raft's: {error}") from error
     return decoded
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.quorum import majority
 from viewstamp.protocols.replication.messages import Member
 
@@ -84,7 +85,7 @@ def decode_configuration(data: bytes) -> Configuration | None:
     """Return the configuration, None where the bytes are not one that could have been written."""
     try:
         configuration = _DECODER.decode(data)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return configuration if is_canonical(configuration) else None
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-import msgspec
-
+from viewstamp.core.messages import UNREADABLE
 from viewstamp.protocols.replication.log import (
     COMMAND,
     EntryRecord,
@@ -41,7 +40,7 @@ def decode_entries(
     """
     try:
         entries = [decode_entry(record) for record in records]
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     seqno, lowest = previous_seqno, previous_view
     for entry in entries:

@@ -15,6 +15,7 @@ import msgspec
 
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import ORIGIN, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.viewstamped.log import Log, Slot
@@ -103,7 +104,7 @@ def decode_record(record: bytes) -> Record:
     """
     try:
         decoded: Record = RECORDS.decode(record)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise JournalCorrupt(f"a journal record is not one of viewstamped's: {error}") from error
     return decoded
 
@@ -112,7 +113,7 @@ def decode_entry(record: bytes) -> EntryRecord | None:
     """Return the entry that a peer sent, None if that is not what the bytes hold."""
     try:
         return _ENTRIES.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
@@ -220,6 +221,11 @@ class Replay:
                 f"the journal has no entry {log.last.seqno + 1}: restore it from another copy"
             )
         log.cut_after(before)
+        if record.view < log.last.view:
+            raise JournalCorrupt(
+                f"entry {record.seqno} is of view {record.view}, the one before it of view {log.last.view}: "
+                "restore the journal from another copy"
+            )
         log.append(Slot(record.view, encoded, len(record.data), seq))
 
     def _replay_view(self, membership: Membership) -> None:

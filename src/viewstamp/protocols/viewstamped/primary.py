@@ -288,7 +288,7 @@ class Primary:
         backup = self._backups.get(source)
         log = self._positions.log
         matched = message.matched
-        known = log.holds(matched) or matched.seqno < log.base.seqno
+        known = log.holds(matched) or 0 <= matched.seqno < log.base.seqno
         if backup is None or not known:
             self._state.drop("acknowledgement of an unknown entry, or from a node that is not a backup")
             return

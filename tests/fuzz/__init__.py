@@ -1,0 +1,1 @@
+"""The fuzzing targets on the inputs that fuzzing found worth keeping."""
