@@ -1,4 +1,4 @@
-"""What a mutant is, where they are, and how one is planted."""
+"""The format of a mutant, where the files are, and how one is planted."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ class CatalogueError(Exception):
 
 
 class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One sabotage, as its TOML file describes it."""
+    """One deliberate bug, as its TOML file describes it."""
 
     row: str
     """The row of the fault catalogue that it plants; `S` and a number for sentinels."""
@@ -28,14 +28,14 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Text that must occur in the file exactly once."""
     replacement: str
     protocol: Literal["raft", "viewstamped", "primary_backup", "all"]
-    """Whose seeds are let loose on it; `all`: it is in what they share, and raft's will do."""
+    """The protocol whose seeds are run on it; `all`: shared code, and raft's seeds suffice."""
     safety_critical: bool
     expected: list[str]
     """Names of invariants, and scripted tests, that are expected to kill it."""
     tests: list[str] = []
     """Scripted tests to run first, as pytest ids."""
     seeds: int = 30
-    """Simulator seeds allowed, from 1; 0: the scripted tests alone must do."""
+    """Simulator seeds allowed, from 1; 0: only the scripted tests run."""
     workload: str | None = None
     """The simulator's workload, where one alone can see it."""
     quick: bool = False
@@ -46,7 +46,7 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def simulated(self) -> str:
-        """The protocol whose simulator seeds are let loose on it."""
+        """The protocol whose simulator seeds are run on it."""
         return "raft" if self.protocol == "all" else self.protocol
 
 

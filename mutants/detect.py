@@ -1,4 +1,4 @@
-"""The detectors, let loose on one mutated copy in processes of their own."""
+"""The detectors, run on one mutated copy in processes of their own."""
 
 import json
 import os
@@ -24,13 +24,13 @@ Fate = Literal["killed", "survived", "crashed", "timed out"]
 
 
 class Death(msgspec.Struct, frozen=True):
-    """What became of one mutant."""
+    """How one mutant ended."""
 
     name: str
     fate: Fate
     """`crashed` and `timed out`: something noticed, but no check with a name. They do not count as killed."""
     killer: str
-    """The invariant or the test; otherwise what is known."""
+    """The invariant or the test; otherwise what is known of its end."""
     seed: int | None
     """The seed that killed it; None: a scripted test did, or nothing."""
     seconds: float
@@ -39,7 +39,7 @@ class Death(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What one detector said."""
+    """What one detector found."""
 
     fate: Fate
     killer: str = ""
@@ -50,7 +50,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Control(msgspec.Struct, frozen=True):
-    """What fails on the source as it is, and therefore proves nothing. An honest suite has none of either."""
+    """What fails on the source as it is, and therefore proves nothing. There should be none."""
 
     seeds: dict[str, dict[int, str]] = {}
     """For each protocol the seeds, and how they fail."""
@@ -60,7 +60,7 @@ class Control(msgspec.Struct, frozen=True):
 NOTHING_FAILS: Final = Control()
 
 
-def put_to_the_test(
+def run_detectors(
     planted: Planted, source: Path = ROOT, *, thorough: bool = False, control: Control = NOTHING_FAILS
 ) -> Death:
     """Plant the mutant in a temporary copy and run its detectors in order until one kills it.
@@ -68,7 +68,7 @@ def put_to_the_test(
     Args:
         planted: the mutant.
         source: the tree to plant it in a copy of.
-        thorough: let the simulator's seeds loose also on what a scripted test has killed.
+        thorough: run the simulator's seeds even if a scripted test has killed it.
         control: what fails without the mutant; it is left out.
 
     Raises:

@@ -33,7 +33,7 @@ def probe(protocol: str, seeds: int, workload: str | None, skipped: frozenset[in
 
 
 def control(protocol: str, seeds: int) -> dict[str, object]:
-    """Return the seeds that fail without any mutant, and how: an honest suite has none."""
+    """Return the seeds that fail without any mutant, and how. There should be none."""
     failing = {}
     for seed in range(1, seeds + 1):
         violation = execute(RunPlan(protocol, seed)).violation

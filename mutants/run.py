@@ -1,5 +1,5 @@
-# ruff: noqa: T201  it speaks to the one who started it
-"""`python -m mutants.run [NAME...]`: plant the mutants, let the detectors loose, write the table.
+# ruff: noqa: T201  a command that prints
+"""`python -m mutants.run [NAME...]`: plant the mutants, run the detectors, write the table.
 
 Exit codes: 0 the score is reached and every sentinel behaves; 1 not; 2 a mutant's file or anchor is wrong.
 With names (parts of names) only those are run, and no table is written.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mutants.catalogue import ROOT, CatalogueError, Planted, copy_tree, load_all, sabotage
-from mutants.detect import NOTHING_FAILS, Control, Death, put_to_the_test, run_control
+from mutants.detect import NOTHING_FAILS, Control, Death, run_control, run_detectors
 from mutants.table import score, table
 
 OK: Final = 0
@@ -63,23 +63,23 @@ def _run_all(chosen: list[Planted], source: Path, *, thorough: bool) -> tuple[Co
             )
     for test in control.tests:
         print(f"{test} fails without any mutant and proves nothing", file=sys.stderr)
-    run_one = partial(_tell, source=source, thorough=thorough, control=control)
+    run_one = partial(_report, source=source, thorough=thorough, control=control)
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         return control, list(pool.map(run_one, chosen))
 
 
 def _choose(wanted: list[str]) -> list[Planted]:
-    """Return the mutants whose names contain one of these; raise `CatalogueError` where one is rotten."""
+    """Return the mutants whose names contain one of these. Raises `CatalogueError` for a rotten anchor."""
     chosen = [planted for planted in load_all() if not wanted or any(part in planted.name for part in wanted)]
     if not chosen:
-        raise CatalogueError(f"no mutant is called anything like {', '.join(wanted)}")
+        raise CatalogueError(f"no mutant has a name that contains {', '.join(wanted)}")
     for planted in chosen:
         sabotage((ROOT / planted.mutant.file).read_text(encoding="utf-8"), planted)
     return chosen
 
 
-def _tell(planted: Planted, *, source: Path, thorough: bool, control: Control) -> Death:
-    death = put_to_the_test(planted, source, thorough=thorough, control=control)
+def _report(planted: Planted, *, source: Path, thorough: bool, control: Control) -> Death:
+    death = run_detectors(planted, source, thorough=thorough, control=control)
     by = f" by {death.killer}" if death.killer else ""
     seed = f" on seed {death.seed}" if death.seed is not None else ""
     alone = f" (simulator: {death.simulator})" if death.simulator else ""

@@ -5,8 +5,8 @@ from mutants.detect import Death
 
 _HEAD = """# Mutation score
 
-Written by `make mutants`. Each line is one deliberate bug, planted in a copy of the source. The detectors are
-let loose on it in this order: the scripted tests that its file names, then simulator seeds 1, 2, 3, ... with
+Written by `make mutants`. Each line is one deliberate bug, planted in a copy of the source. The detectors
+run on it in this order: the scripted tests that its file names, then simulator seeds 1, 2, 3, ... with
 every invariant on. *Killed* means that a named invariant or a scripted test failed; a crash or a time-out
 without the name of a check does not count. All detectors must pass on the source as it is. The files are in
 `mutants/`. The last column says what random seeds find without any script: rare bugs need the script, and an
@@ -15,7 +15,7 @@ invariant is worth what it kills.
 
 
 def behaves(planted: Planted, death: Death) -> bool:
-    """Return whether the mutant met the fate that its file asks for."""
+    """Return whether the mutant ended as its file asks for."""
     return (death.fate == "killed") == (planted.mutant.must == "die")
 
 

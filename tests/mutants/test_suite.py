@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from mutants.catalogue import ROOT, CatalogueError, Mutant, Planted, load, load_all, sabotage
-from mutants.detect import Death, put_to_the_test
+from mutants.detect import Death, run_detectors
 from mutants.table import score, table
 
 MUTANTS = load_all()
@@ -33,21 +33,21 @@ def test_quick_selection_has_at_least_fifteen() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("planted", QUICK, ids=lambda planted: planted.name)
 def test_quick_mutant_is_killed(planted: Planted) -> None:
-    assert put_to_the_test(planted).fate == "killed"
+    assert run_detectors(planted).fate == "killed"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SENTINELS)
 def test_sentinel_is_killed_when_the_simulator_is_alone(name: str) -> None:
     (planted,) = [planted for planted in MUTANTS if planted.name == name]
-    death = put_to_the_test(planted, thorough=True)
+    death = run_detectors(planted, thorough=True)
     assert ", seed " in death.simulator, death
 
 
 @pytest.mark.slow
 def test_equivalent_mutant_survives_everything() -> None:
     (planted,) = [planted for planted in MUTANTS if planted.name == "raft/s3-records-in-other-order"]
-    death = put_to_the_test(planted, thorough=True)
+    death = run_detectors(planted, thorough=True)
     assert (death.fate, death.simulator) == ("survived", "survived")
 
 
