@@ -6,7 +6,7 @@ from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
 from tests.protocols.viewstamped.test_roles import append, feed, quiet, stamp
 from viewstamp.core.events import Directed, DirectiveToken, TakeSnapshot
 from viewstamp.core.ids import Incarnation, NodeId, View
-from viewstamp.protocols.viewstamped.journal import decode_entry
+from viewstamp.protocols.replication.log import COMMAND, decode_entry
 from viewstamp.protocols.viewstamped.messages import (
     Accepted,
     Append,
@@ -85,7 +85,6 @@ def test_an_unsynchronised_view_sends_only_what_is_on_the_primary_s_disk() -> No
         host = cluster.hosts[source]
         if isinstance(message, Append) and message.records and host.core is not None:
             entry = decode_entry(message.records[-1])
-            assert entry is not None
             if not host.image.holds(stamp(entry.view, entry.seqno)) and not host.core.accepting:
                 early.append(message)
 
@@ -113,8 +112,7 @@ def test_a_backup_does_not_take_an_older_commit_for_the_synchronisation_of_its_v
 
 def test_a_backup_acknowledges_no_more_than_its_primary_has_shown() -> None:
     cluster = quiet(1, 2)
-    shown = cluster.core(2).positions.log.at(2)
-    assert shown is not None
+    shown = cluster.core(2).positions.log.viewstamp_at(2)
     assert shown.seqno < cluster.core(2).positions.log.last.seqno
     (answer,) = feed(cluster, 2, 1, append(cluster, shown))
     assert answer == Appended(cluster.core(1).group, View(2), shown)
@@ -148,7 +146,7 @@ def test_an_entry_that_replaced_another_is_not_durable_before_it_is_written() ->
     last = positions.log.last
     assert positions.durable == last.seqno
     positions.cut_after(last.seqno - 1)
-    positions.append_own(last.view, b"other")
+    positions.append_own(last.view, COMMAND, b"other")
     assert positions.durable == last.seqno - 1
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord
 from viewstamp.protocols.viewstamped.journal import (
     ENCODER,
     AcceptedValue,
     Decided,
-    EntryRecord,
     History,
     Promised,
     Synchronised,
@@ -71,7 +71,10 @@ def test_nothing_is_written_when_the_record_is_none_of_paxos(path: Path) -> None
     log = opened(path, [ONE])
     log.note(
         PersistSeq(1),
-        [ENCODER.encode(EntryRecord(View(1), Seqno(1), b"x")), ENCODER.encode(Synchronised(View(1)))],
+        [
+            ENCODER.encode(EntryRecord(View(1), Seqno(1), COMMAND, b"x")),
+            ENCODER.encode(Synchronised(View(1))),
+        ],
     )
     log.durable(PersistSeq(1))
     assert lines(path) == ["done 1 10"]

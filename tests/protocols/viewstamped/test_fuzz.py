@@ -14,7 +14,8 @@ from tests.protocols.viewstamped.test_messages import EXAMPLES
 from viewstamp.core.events import Received
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.viewstamped.journal import ENCODER, EntryRecord
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord
+from viewstamp.protocols.viewstamped.journal import ENCODER
 from viewstamp.protocols.viewstamped.membership import Member, Membership
 from viewstamp.protocols.viewstamped.messages import Ballot, Message, StagedPart
 
@@ -67,7 +68,7 @@ def strange(rng: Random, value: Any, group: Incarnation) -> Any:
 def items(rng: Random, name: str, value: Any) -> Any:
     """Return another tuple for the fields that hold one."""
     if name == "records":
-        entry = EntryRecord(View(number(rng)), Seqno(number(rng)), b"junk")
+        entry = EntryRecord(View(number(rng)), Seqno(number(rng)), COMMAND, b"junk")
         return tuple(rng.choice((b"", b"\xc1", ENCODER.encode(entry))) for _ in range(rng.randrange(3)))
     if name == "memberships":
         return tuple(membership(rng) for _ in range(rng.randrange(3)))

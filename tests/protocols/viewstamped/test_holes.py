@@ -10,12 +10,13 @@ import pytest
 
 from tests.protocols.viewstamped.golden import check_transcript
 from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
+from viewstamp.core.effects import Capture
 from viewstamp.core.events import Directed, DirectiveToken, Received, TakeSnapshot
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
+from viewstamp.protocols.replication.compaction import Compaction
 from viewstamp.protocols.viewstamped import primary as primary_module
 from viewstamp.protocols.viewstamped import proposer as proposer_module
 from viewstamp.protocols.viewstamped.journal import RECORDS, AcceptedValue, Decided, Promised
-from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Member, Membership, first_view_of
 from viewstamp.protocols.viewstamped.messages import (
     LOWEST,
@@ -227,7 +228,12 @@ def test_hole_4_states_are_equal_when_a_request_failed_halfway() -> None:
 
 
 def test_hole_4_the_story_fails_when_ordered_counts_as_executed(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(LogPositions, "applied_viewstamp", property(lambda self: self.log.last))
+    def capture_what_is_ordered(self: Compaction) -> None:
+        self._token = self._new_token()
+        state = self._state
+        state.outbox.emit(Capture(self._token, state.log.last, state.snapshot_header()))
+
+    monkeypatch.setattr(Compaction, "capture", capture_what_is_ordered)
     with pytest.raises(AssertionError):
         request_fails_halfway_and_a_snapshot_is_taken()
 

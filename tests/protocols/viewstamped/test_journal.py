@@ -6,11 +6,11 @@ from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import BytesSnapshot
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord
 from viewstamp.protocols.viewstamped.journal import (
     ENCODER,
     AcceptedValue,
     Decided,
-    EntryRecord,
     History,
     LogReset,
     LogStart,
@@ -38,7 +38,7 @@ SECOND = next_view(FIRST)
 
 
 def entry(view: int, seqno: int) -> EntryRecord:
-    return EntryRecord(View(view), Seqno(seqno), f"{view}.{seqno}".encode())
+    return EntryRecord(View(view), Seqno(seqno), COMMAND, f"{view}.{seqno}".encode())
 
 
 def stamp(view: int, seqno: int) -> Viewstamp:

@@ -84,7 +84,7 @@ def test_nothing_is_released_when_a_snapshot_could_not_be_made() -> None:
     capture = next(each for each in effects if isinstance(each, Capture))
     settled = core.step(Captured(capture.token, None), cluster.now)
     assert [each.refusal for each in settled if hasattr(each, "refusal")] == [
-        "the snapshot could not be written: look at the disk"
+        "the snapshot could not be written: see the node's log, then try again"
     ]
     assert core.positions.snapshot is None
     assert not any(isinstance(each, Release) for each in settled)

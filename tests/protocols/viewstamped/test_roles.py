@@ -6,7 +6,8 @@ from tests.protocols.viewstamped.harness import MS, Cluster, cluster_of
 from viewstamp.core.events import Received
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
-from viewstamp.protocols.viewstamped.journal import ENCODER, EntryRecord
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord
+from viewstamp.protocols.viewstamped.journal import ENCODER
 from viewstamp.protocols.viewstamped.membership import successor, without
 from viewstamp.protocols.viewstamped.messages import (
     Accept,
@@ -23,7 +24,7 @@ from viewstamp.protocols.viewstamped.messages import (
     Views,
     WantViews,
 )
-from viewstamp.protocols.viewstamped.state_transfer import SnapshotSender
+from viewstamp.protocols.viewstamped.state_transfer import SnapshotSender, marks_of
 
 
 def stamp(view: int, seqno: int) -> Viewstamp:
@@ -31,7 +32,7 @@ def stamp(view: int, seqno: int) -> Viewstamp:
 
 
 def record(view: int, seqno: int, data: str = "x") -> bytes:
-    return ENCODER.encode(EntryRecord(View(view), Seqno(seqno), data.encode()))
+    return ENCODER.encode(EntryRecord(View(view), Seqno(seqno), COMMAND, data.encode()))
 
 
 def quiet(*nodes: int) -> Cluster:
@@ -89,7 +90,7 @@ def test_a_backup_asks_when_an_entry_before_is_missing() -> None:
     last = cluster.core(2).positions.log.last
     answers = feed(cluster, 2, 1, append(cluster, stamp(2, last.seqno + 1), record(2, last.seqno + 2)))
     assert [type(each) for each in answers] == [Position]
-    assert answers[0].marks == cluster.core(2).positions.log.marks()
+    assert answers[0].marks == marks_of(cluster.core(2).positions.log)
     assert cluster.core(2).positions.log.last == last
 
 
@@ -360,7 +361,7 @@ def test_a_primary_sends_the_newest_snapshot_when_nothing_of_an_older_one_was_re
     role = core.role.primary
     assert role is not None
     older, newer = (BytesSnapshot(stamp(2, seqno), b"", b"abc") for seqno in (2, 3))
-    core.positions.log.reset(stamp(2, 3))
+    core.positions.log.reset(stamp(2, 3), 0)
     core.positions.snapshot = newer
     role._backups[NodeId(2)].sender = SnapshotSender(older, 0)
     answers = feed(cluster, 1, 2, Position(core.group, View(2), (stamp(2, 2),), None))

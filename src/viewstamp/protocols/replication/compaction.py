@@ -14,7 +14,7 @@ from viewstamp.core.events import DirectiveToken, SnapshotToken
 from viewstamp.core.ids import Instant, Viewstamp
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.protocols.replication.log import COMMAND
-from viewstamp.protocols.replication.node_state import NodeState
+from viewstamp.protocols.replication.node_state import LogState
 
 
 class Compaction:
@@ -23,7 +23,7 @@ class Compaction:
     __slots__ = ("_new_token", "_retry_after_us", "_retry_at", "_state", "_token", "_waiting")
 
     def __init__(
-        self, state: NodeState, new_token: Callable[[], SnapshotToken], *, retry_after_us: int
+        self, state: LogState, new_token: Callable[[], SnapshotToken], *, retry_after_us: int
     ) -> None:
         self._state = state
         self._new_token = new_token
@@ -106,7 +106,7 @@ class Compaction:
         state.outbox.emit_durable(Release(log.first_write(otherwise=write)))
 
 
-def apply_committed(state: NodeState) -> None:
+def apply_committed(state: LogState) -> None:
     """Hand out committed entries in order, at least one and a bounded number and size in one step."""
     last = min(state.committed, state.applied + state.options.applies_per_step_max)
     room_bytes = state.options.apply_bytes_per_step_max

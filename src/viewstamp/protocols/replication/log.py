@@ -108,6 +108,10 @@ class Log:
             return self._entries[offset - 1].view if seqno <= self.last_seqno else None
         return self.base_view if offset == 0 else None
 
+    def holds(self, viewstamp: Viewstamp) -> bool:
+        """Return whether exactly this entry is in the log, or is its base."""
+        return self.view_at(viewstamp.seqno) == viewstamp.view
+
     def viewstamp_at(self, seqno: int) -> Viewstamp:
         """Return the viewstamp of a position that is here, or the base."""
         view = self.view_at(seqno)

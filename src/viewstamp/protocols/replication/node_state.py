@@ -6,7 +6,7 @@ durable <= last.
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -69,6 +69,49 @@ def in_range(*numbers: int) -> bool:
 
 NEVER: Final = Instant(1 << 62)
 """A deadline that does not come."""
+
+
+class LogState(Protocol):
+    """A node's log with its positions, and the protocol's own part in moving the log's base.
+
+    All that applying, compaction and read rounds need, so that a protocol without raft's roles can use them.
+    """
+
+    log: Log
+    outbox: Outbox
+    committed: int
+    applied: int
+    snapshot: Snapshot | None
+    non_entry_bytes: int
+    """Bytes of the live records that are not entries."""
+    bootstrapped: bool
+
+    @property
+    def now(self) -> Instant:
+        """The moment of the step that runs."""
+        ...
+
+    @property
+    def options(self) -> ReplicationOptions:
+        """The protocol's options."""
+        ...
+
+    @property
+    def snapshot_seqno(self) -> int:
+        """Position of the newest durable snapshot, 0 where there is none."""
+        ...
+
+    def snapshot_header(self) -> bytes:
+        """Return what a snapshot of what is applied now must hold beside the machine's state."""
+        ...
+
+    def move_base(self, base: Viewstamp) -> PersistSeq:
+        """Write that the log begins after `base`, which it holds. The log itself is the caller's to move."""
+        ...
+
+    def drop(self, reason: str) -> None:
+        """Count a message, or a part of one, that is ignored."""
+        ...
 
 
 class NodeState(ABC):

@@ -9,7 +9,7 @@ Rules of this file:
 
 from typing import Generic, Protocol, TypeVar
 
-from viewstamp.protocols.replication.node_state import NodeState
+from viewstamp.protocols.replication.node_state import LogState
 
 OriginT = TypeVar("OriginT")
 OriginT_contra = TypeVar("OriginT_contra", contravariant=True)
@@ -52,7 +52,7 @@ class ReadRounds(Generic[OriginT]):
 
     __slots__ = ("_confirming", "_index", "_readers", "_round", "_rounds", "_state", "_waiting")
 
-    def __init__(self, state: NodeState, rounds: Rounds, readers: Readers[OriginT]) -> None:
+    def __init__(self, state: LogState, rounds: Rounds, readers: Readers[OriginT]) -> None:
         self._state = state
         self._rounds = rounds
         self._readers = readers

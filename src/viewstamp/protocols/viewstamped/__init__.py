@@ -7,9 +7,10 @@ Read in this order:
 3. `paxos`: what acceptor and proposer remember of the next view;
 4. `views`, `proposer`: decided views, and both halves of Paxos with lab 6's lines at the code;
 5. `heartbeats`, `joining`: which members are alive, and how a node gets into a view;
-6. `log`, `log_positions`: entries, and which of them are durable, committed, applied;
+6. `log_positions`: which entries are durable, committed, applied; the log itself, applying, compaction and
+   read rounds are those of `protocols.replication`;
 7. `role`, `primary`, `backup`, `reads`, `state_transfer`: one view at work (lab 7);
-8. `core`: where events come in; `compaction`, `leadership_transfer`, `options`: what operators see.
+8. `core`: where events come in; `leadership_transfer`, `options`: what operators see.
 
 `judge` is the simulator's and may be skipped.
 
@@ -42,7 +43,7 @@ Lab 7 (rsm), replication to code:
 - invoke at the slaves, in the order of viewstamps: `backup.Backup.on_append`;
 - the primary answers when all slaves have it: `primary.Primary.advance`, `primary.Primary.on_appended`;
 - transferreq: bring a slave up to date:
-  `backup.Backup.tick`, `primary.Primary.on_position`, `log.Log.agreement`;
+  `backup.Backup.tick`, `primary.Primary.on_position`, `state_transfer.agreement`;
 - marshal_state, unmarshal_state: `primary.Primary.on_chunk_received`, `backup.Backup.on_chunk`;
 - sync_with_backups, sync_with_primary:
   `primary.Primary.is_synchronised`, `views.DecidedViews.mark_synchronised`;

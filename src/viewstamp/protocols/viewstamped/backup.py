@@ -8,8 +8,9 @@ Rules of this file:
 """
 
 from viewstamp.core.events import SnapshotToken
-from viewstamp.core.ids import Instant, Seqno
-from viewstamp.protocols.viewstamped.journal import EntryRecord, decode_entry
+from viewstamp.core.ids import Instant
+from viewstamp.core.messages import UNREADABLE
+from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, decode_entry
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import (
@@ -23,7 +24,7 @@ from viewstamp.protocols.viewstamped.messages import (
     Probed,
 )
 from viewstamp.protocols.viewstamped.state import State
-from viewstamp.protocols.viewstamped.state_transfer import SnapshotReceiver
+from viewstamp.protocols.viewstamped.state_transfer import SnapshotReceiver, marks_of
 from viewstamp.protocols.viewstamped.views import DecidedViews
 
 RESTORED_BYTES_PER_MS: int = 50_000
@@ -59,9 +60,9 @@ class Backup:
         self._positions = positions
         self._receiver = receiver
         self._membership = membership
-        self._matched: Seqno | None = None
+        self._matched: int | None = None
         """This log is equal to the primary's up to here; None: not known yet in this view."""
-        self._early: dict[Seqno, Append] = {}
+        self._early: dict[int, Append] = {}
         """Entries that overtook others, by the seqno that they follow; bounded, and only a help."""
         self._position_at = state.now
         self._send_position()
@@ -69,8 +70,8 @@ class Backup:
     @property
     def holds_unacknowledged(self) -> bool:
         """Whether entries of this served view wait for the disk before they are acknowledged."""
-        last = self._positions.log.last
-        mine = last.view == self._membership.view and self._positions.durable < last.seqno
+        log = self._positions.log
+        mine = log.last_view == self._membership.view and log.durable_seqno < log.last_seqno
         return mine and self._views.is_synchronised
 
     @property
@@ -89,7 +90,7 @@ class Backup:
             return
         pause_us = self._state.options.heartbeat_us // _POSITIONS_PER_HEARTBEAT
         self._position_at = Instant(self._state.now + pause_us)
-        marks = self._positions.log.marks()
+        marks = marks_of(self._positions.log)
         message = Position(self._state.group, self._membership.view, marks, self._receiver.part)
         # Early: it asks for entries; what is held durably is said by `Appended` alone.
         self._state.outbox.send_early(self._membership.primary, message)
@@ -98,12 +99,12 @@ class Backup:
         """Take entries of the primary, and those that had overtaken them."""
         next_one: Append | None = message
         while next_one is not None and self._take_in(next_one):
-            next_one = self._early.pop(self._positions.log.last.seqno, None) if self._early else None
+            next_one = self._early.pop(self._positions.log.last_seqno, None) if self._early else None
 
     def _take_in(self, message: Append) -> bool:
         log = self._positions.log
         previous = message.previous
-        covered = 0 <= previous.seqno < log.base.seqno
+        covered = 0 <= previous.seqno < log.base_seqno
         if not covered and not log.holds(previous):
             self._keep_early(message)
             self._send_position()
@@ -116,18 +117,16 @@ class Backup:
             self._state.drop("entries that contradict committed ones")
             return False
         self._take(message, entries)
-        matched = max(Seqno(previous.seqno + len(entries)), log.base.seqno)
+        matched = max(previous.seqno + len(entries), log.base_seqno)
         self._matched = max(matched, self._matched or matched)
-        viewstamp = log.at(matched)
-        assert viewstamp is not None
         # Held back until the entries are durable: this is the promise that a commit is made of.
-        answer = Appended(self._state.group, message.view, viewstamp)
+        answer = Appended(self._state.group, message.view, log.viewstamp_at(matched))
         self._state.outbox.send(self._membership.primary, answer)
-        self._commit(min(Seqno(max(message.committed, 0)), matched))
+        self._commit(min(max(message.committed, 0), matched))
         return True
 
     def _keep_early(self, message: Append) -> None:
-        last = self._positions.log.last.seqno
+        last = self._positions.log.last_seqno
         if not message.records or message.previous.seqno <= last:
             return
         if len(self._early) >= self._state.options.inflight_messages_max:
@@ -137,10 +136,15 @@ class Backup:
 
     def _read(self, message: Append) -> list[EntryRecord] | None:
         entries: list[EntryRecord] = []
-        view, seqno = message.previous.view, message.previous.seqno
+        view, seqno = int(message.previous.view), int(message.previous.seqno)
         for record in message.records:
-            entry = decode_entry(record)
-            if entry is None or entry.seqno != seqno + 1 or not view <= entry.view <= message.view:
+            try:
+                entry = decode_entry(record)
+            except UNREADABLE:
+                return None
+            if entry.seqno != seqno + 1 or not view <= entry.view <= message.view:
+                return None
+            if entry.kind not in {EMPTY, COMMAND}:
                 return None
             view, seqno = entry.view, entry.seqno
             entries.append(entry)
@@ -150,29 +154,28 @@ class Backup:
         """Tell whether an entry stands where another one is final here: no correct primary sends that."""
         log = self._positions.log
         for entry in entries:
-            mine = log.at(entry.seqno)
-            if mine is None or entry.seqno <= log.base.seqno or mine.view == entry.view:
+            mine = log.view_at(entry.seqno)
+            if mine is None or entry.seqno <= log.base_seqno or mine == entry.view:
                 continue
-            return entry.seqno <= self._positions.committed or mine.view >= self._membership.view
+            return entry.seqno <= self._positions.committed or mine >= self._membership.view
         return False
 
     def _take(self, message: Append, entries: list[EntryRecord]) -> None:
         positions = self._positions
         for entry, record in zip(entries, message.records, strict=True):
-            mine = positions.log.at(entry.seqno)
-            if entry.seqno <= positions.log.base.seqno or (mine is not None and mine.view == entry.view):
+            mine = positions.log.view_at(entry.seqno)
+            if entry.seqno <= positions.log.base_seqno or mine == entry.view:
                 continue
             if mine is not None:
                 positions.cut_after(entry.seqno - 1)
-            positions.append(entry.view, entry.seqno, bytes(record), len(entry.data))
+            positions.append(entry, bytes(record))
 
-    def _commit(self, seqno: Seqno) -> None:
+    def _commit(self, seqno: int) -> None:
         positions = self._positions
         positions.commit(seqno)
         if self._views.is_synchronised:
             return
-        committed = positions.log.at(positions.committed)
-        if committed is not None and committed.view == self._membership.view:
+        if positions.log.view_at(positions.committed) == self._membership.view:
             self._views.mark_synchronised()
 
     def on_chunk(self, message: Chunk, token: SnapshotToken) -> None:

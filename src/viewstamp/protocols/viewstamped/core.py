@@ -34,7 +34,7 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
-from viewstamp.protocols.viewstamped.compaction import Compaction
+from viewstamp.protocols.replication.compaction import Compaction
 from viewstamp.protocols.viewstamped.joining import Joining
 from viewstamp.protocols.viewstamped.journal import replay_journal
 from viewstamp.protocols.viewstamped.leadership_transfer import LeadershipTransfer
@@ -98,13 +98,15 @@ class ViewstampedCore:
         others = tuple(node for node in setup.members if node != setup.node)
         state = State(me, others, options, outbox, setup.rng, setup.now, failpoints)
         self._state = state
-        self.positions = LogPositions(state, replay.log, setup.recovered.snapshot)
         self.views = DecidedViews(state, replay)
+        self.positions = LogPositions(state, self.views, replay.log, setup.recovered.snapshot)
         self._proposer = Proposer(state, self.views, self.positions)
         self.role = Role(state, self.views, self.positions)
         self._joining = Joining(state, self.views)
         self._transfer = LeadershipTransfer(state, self.views, self._proposer, self.role)
-        self._compaction = Compaction(state, self.views, self.positions)
+        self._compaction = Compaction(
+            self.positions, self.role.next_token, retry_after_us=10 * options.heartbeat_us
+        )
         self._tick_at = setup.now
         self._entering_write: PersistSeq | None = None
         """The write with the newest decided view, while it is not durable; only for `Point.VIEW_ENTERED`."""
@@ -178,7 +180,7 @@ class ViewstampedCore:
         role.advance(may_apply=not was_behind or isinstance(event, Woke))
         self._announce_leader()
         if self._compaction.is_due():
-            self._compaction.capture(role.next_token())
+            self._compaction.capture()
         return state.outbox.take()
 
     def _take(self, event: Event) -> None:  # noqa: C901  one flat match names every event
@@ -197,7 +199,8 @@ class ViewstampedCore:
             case Queried(token):
                 self.role.query(token)
             case Captured(token, snapshot):
-                self._compaction.captured(token, snapshot)
+                # A member that was removed may come back for the suffix: what all have now does not decide.
+                self._compaction.on_captured(token, snapshot, matched_by_all=0)
             case Staged(token, snapshot):
                 self.role.staged(token, snapshot)
             case PeerDown(peer):
@@ -219,7 +222,7 @@ class ViewstampedCore:
             if self.views.is_member:
                 state.reach(Point.VIEW_ENTERED)
         state.outbox.persisted(seq)
-        self.positions.persisted()
+        self.positions.log.persisted(seq)
         self._proposer.persisted()
 
     def _woke(self) -> None:
@@ -332,7 +335,7 @@ class ViewstampedCore:
     def _direct(self, token: DirectiveToken, directive: Directive) -> None:
         match directive:
             case TakeSnapshot():
-                self._compaction.directed(token, self.role.next_token())
+                self._compaction.direct(token)
             case TransferLeadership(to):
                 self._transfer.direct(token, to, self.leader)
             case _:
@@ -345,7 +348,6 @@ class ViewstampedCore:
         del now
         positions, current = self.positions, self.views.current
         primary = self.role.primary
-        snapshot = positions.snapshot
         reasons = (self._joining.waiting_for(), self._proposer.waiting_for(), self.role.waiting_for())
         return Status(
             node=self._state.node,
@@ -355,7 +357,7 @@ class ViewstampedCore:
             last=positions.log.last,
             committed=positions.committed,
             applied=positions.applied,
-            snapshot=0 if snapshot is None else snapshot.meta.viewstamp.seqno,
+            snapshot=positions.snapshot_seqno,
             log_bytes=positions.log.size_bytes,
             members=() if current is None else current.nodes,
             peers=() if primary is None else primary.peers(),

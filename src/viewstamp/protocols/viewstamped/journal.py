@@ -18,7 +18,7 @@ from viewstamp.core.ids import ORIGIN, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.viewstamped.log import Log, Slot
+from viewstamp.protocols.replication.log import EntryRecord, Log
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
 from viewstamp.protocols.viewstamped.paxos import Acceptor
@@ -31,7 +31,7 @@ class Promised(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     ballot: Ballot
 
 
-class AcceptedValue(msgspec.Struct, frozen=True, array_like=True, tag=2):
+class AcceptedValue(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """n_a and v_a of the acceptor; n_h is at least n_a."""
 
     instance: View
@@ -39,21 +39,10 @@ class AcceptedValue(msgspec.Struct, frozen=True, array_like=True, tag=2):
     value: Membership
 
 
-class Decided(msgspec.Struct, frozen=True, array_like=True, tag=3):
+class Decided(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """The next view is known. What was promised for its instance is over."""
 
     membership: Membership
-
-
-class EntryRecord(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False, forbid_unknown_fields=True):
-    """An entry of the log. One at or below the last seqno replaces that entry and all after it.
-
-    `data` must stay the last field: the log cuts it out of the encoded record.
-    """
-
-    view: View
-    seqno: Seqno
-    data: bytes
 
 
 class Synchronised(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
@@ -93,7 +82,6 @@ class SnapshotHeader(msgspec.Struct, frozen=True, array_like=True):
 
 ENCODER: Final = msgspec.msgpack.Encoder()
 RECORDS: Final = msgspec.msgpack.Decoder(Record)
-_ENTRIES: Final = msgspec.msgpack.Decoder(EntryRecord)
 
 
 def decode_record(record: bytes) -> Record:
@@ -107,14 +95,6 @@ def decode_record(record: bytes) -> Record:
     except UNREADABLE as error:
         raise JournalCorrupt(f"a journal record is not one of viewstamped's: {error}") from error
     return decoded
-
-
-def decode_entry(record: bytes) -> EntryRecord | None:
-    """Return the entry that a peer sent, None if that is not what the bytes hold."""
-    try:
-        return _ENTRIES.decode(record)
-    except UNREADABLE:
-        return None
 
 
 _NO_VIEW = View(0)
@@ -157,7 +137,7 @@ class Replay:
 
     @property
     def _beyond_log(self) -> bool:
-        return not self.log.holds(self._snapshot) and self._snapshot.seqno >= self.log.base.seqno
+        return not self.log.holds(self._snapshot) and self._snapshot.seqno >= self.log.base_seqno
 
     def acceptor(self) -> Acceptor:
         """Return the acceptor of the instance after `view` with what it promised."""
@@ -172,15 +152,15 @@ class Replay:
 
     def holds(self, viewstamp: Viewstamp) -> bool:
         """Tell whether the entry at this viewstamp is in the log or behind the snapshot."""
-        if self._beyond_log or viewstamp.seqno < self.log.base.seqno:
+        if self._beyond_log or viewstamp.seqno < self.log.base_seqno:
             return viewstamp <= self.base
         return self.log.holds(viewstamp)
 
     def data(self, seqno: Seqno) -> bytes | None:
         """Return the data of the entry at `seqno`; None where the log does not hold it."""
-        if self._beyond_log or not self.log.base.seqno < seqno <= self.log.last.seqno:
+        if self._beyond_log or not self.log.base_seqno < seqno <= self.log.last_seqno:
             return None
-        return self.log.slot(seqno).data
+        return self.log.entry(seqno).data
 
     def snapshot(self, meta: SnapshotMeta) -> None:
         """A snapshot became durable."""
@@ -202,9 +182,9 @@ class Replay:
                 case Synchronised(view):
                     self.synchronised = max(self.synchronised, view)
                 case LogStart(base):
-                    self._replay_start(base)
+                    self._replay_start(seq, base)
                 case LogReset(base):
-                    self.log.reset(base)
+                    self.log.reset(base, seq)
                 case History(memberships):
                     self.history = list(memberships)
                 case _:
@@ -213,31 +193,32 @@ class Replay:
     def _replay_entry(self, seq: PersistSeq, encoded: bytes, record: EntryRecord) -> None:
         log = self.log
         before = record.seqno - 1
-        released_before = before < log.base.seqno or (log.base == ORIGIN == log.last)
-        if released_before and before != log.base.seqno:
-            log.reset(Viewstamp(_NO_VIEW, Seqno(before)))
-        if before > log.last.seqno:
+        released_before = before < log.base_seqno or (log.base == ORIGIN == log.last)
+        if released_before and before != log.base_seqno:
+            log.reset(Viewstamp(_NO_VIEW, Seqno(before)), seq)
+        if before > log.last_seqno:
             raise JournalCorrupt(
-                f"the journal has no entry {log.last.seqno + 1}: restore it from another copy"
+                f"the journal has no entry {log.last_seqno + 1}: restore it from another copy"
             )
-        log.cut_after(before)
-        if record.view < log.last.view:
+        # An entry replaces the one in its place and all that follow it.
+        log.truncate(before)
+        if record.view < log.last_view:
             raise JournalCorrupt(
-                f"entry {record.seqno} is of view {record.view}, the one before it of view {log.last.view}: "
+                f"entry {record.seqno} is of view {record.view}, the one before it of view {log.last_view}: "
                 "restore the journal from another copy"
             )
-        log.append(Slot(record.view, encoded, len(record.data), seq))
+        log.append(record, encoded, seq)
 
     def _replay_view(self, membership: Membership) -> None:
         # A gap is possible before the first `History` only: what is between was released.
         if membership.view == len(self.history) + 1:
             self.history.append(membership)
 
-    def _replay_start(self, base: Viewstamp) -> None:
-        if self.log.base.seqno <= base.seqno <= self.log.last.seqno:
-            self.log.start_at(base)
-        elif base.seqno > self.log.last.seqno:
-            self.log.reset(base)
+    def _replay_start(self, seq: PersistSeq, base: Viewstamp) -> None:
+        if self.log.base_seqno <= base.seqno <= self.log.last_seqno:
+            self.log.compact(base)
+        elif base.seqno > self.log.last_seqno:
+            self.log.reset(base, seq)
 
 
 def replay_journal(recovered: Recovered) -> Replay:
@@ -249,10 +230,11 @@ def replay_journal(recovered: Recovered) -> Replay:
     replay = Replay()
     for seq, records in recovered.writes:
         replay.write(seq, records)
+    replay.log.persisted(recovered.written)
     covered = recovered.snapshot.meta.viewstamp if recovered.snapshot is not None else ORIGIN
-    if covered.seqno < replay.log.base.seqno:
+    if covered.seqno < replay.log.base_seqno:
         raise JournalCorrupt(
             f"the log begins after entry {replay.log.base}, and the newest snapshot covers {covered} only: "
-            "nothing was changed; wipe this data directory and let the node join anew"
+            "nothing was changed; wipe this data directory and let the node join again"
         )
     return replay

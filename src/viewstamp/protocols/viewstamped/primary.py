@@ -13,10 +13,11 @@ Rules of this file:
 from collections.abc import Callable
 from typing import Any, Final
 
-from viewstamp.core.effects import Refuse
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, Viewstamp
 from viewstamp.core.protocol import PeerStatus
+from viewstamp.protocols.replication.log import COMMAND, EMPTY
+from viewstamp.protocols.replication.read_rounds import ReadRounds
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import (
@@ -28,9 +29,9 @@ from viewstamp.protocols.viewstamped.messages import (
     Probed,
     StagedPart,
 )
-from viewstamp.protocols.viewstamped.reads import Reads
+from viewstamp.protocols.viewstamped.reads import Confirmations
 from viewstamp.protocols.viewstamped.state import Point, State
-from viewstamp.protocols.viewstamped.state_transfer import Progress, SnapshotSender, part_of
+from viewstamp.protocols.viewstamped.state_transfer import Progress, SnapshotSender, agreement, part_of
 from viewstamp.protocols.viewstamped.views import DecidedViews
 
 _PATIENCE: Final = 4
@@ -46,6 +47,7 @@ class Primary:
         "_announced",
         "_append",
         "_backups",
+        "_confirmations",
         "_is_busy",
         "_is_large_enough",
         "_membership",
@@ -54,7 +56,6 @@ class Primary:
         "_sync_target",
         "_sync_write",
         "_ticks",
-        "_uncommitted_bytes",
         "_views",
         "announce_at",
         "reads",
@@ -71,16 +72,16 @@ class Primary:
         self._membership = membership
         self._is_large_enough = len(membership.members) >= state.members_min
         self._backups = {node: Progress(node) for node in membership.nodes if node != state.node}
-        self.reads = Reads(state)
-        if positions.log.last.view != membership.view:
-            positions.append_own(membership.view, b"")
-        self._sync_target = positions.log.last.seqno
+        self._confirmations = Confirmations(state, membership.view, self._backups)
+        self.reads: ReadRounds[ReadToken] = ReadRounds(positions, self._confirmations, self._confirmations)
+        if positions.log.last_view != membership.view:
+            positions.append_own(membership.view, EMPTY, b"")
+        self._sync_target = positions.log.last_seqno
         """The empty entry that begins the view."""
         self._sync_write: PersistSeq | None = None
         """The write that remembers the synchronisation; None: not complete."""
         self.serves = False
         """Whether commands and reads are taken; false again only in another view."""
-        self._uncommitted_bytes = 0
         self._append: Append | None = None
         """The last message with entries: backups that are at the same place get the very same one."""
         self._announced = positions.committed
@@ -99,7 +100,7 @@ class Primary:
     @property
     def opening(self) -> Viewstamp:
         """The empty entry that begins the view: who holds it holds everything before."""
-        return Viewstamp(self._membership.view, self._sync_target)
+        return Viewstamp(self._membership.view, Seqno(self._sync_target))
 
     def _may_serve(self) -> bool:
         return self._is_large_enough and self.is_synchronised
@@ -110,16 +111,16 @@ class Primary:
         positions, options = self._positions, self._state.options
         return (
             self.serves
-            and positions.log.last.seqno - positions.committed < options.uncommitted_entries_max
-            and self._uncommitted_bytes < options.uncommitted_bytes_max
+            and positions.log.last_seqno - positions.committed < options.uncommitted_entries_max
+            and positions.log.bytes_after(positions.committed) < options.uncommitted_bytes_max
         )
 
     def propose(self, data: bytes) -> None:
         """Order an entry."""
         assert self.accepting
         positions = self._positions
-        self._uncommitted_bytes += positions.append_own(self._membership.view, data)
-        last = positions.log.last.seqno
+        positions.append_own(self._membership.view, COMMAND, data)
+        last = positions.log.last_seqno
         all_told = True
         for backup in self._backups.values():
             self._pump(backup)
@@ -131,10 +132,7 @@ class Primary:
 
     def query(self, token: ReadToken) -> None:
         """Take in a read; refuse it when too many wait."""
-        if self.reads.count >= self._state.options.reads_max:
-            self._state.outbox.emit(Refuse(token))
-        else:
-            self.reads.add(token)
+        self.reads.ask(token)
 
     def tick(self) -> None:
         """A heartbeat's time has passed: send again what may have been lost."""
@@ -149,9 +147,9 @@ class Primary:
             elif backup.sender is not None:
                 # What became of it? A backup that has it holds this place and says so; others tell theirs.
                 self._send_append(backup, (), self._place_of(backup))
-            elif not calm or backup.matched < self._positions.log.last.seqno:
+            elif not calm or backup.matched < self._positions.log.last_seqno:
                 self._send_append(backup, (), self._place_of(backup))
-        self.reads.ask(self._membership.view)
+        self._confirmations.ask()
 
     def advance(self) -> None:
         """Commit what every member holds, and answer reads."""
@@ -159,9 +157,8 @@ class Primary:
         if positions.committed < positions.durable or self._sync_write is None:
             self._count()
         if not self.serves:
-            self.serves = self._may_serve()
-        if self.serves and self.reads.are_waiting:
-            self.reads.advance(self._membership.view, self._backups, positions.committed, positions.applied)
+            self.serves = self._confirmations.has_committed = self._may_serve()
+        self.reads.proceed()
 
     def _count(self) -> None:
         positions = self._positions
@@ -173,10 +170,8 @@ class Primary:
             self._views.mark_synchronised()
             self._sync_write = self._state.outbox.written
 
-    def _commit(self, seqno: Seqno) -> None:
+    def _commit(self, seqno: int) -> None:
         positions = self._positions
-        for each in range(max(positions.committed, self._sync_target) + 1, seqno + 1):
-            self._uncommitted_bytes -= len(positions.log.slot(each).record)
         positions.commit(seqno)
         if self._backups and self.announce_at is None and not self._is_busy:
             self.announce_at = Instant(self._state.now + self._state.options.commit_announce_us)
@@ -195,7 +190,7 @@ class Primary:
         if backup.sender is not None:
             self._pump_snapshot(backup, backup.sender)
             return
-        last = log.last.seqno
+        last = log.last_seqno
         while (
             backup.next is not None
             and backup.next <= last
@@ -203,15 +198,15 @@ class Primary:
             and len(backup.unacknowledged) < options.inflight_messages_max
             and not self._held_back(backup)
         ):
-            previous = Seqno(backup.next - 1)
-            if previous < log.base.seqno:
+            previous = backup.next - 1
+            if previous < log.base_seqno:
                 self._send_snapshot(backup, None)
                 return
             records = log.records(
-                previous, entries_max=options.message_entries_max, bytes_max=options.message_bytes_max
+                backup.next, entries_max=options.message_entries_max, bytes_max=options.message_bytes_max
             )
-            self._send_append(backup, records, previous)
-            backup.sent(Seqno(previous + len(records)), sum(map(len, records)))
+            self._send_append(backup, tuple(records), previous)
+            backup.sent(previous + len(records), sum(map(len, records)))
 
     def _pump_snapshot(self, backup: Progress, sender: SnapshotSender) -> None:
         options = self._state.options
@@ -223,11 +218,15 @@ class Primary:
             # Early: a snapshot is durable, and holds only what was committed.
             self._state.outbox.send_early(backup.node, message)
 
-    def _send_append(self, backup: Progress, records: tuple[bytes, ...], previous: Seqno) -> None:
+    def _send_append(self, backup: Progress, records: tuple[bytes, ...], previous: int) -> None:
         positions = self._positions
-        viewstamp = positions.log.at(previous)
-        assert viewstamp is not None
-        message = Append(self._state.group, self._membership.view, viewstamp, records, positions.committed)
+        message = Append(
+            group=self._state.group,
+            view=self._membership.view,
+            previous=positions.log.viewstamp_at(previous),
+            records=records,
+            committed=Seqno(positions.committed),
+        )
         if message == self._append:
             message = self._append  # it is encoded once
         self._append = message
@@ -237,11 +236,11 @@ class Primary:
             send = self._state.outbox.send_early
         send(backup.node, message)
 
-    def _place_of(self, backup: Progress) -> Seqno:
+    def _place_of(self, backup: Progress) -> int:
         log = self._positions.log
         if backup.next is None:
-            return log.last.seqno
-        return max(Seqno(backup.next - 1), log.base.seqno)
+            return log.last_seqno
+        return max(backup.next - 1, log.base_seqno)
 
     def _held_back(self, backup: Progress) -> bool:
         armed = self._state.armed(Point.FIRST_BACKUP_HAS_IT) and self.is_synchronised
@@ -260,12 +259,12 @@ class Primary:
         if backup.sender is None and backup.next is not None and now < backup.settled_at:
             # What was sent a moment ago is still under way: sending it again would multiply it.
             return
-        agreed = self._positions.log.agreement(marks)
-        if agreed is not None and agreed.seqno >= max(marks[0].seqno, self._positions.log.base.seqno):
+        agreed = agreement(self._positions.log, marks)
+        if agreed is not None and agreed.seqno >= max(marks[0].seqno, self._positions.log.base_seqno):
             backup.continue_from(agreed.seqno)
             backup.settled_at = Instant(now + self._state.options.heartbeat_us // 2)
             self._pump(backup)
-        elif self._positions.snapshot is not None and marks[0].seqno < self._positions.log.base.seqno:
+        elif self._positions.snapshot is not None and marks[0].seqno < self._positions.log.base_seqno:
             self._send_snapshot(backup, message.staged)
         else:
             self._state.drop("position in a log that shares nothing with this one")
@@ -288,7 +287,7 @@ class Primary:
         backup = self._backups.get(source)
         log = self._positions.log
         matched = message.matched
-        known = log.holds(matched) or 0 <= matched.seqno < log.base.seqno
+        known = log.holds(matched) or 0 <= matched.seqno < log.base_seqno
         if backup is None or not known:
             self._state.drop("acknowledgement of an unknown entry, or from a node that is not a backup")
             return
@@ -319,7 +318,7 @@ class Primary:
 
     def on_probed(self, source: NodeId, message: Probed) -> None:
         """A backup is still in this view."""
-        self.reads.confirm(source, message.round)
+        self._confirmations.confirm(source, message.round)
 
     # Accounts
 

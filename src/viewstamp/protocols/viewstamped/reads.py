@@ -1,92 +1,61 @@
 """Linearizable reads: after they arrived, the primary asks every member whether it is still in this view.
 
-One answer from each is enough: whoever serves a later view needed them all in it, so nothing newer can have
-been acknowledged before they answered. A view of one needs nobody. Reads that arrive during a round wait for
-the next one, so a thousand of them cost no more messages than one.
+One answer from each is enough: a primary of a later view needed them all in it, so nothing newer can have
+been acknowledged before they answered. A view of one asks nobody. The rounds are those of raft
+(`replication.read_rounds`); what confirms a round is all members here and a majority there, and a round is a
+message of its own, because this protocol's heartbeats go between other nodes.
 """
 
-from collections import deque
 from collections.abc import Collection
 
 from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import ReadToken
-from viewstamp.core.ids import NodeId, Seqno, View
+from viewstamp.core.ids import NodeId, View
 from viewstamp.protocols.viewstamped.messages import Probe
 from viewstamp.protocols.viewstamped.state import State
 
 
-class Reads:
-    """Reads at the primary of one view."""
+class Confirmations:
+    """What the backups of one view say. It satisfies `read_rounds.Rounds` and `read_rounds.Readers`."""
 
-    __slots__ = ("_confirmed", "_index", "_queued", "_round", "_state", "_tokens", "_waiting")
+    __slots__ = ("_state", "_view", "_waiting", "backups", "has_committed", "round")
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, view: View, backups: Collection[NodeId]) -> None:
         self._state = state
-        self._queued: list[ReadToken] = []
-        """Arrived after the round under way began."""
-        self._tokens: list[ReadToken] = []
-        """What the round under way is for."""
+        self._view = view
+        self.backups = backups
+        self.round = 0
+        self.has_committed = False
+        """Whether the view serves: an entry of it is committed then."""
         self._waiting: set[NodeId] = set()
-        """Who has not answered it."""
-        self._index = Seqno(0)
-        """What was committed when it began."""
-        self._round = 0
-        self._confirmed: deque[tuple[Seqno, list[ReadToken]]] = deque()
-        """Safe to answer once this seqno is applied."""
+        """The backups that have not answered the latest round."""
 
-    @property
-    def count(self) -> int:
-        """How many reads wait."""
-        return len(self._queued) + len(self._tokens) + sum(len(tokens) for _, tokens in self._confirmed)
+    def has_confirmed(self, number: int) -> bool:
+        """Return whether all backups have answered this round or a later one."""
+        assert number <= self.round, (number, self.round)
+        return number < self.round or not self._waiting
 
-    @property
-    def are_waiting(self) -> bool:
-        """Whether there are any."""
-        return bool(self._queued or self._tokens or self._confirmed)
+    def send_heartbeat(self) -> None:
+        """Ask every backup, in a round that has just begun."""
+        self._waiting = set(self.backups)
+        self.ask()
 
-    def add(self, token: ReadToken) -> None:
-        """Take in a read."""
-        self._queued.append(token)
-
-    def refuse_all(self) -> None:
-        """This node is not the primary of a served view any more."""
-        waiting = [
-            *(token for _, tokens in self._confirmed for token in tokens),
-            *self._tokens,
-            *self._queued,
-        ]
-        for token in waiting:
-            self._state.outbox.emit(Refuse(token))
-        self._queued, self._tokens = [], []
-        self._confirmed.clear()
-        self._waiting = set()
-
-    def advance(self, view: View, others: Collection[NodeId], committed: Seqno, applied: Seqno) -> None:
-        """End a round that all have answered, begin the next, and answer what may be answered."""
-        self._end_round()
-        if self._queued and not self._tokens:
-            self._tokens, self._queued = self._queued, []
-            self._index = committed
-            self._round += 1
-            self._waiting = set(others)
-            self.ask(view)
-            self._end_round()
-        while self._confirmed and self._confirmed[0][0] <= applied:
-            for token in self._confirmed.popleft()[1]:
-                self._state.outbox.emit(Answer(token))
-
-    def _end_round(self) -> None:
-        if self._tokens and not self._waiting:
-            self._confirmed.append((self._index, self._tokens))
-            self._tokens = []
-
-    def ask(self, view: View) -> None:
+    def ask(self) -> None:
         """Send the probe of this round to those that have not answered."""
         for node in sorted(self._waiting):
             # Early: a question promises nothing.
-            self._state.outbox.send_early(node, Probe(self._state.group, view, self._round))
+            self._state.outbox.send_early(node, Probe(self._state.group, self._view, self.round))
 
-    def confirm(self, node: NodeId, round_number: int) -> None:
-        """A member is still in the view."""
-        if round_number == self._round:
+    def confirm(self, node: NodeId, number: int) -> None:
+        """A backup is still in the view. An answer to an earlier round was given before the reads came."""
+        if number == self.round:
             self._waiting.discard(node)
+
+    def answer(self, origin: ReadToken, index: int) -> None:
+        """The read may be answered from what is applied, which reaches up to `index`."""
+        del index
+        self._state.outbox.emit(Answer(origin))
+
+    def refuse(self, origin: ReadToken) -> None:
+        """The read cannot be answered here."""
+        self._state.outbox.emit(Refuse(origin))

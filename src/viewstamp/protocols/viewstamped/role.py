@@ -11,6 +11,7 @@ from viewstamp.core.effects import Refuse
 from viewstamp.core.events import ReadToken, SnapshotToken
 from viewstamp.core.ids import NodeId, View
 from viewstamp.core.snapshots import Snapshot
+from viewstamp.protocols.replication.compaction import apply_committed
 from viewstamp.protocols.viewstamped.backup import Backup
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.messages import (
@@ -108,7 +109,7 @@ class Role:
         if primary is not None:
             primary.advance()
         if may_apply and self._positions.is_behind:
-            self._positions.apply_some()
+            apply_committed(self._positions)
             if primary is not None:
                 primary.advance()
 
@@ -117,7 +118,7 @@ class Role:
         if not self._receiver.finished(token):
             return
         if snapshot is not None and snapshot.meta.viewstamp.seqno > self._positions.applied:
-            self._positions.install(snapshot)
+            self._positions.install_received(snapshot)
         if self.backup is not None:
             self.backup.on_staged()
 

@@ -10,13 +10,46 @@ Rules of this file:
 """
 
 from collections import deque
+from collections.abc import Sequence
+from typing import Final
 
 from viewstamp.core.effects import Stage
 from viewstamp.core.events import SnapshotToken
-from viewstamp.core.ids import Instant, NodeId, Seqno, Viewstamp
+from viewstamp.core.ids import Instant, NodeId, Viewstamp
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.protocols.replication.log import Log
 from viewstamp.protocols.viewstamped.messages import Chunk, StagedPart
 from viewstamp.protocols.viewstamped.state import State
+
+_MARKS_MAX: Final = 512
+
+
+def marks_of(log: Log) -> tuple[Viewstamp, ...]:
+    """Return the base and the last entry of each view, ascending; of very many, the newest.
+
+    Two logs that hold an entry of one viewstamp are equal up to it: a view's entries are made by one
+    incarnation of one primary, and a backup takes an entry only after the one before. So the marks of
+    another log show where both agree.
+    """
+    marks: list[Viewstamp] = []
+    mark = log.last
+    while mark.seqno > log.base_seqno and len(marks) < _MARKS_MAX:
+        marks.append(mark)
+        mark = log.last_not_after(mark.seqno, mark.view - 1)
+    marks.append(log.base)
+    return tuple(reversed(marks))
+
+
+def agreement(log: Log, marks: Sequence[Viewstamp]) -> Viewstamp | None:
+    """Return the last entry shared with the log of these marks; None if none is known here.
+
+    The result may lie before the base: then the entries after it are not all here.
+    """
+    for mark in reversed(marks):
+        mine = log.last_not_after(log.last_seqno, mark.view)
+        if mine.view == mark.view:
+            return min(mine, mark)
+    return None
 
 
 class SnapshotSender:
@@ -104,13 +137,13 @@ class Progress:
 
     def __init__(self, node: NodeId) -> None:
         self.node = node
-        self.matched = Seqno(0)
+        self.matched = 0
         """Everything up to here is on its disk and equal to the primary's log. Never goes back in a view."""
-        self.next: Seqno | None = None
+        self.next: int | None = None
         """What to send next; None until it has said how its log looks."""
         self.sender: SnapshotSender | None = None
         """A snapshot under way; nothing else is sent meanwhile."""
-        self.unacknowledged: deque[tuple[Seqno, int]] = deque()
+        self.unacknowledged: deque[tuple[int, int]] = deque()
         """Last seqno and bytes of each message with entries under way."""
         self.unacknowledged_bytes = 0
         self.heard_at: Instant | None = None
@@ -126,24 +159,24 @@ class Progress:
             return "snapshot"
         return "probe" if self.next is None else "replicate"
 
-    def continue_from(self, seqno: Seqno) -> None:
+    def continue_from(self, seqno: int) -> None:
         """Send what follows this seqno, whatever was sent before."""
-        self.next = Seqno(seqno + 1)
+        self.next = seqno + 1
         self.sender = None
         self.unacknowledged.clear()
         self.unacknowledged_bytes = 0
 
-    def sent(self, last: Seqno, size_bytes: int) -> None:
+    def sent(self, last: int, size_bytes: int) -> None:
         """Entries up to `last` are under way."""
-        self.next = Seqno(last + 1)
+        self.next = last + 1
         self.unacknowledged.append((last, size_bytes))
         self.unacknowledged_bytes += size_bytes
 
-    def acknowledged(self, seqno: Seqno) -> None:
+    def acknowledged(self, seqno: int) -> None:
         """Its log is durable and equal up to this seqno."""
         self.matched = max(self.matched, seqno)
         if self.next is None or self.next <= seqno:
-            self.next = Seqno(seqno + 1)
+            self.next = seqno + 1
         waiting = self.unacknowledged
         while waiting and waiting[0][0] <= seqno:
             self.unacknowledged_bytes -= waiting.popleft()[1]

@@ -8,11 +8,11 @@ from tests.protocols.viewstamped.harness import cluster_of
 from tests.protocols.viewstamped.test_messages import EXAMPLES, GROUP
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.judge import InvariantViolated
+from viewstamp.protocols.replication.log import COMMAND, EntryRecord
 from viewstamp.protocols.viewstamped.journal import (
     ENCODER,
     AcceptedValue,
     Decided,
-    EntryRecord,
     Promised,
     Record,
     Replay,
@@ -42,7 +42,7 @@ def disk_of(*records: Record) -> Replay:
 
 
 def entry(seqno: int) -> EntryRecord:
-    return EntryRecord(View(1), Seqno(seqno), b"x")
+    return EntryRecord(View(1), Seqno(seqno), COMMAND, b"x")
 
 
 def prepared(ballot: Ballot) -> Prepared:
@@ -105,7 +105,7 @@ def test_a_promise_is_broken_when_a_higher_one_was_given_in_the_same_instance() 
 def test_an_entry_is_committed_when_every_member_of_a_view_holds_it() -> None:
     oracle = ViewstampedOracle((ONE, TWO))
     here = Viewstamp(View(2), Seqno(1))
-    holding = EntryRecord(View(2), Seqno(1), b"x")
+    holding = EntryRecord(View(2), Seqno(1), COMMAND, b"x")
     full = disk_of(Decided(FIRST), Decided(second()), holding)
     empty = disk_of(Decided(FIRST), Decided(second()))
     assert oracle.committed_by(here, {ONE: full, TWO: full})

@@ -73,7 +73,7 @@ class ViewstampedOracle:
         positions, views = core.positions, core.views
         log = positions.log
         ordered = log.base.seqno <= positions.applied <= positions.committed <= log.last.seqno
-        if not ordered or positions.durable > log.last.seqno:
+        if not ordered or positions.durable > log.last_seqno:
             raise InvariantViolated(
                 "I9 Ordering",
                 f"base {log.base}, applied {positions.applied}, committed {positions.committed}, "
