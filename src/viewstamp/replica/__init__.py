@@ -32,6 +32,8 @@ When the core hands out the committed entry, at every replica:
   `replicated_state.ReplicatedState._run`, `sessions.Sessions.remember`;
 - the results join the digest: `replicated_state.DigestChain.extend`.
 
+A query: `reads.Reads.on_request`, `reads.Reads.begin_round`, and when the core answers `reads.Reads.answer`.
+
 At the end of the step the client's replica answers it: `responses.Responses.say_answers`,
 `responses.Responses.lines`. If another node leads by then, it sends the client there and says whether the
 command may have entered the log: `replica.Replica._on_leader_changed`,

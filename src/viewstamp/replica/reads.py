@@ -9,14 +9,15 @@ import msgspec
 
 from viewstamp.core.errors import InvalidCall
 from viewstamp.core.events import ReadToken
-from viewstamp.core.ids import ClientAddress
-from viewstamp.core.messages import INVALID, REFUSED, QueryRequest
+from viewstamp.core.ids import ClientAddress, NodeId
+from viewstamp.core.messages import INVALID, REFUSED, QueryRequest, Redirect
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.replicated_state import ReplicatedState, ResultLine
+from viewstamp.replica.responses import Responses, encoded_text
 
 ANSWERS_BYTES_MAX: Final = 8 << 20
 """Of the answers to queries made in one step, and one more: a short query may ask for a long answer."""
-_TOO_MUCH: Final = msgspec.Raw(msgspec.msgpack.encode("not executed: the answers before it are too long"))
+_TOO_MUCH: Final = encoded_text("not executed: the answers before it are too long")
 
 
 class PendingQuery(msgspec.Struct, frozen=True, gc=False):
@@ -29,11 +30,13 @@ class PendingQuery(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reads:
-    """The queries that wait for a round, and the rounds under way."""
+    """The queries that wait for a round, and the rounds in flight."""
 
-    __slots__ = ("_max", "_next", "_rounds", "_waiting", "gathered")
+    __slots__ = ("_definition", "_max", "_next", "_responses", "_rounds", "_waiting", "gathered")
 
-    def __init__(self, reads_max: int) -> None:
+    def __init__(self, definition: MachineDefinition, responses: Responses, reads_max: int) -> None:
+        self._definition = definition
+        self._responses = responses
         self._max = reads_max
         self.gathered: list[PendingQuery] = []
         """What waits for a round. Read-only for callers."""
@@ -46,8 +49,18 @@ class Reads:
         """Return how many queries wait."""
         return self._waiting
 
-    def add(self, query: PendingQuery) -> bool:
-        """Store queries, or return False where there is no room for them."""
+    def on_request(self, source: ClientAddress, message: QueryRequest, state: ReplicatedState) -> None:
+        """Answer what is stale or invalid now; store the rest for the next round."""
+        query, lines = _decode(self._definition, source, message)
+        if message.reads == "stale":
+            lines += _evaluate(state, [query])[0]
+        elif query.calls and not self._add(query):
+            refusal = encoded_text("not executed: too many queries wait")
+            lines += [(number, REFUSED, refusal) for number, _ in query.calls]
+        if lines:
+            self._responses.lines(source, message.client, state.position, lines)
+
+    def _add(self, query: PendingQuery) -> bool:
         if self._waiting + len(query.calls) > self._max:
             return False
         self.gathered.append(query)
@@ -63,14 +76,27 @@ class Reads:
         self.gathered = []
         return token
 
-    def end_round(self, token: ReadToken) -> list[PendingQuery]:
-        """Return the queries of a round that is over. The core answers or refuses each round once."""
+    def answer(self, token: ReadToken, state: ReplicatedState) -> None:
+        """Answer the queries of a round from the state as it is now."""
+        queries = self._end_round(token)
+        for query, lines in zip(queries, _evaluate(state, queries), strict=True):
+            self._responses.lines(query.source, query.client, state.position, lines)
+
+    def refuse(self, token: ReadToken, leader: NodeId | None) -> None:
+        """Send the clients of a round elsewhere: to the leader, or to any member where it is None."""
+        for query in self._end_round(token):
+            numbers = [number for number, _ in query.calls]
+            redirect = Redirect(query.client, leader, False, numbers, "no reads here now")
+            self._responses.say(query.source, redirect)
+
+    def _end_round(self, token: ReadToken) -> list[PendingQuery]:
+        assert token in self._rounds, "the core answers or refuses each round once"
         queries = self._rounds.pop(token)
-        self._waiting -= sum(len(each.calls) for each in queries)
+        self._waiting -= sum(len(query.calls) for query in queries)
         return queries
 
 
-def decode_query(
+def _decode(
     definition: MachineDefinition, source: ClientAddress, message: QueryRequest
 ) -> tuple[PendingQuery, list[ResultLine]]:
     """Return the valid queries of a message, and the answers to the others."""
@@ -80,11 +106,11 @@ def decode_query(
         try:
             calls.append((number, definition.decode("query", raw)))
         except InvalidCall as error:
-            invalid.append((number, INVALID, msgspec.Raw(msgspec.msgpack.encode(str(error)))))
+            invalid.append((number, INVALID, encoded_text(str(error))))
     return PendingQuery(source, message.client, calls), invalid
 
 
-def evaluate(state: ReplicatedState, queries: list[PendingQuery]) -> list[list[ResultLine]]:
+def _evaluate(state: ReplicatedState, queries: list[PendingQuery]) -> list[list[ResultLine]]:
     """Run queries on the machine as it is; return the lines for each message.
 
     Together they take at most `ANSWERS_BYTES_MAX` and one answer more: clients must ask again for the rest.

@@ -50,7 +50,6 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId, View, Viewstamp
 from viewstamp.core.messages import (
     INVALID,
-    REFUSED,
     AdminReply,
     AdminRequest,
     AskStatus,
@@ -58,7 +57,6 @@ from viewstamp.core.messages import (
     KeepAlive,
     OpenSession,
     QueryRequest,
-    Redirect,
     StatusReply,
     Submit,
 )
@@ -78,7 +76,7 @@ from viewstamp.replica.batches import (
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
 from viewstamp.replica.halting import diverged, execution_failed, not_executable
 from viewstamp.replica.options import ReplicaOptions
-from viewstamp.replica.reads import Reads, decode_query, evaluate
+from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import LogClock, ReplicatedState
 from viewstamp.replica.responses import ClientAddresses, Responses, encoded_text
 from viewstamp.replica.skip_mark import read_skip_mark
@@ -149,7 +147,7 @@ class Replica:
         self._buffer = BatchBuffer(setup.options)
         self._in_flight = InFlightBatches(self.definition.decoder("command"))
         self._responses = Responses(ClientAddresses(setup.options.clients_max))
-        self._reads = Reads(setup.options.reads_max)
+        self._reads = Reads(self.definition, self._responses, setup.options.reads_max)
         self._directives: dict[DirectiveToken, tuple[ClientAddress, int]] = {}
         self._next_directive = 0
         self._saving: snapshot_body.Parts | None = None
@@ -296,9 +294,9 @@ class Replica:
             case Release() | Stage():
                 self._responses.effects.append(effect)
             case Answer():
-                self._answer_round(effect)
+                self._reads.answer(effect.token, self._state)
             case Refuse():
-                self._refuse_round(effect)
+                self._reads.refuse(effect.token, self._other_leader())
             case LeaderChanged():
                 self._on_leader_changed(effect)
             case Capture():
@@ -324,7 +322,7 @@ class Replica:
                 self._gather(DecodedMessage(message, [], "", source, event.encoded))
             case QueryRequest():
                 self._responses.addresses.note(message.client, source)
-                self._queried(source, message)
+                self._reads.on_request(source, message, self._state)
             case AskStatus():
                 self._responses.say(source, StatusReply(message.request, self.status(self._now)))
             case AdminRequest():
@@ -345,6 +343,7 @@ class Replica:
             self._gather(valid)
 
     def _gather(self, decoded: DecodedMessage) -> None:
+        assert decoded.encoded, "an entry is made of messages as they came"
         message = decoded.message
         leader = self.core.leader
         # A protocol without elections may accept entries at a node that names another leader.
@@ -377,6 +376,8 @@ class Replica:
         self._drive(Proposed(self._in_flight.propose(log_time, state.chain.position, messages)))
 
     def _on_leader_changed(self, news: LeaderChanged) -> None:
+        before = self.leader_news
+        assert before is None or before.view <= news.view, (before, news)
         self.leader_news = news
         if news.leader == self.node:
             self._clock.start(self._now, self._state.log_time)
@@ -472,29 +473,6 @@ class Replica:
     def _restore(self, snapshot: Snapshot) -> None:
         self._state = snapshot_body.restore(snapshot, self._state)
         self._restored = snapshot.meta
-
-    # Reads
-
-    def _queried(self, source: ClientAddress, message: QueryRequest) -> None:
-        query, lines = decode_query(self.definition, source, message)
-        if message.reads == "stale":
-            lines += evaluate(self._state, [query])[0]
-        elif query.calls and not self._reads.add(query):
-            refusal = encoded_text("not executed: too many queries wait")
-            lines += [(number, REFUSED, refusal) for number, _ in query.calls]
-        if lines:
-            self._responses.lines(source, message.client, self._state.position, lines)
-
-    def _answer_round(self, effect: Answer) -> None:
-        queries = self._reads.end_round(effect.token)
-        for each, lines in zip(queries, evaluate(self._state, queries), strict=True):
-            self._responses.lines(each.source, each.client, self._state.position, lines)
-
-    def _refuse_round(self, effect: Refuse) -> None:
-        for query in self._reads.end_round(effect.token):
-            numbers = [number for number, _ in query.calls]
-            redirect = Redirect(query.client, self._other_leader(), False, numbers, "no reads here now")
-            self._responses.say(query.source, redirect)
 
     # Notifications
 

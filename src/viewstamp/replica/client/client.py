@@ -160,6 +160,7 @@ class ClientCore:
 
     def step(self, event: ClientEvent, now: Instant) -> list[ClientEffect]:
         """Take in one event and return what must be done, in order. `now` never goes back."""
+        assert now >= self._now, (now, self._now)
         self._now = now
         match event:
             case Invoked():
@@ -169,7 +170,7 @@ class ClientCore:
             case Woke():
                 self._woke()
             case PeerUp():
-                self._peer_up(event.peer)
+                self._router.connected(event.peer, now)
             case PeerDown():
                 self._peer_down(event.peer)
             case Operated():
@@ -270,9 +271,6 @@ class ClientCore:
         return self._exactly_once and self._session.number in {None, call.session}
 
     # Connections
-
-    def _peer_up(self, peer: NodeId) -> None:
-        self._router.connected(peer, self._now)
 
     def _peer_down(self, peer: NodeId) -> None:
         self._effects += self._admin.unreachable(peer)
@@ -444,6 +442,7 @@ class ClientCore:
         call.refusal = text_of(payload)
         if call.kind == "command":
             call.possible_executions = max(0, call.possible_executions - 1)
+        # Many calls are refused at once where a server is overloaded: that is one failure, not many.
         if call.flight.server == self._router.target and self._router.not_before <= self._now:
             self._router.overloaded(self._now)
         self._calls.requeue([call])
@@ -456,6 +455,7 @@ class ClientCore:
         self._timeout_ms = self._options.answer_timeout_ms
 
     def _redirected(self, source: NodeId, message: Redirect) -> None:
+        # A redirect that names no call answers the session's question, or is meant for all in flight there.
         if self._session.asked == source and not message.sequences:
             self._session.unanswered()
         calls = self._named(source, message.sequences)
@@ -470,6 +470,7 @@ class ClientCore:
                 self._fail([call], "it may have entered the log before the leader changed")
         self._calls.requeue(again)
         if source == self._router.target:
+            # Notifications go to the connections that the new leader knows: say something to it.
             self._session.use_at_once()
         self._router.redirected(source, message.leader, self._now)
 

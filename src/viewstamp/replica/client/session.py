@@ -54,6 +54,7 @@ class ClientSession:
 
     def ask(self, server: NodeId, due: Instant, now: Instant) -> int:
         """Record that a server is asked now, and should answer by `due`; return the question's number."""
+        assert self.asked is None, "one question at a time"
         self.asked, self.due = server, due
         self._last_question += 1
         self._questions[self._last_question] = now
