@@ -38,8 +38,8 @@ class Method:
     """One command or query: how it is called, decoded and answered."""
 
     __slots__ = (
-        "_decode_result",
         "arguments",
+        "decode_result",
         "encode_result",
         "function",
         "kind",
@@ -68,7 +68,8 @@ class Method:
         self.result_type: Any = hints["return"]
         _require_encodable(f"{where}: the result", self.result_type)
         self.encode_result: Callable[[Any], bytes] = encoder_of(self.result_type).encode
-        self._decode_result = msgspec.msgpack.Decoder(self.result_type).decode
+        self.decode_result: Callable[[bytes], Any] = msgspec.msgpack.Decoder(self.result_type).decode
+        """Turns a payload into what the method returned, or raises `msgspec.MsgspecError`."""
 
     def encode_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Return a call as it goes over the wire, defaults filled in.
@@ -85,14 +86,6 @@ class Method:
             return _ENCODER.encode([self.name, *bound.arguments.values()])
         except UNSENDABLE as error:
             raise unsendable(self.name, error) from error
-
-    def decode_result(self, payload: bytes) -> Any:
-        """Return what the method returned.
-
-        Raises:
-            msgspec.MsgspecError: the payload is not of the method's type.
-        """
-        return self._decode_result(payload)
 
 
 class MachineDefinition:
