@@ -6,7 +6,7 @@ from viewstamp.core.events import PeerDown, PeerUp, Received
 from viewstamp.core.ids import NodeId
 from viewstamp.protocols.primary_backup import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.course.messages import Replicate
-from viewstamp.protocols.primary_backup.messages import AppendEntries, AppendResponse, Fence, Fenced
+from viewstamp.protocols.primary_backup.messages import AppendEntries, AppendResponse, Fence, FenceResponse
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.protocols.primary_backup.state import Role
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
@@ -210,7 +210,7 @@ def test_epoch_is_granted_once() -> None:
     for source in (0, 1):
         fence = Fence(5, trial=False, by_operator=True, campaign=source)
         world.feed(2, Received(NodeId(source), fence))
-    answers = [letter.message for letter in world.letters if isinstance(letter.message, Fenced)]
+    answers = [letter.message for letter in world.letters if isinstance(letter.message, FenceResponse)]
     assert [answer.granted for answer in answers] == [True, False]
 
 
@@ -220,7 +220,7 @@ def test_grant_waits_for_the_disk() -> None:
     world.feed(2, Received(ONE, Fence(5, trial=False, by_operator=True, campaign=1)))
     assert not world.letters
     world.sync(2)
-    assert [type(letter.message) for letter in world.letters] == [Fenced]
+    assert [type(letter.message) for letter in world.letters] == [FenceResponse]
 
 
 def test_candidate_does_not_lead_before_its_own_promise_is_on_disk() -> None:
@@ -239,7 +239,7 @@ def test_candidate_does_not_lead_before_its_own_promise_is_on_disk() -> None:
             1,
             Received(
                 node,
-                Fenced(
+                FenceResponse(
                     2,
                     world.nodes[node].incarnation,
                     campaign._asked,

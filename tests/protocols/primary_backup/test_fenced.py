@@ -21,7 +21,7 @@ from viewstamp.protocols.primary_backup.messages import (
     AppendEntries,
     AppendResponse,
     Fence,
-    Fenced,
+    FenceResponse,
     Introduce,
 )
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
@@ -235,7 +235,7 @@ def test_former_primary_gives_way_when_another_one_is_heard() -> None:
 def test_service_goes_on_when_a_promotion_failed_halfway() -> None:
     """A candidate that dies with the grant of one member must not stop the primary for good."""
     world = bootstrapped(3)
-    world.blocked = lambda letter: isinstance(letter.message, Fenced) and not letter.message.trial
+    world.blocked = lambda letter: isinstance(letter.message, FenceResponse) and not letter.message.trial
     world.promote(1, 1)
     world.settle()
     assert world.core(2).state.epoch == 2
@@ -258,7 +258,7 @@ def test_wiped_backup_does_not_count_until_it_is_recorded_again() -> None:
     world.run(50)
     assert not world.core(2).state.counts
     world.feed(2, Received(NodeId(1), Fence(9, trial=False, by_operator=True, campaign=1)))
-    assert not [letter for letter in world.letters if isinstance(letter.message, Fenced)]
+    assert not [letter for letter in world.letters if isinstance(letter.message, FenceResponse)]
     world.heal()
     world.run(1_500)
     assert world.core(2).state.counts
@@ -307,12 +307,12 @@ def test_grant_of_a_former_incarnation_does_not_count_when_the_newest_record_lis
     world.write(0, b"a")
     world.blocked = lambda letter: False
     world.promote(1, 1)
-    old_grants: list[Fenced] = []
+    old_grants: list[FenceResponse] = []
     for _ in range(200):
         if not world.letters:
             break
         letter = world.letters.popleft()
-        if isinstance(letter.message, Fenced) and not letter.message.trial:
+        if isinstance(letter.message, FenceResponse) and not letter.message.trial:
             old_grants.append(letter.message)
             continue
         if isinstance(letter.message, Fence) and not letter.message.trial and letter.to != 2:

@@ -14,7 +14,7 @@ from viewstamp.protocols.primary_backup import COURSE, DEFINITION, CourseOptions
 from viewstamp.protocols.primary_backup.course.messages import Replicated
 from viewstamp.protocols.primary_backup.journal import Base, Promise, SyncRecord, replay
 from viewstamp.protocols.primary_backup.judge.oracle import make_image
-from viewstamp.protocols.primary_backup.messages import AppendResponse, Fence, Fenced
+from viewstamp.protocols.primary_backup.messages import AppendResponse, Fence, FenceResponse
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES, protocol_definition
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
@@ -126,8 +126,8 @@ def test_fenced_promises_are_seen_as_broken_when_the_disk_does_not_hold_them() -
     image.write(PersistSeq(1), BOOTSTRAP)
     for message in (
         Fence(2, trial=False, by_operator=True, campaign=1),
-        Fenced(2, Incarnation(1), 2, trial=False, granted=True, campaign=1, record=record(1, 0, 1)),
-        Fenced(1, Incarnation(1), 2, trial=True, granted=True, campaign=1, record=record(1, 0, 1)),
+        FenceResponse(2, Incarnation(1), 2, trial=False, granted=True, campaign=1, record=record(1, 0, 1)),
+        FenceResponse(1, Incarnation(1), 2, trial=True, granted=True, campaign=1, record=record(1, 0, 1)),
         AppendResponse(
             epoch=1,
             incarnation=Incarnation(1),

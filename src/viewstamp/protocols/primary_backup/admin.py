@@ -17,7 +17,7 @@ from viewstamp.core.events import DirectiveToken
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.primary_backup.epoch import EpochCampaign
 from viewstamp.protocols.primary_backup.leader import Leader
-from viewstamp.protocols.primary_backup.messages import Promote, PromotionEnded
+from viewstamp.protocols.primary_backup.messages import Promote, PromoteResponse
 from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.replication.node_state import NEVER
 
@@ -71,8 +71,11 @@ class AdminRequests:
         state = self._state
         for request, pending in list(self._pending.items()):
             if state.now >= pending.ends_at:
-                reason = f"outcome unknown: node {pending.target} did not answer in time; see its status"
-                self._settle(request, reason)
+                self._settle(
+                    request,
+                    f"node {pending.target} did not answer in time, and may still become primary: "
+                    f"look at its status before you promote another",
+                )
             else:
                 state.reply(pending.target, Promote(request))
         again = Instant(state.now + state.options.heartbeat_us)
@@ -81,12 +84,12 @@ class AdminRequests:
     def on_promote(self, source: NodeId, message: Promote) -> None:
         """Take up another node's request that this one leads."""
         if self._state.role is Role.PRIMARY:
-            self._state.reply(source, PromotionEnded(message.request, None))
+            self._state.reply(source, PromoteResponse(message.request, None))
         elif (source, message.request) not in self._handled:
             self._handled.append((source, message.request))
             self._campaign.begin((source, message.request))
 
-    def on_ended(self, source: NodeId, answer: PromotionEnded) -> None:
+    def on_promote_response(self, source: NodeId, answer: PromoteResponse) -> None:
         """Report the outcome that the target sent."""
         pending = self._pending.get(answer.request)
         if pending is not None and pending.target == source:

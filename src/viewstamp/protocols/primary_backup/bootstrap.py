@@ -16,7 +16,7 @@ from viewstamp.protocols.primary_backup.messages import Introduce, Recognize
 from viewstamp.protocols.primary_backup.state import State
 from viewstamp.protocols.replication.introductions import Introductions
 from viewstamp.protocols.replication.messages import Member
-from viewstamp.protocols.replication.node_state import NEVER
+from viewstamp.protocols.replication.node_state import NEVER, in_range
 
 
 class Bootstrap(Introductions):
@@ -93,8 +93,8 @@ def is_sound_record(record: SyncRecord, state: State) -> bool:
     """Return whether a record could be one of this cluster."""
     members, listed = record.members, tuple(node for node, _ in record.roster)
     return (
-        record.epoch >= 1
-        and record.version >= 1
+        min(record.epoch, record.version) >= 1
+        and in_range(record.epoch, record.version)
         and listed == state.members
         and members == tuple(sorted(set(members)))
         and set(members) <= set(state.members)

@@ -42,7 +42,7 @@ from viewstamp.protocols.primary_backup.messages import (
     FencedMessage,
     Introduce,
     Promote,
-    PromotionEnded,
+    PromoteResponse,
     Recognize,
     SnapshotAck,
     SnapshotChunk,
@@ -298,8 +298,8 @@ class PrimaryBackupCore:
             state.drop("message before the bootstrap")
         elif isinstance(message, Promote):
             self.admin.on_promote(source, message)
-        elif isinstance(message, PromotionEnded):
-            self.admin.on_ended(source, message)
+        elif isinstance(message, PromoteResponse):
+            self.admin.on_promote_response(source, message)
         elif not in_range(message.epoch):
             state.drop("numbers out of range")
         elif isinstance(message, Fence):
@@ -307,7 +307,7 @@ class PrimaryBackupCore:
         elif not in_range(message.asked):
             state.drop("numbers out of range")
         else:
-            self.campaign.on_fenced(source, message)
+            self.campaign.on_fence_response(source, message)
 
     def _on_introduce(self, source: NodeId, message: Introduce) -> None:
         state = self.state

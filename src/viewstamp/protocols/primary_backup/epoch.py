@@ -21,7 +21,7 @@ from viewstamp.core.events import DirectiveToken
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.primary_backup.bootstrap import is_sound_record
 from viewstamp.protocols.primary_backup.journal import SyncRecord
-from viewstamp.protocols.primary_backup.messages import Fence, Fenced, PromotionEnded
+from viewstamp.protocols.primary_backup.messages import Fence, FenceResponse, PromoteResponse
 from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.replication.node_state import NEVER
 
@@ -57,7 +57,7 @@ class EpochCampaign:
         """Whether the present question promises nothing."""
         self._by_operator = False
         """The operator asked for it: the others do not protect the primary that they hear."""
-        self._answers: dict[NodeId, Fenced] = {}
+        self._answers: dict[NodeId, FenceResponse] = {}
         """What the others said to the present question."""
         self._requesters: list[Requester] = []
         """Those that wait for the outcome."""
@@ -100,7 +100,7 @@ class EpochCampaign:
         for peer in sorted(state.peers - self._answers.keys()):
             self._ask_one(peer)
 
-    def on_fenced(self, source: NodeId, answer: Fenced) -> None:
+    def on_fence_response(self, source: NodeId, answer: FenceResponse) -> None:
         """Count a member's answer to the present question; any other is old."""
         state = self._state
         # Whatever it answers: the next epoch asked for must be higher than any that was promised.
@@ -200,7 +200,7 @@ class EpochCampaign:
         ]
         return len(granted) + newest.lists(state.node, state.incarnation)
 
-    def _on_refusal(self, source: NodeId, answer: Fenced) -> None:
+    def _on_refusal(self, source: NodeId, answer: FenceResponse) -> None:
         if answer.epoch >= self._asked:
             self._last_failure = f"node {source} had already promised epoch {answer.epoch}"
             if not self.trial:
@@ -226,7 +226,7 @@ class EpochCampaign:
         requesters, self._requesters = self._requesters, []
         for requester in requesters:
             if isinstance(requester, tuple):
-                state.reply(requester[0], PromotionEnded(requester[1], refusal))
+                state.reply(requester[0], PromoteResponse(requester[1], refusal))
             else:
                 state.outbox.emit(Settled(requester, refusal))
 
@@ -250,7 +250,7 @@ def answer_fence(state: State, source: NodeId, fence: Fence) -> bool:
     entered = granted and not fence.trial and fence.epoch > state.epoch
     if entered:
         state.enter(fence.epoch, source, granted=True)
-    answer = Fenced(
+    answer = FenceResponse(
         epoch=state.epoch,
         incarnation=state.incarnation,
         asked=fence.epoch,

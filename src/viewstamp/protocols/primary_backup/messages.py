@@ -42,7 +42,7 @@ class Fence(msgspec.Struct, frozen=True, array_like=True, tag=12, gc=False):
     """Numbers the sender's campaigns; the answer repeats it."""
 
 
-class Fenced(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=False):
+class FenceResponse(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=False):
     """Answer to `Fence`."""
 
     epoch: int
@@ -92,12 +92,12 @@ class SnapshotAck(BaseSnapshotAck, frozen=True, array_like=True, tag=18, gc=Fals
 
 
 class Promote(msgspec.Struct, frozen=True, array_like=True, tag=19, gc=False):
-    """The operator requests that you lead. Answered by `PromotionEnded`."""
+    """The operator requests that you lead. Answered by `PromoteResponse`."""
 
     request: int
 
 
-class PromotionEnded(msgspec.Struct, frozen=True, array_like=True, tag=20):
+class PromoteResponse(msgspec.Struct, frozen=True, array_like=True, tag=20):
     """The outcome of `Promote`: why the sender does not lead, or None where it leads."""
 
     request: int
@@ -114,13 +114,13 @@ FencedMessage: TypeAlias = (
     Introduce
     | Recognize
     | Fence
-    | Fenced
+    | FenceResponse
     | AppendEntries
     | AppendResponse
     | AppendRejected
     | SnapshotChunk
     | SnapshotAck
     | Promote
-    | PromotionEnded
+    | PromoteResponse
     | StaleEpoch
 )

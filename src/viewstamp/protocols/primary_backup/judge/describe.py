@@ -8,10 +8,10 @@ from viewstamp.protocols.primary_backup.messages import (
     AppendRejected,
     AppendResponse,
     Fence,
-    Fenced,
+    FenceResponse,
     Introduce,
     Promote,
-    PromotionEnded,
+    PromoteResponse,
     Recognize,
     SnapshotAck,
     SnapshotChunk,
@@ -23,9 +23,9 @@ from viewstamp.protocols.replication.judge import describe as wording
 def describe(message: Any) -> str:
     """Return the message as a short line of prose, without who sends it to whom."""
     match message:
-        case Introduce() | Recognize() | Promote() | PromotionEnded():
+        case Introduce() | Recognize() | Promote() | PromoteResponse():
             return _describe_membership(message)
-        case Fence() | Fenced():
+        case Fence() | FenceResponse():
             return _describe_fence(message)
         case AppendEntries() | AppendResponse() | AppendRejected():
             return _describe_replication(message)
@@ -43,7 +43,7 @@ def describe_record(record: SyncRecord) -> str:
     return f"record {record.epoch}/{record.version}: primary {record.primary}, synchronous {members}"
 
 
-def _describe_membership(message: Introduce | Recognize | Promote | PromotionEnded) -> str:
+def _describe_membership(message: Introduce | Recognize | Promote | PromoteResponse) -> str:
     match message:
         case Introduce():
             return wording.describe_introduction(message)
@@ -51,12 +51,12 @@ def _describe_membership(message: Introduce | Recognize | Promote | PromotionEnd
             return f"the cluster is in epoch {message.epoch}, {describe_record(message.record)}"
         case Promote():
             return f"the operator requests that you lead (request {message.request})"
-        case PromotionEnded():
+        case PromoteResponse():
             end = "I lead" if message.refusal is None else message.refusal
             return f"request {message.request}: {end}"
 
 
-def _describe_fence(message: Fence | Fenced) -> str:
+def _describe_fence(message: Fence | FenceResponse) -> str:
     if isinstance(message, Fence):
         order = ", at the operator's request" if message.by_operator else ""
         if message.trial:

@@ -15,7 +15,7 @@ from viewstamp.protocols.primary_backup.messages import (
     AppendRejected,
     AppendResponse,
     Fence,
-    Fenced,
+    FenceResponse,
     Recognize,
     SnapshotAck,
     SnapshotChunk,
@@ -69,9 +69,9 @@ class PrimaryBackupOracle:
         match message:
             case Fence() if not message.trial:
                 return _broken_grant(durable, message.epoch, source)
-            case Fenced() if message.granted and not message.trial:
+            case FenceResponse() if message.granted and not message.trial:
                 return _broken_epoch(durable, message.asked) or _broken_record(durable, message.record)
-            case Fenced() | Recognize():
+            case FenceResponse() | Recognize():
                 return _broken_record(durable, message.record)
             case AppendResponse():
                 return (
