@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 import viewstamp
@@ -15,7 +17,10 @@ from tests.runtime.fakes import cluster_of, until
 from tests.runtime.machines import Counter
 from viewstamp.core.errors import ConfigurationError, Diverged, JournalCorrupt, NotExecuted, StorageError
 from viewstamp.core.ids import NodeId
-from viewstamp.core.protocol import Status
+from viewstamp.core.judge import InvariantViolated
+from viewstamp.core.protocol import Core, CoreSetup, Status
+from viewstamp.protocols.raft.state import Role
+from viewstamp.protocols.registry import protocol_definition
 from viewstamp.runtime.addresses import free_ports
 from viewstamp.runtime.config import MIB, NodeConfig
 from viewstamp.runtime.local import local_cluster
@@ -225,6 +230,42 @@ async def test_node_stops_and_acknowledges_nothing_when_its_disk_fails(
             await server.wait()
         assert "input/output error" in caplog.text
         assert caplog.text.count("\n") == 1
+
+
+async def test_paranoid_node_stops_with_one_line_when_an_invariant_is_broken(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL, "viewstamp.runtime")
+    definition = protocol_definition("raft")
+    cores: list[Any] = []
+
+    def make_core(setup: CoreSetup) -> Core:
+        cores.append(definition.make_core(setup))
+        core: Core = cores[-1]
+        return core
+
+    planted = msgspec.structs.replace(definition, make_core=make_core)
+    cluster = cluster_of(*free_ports(1))
+    server = Server(cluster, NodeId(1), Counter, NodeConfig(paranoid=True), definition=planted)
+    await server.start()
+    async with viewstamp.connect(cluster, Counter, timeout_s=20) as counter:
+        assert await counter.add(1) == 1
+        cores[0].state.role = Role.FOLLOWER
+        await until(lambda: server.failure)
+    assert isinstance(server.failure, InvariantViolated)
+    assert exit_code(server.failure) == EXIT_INVARIANT
+    assert "I1 ElectionSafety" in caplog.text
+    assert caplog.text.count("\n") == 1
+    await server.stop()
+
+
+@pytest.mark.parametrize("protocol", ["raft", "viewstamped", "primary_backup"])
+async def test_paranoid_nodes_serve_when_nothing_is_wrong(protocol: str) -> None:
+    config = NodeConfig(paranoid=True)
+    async with local_cluster(Counter, protocol=protocol, node_config=config) as cluster:
+        async with cluster.connect(timeout_s=20) as counter:
+            assert [await counter.add(1) for _ in range(20)] == list(range(1, 21))
+        assert [server.failure for server in cluster.servers.values()] == [None] * 3
 
 
 async def test_status_is_that_of_the_replica_when_asked() -> None:

@@ -29,6 +29,10 @@ def serve(
     cluster: Annotated[Path, Parameter(help="Cluster file.")] = Path(CLUSTER_FILE),
     listen_host: Annotated[str | None, Parameter(help="Listen here, not on the member's host.")] = None,
     loop: Annotated[Loop | None, Parameter(help="Event loop; auto if not given.")] = None,
+    paranoid: Annotated[
+        bool,
+        Parameter(negative="", help="Check the protocol's invariants after each step; stop if one breaks."),
+    ] = False,
     settings: Annotated[Path | None, Parameter(help="TOML file with this node's limits.")] = None,
     verbose: Annotated[bool, Parameter(negative="", help="Log more.")] = False,
 ) -> int:
@@ -42,7 +46,9 @@ def serve(
     member = check_member(config, node)
     config.check()
     machine_class = load_machine(machine)
-    own = load_settings(settings, data=str(data), listen_host=listen_host, loop=loop)
+    own = load_settings(
+        settings, data=str(data), listen_host=listen_host, loop=loop, paranoid=paranoid or None
+    )
     return serve_forever(config, member, machine_class, own, started=announce)
 
 

@@ -216,6 +216,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     loop: Loop = "auto"
     """`auto` takes uvloop where it is installed."""
 
+    paranoid: bool = False
+    """Check the protocol's invariants of this node after each step, and stop at once where one is broken."""
     sync_placement: Placement = "auto"
     """Where journal syncs run: `auto` measures, and leaves the loop's thread when the disk is slow."""
     sync_inline_us_max: int = 1_500

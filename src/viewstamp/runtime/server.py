@@ -17,7 +17,9 @@ from typing import Any, Final, NoReturn
 from viewstamp.core.errors import ConfigurationError, Diverged, EntryNotExecutable, StorageError
 from viewstamp.core.events import Directive, TransferLeadership
 from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import ProtocolDefinition, Status
+from viewstamp.core.watched import paranoid
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.replica import Replica, ReplicaSetup
@@ -86,6 +88,8 @@ class Server:
         self._medium = medium or MemoryMedium()
         self._listen = listen or self._listen_address()
         self._definition = definition or protocol_definition(cluster.protocol)
+        if self.config.paranoid:
+            self._definition = paranoid(self._definition)
         self._clock = clock
         self._directory: DataDirectory | None = None
         self._driver: Driver | None = None
@@ -246,7 +250,8 @@ class Server:
         """Stop at once. What has not been written to a connection never will be."""
         self._failure = error
         reason = " ".join(str(error).split()) or type(error).__name__
-        detail = error if exit_code(error) == EXIT_INVARIANT else None
+        is_bug = exit_code(error) == EXIT_INVARIANT and not isinstance(error, InvariantViolated)
+        detail = error if is_bug else None  # an invariant says in its one line what does not hold
         LOG.critical("node %d stops, nothing acknowledged is lost: %s", self.node, reason, exc_info=detail)
         if self._transport is not None:
             self._transport.halt(abort=True)
