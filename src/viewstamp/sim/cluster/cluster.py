@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from viewstamp.checker.history import Recorder
-from viewstamp.core.events import PeerDown, PeerUp, Received
+from viewstamp.core.events import Received
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import ServerMessage
@@ -23,16 +23,14 @@ from viewstamp.sim.cluster.narrator import Narrator, fate
 from viewstamp.sim.judge.judge import Judge, watched
 from viewstamp.sim.workloads.clients import ClientHost, Connection, Observer, SimClient, respond
 from viewstamp.sim.workloads.workload import Workload
+from viewstamp.sim.world.connections import Connections
 from viewstamp.sim.world.network import Network
 from viewstamp.sim.world.options import SwarmOptions
 from viewstamp.sim.world.process import Process
 from viewstamp.sim.world.process_environment import ProcessSetup
-from viewstamp.sim.world.streams import Streams
 from viewstamp.sim.world.trace import Trace
 from viewstamp.sim.world.tuning import client_options, protocol_options, replica_options
 from viewstamp.sim.world.world import RandomTree, World
-
-_NOTICE_US = 3_000
 
 
 def _stay_down(node: NodeId) -> None:
@@ -105,9 +103,16 @@ class Cluster:
             definition.message_type,
             self._deliver,
         )
-        self._rng = self.tree.stream("cluster")
         setup = self._process_setup(overrides)
         self.processes = {node: Process(node, setup, options.disk) for node in self.members}
+        self.links = Connections(
+            self.world,
+            self.network,
+            definition,
+            self.processes,
+            self.tree.stream("connections"),
+            self.counts,
+        )
         self.history = Recorder()
         self.clients: dict[int, SimClient] = {}
         self.connections: dict[ClientAddress, Connection] = {}
@@ -124,12 +129,6 @@ class Cluster:
             workload,
         )
         self.operator = make_operator(self) if make_operator is not None else Operator()
-        self._streams = self._make_streams() if definition.dials == "on_demand" else None
-
-    def _make_streams(self) -> Streams:
-        rng = self.tree.stream("streams")
-        message_type = self.definition.message_type
-        return Streams(self.world, self.network, self.processes, rng, message_type, self.counts)
 
     def _process_setup(self, overrides: Any) -> ProcessSetup:
         options, definition = self.options, self.definition
@@ -174,15 +173,12 @@ class Cluster:
         return ghosts.oracle.owes_progress(alive, ghosts.images)
 
     def start(self, node: NodeId) -> bool:
-        """Start a server that is down; the others hear of it. False: its disk refuses."""
+        """Start a server that is down; it and the others dial each other. False: its disk refuses."""
         process = self.processes[node]
         if not process.start():
             self.counts["refused to start"] += 1
             return False
-        for other in self.running:
-            if other != node:
-                self._hint(other, node, up=True)
-                self._hint(node, other, up=True)
+        self.links.started(node)
         return True
 
     def crash(self, node: NodeId, *, power: bool = True) -> None:
@@ -192,10 +188,8 @@ class Cluster:
         self._after_end(node)
 
     def reset(self, first: NodeId, second: NodeId) -> None:
-        """Break the connection between two servers; it comes back at once."""
-        for node, other in ((first, second), (second, first)):
-            self._hint(node, other, up=False)
-            self._hint(node, other, up=True)
+        """Break the connections between two servers; they dial again."""
+        self.links.reset(first, second)
         self.counts["connection reset"] += 1
 
     # What processes reach outside themselves
@@ -205,10 +199,7 @@ class Cluster:
         if source == to:
             raise InvariantViolated("R69 SelfSend", f"node {source} sends a message to itself")
         before = Counter(self.network.counts) if self.trace.verbose else None
-        if self._streams is not None:
-            self._streams.send(source, to, message)
-        else:
-            self.network.send(source, to, message)
+        self.links.send(source, to, message)
         if before is not None:
             text = self.judge.ghosts.oracle.describe(message)
             what = fate(self.network, before)
@@ -251,20 +242,7 @@ class Cluster:
         self.operator.ended(node)
         for client in self.clients.values():
             client.break_all(node)
-        for other in self.running:
-            self._hint(other, node, up=False)
-
-    def _hint(self, node: NodeId, peer: NodeId, *, up: bool) -> None:
-        process = self.processes[node]
-        if not self.network.is_cut(peer, node):
-            event = PeerUp(peer) if up else PeerDown(peer)
-            self.world.after(self._rng.randrange(1, _NOTICE_US), self._tell, node, process.life, event)
-
-    def _tell(self, node: NodeId, life: int, event: PeerUp | PeerDown) -> None:
-        process = self.processes[node]
-        # Ignore a connection that opened and closed before this ran.
-        if process.life == life and self.processes[event.peer].running == (type(event) is PeerUp):
-            process.feed(event)
+        self.links.ended(node)
 
     def _deliver(self, source: NodeId, to: NodeId, message: Any) -> None:
         process = self.processes[to]

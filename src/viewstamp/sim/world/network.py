@@ -143,6 +143,19 @@ class Network:
         """Return how long a message over this link takes now, in microseconds."""
         return self._arrival(source, to) - self._world.now_us
 
+    def perhaps_damaged(self, data: bytes) -> bytes:
+        """Return bytes of a stream as they arrive: with a wrong bit, now and then."""
+        if not self._options.corruption or self._random() >= self._options.corruption:
+            return data
+        self.counts["damaged"] += 1
+        return self._damage(data)
+
+    def _damage(self, data: bytes) -> bytes:
+        damaged = bytearray(data)
+        bit = self._rng.randrange(len(data) * 8)
+        damaged[bit // 8] ^= 1 << bit % 8
+        return bytes(damaged)
+
     def _arrival(self, source: Endpoint, to: Endpoint) -> int:
         options, now = self._options, self._world.now_us
         arrival = now + options.delay_min_us + int(self._rng.expovariate(self._delay_rate))
@@ -161,10 +174,7 @@ class Network:
         payload = _ENCODE(message)
         self.sent_bytes += len(payload)
         if self._options.corruption and self._random() < self._options.corruption:
-            damaged = bytearray(payload)
-            bit = self._rng.randrange(len(payload) * 8)
-            damaged[bit // 8] ^= 1 << bit % 8
-            assert xxh3_64_intdigest(bytes(damaged)) != xxh3_64_intdigest(payload)
+            assert xxh3_64_intdigest(self._damage(payload)) != xxh3_64_intdigest(payload)
             self.counts["damaged"] += 1
             return None
         return self._decode(payload)
