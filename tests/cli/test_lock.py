@@ -73,7 +73,7 @@ def test_a_command_that_cannot_run_is_told_as_shells_do(
         (("mine", "--timeout", "soon", "--", "true"), failures.USAGE, "soon"),
         (("mine", "--frob", "--", "true"), failures.USAGE, "frob"),
         (("", "--", "true"), failures.REFUSED, "from 1 to"),
-        (("\udcff", "--", "true"), failures.REFUSED, "half a character; nothing was run"),
+        (("\udcff", "--", "true"), failures.REFUSED, "lone surrogate; nothing was run"),
         (("x" * (NAME_BYTES_MAX + 1), "--", "true"), failures.REFUSED, "nothing was run"),
     ],
 )

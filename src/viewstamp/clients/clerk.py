@@ -78,7 +78,7 @@ class Clerk:
         """Return value and version, trying for as long as it takes.
 
         Raises:
-            NoKey: there is no such key.
+            NoKey: the key does not exist.
             NotExecuted: `attempts_max` attempts ended without an answer.
         """
         payload = _METHODS["get"].encode_call((key,), {})

@@ -4,7 +4,7 @@ Rules of this file:
 
 - the cache is stepped under one mutex, by whichever thread wants something of it: a lock that is cached is
   acquired without a change of threads;
-- what concerns the wish of a caller is done under the mutex, so that it happens in the order of the steps;
+- what concerns a waiting caller is done under the mutex, so that it happens in the order of the steps;
 - calls and hooks belong to the loop. Nothing here waits for anything with the mutex held.
 """
 
@@ -77,11 +77,11 @@ _ERRORS: Final = Errors(LockService)
 
 
 class LockTimeout(NotExecuted, TimeoutError):
-    """The lock was not acquired in time. This client does not wait for it any more."""
+    """The lock was not acquired in time. This client no longer waits for it."""
 
 
-class Wish(Protocol):
-    """Who wants a lock. Called once, in any thread, with the mutex held: it returns at once."""
+class Waiter(Protocol):
+    """A caller that waits for a lock. Called once, in any thread, with the mutex held: it returns at once."""
 
     def entered(self, held: "HeldLock") -> None:
         """The lock was acquired."""
@@ -125,8 +125,9 @@ class HeldLock:
     def standing(self) -> Standing:
         """What is known of it now.
 
-        held: nobody else has it. doubtful: the cluster was not heard of for so long that another may have it.
-        lost: the session is gone, and another may have it. released: this process gave it back.
+        held: nobody else has it. doubtful: the cluster was not heard from within the session's time to live,
+        and another may have it. lost: the session is gone, and another may have it. released: this process
+        gave it back.
         """
         if self._released:
             return "released"
@@ -179,7 +180,7 @@ class LockDriver:
         self._thread = 0
         """Where the loop runs."""
         self._last_ticket = 0
-        self._wishes: dict[Ticket, Wish] = {}
+        self._waiters: dict[Ticket, Waiter] = {}
         self._held: dict[Ticket, HeldLock] = {}
         self._orders: deque[Ask | Flush | Finished] = deque()
         """What the loop has to do, in order."""
@@ -189,7 +190,7 @@ class LockDriver:
         self._seen: tuple[int | None, Instant | None] = (None, None)
         self._finished = asyncio.Event()
         self._closed = False
-        """Nobody gets a lock any more."""
+        """No caller gets a lock from now on."""
         self._over = False
         """The client is closed."""
 
@@ -212,7 +213,7 @@ class LockDriver:
 
     async def _give_all_back(self, grace_s: float) -> None:
         if not self._cache.is_sure(self._clock()):
-            grace_s = min(grace_s, DOUBT_GRACE_S)  # whoever is to hear of it has not been heard of for long
+            grace_s = min(grace_s, DOUBT_GRACE_S)  # the cluster has not been heard from for long
         self._feed(Closing())
         for ticket, held in list(self._held.items()):
             held.mark_lost()
@@ -225,21 +226,23 @@ class LockDriver:
 
     # For tasks and threads
 
-    def want(self, name: str, wish: Wish) -> Ticket:
-        """Ask for a lock; `wish` hears what becomes of it, perhaps before this returns.
+    def want(self, name: str, waiter: Waiter) -> Ticket:
+        """Ask for a lock; `waiter` is told how it ended, perhaps before this returns.
 
         Raises:
             NotExecuted: it was not started.
-            InvalidName: the name holds half a character (a lone surrogate), which no message can carry.
+            InvalidName: the name contains a lone surrogate, which no message can carry.
         """
         if not self._thread:
             raise NotExecuted("the lock client was not started: enter it first")
         if not is_text(name):
-            raise InvalidName(f"the name {name[:100]!a} of a lock is no text: it holds half a character")
+            raise InvalidName(
+                f"the name {name[:100]!a} of a lock is not valid text: it contains a lone surrogate"
+            )
         with self._mutex:
             self._last_ticket += 1
             ticket = Ticket(self._last_ticket)
-            self._wishes[ticket] = wish
+            self._waiters[ticket] = waiter
             self._step(Wanted(ticket, name))
         self._order_work()
         return ticket
@@ -248,14 +251,14 @@ class LockDriver:
         """Wait no longer. If the lock came meanwhile, give it back."""
         with self._mutex:
             held = self._held.get(ticket)
-            if self._wishes.pop(ticket, None) is not None:
+            if self._waiters.pop(ticket, None) is not None:
                 self._step(Abandoned(ticket))
         if held is not None:
             held.release()
         self._order_work()
 
     def left(self, ticket: Ticket) -> None:
-        """Take a lock back from whoever used it. For `HeldLock`."""
+        """Take a lock back from its user. For `HeldLock`."""
         with self._mutex:
             if self._held.pop(ticket, None) is None:
                 return  # closing took it
@@ -263,7 +266,7 @@ class LockDriver:
         self._order_work()
 
     def is_sure(self) -> bool:
-        """Tell whether what is held is held for certain."""
+        """Return whether what is held is held for certain."""
         return not self._closed and self._cache.is_sure(self._clock())
 
     @property
@@ -284,9 +287,9 @@ class LockDriver:
             match effect:
                 case Enter():
                     held = self._held[effect.ticket] = HeldLock(self, effect.ticket, effect.grant)
-                    self._wishes.pop(effect.ticket).entered(held)
+                    self._waiters.pop(effect.ticket).entered(held)
                 case Refused():
-                    self._wishes.pop(effect.ticket).refused(_error_of(effect.failure))
+                    self._waiters.pop(effect.ticket).refused(_error_of(effect.failure))
                 case Lost():
                     self._lost(effect)
                 case Ask() | Flush() | Finished():
@@ -331,7 +334,7 @@ class LockDriver:
         try:
             future = self.client.call("command", payload_of(ask, self._part), timeout_s=CALL_TIMEOUT_S)
         except NotExecuted:
-            return  # the client is closed, and whoever waited has been told
+            return  # the client is closed, and the waiting callers have been told
         future.add_done_callback(partial(self._ended, ask))
 
     def _ended(self, ask: Ask, future: CallFuture | asyncio.Future[bytes]) -> None:

@@ -37,12 +37,12 @@ class LockClient:
         Args:
             where: an address, several of them, or a cluster file, as for `viewstamp.connect`.
             part: the lock service's name in the cluster's machine; "" where the machine is `LockService`.
-            retry_s: while a task waits, the service is asked again so often, whatever it says by itself.
+            retry_s: while a task waits, the service is asked again after this time.
                 None: never; then a lock comes when the service says so, again after each change of primary.
             on_release: called (and awaited, if it returns an awaitable) with the grant before a lock goes
                 back to the service, such as to write back what was cached under it. Not called for a lock
                 that was lost.
-            label: what this client is called where somebody looks who holds a lock.
+            label: the name of this client in the list of holders.
             timeout_s: how long to look for the cluster.
             options: limits and times of the client underneath.
 
@@ -93,11 +93,11 @@ class LockClient:
             InvalidName, TooManyLocks, TooManyWaiters: the service refused.
             NotExecuted: the client is closed, or the cluster offers no locks under this name.
         """
-        wish = _TaskWish(asyncio.get_running_loop())
-        ticket = self._driver.want(name, wish)
+        waiter = _TaskWaiter(asyncio.get_running_loop())
+        ticket = self._driver.want(name, waiter)
         try:
             async with asyncio.timeout(timeout_s):
-                return await wish.future
+                return await waiter.future
         except TimeoutError:
             self._driver.give_up(ticket)
             raise LockTimeout(f"lock {name!r} was not acquired within {timeout_s:g} s") from None
@@ -115,7 +115,7 @@ class LockClient:
             held.release()
 
 
-class _TaskWish:
+class _TaskWaiter:
     """A task that waits for a lock, on the loop of the client."""
 
     __slots__ = ("future",)

@@ -88,17 +88,17 @@ class BlockingLockClient:
             InvalidName, TooManyLocks, TooManyWaiters: the service refused.
             NotExecuted: the client is closed, or the cluster offers no locks under this name.
         """
-        wish = _ThreadWish()
-        ticket = self._driver.want(name, wish)
+        waiter = _ThreadWaiter()
+        ticket = self._driver.want(name, waiter)
         try:
-            came = wish.over.wait(timeout_s)
+            came = waiter.over.wait(timeout_s)
         except BaseException:
             self._driver.give_up(ticket)
             raise
         if not came:
             self._driver.give_up(ticket)
             raise LockTimeout(f"lock {name!r} was not acquired within {timeout_s:g} s")
-        return wish.result()
+        return waiter.result()
 
     @contextmanager
     def hold(self, name: str, *, timeout_s: float | None = None) -> Iterator[HeldLock]:
@@ -110,7 +110,7 @@ class BlockingLockClient:
             held.release()
 
     def stat(self, name: str) -> LockState:
-        """Return who holds a lock and who waits for it."""
+        """Return the holder of a lock and the clients that wait for it."""
         state: LockState = self._run(_awaited(self._service.stat(name)))
         return state
 
@@ -141,7 +141,7 @@ def _in_thread(hook: Hook) -> Hook:
     return run
 
 
-class _ThreadWish:
+class _ThreadWaiter:
     """A thread that waits for a lock."""
 
     __slots__ = ("_error", "_held", "over")

@@ -1,1 +1,25 @@
-"""The real world: sockets, disks, clocks and processes around the sans-I/O cores."""
+"""The real world: sockets, disks, clocks and processes around the sans-I/O cores.
+
+Read in this order; each file says its rules at its top:
+
+1. `driver`: the four rules by which one replica runs, and `turns`, what happens once a round of the loop;
+2. `syncing`, `snapshotting`: where the disk's work is done;
+3. `transport`, `connection`, `dialing`: the port of a server, over `viewstamp.link`;
+4. `server`: all of it from start to stop; `local`: a cluster in one process;
+5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`, `outcomes`: what
+   users of the library call;
+6. `config`, `addresses`, `discovery`, `system`, `metrics`, `operator`: what the others need.
+
+The way of a write, from a call to its result:
+
+- the call: `proxies.make_proxy`, `client.AsyncClient.invoke`, `client.AsyncClient._work`,
+  `dialing.OutgoingLink.send`, `connection.Connection.flush`;
+- the server reads it: `connection.Connection.data_received`, `transport.Transport.received`,
+  `driver.Driver.client_frame`, `driver.Driver._step`;
+- the turn that proposes it, writes to the followers, and syncs: `turns.Turns._run`, `driver.Driver._work`,
+  `transport.Transport.send`, `syncing.Syncer.sync`;
+- a follower stores it and answers after its own sync: `driver.Driver.peer_frame`, `driver.Driver._sync`;
+- the leader answers the client: `driver.Driver._respond`, `transport.Transport.respond`,
+  `transport.Transport.flush`;
+- the result: `client.AsyncClient.link_received`, `client.AsyncClient._complete`, `outcomes.result_of`.
+"""

@@ -62,8 +62,8 @@ def format_address(address: Address) -> str:
 
 
 _PORTS: Final = range(10_000, 32_768)
-"""Below those that the kernel gives to whoever connects: a server that is down would find its port taken by
-somebody's outgoing connection when it comes back."""
+"""Below those that the kernel gives to outgoing connections, one of which could otherwise take the port of a
+server while it is down."""
 _STRIDE: Final = 64
 _walk: Final = count(os.getpid() * _STRIDE)
 """Each process begins elsewhere, so that two of them seldom choose the same port before one listens there."""
@@ -73,7 +73,7 @@ def free_ports(wanted: int) -> list[int]:
     """Return ports of loopback that nobody listened on a moment ago.
 
     Raises:
-        OSError: there are not so many.
+        OSError: fewer are free.
     """
     bound: list[socket.socket] = []
     try:

@@ -311,7 +311,7 @@ class BlockingClient(ClientBase):
                     self._read_once(0)
 
     def _discover(self, addresses: list[Address]) -> Known:
-        """Ask the addresses in turn who they are, until one answers or the time is up."""
+        """Ask the addresses in turn which server is there, until one answers or the time is up."""
         deadline = self._clock() + int(self.timeout_s * 1e6)
         troubles = dict.fromkeys(addresses, "no answer")
         while self._clock() < deadline:

@@ -212,7 +212,7 @@ class AsyncClient(ClientBase):
         """Return why there is no connection to this server, in a few words; empty where there is one."""
         return self._links[node].trouble
 
-    # What the links tell
+    # Events of the links
 
     def link_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in LinkOwner
         """Feed that a server can be reached, or cannot (`dialing.LinkOwner`)."""

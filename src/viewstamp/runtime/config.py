@@ -188,7 +188,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Read and check a cluster file.
 
         Raises:
-            ConfigurationError: it cannot be read, is no TOML, or cannot be used; one line that names the
+            ConfigurationError: it cannot be read, is not TOML, or cannot be used; one line that names the
             file.
         """
         try:

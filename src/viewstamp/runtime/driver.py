@@ -127,7 +127,7 @@ class Driver:
         self._stopped = False
         self._turns = Turns(self._loop, clock, self._work)
         self._led: object = self
-        """The replica's `leader_news` when it was last logged who leads."""
+        """The replica's `leader_news` when the leader was last logged."""
         self._last_sent: Any = None
         """The last message to a member: a broadcast is encoded once, as `_last_payload`."""
         self._last_payload = b""
@@ -301,5 +301,5 @@ class Driver:
         if led is not self._led:
             self._led = led
             view, leader = self._replica.view, self._replica.leader
-            who = "nobody is known to lead" if leader is None else f"node {leader} leads"
-            LOG.info("node %d: view %d, %s", self._node, view, who)
+            leading = "no leader is known" if leader is None else f"node {leader} leads"
+            LOG.info("node %d: view %d, %s", self._node, view, leading)

@@ -38,7 +38,7 @@ class Metrics:
     client_messages_out: int = 0
     """Messages given to a client's connection."""
     connections_accepted: int = 0
-    """Connections accepted on the one port, of peers, clients and whoever else."""
+    """Connections accepted on the one port, of peers, clients and strangers."""
     connections_refused: int = 0
     """Of these: refused with a reason, in the hello or by a limit."""
     violations: int = 0

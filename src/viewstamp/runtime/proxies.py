@@ -122,7 +122,7 @@ def with_options(proxy: P, *, timeout_s: float | None = None, reads: Reads | Non
 
 
 def binding_of(proxy: object) -> Binding:
-    """Return what a proxy calls through; `ConfigurationError` where it is no proxy."""
+    """Return what a proxy calls through; `ConfigurationError` where it is not a proxy."""
     if not isinstance(proxy, Proxy):
         raise ConfigurationError(f"{proxy!r} is not a proxy: use what connect() returned")
     return proxy._viewstamp_binding  # noqa: SLF001  the name is long so that machines may have a `binding`

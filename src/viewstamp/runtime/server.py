@@ -72,7 +72,7 @@ class Server:
         speaks and writes the same: for programs that look into a core.
 
         Raises:
-            ConfigurationError: the node is no member, an option does not fit, or Python runs without
+            ConfigurationError: the node is not a member, an option does not fit, or Python runs without
             assertions.
         """
         check_assertions()
@@ -197,7 +197,7 @@ class Server:
         return self.metrics.snapshot()
 
     async def direct(self, directive: Directive) -> str | None:
-        """Carry out an operator's wish here; return why it was refused, or None."""
+        """Carry out an admin request here; return why it was refused, or None."""
         assert self._driver is not None, "the server was not started"
         return await self._driver.direct(directive)
 
@@ -287,7 +287,7 @@ def serve_forever(
 ) -> int:
     """Run a server as this process's only task until a signal; return the exit code.
 
-    `started` is called once it listens. After a failure the process ends here, without any more clean-up.
+    `started` is called once it listens. After a failure the process ends here, without further clean-up.
 
     Raises:
         ConfigurationError, JournalCorrupt, StorageError: it could not start.

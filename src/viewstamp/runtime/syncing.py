@@ -23,13 +23,13 @@ from viewstamp.storage.journal import Journal, SyncJob
 _WINDOW: Final = 9
 """Syncs on the loop's thread that decide together."""
 _DECIDING: Final = 4
-"""The quickest of every so many decides: what the disk needs, without the wait for a busy processor."""
+"""Of this many the quickest decides: what the disk needs, without the wait for a busy processor."""
 _RETURN_FRACTION: Final = 0.5
 """Back to the loop's thread below this part of the limit, so that the choice does not flutter."""
 _BLOCKING_US: Final = 20_000
 """A sync this slow may never happen on the loop's thread: it leaves at once, and nothing is tried there."""
 _TRIAL_EVERY: Final = 16
-"""Beside the loop, one sync in so many is made on it to see how fast it would be."""
+"""Beside the loop, one sync in this many is made on it to see how fast it would be."""
 
 
 class SyncPolicy:
@@ -52,7 +52,7 @@ class SyncPolicy:
         """Where the next sync runs. The first runs beside the loop: a disk is slow until proven fast."""
 
     def measured(self, took_us: int) -> None:
-        """Take note how long the sync took that ran where `off_loop` said."""
+        """Record how long a sync took that ran where `off_loop` said."""
         if self._placement != "auto":
             return
         if took_us >= _BLOCKING_US:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
 TIMEOUT_S_MAX: Final = 1e9
-"""Thirty years. Calls end; who wants to wait without end calls again."""
+"""Thirty years. Calls end; a caller that wants to wait longer calls again."""
 
 Clock: TypeAlias = Callable[[], Instant]
 """Returns a moment in microseconds that never goes back. Tests pass one of their own."""
@@ -32,7 +32,7 @@ def monotonic_us() -> Instant:
 def check_timeout_s(timeout_s: float) -> float:
     """Return the seconds; `ConfigurationError` unless they are more than none and at most `TIMEOUT_S_MAX`."""
     if not 0 < timeout_s <= TIMEOUT_S_MAX:
-        raise ConfigurationError(f"timeout_s is {timeout_s}: it must be more than 0, and not for ever")
+        raise ConfigurationError(f"timeout_s is {timeout_s}: it must be positive and finite")
     return timeout_s
 
 

@@ -1,4 +1,4 @@
-"""One TCP port for members and clients: who is connected, and what they may do.
+"""One TCP port for members and clients: which connections there are, and what each may send.
 
 Rules of this file:
 
