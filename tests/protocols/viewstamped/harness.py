@@ -91,7 +91,7 @@ class Host:
         """The data of all applied entries: the state itself."""
         self.staged = b""
         self.unwritable = 0
-        """So many snapshots more get lost when all of them has arrived."""
+        """The next N snapshots get lost after all of each has arrived."""
         self.answers: dict[int, int | None] = {}
         """Token of a read to the length of the machine when it was answered, None where it was refused."""
         self.settled: dict[int, str | None] = {}
@@ -128,7 +128,7 @@ class Cluster:
         self.meddle: Callable[[NodeId, NodeId, Any], Sequence[int] | None] | None = None
         """Given a message, returns the delays in microseconds of its copies; None: as usual."""
         self.chosen: dict[int, Entry] = {}
-        """Ghost: what was applied at each seqno, by whoever was first."""
+        """Ghost: what was applied at each seqno, by the first node to apply one."""
         self.acknowledged: list[int] = []
         """Ghost: seqnos that a primary has applied: clients were told."""
         self.sent: list[tuple[NodeId, NodeId, Any]] = []
@@ -136,7 +136,7 @@ class Cluster:
         self.judges_commits = True
         """Whether members must hold what is applied first: not where a test forges their words."""
         self.wiped: list[NodeId] = []
-        """Nodes whose disks were lost: what they held cannot be looked up any more."""
+        """Nodes whose disks were lost: what they held can no longer be looked up."""
         self.transcript: list[str] = []
         self.story = False
         self._events: list[tuple[int, int, NodeId, int, Event]] = []
@@ -219,7 +219,7 @@ class Cluster:
     # Time
 
     def run(self, duration_ms: float, until: Callable[[], bool] | None = None) -> bool:
-        """Let time pass, or as much of it as `until` needs; tell whether `until` became true."""
+        """Let time pass, or as much of it as `until` needs; return whether `until` became true."""
         end = self.now + int(duration_ms * MS)
         while self._events and self._events[0][0] <= end:
             if until is not None and until():

@@ -140,7 +140,7 @@ def test_a_new_primary_is_found_within_400_ms_when_connections_broke_whatever_th
         others = [node for node in (1, 2, 3) if node != victim]
         cluster.crash(victim)
         before = cluster.now
-        cluster.run(5)  # what was under way comes before the end of its connection
+        cluster.run(5)  # what was in flight comes before the end of its connection
         cluster.down(others, victim)
         cluster.form(*others)
         times.append(cluster.now - before)

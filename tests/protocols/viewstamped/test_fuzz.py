@@ -100,14 +100,14 @@ def group_of(cluster: Cluster) -> Incarnation:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_nobody_raises_when_strangers_send_nonsense(seed: int) -> None:
-    """Sources that are no members, so that nothing they say may count."""
+    """Sources outside the view: nothing that they say may count."""
     rng = Random(seed)
     cluster = cluster_of(1, 2, 3)
     cluster.write("a")
     for _ in range(400):
         real = [message for _, _, message in cluster.sent[-200:]]
         message = mangled(rng, rng.choice([*real, *EXAMPLES]), group_of(cluster))
-        # A decided view is believed from whoever shows it; members only are trusted not to invent one.
+        # A decided view is believed from any node that shows it; members are trusted not to invent one.
         if message is not None and type(message).__name__ not in {"Views", "Join"}:
             cluster.step(rng.choice((1, 2, 3)), Received(NodeId(9), message))
         cluster.run(1)

@@ -46,7 +46,7 @@ def withhold(kind: type[Any], to: int) -> Callable[[NodeId, NodeId, Any], Sequen
 
 
 def lowest_joins_and_the_primary_dies() -> Cluster:
-    """Nodes 2 and 3 hold `a`; node 1 is let in; the primary dies before node 1 received anything."""
+    """Nodes 2 and 3 hold `a`; node 1 is admitted; the primary dies before node 1 received anything."""
     cluster = Cluster([2, 3])
     cluster.start(2, 3)
     cluster.form(2, 3)

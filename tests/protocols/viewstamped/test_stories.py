@@ -17,7 +17,7 @@ ACCEPTED_COMES_FIRST = [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3), (2, 3)
 
 
 def lab_cluster(count: int, *, story: bool = False, **breakpoints: Breakpoint) -> Cluster:
-    """Start nodes one after the other as the course's tester does: the first founds, the others join by it.
+    """Start nodes one after the other as the course's tester does: the first alone, the others join by it.
 
     `nodeN=` names a breakpoint that node N carries. The transcript begins here, or when all have joined.
     """

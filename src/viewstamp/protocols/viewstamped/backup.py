@@ -4,7 +4,7 @@ Rules of this file:
 
 - Entries are taken from the primary of exactly this view, each after the one before.
 - Entries are dropped only in favour of others of the primary's log, never an applied one and never one of
-  this view. So an acknowledgement stays true for ever, and late or doubled messages do no harm.
+  this view. So an acknowledgement stays true, and late or duplicated messages do no harm.
 """
 
 from viewstamp.core.events import SnapshotToken
@@ -28,9 +28,9 @@ from viewstamp.protocols.viewstamped.state_transfer import SnapshotReceiver, mar
 from viewstamp.protocols.viewstamped.views import DecidedViews
 
 RESTORED_BYTES_PER_MS: int = 50_000
-"""A slow guess: so much of a state is restored in a millisecond at least."""
+"""Bytes of a state restored per millisecond, guessed low."""
 _POSITIONS_PER_HEARTBEAT: int = 8
-"""A gap is reported so often at most: messages that overtake one another must not multiply."""
+"""Report a gap at most N times per heartbeat: messages that overtake one another must not multiply."""
 
 
 class Backup:
@@ -151,7 +151,7 @@ class Backup:
         return entries
 
     def _contradicts(self, entries: list[EntryRecord]) -> bool:
-        """Tell whether an entry stands where another one is final here: no correct primary sends that."""
+        """Return whether an entry stands where another one is final here: no correct primary sends that."""
         log = self._positions.log
         for entry in entries:
             mine = log.view_at(entry.seqno)
@@ -195,7 +195,7 @@ class Backup:
             self._excuse_silence(message.meta.size_bytes)
 
     def _excuse_silence(self, size_bytes: int) -> None:
-        """Say before a large state is restored, which takes one long step, that this is no death."""
+        """Announce the silence before a large state is restored, which takes one long step."""
         busy_ms = size_bytes // RESTORED_BYTES_PER_MS
         if busy_ms:
             state = self._state
@@ -204,7 +204,7 @@ class Backup:
                 state.outbox.send_early(node, pong)
 
     def on_staged(self) -> None:
-        """A snapshot was installed, or was damaged on its way: tell the primary what is missing now."""
+        """A snapshot was installed, or was damaged in flight: tell the primary what is missing now."""
         self._position_at = self._state.now
         self._send_position()
 

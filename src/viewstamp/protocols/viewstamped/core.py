@@ -255,7 +255,7 @@ class ViewstampedCore:
         lowest_hears = ping.heard and current is not None and source == current.lowest
         is_calm = self.views.proposal.phase == "idle" and not self._transfer.is_under_way
         if lowest_hears and is_calm and self.views.is_member and self.role.is_up_to_date_backup:
-            self.views.heartbeats.rest()
+            self.views.heartbeats.forget_heard()
             self._tick_at = self._after(3 * self._state.options.heartbeat_us // 2)
 
     def _announce_leader(self) -> None:
@@ -327,7 +327,7 @@ class ViewstampedCore:
         if message.view == self.views.view:
             self.role.receive(source, message)
         elif message.view > self.views.view or isinstance(message, Append | Position | Probe | Chunk):
-            # One of us is behind. An old answer needs none: whoever sent it will hear by other ways.
+            # One of us is behind. An old answer is dropped: its sender learns the new view from pings.
             self.views.compare_views(source, message.view)
 
     # Operators

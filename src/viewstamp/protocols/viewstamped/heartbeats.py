@@ -1,14 +1,13 @@
-"""Who is alive, told by pings that come or not (lab 6, config; docs/labs/6.824.md#checks).
+"""Which members are alive: the ones that answer pings (lab 6, config; docs/labs/6.824.md#checks).
 
 Rules of this file:
 
 - The lowest member pings all others, who answer. So only the lowest can find another member silent, and
   starts its removal; the others find the lowest silent, one after the other by rank.
-- Heartbeats without a sign of life are counted, not time: a node that was itself paused misses one, not a
-  hundred.
-- A member whose messages arrive but who hears nothing is of no use. So only an answer is a sign of life, and
-  a ping that says that the last answer has come. Who misses that asks, with a ping of its own.
-- It counts only from the member's own memory: a node whose disk was wiped is not that member.
+- Unanswered heartbeats are counted, not time: a node that was itself paused misses one, not a hundred.
+- A member that sends but receives nothing is of no use. So a member counts as heard from only when it
+  answers, or when its ping says that the last answer has come. A member that misses this sends a ping itself.
+- Only the member's own incarnation counts: a node whose disk was wiped is not that member.
 - A primary that is not the lowest tells it who does not answer: a link may be cut that no ping goes over.
 """
 
@@ -21,8 +20,9 @@ from viewstamp.protocols.viewstamped.state import State
 
 BUSY_MS_MAX: Final = 60_000
 _RANK_MISSES: Final = 2
-"""So many more pings must be missed for each survivor of lower rank before one proposes itself."""
+"""Extra missed pings allowed per surviving lower-ranked member, so that one proposes before the others."""
 _REPORT_TICKS: Final = 3
+"""Heartbeats for which a report of the primary is believed."""
 
 
 class Heartbeats:
@@ -33,42 +33,42 @@ class Heartbeats:
     def __init__(self, state: State) -> None:
         self._state = state
         self._misses: dict[NodeId, int] = {}
-        """Heartbeats in a row in which a member gave no sign of life."""
+        """Heartbeats in a row in which a member was not heard from."""
         self._reported: dict[NodeId, int] = {}
         """Members that the primary does not hear, and for how many heartbeats that is believed."""
         self._heard: set[NodeId] = set()
-        """Members that gave a sign of life since the last tick."""
+        """Members heard from since the last tick."""
         self.broken: set[NodeId] = set()
         """Nodes whose connection broke, and that were not heard since."""
         self._busy_until: dict[NodeId, Instant] = {}
         """Members that said why they would be silent, and for how long that is believed."""
 
     def begin_view(self, membership: Membership) -> None:
-        """Start counting anew, every member being taken for alive."""
+        """Start counting again; every member counts as alive."""
         self._misses = {}
         self._reported = {}
         self._heard = set(membership.nodes)
 
     def heard_from(self, node: NodeId) -> None:
-        """Take note of a sign of life."""
+        """Record that a member was heard from."""
         self._heard.add(node)
         self._misses[node] = 0
 
     def was_heard(self, node: NodeId) -> bool:
-        """Tell whether this member gave a sign of life before the last tick."""
+        """Return whether this member was heard from before the last tick."""
         return self._misses.get(node) == 0
 
-    def rest(self) -> None:
-        """Who has just given a sign of life is asked for the next one by the tick that comes."""
+    def forget_heard(self) -> None:
+        """Count from the next tick on: what was heard until now stands for the tick that is left out."""
         self._heard.clear()
 
     def excuse(self, node: NodeId, busy_ms: int) -> None:
-        """A member restores a state and cannot answer for so long; at most a minute is believed."""
+        """A member restores a state and cannot answer for `busy_ms`; at most a minute is believed."""
         busy_us = max(0, min(busy_ms, BUSY_MS_MAX)) * MICROSECONDS_PER_MS
         self._busy_until[node] = Instant(self._state.now + busy_us)
 
     def is_busy(self, node: NodeId) -> bool:
-        """Tell whether a member has said that it would be silent now."""
+        """Return whether a member has said that it would be silent now."""
         return self._busy_until.get(node, self._state.now) > self._state.now
 
     def suspect(self, node: NodeId) -> None:
@@ -80,23 +80,23 @@ class Heartbeats:
         self.broken.add(node)
 
     def report(self, nodes: Iterable[NodeId]) -> None:
-        """The primary does not hear these members: they are dead as far as this view is concerned."""
+        """The primary does not hear these members: they count as dead in this view."""
         for node in nodes:
             self._reported[node] = _REPORT_TICKS
 
     def is_reported(self, node: NodeId) -> bool:
-        """Tell whether the primary has lately said that it does not hear this member."""
+        """Return whether the primary has lately said that it does not hear this member."""
         return node in self._reported
 
     def watched(self, current: Membership) -> tuple[NodeId, ...]:
-        """Return whose signs of life this member counts."""
+        """Return the members whose answers this one counts."""
         mine = self._state.node
         if current.lowest == mine:
             return tuple(node for node in current.nodes if node != mine)
         return (current.lowest,)
 
     def to_ping(self, current: Membership, *, has_news: bool) -> tuple[NodeId, ...]:
-        """Return whom this member pings after it has counted: the lowest others only where there is need."""
+        """Return the members to ping after counting: the lowest pings all, the others a silent lowest."""
         calm = current.lowest != self._state.node and self.was_heard(current.lowest) and not has_news
         return () if calm else self.watched(current)
 

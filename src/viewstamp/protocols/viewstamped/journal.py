@@ -46,7 +46,7 @@ class Decided(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class Synchronised(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
-    """Every member of this view held the primary's log: whoever was in it may lead the next one."""
+    """Every member of this view held the primary's log: each of them may lead the next one."""
 
     view: View
 
@@ -151,7 +151,7 @@ class Replay:
         return acceptor
 
     def holds(self, viewstamp: Viewstamp) -> bool:
-        """Tell whether the entry at this viewstamp is in the log or behind the snapshot."""
+        """Return whether the entry at this viewstamp is in the log or covered by the snapshot."""
         if self._beyond_log or viewstamp.seqno < self.log.base_seqno:
             return viewstamp <= self.base
         return self.log.holds(viewstamp)

@@ -59,7 +59,7 @@ class LeadershipTransfer:
         if current is None or primary is None or not primary.is_synchronised:
             return "this node is not the primary of a synchronised view: ask the primary"
         if self.is_under_way:
-            return "another transfer is under way: wait for it"
+            return "another transfer is in progress: wait for it"
         if to is not None and to not in current.nodes:
             return f"node {to} is not a member of view {current.view}"
         return None

@@ -9,7 +9,8 @@ Rules of this file:
   synchronisation or the member was eligible in v already. By induction it was in every view since the
   last synchronised one.
 - The primary stays primary while it is eligible; otherwise the lowest eligible member follows it, of those
-  that have little to execute if there are any: who came back a moment ago has the log, and not yet the state.
+  that have little to execute if there are any: a node that has just come back has the log, but not yet the
+  state.
 """
 
 from collections.abc import Collection
@@ -25,7 +26,7 @@ MEMBERS_MAX: Final = 64
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A node with a memory. A node whose disk was wiped is another member: it forgot its promises."""
+    """A node in one incarnation. A node whose disk was wiped is another member: it forgot its promises."""
 
     node: NodeId
     incarnation: Incarnation
@@ -78,7 +79,7 @@ def successor(
     """Return the next view with these members; None if none of them is certain to hold what was acknowledged.
 
     `synchronised` says that the current view is known to have completed its synchronisation. Believing too
-    little costs availability only. `primary` is preferred where it is eligible; who is `late` comes last.
+    little costs availability only. `primary` is preferred where it is eligible; `late` members come last.
     """
     trusted = set(current.nodes if synchronised else current.eligible)
     before = set(current.members)
@@ -97,7 +98,7 @@ def without(membership: Membership, node: NodeId) -> tuple[Member, ...]:
 
 
 def well_formed(membership: Membership) -> bool:
-    """Tell whether a membership that a peer sent keeps the rules that one view alone can show."""
+    """Return whether a membership that a peer sent keeps the rules that one view alone can show."""
     nodes = membership.nodes
     eligible = membership.eligible
     return (
@@ -113,7 +114,7 @@ def well_formed(membership: Membership) -> bool:
 
 
 def follows(previous: Membership, candidate: Membership) -> bool:
-    """Tell whether a well-formed candidate may be the view after `previous`."""
+    """Return whether a well-formed candidate may be the view after `previous`."""
     before, after = set(previous.members), set(candidate.members)
     kept = {member.node for member in before & after}
     return (
@@ -125,7 +126,7 @@ def follows(previous: Membership, candidate: Membership) -> bool:
 
 
 def is_first_view(candidate: Membership) -> bool:
-    """Tell whether a well-formed candidate may be view 1."""
+    """Return whether a well-formed candidate may be view 1."""
     return candidate.view == 1 and len(candidate.members) == 1
 
 

@@ -34,10 +34,10 @@ from viewstamp.protocols.viewstamped.state import Point, State
 from viewstamp.protocols.viewstamped.state_transfer import Progress, SnapshotSender, agreement, part_of
 from viewstamp.protocols.viewstamped.views import DecidedViews
 
-_PATIENCE: Final = 4
-"""A primary complains of a backup after so many times of what makes a member dead: its disk may be slow."""
+_REPORT_AFTER: Final = 4
+"""A primary reports a backup after N times `heartbeat_misses_max`: its disk may be slow."""
 _CALM_TICKS: Final = 4
-"""A backup that has everything is asked in one of so many heartbeats only whether it still answers."""
+"""A backup that has everything is asked in one of N heartbeats whether it still answers."""
 
 
 class Primary:
@@ -145,7 +145,7 @@ class Primary:
                 backup.sender.rewind_if_stuck()
                 self._pump(backup)
             elif backup.sender is not None:
-                # What became of it? A backup that has it holds this place and says so; others tell theirs.
+                # It has arrived, and may be lost: a backup that has it acknowledges this.
                 self._send_append(backup, (), self._place_of(backup))
             elif not calm or backup.matched < self._positions.log.last_seqno:
                 self._send_append(backup, (), self._place_of(backup))
@@ -257,7 +257,7 @@ class Primary:
             return
         backup.heard_at = now = self._state.now
         if backup.sender is None and backup.next is not None and now < backup.settled_at:
-            # What was sent a moment ago is still under way: sending it again would multiply it.
+            # What was sent a moment ago is still in flight: sending it again would multiply it.
             return
         agreed = agreement(self._positions.log, marks)
         if agreed is not None and agreed.seqno >= max(marks[0].seqno, self._positions.log.base_seqno):
@@ -273,9 +273,9 @@ class Primary:
         snapshot = self._positions.snapshot
         assert snapshot is not None
         sender = backup.sender
-        # With nothing of it received, an older snapshot may be one that the backup has no use for.
+        # With nothing of it received, an older snapshot may be of no use to the backup.
         received = sender is not None and staged is not None and sender.describes(staged)
-        # What had arrived and is not there any more could not be written: all of it is needed again.
+        # What had arrived and is gone could not be written: all of it is needed again.
         gone = sender is None or (staged is None and sender.has_arrived) or sender.snapshot is not snapshot
         if not received and (gone or staged is not None):
             fits = staged is not None and part_of(snapshot, staged)
@@ -323,8 +323,8 @@ class Primary:
     # Accounts
 
     def unheard(self) -> tuple[NodeId, ...]:
-        """Return the backups that have not answered for so long that the link to them must be cut."""
-        limit = _PATIENCE * self._state.options.heartbeat_misses_max
+        """Return the backups that have been silent long enough to count as cut off."""
+        limit = _REPORT_AFTER * self._state.options.heartbeat_misses_max
         late = (node for node, backup in self._backups.items() if backup.unanswered >= limit)
         return tuple(node for node in late if not self._views.heartbeats.is_busy(node))
 

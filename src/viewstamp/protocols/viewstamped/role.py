@@ -2,7 +2,7 @@
 
 A role lives for one view. Whatever a primary or backup remembers of another view is gone with it, so
 nothing of an old view can be counted in a new one (docs/faults.md#v34, #v35), and what it said that still
-waits for the disk is taken back. What outlives a view is the log and a snapshot that is under way.
+waits for the disk is taken back. What outlives a view is the log and a snapshot in flight.
 """
 
 from typing import Literal, assert_never

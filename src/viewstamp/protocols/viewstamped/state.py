@@ -31,7 +31,7 @@ class Point(IntEnum):
 class Failpoints(Protocol):
     """For tests only; a core without them behaves as if none were ever armed.
 
-    `reached` may raise or end the process: the effects of the step under way are then lost, as in a crash.
+    `reached` may raise or end the process: the effects of that step are then lost, as in a crash.
     It may also cut the network and return: the core goes on.
     """
 
@@ -79,7 +79,7 @@ class State:
         self.outbox = outbox
         self.rng = rng
         self.now = now
-        """The moment of the step under way; never goes back."""
+        """The moment of the step that runs; never goes back."""
         self.failpoints = failpoints
         self.group: Incarnation = NO_GROUP
         """Incarnation of the member of view 1; set once."""

@@ -53,7 +53,7 @@ def agreement(log: Log, marks: Sequence[Viewstamp]) -> Viewstamp | None:
 
 
 class SnapshotSender:
-    """A snapshot under way to one backup. Invariant: acknowledged <= sent <= size."""
+    """Sends one snapshot to one backup. Invariant: acknowledged <= sent <= size."""
 
     __slots__ = ("_before_tick", "_begun", "_heard", "acknowledged", "sent", "snapshot")
 
@@ -74,11 +74,11 @@ class SnapshotSender:
         return self._begun and self.acknowledged == self.snapshot.meta.size_bytes
 
     def is_covered_by(self, matched: Viewstamp) -> bool:
-        """Tell whether a backup that holds the log up to here needs it no more."""
+        """Return whether a backup that holds the log up to here no longer needs the snapshot."""
         return matched.seqno >= self.snapshot.meta.viewstamp.seqno
 
     def describes(self, part: StagedPart) -> bool:
-        """Tell whether this part belongs to the snapshot under way."""
+        """Return whether this part belongs to the snapshot that is sent."""
         return part_of(self.snapshot, part)
 
     def heard(self, offset: int) -> None:
@@ -109,14 +109,14 @@ class SnapshotSender:
 
 
 def part_of(snapshot: Snapshot, part: StagedPart) -> bool:
-    """Tell whether this part belongs to this snapshot."""
+    """Return whether this part belongs to this snapshot."""
     meta = snapshot.meta
     fits = part.viewstamp == meta.viewstamp and part.digest == meta.digest
     return fits and 0 <= part.offset <= meta.size_bytes
 
 
 def _same_state(one: SnapshotMeta, other: SnapshotMeta) -> bool:
-    """Tell whether two snapshots are of one state: their headers may differ, taken in different views."""
+    """Return whether two snapshots are of one state: their headers may differ, taken in different views."""
     return (one.viewstamp, one.digest, one.size_bytes) == (other.viewstamp, other.digest, other.size_bytes)
 
 
@@ -142,9 +142,9 @@ class Progress:
         self.next: int | None = None
         """What to send next; None until it has said how its log looks."""
         self.sender: SnapshotSender | None = None
-        """A snapshot under way; nothing else is sent meanwhile."""
+        """The snapshot in flight; nothing else is sent meanwhile."""
         self.unacknowledged: deque[tuple[int, int]] = deque()
-        """Last seqno and bytes of each message with entries under way."""
+        """Last seqno and bytes of each message with entries in flight."""
         self.unacknowledged_bytes = 0
         self.heard_at: Instant | None = None
         self.settled_at = Instant(0)
@@ -167,7 +167,7 @@ class Progress:
         self.unacknowledged_bytes = 0
 
     def sent(self, last: int, size_bytes: int) -> None:
-        """Entries up to `last` are under way."""
+        """Entries up to `last` are in flight."""
         self.next = last + 1
         self.unacknowledged.append((last, size_bytes))
         self.unacknowledged_bytes += size_bytes
@@ -202,7 +202,7 @@ class SnapshotReceiver:
         return StagedPart(self._meta.viewstamp, self._meta.digest, self.offset)
 
     def take(self, chunk: Chunk, token: SnapshotToken) -> bool:
-        """Stage a chunk if it is the next, under `token` if its snapshot is a new one; tell if it fits."""
+        """Stage a chunk if it is the next, under `token` if its snapshot is new; return whether it fits."""
         meta = chunk.meta
         end = chunk.offset + len(chunk.data)
         if not 0 <= chunk.offset <= end <= meta.size_bytes or (not chunk.data and meta.size_bytes):
@@ -215,7 +215,7 @@ class SnapshotReceiver:
         return True
 
     def finished(self, token: SnapshotToken) -> bool:
-        """Tell whether this token is of the snapshot under way, and forget it: it has arrived."""
+        """Return whether this token is of the snapshot that arrives, and forget it: it is complete."""
         if self._meta is None or token != self._token:
             return False
         self._meta, self.offset = None, 0

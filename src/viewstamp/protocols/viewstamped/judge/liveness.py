@@ -1,11 +1,11 @@
 """Which members owe progress when all others are gone for good; for the oracle, and nothing else.
 
-Whoever decides the next view may find a value that was accepted for it already, also by somebody who is
-gone: a view with too few of the living would then be decided, and wait for ever. A promise says that somebody
-proposes, and may leave out one of the living who was silent, or, which costs as much, let in one who has died
-since: what he proposes is known to himself or under way. What was decided may be known to the dead alone. So
-they must be able to go on in the newest view they know of, and in each that may come next. When in doubt
-nothing is owed.
+The proposer of the next view may find a value that was accepted for it already, also by a member that is
+gone. A view with too few living members would then be decided, and wait without end. A promise says that a
+member proposes: it may leave out a living member that was silent or, which costs as much, admit a node that
+has died since. Its value may be known to the proposer alone, or in flight. What was decided may be known to
+the dead alone. So the living must be able to go on in the newest view they know, and in each that may come
+next. When in doubt nothing is owed.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,7 +20,7 @@ Alive = Mapping[NodeId, Incarnation | None]
 
 
 def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[NodeId, Replay]) -> bool:
-    """Tell whether the living must serve; `disks` are those of all members, also of the dead."""
+    """Return whether the living must serve; `disks` are those of all members, also of the dead."""
     if len(alive) < majority(len(configured)):
         # A smaller view does not serve.
         return False
@@ -36,7 +36,7 @@ def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[N
         next_ones += _without_one(current, synchronised=remembered)
     may_come = [(current, trusted), *((value, value.eligible) for value in next_ones)]
     if any(len(membership.members) == 1 for membership, _ in may_come) and not set(alive) >= set(configured):
-        # It becomes a view of two by letting in somebody who has just died, and cannot shrink then.
+        # It becomes a view of two by admitting a node that has just died, and cannot shrink then.
         return False
     return all(_can_go_on(membership, alive, by) for membership, by in may_come)
 
@@ -54,20 +54,20 @@ def _accepted(current: Membership, disks: Mapping[NodeId, Replay]) -> list[Membe
 
 
 def _something_is_proposed(current: Membership, disks: Mapping[NodeId, Replay]) -> bool:
-    """Tell whether any member has promised a proposer something whose proposal no disk shows."""
+    """Return whether any member has promised a ballot whose value no disk shows."""
     acceptors = [disk.acceptor() for disk in disks.values() if disk.view == current.view]
     shown = {LOWEST, *(acceptor.accepted for acceptor in acceptors)}
     return any(acceptor.promised not in shown for acceptor in acceptors)
 
 
 def _without_one(current: Membership, *, synchronised: bool) -> list[Membership]:
-    """Return the views that a proposer may want who does not hear one of the others."""
-    wishes = (successor(current, without(current, node), synchronised=synchronised) for node in current.nodes)
-    return [wish for wish in wishes if wish is not None]
+    """Return the views that a proposer may want that does not hear one of the others."""
+    wanted = (successor(current, without(current, node), synchronised=synchronised) for node in current.nodes)
+    return [view for view in wanted if view is not None]
 
 
 def _can_go_on(membership: Membership, alive: Alive, trusted: Collection[NodeId]) -> bool:
-    """Tell whether the living can agree on the view after this one, and one of them may lead it.
+    """Return whether the living can agree on the view after this one, and one of them may lead it.
 
     If they can, they can remove the dead one after the other: of a majority it stays one. A view of two
     with one of them dead has no majority and cannot shrink.

@@ -181,7 +181,7 @@ class ViewstampedOracle:
         return _not_promised(instance, promised, durable)
 
     def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
-        """Tell whether every member of some view, the entry's own or a later one, holds the entry durably."""
+        """Return whether all members of the entry's view, or of a later one, hold the entry durably."""
         disks = {node: image for node, image in images.items() if isinstance(image, Replay)}
         newest = max(disks.values(), key=lambda disk: disk.view, default=None)
         if newest is None:
@@ -214,7 +214,7 @@ class ViewstampedOracle:
         return None if primary is None else primary.opening
 
     def agrees(self, image: DurableImage, view: AgreedView) -> bool:
-        """Tell whether a disk accepted this view or knows that it was decided."""
+        """Return whether a disk accepted this view or knows that it was decided."""
         assert isinstance(image, Replay)
         if image.view >= view.view:
             return image.history[view.view - 1] == view
