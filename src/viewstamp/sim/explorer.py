@@ -1,4 +1,4 @@
-"""An exhaustive search of a small world: every order of what can happen, within bounds, over the real cores.
+"""An exhaustive search of a small world: every order of events, within bounds, over the real cores.
 
 Cores are values here (`copies.py`): what a core does with an event is computed once and remembered, so a
 state of the world is a few numbers: which value each node is, which messages are under way, what may still
@@ -53,15 +53,15 @@ class Bounds(msgspec.Struct, frozen=True):
     """How often a deadline may pass, over all nodes."""
     proposals: int = 1
     crashes: int = 1
-    """How often a node may die; it may come back any time later."""
+    """How often a node may crash; it may restart at any later time."""
     wipes: int = 0
     """How often a node may lose its disk."""
     doubles: int = 0
-    """How often a message may be delivered and stay under way."""
+    """How often a message may be delivered and stay in flight."""
     messages_max: int = 6
-    """Under way at a time; what is sent beyond that is lost."""
+    """Messages in flight at a time; what is sent beyond that is lost."""
     slow_disks: bool = False
-    """Whether a write becomes durable when it likes to, and is lost in a crash before."""
+    """Whether a write becomes durable at any later time, and is lost in a crash before that."""
     depth_first: bool = False
     """Follow each path to its end first: long paths early, where breadth first tries the short ones."""
     states_max: int = 1_000_000
@@ -101,7 +101,7 @@ class World(msgspec.Struct, frozen=True):
     nodes: tuple[int, ...]
     messages: tuple[int, ...]
     budget: tuple[int, int, int, int, int]
-    """Timeouts, proposals, crashes, wipes, doubles left."""
+    """Timeouts, proposals, crashes, wipes and duplicates left."""
     chosen: tuple[Entry, ...]
     """The one history: what any node has ever applied."""
     leaders: tuple[tuple[int, NodeId], ...]
@@ -111,7 +111,7 @@ class World(msgspec.Struct, frozen=True):
 
 
 class Exploration(msgspec.Struct, frozen=True):
-    """What came out of a search."""
+    """The result of a search."""
 
     states: int
     transitions: int
@@ -123,7 +123,7 @@ class Exploration(msgspec.Struct, frozen=True):
     seconds: float
     violation: str | None
     path: tuple[str, ...]
-    """How to get to the violation, a line for each thing that happened."""
+    """The steps to the violation, one a line."""
 
 
 class Explorer:
@@ -431,7 +431,7 @@ class Explorer:
             self._values.append(value)
         return number
 
-    # The beginning, and the telling.
+    # The start of a search, and its report.
 
     def _first_world(self) -> World:
         bounds = self._bounds
@@ -452,7 +452,7 @@ class Explorer:
         return msgspec.structs.replace(world, messages=tuple(sorted(world.messages))[: bounds.messages_max])
 
     def _before_the_search(self, world: World, action: str, key: tuple[int, int]) -> World:
-        """Let something happen that no budget pays for, and lose no message."""
+        """Take a step outside all budgets, without losing a message."""
         position = key[0] if action != "deliver" else self._messages[key[0]][1] - 1
         turn = self._turn(world.nodes[position], action, key)
         nodes = (*world.nodes[:position], turn.value, *world.nodes[position + 1 :])

@@ -59,7 +59,7 @@ def test_sessions_are_out_of_order_when_one_stands_behind_a_later_used_one(judge
 
 def test_queue_is_unbounded_when_it_holds_more_than_its_limit(judge: Judge) -> None:
     judge.served(NODE, replica(1, queue=(3, 3)))
-    with pytest.raises(InvariantViolated, match=r"I20 Bounded: .*4 commands waiting, where 3 are allowed"):
+    with pytest.raises(InvariantViolated, match=r"I20 Bounded: .*4 commands waiting, but the limit is 3"):
         judge.served(NODE, replica(1, queue=(4, 3)))
 
 

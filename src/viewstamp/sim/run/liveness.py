@@ -92,7 +92,7 @@ class LivenessPhase:
         if not cluster.world.run_while(lambda: any(client.calls for client in clients), limit):
             open_calls = sum(len(client.calls) for client in clients)
             raise InvariantViolated(
-                NAME, f"{open_calls} calls are open {CALL_GRACE_US} us after their deadline"
+                NAME, f"{open_calls} calls are still open {CALL_GRACE_US} us after their deadlines"
             )
 
     def _serve(self) -> None:
@@ -128,7 +128,9 @@ class LivenessPhase:
         ):
             places = {node: self._applied(node) for node in chosen}
             length = cluster.judge.ghosts.committed.length
-            raise InvariantViolated(NAME, f"of {length} committed entries the nodes have applied {places}")
+            raise InvariantViolated(
+                NAME, f"{length} entries are committed, but the nodes have applied {places}"
+            )
         for node in chosen:
             replica = cluster.processes[node].replica
             assert replica is not None

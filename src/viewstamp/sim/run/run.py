@@ -245,4 +245,6 @@ def check_messages(cluster: Cluster, calls: int) -> None:
     """Raise `InvariantViolated` where there were more."""
     sent, allowed = cluster.network.counts["messages"], messages_allowed(cluster, calls)
     if sent > allowed:
-        raise InvariantViolated(NAME, f"{sent} messages between members; what was done explains {allowed}")
+        raise InvariantViolated(
+            NAME, f"{sent} messages between members; the work done explains at most {allowed}"
+        )

@@ -113,7 +113,7 @@ class Connection:
 
 
 class Call(msgspec.Struct):
-    """A call under way."""
+    """An open call."""
 
     plan: Plan | None
     handle: int | None
@@ -319,7 +319,9 @@ class SimClient:
                 self._complete(effect)
         for what, size, limit in self.core.queues():
             if size > limit:
-                raise InvariantViolated("I20 Bounded", f"client {self.name}: {size} {what}, {limit} allowed")
+                raise InvariantViolated(
+                    "I20 Bounded", f"client {self.name}: {size} {what}, but the limit is {limit}"
+                )
         self._arm()
 
     def _send(self, to: NodeId, message: ClientMessage) -> None:

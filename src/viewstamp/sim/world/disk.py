@@ -29,19 +29,19 @@ class PowerFailure(BaseException):
 
 
 class DiskFaults(msgspec.Struct):
-    """How often something goes wrong, each between 0 and 1. May be changed at any time."""
+    """Probabilities of faults, each between 0 and 1. May be changed at any time."""
 
     torn: float = 0.5
-    """How many of the files and directories with volatile content are torn in a crash; the others keep all of
+    """The share of files and directories with volatile content are torn in a crash; the others keep all of
     it or lose all of it."""
     kept: float = 0.5
-    """How many of those others keep all of it."""
+    """The share of those others that keep all of it."""
     sync_error: float = 0.0
-    """How many syncs of a file fail with EIO."""
+    """The share of syncs of a file that fail with EIO."""
     disk_full: float = 0.0
-    """How many writes that make a file longer fail with ENOSPC."""
+    """The share of growing writes that fail with ENOSPC."""
     short_write: float = 0.0
-    """How many writes of more than one sector stop at a sector's end."""
+    """The share of writes of more than one sector that stop at a sector's end."""
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -316,7 +316,7 @@ class SimFileSystem:
         self._changes = kept
 
     def status(self, path: str) -> PathStatus | None:
-        """Say what stands at a path; None: nothing."""
+        """Return the kind and size of what is at a path; None: nothing."""
         if path in _ROOTS:
             return PathStatus("directory", 0o700, owned=True, size_bytes=0)
         if path not in self._names:
@@ -376,7 +376,7 @@ class SimFileSystem:
         return parent in _ROOTS or (parent in self._durable_names and self._has_parents(parent))
 
     def kill(self) -> None:
-        """The process ended; the machine runs on, and everything it was told is still in its memory."""
+        """The process ended; the machine runs on, and everything written is still in its memory."""
         self.life += 1
         self.locked.clear()
         self.fail_at = None
@@ -404,7 +404,7 @@ class SimFileSystem:
         return bytes(self._content(path).data)
 
     def overwrite(self, path: str, content: bytes) -> None:
-        """Replace a file's content by force, as damage does; it is durable at once."""
+        """Replace a file's content as damage does; it is durable at once."""
         target = self._content(path)
         target.data[:] = content
         target.former.clear()

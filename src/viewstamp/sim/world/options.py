@@ -39,7 +39,7 @@ class NetworkOptions(msgspec.Struct, frozen=True):
     """How likely a copy of a message arrives again, long after: in another term, at another incarnation."""
     echo_max_us: int = 5_000_000
     encode: float = 0.1
-    """How many messages between members go through the real encoder and decoder."""
+    """The share of messages between members that go through the real encoder and decoder."""
 
 
 class PartitionOptions(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class PartitionOptions(msgspec.Struct, frozen=True):
     clog_rate: float = 0.0
     clog_max_us: int = 500_000
     swizzle: float = 0.0
-    """How many clogs are swizzles: several nodes clogged one after the other, freed in another order."""
+    """The share of clogs that are swizzles: several nodes clogged in turn, freed in another order."""
     reset_rate: float = 0.0
 
 
@@ -66,19 +66,19 @@ class ProcessOptions(msgspec.Struct, frozen=True):
     restart_min_us: int = 10_000
     restart_max_us: int = 10_000_000
     amnesia: float = 0.0
-    """How many restarts find the data directory deleted."""
+    """The share of restarts that find the data directory deleted."""
     pause_rate: float = 0.0
     pause_max_us: int = 5_000_000
     drift_max_ppm: int = 0
     jump_rate: float = 0.0
     jump_max_us: int = 0
     turn_max_us: int = 0
-    """How long an event loop takes to come round to a deadline that has passed."""
+    """How late an event loop handles a deadline that has passed, at most."""
     late_wake: float = 0.0
-    """How many wakings come up to `late_wake_max_us` after that: the loop was busy."""
+    """The share of wakes that come up to `late_wake_max_us` after that: the loop was busy."""
     late_wake_max_us: int = 0
     spurious_wake: float = 0.0
-    """After how many events it is woken although no deadline has passed."""
+    """The share of events after which it is woken although no deadline has passed."""
     bootstraps_spoiled: int = 0
     """How many crashes with a lost disk happen while the cluster bootstraps."""
 
@@ -97,21 +97,21 @@ class DiskOptions(msgspec.Struct, frozen=True):
     sync_min_us: int = 200
     sync_mean_us: int = 300
     stall_rate: float = 0.0
-    """How many syncs take up to `stall_max_us` instead."""
+    """The share of syncs that take up to `stall_max_us` instead."""
     stall_max_us: int = 0
     torn: float = 0.0
-    """How much of what was not synced is torn, rather than gone or kept, in a crash."""
+    """The share of unsynced data that is torn, rather than lost or kept, in a crash."""
     error_rate: float = 0.0
-    """How many syncs fail with an input/output error, which ends the process."""
+    """The share of syncs that fail with an input/output error, which ends the process."""
     full_rate: float = 0.0
-    """How many writes find the disk full, which ends the process too."""
+    """The share of writes that find the disk full, which ends the process too."""
     short_writes: float = 0.0
     bit_rot: float = 0.0
-    """How many restarts find a damaged byte, on as many nodes as may be lost."""
+    """The share of restarts that find a damaged byte, on as many nodes as may be lost."""
     misdirect_rate: float = 0.0
     """How often a write lands in another place than its own, on as many nodes as may be lost."""
     slow_snapshots: float = 0.0
-    """How many snapshots and pieces of them take up to `stall_max_us`, so that later syncs overtake them."""
+    """The share of snapshots, and of their pieces, that take up to `stall_max_us`: later syncs overtake."""
     inline_sync: bool = False
     """Whether a sync happens within the step, as the driver does while syncs are fast."""
 
@@ -121,7 +121,7 @@ class LoadOptions(msgspec.Struct, frozen=True):
 
     clients: int = 3
     sessionless: float = 0.0
-    """How many clients do without sessions."""
+    """The share of clients without sessions."""
     keys: int = 2
     think_mean_us: int = 20_000
     spread: bool = False
@@ -133,7 +133,7 @@ class LoadOptions(msgspec.Struct, frozen=True):
     """How many calls one client has open at once."""
     cancel: float = 0.0
     resend: float = 0.0
-    """How many commands of clients with a session are sent once more, long after they were answered."""
+    """The share of commands with a session that are sent once more, long after they were answered."""
     transfer_rate: float = 0.0
     snapshot_rate: float = 0.0
     quiet: bool = False

@@ -90,7 +90,7 @@ class Process:
         self._checked = 0
         """Seqno at which the state was last compared."""
 
-    # Life and death
+    # Start and end
 
     def start(self) -> bool:
         """Recover from the disk and run. False: the disk is damaged, and the process refused to start."""
@@ -155,7 +155,7 @@ class Process:
         self.files.displace_under = f"{DATA_PATH}/{JOURNAL_NAME}"
 
     def fault_counts(self) -> dict[str, int]:
-        """Return how often each fault of its disks took effect, and how often it dawdled."""
+        """Return how often each fault of its disks took effect, and how often it was late."""
         counts = self._old_effects + self.files.effects
         of_disks = {f"disk {name}": count for name, count in counts.items() if name not in _NO_FAULTS}
         return of_disks | self._effects
@@ -168,7 +168,7 @@ class Process:
         self.world.at(until, self._resume, self.life)
 
     def steady(self) -> None:
-        """From now on keep exact time, do not dawdle, and use a disk without faults."""
+        """From now on keep exact time, wake on time, and use a disk without faults."""
         self.clock.steady(self.world.now_us)
         self._process_options = ProcessOptions()
         self._paused_until_us = self.world.now_us
@@ -181,7 +181,7 @@ class Process:
     # Events from the world
 
     def feed(self, event: ReplicaEvent) -> None:
-        """Let an event happen to the process; one that is down does not notice."""
+        """Deliver an event to the process; one that is down ignores it."""
         if not self.running:
             return
         if self._inbox or self._paused_until_us > self.world.now_us:
@@ -195,7 +195,7 @@ class Process:
 
     @property
     def now(self) -> Instant:
-        """What its clock shows."""
+        """The time on its clock."""
         return self.clock.local(self.world.now_us)
 
     def state_digest(self) -> int:
@@ -283,7 +283,7 @@ class Process:
             return
         inbox = self._inbox
         if inbox and self._rng.random() < 0.5:
-            # Sockets are not read in the order in which things arrived: here those of clients come first.
+            # Sockets are not read in the order of arrival: here those of clients come first.
             inbox = self._inbox = deque(sorted(inbox, key=_is_of_member))
         for _ in range(self._rng.randint(1, max(1, len(inbox)))):
             if not inbox or not self.running:
@@ -311,7 +311,7 @@ class Process:
         self._arm()
 
     def _carry_out(self, effects: list[ReplicaEffect]) -> bool:
-        """Do what a step asks for. False: the process ended over it."""
+        """Do what a step asks for. False: the process ended because of it."""
         directory, environment = self.directory, self.setup.environment
         assert directory is not None
         appended = False
@@ -349,12 +349,12 @@ class Process:
             case Halt():
                 raise InvariantViolated("I28 BackupPrefix", f"node {self.node} halted: {effect.reason}")
             case _:
-                raise AssertionError(f"an effect that no driver knows: {effect!r}")
+                raise AssertionError(f"an unknown effect: {effect!r}")
 
     # Disk
 
     def _begin_sync(self) -> bool:
-        """Start the next sync unless one is under way. False: the disk failed."""
+        """Start the next sync unless one is in flight. False: the disk failed."""
         directory = self.directory
         assert directory is not None
         if self._job is not None:
@@ -381,7 +381,7 @@ class Process:
         return options.sync_min_us + int(self._rng.expovariate(1.0 / options.sync_mean_us))
 
     def _snapshot_done(self, event: Captured | Staged) -> None:
-        """Let the disk answer about a snapshot after a while; syncs asked for later may be faster."""
+        """Schedule the disk's answer about a snapshot; a sync requested later may overtake it."""
         delay, options = self._sync_delay(), self.disk_options
         if options.slow_snapshots and self._rng.random() < options.slow_snapshots:
             self._effects["disk slow snapshot"] += 1
@@ -459,7 +459,7 @@ class Process:
     # Time
 
     def _arm(self) -> None:
-        """See to it that the process is woken when its deadline has passed."""
+        """Schedule a wake for when its deadline has passed."""
         assert self.replica is not None
         deadline = self.replica.deadline
         if deadline is None:
@@ -474,7 +474,7 @@ class Process:
             self.world.at(at, self._wake, self.life, at)
 
     def _turn(self) -> int:
-        """Return how long the loop takes to come round to a deadline that has passed."""
+        """Return how late the loop handles a deadline that has passed."""
         process_options, rng = self._process_options, self._rng
         if process_options.late_wake and rng.random() < process_options.late_wake:
             self._effects["late wake"] += 1

@@ -32,7 +32,7 @@ class ReadIndex(Invariant):
         """Compare with how far this node is."""
         least = self._least.pop((node.node, token), None)
         if least is None:
-            self.fail(node.node, f"it answers a read (token {token}) that it was not asked")
+            self.fail(node.node, f"it answers a read (token {token}) that it never received")
         elif node.applied < least:
             self.fail(
                 node.node, f"it answers a read from seqno {node.applied}; {least} was committed before it"

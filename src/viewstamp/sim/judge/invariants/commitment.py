@@ -26,13 +26,14 @@ class StateMachineSafety(Invariant):
             known = committed.entry(seqno)
             if known is not entry and (known.viewstamp != entry.viewstamp or known.data != entry.data):
                 self.fail(
-                    node.node, f"it applies {entry.viewstamp} where {known.viewstamp} was applied before"
+                    node.node,
+                    f"it applies {entry.viewstamp}, but another node applied {known.viewstamp} there",
                 )
         elif entry.viewstamp.view < committed.last.view:
             self.fail(node.node, f"it applies {entry.viewstamp} after {committed.last} was committed")
 
     def restored(self, node: NodeGhost, viewstamp: Viewstamp) -> None:
-        """A snapshot holds what was committed and never takes a node back."""
+        """A snapshot holds what was committed and never moves a node back."""
         committed = self.ghosts.committed
         if viewstamp.seqno > committed.length or committed.viewstamp(viewstamp.seqno) != viewstamp:
             self.fail(node.node, f"it restores the snapshot of {viewstamp}, which was never committed")
@@ -118,7 +119,7 @@ class StateEquality(Invariant):
     def state(self, node: NodeGhost, viewstamp: Viewstamp, digest: int) -> None:
         """Compare with the first node that was there."""
         if self._digests.setdefault(viewstamp.seqno, digest) != digest:
-            self.fail(node.node, f"its state at {viewstamp} differs from another node's at the same place")
+            self.fail(node.node, f"its state at {viewstamp} differs from another node's at the same entry")
 
 
 class SnapshotEquivalence(Invariant):
@@ -137,4 +138,4 @@ class SnapshotEquivalence(Invariant):
     def snapshot(self, node: NodeGhost, viewstamp: Viewstamp, digest: int) -> None:
         """Compare with the first snapshot of this viewstamp."""
         if self._digests.setdefault(viewstamp, digest) != digest:
-            self.fail(node.node, f"its snapshot of {viewstamp} differs from another one of the same place")
+            self.fail(node.node, f"its snapshot of {viewstamp} differs from another one of the same entry")

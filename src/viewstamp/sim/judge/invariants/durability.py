@@ -1,4 +1,4 @@
-"""Nothing is said that a crash could make untrue."""
+"""No message and no answer promises what a crash could take back."""
 
 # ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
 
@@ -45,14 +45,16 @@ class ReplyCommitted(Invariant):
 
 
 class RecoverExact(Invariant):
-    """I29: a restart finds every write that a sync had made durable, and perhaps some under way."""
+    """I29: a restart finds every write that a sync had made durable, and perhaps some that were in flight."""
 
     name = "I29 RecoverExact"
 
     def recovered(self, node: NodeGhost, before: Any, *, lost: bool) -> None:
         """Compare the number of the last write found with that of the last one synced."""
         if not lost and node.written < node.synced:
-            self.fail(node.node, f"write {node.synced} was durable, and a restart finds {node.written}")
+            self.fail(
+                node.node, f"write {node.synced} was durable, but the restart found only {node.written}"
+            )
 
 
 class AckBelieved(Invariant):
@@ -69,7 +71,7 @@ class AckBelieved(Invariant):
         self._said: dict[tuple[NodeId, Incarnation], set[Viewstamp | int]] = {}
         """What each incarnation acknowledged: positions, and their seqnos alone."""
         self._checked: dict[tuple[NodeId, NodeId], tuple[Incarnation, Seqno]] = {}
-        """(leader, follower): what was believed when we looked last."""
+        """(leader, follower): what was believed at the last check."""
 
     def sent(self, node: NodeGhost, effect: Send) -> None:
         """Remember what is acknowledged."""
@@ -113,9 +115,11 @@ class StageInOrder(Invariant):
         token, end = self._ends.get(node.node, (None, 0))
         wanted = end if token == effect.token else 0
         if effect.offset not in {0, wanted}:
-            self.fail(node.node, f"it stages a piece at {effect.offset}, where {wanted} is the next")
+            self.fail(
+                node.node, f"it stages a piece at {effect.offset}, but the next is expected at {wanted}"
+            )
         self._ends[node.node] = effect.token, effect.offset + len(effect.data)
 
     def crashed(self, node: NodeGhost) -> None:
-        """What was staged is gone."""
+        """Forget what was staged."""
         self._ends.pop(node.node, None)

@@ -40,10 +40,15 @@ class LockOracle:
         inside = self._inside.setdefault(name, [])
         for other in inside:
             if other.is_sure():
-                raise InvariantViolated(NAME, f"{_tell(one)} is let into {name}, where {_tell(other)} is")
+                raise InvariantViolated(
+                    NAME, f"{_described(one)} is let into {name} while {_described(other)} is inside"
+                )
         newest = self._newest.get(name)
         if newest is not None and not _follows(one, newest):
-            raise InvariantViolated(NAME, f"{_tell(one)} is let into {name} after {_tell(newest)}")
+            raise InvariantViolated(
+                NAME,
+                f"{_described(one)} is let into {name} after {_described(newest)}, which has a higher token",
+            )
         self.entries += 1
         self.unsure += bool(inside)
         inside.append(one)
@@ -54,7 +59,7 @@ class LockOracle:
         newest = self._newest[name]
         if newest.token > one.token and one.is_sure():
             raise InvariantViolated(
-                NAME, f"{name} refuses {_tell(one)}, which is sure of it, after {_tell(newest)}"
+                NAME, f"{name} refuses {_described(one)}, which is sure of it, after {_described(newest)}"
             )
         self._inside[name].remove(one)
 
@@ -63,5 +68,5 @@ def _follows(one: Inside, newest: Inside) -> bool:
     return one.token > newest.token or (one.token == newest.token and one.client == newest.client)
 
 
-def _tell(one: Inside) -> str:
+def _described(one: Inside) -> str:
     return f"task {one.task} of client {one.client} with token {one.token}"

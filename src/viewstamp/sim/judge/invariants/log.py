@@ -1,4 +1,4 @@
-"""What the logs on the disks have in common."""
+"""Logs on disks: equal up to a common entry, and complete in what is committed."""
 
 # ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
 
@@ -52,7 +52,7 @@ class LogMatching(Invariant):
     def _restart(self, node: NodeGhost, log: _Log) -> None:
         start = node.image.base.seqno
         if start > self.ghosts.committed.length:
-            self.fail(node.node, f"its snapshot reaches to {start}, which nothing committed")
+            self.fail(node.node, f"its snapshot reaches to {start}, which was never committed")
         log.start, log.chains = start, [self.ghosts.committed.chain(start)]
 
     def _follow(self, node: NodeGhost, log: _Log, last: Viewstamp) -> None:
@@ -110,7 +110,7 @@ class CommittedImmutable(Invariant):
             self._held[node.node] = newest
 
     def recovered(self, node: NodeGhost, before: Any, *, lost: bool) -> None:
-        """What was there must be there again, unless the disk was lost."""
+        """Check that the entry is there again, unless the disk was lost."""
         if lost:
             self._held[node.node] = ORIGIN
         self.durable(node)

@@ -1,4 +1,4 @@
-"""Who decides: configurations that are entries of the log, one change at a time."""
+"""Which nodes decide: configurations are entries of the log and change one at a time."""
 
 # ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
 
@@ -71,18 +71,20 @@ class ConfigSafety(Invariant):
             if now.seqno < seqno <= node.applied:
                 self.fail(
                     node.node,
-                    f"it decides by the configuration of entry {now.seqno}, and has applied {seqno}",
+                    f"it decides by the configuration of entry {now.seqno}, but applied that of {seqno}",
                 )
 
     def _look_at(self, node: NodeGhost, core: Any, now: Configured, before: Configured | None) -> None:
         if now.seqno <= now.base:
             self._compare_at_base(node, now)
         elif now.view is None:
-            self.fail(node.node, f"its configuration is of entry {now.seqno}, which its log does not hold")
+            self.fail(
+                node.node, f"its configuration comes from entry {now.seqno}, which its log does not hold"
+            )
         else:
             self._compare_made(node, Viewstamp(now.view, now.seqno), now.voters, before)
         if core.leader == node.node and now.pending > 1:
-            self.fail(node.node, f"it began a change while {now.pending - 1} of its log was not committed")
+            self.fail(node.node, f"it began a change while entry {now.pending - 1} was not committed")
 
     def _compare_at_base(self, node: NodeGhost, now: Configured) -> None:
         """The entry is gone, or there never was one: the ghosts know what is in force there.
@@ -129,7 +131,9 @@ class ConfigSafety(Invariant):
             if before is not None and before.voters and before.seqno < made_by.seqno:
                 self._compare_quorums(node, before.voters, voters)
         elif known != voters:
-            self.fail(node.node, f"entry {made_by} makes {voters} decide, at another node {known}")
+            self.fail(
+                node.node, f"entry {made_by} makes {voters} decide; at another node it makes {known} decide"
+            )
 
     def _compare_quorums(self, node: NodeGhost, old: Voters, new: Voters) -> None:
         """Two majorities have a member in common if they are larger than all members together."""

@@ -85,7 +85,7 @@ class SessionOrder(Invariant):
         last = 0
         for session in state.sessions:
             if session.last_used < last:
-                self.fail(node.node, f"session {session.number} stands behind one that was used later")
+                self.fail(node.node, f"session {session.number} is listed behind one that was used later")
             last = session.last_used
 
 
@@ -98,4 +98,4 @@ class Bounded(Invariant):
         """Compare every queue with its limit."""
         for what, size, limit in replica.queues():
             if size > limit:
-                self.fail(node.node, f"{size} {what}, where {limit} are allowed")
+                self.fail(node.node, f"{size} {what}, but the limit is {limit}")

@@ -19,7 +19,7 @@ from viewstamp.sim.judge.invariants.base import Invariant
 
 
 class _OfViews(Invariant):
-    """What the three below share: each sees a view once for each life that learns of it."""
+    """What the three below share: each sees a view once per incarnation that learns of it."""
 
     def __init__(self, ghosts: Ghosts) -> None:
         super().__init__(ghosts)
@@ -91,7 +91,7 @@ class PrimaryContinuity(_OfViews):
         """Views that some node knows to have completed it."""
 
     def stepped(self, node: NodeGhost, core: Any) -> None:
-        """Besides new views, look at a synchronisation that no node knew of: later views had to heed it."""
+        """Also check a synchronisation that no node knew of: later views had to respect it."""
         super().stepped(node, core)
         latest = self.oracle.synchronised(core)
         if latest in self._views and latest not in self._synchronised:
@@ -138,7 +138,7 @@ class SyncBeforeServe(_OfViews):
         self._served.add(view)
 
     def answered(self, node: NodeGhost, token: ReadToken) -> None:
-        """A read is answered in a view that serves; it may begin to in this very step."""
+        """A read is answered in a view that serves; it may start to serve in this step."""
         assert node.core is not None
         if node.core.view not in self._served:
             self.leading(node, node.core.view)
