@@ -56,6 +56,7 @@ class MachineRunner:
     def begin_entry(self, viewstamp: Viewstamp, now: LogTime) -> None:
         """Say which entry the next commands belong to; until it is ended the machine has its context."""
         context = self.context
+        assert not context.running, "an entry within an entry"
         context.viewstamp, context.now, context.reading, context.running = viewstamp, now, False, True
 
     def begin_queries(self, viewstamp: Viewstamp, now: LogTime) -> None:

@@ -315,6 +315,7 @@ class DigestChain:
 
     def extend(self, seqno: Seqno, outcomes: list[bytes]) -> None:
         """Chain the outcomes of the entry at `seqno`, the one after the last."""
+        assert seqno == self.seqno + 1, (seqno, self.seqno)
         if outcomes:
             self.digest = xxhash.xxh3_64_intdigest(b"".join(outcomes), self.digest)
         self.seqno = seqno

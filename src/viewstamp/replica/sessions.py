@@ -153,6 +153,7 @@ class Sessions:
 
     def remember(self, session: Session, sequence: int, result: Remembered) -> None:
         """Keep the result of a command until it is acknowledged."""
+        assert sequence > session.acknowledged, (sequence, session.acknowledged)
         session.results[sequence] = result
         size = len(result.payload)
         session.result_bytes += size

@@ -167,6 +167,7 @@ class Calls:
         """Queue calls again that were under way, before those never sent, in the order of their numbers."""
         again: dict[Queue, list[Call]] = {}
         for call in calls:
+            assert call.call in self.by_id, "a call that is over is not sent again"
             self.land(call)
             again.setdefault(call.kind, []).append(call)
         for queue, landed in again.items():
