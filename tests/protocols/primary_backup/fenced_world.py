@@ -112,4 +112,10 @@ def bootstrapped(size: int, *, options: PrimaryBackupOptions | None = None) -> F
     return world
 
 
-__all__ = ["MS", "FencedWorld", "Letter", "bootstrapped"]
+def members_in_force(world: FencedWorld, number: int) -> tuple[int, ...]:
+    """Return the synchronous members of the record in force at this primary; none where none is."""
+    record = world.core(number).replication.synchronous_set.in_force
+    return () if record is None else tuple(int(node) for node in record.members)
+
+
+__all__ = ["MS", "FencedWorld", "Letter", "bootstrapped", "members_in_force"]

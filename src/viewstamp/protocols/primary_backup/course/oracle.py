@@ -110,7 +110,7 @@ class CourseOracle:
 
 
 def describe(message: Any) -> str:
-    """Return the message as a short line of prose, without who sends it to whom."""
+    """Return the message as a short line of prose, without its sender and receiver."""
     match message:
         case Greet():
             return (

@@ -21,7 +21,7 @@ from viewstamp.protocols.replication.judge import describe as wording
 
 
 def describe(message: Any) -> str:
-    """Return the message as a short line of prose, without who sends it to whom."""
+    """Return the message as a short line of prose, without its sender and receiver."""
     match message:
         case Introduce() | Recognize() | Promote() | PromoteResponse():
             return _describe_membership(message)
