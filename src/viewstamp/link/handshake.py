@@ -21,6 +21,7 @@ import xxhash
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import LEVEL as ENTRY_LEVEL
 from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.snapshots import MACHINE_VERSION
 
 ANY_NODE: Final = -1
 REASON_LENGTH_MAX: Final = 300
@@ -41,8 +42,8 @@ WIRE: Final = Range(1, 1)
 """Versions of the messages on the wire: hello, welcome, and everything after them."""
 LEVEL: Final = Range(ENTRY_LEVEL, ENTRY_LEVEL)
 """Feature levels: what may be written to the log and to snapshots."""
-MACHINE: Final = Range(0, 0)
-"""Versions of the user's class; 0: it does not name one."""
+MACHINE: Final = Range(MACHINE_VERSION, MACHINE_VERSION)
+"""Versions of the user's class."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):

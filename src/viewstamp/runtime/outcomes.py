@@ -14,7 +14,7 @@ from viewstamp.core.errors import (
     SessionExpired,
 )
 from viewstamp.core.ids import NodeId
-from viewstamp.machine.definition import MachineDefinition, Method
+from viewstamp.machine.definition import Method
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.client.failures import names
 from viewstamp.replica.events import Failed, Outcome, Raised, Returned
@@ -94,8 +94,3 @@ def result_of(outcome: Outcome, method: Method | None, errors: Errors = NO_ERROR
             f"{method.name} was executed, but its result is not of the declared type: {error}",
             method=method.name,
         ) from error
-
-
-def errors_of(definition: MachineDefinition) -> Errors:
-    """Return the exceptions that this machine and its parts have declared."""
-    return Errors(definition.cls)

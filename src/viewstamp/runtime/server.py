@@ -10,16 +10,18 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any, Final, NoReturn
 
+import msgspec
+
+from viewstamp.core.effects import Effect
 from viewstamp.core.errors import ConfigurationError, Diverged, EntryNotExecutable, StorageError
-from viewstamp.core.events import Directive, TransferLeadership
-from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.core.judge import InvariantViolated
-from viewstamp.core.protocol import ProtocolDefinition, Status
-from viewstamp.core.watched import paranoid
+from viewstamp.core.events import Directive, Event, TransferLeadership
+from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.core.judge import InvariantViolated, Oracle
+from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Status, WrappedCore
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.replica import Replica, ReplicaSetup
@@ -256,6 +258,34 @@ class Server:
         if self._transport is not None:
             self._transport.halt(abort=True)
         self._over.set()
+
+
+class ParanoidCore(WrappedCore):
+    """A core whose node's invariants are checked after each step, before an effect of it is carried out."""
+
+    __slots__ = ("_node", "_oracle")
+
+    def __init__(self, core: Core, oracle: Oracle, node: NodeId) -> None:
+        super().__init__(core)
+        self._oracle = oracle
+        self._node = node
+
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
+        """As the core; raise `core.judge.InvariantViolated` where it breaks an invariant."""
+        effects = self._core.step(event, now)
+        self._oracle.check_node(self._core)
+        self._oracle.check_step(self._node, self._core)
+        return effects
+
+
+def paranoid(definition: ProtocolDefinition) -> ProtocolDefinition:
+    """Return the protocol with `ParanoidCore`s."""
+
+    def make_core(setup: CoreSetup) -> Core:
+        oracle = definition.make_oracle(setup.members)
+        return ParanoidCore(definition.make_core(setup), oracle, setup.node)
+
+    return msgspec.structs.replace(definition, make_core=make_core)
 
 
 def exit_code(error: BaseException | None) -> int:

@@ -42,6 +42,8 @@ KINDS = (
     "disk slow snapshot", "disk sync_error", "disk wiped", "duplicated", "echoed", "late", "late wake",
     "lost", "partition", "partition one way", "pause", "restart", "snapshot asked for",
     "spurious wake", "storage failed", "swizzle", "transfer",
+    "connections cut within a frame", "dials given up", "handshakes damaged",
+    "sent over a dead connection", "sent without a connection",
     *(f"story {name}" for name in STORY_NAMES),
 )  # fmt: skip
 """Every kind of fault that is drawn, by the name under which its effect is counted."""

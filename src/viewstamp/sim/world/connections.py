@@ -145,7 +145,7 @@ class Connections:
         elif not link.dialer.is_up:
             self._counts["sent without a connection"] += 1
         elif not self._stands(link):
-            self._counts["sent to a life that is over"] += 1
+            self._counts["sent over a dead connection"] += 1
             if not self._is_cut(to, source):
                 self._soon(self._lost, link, link.attempt, "it was reset")
         else:
