@@ -125,6 +125,16 @@ def test_a_backup_keeps_only_so_many_entries_that_came_early() -> None:
     assert len(core.role.backup._early) == 64
 
 
+def test_a_backup_takes_no_entry_of_a_view_before_that_of_its_base() -> None:
+    cluster = quiet(1, 2)
+    core = cluster.core(2)
+    last, before = core.positions.log.last, core.counters.total()
+    core.positions.log.compact(last)
+    late = append(cluster, stamp(1, last.seqno - 1), record(1, last.seqno), record(1, last.seqno + 1))
+    feed(cluster, 2, 1, late)
+    assert (core.positions.log.last, core.counters.total()) == (last, before + 1)
+
+
 def test_a_backup_never_drops_what_it_applied() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(2)

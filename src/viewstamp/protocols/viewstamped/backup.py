@@ -97,6 +97,7 @@ class Backup:
 
     def on_append(self, message: Append) -> None:
         """Take entries of the primary, and those that had overtaken them."""
+        assert message.view == self._membership.view == self._views.view, (message.view, self._views.view)
         next_one: Append | None = message
         while next_one is not None and self._take_in(next_one):
             next_one = self._early.pop(self._positions.log.last_seqno, None) if self._early else None
@@ -104,6 +105,7 @@ class Backup:
     def _take_in(self, message: Append) -> bool:
         log = self._positions.log
         previous = message.previous
+        # What the base covers was committed, and so is equal to the primary's log.
         covered = 0 <= previous.seqno < log.base_seqno
         if not covered and not log.holds(previous):
             self._keep_early(message)
@@ -122,6 +124,7 @@ class Backup:
         # Held back until the entries are durable: this is the promise that a commit is made of.
         answer = Appended(self._state.group, message.view, log.viewstamp_at(matched))
         self._state.outbox.send(self._membership.primary, answer)
+        # No further than the message shows: what follows here may differ from the primary's log.
         self._commit(min(max(message.committed, 0), matched))
         return True
 
@@ -154,8 +157,12 @@ class Backup:
         """Return whether an entry stands where another one is final here: no correct primary sends that."""
         log = self._positions.log
         for entry in entries:
+            if entry.seqno <= log.base_seqno:
+                continue
+            if entry.view < log.base_view:
+                return True
             mine = log.view_at(entry.seqno)
-            if mine is None or entry.seqno <= log.base_seqno or mine == entry.view:
+            if mine is None or mine == entry.view:
                 continue
             return entry.seqno <= self._positions.committed or mine >= self._membership.view
         return False
@@ -180,6 +187,7 @@ class Backup:
 
     def on_chunk(self, message: Chunk, token: SnapshotToken) -> None:
         """Take a piece of a snapshot, unless what it covers was applied meanwhile."""
+        assert message.view == self._membership.view, (message.view, self._membership.view)
         if message.meta.viewstamp.seqno <= self._positions.applied:
             self._send_position()
             return

@@ -164,14 +164,18 @@ class Primary:
         positions = self._positions
         held = min((backup.matched for backup in self._backups.values()), default=positions.durable)
         held = min(held, positions.durable)
+        # Entries of earlier views are committed with the first of this one: until all hold that, the view may
+        # end unsynchronised, and the next primary lack them.
         if held >= self._sync_target and held > positions.committed:
             self._commit(held)
         if self._sync_write is None and held >= self._sync_target:
+            # On disk before anything is served: after a restart it says that entries may be lost.
             self._views.mark_synchronised()
             self._sync_write = self._state.outbox.written
 
     def _commit(self, seqno: int) -> None:
         positions = self._positions
+        assert self._sync_target <= seqno <= positions.durable, (self._sync_target, seqno, positions.durable)
         positions.commit(seqno)
         if self._backups and self.announce_at is None and not self._is_busy:
             self.announce_at = Instant(self._state.now + self._state.options.commit_announce_us)
@@ -202,6 +206,7 @@ class Primary:
             if previous < log.base_seqno:
                 self._send_snapshot(backup, None)
                 return
+            # The message begins where the last one ended, answered or not: acknowledgements come later.
             records = log.records(
                 backup.next, entries_max=options.message_entries_max, bytes_max=options.message_bytes_max
             )
@@ -255,6 +260,7 @@ class Primary:
         if backup is None or not marks or list(marks) != sorted(marks):
             self._state.drop("malformed position, or one of a node that is not a backup")
             return
+        assert message.view == self._membership.view, (message.view, self._membership.view)
         backup.heard_at = now = self._state.now
         if backup.sender is None and backup.next is not None and now < backup.settled_at:
             # What was sent a moment ago is still in flight: sending it again would multiply it.
@@ -287,10 +293,13 @@ class Primary:
         backup = self._backups.get(source)
         log = self._positions.log
         matched = message.matched
+        # Before the base everything is committed: all members had it when that was decided.
         known = log.holds(matched) or 0 <= matched.seqno < log.base_seqno
         if backup is None or not known:
             self._state.drop("acknowledgement of an unknown entry, or from a node that is not a backup")
             return
+        assert message.view == self._membership.view, (message.view, self._membership.view)
+        assert matched.seqno <= log.last_seqno, (matched, log.last)
         backup.heard_at = self._state.now
         backup.unanswered = 0
         news = matched.seqno > backup.matched
