@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.protocols.primary_backup.fenced_world import bootstrapped
+from tests.protocols.primary_backup.fenced_world import FencedWorld, bootstrapped
 from viewstamp.core.effects import Send
 from viewstamp.core.events import (
     PeerDown,
@@ -14,115 +14,57 @@ from viewstamp.core.ids import NodeId
 from viewstamp.protocols.primary_backup.messages import (
     AppendEntries,
     AppendResponse,
+    StaleEpoch,
 )
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 
-def test_entries_of_an_older_primary_are_refused_when_the_epoch_is_over() -> None:
-    world = bootstrapped(3)
-    incarnation = world.nodes[NodeId(2)].incarnation
-    world.promote(1, 1)
-    world.run(300)
-    before = world.core(2).state.log.last
-    stale = AppendEntries(
-        epoch=1,
-        to=incarnation,
+def append(
+    world: FencedWorld, source: int, epoch: int, after: int, *entries: bytes, committed: int = 0
+) -> Received:
+    """Return a message to node 2: entries behind the one at `after`, which was made in epoch 1."""
+    message = AppendEntries(
+        epoch=epoch,
+        to=world.nodes[NodeId(2)].incarnation,
         previous_view=1,
-        previous_seqno=1,
-        entries=[],
-        committed=99,
+        previous_seqno=after,
+        entries=list(entries),
+        committed=committed,
         round=0,
         attempt=0,
         record=None,
     )
-    world.feed(2, Received(NodeId(0), stale))
+    return Received(NodeId(source), message)
+
+
+def test_entries_of_an_older_primary_are_refused_when_the_epoch_is_over() -> None:
+    world = bootstrapped(3)
+    world.promote(1, 1)
+    world.run(300)
+    before = world.core(2).state.log.last
+    world.feed(2, append(world, 0, 1, 1, committed=99))
     assert world.core(2).state.log.last == before
     assert world.core(2).state.committed <= before.seqno
-    assert [letter.message.epoch for letter in world.letters] == [2], "it is told that its epoch is over"
+    assert [letter.message for letter in world.letters] == [StaleEpoch(2)], "it learns that its epoch is over"
 
 
-def test_second_primary_in_one_epoch_is_dropped_when_it_speaks() -> None:
+def test_second_primary_in_one_epoch_is_dropped_when_it_is_heard() -> None:
     world = bootstrapped(3)
     world.settle()
-    incarnation = world.nodes[NodeId(2)].incarnation
-    world.feed(
-        2,
-        Received(
-            NodeId(1),
-            AppendEntries(
-                epoch=1,
-                to=incarnation,
-                previous_view=1,
-                previous_seqno=1,
-                entries=[],
-                committed=0,
-                round=0,
-                attempt=0,
-                record=None,
-            ),
-        ),
-    )
+    world.feed(2, append(world, 1, 1, 1))
     assert world.core(2).state.counters["second primary in one epoch"] == 1
 
 
 def test_acknowledgement_is_taken_back_when_its_epoch_ends_before_the_promise_is_on_disk() -> None:
     world = bootstrapped(3)
     world.settle()
-    core, me = world.core(2), world.nodes[NodeId(2)].incarnation
-    last = core.state.log.last
-    entries = [encode_record(EntryRecord(view, last.seqno + 1, COMMAND, b"x")) for view in (1, 3)]
-    core.step(
-        Received(
-            NodeId(0),
-            AppendEntries(
-                epoch=1,
-                to=me,
-                previous_view=1,
-                previous_seqno=last.seqno,
-                entries=entries[:1],
-                committed=0,
-                round=0,
-                attempt=0,
-                record=None,
-            ),
-        ),
-        world.now,
-    )
+    core = world.core(2)
+    end = core.state.log.last.seqno
+    first, other = (encode_record(EntryRecord(epoch, end + 1, COMMAND, b"x")) for epoch in (1, 3))
+    core.step(append(world, 0, 1, end, first), world.now)
     core.step(Persisted(core.state.outbox.written), world.now)
-    core.step(
-        Received(
-            NodeId(1),
-            AppendEntries(
-                epoch=2,
-                to=me,
-                previous_view=1,
-                previous_seqno=last.seqno + 1,
-                entries=[],
-                committed=0,
-                round=0,
-                attempt=0,
-                record=None,
-            ),
-        ),
-        world.now,
-    )
-    core.step(
-        Received(
-            NodeId(0),
-            AppendEntries(
-                epoch=3,
-                to=me,
-                previous_view=1,
-                previous_seqno=last.seqno,
-                entries=entries[1:],
-                committed=0,
-                round=0,
-                attempt=0,
-                record=None,
-            ),
-        ),
-        world.now,
-    )
+    core.step(append(world, 1, 2, end + 1), world.now)
+    core.step(append(world, 0, 3, end, other), world.now)
     effects = core.step(Persisted(core.state.outbox.written), world.now)
     answers = [effect.message for effect in effects if isinstance(effect, Send)]
     matched = [(each.epoch, each.matched_view) for each in answers if isinstance(each, AppendResponse)]
@@ -133,24 +75,7 @@ def test_acknowledgement_is_taken_back_when_its_epoch_ends_before_the_promise_is
 def test_nothing_unknown_is_committed_when_a_message_says_so(committed: int) -> None:
     world = bootstrapped(3)
     state = world.core(2).state
-    incarnation = world.nodes[NodeId(2)].incarnation
-    world.feed(
-        2,
-        Received(
-            NodeId(0),
-            AppendEntries(
-                epoch=1,
-                to=incarnation,
-                previous_view=1,
-                previous_seqno=1,
-                entries=[],
-                committed=committed,
-                round=0,
-                attempt=0,
-                record=None,
-            ),
-        ),
-    )
+    world.feed(2, append(world, 0, 1, 1, committed=committed))
     assert state.committed <= state.log.last_seqno
 
 

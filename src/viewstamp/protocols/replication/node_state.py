@@ -63,7 +63,7 @@ NUMBER_MAX: Final = 1 << 53
 
 
 def in_range(*numbers: int) -> bool:
-    """Tell whether all of these could be a view, a seqno, an offset or a round."""
+    """Return whether all of these could be a view, a seqno, an offset or a round."""
     return min(numbers) >= 0 and max(numbers) <= NUMBER_MAX
 
 
