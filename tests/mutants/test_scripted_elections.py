@@ -33,7 +33,7 @@ def test_second_candidate_of_a_term_gets_no_vote() -> None:
     assert not granted(node.receive(3, request(2, (1, 1))))
 
 
-def test_vote_stands_when_a_candidate_steps_down_in_its_term() -> None:
+def test_vote_is_kept_when_a_candidate_steps_down_in_its_term() -> None:
     node = Lone([1])
     asked = node.campaign()
     node.append(2, (1, 1), term=asked.term)
@@ -51,7 +51,7 @@ def test_term_and_vote_survive_when_the_journal_forgets() -> None:
     assert (core.state.term, core.state.vote) == (7, 2)
 
 
-def test_doubled_vote_counts_once() -> None:
+def test_duplicated_vote_counts_once() -> None:
     node = Lone([1], size=5, configuration=_of_five())
     (asked, *_) = [message for message in node.wait() if isinstance(message, RequestVote)]
     for source in (2, 3):
@@ -68,7 +68,7 @@ def _of_five() -> Configuration:
     return Configuration(voters=tuple((NodeId(n), Incarnation(100 * n)) for n in range(1, 6)))
 
 
-def test_half_of_an_even_cluster_elects_nobody() -> None:
+def test_half_of_an_even_cluster_elects_no_leader() -> None:
     voters = tuple((NodeId(n), Incarnation(100 * n)) for n in range(1, 5))
     node = Lone([1], size=4, configuration=Configuration(voters=voters))
     (asked, *_) = [message for message in node.wait() if isinstance(message, RequestVote)]
@@ -124,7 +124,7 @@ def test_vote_of_a_wiped_node_does_not_count() -> None:
     assert [*roles, node.state.role] == [Role.CANDIDATE, Role.LEADER]
 
 
-def test_nobody_writes_to_itself() -> None:
+def test_no_server_sends_to_itself() -> None:
     node = Lone([1])
     node.wait()
     cluster = node.cluster
@@ -134,7 +134,7 @@ def test_nobody_writes_to_itself() -> None:
     assert {letter.to for letter in cluster.letters} == {2, 3}
 
 
-def test_cluster_is_founded_only_by_lives_that_heard_each_other() -> None:
+def test_cluster_bootstraps_only_with_incarnations_that_heard_each_other() -> None:
     cluster = Cluster(3, start=False)
     core = cluster.start(1)
     members = {number: (NodeId(number), Incarnation(100 * number)) for number in (1, 2, 3)}

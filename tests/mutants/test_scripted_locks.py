@@ -21,7 +21,7 @@ def hand_over(town: Town, giver: Client, ticket: Ticket) -> None:
     town.answer(giver)
 
 
-def test_a_late_copy_of_an_earlier_grant_lets_nobody_in() -> None:
+def test_a_late_copy_of_an_earlier_grant_admits_no_holder() -> None:
     town = Town(2, UNASKED)
     first, second = town.clients
     ticket = holding(town, first)

@@ -68,7 +68,7 @@ def test_follower_commits_only_what_the_message_covers() -> None:
     assert node.state.committed == 1
 
 
-def test_refusal_is_no_progress() -> None:
+def test_refusal_does_not_count_as_progress() -> None:
     node = Lone([1, 1, 1])
     node.lead()
     (progress, *_) = node.core.replication.progress.values()
@@ -77,7 +77,7 @@ def test_refusal_is_no_progress() -> None:
     assert node.state.committed == 0
 
 
-def test_acknowledgement_of_another_life_does_not_count() -> None:
+def test_acknowledgement_of_another_incarnation_does_not_count() -> None:
     node = Lone([1])
     node.lead()
     node.acknowledge(2, 2, incarnation=201)
@@ -215,7 +215,7 @@ def one_more(*, returning: bool = True) -> bytes:
     return encode_configuration(changed)
 
 
-def test_configuration_stands_after_a_restart() -> None:
+def test_configuration_is_kept_after_a_restart() -> None:
     changed = entry(1, 2, one_more(), CONFIGURATION)
     node = Lone(entries=[entry(1, 1), changed])
     assert node.state.membership.voters == {1, 2}

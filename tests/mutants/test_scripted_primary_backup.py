@@ -27,13 +27,13 @@ def test_new_primary_has_committed_its_log_when_it_sends_its_first_entry() -> No
     assert world.servers[ONE].applied == [b"a", b"b"]
 
 
-def test_primary_has_applied_everything_when_it_has_come_to_rest() -> None:
+def test_primary_has_applied_everything_when_nothing_is_in_flight() -> None:
     world = CourseWorld(2)
     world.write(0, b"a", b"b")
     assert world.servers[ZERO].applied == [b"a", b"b"]
 
 
-def test_backup_has_not_applied_an_entry_when_nobody_told_it_that_it_is_committed() -> None:
+def test_backup_does_not_apply_an_entry_before_it_knows_that_it_is_committed() -> None:
     world = CourseWorld(3)
     world.write(0, b"a", b"b")
     assert world.servers[ONE].applied == [b"a"]
@@ -141,7 +141,7 @@ def test_write_goes_on_when_a_backup_is_silent_on_an_open_connection() -> None:
     assert world.servers[ZERO].applied == [b"a", b"b"]
 
 
-def test_takeover_commits_nothing_when_nobody_has_answered_yet() -> None:
+def test_takeover_commits_nothing_before_a_server_has_answered() -> None:
     world = CourseWorld(3)
     world.write(0, b"a")
     world.give(1, b"b")
@@ -194,7 +194,7 @@ def test_dropped_backup_is_not_promoted() -> None:
     assert world.primary is None
 
 
-def test_nobody_is_promoted_without_a_majority() -> None:
+def test_no_server_is_promoted_without_a_majority() -> None:
     world = bootstrapped(5)
     for number in (0, 3, 4):
         world.crash(number)

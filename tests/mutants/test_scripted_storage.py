@@ -36,7 +36,7 @@ def segments(files: SimFileSystem) -> list[str]:
     return sorted(path for path in files.paths() if path.endswith(".wal"))
 
 
-def test_refused_when_a_segment_stands_under_another_number() -> None:
+def test_refused_when_a_segment_is_stored_under_another_number() -> None:
     files = SimFileSystem(Random(1))
     written(files, 1, 2)
     (path,) = segments(files)
