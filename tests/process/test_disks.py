@@ -192,3 +192,26 @@ async def test_node_stops_and_the_others_go_on_when_its_disk_is_full(make_group:
         assert victim.wait() == failures.STORAGE
         assert "acknowledged is lost" in victim.last_line()
         assert load.ledger.audit(await read_all(group)) == []
+
+
+def test_directory_is_refused_when_another_class_ran_on_it(make_group: MakeGroup, tmp_path: Path) -> None:
+    group = make_group(1)
+    group.kill_all()
+    settings = ["--settings", str(tmp_path / "group" / "settings.toml")]
+    other = ServerProcess(tmp_path / "group", NodeId(1), ["viewstamp.services.kv:KeyValueStore", *settings])
+    line = refused(other, failures.CONFIGURATION)
+    assert "was written with the class" in line
+    assert "and the class is KeyValueStore: nothing was changed" in line
+    assert "--accept-class" in line
+    group.start()
+
+
+def test_directory_is_refused_when_another_protocol_ran_on_it(make_group: MakeGroup) -> None:
+    group = make_group(1)
+    group.kill_all()
+    text = group.cluster_file.read_text()
+    group.cluster_file.write_text(text.replace('protocol = "raft"', 'protocol = "primary_backup"'))
+    line = refused(group.servers[NodeId(1)], failures.CONFIGURATION)
+    assert "by the protocol raft, the cluster file says primary_backup: nothing was changed" in line
+    group.cluster_file.write_text(text)
+    group.start()

@@ -184,7 +184,7 @@ def test_refused_when_a_segment_in_the_middle_is_missing() -> None:
     assert len(names) > 3
     for name in names[1:-1]:
         image = {path: content for path, content in files.image().items() if path != name}
-        with pytest.raises(JournalCorrupt, match=f"{name} is missing; nothing was changed: restore"):
+        with pytest.raises(JournalCorrupt, match=f"{name} is missing; nothing was changed: only while"):
             open_on(SimFileSystem.from_image(image, Random(1)))
 
 

@@ -32,7 +32,7 @@ def _files(groups: int = 12) -> SimFileSystem:
 
 def _look(files: SimFileSystem) -> list[Seen]:
     before, operations = files.image(), files.operations
-    identity = inspect_identity(files, PATH)
+    identity = inspect_identity(files, PATH).identity
     seen = [*inspect_journal(files, PATH, identity), *inspect_snapshots(files, PATH, identity)]
     assert (files.image(), files.operations) == (before, operations), "looking changed something"
     return seen

@@ -292,5 +292,5 @@ def test_refused_when_the_journal_changes_after_it_was_verified() -> None:
     second = content.index(b"r" * 300, content.index(b"r" * 300) + 300)
     content[second] ^= 1
     files.overwrite(path, bytes(content))
-    with pytest.raises(JournalCorrupt, match="write 2 was there when it was read first"):
+    with pytest.raises(JournalCorrupt, match="write 2 was there at the first reading"):
         list(found.writes)

@@ -23,6 +23,8 @@ COMMANDS: Final = {
     "transfer": ("viewstamp.cli.operate:transfer", "Hand leadership to another node."),
     "snapshot": ("viewstamp.cli.operate:snapshot", "Take a snapshot now, and shorten the log."),
     "journal dump": ("viewstamp.cli.journal:dump", "Print what a data directory holds, in order."),
+    "journal show": ("viewstamp.cli.journal_skip:show", "Print one entry of the log in a data directory."),
+    "journal skip": ("viewstamp.cli.journal_skip:skip", "Give up an entry that no member can execute."),
     "bench": ("viewstamp.cli.bench:bench", "Load a cluster, measure, record what happened."),
     "check": ("viewstamp.cli.check:check", "Judge whether a recorded history is linearizable."),
     "sim": ("viewstamp.cli.sim:sim", "Run a simulated cluster through disasters."),

@@ -14,6 +14,7 @@ from viewstamp.cli.output import printable, show_json
 from viewstamp.core.errors import JournalCorrupt
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.storage.files import OsFileSystem
+from viewstamp.storage.identity import SkippedEntry
 from viewstamp.storage.inspect import (
     FrameSeen,
     ProblemSeen,
@@ -34,18 +35,22 @@ def dump(
     data: Annotated[Path, Flag("The data directory.")],
     /,
     *,
-    protocol: Annotated[str, Flag("Whose records they are; bytes: nobody's.")] = "raft",
+    protocol: Annotated[str | None, Flag("Whose records they are, not what the identity says.")] = None,
     json: AsJson = False,
 ) -> int:
     """Print snapshots, segments, frames and records of a data directory, in order.
 
-    Nothing is changed, and a server may be running on it. Exit code 74 if anything is damaged.
+    Nothing is changed, and a server may be running on it. Exit code 74 if anything is damaged. With
+    `--protocol bytes` records are shown as they are.
     """
     files, path = OsFileSystem(), str(data)
-    decode = _decoder(protocol)
-    identity = inspect_identity(files, path)
+    content = inspect_identity(files, path)
+    identity = content.identity
+    decode = _decoder(protocol or (content.service.protocol if content.service is not None else "raft"))
     show = show_json if json else _print
     show(_identity_line(identity) if not json else {"type": "identity", **msgspec.to_builtins(identity)})
+    for skipped in content.skipped:
+        show(msgspec.to_builtins(skipped) | {"type": "skipped"} if json else _skipped_line(skipped))
     damaged = False
     for seen in chain(inspect_snapshots(files, path, identity), inspect_journal(files, path, identity)):
         damaged |= isinstance(seen, ProblemSeen) and seen.kind == "damaged"
@@ -62,6 +67,12 @@ def _identity_line(identity: Any) -> str:
     return (
         f"node {identity.node} of cluster {identity.cluster_id}, incarnation {identity.incarnation:x}, "
         f"format {identity.format_version}"
+    )
+
+
+def _skipped_line(skipped: SkippedEntry) -> str:
+    return (
+        f"entry {skipped.viewstamp} was skipped by {skipped.who} on {skipped.when}, digest {skipped.digest}"
     )
 
 

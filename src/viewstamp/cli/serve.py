@@ -34,6 +34,9 @@ def serve(
         Parameter(negative="", help="Check the protocol's invariants after each step; stop if one breaks."),
     ] = False,
     settings: Annotated[Path | None, Parameter(help="TOML file with this node's limits.")] = None,
+    accept_class: Annotated[
+        bool, Parameter(negative="", help="The class has changed on purpose, on all members.")
+    ] = False,
     verbose: Annotated[bool, Parameter(negative="", help="Log more.")] = False,
 ) -> int:
     """Run one member of a cluster until SIGTERM, which hands leadership over first.
@@ -49,7 +52,7 @@ def serve(
     own = load_settings(
         settings, data=str(data), listen_host=listen_host, loop=loop, paranoid=paranoid or None
     )
-    return serve_forever(config, member, machine_class, own, started=announce)
+    return serve_forever(config, member, machine_class, own, started=announce, accept_class=accept_class)
 
 
 def announce(server: Server) -> None:

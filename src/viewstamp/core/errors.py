@@ -6,7 +6,14 @@ one of `NotExecuted` (certainly not), `InvalidCall` (certainly not, and never: t
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
+
+MOVE_AWAY: Final = (
+    "only while a majority of the members serves without it (`viewstamp status`), move the data directory of "
+    "this one node away and start it again, and it comes back from the others; without such a majority move "
+    "nothing away"
+)
+"""What an operator is told whose node cannot go on from its data: the condition is what keeps data safe."""
 
 
 class ViewstampError(Exception):

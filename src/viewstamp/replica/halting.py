@@ -2,15 +2,11 @@
 
 from typing import Final
 
-from viewstamp.core.errors import EntryNotExecutable
+from viewstamp.core.errors import MOVE_AWAY, EntryNotExecutable
 from viewstamp.core.ids import NodeId, Viewstamp
 from viewstamp.replica.events import Halt
 
-ADVICE: Final = (
-    "if the others run another class, start it again with theirs; else, only while a majority of the "
-    "members serves without it (`viewstamp status`), move the data directory of this one node away and start "
-    "it again, and it comes back from the others; without such a majority move nothing away"
-)
+ADVICE: Final = f"if the others run another class, start it again with theirs; else, {MOVE_AWAY}"
 """What to do with a replica whose state differs. Its log is intact; the state computed from it is not."""
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from viewstamp.core.ids import ORIGIN
 from viewstamp.core.messages import NO_SESSION, UNREADABLE, Submit
 from viewstamp.replica.batches import Batch, call_digest
 
@@ -42,6 +43,11 @@ class SkipMark(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 
 _MARK: Final[msgspec.msgpack.Decoder[SkipMark]] = msgspec.msgpack.Decoder(SkipMark)
+_PARTS: Final[msgspec.msgpack.Decoder[list[msgspec.Raw]]] = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_BATCH_FIELDS: Final = len(Batch.__struct_fields__)
+_CHECK_PLACE: Final = Batch.__struct_fields__.index("check")
+_NO_CHECK: Final = msgspec.Raw(_ENCODER.encode((ORIGIN.seqno, 0)))
+"""What every replica agrees with: the digest before the first entry."""
 PREFIX: Final = _ENCODER.encode([_WORD, 0, 0])[: 2 + len(_WORD)]
 """What a mark begins with, and no batch does: an array of three whose first element is the word."""
 
@@ -65,6 +71,22 @@ def make_skip_mark(data: bytes) -> bytes:
         if isinstance(message, Submit) and message.session != NO_SESSION
     ]
     return _ENCODER.encode(SkipMark(_WORD, digest_of(data), skipped))
+
+
+def without_check(data: bytes) -> bytes:
+    """Return an entry's data without its leader's digest of earlier results.
+
+    For the entries behind a skipped one that are in the log already: their leader may have executed what no
+    replica will have executed now. Whatever is not a batch comes back as it is.
+    """
+    try:
+        parts = _PARTS.decode(data)
+    except UNREADABLE:
+        return data
+    if len(parts) != _BATCH_FIELDS:
+        return data
+    parts[_CHECK_PLACE] = _NO_CHECK
+    return _ENCODER.encode(parts)
 
 
 def read_skip_mark(data: bytes) -> SkipMark | None:

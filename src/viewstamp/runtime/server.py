@@ -22,6 +22,7 @@ from viewstamp.core.events import Directive, Event, TransferLeadership
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.judge import InvariantViolated, Oracle
 from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Status, WrappedCore
+from viewstamp.machine.schema import schema_of
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.replica import Replica, ReplicaSetup
@@ -33,6 +34,7 @@ from viewstamp.runtime.system import Clock, fresh_number, fresh_rng, loop_factor
 from viewstamp.runtime.transport import Transport
 from viewstamp.storage.directory import DataDirectory, open_data_directory
 from viewstamp.storage.files import OsFileSystem
+from viewstamp.storage.identity import Service
 from viewstamp.storage.memory import MemoryMedium, open_memory_directory
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -66,12 +68,14 @@ class Server:
         listen: Address | socket.socket | None = None,
         clock: Clock = monotonic_us,
         definition: ProtocolDefinition | None = None,
+        accept_class: bool = False,
     ) -> None:
         """Prepare a server; nothing is opened before `start`.
 
         `medium` keeps a node in memory over restarts, where `config.data` is None; `listen` overrides the
         address in the configurations; `definition` the protocol that the configuration names, with one that
-        speaks and writes the same: for programs that look into a core.
+        speaks and writes the same: for programs that look into a core. With `accept_class` the data
+        directory may have been written with another class.
 
         Raises:
             ConfigurationError: the node is not a member, an option does not fit, or Python runs without
@@ -93,6 +97,7 @@ class Server:
         if self.config.paranoid:
             self._definition = paranoid(self._definition)
         self._clock = clock
+        self._accept_class = accept_class
         self._directory: DataDirectory | None = None
         self._driver: Driver | None = None
         self._transport: Transport | None = None
@@ -131,8 +136,10 @@ class Server:
     async def _start(self, directory: DataDirectory) -> None:
         definition = self._definition
         rng = fresh_rng()
+        replica = self._make_replica(directory, rng)
+        await asyncio.to_thread(directory.confirm_service)  # the class could read what is there
         self._driver = driver = Driver(
-            self._make_replica(directory, rng),
+            replica,
             definition,
             directory,
             self.config,
@@ -215,6 +222,8 @@ class Server:
             node=node,
             incarnation=incarnation,
             segment_bytes=self.config.segment_bytes,
+            service=Service(self.cluster.protocol, self.machine.__name__, schema_of(self.machine)),
+            accept_class=self._accept_class,
         )
 
     def _make_replica(self, directory: DataDirectory, rng: Random) -> Replica:
@@ -314,6 +323,7 @@ def serve_forever(
     config: NodeConfig,
     *,
     started: Callable[[Server], None] | None = None,
+    accept_class: bool = False,
 ) -> int:
     """Run a server as this process's only task until a signal; return the exit code.
 
@@ -325,7 +335,7 @@ def serve_forever(
     check_assertions()
     raise_descriptor_limit(config.clients_max + config.strangers_max + _DESCRIPTORS_BESIDES_CLIENTS)
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-        return runner.run(_serve(Server(cluster, node, machine, config), started))
+        return runner.run(_serve(Server(cluster, node, machine, config, accept_class=accept_class), started))
 
 
 async def _serve(server: Server, started: Callable[[Server], None] | None) -> int:

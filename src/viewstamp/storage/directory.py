@@ -7,15 +7,26 @@ DIR/snapshots/   the newest two
 """
 
 import posixpath
+from collections.abc import Callable
 from typing import Final
+
+import msgspec
 
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt, StorageError
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import Snapshot
-from viewstamp.storage.files import AlreadyLocked, Closeable, FileSystem, explain, explained
+from viewstamp.machine.schema import incompatible
+from viewstamp.storage.files import AlreadyLocked, Closeable, FileSystem, PathStatus, explain, explained
 from viewstamp.storage.framing import SEGMENT_HEADER_BYTES, Identity
-from viewstamp.storage.identity import IDENTITY_NAME, make_identity, read_identity, write_identity
+from viewstamp.storage.identity import (
+    IDENTITY_NAME,
+    IdentityFile,
+    Service,
+    make_identity,
+    read_identity,
+    write_identity,
+)
 from viewstamp.storage.journal import Journal
 from viewstamp.storage.segments import REMEDY, SEGMENT_BYTES, SegmentFolder, read_segment
 from viewstamp.storage.snapshots import FileSnapshotStore, SnapshotStore
@@ -45,6 +56,20 @@ class DataDirectory:
         self.recovered = recovered
         """What a core is started with. Its writes are read from the disk when iterated."""
         self._lock = lock
+        self._confirm: Callable[[], None] | None = None
+
+    def on_confirm(self, confirm: Callable[[], None]) -> None:
+        """Set what `confirm_service` does."""
+        self._confirm = confirm
+
+    def confirm_service(self) -> None:
+        """Record durably what runs on this directory from now on: call it before anything is served.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        if self._confirm is not None:
+            self._confirm()
 
     def close(self) -> None:
         """Close everything. Closing twice is allowed."""
@@ -64,14 +89,18 @@ def open_data_directory(
     node: NodeId,
     incarnation: Incarnation,
     segment_bytes: int = SEGMENT_BYTES,
+    service: Service | None = None,
+    accept_class: bool = False,
 ) -> DataDirectory:
     """Open the data directory of this node, and make it if there is none.
 
     `incarnation` is drawn at random by the caller and used only for a new directory; the answer's `identity`
-    has the one that counts.
+    has the one that counts. `service` is what is to run on it (None: nothing, a tool looks into it); with
+    `accept_class` its class may differ from the one that ran there before.
 
     Raises:
-        ConfigurationError: it is another node's, in use, no data directory, not trustworthy or not writable.
+        ConfigurationError: it is another node's, in use, no data directory, not trustworthy or not writable,
+            or another protocol or class ran on it.
         JournalCorrupt: its content is not what was written; nothing was changed.
         StorageError: the disk refused.
     """
@@ -80,15 +109,22 @@ def open_data_directory(
     _make_directory(files, path)
     lock = _take_lock(files, path)
     try:
-        identity = read_identity(files, path)
-        if identity is None:
+        _check_content(files, path)
+        found = read_identity(files, path)
+        if found is None:
             _set_up(files, path, wanted, segment_bytes)
-            identity = wanted
-        _compare(path, identity, wanted)
-        return _open(files, path, identity, lock, segment_bytes)
+            found = IdentityFile(wanted)
+        _compare(path, found.identity, wanted)
+        if service is not None and found.service is not None:
+            _compare_service(path, found.service, service, accept_class=accept_class)
+        directory = _open(files, path, found.identity, lock, segment_bytes)
     except BaseException:
         lock.close()
         raise
+    if service is not None and service != found.service:
+        content = msgspec.structs.replace(found, service=service)
+        directory.on_confirm(lambda: write_identity(files, path, content))
+    return directory
 
 
 def _make_directory(files: FileSystem, path: str) -> None:
@@ -109,6 +145,32 @@ def _make_directory(files: FileSystem, path: str) -> None:
         raise ConfigurationError(
             f"{path} belongs to another user: run as that user or choose another directory"
         )
+
+
+def _check_content(files: FileSystem, path: str) -> None:
+    """Refuse what another user may have put there, and whatever is not a file where one should be."""
+    with explained("look into", path):
+        folders = {name: f"{path}/{name}" for name in (JOURNAL_NAME, SNAPSHOTS_NAME)}
+        names = [f"{path}/{name}" for name in (IDENTITY_NAME, LOCK_NAME)]
+        for folder in folders.values():
+            status = files.status(folder)
+            if status is not None:
+                _check_one(folder, status, "directory")
+                names += [f"{folder}/{name}" for name in files.listdir(folder)]
+        for name in names:
+            status = files.status(name)
+            if status is not None:
+                _check_one(name, status, "file")
+
+
+def _check_one(path: str, found: PathStatus, wanted: str) -> None:
+    if found.kind != wanted:
+        is_what = "something that is neither" if found.kind == "other" else f"a {found.kind}"
+        raise ConfigurationError(f"{path} is {is_what}, not a {wanted}: remove it, nothing was changed")
+    if not found.owned:
+        raise ConfigurationError(f"{path} belongs to another user: nothing was changed; give it to this user")
+    if found.mode & _OTHERS_WRITE:
+        raise ConfigurationError(f"{path} can be written by other users: run chmod go-w {path}")
 
 
 def _take_lock(files: FileSystem, path: str) -> Closeable:
@@ -141,7 +203,7 @@ def _set_up(files: FileSystem, path: str, identity: Identity, segment_bytes: int
         files.sync_directory(path)
         files.sync_directory(posixpath.dirname(path) or ".")
     create_wal(files, f"{path}/{JOURNAL_NAME}", identity, segment_bytes=segment_bytes)
-    write_identity(files, path, identity)
+    write_identity(files, path, IdentityFile(identity))
 
 
 def _refuse_orphans(files: FileSystem, path: str, names: list[str], segment_bytes: int) -> None:
@@ -166,6 +228,26 @@ def _compare(path: str, found: Identity, wanted: Identity) -> None:
         )
     if found.node != wanted.node:
         raise ConfigurationError(f"{path} belongs to node {found.node}, not to node {wanted.node}")
+
+
+def _compare_service(path: str, found: Service, wanted: Service, *, accept_class: bool) -> None:
+    """Refuse to run something else on this data than what wrote it."""
+    if found.protocol != wanted.protocol:
+        raise ConfigurationError(
+            f"{path} was written by the protocol {found.protocol}, the cluster file says {wanted.protocol}: "
+            f"nothing was changed; write protocol = '{found.protocol}' into the cluster file: no protocol "
+            "can read another one's data"
+        )
+    if accept_class:
+        return
+    difference = f"the class is {wanted.machine}" if found.machine != wanted.machine else ""
+    difference = difference or incompatible(found.schema, wanted.schema)
+    if difference:
+        raise ConfigurationError(
+            f"{path} was written with the class {found.machine}, and {difference}: nothing was changed; "
+            f"start this node with the class {found.machine} as it was, or, where all members are to run the "
+            "changed class, with --accept-class"
+        )
 
 
 def _newest_snapshot(snapshots: FileSnapshotStore) -> Snapshot | None:

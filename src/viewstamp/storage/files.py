@@ -6,6 +6,7 @@ The rules of this file:
 2. `File` and `FileSystem` raise `OSError`, as the operating system does. `explained` turns it into
    `StorageError`: one line that says what was being done to which path.
 3. A failed sync is never tried again: the kernel may have dropped the pages and would report success.
+4. What is opened is a regular file: a FIFO would wait for a writer, a device has no end. Opening never waits.
 """
 
 import contextlib
@@ -153,6 +154,15 @@ class OsFile:
         self.close()
 
 
+def open_regular(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a regular file without ever waiting, and return its descriptor. Raises `OSError`."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return descriptor
+
+
 class OsFileSystem:
     """The file system of the operating system (Linux; local file systems only, because of the lock)."""
 
@@ -161,7 +171,7 @@ class OsFileSystem:
     def open(self, path: str, *, writable: bool) -> File:
         """Open an existing file."""
         access = os.O_RDWR if writable else os.O_RDONLY
-        return OsFile(os.open(path, access | os.O_CLOEXEC | os.O_NOFOLLOW))
+        return OsFile(open_regular(path, access | os.O_NOFOLLOW))
 
     def create(self, path: str) -> File:
         """Make a new empty file."""
@@ -206,7 +216,7 @@ class OsFileSystem:
 
     def lock(self, path: str) -> Closeable:
         """Hold an exclusive lock, and write the number of this process into the file."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         file = OsFile(descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -261,6 +271,18 @@ def read_all(file: File, length: int, offset: int) -> bytes:
         pieces.append(file.pread(missing, offset + length - missing))
         missing -= len(pieces[-1])
     return b"".join(pieces)
+
+
+def read_small_file(files: FileSystem, path: str, bytes_max: int) -> bytes:
+    """Return the content of a file of at most `bytes_max` bytes. Raises `OSError`, also for a longer one."""
+    file = files.open(path, writable=False)
+    try:
+        size = file.size()
+        if size > bytes_max:
+            raise OSError(errno.EFBIG, f"it has {size} bytes, more than {bytes_max}", path)
+        return read_all(file, size, 0)
+    finally:
+        file.close()
 
 
 def fill_with_zeros(file: File, size_bytes: int) -> None:

@@ -1,4 +1,9 @@
-"""The file that says whose data directory it is."""
+"""The file that says whose data directory it is, what runs on it, and which entries an operator skipped.
+
+The owner never changes. What runs on it is written when a server starts on it (`Service`), so that another
+class or another protocol is refused before it reads a single record. The skipped entries are a record for
+people: what replicas obey is the mark in the log.
+"""
 
 from typing import Final
 
@@ -7,21 +12,57 @@ import xxhash
 
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.storage.files import FileSystem, explained, read_all, replace_file
+from viewstamp.storage.files import FileSystem, explained, read_small_file, replace_file
 from viewstamp.storage.framing import CLUSTER_ID_BYTES_MAX, FORMAT_VERSION, Identity
 
 IDENTITY_NAME: Final = "identity"
-_IDENTITY_BYTES_MAX: Final = 4096
+IDENTITY_BYTES_MAX: Final = 4 << 20
+
+
+class Service(msgspec.Struct, frozen=True):
+    """What runs on a data directory."""
+
+    protocol: str
+    machine: str
+    """Name of the machine's class."""
+    schema: dict[str, str]
+    """What its snapshot consists of, by name (`machine.schema`)."""
+
+
+class SkippedEntry(msgspec.Struct, frozen=True):
+    """An entry that an operator skipped."""
+
+    viewstamp: str
+    digest: str
+    """Of the entry's data, in hexadecimal (`replica.skip_mark.digest_of`)."""
+    when: str
+    """Date and time in UTC, ISO 8601."""
+    who: str
+    """The user's name on the machine where it was done."""
+
+
+class IdentityFile(msgspec.Struct, frozen=True):
+    """All that stands in the file."""
+
+    identity: Identity
+    service: Service | None = None
+    """None: no server has started on it that says."""
+    skipped: tuple[SkippedEntry, ...] = ()
 
 
 class _File(msgspec.Struct):
-    """What stands in the file, as JSON. `format_version` comes first and always keeps its name."""
+    """The file as JSON. `format_version` comes first and always keeps its name."""
 
     format_version: int
     cluster_id: str
     node: int
     incarnation: int
     check: str
+    """Of the four fields before."""
+    service: Service | None = None
+    skipped: tuple[SkippedEntry, ...] = ()
+    rest_check: str = ""
+    """Of the two fields before; empty where neither says anything."""
 
 
 class _Version(msgspec.Struct):
@@ -39,16 +80,33 @@ def make_identity(cluster_id: str, node: NodeId, incarnation: Incarnation) -> Id
     return Identity(cluster_id, node, incarnation)
 
 
-def write_identity(files: FileSystem, directory: str, identity: Identity) -> None:
-    """Put the file in place, durably and atomically."""
-    content = _File(
-        identity.format_version, identity.cluster_id, identity.node, identity.incarnation, _check(identity)
+def write_identity(files: FileSystem, directory: str, content: IdentityFile) -> None:
+    """Put the file in place, durably and atomically.
+
+    Raises:
+        ConfigurationError: it would be too long.
+        StorageError: the disk refused.
+    """
+    identity = content.identity
+    encoded = msgspec.json.encode(
+        _File(
+            identity.format_version,
+            identity.cluster_id,
+            identity.node,
+            identity.incarnation,
+            _check(identity),
+            content.service,
+            content.skipped,
+            _rest_check(content),
+        )
     )
-    replace_file(files, directory, IDENTITY_NAME, msgspec.json.encode(content) + b"\n")
+    if len(encoded) >= IDENTITY_BYTES_MAX:
+        raise ConfigurationError(f"{directory}/{IDENTITY_NAME} would have {len(encoded)} bytes: too many")
+    replace_file(files, directory, IDENTITY_NAME, encoded + b"\n")
 
 
-def read_identity(files: FileSystem, directory: str) -> Identity | None:
-    """Return whose directory it is; None: nobody's yet.
+def read_identity(files: FileSystem, directory: str) -> IdentityFile | None:
+    """Return whose directory it is, and the rest; None: nobody's yet.
 
     Raises:
         ConfigurationError: a newer program wrote it.
@@ -58,15 +116,11 @@ def read_identity(files: FileSystem, directory: str) -> Identity | None:
     with explained("read", path):
         if files.status(path) is None:
             return None
-        file = files.open(path, writable=False)
-        try:
-            content = read_all(file, _IDENTITY_BYTES_MAX, 0)
-        finally:
-            file.close()
+        content = read_small_file(files, path, IDENTITY_BYTES_MAX)
     return _decode(content, path)
 
 
-def _decode(content: bytes, path: str) -> Identity:
+def _decode(content: bytes, path: str) -> IdentityFile:
     try:
         version = msgspec.json.decode(content, type=_Version).format_version
         if version != FORMAT_VERSION:
@@ -77,9 +131,10 @@ def _decode(content: bytes, path: str) -> Identity:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     identity = Identity(found.cluster_id, NodeId(found.node), Incarnation(found.incarnation), version)
-    if found.check != _check(identity):
+    decoded = IdentityFile(identity, found.service, found.skipped)
+    if found.check != _check(identity) or found.rest_check != _rest_check(decoded):
         raise _damaged(path, "its checksum is wrong")
-    return identity
+    return decoded
 
 
 def _damaged(path: str, reason: str) -> JournalCorrupt:
@@ -88,3 +143,9 @@ def _damaged(path: str, reason: str) -> JournalCorrupt:
 
 def _check(identity: Identity) -> str:
     return xxhash.xxh3_64_hexdigest(msgspec.json.encode(identity))
+
+
+def _rest_check(content: IdentityFile) -> str:
+    if content.service is None and not content.skipped:
+        return ""
+    return xxhash.xxh3_64_hexdigest(msgspec.json.encode((content.service, content.skipped)))

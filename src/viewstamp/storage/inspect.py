@@ -14,7 +14,7 @@ from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.storage.directory import JOURNAL_NAME, SNAPSHOTS_NAME
 from viewstamp.storage.files import FileSystem, explained
 from viewstamp.storage.framing import FORMAT_VERSION, Identity, SegmentHeader, frame_bytes
-from viewstamp.storage.identity import read_identity
+from viewstamp.storage.identity import IdentityFile, read_identity
 from viewstamp.storage.recovery import (
     Damage,
     Position,
@@ -70,19 +70,19 @@ class ProblemSeen(msgspec.Struct, frozen=True, tag="problem"):
 Seen: TypeAlias = SegmentSeen | FrameSeen | SnapshotSeen | ProblemSeen
 
 
-def inspect_identity(files: FileSystem, path: str) -> Identity:
-    """Return whose data directory it is.
+def inspect_identity(files: FileSystem, path: str) -> IdentityFile:
+    """Return whose data directory it is, what runs on it, and what an operator skipped.
 
     Raises:
         ConfigurationError: it is none, or a newer program's.
         JournalCorrupt: its identity is damaged.
     """
     found = files.status(path)
-    identity = read_identity(files, path) if found is not None and found.kind == "directory" else None
-    if identity is None:
+    content = read_identity(files, path) if found is not None and found.kind == "directory" else None
+    if content is None:
         raise ConfigurationError(f"{path} is no data directory: it has no identity file")
-    assert identity.format_version == FORMAT_VERSION
-    return identity
+    assert content.identity.format_version == FORMAT_VERSION
+    return content
 
 
 def inspect_journal(files: FileSystem, path: str, identity: Identity) -> Iterator[Seen]:

@@ -12,7 +12,7 @@ import errno
 import threading
 from typing import Final
 
-from viewstamp.core.errors import JournalCorrupt
+from viewstamp.core.errors import MOVE_AWAY, JournalCorrupt
 from viewstamp.core.ids import PersistSeq
 from viewstamp.storage.files import File, FileSystem, explained, fill_with_zeros, read_all, write_all
 from viewstamp.storage.framing import (
@@ -24,10 +24,7 @@ from viewstamp.storage.framing import (
     encode_segment_header,
 )
 
-REMEDY: Final = (
-    "nothing was changed: restore this data directory from a backup, or move it away, so that the node comes "
-    "back empty and is caught up by the others"
-)
+REMEDY: Final = f"nothing was changed: {MOVE_AWAY}"
 """What a person can do about damage."""
 
 SEGMENT_BYTES: Final = 16 << 20

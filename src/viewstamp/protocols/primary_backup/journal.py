@@ -18,6 +18,7 @@ from viewstamp.core.protocol import Recovered
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation
 from viewstamp.protocols.replication.messages import Member
+from viewstamp.protocols.replication.stored_log import StoredLog, stored_log
 
 
 class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -147,3 +148,8 @@ def replay(recovered: Recovered) -> tuple[Replay, bool]:
     for seq, records in recovered.writes:
         state.write(seq, records)
     return state, state.rebuilt.finish(recovered)
+
+
+def read_stored_log(recovered: Recovered) -> StoredLog:
+    """Return the log on a disk; raises as `replay` does."""
+    return stored_log(replay(recovered)[0].log)

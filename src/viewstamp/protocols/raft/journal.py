@@ -18,6 +18,7 @@ from viewstamp.core.protocol import Recovered
 from viewstamp.protocols.raft.membership import Configuration, Membership, decode_configuration
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation
+from viewstamp.protocols.replication.stored_log import StoredLog, stored_log
 
 CONFIGURATION: Final = 2
 """Kind of an entry whose data is an encoded `Configuration`, effective from the moment it is in a log."""
@@ -148,3 +149,8 @@ def replay(recovered: Recovered) -> tuple[Replay, bool]:
     for seq, records in recovered.writes:
         state.write(seq, records)
     return state, state.finish(recovered)
+
+
+def read_stored_log(recovered: Recovered) -> StoredLog:
+    """Return the log on a disk; raises as `replay` does."""
+    return stored_log(replay(recovered)[0].log)

@@ -7,12 +7,12 @@ The oracles' durable images are replays that go on as a node writes.
 
 from typing import Final, Literal
 
-from viewstamp.core.errors import JournalCorrupt
+from viewstamp.core.errors import MOVE_AWAY, JournalCorrupt
 from viewstamp.core.ids import ORIGIN, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.protocol import Recovered
 from viewstamp.protocols.replication.log import EntryRecord, Log
 
-_HINT: Final = "start this node with an empty data directory to have it let back in"
+_HINT: Final = MOVE_AWAY
 BaseMove = Literal["emptied", "shortened", "none"]
 
 

@@ -13,12 +13,13 @@ from typing import Any, Final, TypeAlias, assert_never
 
 import msgspec
 
-from viewstamp.core.errors import JournalCorrupt
+from viewstamp.core.errors import MOVE_AWAY, JournalCorrupt
 from viewstamp.core.ids import ORIGIN, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.replication.log import EntryRecord, Log
+from viewstamp.protocols.replication.stored_log import StoredLog, stored_log
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
 from viewstamp.protocols.viewstamped.paxos import Acceptor
@@ -235,6 +236,11 @@ def replay_journal(recovered: Recovered) -> Replay:
     if covered.seqno < replay.log.base_seqno:
         raise JournalCorrupt(
             f"the log begins after entry {replay.log.base}, and the newest snapshot covers {covered} only: "
-            "nothing was changed; wipe this data directory and let the node join again"
+            f"nothing was changed: {MOVE_AWAY}"
         )
     return replay
+
+
+def read_stored_log(recovered: Recovered) -> StoredLog:
+    """Return the log on a disk; raises as `replay_journal` does."""
+    return stored_log(replay_journal(recovered).log, cuts=False)
