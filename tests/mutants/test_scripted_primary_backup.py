@@ -311,11 +311,11 @@ def test_commit_needs_a_member_that_is_only_proposed() -> None:
     world.heal()
     world.blocked = lambda letter: isinstance(letter.message, AppendResponse) and bool(letter.message.version)
     world.run(250)
-    syncset = world.core(0).replication.synchronous_set
-    assert syncset.latest is not None
-    assert syncset.latest.members == (0, 1, 2)
-    assert syncset.in_force is not syncset.latest
-    assert syncset.required == {0, 1, 2}
+    synchronous_set = world.core(0).replication.synchronous_set
+    assert synchronous_set.latest is not None
+    assert synchronous_set.latest.members == (0, 1, 2)
+    assert synchronous_set.in_force is not synchronous_set.latest
+    assert synchronous_set.required == {0, 1, 2}
 
 
 def test_silent_member_is_required_until_the_record_without_it_is_in_force() -> None:
@@ -326,10 +326,10 @@ def test_silent_member_is_required_until_the_record_without_it_is_in_force() -> 
     )
     world.propose(0, b"b")
     world.run(600)
-    syncset = world.core(0).replication.synchronous_set
-    assert syncset.latest is not None
-    assert syncset.latest.members == (0, 1)
-    assert syncset.required == {0, 1, 2}
+    synchronous_set = world.core(0).replication.synchronous_set
+    assert synchronous_set.latest is not None
+    assert synchronous_set.latest.members == (0, 1)
+    assert synchronous_set.required == {0, 1, 2}
     assert world.nodes[ZERO].commands == [b"a"]
 
 

@@ -67,9 +67,9 @@ class Leader:
         """Whether another entry may be appended."""
         state, options = self._state, self._state.options
         log = state.log
-        under_way = log.last_seqno - state.committed
-        return under_way < options.uncommitted_entries_max and (
-            under_way == 0 or log.bytes_after(state.committed) < options.uncommitted_bytes_max
+        in_flight = log.last_seqno - state.committed
+        return in_flight < options.uncommitted_entries_max and (
+            in_flight == 0 or log.bytes_after(state.committed) < options.uncommitted_bytes_max
         )
 
     @property
@@ -102,7 +102,7 @@ class Leader:
         self.heartbeat_at = NEVER
 
     def propose(self, kind: int, data: bytes) -> None:
-        """AppendEntries an entry, write it and send it at the same time."""
+        """Append an entry, write it and send it at the same time."""
         state = self._state
         log = state.log
         entry = EntryRecord(state.epoch, log.last_seqno + 1, kind, data)
@@ -112,7 +112,7 @@ class Leader:
             self.sender.pump(progress)
 
     def propose_command(self, data: bytes) -> None:
-        """AppendEntries a client's command."""
+        """Append a client's command."""
         self.propose(COMMAND, data)
 
     def send_heartbeat(self) -> None:
@@ -135,8 +135,8 @@ class Leader:
 
         Return whether there is a new record: the next heartbeat carries it.
         """
-        syncset, state = self.synchronous_set, self._state
-        latest = syncset.latest
+        synchronous_set, state = self.synchronous_set, self._state
+        latest = synchronous_set.latest
         present = set(latest.members) if latest is not None else {state.node}
         roster = self._roster()
         wanted = {node for node in present if self._is_to_stay(node, roster)} | self._caught_up()
@@ -144,7 +144,7 @@ class Leader:
             return False
         if latest is not None and wanted == present and roster == dict(latest.roster):
             return False
-        syncset.propose(wanted, roster.items())
+        synchronous_set.propose(wanted, roster.items())
         return True
 
     def _caught_up(self) -> set[NodeId]:
@@ -213,18 +213,18 @@ class Leader:
 
     def count(self) -> None:
         """Put the record in force if it is stored; then commit what every required member has on disk."""
-        state, syncset = self._state, self.synchronous_set
-        if not syncset.is_settled():
-            is_proposed = syncset.latest is None and self.revise()
-            if syncset.evaluate() or is_proposed:
+        state, synchronous_set = self._state, self.synchronous_set
+        if not synchronous_set.is_settled():
+            is_proposed = synchronous_set.latest is None and self.revise()
+            if synchronous_set.evaluate() or is_proposed:
                 self.send_heartbeat()  # they carry the record to members that lack it
-        if syncset.in_force is None:
+        if synchronous_set.in_force is None:
             return
         reached = state.log.durable_seqno
-        for node in syncset.required:
+        for node in synchronous_set.required:
             if node != state.node:
                 progress = self.progress[node]
-                if not syncset.counts(node, progress.incarnation):
+                if not synchronous_set.counts(node, progress.incarnation):
                     return  # its disk is another one: what it promised before counts for nothing now
                 reached = min(reached, progress.matched)
         # Only entries of this epoch: an older one might still be replaced if another primary followed now.

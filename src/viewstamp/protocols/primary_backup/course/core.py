@@ -204,7 +204,7 @@ class CourseCore(CourseState):
             self.committed_index = self.last_index
 
     def _append(self, data: bytes) -> None:
-        """AppendEntries the operation to the own log (2.2, step 3)."""
+        """Append the operation to the own log (2.2, step 3)."""
         assert not self.in_flight, self.in_flight
         assert not self.taking_over, "the own log is committed first"
         entry = EntryRecord(self.takeover, self.last_index + 1, COMMAND, data)

@@ -33,16 +33,16 @@ def check_primary(core: PrimaryBackupCore) -> None:
     Raises:
         InvariantViolated: one of them is wrong.
     """
-    state, syncset = core.state, core.replication.synchronous_set
+    state, synchronous_set = core.state, core.replication.synchronous_set
     if state.leader != state.node or state.candidate != state.node:
         raise InvariantViolated(
             "I1 ElectionSafety", f"node {state.node} leads without having promised the epoch to itself"
         )
     check_followers(state, core.replication.progress.values())
-    for record in (syncset.in_force, syncset.latest):
+    for record in (synchronous_set.in_force, synchronous_set.latest):
         if record is None:
             continue
-        if not syncset.required.issuperset(record.members) or len(record.members) < state.quorum:
+        if not synchronous_set.required.issuperset(record.members) or len(record.members) < state.quorum:
             raise InvariantViolated(
                 "I12 ConfigSafety", f"node {state.node}: a commit does not need all of {record}"
             )
