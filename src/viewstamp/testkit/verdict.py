@@ -33,6 +33,6 @@ def _digest(group: ServerGroup, node: NodeId) -> tuple[int, int]:
     if refusal is not None:
         raise StorageError(f"node {node} took no snapshot: {refusal}")
     files, path = OsFileSystem(), str(group.servers[node].data)
-    seen = inspect_snapshots(files, path, inspect_identity(files, path))
+    seen = inspect_snapshots(files, path, inspect_identity(files, path).identity)
     newest = max((each.meta for each in seen if isinstance(each, SnapshotSeen)), key=lambda m: m.viewstamp)
     return newest.viewstamp.seqno, newest.digest
