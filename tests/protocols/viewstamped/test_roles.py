@@ -373,7 +373,7 @@ def test_a_primary_sends_the_newest_snapshot_when_nothing_of_an_older_one_was_re
     older, newer = (BytesSnapshot(stamp(2, seqno), b"", b"abc") for seqno in (2, 3))
     core.positions.log.reset(stamp(2, 3), 0)
     core.positions.snapshot = newer
-    role._backups[NodeId(2)].sender = SnapshotSender(older, 0)
+    role.backups[NodeId(2)].sender = SnapshotSender(older, 0)
     answers = feed(cluster, 1, 2, Position(core.group, View(2), (stamp(2, 2),), None))
     assert [each.meta for each in answers if isinstance(each, Chunk)] == [newer.meta]
     received = StagedPart(newer.meta.viewstamp, newer.meta.digest, 3)

@@ -35,6 +35,7 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.replication.compaction import Compaction
+from viewstamp.protocols.viewstamped import status
 from viewstamp.protocols.viewstamped.joining import Joining
 from viewstamp.protocols.viewstamped.journal import replay_journal
 from viewstamp.protocols.viewstamped.leadership_transfer import LeadershipTransfer
@@ -345,21 +346,5 @@ class ViewstampedCore:
 
     def status(self, now: Instant) -> Status:
         """Return this node's own account of itself."""
-        del now
-        positions, current = self.positions, self.views.current
-        primary = self.role.primary
-        reasons = (self._joining.waiting_for(), self._proposer.waiting_for(), self.role.waiting_for())
-        return Status(
-            node=self._state.node,
-            role=self.role.name,
-            view=self.views.view,
-            leader=self.leader,
-            last=positions.log.last,
-            committed=positions.committed,
-            applied=positions.applied,
-            snapshot=positions.snapshot_seqno,
-            log_bytes=positions.log.size_bytes,
-            members=() if current is None else current.nodes,
-            peers=() if primary is None else primary.peers(),
-            waiting_for="; ".join(reason for reason in reasons if reason),
-        )
+        waiting = status.waiting_for(self._joining, self._proposer, self.role)
+        return status.of(self.node, self.leader, self.role, self.positions, waiting, now)

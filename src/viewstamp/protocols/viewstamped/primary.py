@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, Viewstamp
-from viewstamp.core.protocol import PeerStatus
 from viewstamp.protocols.replication.log import COMMAND, EMPTY
 from viewstamp.protocols.replication.read_rounds import ReadRounds
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
@@ -46,7 +45,6 @@ class Primary:
     __slots__ = (
         "_announced",
         "_append",
-        "_backups",
         "_confirmations",
         "_is_busy",
         "_is_large_enough",
@@ -58,6 +56,7 @@ class Primary:
         "_ticks",
         "_views",
         "announce_at",
+        "backups",
         "reads",
         "serves",
     )
@@ -71,8 +70,8 @@ class Primary:
         self._positions = positions
         self._membership = membership
         self._is_large_enough = len(membership.members) >= state.members_min
-        self._backups = {node: Progress(node) for node in membership.nodes if node != state.node}
-        self._confirmations = Confirmations(state, membership.view, self._backups)
+        self.backups = {node: Progress(node) for node in membership.nodes if node != state.node}
+        self._confirmations = Confirmations(state, membership.view, self.backups)
         self.reads: ReadRounds[ReadToken] = ReadRounds(positions, self._confirmations, self._confirmations)
         if positions.log.last_view != membership.view:
             positions.append_own(membership.view, EMPTY, b"")
@@ -122,7 +121,7 @@ class Primary:
         positions.append_own(self._membership.view, COMMAND, data)
         last = positions.log.last_seqno
         all_told = True
-        for backup in self._backups.values():
+        for backup in self.backups.values():
             self._pump(backup)
             all_told &= backup.next is not None and backup.next > last
         if all_told:
@@ -139,7 +138,7 @@ class Primary:
         self._ticks += 1
         calm = self._announced == self._positions.committed and self._ticks % _CALM_TICKS > 0
         self._announced, self._is_busy = self._positions.committed, False
-        for backup in self._backups.values():
+        for backup in self.backups.values():
             backup.unanswered += 1
             if backup.sender is not None and not backup.sender.has_arrived:
                 backup.sender.rewind_if_stuck()
@@ -162,7 +161,7 @@ class Primary:
 
     def _count(self) -> None:
         positions = self._positions
-        held = min((backup.matched for backup in self._backups.values()), default=positions.durable)
+        held = min((backup.matched for backup in self.backups.values()), default=positions.durable)
         held = min(held, positions.durable)
         # Entries of earlier views are committed with the first of this one: until all hold that, the view may
         # end unsynchronised, and the next primary lack them.
@@ -177,7 +176,7 @@ class Primary:
         positions = self._positions
         assert self._sync_target <= seqno <= positions.durable, (self._sync_target, seqno, positions.durable)
         positions.commit(seqno)
-        if self._backups and self.announce_at is None and not self._is_busy:
+        if self.backups and self.announce_at is None and not self._is_busy:
             self.announce_at = Instant(self._state.now + self._state.options.commit_announce_us)
 
     def announce(self) -> None:
@@ -185,7 +184,7 @@ class Primary:
         self.announce_at = None
         if self._announced < self._positions.committed:
             self._announced = self._positions.committed
-            for backup in self._backups.values():
+            for backup in self.backups.values():
                 if backup.sender is None:
                     self._send_append(backup, (), self._place_of(backup))
 
@@ -249,13 +248,13 @@ class Primary:
 
     def _held_back(self, backup: Progress) -> bool:
         armed = self._state.armed(Point.FIRST_BACKUP_HAS_IT) and self.is_synchronised
-        return armed and backup.node != next(iter(self._backups))
+        return armed and backup.node != next(iter(self.backups))
 
     # What backups say
 
     def on_position(self, source: NodeId, message: Position) -> None:
         """A backup says how its log looks: go on from where both agree, with a snapshot if it must be."""
-        backup = self._backups.get(source)
+        backup = self.backups.get(source)
         marks = message.marks
         if backup is None or not marks or list(marks) != sorted(marks):
             self._state.drop("malformed position, or one of a node that is not a backup")
@@ -290,7 +289,7 @@ class Primary:
 
     def on_appended(self, source: NodeId, message: Appended) -> None:
         """A backup holds the log durably up to here."""
-        backup = self._backups.get(source)
+        backup = self.backups.get(source)
         log = self._positions.log
         matched = message.matched
         # Before the base everything is committed: all members had it when that was decided.
@@ -312,12 +311,12 @@ class Primary:
 
     def _is_first_to_hold(self, backup: Progress) -> bool:
         return backup.matched > self._sync_target and all(
-            other is backup or other.matched < backup.matched for other in self._backups.values()
+            other is backup or other.matched < backup.matched for other in self.backups.values()
         )
 
     def on_chunk_received(self, source: NodeId, message: ChunkReceived) -> None:
         """A backup has more of a snapshot."""
-        backup = self._backups.get(source)
+        backup = self.backups.get(source)
         if backup is None or backup.sender is None or not backup.sender.describes(message.staged):
             return
         backup.heard_at = self._state.now
@@ -334,7 +333,7 @@ class Primary:
     def unheard(self) -> tuple[NodeId, ...]:
         """Return the backups that have been silent long enough to count as cut off."""
         limit = _REPORT_AFTER * self._state.options.heartbeat_misses_max
-        late = (node for node, backup in self._backups.items() if backup.unanswered >= limit)
+        late = (node for node, backup in self.backups.items() if backup.unanswered >= limit)
         return tuple(node for node in late if not self._views.heartbeats.is_busy(node))
 
     def waiting_for(self) -> str:
@@ -343,19 +342,6 @@ class Primary:
             return ""
         if self.is_synchronised:
             return f"more members: a view of fewer than {self._state.members_min} does not serve"
-        late = [node for node, backup in self._backups.items() if backup.matched < self._sync_target]
+        late = [node for node, backup in self.backups.items() if backup.matched < self._sync_target]
         names = ", ".join(str(node) for node in sorted(late)) or "its own disk"
         return f"{names} to be synchronised with view {self._membership.view}"
-
-    def peers(self) -> tuple[PeerStatus, ...]:
-        """Return how far each backup has come."""
-        now = self._state.now
-        return tuple(
-            PeerStatus(
-                backup.node,
-                backup.matched,
-                backup.state,
-                None if backup.heard_at is None else now - backup.heard_at,
-            )
-            for backup in self._backups.values()
-        )

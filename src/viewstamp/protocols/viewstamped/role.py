@@ -5,7 +5,7 @@ nothing of an old view can be counted in a new one (docs/faults.md#v34, #v35), a
 waits for the disk is taken back. What outlives a view is the log and a snapshot in flight.
 """
 
-from typing import Literal, assert_never
+from typing import assert_never
 
 from viewstamp.core.effects import Refuse
 from viewstamp.core.events import ReadToken, SnapshotToken
@@ -33,11 +33,11 @@ from viewstamp.protocols.viewstamped.views import DecidedViews
 class Role:
     """The role of the newest view; neither `primary` nor `backup`: outside it, or waiting for a renewal."""
 
-    __slots__ = ("_entered", "_positions", "_receiver", "_state", "_token", "_views", "backup", "primary")
+    __slots__ = ("_entered", "_positions", "_receiver", "_state", "_token", "backup", "primary", "views")
 
     def __init__(self, state: State, views: DecidedViews, positions: LogPositions) -> None:
         self._state = state
-        self._views = views
+        self.views = views
         self._positions = positions
         self._receiver = SnapshotReceiver(state)
         self._token = 0
@@ -46,16 +46,6 @@ class Role:
         """The primary's part, where this node is the primary and needs no renewal."""
         self.backup: Backup | None = None
         """The backup's part, where this node is a backup."""
-
-    @property
-    def name(self) -> Literal["primary", "backup", "joining", "outside"]:
-        """A word for operators."""
-        current = self._views.current
-        if current is None:
-            return "outside"
-        if not self._views.is_member:
-            return "joining"
-        return "primary" if current.primary == self._state.node else "backup"
 
     @property
     def is_about_to_acknowledge(self) -> bool:
@@ -74,7 +64,7 @@ class Role:
 
     def enter_newest_view(self) -> None:
         """Take the role of the newest view, if there is a newer one."""
-        views = self._views
+        views = self.views
         current = views.current
         if current is None or self._entered == current.view:
             return
@@ -133,7 +123,7 @@ class Role:
                 assert_never(message)
 
     def _receive_as_backup(self, source: NodeId, message: Append | Chunk | Probe) -> None:
-        backup, current = self.backup, self._views.current
+        backup, current = self.backup, self.views.current
         if backup is None or current is None or source != current.primary:
             self._state.drop("entries or snapshot from a node that is not the primary")
             return
@@ -165,13 +155,3 @@ class Role:
                 primary.on_probed(source, message)
             case _:
                 assert_never(message)
-
-    def waiting_for(self) -> str:
-        """Say in one line why this node does not serve or follow; empty where it does."""
-        if self.primary is not None:
-            return self.primary.waiting_for()
-        if self.backup is not None:
-            return self.backup.waiting_for()
-        if self._views.renewal_wanted:
-            return f"a new view after {self._views.view}: its primary restarted"
-        return ""
