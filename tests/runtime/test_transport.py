@@ -459,3 +459,35 @@ async def test_nothing_is_delivered_when_the_transport_has_halted() -> None:
         await client.closed()
         assert node.inbox.client_frames == []
         assert node.inbox.gone == []
+
+
+async def test_member_is_dialled_where_it_advertises_when_that_is_not_in_the_configuration() -> None:
+    async with lone_node() as node:
+        (port,) = free_ports(1)
+        hello = peer_hello(node.cluster, 2, advertise=("127.0.0.1", port))
+        async with visiting(node.port, hello_frame(hello)) as member:
+            assert (await member.frame())[0] == WELCOME
+            await until(lambda: node.transport._links[NodeId(2)].address == ("127.0.0.1", port))
+            async with visiting(node.port, hello_frame(CLIENT_HELLO)) as client:
+                _, payload = await client.frame()
+                assert (2, "127.0.0.1", port) in decode_welcome(payload).members
+
+
+async def test_member_is_cut_off_when_it_advertises_what_is_not_an_address() -> None:
+    async with lone_node() as node:
+        hello = peer_hello(node.cluster, 2, advertise=("no host", 99))
+        async with visiting(node.port, hello_frame(hello)) as member:
+            await member.closed()
+        await until(lambda: node.metrics.violations == 1)
+
+
+async def test_other_options_are_logged_once_when_a_member_comes_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with lone_node() as node:
+        for options in (1, 1, node.cluster.options_digest, 1):
+            hello = peer_hello(node.cluster, 2, options=options)
+            async with visiting(node.port, hello_frame(hello)) as member:
+                assert (await member.frame())[0] == WELCOME
+    told = [line for line in caplog.messages if "runs with other options" in line]
+    assert len(told) == 2

@@ -55,7 +55,12 @@ class Acceptor:
             ProtocolViolation: at once or while the result is consumed. Events before the fault count.
         """
         frame = self._splitter.single(data)
-        return self._receive_many(data) if frame is None else (self._event(*frame),)
+        if frame is None:
+            return self._receive_many(data)
+        kind, payload = frame
+        if kind == self._expected != HELLO:  # nearly always, and on the way of every message
+            return (payload,)
+        return (self._event(kind, payload),)
 
     def accept(self, welcome: bytes, *, is_peer: bool, frame_bytes_max: int) -> None:
         """Answer the hello with this welcome; from now on messages may arrive."""

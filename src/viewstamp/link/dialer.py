@@ -64,6 +64,10 @@ class Phase(Enum):
     STOPPED = "stopped"
 
 
+UP: Final = Phase.UP
+"""For where a look-up in the class is too slow."""
+
+
 class Welcomed(msgspec.Struct, frozen=True):
     """The server accepted the hello: messages may be sent."""
 
@@ -162,7 +166,7 @@ class Dialer:
     @property
     def is_up(self) -> bool:
         """Whether the server has welcomed us and the connection stands."""
-        return self.phase is Phase.UP
+        return self.phase is UP
 
     @property
     def in_frame(self) -> bool:
@@ -206,7 +210,7 @@ class Dialer:
 
     def lost(self, reason: str, now: Instant) -> bool:
         """The connection ended, or did not come about; return whether the server's absence is news."""
-        if self.phase is Phase.UP and now - self._opened_at > self._limits.backoff_max_ms * _US_PER_MS:
+        if self.phase is UP and now - self._opened_at > self._limits.backoff_max_ms * _US_PER_MS:
             self._backoff.reset()
         self.trouble = self.refusal or self._overdue or reason or "the connection was closed"
         self._overdue = ""
@@ -221,7 +225,7 @@ class Dialer:
 
     def send(self, payload: bytes) -> bool:
         """Send a message, or lose it where the server is away or does not read; return whether it is sent."""
-        if self.phase is Phase.UP and self.out.size + len(payload) <= self._limits.send_bytes_max:
+        if self.phase is UP and self.out.size + len(payload) <= self._limits.send_bytes_max:
             self.out.put(payload)
             return True
         self.dropped += 1
@@ -246,7 +250,7 @@ class Dialer:
 
     def nudge(self, now: Instant) -> None:
         """The server has just called us, so that it is worth trying now."""
-        if self.phase is not Phase.UP:
+        if self.phase is not UP:
             self._backoff.reset()
             self.hurry(now)
 
@@ -261,14 +265,19 @@ class Dialer:
             ProtocolViolation: at once or while the result is consumed. Events before the fault count.
         """
         frame = self._splitter.single(data)
-        return self._receive_many(data) if frame is None else (self._event(*frame),)
+        if frame is None:
+            return self._receive_many(data)
+        kind, payload = frame
+        if kind == SERVER and self.phase is UP:  # nearly always, and on the way of every reply
+            return (payload,)
+        return (self._event(kind, payload),)
 
     def _receive_many(self, data: bytes) -> Iterator[Welcomed | Refused | bytes]:
         for kind, payload in self._splitter.split(data):
             yield self._event(kind, payload)
 
     def _event(self, kind: int, payload: bytes) -> Welcomed | Refused | bytes:
-        if kind == SERVER and self.phase is Phase.UP:
+        if kind == SERVER and self.phase is UP:
             return payload
         if kind == WELCOME and self.phase is Phase.GREETING:
             return self._welcomed(decode_welcome(payload))

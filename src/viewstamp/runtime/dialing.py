@@ -6,7 +6,7 @@ from random import Random
 from typing import Final, Protocol
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.link.dialer import Action, Dialer, DialLimits, Phase, Refused, Welcomed
+from viewstamp.link.dialer import UP, Action, Dialer, DialLimits, Phase, Refused, Welcomed
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.connection import Connection, LinkEvent, Overflow
 from viewstamp.runtime.system import explain
@@ -126,7 +126,7 @@ class OutgoingLink:
 
     def send(self, payload: bytes) -> bool:
         """Send a message, or lose it where the server is away; return which."""
-        if self._dialer.is_up and self._connection is not None:
+        if self._dialer.phase is UP and self._connection is not None:
             self._connection.send(payload)
             return True
         self._dialer.dropped += 1
