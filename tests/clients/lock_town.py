@@ -147,7 +147,7 @@ class Town:
         ask = client.sent.pop(place)
         answer: Any
         if client.ended:
-            client.answers.append(Answered(ask.ask, Failure("session_expired", "", "not known any more")))
+            client.answers.append(Answered(ask.ask, Failure("session_expired", "", "no longer known")))
             return
         with self._entry(client.number, client.session):
             try:
@@ -185,7 +185,7 @@ class Town:
             self.reconnect(client)
 
     def expire(self, client: Client) -> None:
-        """End the session of a client of which the service has heard nothing for so long."""
+        """End the session of a client of which the service has heard nothing for the time to live."""
         self.now += LIFE_US
         for other in self.clients:
             if other is not client:
@@ -259,7 +259,7 @@ class Town:
         return False
 
     def finish(self, *, resend: bool) -> None:
-        """Let everybody get what they wait for, and give all back; fail if somebody waits for ever.
+        """Let everybody get what they wait for, and give all back; fail if a client waits endlessly.
 
         With `resend` nothing but a change of primary helps those whose notifications were lost.
         """
@@ -275,7 +275,7 @@ class Town:
                 assert resend or any(woken), "nobody will ever ask again"
                 if resend:
                     self.fail_over()
-        assert not any(client.waiting for client in self.clients), "somebody waits for ever"
+        assert not any(client.waiting for client in self.clients), "a client waits endlessly"
         for client in self.clients:
             self.close(client)
         for _ in range(20):

@@ -213,7 +213,7 @@ async def test_a_lock_is_in_doubt_while_nobody_confirms_the_session_and_held_aga
 
 
 @pytest.mark.slow
-async def test_those_who_wait_get_the_lock_when_the_primary_dies_and_nobody_asks_again() -> None:
+async def test_waiting_clients_get_the_lock_when_the_primary_dies_and_nobody_asks_again() -> None:
     """docs/faults.md#k03: what a new primary has to say comes out of the replicated state."""
     async with local_cluster(LockService) as cluster:
         leader = await cluster.leader()
@@ -232,7 +232,7 @@ async def test_those_who_wait_get_the_lock_when_the_primary_dies_and_nobody_asks
 
 
 def is_whole(cluster: LocalCluster[StateMachine]) -> bool:
-    """Tell whether all three take part, so that any one of them may go."""
+    """Return whether all three take part, so that any one of them may go."""
     found = cluster.statuses().values()
     return all(len(status.members) == 3 and not status.waiting_for for status in found)
 

@@ -14,7 +14,7 @@ PROTOCOLS = ("raft", "viewstamped", "primary_backup")
 
 
 @pytest.mark.parametrize(("protocol", "size"), [("raft", 3), ("raft", 5), ("viewstamped", 3)])
-async def test_nothing_is_lost_or_doubled_when_leaders_and_then_all_are_killed(
+async def test_nothing_is_lost_or_duplicated_when_leaders_and_then_all_are_killed(
     make_group: MakeGroup, protocol: str, size: int
 ) -> None:
     group = make_group(size, protocol=protocol)

@@ -69,7 +69,9 @@ def test_every_call_has_its_own_result_when_threads_call_at_once(
         assert sorted(results) == list(range(1, 201))
 
 
-def test_nothing_is_lost_or_doubled_when_the_leader_is_killed(cluster: BlockingLocalCluster[Counter]) -> None:
+def test_nothing_is_lost_or_duplicated_when_the_leader_is_killed(
+    cluster: BlockingLocalCluster[Counter],
+) -> None:
     with cluster.connect(timeout_s=20) as counter:
         leader = cluster.leader()
         for number in range(1, 31):

@@ -156,7 +156,7 @@ async def test_stale_read_is_answered_when_there_is_no_quorum(cluster: LocalClus
         assert await stale.read() == 7
 
 
-async def test_nothing_is_lost_or_doubled_when_the_leader_is_killed_under_load(
+async def test_nothing_is_lost_or_duplicated_when_the_leader_is_killed_under_load(
     cluster: LocalCluster[Counter],
 ) -> None:
     async with cluster.connect(timeout_s=20) as counter:

@@ -135,7 +135,7 @@ async def test_guest_is_dialled_once_when_something_is_sent_before_the_start() -
     await two.transport.stop()
 
 
-async def test_welcome_names_who_takes_part_now_when_a_client_comes() -> None:
+async def test_welcome_names_the_nodes_that_take_part_when_a_client_comes() -> None:
     client = hello_frame(msgspec.structs.replace(peer_hello(open_cluster(1), -1, to=-1), role="client"))
     async with guests(1) as (one,), visiting(one.node, client) as visitor:
         kind, payload = await visitor.frame()

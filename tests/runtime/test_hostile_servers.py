@@ -40,7 +40,7 @@ ANSWERS = {
 
 
 class Liar(asyncio.Protocol):
-    """Welcomes whoever comes, and answers everything else alike."""
+    """Welcomes every client, and answers everything else alike."""
 
     def __init__(self, answer: bytes) -> None:
         self._answers = iter((WELCOMED, *(answer for _ in range(100))))

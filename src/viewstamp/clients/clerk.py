@@ -15,7 +15,7 @@ from viewstamp.replica.events import Failed, Outcome, Raised, Returned
 from viewstamp.services.kv import KeyValueStore, NoKey, VersionMismatch
 
 Attempt: TypeAlias = Callable[[Literal["command", "linearizable"], bytes], Awaitable[bytes]]
-"""Makes a call, bounded in time, and returns its encoded result: such as `AsyncClient.call`."""
+"""Makes a call, bounded in time, and returns its encoded result: such as `AsyncClient.invoke`."""
 Pause: TypeAlias = Callable[[float], Awaitable[None]]
 
 Verdict = Literal["ok", "no_key", "version_mismatch", "maybe", "invalid"]

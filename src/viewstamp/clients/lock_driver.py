@@ -332,7 +332,7 @@ class LockDriver:
 
     def _call(self, ask: Ask) -> None:
         try:
-            future = self.client.call("command", payload_of(ask, self._part), timeout_s=CALL_TIMEOUT_S)
+            future = self.client.invoke("command", payload_of(ask, self._part), timeout_s=CALL_TIMEOUT_S)
         except NotExecuted:
             return  # the client is closed, and the waiting callers have been told
         future.add_done_callback(partial(self._ended, ask))

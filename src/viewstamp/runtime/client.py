@@ -147,7 +147,7 @@ class AsyncClient(ClientBase):
             )
             link.start()
 
-    def call(
+    def invoke(
         self,
         kind: CallKind,
         payload: bytes,
@@ -160,18 +160,6 @@ class AsyncClient(ClientBase):
 
         The future raises `NotExecuted`, `OutcomeUnknown`, `CommandFailed`, or what the machine declared.
         """
-        return self.invoke(kind, payload, timeout_s=timeout_s, method=method, errors=errors)
-
-    def invoke(
-        self,
-        kind: CallKind,
-        payload: bytes,
-        *,
-        timeout_s: float | None,
-        method: Method | None,
-        errors: Errors,
-    ) -> CallFuture:
-        """Make a call for a proxy (`proxies.Caller`)."""
         now = self._clock()
         call, future, deadline = self._begin(now, timeout_s, method, errors)
         assert self._core is not None  # `_begin` has looked

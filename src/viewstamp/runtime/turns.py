@@ -17,7 +17,7 @@ _POLL_AGAIN_S: Final = 0.001
 
 
 class Turns:
-    """Plans the turns of one core. `planned` is read by callers for whom a call too many is too slow."""
+    """Plans the turns of one core. `planned` is read directly where a call would be too slow."""
 
     __slots__ = ("_clock", "_loop", "_stopped", "_timer", "_timer_at", "_work", "planned", "stalls")
 
