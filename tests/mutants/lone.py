@@ -10,7 +10,7 @@ from viewstamp.core.judge import DurableImage
 from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.journal import HardState, Marker
 from viewstamp.protocols.raft.judge.oracle import RaftOracle
-from viewstamp.protocols.raft.membership import Configuration, founding_configuration
+from viewstamp.protocols.raft.membership import Configuration, first_configuration
 from viewstamp.protocols.raft.messages import (
     AppendEntries,
     AppendRejected,
@@ -21,7 +21,7 @@ from viewstamp.protocols.raft.messages import (
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 ME = NodeId(1)
-FOUNDING = founding_configuration({NodeId(number): Incarnation(100 * number) for number in (1, 2, 3)})
+FOUNDING = first_configuration({NodeId(number): Incarnation(100 * number) for number in (1, 2, 3)})
 
 
 def entry(term: int, seqno: int, data: bytes = b"", kind: int = COMMAND) -> EntryRecord:

@@ -1,6 +1,6 @@
 """A small world of cores for scripted tests: what is delivered, lost, written and woken is said.
 
-It serves the protocols that ship a log (`protocols.shipping`). Disks answer at once unless a test holds them.
+It serves the protocols on `protocols.replication`. Disks answer at once unless a test holds them.
 Every step is judged by the protocol's oracle: what a message promises must be on the sender's disk, what one
 node keeps must hold, what was applied must be durable and the same everywhere, a view has one leader.
 """
@@ -209,7 +209,7 @@ class World(Generic[CoreT]):
         return True
 
     def feed_message(self, source: int, to: int, message: Any) -> None:
-        """A message arrives, whoever it is said to be from."""
+        """A message arrives, from the node that it names."""
         self.feed(to, Received(NodeId(source), message))
 
     def deliver_next(self, wanted: Callable[[Letter], bool] = lambda letter: True) -> Letter | None:
@@ -331,7 +331,7 @@ class World(Generic[CoreT]):
         assert known == (entry.viewstamp.view, node.machine), f"StateMachineSafety: entry {seqno}"
 
     def _is_durable(self, entry: Entry) -> bool:
-        """Tell whether enough disks hold it, or held it before one of them was wiped."""
+        """Return whether enough disks hold it, or held it before one of them was wiped."""
         images = {number: node.disk.image for number, node in self.nodes.items()}
         return self.oracle.committed_by(entry.viewstamp, images) or self.oracle.committed_by(
             entry.viewstamp, images | self.wiped

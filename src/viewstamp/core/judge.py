@@ -64,7 +64,7 @@ class DurableImage(Protocol):
         ...
 
     def holds(self, viewstamp: Viewstamp) -> bool:
-        """Tell whether the entry at this viewstamp is in the log or behind the snapshot."""
+        """Return whether the entry at this viewstamp is in the log or behind the snapshot."""
         ...
 
     def data(self, seqno: Seqno) -> bytes | None:
@@ -96,13 +96,13 @@ class Oracle(Protocol):
         ...
 
     def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
-        """Tell whether these durable images justify that the entry at `viewstamp` is committed."""
+        """Return whether these durable images justify that the entry at `viewstamp` is committed."""
         ...
 
     def owes_progress(
         self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
     ) -> bool:
-        """Tell whether these members must serve, though none of the others ever comes back.
+        """Return whether these members must serve, even if none of the others ever comes back.
 
         `alive` names each with the incarnation of its data directory, None where that is new. `images` are
         the disks of all members, also of those that are gone. When in doubt: False.
@@ -118,7 +118,7 @@ class Configured(msgspec.Struct, frozen=True, gc=False):
     """Which members decide, by the log of one node."""
 
     seqno: Seqno
-    """Of the entry that says so; at most `base`: of an entry that is gone from the log. 0: the founding."""
+    """Of the entry that says so; at most `base`: of an entry that is gone from the log. 0: the bootstrap."""
     view: View | None
     """The view of that entry; None where its log holds no entry there."""
     voters: tuple[tuple[NodeId, Incarnation], ...]
@@ -143,7 +143,7 @@ class AcknowledgingOracle(Oracle, Protocol):
     """What the oracle of a protocol knows besides whose leader remembers what was acknowledged."""
 
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
-        """Return as whom and up to where a message acknowledges its sender's log; None: it does not."""
+        """Return the incarnation that acknowledges its log, and up to which entry; None: none does."""
         ...
 
     def believed(self, core: Any) -> Iterable[tuple[NodeId, Incarnation, Seqno, View | None]]:
@@ -155,7 +155,7 @@ class AcknowledgingOracle(Oracle, Protocol):
 
 
 class AgreedView(Protocol):
-    """A view that members agreed on: who is in it, who leads it."""
+    """A view that members agreed on: its members and its leader."""
 
     @property
     def view(self) -> View:
@@ -194,5 +194,5 @@ class ViewOracle(Oracle, Protocol):
         ...
 
     def agrees(self, image: DurableImage, view: AgreedView) -> bool:
-        """Tell whether this disk accepted exactly this view, or knows that it was decided."""
+        """Return whether this disk accepted exactly this view, or knows that it was decided."""
         ...

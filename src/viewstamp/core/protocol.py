@@ -164,7 +164,7 @@ class ProtocolDefinition(msgspec.Struct, frozen=True):
     write_routing: Literal["leader", "any"] = "leader"
     """Where clients send commands: to the leader, or to whichever server the operator chose."""
     decided_by: Literal["election", "operator", "clients"] = "election"
-    """Who decides which member leads: the members, an operator who promotes one, or whoever is written to."""
+    """How the leader is chosen: by the members, by an operator, or by the client that writes to one."""
     dials: Literal["always", "on_demand"] = "always"
-    """When members connect: from the start and for ever, or when a message is sent. `on_demand` also means
+    """When members connect: permanently from the start, or when a message is sent. `on_demand` also means
     that the driver answers each `Send` to a member without a connection with `PeerUp` or `PeerDown`."""

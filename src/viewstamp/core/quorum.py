@@ -1,6 +1,6 @@
 """Counting members. Two majorities of one set always share a member; that is all that is asked of them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from viewstamp.core.ids import NodeId
 
@@ -12,11 +12,5 @@ def majority(size: int) -> int:
 
 
 def has_majority(supporters: Collection[NodeId], members: Collection[NodeId]) -> bool:
-    """Tell whether the supporters that are members are a majority of the members. Others do not count."""
+    """Return whether the supporters that are members are a majority of the members. Others do not count."""
     return sum(member in supporters for member in members) >= majority(len(members))
-
-
-def majority_position(positions: Mapping[NodeId, int], members: Collection[NodeId]) -> int:
-    """Return the highest position that a majority of the members has reached; absent members count as 0."""
-    reached = sorted((positions.get(member, 0) for member in members), reverse=True)
-    return reached[majority(len(members)) - 1]

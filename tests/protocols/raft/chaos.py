@@ -78,7 +78,7 @@ class Chaos:
         self.cluster.now = Instant(self.cluster.now + number % 50 * MS)
 
     def propose(self, number: int) -> None:
-        """Whoever accepts gets a command."""
+        """Each node that accepts gets a command."""
         node = self._node(number)
         if self._is_up(node) and self.cluster.core(node).accepting:
             self.proposed += 1

@@ -1,6 +1,6 @@
 """Raft clusters for scripted tests: the world that all logs share, and what is Raft's own in it.
 
-A node votes once in a term, whatever it forgets; whoever leads is known by its term and its role.
+A node votes once in a term, whatever it forgets; a leader is known by its term and its role.
 """
 
 from collections.abc import Callable, Iterable

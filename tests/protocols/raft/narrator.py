@@ -1,6 +1,7 @@
 """Scripts that tell a classic story of Raft, and the prose they are compared with.
 
-A transcript is what happened, line by line; whoever knows the paper can judge its diff. Rewrite them all with
+A transcript is what happened, line by line; a reader that knows the paper can judge its diff. Rewrite them
+all with
 `VIEWSTAMP_REWRITE_TRANSCRIPTS=1 pytest tests/protocols/raft/test_transcripts.py`, and commit the difference
 only if you can explain it.
 """

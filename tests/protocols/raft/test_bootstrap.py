@@ -170,8 +170,8 @@ def test_new_member_when_the_others_founded_without_seeing_it_start_joins_by_its
 def test_recognition_when_its_configuration_cannot_be_is_ignored() -> None:
     cluster = Cluster(3, start=False)
     cluster.start(1)
-    doubled = Configuration(((NodeId(1), Incarnation(100)), (NodeId(1), Incarnation(100))))
-    cluster.deliver(Letter(NodeId(2), NodeId(1), Recognize(3, doubled)))
+    duplicated = Configuration(((NodeId(1), Incarnation(100)), (NodeId(1), Incarnation(100))))
+    cluster.deliver(Letter(NodeId(2), NodeId(1), Recognize(3, duplicated)))
     assert not cluster.core(1).state.bootstrapped
 
 

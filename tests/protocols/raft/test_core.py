@@ -90,7 +90,9 @@ def test_leader_when_it_loses_its_majority_claims_nothing() -> None:
     cluster.heal()
     begun = cluster.now
     cluster.run_until(lambda: node.led[-1][1] is not None)
-    assert cluster.now - begun < 1_000_000, "whoever waits there learns of the new leader within a second"
+    assert cluster.now - begun < 1_000_000, (
+        "a client that waits there learns of the new leader within a second"
+    )
 
 
 def test_proposal_when_the_core_does_not_accept_is_the_replicas_fault() -> None:
@@ -117,7 +119,7 @@ def test_what_is_left_to_apply_waits_for_the_next_wake_when_messages_come_first(
     cluster.feed(follower, PeerUp(NodeId(leader)))
     assert state.applied == applied, "no message waits for more than one step's work"
     cluster.wake(follower)
-    assert state.applied == applied + 2, "so many commands have ten bytes"
+    assert state.applied == applied + 2, "two commands have ten bytes"
 
 
 def test_apply_when_much_is_committed_at_once_takes_several_steps() -> None:

@@ -282,7 +282,7 @@ def test_message_when_it_comes_from_a_stranger_or_from_oneself_is_ignored() -> N
             attempt=0,
         )
         cluster.feed_message(source, leader, claim)
-    assert cluster.core(leader).state.counters["message of a stranger"] == 3
+    assert cluster.core(leader).state.counters["message from a node that is not a member"] == 3
     assert cluster.core(leader).state.role is Role.LEADER
 
 

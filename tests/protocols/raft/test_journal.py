@@ -105,7 +105,7 @@ def test_replay_when_entries_leave_a_hole_is_refused() -> None:
 
 
 def test_replay_when_the_founding_is_missing_is_refused() -> None:
-    with pytest.raises(JournalCorrupt, match="founding"):
+    with pytest.raises(JournalCorrupt, match="bootstrap record"):
         read((entry(1, 1),))
 
 

@@ -72,7 +72,7 @@ def test_transfer_when_it_makes_no_sense_is_refused() -> None:
     cluster.direct(leader, 5, TransferLeadership(NodeId(follower)))
     settled_ones = cluster.nodes[NodeId(leader)].settled
     assert settled_ones == {
-        2: "node 9 is no voter",
+        2: "node 9 is not a voter",
         3: None,
         5: f"leadership is being transferred to node {follower}",
     }

@@ -6,7 +6,7 @@ from viewstamp.protocols.raft.membership import (
     Membership,
     decode_configuration,
     encode_configuration,
-    founding_configuration,
+    first_configuration,
 )
 from viewstamp.protocols.replication.messages import Member
 
@@ -15,7 +15,7 @@ def member(node: int, incarnation: int) -> Member:
     return NodeId(node), Incarnation(incarnation)
 
 
-THREE = founding_configuration(
+THREE = first_configuration(
     {NodeId(3): Incarnation(30), NodeId(1): Incarnation(10), NodeId(2): Incarnation(20)}
 )
 
@@ -33,7 +33,7 @@ def test_configuration_when_it_is_written_reads_the_same() -> None:
         Configuration((member(-1, 1),)),
         Configuration((member(1, 1),), (), (NodeId(1),)),
     ],
-    ids=["order", "doubled", "voter and learner", "negative", "returning voter"],
+    ids=["order", "duplicated", "voter and learner", "negative", "returning voter"],
 )
 def test_configuration_when_it_is_not_canonical_is_not_read(configuration: Configuration) -> None:
     assert decode_configuration(encode_configuration(configuration)) is None

@@ -93,4 +93,4 @@ def test_message_when_it_is_told_is_one_line(message: object, encoded: str) -> N
 
 
 def test_thing_when_it_is_no_message_is_told_as_that() -> None:
-    assert describe(3) == "something that is no raft message: int"
+    assert describe(3) == "something that is not a raft message: int"

@@ -265,7 +265,7 @@ def test_chunk_when_it_cannot_be_is_dropped(meta: dict[str, object], offset: int
     )
     effects = cluster.core(follower).step(Received(NodeId(leader), chunk), cluster.now)
     assert list(effects) == []
-    assert state.counters["snapshot that cannot be"] == 1
+    assert state.counters["malformed snapshot"] == 1
 
 
 def test_chunk_when_it_is_not_the_next_says_which_is() -> None:

@@ -41,9 +41,9 @@ class RaftMachine(RuleBasedStateMachine):
         self.cluster.deliver_some(number)
 
     @precondition(lambda self: self.chaos and self.chaos.cluster.letters)
-    @rule(number=NUMBERS, doubled=st.booleans())
-    def disturb(self, number: int, doubled: bool) -> None:
-        if doubled:
+    @rule(number=NUMBERS, duplicated=st.booleans())
+    def disturb(self, number: int, duplicated: bool) -> None:
+        if duplicated:
             self.cluster.double(number)
         else:
             self.cluster.drop(number)

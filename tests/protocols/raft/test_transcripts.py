@@ -28,7 +28,7 @@ def between(*numbers: int) -> Callable[[Letter], bool]:
 
 def test_founding_and_first_election() -> None:
     story = Story(3)
-    story.say("everybody introduces itself; when all have heard the same, the cluster is founded")
+    story.say("each node introduces itself; when all have heard the same, the cluster is bootstrapped")
     story.settle()
     story.say("the least patient node campaigns")
     story.wake_up(1)
@@ -40,7 +40,7 @@ def test_founding_and_first_election() -> None:
     story.wake_up(1)
     story.settle()
     assert [story.commands(node) for node in (1, 2, 3)] == [[b"x"]] * 3
-    story.compare("founding")
+    story.compare("bootstrap")
 
 
 def test_election_when_the_vote_is_split() -> None:

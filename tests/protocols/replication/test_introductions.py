@@ -1,4 +1,4 @@
-"""Introductions of members that have no log yet: who has heard whom."""
+"""Introductions of members that have no log yet: what each has heard of the others."""
 
 import pytest
 

@@ -38,7 +38,7 @@ class Bootstrap(Introductions):
     def introduce(self) -> None:
         """Introduce this node to every member, and again after `introduce_ms`; alone, bootstrap."""
         state = self._state
-        if state.counts and not self._passed_over:
+        if state.counts and not self.passed_over:
             self.introduce_at = NEVER
         elif not state.bootstrapped and not state.peers:
             self._bootstrap(self.known)

@@ -358,7 +358,7 @@ class PrimaryBackupCore:
         if not self._obey(source, message.epoch):
             state.drop("second primary in one epoch")
             return
-        self.bootstrap.on_addressed()
+        self.bootstrap.passed_over = False  # the primary addressed this incarnation
         if isinstance(message, AppendEntries):
             self.follower.on_append(source, message)
         else:

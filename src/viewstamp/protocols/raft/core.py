@@ -288,7 +288,7 @@ class RaftCore:
         """Drop what comes from strangers or before this node may take part; hand the rest on."""
         state = self.state
         if source not in state.peers:
-            state.drop("message of a stranger")
+            state.drop("message from a node that is not a member")
         elif type(message) is AppendResponse and message.term == state.term and state.role is Role.LEADER:
             self._on_append_response(source, message)  # the most frequent: nothing below is left to ask
         elif isinstance(message, AppendEntries):
@@ -324,7 +324,7 @@ class RaftCore:
     def _is_of_this_term(self, message: RaftMessage) -> bool:
         """Step down before a message of a later term (5.1); drop one of an earlier.
 
-        Except the answer to a pre-vote: who grants it may well be in an earlier term, and stays there.
+        Except the answer to a pre-vote: a node that grants it may be in an earlier term, and stays there.
         """
         state = self.state
         assert not isinstance(message, Introduce), message
@@ -397,7 +397,8 @@ class RaftCore:
         self.leader_reads.proceed()
         if self.leadership_transfer.target is not None:
             self.leadership_transfer.proceed()
-        self.readmission.proceed()
+        if self.readmission.waiting or self.state.membership.current.returning:
+            self.readmission.proceed()
 
     def _apply(self) -> None:
         """Hand out what is committed, a piece of it, and do what waited for it."""
@@ -405,14 +406,15 @@ class RaftCore:
         apply_committed(state)
         if state.role is Role.LEADER:
             self.leader_reads.proceed()
-            self.readmission.proceed()
-        else:
+            if self.readmission.waiting or state.membership.current.returning:
+                self.readmission.proceed()
+        elif self.follower_reads.give_up_at < NEVER:  # a read waits here
             self.follower_reads.proceed()
         if self.compaction.is_due():
             self.compaction.capture()
 
     def _matched_by_all(self) -> int:
-        """Return up to where nobody needs the log, as far as a leader knows; 0 at other nodes."""
+        """Return up to where no follower needs the log, as far as a leader knows; 0 at other nodes."""
         if self.state.role is not Role.LEADER:
             return 0
         matched = [progress.matched for progress in self.replication.progress.values()]

@@ -1,10 +1,10 @@
-"""Who leads: pre-votes, votes and their counting (Raft 5.2, 5.4.1; thesis 9.6 and 4.2.3).
+"""Electing a leader: pre-votes, votes and their counting (Raft 5.2, 5.4.1; thesis 9.6 and 4.2.3).
 
 Rules of this file:
 
 - A vote is written before it is sent; a candidate counts its own only when that is on disk.
 - A pre-vote changes nothing at either side.
-- While a leader is heard nobody helps to replace it, unless it asked for that itself.
+- While a leader is heard no node helps to replace it, unless it asked for that itself.
 - Votes count by incarnation: what a wiped node promised before, it no longer knows.
 
 What a change of role begins and ends is in `roles.py`.
@@ -35,7 +35,7 @@ class Election:
         self._state = state
         self._roles = roles
         self._campaign = 0
-        """Numbers the campaigns of this life of the process, so that no answer counts for another one."""
+        """Numbers the campaigns of this process, so that no answer counts for another one."""
         self._own_vote_write: int | None = None
         """The write of our own vote while it is not durable."""
         self._transfer = False
@@ -61,7 +61,7 @@ class Election:
                 state.drop("vote request while the leader is heard")
                 return
             # "If RPC request or response contains term T > currentTerm: set currentTerm = T, convert to
-            # follower" (5.1). Not for a pre-vote: its term is one that nobody has entered yet.
+            # follower" (5.1). Not for a pre-vote: its term is one that no node has entered yet.
             self._roles.become_follower(request.term, None)
         assert request.pre or request.term <= state.term, (request, state.term)
         granted = self._may_grant(source, request)
@@ -102,7 +102,7 @@ class Election:
     # The candidate's side.
 
     def campaign(self, *, transfer: bool = False) -> None:
-        """Ask for pre-votes; for votes where there is nobody to ask, or where the leader told us to.
+        """Ask for pre-votes; for votes where no other node votes, or where the leader told us to.
 
         "If election timeout elapses without receiving AppendEntries RPC from current leader or granting vote
         to candidate: convert to candidate."
@@ -123,7 +123,7 @@ class Election:
         """Leave the lead to others while committed entries wait to be applied here, as after a restart.
 
         A leader answers nothing before it has applied them. What is committed does not grow without a
-        leader, so this ends; and nobody is kept from being elected by it.
+        leader, so this ends; and it does not keep other nodes from being elected.
         """
         state = self._state
         self._roles.forget_leader()

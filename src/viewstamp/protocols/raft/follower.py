@@ -97,13 +97,13 @@ class Follower:
         """
         state, term = self._state, message.term
         if message.to != state.incarnation:
-            # Meant for an earlier life of this node: what that one promised, this one does not know.
+            # Meant for an earlier incarnation: this one does not know what that one promised.
             state.drop("message for another incarnation")
             self._bootstrap.on_passed_over()
             return False
         if not state.bootstrapped:
             self._bootstrap.adopt()
-        self._bootstrap.on_addressed()
+        self._bootstrap.passed_over = False  # the leader addressed this incarnation: the cluster knows it
         if term < state.term:
             state.reply(source, StaleTerm(state.term))
             return False

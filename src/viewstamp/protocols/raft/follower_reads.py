@@ -1,6 +1,6 @@
 """Linearizable reads at a follower: it asks its leader up to where it must have applied (thesis 6.4).
 
-A follower's requests are numbered from a random start, so that no answer to an earlier life of the process
+A follower's requests are numbered from a random start, so that no answer to an earlier run of the process
 can be taken for one to this.
 """
 

@@ -32,7 +32,7 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
 
 
 class Marker(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
-    """The log begins after this viewstamp; a snapshot holds what came before. At 0.0: the founding."""
+    """The log begins after this viewstamp; a snapshot holds what came before. At 0.0: the bootstrap."""
 
     view: int
     seqno: int

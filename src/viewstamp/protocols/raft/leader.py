@@ -113,7 +113,7 @@ class Leader:
         self.propose(CONFIGURATION, encode_configuration(configuration))
 
     def send_heartbeat(self) -> None:
-        """Send a heartbeat to everybody. It carries the latest round of confirmation and the commitment."""
+        """Send every follower a heartbeat, with the latest round of confirmation and the commitment."""
         for progress in self.progress.values():
             self.sender.send_heartbeat(progress)
 
@@ -159,7 +159,7 @@ class Leader:
         return self._state.membership.has_quorum([*confirmed, self._state.node])
 
     def silent_voters(self, within_us: int) -> list[NodeId]:
-        """Return the voters not heard for so long, in ascending order; this node is never among them."""
+        """Return the voters not heard within `within_us`, in ascending order, without this node."""
         horizon = self._state.now - within_us
         return [
             node

@@ -17,15 +17,15 @@ from viewstamp.protocols.replication.progress import Progress
 class LeadershipTransfer:
     """At most one transfer at a time."""
 
-    __slots__ = ("_replication", "_state", "_token", "_told", "abort_at", "target")
+    __slots__ = ("_replication", "_state", "_timeout_now_sent", "_token", "abort_at", "target")
 
     def __init__(self, state: State, replication: Leader) -> None:
         self._state = state
         self._replication = replication
         self._token: DirectiveToken | None = None
         self.target: NodeId | None = None
-        """Who is to lead; while it is set, nothing is accepted."""
-        self._told = False
+        """The node that is to lead; while it is set, no command is accepted."""
+        self._timeout_now_sent = False
         """Whether the target was told to campaign since the last heartbeat."""
         self.abort_at = NEVER
 
@@ -42,12 +42,12 @@ class LeadershipTransfer:
             return
         self._token, self.target = token, target
         self.abort_at = Instant(state.now + state.options.election_timeout_us)
-        self._told = False
+        self._timeout_now_sent = False
         self.proceed()
 
     def tick(self) -> None:
         """A heartbeat interval has passed: what the target was told may be lost."""
-        self._told = False
+        self._timeout_now_sent = False
         self.proceed()
 
     def proceed(self) -> None:
@@ -56,9 +56,9 @@ class LeadershipTransfer:
             return
         progress = self._replication.progress.get(self.target)
         if progress is None or self.target not in self._state.membership.voters:
-            self._settle(f"node {self.target} is no voter any more")
-        elif progress.matched == self._state.log.last_seqno and not self._told:
-            self._told = True
+            self._settle(f"node {self.target} is no longer a voter")
+        elif progress.matched == self._state.log.last_seqno and not self._timeout_now_sent:
+            self._timeout_now_sent = True
             # Early: this asks for a campaign, it promises nothing.
             self._state.outbox.send_early(
                 self.target, TimeoutNow(term=self._state.term, to=progress.incarnation)
@@ -85,7 +85,7 @@ class LeadershipTransfer:
         if self.target is not None:
             return f"leadership is being transferred to node {self.target}"
         if to is not None and to not in state.membership.voters:
-            return f"node {to} is no voter"
+            return f"node {to} is not a voter"
         return None
 
     def _fittest(self) -> NodeId | None:

@@ -1,7 +1,8 @@
-"""Who belongs to the cluster, as a value in the log. Each member is named with its incarnation.
+"""The members of the cluster, as a value in the log. Each member is named with its incarnation.
 
-An incarnation is one life of a data directory. A node whose disk was wiped is another incarnation, which has
-promised nothing: its votes and acknowledgements do not count until a configuration lists it.
+An incarnation stands for one data directory from its creation to its loss. A node whose disk was wiped is
+another incarnation, which has promised nothing: its votes and acknowledgements do not count until a
+configuration lists it.
 
 Which configuration is in force: the last one in the log, committed or not (thesis 4.1).
 
@@ -37,11 +38,11 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         return None
 
     def lists(self, node: NodeId, incarnation: Incarnation) -> bool:
-        """Tell whether this incarnation of the node is a voter or a learner."""
+        """Return whether this incarnation of the node is a voter or a learner."""
         return self.incarnation_of(node) == incarnation
 
     def is_voter(self, node: NodeId, incarnation: Incarnation) -> bool:
-        """Tell whether this incarnation of the node is a voter."""
+        """Return whether this incarnation of the node is a voter."""
         return (node, incarnation) in self.voters
 
     def without_promises(self, node: NodeId, incarnation: Incarnation) -> "Configuration":
@@ -63,8 +64,8 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
-def founding_configuration(incarnations: Mapping[NodeId, Incarnation]) -> Configuration:
-    """Return the first configuration of a cluster: everybody votes."""
+def first_configuration(incarnations: Mapping[NodeId, Incarnation]) -> Configuration:
+    """Return the first configuration of a cluster: all members vote."""
     return Configuration(voters=_ordered(incarnations.items()))
 
 
@@ -91,7 +92,7 @@ def decode_configuration(data: bytes) -> Configuration | None:
 
 
 def is_canonical(configuration: Configuration) -> bool:
-    """Tell whether the members are in order, each once, and the returning ones among the learners."""
+    """Return whether the members are in order, each once, and the returning ones among the learners."""
     members = (*configuration.voters, *configuration.learners)
     nodes = [node for node, _ in members]
     return (
@@ -120,7 +121,7 @@ class Membership:
 
     @property
     def changed_at(self) -> int:
-        """Seqno of the entry that made the configuration in force; 0: the founding one."""
+        """Seqno of the entry that made the configuration in force; 0: the first one."""
         return self._history[-1][0]
 
     def count_after(self, seqno: int) -> int:
@@ -151,7 +152,7 @@ class Membership:
         self._take_effect()
 
     def reset(self, configuration: Configuration, seqno: int) -> None:
-        """The log begins anew after `seqno`, where this configuration is in force."""
+        """The log begins again after `seqno`, where this configuration is in force."""
         self._history = [(seqno, configuration)]
         self._take_effect()
 
@@ -165,7 +166,7 @@ class Membership:
         return in_force
 
     def has_quorum(self, supporters: Iterable[NodeId]) -> bool:
-        """Tell whether these nodes are a majority of the voters. Others among them do not count."""
+        """Return whether these nodes are a majority of the voters. Nodes that are not voters do not count."""
         return len(self.voters.intersection(supporters)) >= self.quorum
 
     def _take_effect(self) -> None:

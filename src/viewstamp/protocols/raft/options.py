@@ -15,9 +15,9 @@ class RaftOptions(ReplicationOptions, frozen=True, forbid_unknown_fields=True):
     """
 
     heartbeat_ms: int = 100
-    """A leader is heard of this often. With 3 members: 20 requests and 20 answers a second when idle."""
+    """How often a leader sends heartbeats. With 3 members: 20 requests and 20 answers a second."""
     election_timeout_ms: int = 300
-    """T: a follower campaigns after [T, 2T) of silence; a leader retires after 2T without a majority."""
+    """T: a follower campaigns after [T, 2T) of silence; a leader steps down after 2T without a majority."""
     introduce_ms: int = 100
     """How often a node that belongs to no configuration yet introduces itself."""
 

@@ -1,8 +1,8 @@
 """Every change of role of a node (figure 2, Rules for Servers; figure 4; thesis 9.6 for pre-candidates).
 
 `ROLE_TRANSITIONS` says which role may follow which, and why. docs/reference/raft.md shows the same table as a
-diagram. Whether a node may become something is decided elsewhere: elections by `Election`, whom to follow by
-`Follower` and by the terms of messages (`RaftCore`).
+diagram. Whether a node may become something is decided elsewhere: elections by `Election`, which leader to
+follow by `Follower` and by the terms of messages (`RaftCore`).
 """
 
 from collections.abc import Mapping

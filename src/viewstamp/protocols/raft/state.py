@@ -20,7 +20,7 @@ from viewstamp.protocols.replication.node_state import NEVER, NodeState
 
 
 class Role(Enum):
-    """What a node is doing. Unfounded nodes and learners are followers that never campaign."""
+    """What a node is doing. A node without a log and a learner are followers that never campaign."""
 
     FOLLOWER = "follower"
     PRE_CANDIDATE = "pre-candidate"
@@ -43,9 +43,9 @@ class State(NodeState):
         """The current term. `promise_write` holds it and the vote."""
         self.vote: NodeId | None = None
         self.election_timeout_drawn_us = 2 * options.election_timeout_us
-        """The election timeout last drawn; good until it passes or the term changes."""
+        """The election timeout last drawn; valid until it passes or the term changes."""
         self.election_at = NEVER
-        """When to campaign, unless the leader is heard of before."""
+        """When to campaign, unless the leader is heard before."""
 
     @property
     def follows(self) -> bool:
@@ -100,7 +100,7 @@ class State(NodeState):
         return encode_configuration(self.membership.at(self.applied))
 
     def is_header(self, header: bytes) -> bool:
-        """Tell whether these bytes are a configuration."""
+        """Return whether these bytes are a configuration."""
         return decode_configuration(header) is not None
 
     def move_base(self, base: Viewstamp) -> PersistSeq:

@@ -1,4 +1,4 @@
-"""Keeping the log short: snapshots of the own machine, and forgetting what they cover.
+"""Keeping the log short: snapshots of the own machine, and releasing what they cover.
 
 A new snapshot is asked for when the log takes half of its limit, so that what arrives until it is durable
 fits into the other half. After it a suffix of at most a quarter of the limit stays for followers that lag: no
@@ -28,7 +28,7 @@ class Compaction:
         self._state = state
         self._new_token = new_token
         self._retry_after_us = retry_after_us
-        """Wait so long after a snapshot that could not be made."""
+        """The pause after a snapshot that could not be made."""
         self._token: SnapshotToken | None = None
         """Of the snapshot that is being made."""
         self._retry_at: Instant | None = None
@@ -37,7 +37,7 @@ class Compaction:
         """Directives to answer when it is made."""
 
     def is_due(self) -> bool:
-        """Tell whether the log has grown enough for a snapshot to help."""
+        """Return whether the log has grown enough for a snapshot to help."""
         state = self._state
         limit = state.options.log_bytes_max
         if limit is None or 2 * (state.log.size_bytes + state.non_entry_bytes) <= limit:
@@ -73,7 +73,7 @@ class Compaction:
                 self.capture()
 
     def on_captured(self, token: SnapshotToken, snapshot: Snapshot | None, matched_by_all: int) -> None:
-        """The snapshot is durable (or could not be made): forget what it covers and nobody needs."""
+        """The snapshot is durable (or could not be made): forget what it covers and no follower needs."""
         state = self._state
         if token != self._token:
             return

@@ -19,11 +19,11 @@ class Introductions(ABC):
         "_heard",
         "_introduce_us",
         "_known",
-        "_passed_over",
         "_sent",
         "_state",
         "forgot",
         "introduce_at",
+        "passed_over",
     )
 
     def __init__(self, state: NodeState, introduce_us: int) -> None:
@@ -35,7 +35,7 @@ class Introductions(ABC):
         """The members that each member without a log had heard when it last introduced itself."""
         self._sent: dict[NodeId, tuple[Member, ...]] = {}
         """What each member was last sent."""
-        self._passed_over = False
+        self.passed_over = False
         """The last leader heard addressed another incarnation of this node, whatever this node knows itself:
         that may never have been committed, or the leader knows it by a late introduction."""
         self.forgot = False
@@ -53,13 +53,9 @@ class Introductions(ABC):
 
     def on_passed_over(self) -> None:
         """Introduce this node again soon: a leader addressed another incarnation of it."""
-        self._passed_over = True
+        self.passed_over = True
         soon = self._state.now + self._introduce_us
         self.introduce_at = Instant(min(self.introduce_at, soon))
-
-    def on_addressed(self) -> None:
-        """Record that a leader addressed this incarnation: the cluster knows it."""
-        self._passed_over = False
 
     def on_peer_up(self, peer: NodeId) -> None:
         """Introduce this node to a peer again: what it was sent before may be lost."""
@@ -79,7 +75,7 @@ class Introductions(ABC):
         if len(known) <= len(self._state.peers):
             return
         if before != message.incarnation or message.known != known:
-            self._tell_everybody(known)
+            self._tell_all(known)
         if all(self._heard.get(peer) == known for peer in self._state.peers):
             self._bootstrap(known)
 
@@ -89,7 +85,7 @@ class Introductions(ABC):
         for peer in sorted(self._state.peers):
             self._send_introduction(peer)
 
-    def _tell_everybody(self, known: tuple[Member, ...]) -> None:
+    def _tell_all(self, known: tuple[Member, ...]) -> None:
         for peer in sorted(self._state.peers):
             if self._sent.get(peer) != known:
                 self._send_introduction(peer)

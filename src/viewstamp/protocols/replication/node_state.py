@@ -33,7 +33,7 @@ class ReplicationOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Unanswered messages with entries under way to one follower."""
     inflight_bytes_max: int = 8 * _MEBIBYTE
     uncommitted_entries_max: int = 256
-    """A leader with so many entries that are not committed yet is not `accepting`."""
+    """A leader with this number of entries that are not committed yet is not `accepting`."""
     uncommitted_bytes_max: int = 16 * _MEBIBYTE
     snapshot_chunk_bytes: int = 64 * _KIBIBYTE
     snapshot_window_chunks: int = 4
@@ -59,7 +59,7 @@ def check_positive(options: msgspec.Struct, protocol: str) -> None:
 
 
 NUMBER_MAX: Final = 1 << 53
-"""No view, seqno, round or size is larger in any life of a cluster; larger ones are refused unread."""
+"""No view, seqno, round or size is larger as long as a cluster exists; larger ones are refused unread."""
 
 
 def in_range(*numbers: int) -> bool:

@@ -85,7 +85,7 @@ class Progress:
         return self.heard_at if self.heard_at is not None else beginning
 
     def has_room(self, options: ReplicationOptions) -> bool:
-        """Tell whether another message with entries may be sent."""
+        """Return whether another message with entries may be sent."""
         return (
             len(self.inflight) < min(self.window, options.inflight_messages_max)
             and self.inflight_bytes < options.inflight_bytes_max
@@ -98,7 +98,7 @@ class Progress:
         self.inflight_bytes += size_bytes
 
     def acknowledge(self, matched: int) -> bool:
-        """Take note of an acknowledgement, and tell whether it is news. Old ones change nothing."""
+        """Record an acknowledgement, and return whether it is news. Old ones change nothing."""
         inflight = self.inflight
         while inflight and inflight[0][0] <= matched:
             self.inflight_bytes -= inflight.popleft()[1]
@@ -128,7 +128,7 @@ class Progress:
         return self.transfer
 
     def is_found(self, reached: int, base: int) -> bool:
-        """Tell whether it is known now where the logs part, and the log (after `base`) has what follows.
+        """Return whether it is known now where the logs part, and the log (after `base`) has what follows.
 
         A probe is answered only by what reaches up to it: older answers must not open the window again.
         """
@@ -137,7 +137,7 @@ class Progress:
         return self.state == "snapshot" and self.matched >= base
 
     def has_snapshot(self) -> bool:
-        """Tell whether the snapshot on its way is installed."""
+        """Return whether the snapshot on its way is installed."""
         transfer = self.transfer
         return transfer is not None and self.matched >= transfer.snapshot.meta.viewstamp.seqno
 

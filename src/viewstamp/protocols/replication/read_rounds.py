@@ -27,16 +27,16 @@ class Rounds(Protocol):
         ...
 
     def has_confirmed(self, number: int) -> bool:
-        """Tell whether enough members have answered this round or a later one."""
+        """Return whether enough members have answered this round or a later one."""
         ...
 
     def send_heartbeat(self) -> None:
-        """Send everybody a heartbeat with the latest round."""
+        """Send every follower a heartbeat with the latest round."""
         ...
 
 
 class Readers(Protocol[OriginT_contra]):
-    """Whom a read is answered to."""
+    """Answers reads to where they came from."""
 
     def answer(self, origin: OriginT_contra, index: int) -> None:
         """The read may be answered from what is applied up to `index`, which it is here."""
@@ -85,7 +85,7 @@ class ReadRounds(Generic[OriginT]):
                 return
 
     def refuse_all(self) -> None:
-        """We do not lead any more."""
+        """This node no longer leads."""
         for origin in (*self._confirming, *self._waiting):
             self._readers.refuse(origin)
         self._confirming, self._waiting = [], []

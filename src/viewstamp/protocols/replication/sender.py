@@ -82,11 +82,11 @@ class Sender:
         return progress
 
     def on_acknowledged(self, progress: Progress, answer: BaseAppendResponse) -> bool:
-        """Take note of an acknowledgement. Tell whether it can be: then `progress.matched` is what counts."""
+        """Record an acknowledgement. Return whether it is possible: then `progress.matched` counts."""
         log = self._state.log
         matched = answer.matched_seqno
         if matched >= log.base_seqno and log.view_at(matched) != answer.matched_view:
-            self._state.drop("acknowledgement of an entry that is not ours")
+            self._state.drop("acknowledgement of an entry that is not here")
             return False
         progress.round = max(progress.round, answer.round)
         progress.acknowledge(matched)
@@ -125,7 +125,7 @@ class Sender:
             self._resort_to_snapshot(progress)  # the log has moved on meanwhile
 
     def _is_stale(self, progress: Progress, answer: BaseAppendRejected) -> bool:
-        """Tell whether a refusal is of a message sent before we went back already, or of what is matched."""
+        """Return whether a refusal is of a message sent before we went back, or of what is matched."""
         return (
             answer.attempt != progress.attempt
             or answer.refused_seqno <= progress.matched
@@ -173,7 +173,7 @@ class Sender:
     def _retry_snapshot(self, progress: Progress) -> None:
         """Send from the last acknowledged offset again if nothing moved for a heartbeat interval.
 
-        Where all was acknowledged, the last chunk: its answer tells what became of the snapshot.
+        Where all was acknowledged, the last chunk: its answer says whether the snapshot was installed.
         """
         transfer = progress.transfer
         assert transfer is not None

@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-- A transfer is known by viewstamp, digest and size, not by who sends: a new leader with the same snapshot
+- A transfer is known by viewstamp, digest and size, not by its sender: a new leader with the same snapshot
   goes on.
 - The follower says which offset it wants; the leader believes that and nothing else about a transfer.
 - A snapshot is installed when it is durable here, in one write with what it does to the log, and acknowledged
@@ -93,7 +93,7 @@ class Follower(Protocol):
     """What a node that receives says to its leader."""
 
     def begin(self) -> None:
-        """The log is another one now: nothing is owed of the last."""
+        """Another log, installed from a snapshot: no acknowledgement is pending for the old one."""
 
     def acknowledge(self, leader: NodeId, reached: int) -> None:
         """Say that our logs agree up to `reached`, as soon as that is on disk."""
@@ -121,7 +121,7 @@ class SnapshotReceiver:
         """Stage the next piece that the leader of this view sends, or say which piece is ack."""
         state = self._state
         if not _is_possible(chunk, view) or not state.is_header(chunk.meta.header):
-            state.drop("snapshot that cannot be")
+            state.drop("malformed snapshot")
             return
         if chunk.meta.viewstamp.seqno <= state.committed:
             if chunk.offset:

@@ -8,9 +8,9 @@ from viewstamp.protocols.replication.judge import describe as wording
 LIFE = Incarnation(100)
 
 
-def test_members_when_there_are_none_are_nobody() -> None:
-    assert wording.name_members(()) == "nobody"
-    assert wording.name_members([(NodeId(1), LIFE)]) == "1 (life 100)"
+def test_members_when_there_are_none_are_no_node() -> None:
+    assert wording.name_members(()) == "no node"
+    assert wording.name_members([(NodeId(1), LIFE)]) == "1 (incarnation 100)"
 
 
 def test_append_when_it_has_no_entries_is_a_heartbeat() -> None:

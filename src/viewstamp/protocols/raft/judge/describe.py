@@ -23,7 +23,7 @@ from viewstamp.protocols.replication.judge.describe import name_members
 
 
 def describe(message: Any) -> str:
-    """Return the message as a short line of prose, without who sends it to whom."""
+    """Return the message as a short line of prose, without sender and receiver."""
     match message:
         case RequestVote() | VoteResponse():
             return _describe_election(message)
@@ -36,7 +36,7 @@ def describe(message: Any) -> str:
         case ReadIndex():
             return f"read request {message.request}: up to where must I have applied? (term {message.term})"
         case ReadIndexAnswer():
-            answer = "ask somebody else" if message.index is None else f"up to {message.index}"
+            answer = "ask another node" if message.index is None else f"up to {message.index}"
             return f"read request {message.request}: {answer} (term {message.term})"
         case TimeoutNow():
             return f"campaign now: you are to lead (term {message.term})"
@@ -45,11 +45,11 @@ def describe(message: Any) -> str:
         case Recognize():
             return f"the cluster is {describe_configuration(message.configuration)} (term {message.term})"
         case _:
-            return f"something that is no raft message: {type(message).__name__}"
+            return f"something that is not a raft message: {type(message).__name__}"
 
 
 def describe_configuration(configuration: Configuration) -> str:
-    """Return who votes and who learns."""
+    """Return the voters and the learners."""
     text = f"voters {name_members(configuration.voters)}"
     return f"{text}, learners {name_members(configuration.learners)}" if configuration.learners else text
 

@@ -36,7 +36,7 @@ def check_node(core: RaftCore) -> None:
         check_leader(core)
     elif state.leader == state.node:
         raise InvariantViolated(
-            "I1 ElectionSafety", f"node {state.node} takes itself for the leader and does not lead"
+            "I1 ElectionSafety", f"node {state.node} names itself leader without being one"
         )
 
 

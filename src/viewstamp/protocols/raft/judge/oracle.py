@@ -14,14 +14,12 @@ from viewstamp.protocols.raft.messages import (
     AppendEntries,
     AppendRejected,
     AppendResponse,
-    RaftMessage,
     RequestVote,
     SnapshotAck,
     SnapshotChunk,
     StaleTerm,
     VoteResponse,
 )
-from viewstamp.protocols.raft.state import Role
 from viewstamp.protocols.replication.judge import invariants as judging
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
 
@@ -29,7 +27,7 @@ RaftImage: TypeAlias = DiskImage[Replay]
 
 
 class RaftOracle:
-    """Judges one run; satisfies `core.invariants.Oracle`."""
+    """Judges one run; satisfies `core.judge.Oracle`."""
 
     __slots__ = ("_before", "_members", "_voters")
 
@@ -80,7 +78,7 @@ class RaftOracle:
                 return None
 
     def committed_by(self, viewstamp: Viewstamp, images: Mapping[NodeId, DurableImage]) -> bool:
-        """Tell whether a majority of the voters has the entry on disk.
+        """Return whether a majority of the voters has the entry on disk.
 
         The voters are those of a configuration that a disk with the entry would restart with, or that such a
         node counts by already while it writes it: two that follow one another share a majority.
@@ -96,12 +94,12 @@ class RaftOracle:
     def owes_progress(
         self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
     ) -> bool:
-        """A majority of the members owes it, whatever the others do."""
+        """A majority of the members must serve, whatever the others do."""
         del images
         return has_majority(alive, self._members)
 
     def configured(self, core: RaftCore) -> Configured:
-        """Return the configuration in force at a core (`core.invariants.ConfigurationOracle`)."""
+        """Return the configuration in force at a core (`core.judge.ConfigurationOracle`)."""
         state = core.state
         membership, log = state.membership, state.log
         seqno = membership.changed_at
@@ -114,7 +112,7 @@ class RaftOracle:
         )
 
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
-        """Return as whom and up to where a message acknowledges its sender's log."""
+        """Return the incarnation that acknowledges, and up to which entry."""
         return judging.matched_by(message) if type(message) is AppendResponse else None
 
     def believed(self, core: RaftCore) -> Iterator[tuple[NodeId, Incarnation, Seqno, View | None]]:
@@ -124,10 +122,6 @@ class RaftOracle:
     def describe(self, message: Any) -> str:
         """Return the message as a short line of prose."""
         return describe(message)
-
-    def is_leader(self, core: RaftCore) -> bool:
-        """Tell whether this core leads its view."""
-        return core.state.role is Role.LEADER
 
 
 def _is_decided(holders: set[NodeId], voters: frozenset[NodeId]) -> bool:
@@ -148,8 +142,3 @@ def _broken_term(durable: RaftImage, term: int) -> str | None:
     if durable.replay.term >= term:
         return None
     return f"term {term}; on disk is term {durable.replay.term}"
-
-
-def message_types() -> Any:
-    """Return the union of all messages, for fuzzers."""
-    return RaftMessage

@@ -15,11 +15,11 @@ from viewstamp.protocols.replication.messages import (
 
 def name_members(members: Iterable[Member]) -> str:
     """Return the members with their incarnations."""
-    return ", ".join(f"{node} (life {incarnation})" for node, incarnation in members) or "nobody"
+    return ", ".join(f"{node} (incarnation {incarnation})" for node, incarnation in members) or "no node"
 
 
 def describe_introduction(message: BaseIntroduce) -> str:
-    """Return who introduces itself."""
+    """Return the introduction in words."""
     kind = "with a log" if message.bootstrapped else "without a log"
     return f"I am incarnation {message.incarnation}, {kind}; I have heard of {name_members(message.known)}"
 

@@ -35,7 +35,7 @@ ReplayT = TypeVar("ReplayT", bound=Replayed)
 
 
 class DiskImage(Generic[ReplayT]):
-    """A durable image; satisfies `core.invariants.DurableImage`."""
+    """A durable image; satisfies `core.judge.DurableImage`."""
 
     __slots__ = ("_covered", "replay")
 
@@ -74,7 +74,7 @@ class DiskImage(Generic[ReplayT]):
             self._covered = meta.viewstamp
 
     def holds(self, viewstamp: Viewstamp) -> bool:
-        """Tell whether the entry is in the log, or behind the snapshot."""
+        """Return whether the entry is in the log, or behind the snapshot."""
         if self._covered is not None and viewstamp.seqno <= self._covered.seqno:
             return True
         log = self.replay.log
@@ -89,7 +89,7 @@ class DiskImage(Generic[ReplayT]):
         return entry.data if entry.kind == COMMAND else b""
 
     def _gives_way(self) -> bool:
-        """Tell whether a restart would replace the log by the snapshot."""
+        """Return whether a restart would replace the log by the snapshot."""
         covered, log = self._covered, self.replay.log
         if covered is None or covered.seqno < log.base_seqno:
             return False

@@ -79,7 +79,7 @@ def check_committed_stays(state: NodeState, seqno: int, view: int) -> None:
 
 
 def matched_by(answer: BaseAppendResponse) -> tuple[Incarnation, Viewstamp]:
-    """Return as whom and up to where a follower acknowledges its log."""
+    """Return the incarnation that acknowledges, and up to which entry."""
     return answer.incarnation, Viewstamp(View(answer.matched_view), Seqno(answer.matched_seqno))
 
 
