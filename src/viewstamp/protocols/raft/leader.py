@@ -23,7 +23,7 @@ from viewstamp.protocols.raft.messages import (
     ReadIndexAnswer,
     SnapshotChunk,
 )
-from viewstamp.protocols.raft.state import State
+from viewstamp.protocols.raft.state import Role, State
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.node_state import NEVER
 from viewstamp.protocols.replication.progress import Progress
@@ -79,6 +79,8 @@ class Leader:
         The first leader of a cluster begins with the configuration, so that all logs agree on it.
         """
         state = self._state
+        assert state.role is Role.LEADER, state.role
+        assert state.leader == state.node, state.leader
         self.round = 0
         self.began_at = state.now
         self.noop_seqno = state.log.last_seqno + 1
@@ -96,8 +98,12 @@ class Leader:
         self.heartbeat_at = NEVER
 
     def propose(self, kind: int, data: bytes) -> None:
-        """Append an entry, write it and send it at the same time."""
+        """Append an entry, write it and send it at the same time.
+
+        "If command received from client: append entry to local log, respond after entry applied" (figure 2).
+        """
         state = self._state
+        assert state.role is Role.LEADER, state.role
         log = state.log
         entry = EntryRecord(state.term, log.last_seqno + 1, kind, data)
         record = encode_record(entry)
@@ -108,6 +114,8 @@ class Leader:
     def configure(self, configuration: Configuration) -> None:
         """Append a configuration; it is in force at once. The caller knows that no other is uncommitted."""
         state = self._state
+        # The erratum to thesis 4.1: two changes under way can have majorities without a common member.
+        assert state.membership.changed_at <= state.committed, (state.membership.changed_at, state.committed)
         state.membership.append(state.log.last_seqno + 1, configuration)
         self._follow_configuration()
         self.propose(CONFIGURATION, encode_configuration(configuration))
@@ -141,7 +149,11 @@ class Leader:
         return progress is not None
 
     def count(self) -> None:
-        """Commit what a majority of the voters has on disk, if it is of this term."""
+        """Commit what a majority of the voters has on disk, if it is of this term.
+
+        "If there exists an N such that N > commitIndex, a majority of matchIndex[i] >= N, and log[N].term ==
+        currentTerm: set commitIndex = N" (figure 2).
+        """
         state = self._state
         membership, progress = state.membership, self.progress
         positions = [
@@ -150,6 +162,8 @@ class Leader:
         ]
         positions.sort(reverse=True)
         reached = positions[membership.quorum - 1]
+        # An entry of an earlier term on a majority may still be replaced (figure 8): it is committed with the
+        # first entry of this term, not by counting.
         if reached > state.committed and state.log.view_at(reached) == state.term:
             state.committed = reached
 

@@ -53,6 +53,8 @@ class Compaction:
     def capture(self) -> None:
         """Ask for a snapshot of what is applied."""
         state = self._state
+        assert self._token is None, "one snapshot at a time"
+        assert state.applied > 0
         self._retry_at = None
         self._token = self._new_token()
         position = state.log.viewstamp_at(state.applied)
@@ -95,6 +97,7 @@ class Compaction:
         """Move the log's base up, write it, and release what came before once that is durable."""
         state = self._state
         log, limit = state.log, state.options.log_bytes_max
+        # A suffix stays, so that a follower that lags a little is sent entries and not the whole snapshot.
         kept_bytes = limit // 4 if limit is not None else state.options.inflight_bytes_max
         needed = min(covered, matched_by_all)
         seqno = min(max(needed, log.earliest_within(covered, kept_bytes)), log.durable_seqno)

@@ -80,7 +80,7 @@ def store(
     new, written = entries[first:], records[first:]
     before = new[0].seqno - 1
     if before < state.committed:
-        return None
+        return None  # a committed entry never goes; a leader that lacks it was not elected by our rules
     cut = before < log.last_seqno
     if cut:
         log.truncate(before)

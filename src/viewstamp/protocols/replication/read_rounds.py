@@ -91,6 +91,10 @@ class ReadRounds(Generic[OriginT]):
         self._confirming, self._waiting = [], []
 
     def _begin(self) -> None:
+        assert self._waiting, "a round is begun for reads"
+        assert not self._confirming, "one round at a time"
+        # The reads that came after the last round began are not served by it: its answers may have been sent
+        # before them, when another leader could not yet have committed what they must see.
         self._confirming, self._waiting = self._waiting, []
         self._index = self._state.committed
         self._rounds.round += 1

@@ -85,6 +85,7 @@ class Sender:
         """Record an acknowledgement. Return whether it is possible: then `progress.matched` counts."""
         log = self._state.log
         matched = answer.matched_seqno
+        # A correct follower cannot say this. Counting it could commit what is not on a majority.
         if matched >= log.base_seqno and log.view_at(matched) != answer.matched_view:
             self._state.drop("acknowledgement of an entry that is not here")
             return False
@@ -98,6 +99,7 @@ class Sender:
         """Find where the logs part, a view at a time."""
         log = self._state.log
         progress.round = max(progress.round, answer.round)
+        # Each refusal of a window that was under way would else send the same entries once more.
         if self._is_stale(progress, answer):
             self._state.drop("rejection of an earlier message")
             return
@@ -138,6 +140,7 @@ class Sender:
         """Send the next entries. Return False where a snapshot had to take their place."""
         state = self._state
         log, options = state.log, state.options
+        assert progress.next <= log.last_seqno, (progress.next, log.last_seqno)
         previous = progress.next - 1
         previous_view = log.view_at(previous)
         if previous_view is None:

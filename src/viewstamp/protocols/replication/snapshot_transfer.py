@@ -120,6 +120,7 @@ class SnapshotReceiver:
     def on_chunk(self, source: NodeId, chunk: BaseSnapshotChunk, view: int) -> None:
         """Stage the next piece that the leader of this view sends, or say which piece is ack."""
         state = self._state
+        assert state.follows, "a leader or candidate receives no snapshot"
         if not _is_possible(chunk, view) or not state.is_header(chunk.meta.header):
             state.drop("malformed snapshot")
             return
@@ -160,6 +161,9 @@ class SnapshotReceiver:
         state = self._state
         base = snapshot.meta.viewstamp
         log = state.log
+        assert base.seqno > state.committed, (base, state.committed)
+        # "If existing log entry has same index and term as snapshot's last included entry, retain log entries
+        # following it" (figure 13): they may be acknowledged, and a majority may count on them.
         if log.view_at(base.seqno) == base.view:
             write = state.install(snapshot.meta, kept=log.last_seqno)
             log.compact(base)
