@@ -39,7 +39,7 @@ def terms(state: Replay) -> list[int]:
     return [log.entry(seqno).view for seqno in range(log.base_seqno + 1, log.last_seqno + 1)]
 
 
-def test_replay_when_nothing_was_written_is_unfounded() -> None:
+def test_replay_when_nothing_was_written_is_a_node_without_a_log() -> None:
     state, gave_way = read()
     assert not state.rebuilt.bootstrapped
     assert not gave_way
@@ -104,7 +104,7 @@ def test_replay_when_entries_leave_a_hole_is_refused() -> None:
         read(FOUNDING, (entry(1, 2),))
 
 
-def test_replay_when_the_founding_is_missing_is_refused() -> None:
+def test_replay_when_the_bootstrap_record_is_missing_is_refused() -> None:
     with pytest.raises(JournalCorrupt, match="bootstrap record"):
         read((entry(1, 1),))
 

@@ -23,7 +23,7 @@ class RebuiltLog:
 
     def __init__(self) -> None:
         self.bootstrapped = False
-        """Whether a base was seen: the first write of every life of a data directory holds one."""
+        """Whether a base was seen: the first write to every data directory holds one."""
         self.base = ORIGIN
         """The last base's position: the log must reach down to it in the end."""
         self.log = Log()
@@ -77,7 +77,7 @@ class RebuiltLog:
         """
         if not self.bootstrapped:
             if recovered.written or recovered.snapshot:
-                raise JournalCorrupt(f"the journal holds no founding record: {_HINT}")
+                raise JournalCorrupt(f"the journal holds no bootstrap record: {_HINT}")
             return False
         position = recovered.snapshot.meta.viewstamp if recovered.snapshot else ORIGIN
         if self.log.base != self.base or position.seqno < self.base.seqno:
@@ -89,7 +89,7 @@ class RebuiltLog:
         return recovered.snapshot is not None and self.install(position, recovered.written)
 
     def install(self, position: Viewstamp, seq: PersistSeq) -> bool:
-        """Go on from a snapshot that the journal may not know of; tell whether the log had to give way."""
+        """Go on from a snapshot that the journal may not know of; return whether the log had to give way."""
         log = self.log
         if log.view_at(position.seqno) == position.view or position.seqno < log.base_seqno:
             return False

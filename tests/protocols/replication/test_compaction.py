@@ -1,0 +1,92 @@
+"""When the log is compacted, what of it stays, and how much is applied in one step."""
+
+import pytest
+
+from tests.mutants.lone import Lone
+from viewstamp.core.effects import Apply, Capture, Release, Settled
+from viewstamp.core.events import DirectiveToken, SnapshotToken
+from viewstamp.core.snapshots import BytesSnapshot
+from viewstamp.protocols.raft import RaftOptions
+from viewstamp.protocols.raft.state import State
+from viewstamp.protocols.replication.compaction import Compaction, apply_committed
+from viewstamp.protocols.replication.snapshot_transfer import SnapshotTokens
+
+RETRY_US = 1_000
+
+
+def made(state: State) -> BytesSnapshot:
+    """Return the snapshot that was asked for."""
+    (capture,) = [effect for effect in state.outbox.take() if isinstance(effect, Capture)]
+    return BytesSnapshot(capture.viewstamp, capture.header, b"machine")
+
+
+@pytest.fixture
+def state() -> State:
+    """The state of a node with ten entries, all applied, in a log that is limited to their size."""
+    options = RaftOptions(log_bytes_max=100, applies_per_step_max=4)
+    state: State = Lone([1] * 10, options=options).state
+    state.committed = state.applied = 10
+    state.outbox.take()
+    return state
+
+
+@pytest.fixture
+def compaction(state: State) -> Compaction:
+    return Compaction(state, SnapshotTokens().new, retry_after_us=RETRY_US)
+
+
+def test_snapshot_is_due_when_the_log_takes_half_of_its_limit(state: State, compaction: Compaction) -> None:
+    assert 2 * state.log.size_bytes > 100
+    assert compaction.is_due()
+    compaction.capture()
+    assert not compaction.is_due(), "one at a time"
+
+
+def test_snapshot_is_not_due_when_nothing_of_the_log_is_applied(state: State, compaction: Compaction) -> None:
+    state.applied = 0
+    assert not compaction.is_due()
+
+
+def test_suffix_stays_when_followers_lag(state: State, compaction: Compaction) -> None:
+    compaction.capture()
+    compaction.on_captured(SnapshotToken(1), made(state), matched_by_all=0)
+    assert 0 < state.log.base_seqno < 10
+    assert state.log.bytes_after(state.log.base_seqno) <= 25, "a quarter of the limit"
+    assert state.snapshot_seqno == 10
+
+
+def test_everything_goes_when_all_followers_have_it(state: State, compaction: Compaction) -> None:
+    compaction.capture()
+    compaction.on_captured(SnapshotToken(1), made(state), matched_by_all=10)
+    assert state.log.base_seqno == 10
+    assert not any(isinstance(effect, Release) for effect in state.outbox.take()), "not before it is durable"
+
+
+def test_snapshot_that_could_not_be_made_is_tried_again_later(state: State, compaction: Compaction) -> None:
+    compaction.capture()
+    compaction.on_captured(SnapshotToken(1), None, matched_by_all=10)
+    assert (state.log.base_seqno, compaction.is_due()) == (0, False)
+    state.now = type(state.now)(state.now + RETRY_US)
+    assert compaction.is_due()
+
+
+def test_snapshot_when_it_is_an_old_one_changes_nothing(state: State, compaction: Compaction) -> None:
+    compaction.capture()
+    compaction.on_captured(SnapshotToken(9), made(state), matched_by_all=10)
+    assert (state.log.base_seqno, state.snapshot) == (0, None)
+
+
+def test_directive_when_nothing_is_applied_is_refused(state: State, compaction: Compaction) -> None:
+    state.applied = 0
+    compaction.direct(DirectiveToken(5))
+    (settled,) = state.outbox.take()
+    assert isinstance(settled, Settled)
+    assert "nothing is applied yet" in (settled.refusal or "")
+
+
+def test_entries_are_applied_in_pieces_when_many_are_committed(state: State) -> None:
+    state.applied = 0
+    apply_committed(state)
+    applied = [effect for effect in state.outbox.take() if isinstance(effect, Apply)]
+    assert [effect.entry.viewstamp.seqno for effect in applied] == [1, 2, 3, 4]
+    assert state.applied == 4
