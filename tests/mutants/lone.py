@@ -21,7 +21,7 @@ from viewstamp.protocols.raft.messages import (
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 ME = NodeId(1)
-FOUNDING = first_configuration({NodeId(number): Incarnation(100 * number) for number in (1, 2, 3)})
+BOOTSTRAP = first_configuration({NodeId(number): Incarnation(100 * number) for number in (1, 2, 3)})
 
 
 def entry(term: int, seqno: int, data: bytes = b"", kind: int = COMMAND) -> EntryRecord:
@@ -49,7 +49,7 @@ class Lone:
         term: int = 0,
         vote: int | None = None,
         entries: Sequence[EntryRecord] = (),
-        configuration: Configuration = FOUNDING,
+        configuration: Configuration = BOOTSTRAP,
         size: int = 3,
         options: RaftOptions | None = None,
     ) -> None:

@@ -1,6 +1,6 @@
 """Scripts of the log and of configurations, one for each mutation that seeds find late or not at all."""
 
-from tests.mutants.lone import FOUNDING, ME, Lone, entry, granted, last_request, refuse, request
+from tests.mutants.lone import BOOTSTRAP, ME, Lone, entry, granted, last_request, refuse, request
 from tests.protocols.raft.harness import Cluster
 from viewstamp.core.events import (
     Persisted,
@@ -53,7 +53,7 @@ def test_leader_counts_itself_when_its_disk_has_the_entry() -> None:
 
 
 def test_learner_does_not_count() -> None:
-    configuration = Configuration(voters=FOUNDING.voters[:2], learners=FOUNDING.voters[2:])
+    configuration = Configuration(voters=BOOTSTRAP.voters[:2], learners=BOOTSTRAP.voters[2:])
     node = Lone([1], configuration=configuration)
     node.lead()
     node.acknowledge(3, 2)
@@ -208,7 +208,7 @@ def test_entries_are_taken_when_their_predecessor_is_compacted_away() -> None:
 
 def one_more(*, returning: bool = True) -> bytes:
     changed = Configuration(
-        voters=FOUNDING.voters[:2],
+        voters=BOOTSTRAP.voters[:2],
         learners=((NodeId(3), Incarnation(301)),),
         returning=(NodeId(3),) if returning else (),
     )
@@ -236,7 +236,7 @@ def introduce(number: int, incarnation: int) -> Introduce:
 
 
 def test_no_change_of_configuration_before_an_entry_of_the_own_term() -> None:
-    node = Lone(entries=[entry(1, 1, encode_configuration(FOUNDING), CONFIGURATION)])
+    node = Lone(entries=[entry(1, 1, encode_configuration(BOOTSTRAP), CONFIGURATION)])
     node.append(2, (1, 1), term=2, committed=1)
     node.lead()
     node.receive(3, introduce(3, 301))

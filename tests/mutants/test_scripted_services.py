@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.mutants.lone import FOUNDING, ME, Lone, entry
+from tests.mutants.lone import BOOTSTRAP, ME, Lone, entry
 from tests.protocols.raft.harness import Cluster, propose_all
 from viewstamp.core.events import (
     Staged,
@@ -81,7 +81,7 @@ def test_transfer_is_given_up_when_it_does_not_come_about() -> None:
 
 def snapshot_of(seqno: int, term: int = 2, size: int = 10) -> BytesSnapshot:
     return BytesSnapshot(
-        Viewstamp(View(term), Seqno(seqno)), encode_configuration(FOUNDING), bytes(range(size))
+        Viewstamp(View(term), Seqno(seqno)), encode_configuration(BOOTSTRAP), bytes(range(size))
     )
 
 

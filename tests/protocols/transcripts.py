@@ -1,6 +1,6 @@
 """Transcripts as prose: what happened, line by line, compared with a file that a person has read.
 
-`VIEWSTAMP_REWRITE_TRANSCRIPTS=1` in the environment writes the files anew: commit the difference only if you
+`VIEWSTAMP_REWRITE_TRANSCRIPTS=1` in the environment writes the files again: commit the difference only if you
 can explain it.
 """
 

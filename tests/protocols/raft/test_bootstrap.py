@@ -10,7 +10,7 @@ from viewstamp.protocols.raft.state import Role
 
 
 def forgetful(cluster: Cluster, number: int) -> None:
-    """The test double: a node that lost its disk and is started as if it were founded and had never voted."""
+    """The test double: a node that lost its disk and is started as if it had a log and had never voted."""
     node = cluster.nodes[NodeId(number)]
     incarnation = node.incarnation
     cluster.wipe(number)
@@ -97,7 +97,7 @@ def test_vote_when_it_comes_from_a_life_that_is_not_listed_does_not_count() -> N
     assert core.state.counters["vote of an incarnation that is not a member"] == 1
 
 
-def test_cluster_when_one_member_is_missing_is_not_founded() -> None:
+def test_cluster_when_one_member_is_missing_is_not_bootstrapped() -> None:
     cluster = Cluster(3, start=False)
     cluster.start(1)
     cluster.start(2)
@@ -153,7 +153,7 @@ def test_founding_when_somebody_heard_another_life_waits_for_agreement() -> None
     assert core.state.membership.incarnations[NodeId(3)] == 301
 
 
-def test_new_member_when_the_others_founded_without_seeing_it_start_joins_by_its_incarnation() -> None:
+def test_new_member_when_the_others_bootstrapped_without_seeing_it_start_joins_by_its_incarnation() -> None:
     cluster = Cluster(3)
     cluster.nodes[NodeId(3)].disk.held = True
     cluster.settle()
@@ -233,7 +233,7 @@ def test_life_when_it_was_let_in_is_remembered_over_restarts() -> None:
     assert cluster.core(leader).state.membership.incarnations[NodeId(victim)] == 100 * victim + 1
 
 
-def test_candidate_when_it_is_unfounded_does_not_exist() -> None:
+def test_candidate_when_it_is_unbootstrapped_does_not_exist() -> None:
     cluster = Cluster(3, start=False)
     cluster.start(1)
     cluster.run(5_000)

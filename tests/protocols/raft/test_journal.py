@@ -14,7 +14,7 @@ from viewstamp.protocols.raft.membership import Configuration, encode_configurat
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
 ALONE = Configuration(((NodeId(1), Incarnation(7)),))
-FOUNDING = (HardState(0, None), Marker(0, 0, 0, ALONE))
+BOOTSTRAP = (HardState(0, None), Marker(0, 0, 0, ALONE))
 
 
 def entry(term: int, seqno: int, data: bytes = b"x") -> EntryRecord:
@@ -46,18 +46,18 @@ def test_replay_when_nothing_was_written_is_a_node_without_a_log() -> None:
 
 
 def test_replay_when_a_conflict_was_cut_off_in_the_same_write() -> None:
-    state, _ = read(FOUNDING, (entry(1, 1), entry(1, 2), entry(1, 3)), (Truncation(1), entry(2, 2)))
+    state, _ = read(BOOTSTRAP, (entry(1, 1), entry(1, 2), entry(1, 3)), (Truncation(1), entry(2, 2)))
     assert terms(state) == [1, 2]
     assert state.log.durable_seqno == 2
 
 
 def test_replay_when_term_and_vote_were_written_last_wins() -> None:
-    state, _ = read(FOUNDING, (HardState(3, NodeId(2)),), (HardState(4, None),))
+    state, _ = read(BOOTSTRAP, (HardState(3, NodeId(2)),), (HardState(4, None),))
     assert (state.term, state.vote) == (4, None)
 
 
 def test_replay_when_it_begins_after_what_was_released() -> None:
-    writes: list[tuple[Record, ...]] = [FOUNDING]
+    writes: list[tuple[Record, ...]] = [BOOTSTRAP]
     writes += [(entry(1, seqno),) for seqno in range(1, 11)]
     writes += [(HardState(1, None), Marker(1, 5, 10, ALONE))]
     writes += [(entry(1, seqno),) for seqno in range(11, 14)]
@@ -75,7 +75,7 @@ def test_replay_when_it_begins_after_what_was_released() -> None:
 
 
 def test_replay_when_the_snapshot_is_missing_or_too_old_is_refused() -> None:
-    writes = (FOUNDING, (entry(1, 1), entry(1, 2)), (HardState(1, None), Marker(1, 2, 2, ALONE)))
+    writes = (BOOTSTRAP, (entry(1, 1), entry(1, 2)), (HardState(1, None), Marker(1, 2, 2, ALONE)))
     with pytest.raises(JournalCorrupt, match="something between is missing"):
         read(*writes)
     with pytest.raises(JournalCorrupt, match="something between is missing"):
@@ -85,7 +85,7 @@ def test_replay_when_the_snapshot_is_missing_or_too_old_is_refused() -> None:
 
 
 def test_replay_when_the_snapshot_is_newer_than_the_journal_knows() -> None:
-    writes = (FOUNDING, (entry(1, 1), entry(1, 2), entry(1, 3)))
+    writes = (BOOTSTRAP, (entry(1, 1), entry(1, 2), entry(1, 3)))
     state, gave_way = read(*writes, kept=snapshot(1, 2))
     assert not gave_way, "it is our own: the log stays as it is"
     assert terms(state) == [1, 1, 1]
@@ -99,9 +99,9 @@ def test_replay_when_the_snapshot_is_newer_than_the_journal_knows() -> None:
 
 def test_replay_when_entries_leave_a_hole_is_refused() -> None:
     with pytest.raises(JournalCorrupt, match="does not follow"):
-        read(FOUNDING, (entry(1, 1),), (entry(1, 3),))
+        read(BOOTSTRAP, (entry(1, 1),), (entry(1, 3),))
     with pytest.raises(JournalCorrupt, match="missing"):
-        read(FOUNDING, (entry(1, 2),))
+        read(BOOTSTRAP, (entry(1, 2),))
 
 
 def test_replay_when_the_bootstrap_record_is_missing_is_refused() -> None:
@@ -117,9 +117,9 @@ def test_replay_when_a_record_is_not_ours_is_refused() -> None:
 def test_configuration_when_its_entry_is_cut_off_is_the_one_before() -> None:
     two = Configuration(((NodeId(1), Incarnation(7)), (NodeId(2), Incarnation(8))))
     change = EntryRecord(1, 2, CONFIGURATION, encode_configuration(two))
-    state, _ = read(FOUNDING, (entry(1, 1), change))
+    state, _ = read(BOOTSTRAP, (entry(1, 1), change))
     assert state.membership.current == two
-    state, _ = read(FOUNDING, (entry(1, 1), change), (Truncation(1), entry(2, 2)))
+    state, _ = read(BOOTSTRAP, (entry(1, 1), change), (Truncation(1), entry(2, 2)))
     assert state.membership.current == ALONE
 
 
@@ -127,7 +127,7 @@ def test_replay_when_a_million_entries_are_in_the_journal_takes_seconds() -> Non
     count = 1_000_000
 
     def writes() -> Iterator[tuple[PersistSeq, tuple[bytes, ...]]]:
-        yield PersistSeq(1), tuple(map(encode_record, FOUNDING))
+        yield PersistSeq(1), tuple(map(encode_record, BOOTSTRAP))
         for seqno in range(1, count + 1):
             yield PersistSeq(seqno + 1), (encode_record(EntryRecord(1, seqno, COMMAND, b"0123456789abcdef")),)
 

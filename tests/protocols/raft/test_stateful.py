@@ -26,10 +26,10 @@ class RaftMachine(RuleBasedStateMachine):
         assert self.chaos is not None
         return self.chaos
 
-    @initialize(size=st.sampled_from((1, 2, 3, 3, 4, 5)), founded=st.booleans())
-    def begin(self, size: int, founded: bool) -> None:
+    @initialize(size=st.sampled_from((1, 2, 3, 3, 4, 5)), bootstrapped=st.booleans())
+    def begin(self, size: int, bootstrapped: bool) -> None:
         self.chaos = Chaos(size)
-        if founded:
+        if bootstrapped:
             self.chaos.cluster.elect()
 
     @rule(number=NUMBERS)

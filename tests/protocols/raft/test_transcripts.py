@@ -10,7 +10,7 @@ from viewstamp.protocols.raft.state import Role
 
 
 def prepared(size: int, logs: dict[int, tuple[str, int]]) -> Story:
-    """A founded cluster whose nodes have been through terms: {node: (terms of its entries, current term)}."""
+    """A cluster whose nodes have been through terms: {node: (terms of its entries, current term)}."""
     story = Story(size, start=False)
     members = tuple((node, 100 * node) for node in story.members)
     for node, (terms, term) in logs.items():

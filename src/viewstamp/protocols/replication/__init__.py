@@ -9,7 +9,8 @@ parts; the parts know no protocol. `view` means Raft's term or primary-backup's 
 4. `progress`, then `sender`: what a leader knows of one follower, and what it sends to it.
 5. `snapshot_transfer`, `compaction`: snapshots to followers, and of the own machine; applying.
 6. `read_rounds`: linearizable reads without writing. `introductions`: members that have no log yet.
-7. `journal`: the log read back. `node_state`: what the parts need of their node, and the options.
+7. `journal`: the log read back; `stored_log`: looked at or edited while no node runs.
+8. `node_state`: what the parts need of their node, and the options.
 
 Skip `judge` at first. Where each concern stands:
 
