@@ -91,7 +91,9 @@ class Backup:
         pause_us = self._state.options.heartbeat_us // _POSITIONS_PER_HEARTBEAT
         self._position_at = Instant(self._state.now + pause_us)
         marks = marks_of(self._positions.log)
-        message = Position(self._state.group, self._membership.view, marks, self._receiver.part)
+        message = Position(
+            group=self._state.group, view=self._membership.view, marks=marks, staged=self._receiver.part
+        )
         # Early: it asks for entries; what is held durably is said by `Appended` alone.
         self._state.outbox.send_early(self._membership.primary, message)
 
@@ -122,7 +124,7 @@ class Backup:
         matched = max(previous.seqno + len(entries), log.base_seqno)
         self._matched = max(matched, self._matched or matched)
         # Held back until the entries are durable: this is the promise that a commit is made of.
-        answer = Appended(self._state.group, message.view, log.viewstamp_at(matched))
+        answer = Appended(group=self._state.group, view=message.view, matched=log.viewstamp_at(matched))
         self._state.outbox.send(self._membership.primary, answer)
         # No further than the message shows: what follows here may differ from the primary's log.
         self._commit(min(max(message.committed, 0), matched))
@@ -197,7 +199,7 @@ class Backup:
         part = self._receiver.part
         assert part is not None
         # Early: a snapshot counts when it is staged as a whole; until then nothing depends on it.
-        answer = ChunkReceived(self._state.group, message.view, part)
+        answer = ChunkReceived(group=self._state.group, view=message.view, staged=part)
         self._state.outbox.send_early(self._membership.primary, answer)
         if part.offset == message.meta.size_bytes:
             self._excuse_silence(message.meta.size_bytes)
@@ -207,7 +209,12 @@ class Backup:
         busy_ms = size_bytes // RESTORED_BYTES_PER_MS
         if busy_ms:
             state = self._state
-            pong = Pong(state.group, self._membership.view, state.me.incarnation, busy_ms)
+            pong = Pong(
+                group=state.group,
+                view=self._membership.view,
+                incarnation=state.me.incarnation,
+                busy_ms=busy_ms,
+            )
             for node in sorted({self._membership.primary, self._membership.lowest} - {state.node}):
                 state.outbox.send_early(node, pong)
 
@@ -218,7 +225,7 @@ class Backup:
 
     def on_probe(self, message: Probe) -> None:
         """Say that this node is still in the view; durably so, or a restart could make it false."""
-        answer = Probed(self._state.group, message.view, message.round)
+        answer = Probed(group=self._state.group, view=message.view, round=message.round)
         self._state.outbox.send(self._membership.primary, answer)
 
     def waiting_for(self) -> str:

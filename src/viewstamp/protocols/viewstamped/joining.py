@@ -91,7 +91,7 @@ class Joining:
         self._ask_at = Instant(state.now + state.options.join_retry_us)
         node = self._next_of(set(self._candidates()) - set(current.nodes))
         if node is not None:
-            state.outbox.send_early(node, WantViews(state.group, views.view))
+            state.outbox.send_early(node, WantViews(group=state.group, after=views.view))
 
     def _next_of(self, candidates: set[NodeId]) -> NodeId | None:
         """Return one of them, another one each time; None where there are none."""
@@ -126,7 +126,9 @@ class Joining:
 
     def _ask(self, node: NodeId) -> None:
         state = self._state
-        message = Join(state.group, state.me, self._views.view, node in self._answered)
+        message = Join(
+            group=state.group, member=state.me, view=self._views.view, answered=node in self._answered
+        )
         self._asked.add(node)
         state.outbox.send_early(node, message)
 

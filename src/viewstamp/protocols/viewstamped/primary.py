@@ -218,7 +218,10 @@ class Primary:
         while (
             chunk := sender.next_chunk(options.snapshot_chunk_bytes, options.snapshot_window_chunks)
         ) is not None:
-            message = Chunk(self._state.group, self._membership.view, meta, *chunk)
+            offset, data = chunk
+            message = Chunk(
+                group=self._state.group, view=self._membership.view, meta=meta, offset=offset, data=data
+            )
             # Early: a snapshot is durable, and holds only what was committed.
             self._state.outbox.send_early(backup.node, message)
 

@@ -124,13 +124,18 @@ class Proposer:
     def _send_prepares(self) -> None:
         # Lab 6: "send prepare(instance, n) to all servers including self"; to itself in `_start`
         proposal = self._views.proposal
-        message = Prepare(self._state.group, proposal.instance, proposal.ballot)
+        message = Prepare(group=self._state.group, instance=proposal.instance, ballot=proposal.ballot)
         self._send_to_others(proposal.promisers, message)
 
     def _send_accepts(self) -> None:
         proposal = self._views.proposal
         assert proposal.value is not None
-        message = Accept(self._state.group, proposal.instance, proposal.ballot, proposal.value)
+        message = Accept(
+            group=self._state.group,
+            instance=proposal.instance,
+            ballot=proposal.ballot,
+            value=proposal.value,
+        )
         self._send_to_others(proposal.accepters, message)
 
     def _send_to_others(self, done: set[NodeId], message: Prepare | Accept) -> None:
@@ -236,7 +241,12 @@ class Proposer:
             record = AcceptedValue(message.instance, message.ballot, message.value)
             self._state.outbox.persist(ENCODER.encode(record))
         # Lab 6: "reply accept_ok(n)", "else reply accept_reject": one answer, `promised` tells which
-        answer = Accepted(self._state.group, message.instance, message.ballot, promised=acceptor.promised)
+        answer = Accepted(
+            group=self._state.group,
+            instance=message.instance,
+            ballot=message.ballot,
+            promised=acceptor.promised,
+        )
         self._state.outbox.send(source, answer)
 
     def _at_my_instance(self, source: NodeId, instance: View) -> bool:

@@ -44,7 +44,8 @@ class Confirmations:
         """Send the probe of this round to those that have not answered."""
         for node in sorted(self._waiting):
             # Early: a question promises nothing.
-            self._state.outbox.send_early(node, Probe(self._state.group, self._view, self.round))
+            probe = Probe(group=self._state.group, view=self._view, round=self.round)
+            self._state.outbox.send_early(node, probe)
 
     def confirm(self, node: NodeId, number: int) -> None:
         """A backup is still in the view. An answer to an earlier round was given before the reads came."""

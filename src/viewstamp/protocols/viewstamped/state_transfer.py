@@ -199,7 +199,7 @@ class SnapshotReceiver:
         """How much of which snapshot has arrived, to be told to a primary."""
         if self._meta is None:
             return None
-        return StagedPart(self._meta.viewstamp, self._meta.digest, self.offset)
+        return StagedPart(viewstamp=self._meta.viewstamp, digest=self._meta.digest, offset=self.offset)
 
     def take(self, chunk: Chunk, token: SnapshotToken) -> bool:
         """Stage a chunk if it is the next, under `token` if its snapshot is new; return whether it fits."""

@@ -197,12 +197,13 @@ class DecidedViews:
     def send_views(self, to: NodeId, after: View) -> None:
         """Send the decided views that follow `after`, as many as one message holds."""
         memberships = tuple(self.history[after : after + VIEWS_PER_MESSAGE_MAX])
-        self._state.outbox.send(to, Views(self._state.group, memberships, self.view))
+        message = Views(group=self._state.group, memberships=memberships, latest=self.view)
+        self._state.outbox.send(to, message)
 
     def want_views(self, source: NodeId) -> None:
         """Ask a node for the views that are missing here."""
         # Early: a question promises nothing.
-        self._state.outbox.send_early(source, WantViews(self._state.group, self.view))
+        self._state.outbox.send_early(source, WantViews(group=self._state.group, after=self.view))
 
     # Heartbeats
 
@@ -219,7 +220,13 @@ class DecidedViews:
         for node in heartbeats.to_ping(current, has_news=bool(unheard)):
             heard = heartbeats.was_heard(node)
             # Early: a ping promises nothing, and must not wait for the disk or it would look like a death.
-            ping = Ping(state.group, self.view, state.me.incarnation, unheard=unheard, heard=heard)
+            ping = Ping(
+                group=state.group,
+                view=self.view,
+                incarnation=state.me.incarnation,
+                unheard=unheard,
+                heard=heard,
+            )
             state.outbox.send_early(node, ping)
 
     def on_ping(self, source: NodeId, message: Ping) -> None:
@@ -231,7 +238,7 @@ class DecidedViews:
         if message.heard and self._is_from_member(source, message.incarnation):
             self.heartbeats.heard_from(source)
         # Early: it says that this node is alive, and promises nothing.
-        pong = Pong(self._state.group, self.view, self._state.me.incarnation)
+        pong = Pong(group=self._state.group, view=self.view, incarnation=self._state.me.incarnation)
         self._state.outbox.send_early(source, pong)
         self.compare_views(source, message.view)
 
