@@ -1,8 +1,8 @@
 """Hostile frames against a live cluster under honest load: `python -m benchmarks.storm --protocol raft`.
 
-Three server processes, honest writers in this process, and attackers in a process of their own that send what
-`viewstamp.testkit.hostile` makes. Afterwards: does every node run, are all states equal, what did the honest
-clients wait before and during the storm, what memory do the servers have?
+Three server processes, honest writers in this process, and attackers in a process of their own that send
+what the grammar of `viewstamp.sim.workloads.hostile_frames` makes. Afterwards: does every node run, are all
+states equal, what did honest clients wait before and during the storm, what memory do the servers have?
 """
 
 import argparse
@@ -27,7 +27,7 @@ from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.connecting import connect
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.stock import StockService
-from viewstamp.testkit.hostile import CallGrammar, Frame
+from viewstamp.sim.workloads.hostile_frames import CallGrammar, Frame
 from viewstamp.testkit.hostile_wire import Attacker, resident_bytes
 from viewstamp.testkit.load import wait_for_leader
 from viewstamp.testkit.processes import ServerGroup

@@ -34,10 +34,10 @@ from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.runtime.config import ClusterConfig
 from viewstamp.services.stock import StockService
+from viewstamp.sim.workloads.hostile_frames import CallGrammar, Grammar, peer_grammar
 from viewstamp.storage import identity
 from viewstamp.storage.framing import Identity, SegmentHeader, encode_segment_header
 from viewstamp.storage.recovery import SegmentReader, beginning, check_segment_header, decode_writes
-from viewstamp.testkit.hostile import CallGrammar, Grammar, peer_grammar
 
 Seeds = Callable[[int], Iterator[bytes]]
 """From a seed of dice: inputs from which a fuzzer begins, and which it mixes in."""

@@ -68,7 +68,7 @@ def sim(
         seeds: A campaign: FIRST..LAST, or "new" to the ledger.
         nodes: Number of servers; otherwise the seed draws it.
         duration_ms: Simulated time of the disasters; otherwise drawn.
-        workload: kv, registers, tally, locks, locks-notified, or MODULE:CLASS of your own; otherwise drawn.
+        workload: kv, hostile, registers, tally, locks, locks-notified, MODULE:CLASS; otherwise drawn.
         without: Leave out disk or network.loss or such; may repeat.
         trace: With one seed: write everything there as JSON lines.
         jobs: Processes of a campaign; otherwise one for each processor.

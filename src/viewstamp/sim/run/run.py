@@ -15,6 +15,7 @@ from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.events import Failed, Outcome
 from viewstamp.sim.cluster.cluster import Cluster
+from viewstamp.sim.cluster.hostile import HostileClient
 from viewstamp.sim.cluster.operators import make_operator
 from viewstamp.sim.faults.faults import FaultInjector
 from viewstamp.sim.faults.stories import StoryRunner
@@ -110,10 +111,13 @@ class _Run:
             client.resend = self.options.load.resend if exactly_once else 0.0
             for _ in range(self.options.load.pipeline):
                 self._think(client)
+        hostile = HostileClient(self.cluster, self.options.load.hostile_rate)
+        hostile.begin()
         self.injector.begin()
         StoryRunner(self.injector).begin()
         self._pass(self.options.duration_us)
         self._shake()
+        hostile.stopped = True
 
     def _bootstrap(self) -> None:
         """Let the cluster bootstrap: most faults have nothing to spoil before that."""

@@ -8,10 +8,17 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.sim.workloads.locks import LockWorkload, notified_workload
 from viewstamp.sim.workloads.own_machine import OwnMachine
-from viewstamp.sim.workloads.workload import RegisterWorkload, StoreWorkload, TallyWorkload, Workload
+from viewstamp.sim.workloads.workload import (
+    HostileStoreWorkload,
+    RegisterWorkload,
+    StoreWorkload,
+    TallyWorkload,
+    Workload,
+)
 from viewstamp.sim.world.options import LoadOptions
 
 WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
+    "hostile": HostileStoreWorkload,
     "kv": StoreWorkload,
     "locks": LockWorkload,
     "locks-notified": notified_workload,

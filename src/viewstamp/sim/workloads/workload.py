@@ -8,6 +8,8 @@ from collections import Counter
 from random import Random
 from typing import Final, Protocol
 
+import msgspec
+
 from viewstamp.checker.models import CounterModel, Model, Register
 from viewstamp.checker.store_model import VersionedStore
 from viewstamp.machine.state_machine import StateMachine, command, query
@@ -58,6 +60,7 @@ class Tally(StateMachine):
 
 
 UNKNOWN_PER_KEY_MAX: Final = 6
+HOSTILE_FRAMES_PER_S: Final = 60.0
 
 
 class Workload(Protocol):
@@ -218,3 +221,12 @@ class StoreWorkload(Keyed):
         """Write and read every key."""
         writes = [Plan("command", "set", key, (self._unique().encode(),)) for key in self.keys]
         return [*writes, *(Plan("linearizable", "get", key) for key in self.keys)]
+
+
+class HostileStoreWorkload(StoreWorkload):
+    """The store, and a client that means harm beside its honest ones (`cluster.hostile`)."""
+
+    def fit(self, options: SwarmOptions) -> SwarmOptions:
+        """Let the hostile client come."""
+        load = msgspec.structs.replace(options.load, hostile_rate=HOSTILE_FRAMES_PER_S)
+        return msgspec.structs.replace(options, load=load)

@@ -138,6 +138,8 @@ class LoadOptions(msgspec.Struct, frozen=True):
     snapshot_rate: float = 0.0
     quiet: bool = False
     """Whether there is a long pause in the middle in which no client calls."""
+    hostile_rate: float = 0.0
+    """Frames a second of a client that means harm (`cluster.hostile`)."""
 
 
 class TuningOptions(msgspec.Struct, frozen=True):

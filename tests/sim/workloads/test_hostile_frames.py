@@ -10,8 +10,15 @@ from viewstamp.core.messages import ClientMessage, ServerMessage, decode_client_
 from viewstamp.link.framing import CLIENT, HELLO, Splitter
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES, protocol_definition
 from viewstamp.services.stock import StockService
-from viewstamp.testkit.hostile import CallGrammar, Frame, Grammar, hello_grammar, members_of, peer_grammar
-from viewstamp.testkit.hostile_values import nested_arrays, nested_maps
+from viewstamp.sim.workloads.hostile_frames import (
+    CallGrammar,
+    Frame,
+    Grammar,
+    hello_grammar,
+    members_of,
+    peer_grammar,
+)
+from viewstamp.sim.workloads.hostile_values import nested_arrays, nested_maps
 
 PROTOCOLS = (*PROTOCOL_NAMES, *LABORATORY_NAMES)
 UNIONS = {"client": ClientMessage, "server": ServerMessage} | {

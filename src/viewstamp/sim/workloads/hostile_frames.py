@@ -16,7 +16,7 @@ from viewstamp.link.framing import CLIENT, HEADER_BYTES, PEER, SERVER, encode_fr
 from viewstamp.link.handshake import Hello
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
-from viewstamp.testkit.hostile_values import (
+from viewstamp.sim.workloads.hostile_values import (
     HOSTILE,
     Facts,
     Tree,

@@ -1,4 +1,4 @@
-"""Values that fit a type, and values that fit none: the words of the grammar in `hostile`.
+"""Values that fit a type, and values that fit none: the words of the grammar in `hostile_frames`.
 
 What fits is made from the type itself (`msgspec.inspect`), so a message that is added tomorrow is attacked
 tomorrow. A value stays a tree of lists, dicts and scalars until it is encoded, so that one node of it can be

@@ -1,0 +1,89 @@
+"""A client that means harm, in a simulated cluster: frames of the grammar, decoded and fed as a server would.
+
+It has connections of its own and numbers of its own. Whatever it does, the judge's invariants hold and the
+honest clients' history is linearizable. Calls that would be ordinary writes are left to the honest clients:
+the model by which a history is judged knows only those.
+"""
+
+from random import Random
+from typing import Final
+
+import msgspec
+
+from viewstamp.core.errors import ProtocolViolation
+from viewstamp.core.ids import ClientAddress, NodeId
+from viewstamp.core.messages import UNREADABLE, AdminRequest, ClientMessage, Submit, decode_client_message
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.replica.events import ClientGone, Requested
+from viewstamp.sim.cluster.cluster import Cluster
+from viewstamp.sim.workloads.hostile_frames import CallGrammar
+
+_NUMBERS: Final = 5
+_SESSIONS_GUESSED: Final = 400
+_LEAVES_ONE_IN: Final = 50
+_US_PER_S: Final = 1_000_000
+
+
+class HostileClient:
+    """Sends frames to every server that runs, until it is told to stop."""
+
+    def __init__(self, cluster: Cluster, frames_per_s: float) -> None:
+        self._cluster = cluster
+        self._rng: Random = cluster.tree.stream("hostile")
+        self._rate = frames_per_s / _US_PER_S
+        self._decode_command = MachineDefinition.of(cluster.workload.machine).decoder("command")
+        facts = {
+            "client": [self._rng.getrandbits(63) for _ in range(_NUMBERS)],
+            "session": [0, *(number << 20 for number in range(1, _SESSIONS_GUESSED))],
+        }
+        self._grammar = CallGrammar(self._rng.getrandbits(32), cluster.workload.machine, facts=facts)
+        self._addresses: dict[NodeId, ClientAddress] = {}
+        self.stopped = not frames_per_s
+        """Whether it sends nothing more."""
+
+    def begin(self) -> None:
+        """Send the first frame after a while, and then one after the other; none where the rate is 0."""
+        if not self.stopped:
+            self._cluster.world.after(1 + round(self._rng.expovariate(self._rate)), self._send)
+
+    def _send(self) -> None:
+        if self.stopped:
+            return
+        self.begin()
+        running = self._cluster.running
+        if running:
+            self._arrive(self._rng.choice(running), self._grammar.next().payload)
+
+    def _arrive(self, node: NodeId, payload: bytes) -> None:
+        try:
+            message = decode_client_message(payload)
+        except ProtocolViolation:
+            self._cluster.counts["hostile violation"] += 1
+            self._leave(node)
+            return
+        if isinstance(message, AdminRequest) or self._is_ordinary(message):
+            return
+        self._cluster.counts["hostile message"] += 1
+        host = self._cluster.host
+        if node not in self._addresses:
+            self._addresses[node] = ClientAddress(next(host.addresses))
+        host.judge.requested(node, message)
+        self._cluster.processes[node].feed(Requested(self._addresses[node], message, payload))
+        if not self._rng.randrange(_LEAVES_ONE_IN):
+            self._leave(node)
+
+    def _leave(self, node: NodeId) -> None:
+        address = self._addresses.pop(node, None)
+        if address is not None:
+            self._cluster.processes[node].feed(ClientGone(address))
+
+    def _is_ordinary(self, message: ClientMessage) -> bool:
+        """Return whether a message holds a command that can be executed."""
+        return isinstance(message, Submit) and any(self._can_be_executed(raw) for _, raw in message.calls)
+
+    def _can_be_executed(self, raw: msgspec.Raw) -> bool:
+        try:
+            self._decode_command(raw)
+        except UNREADABLE:
+            return False
+        return True
