@@ -10,7 +10,7 @@ import pytest
 import viewstamp
 from tests.process.conftest import MakeGroup
 from viewstamp.cli import failures
-from viewstamp.core.errors import NotExecuted
+from viewstamp.core.errors import InvalidCall
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.link.framing import HELLO, encode_frame
@@ -94,9 +94,9 @@ async def test_garbage_is_cut_off_and_nobody_else_notices(make_group: MakeGroup)
 async def test_wrong_arguments_are_not_executed(make_group: MakeGroup) -> None:
     group = make_group(1)
     async with connect(group.cluster, Different, timeout_s=10.0) as wrong:
-        with pytest.raises(NotExecuted, match="set"):
+        with pytest.raises(InvalidCall, match="set"):
             await wrong.set(5)
-        with pytest.raises(NotExecuted, match="explode"):
+        with pytest.raises(InvalidCall, match="explode"):
             await wrong.explode()
     assert await read_all(group) == {}
 
