@@ -310,7 +310,7 @@ async def _ask(address: Address, dialer: Dialer, clock: Clock) -> Welcome | str:
                         return event.welcome
                     if isinstance(event, Refused):
                         return event.reason
-    except (OSError, ProtocolViolation) as error:
+    except (OSError, UnicodeError, ProtocolViolation) as error:
         return explain(error)
     finally:
         if writer is not None:

@@ -195,7 +195,7 @@ class OutgoingLink:
     async def _connect(self) -> None:
         try:
             await asyncio.get_running_loop().create_connection(self._make_connection, *self.address)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a label of the host may be too long
             self._lost(explain(error))
 
     def _hang_up(self) -> None:

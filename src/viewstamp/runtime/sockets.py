@@ -105,7 +105,7 @@ class SocketLink:
             found = socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
             family, kind, protocol, _, target = found[0]
             self._socket = socket.socket(family, kind, protocol)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a label of the host may be too long
             return self._lost(explain(error))
         self._socket.setblocking(False)
         tune_socket(self._socket)
@@ -136,13 +136,15 @@ class SocketLink:
                 raise ProtocolViolation(event.reason)
 
     def _write(self, sock: socket.socket) -> None:
-        data = self._unsent + self._dialer.out.take()
-        if data:
+        # Only then the next: what waits in the dialer counts toward its limit.
+        while data := self._unsent or self._dialer.out.take():
             try:
                 written = sock.send(data)
             except BlockingIOError:
                 written = 0
             self._unsent = data[written:]
+            if self._unsent:
+                break
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         if self._selector.get_key(sock).events != wanted:
             self._selector.modify(sock, wanted, self)
@@ -175,6 +177,6 @@ def ask_blocking(address: Address, dialer: Dialer, clock: Clock, timeout_s: floa
                         return event.welcome
                     if isinstance(event, Refused):
                         return event.reason
-    except (OSError, ProtocolViolation) as error:
+    except (OSError, UnicodeError, ProtocolViolation) as error:
         return explain(error)
     return "it closed the connection"
