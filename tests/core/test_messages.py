@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from viewstamp.core import messages as m
+from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.events import TakeSnapshot, TransferLeadership
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.protocol import PeerStatus, Status
@@ -86,6 +87,13 @@ def test_message_is_refused_when_it_is_not_of_the_schema(value: object) -> None:
         msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=m.ClientMessage)
 
 
-def test_fields_appended_later_are_ignored_when_they_come_from_a_newer_peer() -> None:
-    newer = msgspec.msgpack.encode([2, 7, 9, "appended later"])
-    assert msgspec.msgpack.decode(newer, type=m.ClientMessage) == m.OpenSession(7, 9)
+def test_fields_appended_later_are_ignored_when_they_come_from_a_newer_server() -> None:
+    newer = msgspec.msgpack.encode([6, 7, None, "appended later"])
+    assert m.decode_server_message(newer) == m.AdminReply(7, None)
+
+
+@pytest.mark.parametrize("message", [message for message, _ in CLIENT_BYTES])
+def test_a_field_too_many_is_refused_when_it_comes_from_a_client(message: m.ClientMessage) -> None:
+    fields = msgspec.msgpack.decode(m.encode_message(message))
+    with pytest.raises(ProtocolViolation):
+        m.decode_client_message(msgspec.msgpack.encode([*fields, 0]))

@@ -39,12 +39,17 @@ def _valid(message: Submit) -> DecodedMessage:
     return valid
 
 
-def test_the_bytes_go_on_untouched_when_all_calls_are_valid() -> None:
-    message = submit(5, (1, call("add", 1)), (2, call("add", 2)))
-    valid, invalid = _validate(message)
+LONG_FORM = b"\x92\xda\x00\x03add\xcf" + (1).to_bytes(8, "big")
+"""add(1) with a name and an integer in longer forms than they need."""
+
+
+@pytest.mark.parametrize("first", [call("add", 1), call("add", 1, ""), LONG_FORM])
+def test_what_goes_on_is_our_own_encoding_when_all_calls_are_valid(first: bytes) -> None:
+    valid, invalid = _validate(submit(5, (1, first), (2, call("add", 2))))
     assert invalid == []
     assert valid is not None
-    assert (valid.encoded, valid.source) == (encode_message(message), HERE)
+    own = submit(5, (1, call("add", 1, "")), (2, call("add", 2, "")))
+    assert (valid.encoded, valid.source) == (encode_message(own), HERE)
 
 
 def test_only_the_valid_calls_go_on_when_some_are_invalid() -> None:
@@ -52,7 +57,7 @@ def test_only_the_valid_calls_go_on_when_some_are_invalid() -> None:
     valid, invalid = _validate(message)
     assert [sequence for sequence, _ in invalid] == [1, 3, 0]
     assert valid is not None
-    assert valid.encoded == encode_message(submit(5, (2, call("add", 2))))
+    assert valid.encoded == encode_message(submit(5, (2, call("add", 2, ""))))
     assert [c.sequence for c in valid.calls] == [2]
 
 
@@ -114,7 +119,7 @@ def test_a_message_without_calls_counts_as_one() -> None:
 
 
 def test_a_batch_reads_back_as_it_was_made() -> None:
-    first = submit(5, (1, call("add", 1)))
+    first = submit(5, (1, call("add", 1, "")))
     messages: list[Logged] = [first, KeepAlive(CLIENT, 5)]
     batch = decode_batch(encode_batch(77, (3, 2**64 - 1), [encode_message(m) for m in messages]), DECODE)
     assert (batch.log_time, batch.check) == (77, (3, 2**64 - 1))
@@ -127,7 +132,7 @@ def test_the_bytes_of_an_entry_are_pinned() -> None:
     data = encode_batch(77, (3, 9), [encode_message(submit(5, (1, call("add", 1))))])
     assert data.hex(" ") == (
         "96 01 00 4d 92 03 09"  # format, level, log time, [checked seqno, digest]
-        " 91 95 01 cd 10 92 05 00 91 92 01 92 a3 61 64 64 01"  # [Submit], as its client encoded it
+        " 91 95 01 cd 10 92 05 00 91 92 01 92 a3 61 64 64 01"  # [Submit], as this program encodes it
         " 90"  # no principals
     )
 
@@ -158,10 +163,21 @@ def test_each_message_has_the_principal_that_its_server_saw() -> None:
 def test_an_own_batch_is_not_decoded_again_and_those_before_it_are_forgotten() -> None:
     in_flight = InFlightBatches(DECODE)
     mine = [_valid(submit(5, (number, call("add", 1)))) for number in (1, 2, 3)]
-    entries = [in_flight.propose(77, (3, 9), [message]) for message in mine]
-    assert in_flight.read(entries[1]).messages == [mine[1]]
-    assert in_flight.read(entries[1]).messages[0].source != HERE, "decoded from the log: its place was lost"
+    entries = [in_flight.propose(77, (3, 9), [message])[0][0] for message in mine]
+    first = in_flight.read(entries[1])
+    assert first.messages[0].calls == mine[1].calls
+    assert in_flight.read(entries[1]) is not first, "decoded from the log: its place was lost"
     assert [batch.data for batch in in_flight.take_all()] == [entries[2]]
+
+
+def test_an_unreadable_message_enters_no_entry_and_the_others_do() -> None:
+    in_flight = InFlightBatches(DECODE)
+    good = _valid(submit(5, (1, call("add", 1))))
+    bad = msgspec.structs.replace(good, encoded=b"\x95\x01\x02\x00\x00" + b"\x91" * 2_000)
+    entries, unreadable = in_flight.propose(77, (3, 9), [good, bad, good])
+    assert unreadable == [bad]
+    assert [len(decode_batch(data, DECODE).messages) for data in entries] == [1, 1]
+    assert in_flight.propose(77, (3, 9), [bad]) == ([], [bad])
 
 
 @given(st.binary(max_size=60))

@@ -48,7 +48,7 @@ def test_an_entry_whose_application_fails_ends_the_node_with_its_viewstamp(
     with pytest.raises(
         EntryNotExecutable, match=r"committed entry 1\.2: RuntimeError: the machine is broken"
     ):
-        bench.do(submit(session, (1, call("add", 1))))
+        bench.do(submit(session, (1, call("add", 1, ""))))
 
 
 def test_a_mark_takes_the_place_of_an_unreadable_entry() -> None:
@@ -57,26 +57,26 @@ def test_a_mark_takes_the_place_of_an_unreadable_entry() -> None:
     assert bench.feed(bench.core.entry(make_skip_mark(POISON))) == []
     assert bench.replica.halted is None
     assert bench.replica.applied == Viewstamp(View(1), Seqno(2))
-    assert lines(bench.do(submit(session, (1, call("add", 5))))) == [(1, RESULT, 5)]
+    assert lines(bench.do(submit(session, (1, call("add", 5, ""))))) == [(1, RESULT, 5)]
 
 
 def test_a_call_in_a_skipped_entry_is_answered_as_skipped_and_never_executed() -> None:
     bench = Bench()
     session = bench.open()
-    message = submit(session, (1, call("add", 5)), (2, call("add", 6)))
+    message = submit(session, (1, call("add", 5, "")), (2, call("add", 6, "")))
     bench.feed(bench.core.entry(make_skip_mark(entry_with(encode_message(message)))))
     for _ in range(2):
         answered = lines(bench.do(message))
         assert [(sequence, kind) for sequence, kind, _ in answered] == [(1, SKIPPED), (2, SKIPPED)]
         assert "not executed: an operator skipped" in answered[0][2]
-    assert lines(bench.do(submit(session, (3, call("add", 7))))) == [(3, RESULT, 7)]
+    assert lines(bench.do(submit(session, (3, call("add", 7, ""))))) == [(3, RESULT, 7)]
 
 
 def test_a_client_that_waits_is_told_when_the_mark_is_applied() -> None:
     bench = Bench()
     session = bench.open()
     bench.core.holding = True
-    message = submit(session, (1, call("add", 5)))
+    message = submit(session, (1, call("add", 5, "")))
     bench.do(message)
     bench.core.holding = False
     effects = bench.feed(bench.core.entry(make_skip_mark(bench.core.held[0])))
@@ -87,7 +87,7 @@ def test_a_client_that_waits_is_told_when_the_mark_is_applied() -> None:
 def test_a_result_that_is_known_is_kept_when_a_later_copy_of_its_call_is_skipped() -> None:
     bench = Bench()
     session = bench.open()
-    message = submit(session, (1, call("add", 5)))
+    message = submit(session, (1, call("add", 5, "")))
     bench.do(message)
     bench.feed(bench.core.entry(make_skip_mark(entry_with(encode_message(message)))))
     assert lines(bench.do(message)) == [(1, RESULT, 5)]
@@ -106,7 +106,7 @@ def test_a_replica_that_executed_the_entry_differs_from_one_that_skipped_it() ->
 def test_a_snapshot_holds_what_the_mark_did() -> None:
     bench = Bench()
     session = bench.open()
-    message = submit(session, (1, call("add", 5)))
+    message = submit(session, (1, call("add", 5, "")))
     bench.feed(bench.core.entry(make_skip_mark(entry_with(encode_message(message)))))
     again = Bench(snapshot=bench.save())
     assert again.replica.digest == bench.replica.digest
@@ -115,7 +115,9 @@ def test_a_snapshot_holds_what_the_mark_did() -> None:
 
 
 def test_a_mark_depends_on_the_entry_alone_and_names_it() -> None:
-    batch = entry_with(encode_message(submit(7, (1, call("add", 5)))), encode_message(OpenSession(CLIENT)))
+    batch = entry_with(
+        encode_message(submit(7, (1, call("add", 5, "")))), encode_message(OpenSession(CLIENT))
+    )
     mark = read_skip_mark(make_skip_mark(batch))
     assert mark is not None
     assert mark.digest == digest_of(batch)

@@ -114,5 +114,9 @@ class EntryNotExecutable(ViewstampError):
     """This replica cannot execute a committed entry. It has stopped; its log and its snapshots are intact."""
 
 
+class OutOfMemory(ViewstampError):
+    """The process has no memory left while a command ran. It must end before it answers wrongly."""
+
+
 class Diverged(ViewstampError):
     """This replica's state differs from the leader's. It has stopped serving."""

@@ -1,7 +1,10 @@
 """What clients and servers say to each other. One registry of tags: they are the wire's ABI.
 
-Every message is a tagged, array-like struct: fields may be appended with a default, never moved or removed. A
-client is known by its *number*, 63 random bits that it drew when it was made; a session is the promise of
+Every message is a tagged, array-like struct: fields may be appended with a default, never moved or removed.
+A client ignores fields that it does not know. A server refuses them: what it does not know it cannot bound,
+and the hello says which versions both sides speak.
+
+A client is known by its *number*, 63 random bits that it drew when it was made; a session is the promise of
 exactly-once that the cluster gave to a client, named by the position of the entry that opened it.
 """
 
@@ -19,7 +22,7 @@ NO_SESSION: Final = 0
 """In `Submit.session`: execute without remembering, once for each time it is committed."""
 
 
-class Submit(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class Submit(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     """Execute these commands. The encoded message goes into the log as it came."""
 
     client: int
@@ -30,7 +33,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """(sequence number, command), the sequence numbers ascending. A command is [method, argument, ...]."""
 
 
-class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
+class OpenSession(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
     """Open a session: the promise of exactly-once."""
 
     client: int
@@ -38,7 +41,7 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Comes back in the answer; a client gives each question another number."""
 
 
-class KeepAlive(msgspec.Struct, frozen=True, array_like=True, tag=3):
+class KeepAlive(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
     """The client is alive: do not let its session expire."""
 
     client: int
@@ -47,14 +50,14 @@ class KeepAlive(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """As in `OpenSession`."""
 
 
-class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=4):
+class CloseSession(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
     """End this session now."""
 
     client: int
     session: int
 
 
-class QueryRequest(msgspec.Struct, frozen=True, array_like=True, tag=5):
+class QueryRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
     """Evaluate these queries. Any member may be asked, whichever `reads` are requested."""
 
     client: int
@@ -63,13 +66,13 @@ class QueryRequest(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """(request number, query). Request numbers share the client's space of sequence numbers."""
 
 
-class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag=6):
+class AskStatus(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
     """Report this node's status."""
 
     request: int
 
 
-class AdminRequest(msgspec.Struct, frozen=True, array_like=True, tag=7):
+class AdminRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
     """An admin request."""
 
     request: int

@@ -6,8 +6,9 @@ Read in this order:
 2. `context`: all that a command may learn of the world;
 3. `definition`: what is read out of the class: its methods, the types of their arguments, decoders;
 4. `runner`: one machine and what runs its methods;
-5. `default_snapshot`, `schema`: the annotated attributes as bytes, and what stands in them, to be compared;
-6. `soundness`, `forbidden_calls`: classes that would lose or split state, refused before they serve.
+5. `nesting`, `room`: the same depth for arguments, results and recursion on every replica;
+6. `default_snapshot`, `schema`: the annotated attributes as bytes, and what stands in them, to be compared;
+7. `soundness`, `forbidden_calls`: classes that would lose or split state, refused before they serve.
 
 From a class to a result:
 

@@ -86,6 +86,7 @@ class Context:
 
         Raises:
             TypeError: the event cannot be encoded.
+            ValueError: it is nested deeper than `nesting.RESULT_DEPTH_MAX`.
             RuntimeError: in a query.
         """
         self._refuse_in_query("notifications")

@@ -122,8 +122,13 @@ def decode_state(machine: Any, state: Mapping[str, Any], snapshot: bytes) -> Non
 @cache
 def _sorts(hint: Any) -> bool:
     kinds = set(_kinds(msgspec.inspect.type_info(hint), frozenset()))
-    holds_set = bool(kinds & {msgspec.inspect.SetType, msgspec.inspect.FrozenSetType})
-    return holds_set and msgspec.inspect.DictType not in kinds
+    return holds_set(hint) and msgspec.inspect.DictType not in kinds
+
+
+def holds_set(hint: Any) -> bool:
+    """Return whether a value of this type may hold a set."""
+    kinds = set(_kinds(msgspec.inspect.type_info(hint), frozenset()))
+    return bool(kinds & {msgspec.inspect.SetType, msgspec.inspect.FrozenSetType})
 
 
 def encoder_of(hint: Any) -> msgspec.msgpack.Encoder:

@@ -14,13 +14,15 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError, InvalidCall
 from viewstamp.core.messages import UNREADABLE
-from viewstamp.machine.default_snapshot import encoder_of
+from viewstamp.machine.default_snapshot import encoder_of, holds_set
+from viewstamp.machine.nesting import DEPTH_MAX, RESULT_DEPTH_MAX, deeper_than, encode_within, is_bounded
 from viewstamp.machine.soundness import require_sound
 from viewstamp.machine.state_machine import Command, Operation, StateMachine, annotated_state, require_machine
 
 Kind = Literal["command", "query"]
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _NAME: Final[msgspec.msgpack.Decoder[list[Any]]] = msgspec.msgpack.Decoder(list[Any])
 _REFUSED_PARAMETERS: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -40,6 +42,7 @@ class Method:
     __slots__ = (
         "arguments",
         "decode_result",
+        "encode_arguments",
         "encode_result",
         "function",
         "kind",
@@ -65,9 +68,15 @@ class Method:
         self.signature = _signature_of(where, operation.function, hints)
         self.arguments = _struct_of(where, self.name, self.signature, hints)
         """The struct of the arguments; its tag is `name`."""
+        self.encode_arguments: Callable[[Any], bytes] = _arguments_encoder(self.arguments)
+        """Makes the one form in which a command stands in the log: raises `UNREADABLE` for what may not."""
         self.result_type: Any = hints["return"]
         _require_encodable(f"{where}: the result", self.result_type)
-        self.encode_result: Callable[[Any], bytes] = encoder_of(self.result_type).encode
+        encode = encoder_of(self.result_type).encode
+        bounded = is_bounded(self.result_type)
+        self.encode_result: Callable[[Any], bytes] = (
+            encode if bounded else partial(encode_within, encode, depth=RESULT_DEPTH_MAX)
+        )
         self.decode_result: Callable[[bytes], Any] = msgspec.msgpack.Decoder(self.result_type).decode
         """Turns a payload into what the method returned, or raises `msgspec.MsgspecError`."""
 
@@ -91,7 +100,7 @@ class Method:
 class MachineDefinition:
     """A machine's class as the library sees it. Made once for each class, by `of`."""
 
-    __slots__ = ("_decoders", "cls", "methods")
+    __slots__ = ("_decoders", "_encoders", "cls", "methods")
 
     def __init__(self, cls: type[StateMachine]) -> None:
         self.cls = cls
@@ -100,6 +109,7 @@ class MachineDefinition:
         if not self.methods:
             raise ConfigurationError(f"{cls.__qualname__} has no method marked @command or @query")
         self._decoders = {kind: self._decoder(kind) for kind in ("command", "query")}
+        self._encoders = {method.arguments: method.encode_arguments for method in self.methods.values()}
         _require_sound(cls)
         _require_restorable(cls)
 
@@ -130,9 +140,18 @@ class MachineDefinition:
             InvalidCall: there is no such method, or the arguments are not what it takes.
         """
         try:
-            return self._decoders[kind](payload)
+            arguments = self._decoders[kind](payload)
+            self.canonical(arguments)
         except UNREADABLE as error:
             raise InvalidCall(self.explain(kind, payload, error)) from None
+        return arguments
+
+    def canonical(self, arguments: Any) -> bytes:
+        """Return the one encoding of a decoded call, which is what the log holds.
+
+        It raises what msgspec raises where an argument is nested deeper than `nesting.DEPTH_MAX`.
+        """
+        return self._encoders[type(arguments)](arguments)
 
     def explain(self, kind: Kind, payload: Any, error: Exception) -> str:
         """Say in one line what is wrong with a call that could not be decoded."""
@@ -234,6 +253,21 @@ def _struct_of(
         )
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _arguments_encoder(arguments: type[msgspec.Struct]) -> Callable[[Any], bytes]:
+    # A set has no order of its own, so it is sorted: a copy of the command must have the same bytes.
+    encode = (_SORTING_ENCODER if holds_set(arguments) else _ENCODER).encode
+    if is_bounded(arguments):
+        return encode
+
+    def encode_bounded(value: Any) -> bytes:
+        data = encode(value)
+        if len(data) > DEPTH_MAX and deeper_than(value, DEPTH_MAX + 1):
+            raise msgspec.ValidationError(f"an argument is nested deeper than {DEPTH_MAX}")
+        return data
+
+    return encode_bounded
 
 
 def _require_encodable(where: str, hint: Any) -> None:

@@ -10,11 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
-from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.errors import ConfigurationError, OutOfMemory
 from viewstamp.core.ids import LogTime, Viewstamp
 from viewstamp.core.messages import FAILED, RESULT
 from viewstamp.machine.context import NOBODY, Context, Notification
 from viewstamp.machine.definition import MachineDefinition, Method
+from viewstamp.machine.nesting import RESULT_DEPTH_MAX, encode_within
+from viewstamp.machine.room import Room
 from viewstamp.machine.state_machine import StateMachine
 
 EXPLANATION_CHARACTERS_MAX: Final = 2_000
@@ -26,11 +28,8 @@ RESULT_BYTES_MAX: Final = 8 << 20
 TOO_LONG: Final = "ResultTooLong"
 """Kind of the failure of a call that returned more than `RESULT_BYTES_MAX`."""
 
-NOT_A_RESULT: Final = (MemoryError, KeyboardInterrupt)
-"""What the machine's code may raise on this replica and not on the others: the node must end.
-
-Everything else is a result, `SystemExit` too: every replica would end, and again at each restart.
-"""
+PROBE_BYTES: Final = 16 << 20
+"""If not even this can be allocated after a `MemoryError`, it is the process that is out of memory."""
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -40,12 +39,13 @@ Runner = Callable[[Any], tuple[int, bytes]]
 class MachineRunner:
     """The machine of one replica, its context, and a table from argument structs to what runs them."""
 
-    __slots__ = ("context", "definition", "machine", "runners")
+    __slots__ = ("_room", "context", "definition", "machine", "runners")
 
     def __init__(self, definition: MachineDefinition, machine: StateMachine | None = None) -> None:
         self.definition = definition
         self.machine: StateMachine = definition.cls() if machine is None else machine
         self.context = Context()
+        self._room = Room()
         self.machine.bind_context(self.context)
         self.runners: dict[type[Any], Runner] = {
             method.arguments: _runner(method, _part_of(self.machine, method.part))
@@ -58,6 +58,7 @@ class MachineRunner:
         context = self.context
         assert not context.running, "an entry within an entry"
         context.viewstamp, context.now, context.reading, context.running = viewstamp, now, False, True
+        self._room.enter()
 
     def begin_queries(self, viewstamp: Viewstamp, now: LogTime) -> None:
         """Say at which state the next queries read; until it is ended the machine has its context."""
@@ -67,12 +68,14 @@ class MachineRunner:
 
     def end_entry(self) -> list[Notification]:
         """Take the context away again and return what the commands asked to be sent, in order."""
+        self._room.leave()
         context = self.context
         context.running = False
         return context.take_notifications() if context.notifications else []
 
     def end_queries(self) -> None:
         """Take the context away again."""
+        self._room.leave()
         self.context.running = False
 
     def run(self, arguments: Any) -> tuple[int, bytes]:
@@ -85,19 +88,19 @@ class MachineRunner:
         context.client, context.session, context.offset = NOBODY, 0, offset
         try:
             self.machine.session_ended(client)
-        except NOT_A_RESULT:
-            raise
-        except BaseException:  # noqa: BLE001, S110  equal on every replica, and no client waits for it
-            pass
+        except BaseException as error:  # noqa: BLE001  equal on every replica, and no client waits for it
+            _require_memory(error)
 
     def pending_notifications(self, clients: Collection[int]) -> list[Notification]:
         """Return what the machine sends again to these clients; empty where its method raises."""
         try:
             pending = list(self.machine.pending_notifications_for(clients))
-            return [Notification(client, _ENCODER.encode(event)) for client, event in pending]
-        except NOT_A_RESULT:
-            raise
-        except BaseException:  # noqa: BLE001  best effort by definition
+            return [
+                Notification(client, encode_within(_ENCODER.encode, event, RESULT_DEPTH_MAX))
+                for client, event in pending
+            ]
+        except BaseException as error:  # noqa: BLE001  best effort by definition
+            _require_memory(error)
             return []
 
     def pieces(self) -> Iterator[bytes]:
@@ -114,9 +117,8 @@ class MachineRunner:
         machine = self.definition.cls()
         try:
             machine.restore(snapshot)
-        except NOT_A_RESULT:
-            raise
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything
+            _require_memory(error)
             raise ConfigurationError(f"{type(machine).__qualname__}.restore: {error}") from None
         return MachineRunner(self.definition, machine)
 
@@ -153,21 +155,38 @@ def _runner(method: Method, machine: StateMachine) -> Runner:
     def run(arguments: Any) -> tuple[int, bytes]:
         try:
             value = call(arguments)
-        except NOT_A_RESULT:
-            raise
         except BaseException as error:  # noqa: BLE001  the machine's exception is the command's result
+            # All of them: what ended one replica would end every other one, and again at each restart.
+            _require_memory(error)
             return FAILED, failure(type(error).__name__, _text(error))
         try:
             payload = encode(value)
-        except NOT_A_RESULT:
-            raise
         except BaseException as error:  # noqa: BLE001  what cannot be encoded fails on every replica alike
+            _require_memory(error)
             return FAILED, failure(UNENCODABLE, _text(error))
         if len(payload) > RESULT_BYTES_MAX:
             return FAILED, failure(TOO_LONG, f"the result has {len(payload)} bytes: return less at a time")
         return RESULT, payload
 
     return run
+
+
+def _require_memory(error: BaseException) -> None:
+    """End the node rather than let it answer wrongly, where the process itself has no memory left.
+
+    A command that asks for more than there is, such as `bytearray(2**60)`, fails on every replica alike, and
+    that is its result.
+
+    Raises:
+        OutOfMemory: an ordinary allocation fails as well.
+    """
+    if isinstance(error, MemoryError):
+        try:
+            bytearray(PROBE_BYTES)
+        except MemoryError:
+            raise OutOfMemory(
+                "this process has no memory left: the node ends, and no data is lost"
+            ) from error
 
 
 def failure(kind: str, explanation: str) -> bytes:
@@ -178,9 +197,8 @@ def failure(kind: str, explanation: str) -> bytes:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except NOT_A_RESULT:
-        raise
-    except BaseException:  # noqa: BLE001  an exception whose text raises
+    except BaseException as raised:  # noqa: BLE001  an exception whose text raises
+        _require_memory(raised)
         return "(its text cannot be shown)"
 
 

@@ -4,9 +4,10 @@ An entry's data is the msgpack array
 
     [format, level, log time, [checked seqno, digest], [message, ...], [principal, ...]]
 
-in which each message stands byte for byte as its client encoded it. The leader validates and decodes a
-message once, when it arrives: it waits in the `BatchBuffer`, and the batch that it becomes part of is kept
-decoded in `InFlightBatches` until it is applied. Every other replica decodes the entry when it applies it.
+in which each message stands as this program encodes it: no byte of a client enters the log. The leader
+validates, decodes and encodes a message when it arrives; it waits in the `BatchBuffer`. The entry that it
+becomes part of is decoded before it is proposed, by the decoder of those who will apply it, and kept in
+`InFlightBatches` until it is applied. Every other replica decodes the entry when it applies it.
 """
 
 from collections import deque
@@ -78,7 +79,7 @@ class DecodedMessage(msgspec.Struct, frozen=True, gc=False):
     source: ClientAddress = ClientAddress(0)
     """The connection that it came over; only meant for what was gathered here."""
     encoded: bytes = b""
-    """As it came; only kept for what was gathered here."""
+    """As it enters the log; only kept for what was gathered here."""
 
 
 class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +99,11 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _NO_PRINCIPALS: Final[tuple[str, ...]] = ()
 _COMMANDS_MAX: Final = COMMANDS_PER_ENTRY_MAX // 2
 """Of one entry. Each takes a byte of it at least, so short entries need not be counted."""
+
+
+def encode_logged(message: Logged) -> bytes:
+    """Return a message about a session as it enters the log."""
+    return _ENCODER.encode(message)
 
 
 def encode_batch(log_time: int, check: tuple[int, int], messages: list[bytes]) -> bytes:
@@ -189,36 +195,60 @@ class SubmitValidator:
                 len(encoded) <= self._bytes_max
                 and min([sequence for sequence, _ in message.calls], default=1) > 0
             ):
-                decode = self._decode
-                calls = [Call(sequence, _digest(raw), decode(raw)) for sequence, raw in message.calls]
-                return DecodedMessage(message, calls, "", source, encoded), []
+                return self._canonical(source, message), []
         except UNREADABLE:
             pass  # at least one call is invalid: look at each
         return self._sift(source, message)
+
+    def _canonical(self, source: ClientAddress, message: Submit) -> DecodedMessage:
+        """Return the message in the one form in which it may stand in the log: what this program encodes.
+
+        A client's own bytes could mean something else to a replica that decodes them at another depth, or
+        with another version of the decoder.
+        """
+        decode, canonical = self._decode, self._definition.canonical
+        calls: list[Call] = []
+        kept: list[tuple[int, bytes]] = []
+        for sequence, raw in message.calls:
+            arguments = decode(raw)
+            data = canonical(arguments)
+            calls.append(Call(sequence, _digest(data), arguments))
+            kept.append((sequence, data))
+        return self._made_of(source, message, kept, calls)
+
+    @staticmethod
+    def _made_of(
+        source: ClientAddress, message: Submit, kept: list[tuple[int, bytes]], calls: list[Call]
+    ) -> DecodedMessage:
+        raw = [(sequence, msgspec.Raw(data)) for sequence, data in kept]
+        own = Submit(message.client, message.session, message.acknowledged, raw)
+        return DecodedMessage(own, calls, "", source, _ENCODER.encode(own))
 
     def _sift(
         self, source: ClientAddress, message: Submit
     ) -> tuple[DecodedMessage | None, list[tuple[int, str]]]:
         calls: list[Call] = []
-        kept: list[tuple[int, msgspec.Raw]] = []
+        kept: list[tuple[int, bytes]] = []
         invalid: list[tuple[int, str]] = []
         for sequence, raw in message.calls:
             try:
-                calls.append(self._check(sequence, raw))
-                kept.append((sequence, raw))
+                call, data = self._check(sequence, raw)
+                calls.append(call)
+                kept.append((sequence, data))
             except InvalidCall as error:
                 invalid.append((sequence, str(error)))
         if not kept:
             return None, invalid
-        remaining = msgspec.structs.replace(message, calls=kept)
-        return DecodedMessage(remaining, calls, "", source, _ENCODER.encode(remaining)), invalid
+        return self._made_of(source, message, kept, calls), invalid
 
-    def _check(self, sequence: int, raw: msgspec.Raw) -> Call:
+    def _check(self, sequence: int, raw: msgspec.Raw) -> tuple[Call, bytes]:
         if sequence <= 0:
             raise InvalidCall("sequence numbers start from 1")
         if len(memoryview(raw)) > self._bytes_max:
             raise InvalidCall(f"the call is longer than {self._bytes_max} bytes")
-        return Call(sequence, _digest(raw), self._definition.decode("command", raw))
+        arguments = self._definition.decode("command", raw)
+        data = self._definition.canonical(arguments)
+        return Call(sequence, _digest(data), arguments), data
 
 
 def _weight(message: DecodedMessage) -> int:
@@ -300,13 +330,29 @@ class InFlightBatches:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def propose(self, log_time: int, check: tuple[int, int], messages: list[DecodedMessage]) -> bytes:
-        """Return the data of an entry made of these messages, and remember the batch."""
+    def propose(
+        self, log_time: int, check: tuple[int, int], messages: list[DecodedMessage]
+    ) -> tuple[list[bytes], list[DecodedMessage]]:
+        """Return the data of the entries that these messages make, and the messages that may not enter a log.
+
+        Each entry is decoded before it is proposed, as every replica will decode it: what cannot be read
+        would end all of them, and again at each restart. An unreadable message costs the others their common
+        entry.
+        """
         data = encode_batch(log_time, check, [message.encoded for message in messages])
+        try:
+            batch = decode_batch(data, self._decode)
+        except BatchUnreadable:
+            if len(messages) == 1:
+                return [], messages
+            parts = [self.propose(log_time, check, [message]) for message in messages]
+            return [data for entries, _ in parts for data in entries], [
+                bad for _, kept in parts for bad in kept
+            ]
         if len(self._batches) == IN_FLIGHT_MAX:
             self._batches.popleft()  # it will be decoded from the log, which is slower and not wrong
-        self._batches.append(DecodedBatch(data, log_time, check, messages))
-        return data
+        self._batches.append(batch)
+        return [data], []
 
     def read(self, data: bytes) -> DecodedBatch:
         """Return the batch of an entry that is applied now; one of these is decoded already.

@@ -72,6 +72,7 @@ from viewstamp.replica.batches import (
     DecodedMessage,
     InFlightBatches,
     SubmitValidator,
+    encode_logged,
 )
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
 from viewstamp.replica.halting import diverged, execution_failed, not_executable
@@ -319,7 +320,7 @@ class Replica:
                 self._submitted(source, message, event.encoded)
             case OpenSession() | KeepAlive() | CloseSession():
                 self._responses.addresses.note(message.client, source)
-                self._gather(DecodedMessage(message, [], "", source, event.encoded))
+                self._gather(DecodedMessage(message, [], "", source, encode_logged(message)))
             case QueryRequest():
                 self._responses.addresses.note(message.client, source)
                 self._reads.on_request(source, message, self._state)
@@ -373,7 +374,11 @@ class Replica:
         assert messages
         state = self._state
         log_time = self._clock.read(self._now, state.log_time)
-        self._drive(Proposed(self._in_flight.propose(log_time, state.chain.position, messages)))
+        entries, unreadable = self._in_flight.propose(log_time, state.chain.position, messages)
+        for data in entries:
+            self._drive(Proposed(data))
+        for message in unreadable:
+            self._responses.redirect(message, None, "no replica could read it: refused")
 
     def _on_leader_changed(self, news: LeaderChanged) -> None:
         before = self.leader_news

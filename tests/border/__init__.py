@@ -1,0 +1,1 @@
+"""Adversaries: hostile clients, members and classes. Each test says what must hold (SECURITY.md)."""
