@@ -11,4 +11,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # `python -m` puts the current directory first; what is imported from here on is not looked for there.
+    if not sys.flags.safe_path:
+        del sys.path[0]
     main()

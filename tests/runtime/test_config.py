@@ -116,7 +116,7 @@ def test_cluster_file_is_not_replaced_when_it_exists(tmp_path: Path) -> None:
         (f'cluster_id = "x"\n[[members]]\nid = {2**63}\nhost = "a"\nport = 1', f"member id {2**63}"),
         ('cluster_id = "x"\n[[members]]\nid = 1\nhost = "a\\u0000"\nport = 1', "cannot be a host"),
         ('cluster_id = "x"\n[[members]]\nid = 1\nhost = "e\\u0301"\nport = 1', "cannot be a host"),
-        ("#" + "x" * (1 << 20), "too long for a cluster file"),
+        ("#" + "x" * (1 << 20), "it is too long, more than 1048576 bytes"),
         ("\xff", "decode"),
     ],
 )

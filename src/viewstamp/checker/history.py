@@ -28,6 +28,8 @@ from viewstamp.core.errors import ViewstampError
 
 LINE_BYTES_MAX: Final = 1 << 20
 OPERATIONS_MAX: Final = 1_000_000
+DEPTH_MAX: Final = 100
+"""Of a value in a file: models and drawings go through values by recursion."""
 
 OutcomeKind = Literal["ok", "raised", "failed", "unknown"]
 
@@ -171,6 +173,21 @@ def _objection(line: _Line) -> str | None:
     return None
 
 
+def _is_too_deep(values: list[Any]) -> bool:
+    """Return whether a value has more than `DEPTH_MAX` levels; without recursion."""
+    for _ in range(DEPTH_MAX + 1):
+        below: list[Any] = []
+        for value in values:
+            if isinstance(value, dict):
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+        if not below:
+            return False
+        values = below
+    return True
+
+
 def parse_line(text: bytes) -> Operation:
     """Return the operation that a line describes.
 
@@ -185,6 +202,8 @@ def parse_line(text: bytes) -> Operation:
         raise HistoryError("the values are nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HistoryError(str(error)) from None
+    if _is_too_deep([line.key, line.result, line.args]):
+        raise HistoryError(f"the values are nested too deeply, more than {DEPTH_MAX}")
     objection = _objection(line)
     if objection is not None:
         raise HistoryError(objection)

@@ -15,7 +15,7 @@ import msgspec
 from cyclopts import Parameter
 
 from viewstamp.checker.drawing import draw_html, draw_svg, draw_text
-from viewstamp.checker.history import HistoryError, Operation, bounded_lines, read_history
+from viewstamp.checker.history import HistoryError, Operation, bounded_lines, plain, read_history
 from viewstamp.checker.linearizable import STEPS_MAX, Verdict
 from viewstamp.checker.linearizable import check as judge
 from viewstamp.checker.machine_model import MachineModel
@@ -24,12 +24,16 @@ from viewstamp.checker.store_model import VersionedStore
 from viewstamp.cli.failures import explain_os_error
 from viewstamp.cli.serve import load_machine
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.storage.bounded import open_named
 
+STANDARD_INPUT: Final = Path("/dev/stdin")
+"""The one name that need not be a regular file's."""
 OK: Final = 0
 VIOLATION: Final = 1
 BAD_INPUT: Final = 2
 UNKNOWN: Final = 3
 _EXIT_CODES: Final = {"ok": OK, "violation": VIOLATION, "unknown": UNKNOWN}
+_REASON_CHARACTERS_MAX: Final = 300
 _DRAWINGS: Final = (".svg", ".html", ".txt")
 _MODELS: Final[dict[str, Callable[[], Model]]] = {
     "kv": VersionedStore,
@@ -76,6 +80,10 @@ def check(
         why = explain_os_error(error) if isinstance(error, OSError) else error
         print(f"viewstamp check: {why}; nothing was judged", file=sys.stderr)
         return BAD_INPUT
+    except Exception as error:  # noqa: BLE001  whatever a history does to a model, it must not look like a verdict
+        why = plain(f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS_MAX])
+        print(f"viewstamp check: the history cannot be judged: {why}; nothing was judged", file=sys.stderr)
+        return BAD_INPUT
     print(_as_json(verdict) if json else verdict)
     return _EXIT_CODES[verdict.outcome]
 
@@ -112,7 +120,7 @@ def _is_over(deadline_s: float) -> bool:
 
 
 def _read(file: Path) -> list[Operation]:
-    with file.open("rb") as opened:
+    with sys.stdin.buffer if file == STANDARD_INPUT else open_named(file) as opened:
         operations = read_history(bounded_lines(opened))
     if not operations:
         raise HistoryError(f"{file} holds no operation: was the history recorded?")

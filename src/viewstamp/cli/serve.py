@@ -1,7 +1,6 @@
 """`viewstamp serve`: run one member."""
 
 import logging
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,14 +9,16 @@ import msgspec
 from cyclopts import Parameter
 
 from viewstamp.cli.output import printable
-from viewstamp.cli.target import CLUSTER_FILE, check_member, load_cluster
+from viewstamp.cli.target import CLUSTER_FILE, check_member, load_cluster, look_here
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.config import Loop, NodeConfig
 from viewstamp.runtime.server import Server, serve_forever
+from viewstamp.storage.bounded import read_named
 
 STOCK_MACHINE: Final = "viewstamp.services.stock:StockService"
+_SETTINGS_BYTES_MAX: Final = 1 << 20
 
 
 def serve(
@@ -41,8 +42,8 @@ def serve(
 ) -> int:
     """Run one member of a cluster until SIGTERM, which hands leadership over first.
 
-    MODULE is looked for in the current directory too. Prints one line when it listens; the log goes to
-    standard error.
+    MODULE is looked for in the current directory too, after what is installed. Prints one line when it
+    listens; the log goes to standard error.
     """
     configure_logging(verbose=verbose)
     config = load_cluster(cluster)
@@ -69,12 +70,11 @@ def load_settings(path: Path | None, **flags: object) -> NodeConfig:
         ConfigurationError: the file cannot be read, or a setting cannot be used.
     """
     try:
-        values = {} if path is None else msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
+        text = b"" if path is None else read_named(path, bytes_max=_SETTINGS_BYTES_MAX)
+        values = msgspec.toml.decode(text, type=dict[str, Any])
         values.update((name, value) for name, value in flags.items() if value is not None)
         return msgspec.convert(values, NodeConfig)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except (msgspec.MsgspecError, ValueError, ConfigurationError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError, ConfigurationError) as error:
         raise ConfigurationError(f"{path or 'settings'}: {error}") from error
 
 
@@ -87,8 +87,7 @@ def load_machine(name: str) -> type[StateMachine]:
     module_name, colon, class_name = name.partition(":")
     if not colon or not module_name or not class_name:
         raise ConfigurationError(f"{name!r}: write the machine as MODULE:CLASS, such as app:Counter")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    look_here()
     try:
         module = import_module(module_name)
     except Exception as error:  # the module is the user's, and so is whatever its first lines raise
@@ -97,7 +96,8 @@ def load_machine(name: str) -> type[StateMachine]:
     found = vars(module).get(class_name)
     if not (isinstance(found, type) and issubclass(found, StateMachine)):
         raise ConfigurationError(
-            f"{class_name!r} of {module_name!r} is not a subclass of viewstamp.StateMachine"
+            f"{class_name!r} of {module_name!r} ({getattr(module, '__file__', None) or 'built in'}) is not a "
+            "subclass of viewstamp.StateMachine"
         )
     return found
 

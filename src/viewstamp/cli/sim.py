@@ -19,6 +19,7 @@ from cyclopts import Parameter
 
 from viewstamp.cli.campaign import Show, counts, last_events, run_and_show, table
 from viewstamp.cli.failures import INTERRUPTED, explain_os_error
+from viewstamp.cli.target import look_here
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
@@ -126,8 +127,7 @@ def require_workload(name: str | None) -> None:
         ConfigurationError: there is none of this name, or its class cannot be used.
     """
     if name is not None:
-        if "" not in sys.path:
-            sys.path.insert(0, "")
+        look_here()
         make_workload(name, LoadOptions())
 
 

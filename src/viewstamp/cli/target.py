@@ -1,5 +1,7 @@
 """Which cluster a command is about: `--cluster FILE`, `--servers HOST:PORT,...`, or `viewstamp.toml` here."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +25,21 @@ def load_cluster(path: Path) -> ClusterConfig:
     Raises:
         ConfigurationError: there is no such file, which for the default name says how to make one.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise ConfigurationError(
             f"no cluster file {path}: make one with `viewstamp init`, or name it with --cluster"
         )
     return ClusterConfig.load(path)
+
+
+def look_here() -> None:
+    """Let imports find modules in the current directory, after everything that is installed.
+
+    First in the line they would take the place of any module of the standard library, or of a dependency,
+    that is imported from then on.
+    """
+    if "" not in sys.path:
+        sys.path.append("")
 
 
 def check_member(cluster: ClusterConfig, node: int) -> NodeId:

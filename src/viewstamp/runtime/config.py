@@ -20,6 +20,7 @@ from viewstamp.link.handshake import Identity, cluster_digest
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.runtime.addresses import PORT_MAX, Address, check_address, parse_address
+from viewstamp.storage.bounded import read_named
 
 T = TypeVar("T", bound=msgspec.Struct)
 Placement = Literal["auto", "inline", "executor"]
@@ -191,13 +192,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             ConfigurationError: it cannot be read, is not TOML, or cannot be used; one line that names the
             file.
         """
-        try:
-            text = Path(path).read_bytes()[: _CLUSTER_FILE_BYTES_MAX + 1]
-        except OSError as error:
-            raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-        if len(text) > _CLUSTER_FILE_BYTES_MAX:
-            raise ConfigurationError(f"{path} is too long for a cluster file")
-        return cls.from_toml(text, name=str(path))
+        return cls.from_toml(read_named(path, bytes_max=_CLUSTER_FILE_BYTES_MAX), name=str(path))
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

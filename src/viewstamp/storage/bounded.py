@@ -33,5 +33,5 @@ def read_named(path: Path | str, *, bytes_max: int) -> bytes:
         except OSError as error:
             raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
     if len(content) > bytes_max:
-        raise ConfigurationError(f"cannot read {path}: it has more than {bytes_max} bytes")
+        raise ConfigurationError(f"cannot read {path}: it is too long, more than {bytes_max} bytes")
     return content

@@ -107,9 +107,9 @@ def open_data_directory(
     path = path.rstrip("/") or "/"
     wanted = make_identity(cluster_id, node, incarnation)
     _make_directory(files, path)
+    _check_content(files, path)
     lock = _take_lock(files, path)
     try:
-        _check_content(files, path)
         found = read_identity(files, path)
         if found is None:
             _set_up(files, path, wanted, segment_bytes)
@@ -165,8 +165,8 @@ def _check_content(files: FileSystem, path: str) -> None:
 
 def _check_one(path: str, found: PathStatus, wanted: str) -> None:
     if found.kind != wanted:
-        is_what = "something that is neither" if found.kind == "other" else f"a {found.kind}"
-        raise ConfigurationError(f"{path} is {is_what}, not a {wanted}: remove it, nothing was changed")
+        what = "neither a file nor a directory" if found.kind == "other" else f"a {found.kind}"
+        raise ConfigurationError(f"{path} is {what}: a {wanted} must stand there; nothing was changed")
     if not found.owned:
         raise ConfigurationError(f"{path} belongs to another user: nothing was changed; give it to this user")
     if found.mode & _OTHERS_WRITE:

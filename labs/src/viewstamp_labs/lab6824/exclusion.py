@@ -10,7 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from viewstamp.storage.bounded import read_named
+
+_HISTORY_BYTES_MAX: Final = 256 << 20
 
 
 class Mark(NamedTuple):
@@ -55,9 +59,9 @@ class HistoryWriter:
 
 def read_history(path: Path) -> list[Mark]:
     """Return the marks of a history; none where there is no file. A torn last line is left out."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
-    lines = path.read_text(encoding="ascii").split("\n")[:-1]
+    lines = read_named(path, bytes_max=_HISTORY_BYTES_MAX).decode("ascii").split("\n")[:-1]
     fields = (line.split(" ") for line in lines)
     return [Mark(int(at), kind, lock, client, int(token)) for at, kind, lock, client, token in fields]
 

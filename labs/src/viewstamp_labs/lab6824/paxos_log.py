@@ -23,6 +23,7 @@ from viewstamp.protocols.viewstamped.journal import AcceptedValue, Decided, Hist
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
 from viewstamp.protocols.viewstamped.paxos import Acceptor
+from viewstamp.storage.files import open_regular
 
 _DONE: Final = re.compile(r"done (\d+) (\d+(?: \d+)*) ?")
 _OTHER: Final = re.compile(r"propseen \d+ \d+|accepted \d+ \d+ \d+(?: \d+)* ?")
@@ -59,7 +60,7 @@ def read_log(path: Path) -> LogText:
         StorageError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             text = file.read(_BYTES_MAX).decode("utf-8", "replace")
     except FileNotFoundError:
         return LogText([], [], "")

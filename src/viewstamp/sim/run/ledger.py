@@ -1,12 +1,16 @@
 """The committed ledger of campaigns: a Markdown table to which every long campaign adds a line."""
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.sim.run.campaign import CampaignSummary
+from viewstamp.storage.bounded import read_named
+from viewstamp.storage.files import open_regular
 
+_LEDGER_BYTES_MAX: Final = 16 << 20
 HEADING: Final = """# Simulation ledger
 
 What was simulated, a line for each long campaign (`make soak`). A campaign ends at its first violation; what
@@ -40,9 +44,13 @@ def next_seed(path: Path, protocol: str) -> int:
     Raises:
         ConfigurationError: the file is not a ledger.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return 0
-    rows = [line.split(" | ") for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        text = read_named(path, bytes_max=_LEDGER_BYTES_MAX).decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not a ledger: it is not text") from None
+    rows = [line.split(" | ") for line in text.splitlines()]
     ranges = [row[2] for row in rows if len(row) > 2 and row[1] == protocol]
     try:
         return max((int(seeds.partition("..")[2]) + 1 for seeds in ranges), default=0)
@@ -54,7 +62,9 @@ def next_seed(path: Path, protocol: str) -> int:
 
 def append_to_ledger(path: Path, protocol: str, seeds: str, summary: CampaignSummary) -> None:
     """Add a line to the file, and its heading where it is new. Raises `OSError`."""
-    if not path.exists():
-        path.write_text(HEADING, encoding="utf-8")
-    with path.open("a", encoding="utf-8") as ledger:
+    is_new = not os.path.lexists(path)
+    descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as ledger:
+        if is_new:
+            ledger.write(HEADING)
         ledger.write(ledger_line(protocol, seeds, summary))
