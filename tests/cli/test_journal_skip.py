@@ -48,7 +48,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Left:
             store.set(VICTIM.decode(), b"2")
             for number in range(5):
                 store.set(f"behind-{number}", b"3")
-            store.get("before")
+            while len({status.last for status in cluster.statuses().values()}) > 1:
+                store.get("before")  # until every member holds every entry
         config = cluster.config
     config.save(folder / "cluster.toml")
     left = Left(folder, config, Viewstamp(0, 0))  # type: ignore[arg-type]

@@ -201,7 +201,7 @@ def test_refused_when_it_cannot_be_made(path: Path) -> None:
 
 def test_refused_when_the_lock_cannot_be_written(path: Path) -> None:
     (path / "lock").mkdir(parents=True)
-    with pytest.raises(ConfigurationError, match="cannot write to the data directory"):
+    with pytest.raises(ConfigurationError, match="lock is a directory: a file must stand there"):
         _open(path)
 
 
