@@ -165,7 +165,7 @@ def confirm(cluster: Cluster, node: int, number: int) -> None:
     feed(cluster, 1, node, Probed(core.group, core.view, number))
 
 
-def test_a_read_waits_for_the_next_round_when_one_is_under_way() -> None:
+def test_a_read_waits_for_the_next_round_when_one_is_in_flight() -> None:
     cluster = quiet(1, 2, 3)
     first = cluster.query(1)
     confirm(cluster, 2, 1)

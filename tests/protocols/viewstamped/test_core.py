@@ -101,7 +101,7 @@ def test_a_proposal_is_refused_by_an_assertion_when_the_core_does_not_accept() -
         core.step(Proposed(b"x"), Instant(0))
 
 
-def test_a_new_primary_is_found_within_a_second_when_the_old_one_dies() -> None:
+def test_a_new_primary_serves_within_a_second_when_the_old_one_dies() -> None:
     times = []
     for seed in range(9):
         cluster = cluster_of(1, 2, 3, seed=seed)
@@ -114,7 +114,7 @@ def test_a_new_primary_is_found_within_a_second_when_the_old_one_dies() -> None:
     assert max(times) <= 1_000 * MS
 
 
-def test_a_new_primary_is_found_sooner_when_the_connection_broke() -> None:
+def test_a_new_primary_serves_sooner_when_the_connection_broke() -> None:
     cluster = cluster_of(1, 2, 3)
     cluster.crash(1)
     before = cluster.now
@@ -123,7 +123,7 @@ def test_a_new_primary_is_found_sooner_when_the_connection_broke() -> None:
     assert cluster.now - before <= 300 * MS
 
 
-def test_a_new_primary_is_found_within_400_ms_when_connections_broke_whatever_the_moment() -> None:
+def test_a_new_primary_serves_within_400_ms_when_connections_broke_whatever_the_moment() -> None:
     times = []
     for seed in range(200):
         rng = Random(seed)
@@ -307,7 +307,7 @@ def test_a_snapshot_is_taken_when_an_operator_wants_it() -> None:
 # Accounts
 
 
-def test_status_says_who_is_what_when_asked() -> None:
+def test_status_names_the_role_of_each_node() -> None:
     cluster = cluster_of(1, 2, 3)
     cluster.write("a")
     cluster.run(50)

@@ -50,7 +50,7 @@ def test_only_the_trusted_are_eligible_when_the_view_before_was_not_synchronised
     assert following == view(6, (2, 3), (2,), 2)
 
 
-def test_there_is_no_view_when_nobody_eligible_is_left() -> None:
+def test_no_view_follows_when_nobody_eligible_is_left() -> None:
     alone = view(6, (2, 3), (2,), 2)
     assert successor(alone, members(3), synchronised=False) is None
 

@@ -75,7 +75,7 @@ def test_records_come_back_when_decoded(record: Any) -> None:
     assert records.RECORDS.decode(records.ENCODER.encode(record)) == record
 
 
-def test_a_ping_of_an_older_version_is_a_sign_of_life_when_it_is_read() -> None:
+def test_a_ping_of_an_older_version_counts_when_it_is_read() -> None:
     old = msgspec.msgpack.encode([7, GROUP, 1, GROUP, []])
     ping = msgspec.msgpack.Decoder(messages.Message).decode(old)
     assert ping == messages.Ping(GROUP, View(1), GROUP, (), heard=True)

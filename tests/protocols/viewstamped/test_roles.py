@@ -281,7 +281,7 @@ def test_a_primary_does_not_count_an_entry_that_it_does_not_have() -> None:
     assert core.positions.committed == last.seqno
 
 
-def test_a_primary_does_not_count_who_is_not_in_the_view() -> None:
+def test_a_primary_does_not_count_a_node_outside_the_view() -> None:
     cluster = quiet(1, 2)
     core = cluster.core(1)
     cluster.propose("b", 1)

@@ -90,7 +90,7 @@ def test_a_part_belongs_to_a_snapshot_when_viewstamp_and_digest_are_equal() -> N
     assert not part_of(SNAPSHOT, StagedPart(HERE, digest + 1, 4))
 
 
-def test_a_backup_counts_bytes_under_way_when_entries_are_sent_and_acknowledged() -> None:
+def test_progress_counts_bytes_in_flight_when_entries_are_sent_and_acknowledged() -> None:
     backup = Progress(NodeId(2))
     assert backup.state == "probe"
     backup.continue_from(Seqno(3))
@@ -125,7 +125,7 @@ def test_receiving_refuses_pieces_when_they_do_not_fit_the_snapshot() -> None:
     assert outbox.take() == []
 
 
-def test_receiving_begins_anew_when_another_snapshot_arrives() -> None:
+def test_receiving_begins_again_when_another_snapshot_arrives() -> None:
     parts, outbox = receiving()
     other = BytesSnapshot(Viewstamp(View(3), Seqno(12)), b"", b"abc")
     parts.take(chunk(0, b"0123"), SnapshotToken(1))
@@ -331,7 +331,7 @@ def test_a_snapshot_is_sent_again_when_it_arrived_and_could_not_be_written() -> 
     assert cluster.commands(3) == cluster.commands(1)
 
 
-def test_a_primary_asks_what_became_of_a_snapshot_when_a_late_message_says_that_it_arrived() -> None:
+def test_a_primary_asks_about_a_snapshot_when_a_late_message_says_that_it_arrived() -> None:
     cluster = compacted(1, 2, 3)
     cluster.start(3)
     cluster.form(1, 2, 3)

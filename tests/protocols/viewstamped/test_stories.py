@@ -250,7 +250,7 @@ def test_nothing_acknowledged_is_lost_when_all_crash_at_once() -> None:
         assert cluster.commands(node) == ["a", "b", "c", "d"]
 
 
-def test_a_backup_is_let_in_without_a_new_view_when_it_restarted_quickly() -> None:
+def test_a_backup_is_readmitted_without_a_new_view_when_it_restarted_quickly() -> None:
     cluster = cluster_of(1, 2, 3)
     cluster.write("a")
     cluster.crash(3)
@@ -274,7 +274,7 @@ def test_a_primary_renews_its_view_when_it_restarted_quickly() -> None:
     assert cluster.core(1).leader == 1
 
 
-def test_a_wiped_member_is_removed_and_joined_anew_when_it_comes_back() -> None:
+def test_a_wiped_member_is_removed_and_joins_again_when_it_comes_back() -> None:
     cluster = cluster_of(1, 2, 3)
     cluster.write("a")
     old = cluster.core(1).views.current

@@ -97,7 +97,7 @@ def test_the_one_that_promises_is_kept_when_all_others_were_silent() -> None:
     cluster.form(1, 2, 3)
 
 
-def test_a_view_waits_for_those_who_must_carry_it_when_the_primary_died_after_its_report() -> None:
+def test_a_view_waits_for_the_members_that_must_carry_it_when_the_primary_died_after_its_report() -> None:
     # The primary, not the lowest, has reported 3. To believe it now would leave 1 alone with a dead node.
     cluster = Cluster([2, 3])
     cluster.start(2, 3)
@@ -121,7 +121,7 @@ def test_who_promises_is_not_removed_when_it_was_silent_for_a_while() -> None:
     cluster.write("a")
 
 
-def test_a_ping_of_a_wiped_node_is_no_sign_of_life() -> None:
+def test_a_ping_of_a_wiped_node_does_not_count() -> None:
     cluster = cluster_of(1, 2, 3)
     core, other = cluster.core(1), Incarnation(4711)
     cluster.crash(3)
@@ -132,7 +132,7 @@ def test_a_ping_of_a_wiped_node_is_no_sign_of_life() -> None:
     cluster.form(1, 2)
 
 
-def test_a_ping_is_no_sign_of_life_when_its_sender_hears_nothing() -> None:
+def test_a_ping_does_not_count_when_its_sender_hears_nothing() -> None:
     cluster = cluster_of(1, 2, 3)
     cluster.cut |= {(NodeId(2), NodeId(1)), (NodeId(3), NodeId(1))}
     before = cluster.now
@@ -151,7 +151,7 @@ def test_pings_and_their_answers_are_all_when_nothing_happens() -> None:
     assert count == pings | appends
 
 
-def test_a_backup_asks_for_a_sign_of_life_when_it_misses_one() -> None:
+def test_a_backup_pings_the_lowest_when_it_was_not_heard() -> None:
     cluster = cluster_of(1, 2, 3)
     cluster.run(500)
     cluster.sent.clear()
@@ -191,7 +191,7 @@ def test_a_member_is_removed_when_it_hears_nothing_of_the_lowest() -> None:
     assert cluster.views_at(1)[3:] == [(1, 2)]
 
 
-def test_nobody_is_let_in_whom_the_primary_cannot_reach() -> None:
+def test_a_node_is_not_admitted_when_the_primary_cannot_reach_it() -> None:
     cluster = cluster_of(1, 2)
     cluster.cut.add((NodeId(1), NodeId(3)))
     cluster.start(3, bootstrap="join", contact=1)
@@ -351,7 +351,7 @@ def test_a_node_that_knows_views_sends_them_when_asked_before_a_bootstrap() -> N
     assert sent(cluster, Views, 2) == [(2, 9)]
 
 
-def test_a_node_is_let_in_once_when_it_asks_many_times() -> None:
+def test_a_node_is_admitted_once_when_it_asks_many_times() -> None:
     cluster = cluster_of(1, 2)
     ask = Join(cluster.core(1).group, Member(NodeId(3), Incarnation(3001)), View(0))
     for _ in range(5):
@@ -361,7 +361,7 @@ def test_a_node_is_let_in_once_when_it_asks_many_times() -> None:
     assert cluster.views_at(1) == [(1,), (1, 2), (1, 2, 3)]
 
 
-def test_a_node_is_let_in_by_the_primary_when_it_asks_a_backup() -> None:
+def test_a_node_is_admitted_by_the_primary_when_it_asks_a_backup() -> None:
     cluster = cluster_of(1, 2)
     cluster.start(3, bootstrap="join", contact=2)
     cluster.form(1, 2, 3)
@@ -376,7 +376,7 @@ def test_a_join_in_the_name_of_another_is_not_heard(source: int) -> None:
     assert cluster.views_at(1) == [(1,), (1, 2)]
 
 
-def test_a_member_finds_the_others_when_all_whom_it_takes_for_members_have_gone() -> None:
+def test_a_member_finds_the_others_when_all_that_it_takes_for_members_have_gone() -> None:
     cluster = cluster_of(1, 2, 3, 4, 5)
     cluster.crash(4, 5)
     cluster.form(1, 2, 3)
@@ -403,7 +403,7 @@ def test_joiners_are_forgotten_when_they_stop_asking() -> None:
     assert 3 not in cluster.members_at(2)
 
 
-def test_a_joiner_is_not_let_in_when_its_connection_broke() -> None:
+def test_a_joiner_is_not_admitted_when_its_connection_broke() -> None:
     cluster = cluster_of(1, 2)
     cluster.isolate(2)
     ask = Join(cluster.core(1).group, Member(NodeId(3), Incarnation(3001)), View(2), answered=True)
@@ -414,7 +414,7 @@ def test_a_joiner_is_not_let_in_when_its_connection_broke() -> None:
     assert cluster.views_at(1) == [(1,), (1, 2)]
 
 
-def test_a_joiner_that_died_does_not_carry_the_view_that_lets_it_in() -> None:
+def test_a_joiner_that_died_does_not_carry_the_view_that_admits_it() -> None:
     # With it the view would have six members, of whom three live.
     cluster = cluster_of(1, 2, 3, 4, 5)
     cluster.crash(4, 5)

@@ -52,7 +52,7 @@ def test_nothing_is_owed_when_a_view_was_accepted_that_the_living_cannot_carry()
     assert owed((1, 3), disk1=disk_of(accepted))
 
 
-def test_nothing_is_owed_when_somebody_promised_a_proposer_who_may_leave_out_one_of_the_living() -> None:
+def test_nothing_is_owed_when_a_promised_proposer_may_leave_out_one_of_the_living() -> None:
     promised = Promised(View(4), Ballot(1, NodeId(1)))
     assert not owed((1, 2), disk1=disk_of(promised))
     assert owed((1, 2, 3), disk1=disk_of(promised))
