@@ -106,6 +106,15 @@ def test_a_body_of_another_version_is_refused_by_name(version: tuple[int, int, i
         snapshot_body.restore(BytesSnapshot(ORIGIN, b"", body), copy.state)
 
 
+def test_a_body_is_refused_when_a_session_was_used_later_than_it_was_taken() -> None:
+    copy = Copy()
+    pieces = [msgspec.msgpack.encode(piece) for piece in ([1, 0, 0, "Counter", 5, 0], [[7, 1, 6, 0, []]])]
+    machine = b"".join(copy.state.runner.pieces())
+    body = b"".join(len(piece).to_bytes(8, "big") + piece for piece in (*pieces, b"")) + machine
+    with pytest.raises(snapshot_body.SnapshotUnreadable, match="used after its log time"):
+        snapshot_body.restore(BytesSnapshot(ORIGIN, b"", body), copy.state)
+
+
 @settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_snapshot_is_refused_or_harmless_and_never_half_restored(data: st.DataObject) -> None:

@@ -70,6 +70,7 @@ class MachineRunner:
         """Take the context away again and return what the commands asked to be sent, in order."""
         self._room.leave()
         context = self.context
+        assert context.running, "no entry has begun"
         context.running = False
         return context.take_notifications() if context.notifications else []
 

@@ -258,7 +258,7 @@ class Replica:
         self._saving = None
         responses = self._responses
         if self._halt is not None:
-            # Half an entry may have been executed: nothing that this step said is true for the cluster.
+            # Its state differs from the leader's: what it found earlier in this step may be wrong as well.
             responses.effects = []
             return [self._halt]
         if responses.answers.lines or responses.answers.opened:

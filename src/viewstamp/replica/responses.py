@@ -46,6 +46,7 @@ class ClientAddresses:
         self._addresses[client] = source
         self._clients.setdefault(source, set()).add(client)
         self.arrived.add(client)
+        assert len(self._addresses) <= self._clients_max, len(self._addresses)
 
     def address_of(self, client: int) -> ClientAddress | None:
         """Return the connection of this client; None where it has none here."""

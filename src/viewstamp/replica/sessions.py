@@ -114,6 +114,7 @@ class Sessions:
         session = self._by_number.get(number)
         if session is None or session.client != client:
             return None
+        assert session.last_used <= now, "log time never goes back: expiry looks at the front only"
         session.last_used = now
         self._by_number.move_to_end(number)
         return session
@@ -135,6 +136,7 @@ class Sessions:
         del self._by_number[session.number]
         del self._by_client[session.client]
         self.result_bytes -= session.result_bytes
+        assert self.result_bytes >= 0, self.result_bytes
 
     def overdue(self, now: LogTime) -> Session | None:
         """Return a session that must end now: expired, or one too many. None: all may live."""

@@ -103,6 +103,8 @@ def restore(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
         fresh.runner = state.runner.restored(reader.rest())
     except (*UNREADABLE, ConfigurationError) as error:
         raise SnapshotUnreadable(f"a snapshot cannot be restored: {error}") from None
+    if any(session.last_used > preface.log_time for session in fresh.sessions):
+        raise SnapshotUnreadable("a snapshot cannot be restored: a session was used after its log time")
     fresh.log_time = LogTime(preface.log_time)
     fresh.move_to(snapshot.meta.viewstamp)
     fresh.chain = DigestChain(fresh.applied.seqno, preface.digest)

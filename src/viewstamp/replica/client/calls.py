@@ -134,6 +134,7 @@ class Calls:
         self._flights.append(flight)
         waiting = self.queues[queue]
         for call in taken:
+            assert call.flight is None, "a queued call is not in flight"
             del waiting[call.call]
             if not call.sequence:
                 call.sequence = self.draw()
@@ -178,6 +179,7 @@ class Calls:
     def land(self, call: Call) -> None:
         """Take a call out of its flight."""
         if call.flight is not None:
+            assert call.flight.remaining > 0, "more calls left a flight than were put into it"
             call.flight.remaining -= 1
             call.flight = None
 

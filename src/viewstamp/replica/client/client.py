@@ -355,6 +355,7 @@ class ClientCore:
                 self._complete(call, expired(call, "the session has expired"))
 
     def _submit(self, target: NodeId, session: int) -> None:
+        assert self._exactly_once == (session != NO_SESSION), session
         calls, due = self._calls, self._answer_due()
         waiting = calls.queues["command"]
         while waiting and (sent := calls.launch("command", target, due, self._options)):

@@ -114,6 +114,7 @@ class Router:
             self._pause(now)
 
     def _pause(self, now: Instant) -> None:
+        assert self._failures > 0, "a pause follows a failure"
         options = self._options
         doublings = min(self._failures - 1, _DOUBLINGS_MAX)
         pause_ms = min(options.backoff_max_ms, options.backoff_min_ms << doublings)
