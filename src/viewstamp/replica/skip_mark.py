@@ -9,7 +9,6 @@ The mark names the calls that were in the entry, as far as the entry can be deco
 submits one of them again is told that it was not executed, instead of having it executed after all.
 """
 
-import hashlib
 from typing import Final
 
 import msgspec
@@ -54,6 +53,8 @@ PREFIX: Final = _ENCODER.encode([_WORD, 0, 0])[: 2 + len(_WORD)]
 
 def digest_of(data: bytes) -> bytes:
     """Return the digest by which an entry's data is compared between members."""
+    import hashlib  # it loads a library that no server needs: nobody digests an entry but an operator's tool
+
     return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
