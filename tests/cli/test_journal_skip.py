@@ -122,6 +122,22 @@ def test_replicas_go_on_when_the_leader_had_executed_the_entry(command: Command,
     assert found["behind-4"] == b"3"
 
 
+def test_a_member_that_lost_its_disk_gets_the_mark_from_the_others(command: Command, left: Left) -> None:
+    plant(left.directories, "raft", VICTIM)
+    assert skip(command, left, "--yes").code == failures.DONE
+    wiped = left.directories[2]
+    shutil.rmtree(wiped)
+    with (
+        local_cluster(KeyValueStore, replicas=3, directory=left.folder, node_config=CONFIG) as cluster,
+        cluster.connect() as store,
+    ):
+        while any(status.waiting_for for status in cluster.statuses().values()):
+            store.get("before")
+    data = data_at(wiped, "raft", left.viewstamp)
+    assert data is not None
+    assert {data} == set(held(left))
+
+
 def test_nothing_changes_without_yes(command: Command, left: Left) -> None:
     plant(left.directories, "raft", VICTIM)
     before = held(left)

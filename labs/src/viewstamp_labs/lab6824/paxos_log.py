@@ -90,7 +90,10 @@ def _read_line(path: Path, number: int, line: str, views: list[LoggedView], sinc
     return [*since, line]
 
 
-_REMEDY: Final = "nothing was changed: restore it, or take it away with its .d folder to start as a new node"
+_REMEDY: Final = (
+    "nothing was changed: restore it, or, only while a majority of the others serves, take it away with its "
+    ".d folder to start as a new node"
+)
 
 
 def _unknown(path: Path, number: int, line: str) -> JournalCorrupt:
