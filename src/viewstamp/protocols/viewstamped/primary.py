@@ -174,7 +174,7 @@ class Primary:
 
     def _commit(self, seqno: int) -> None:
         positions = self._positions
-        assert self._sync_target <= seqno <= positions.durable, (self._sync_target, seqno, positions.durable)
+        assert self._sync_target <= seqno, (self._sync_target, seqno)
         positions.commit(seqno)
         if self.backups and self.announce_at is None and not self._is_busy:
             self.announce_at = Instant(self._state.now + self._state.options.commit_announce_us)
