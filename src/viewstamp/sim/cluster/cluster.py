@@ -105,14 +105,8 @@ class Cluster:
         )
         setup = self._process_setup(overrides)
         self.processes = {node: Process(node, setup, options.disk) for node in self.members}
-        self.links = Connections(
-            self.world,
-            self.network,
-            definition,
-            self.processes,
-            self.tree.stream("connections"),
-            self.counts,
-        )
+        rng = self.tree.stream("connections")
+        self.links = Connections(self.world, self.network, definition, self.processes, rng, self.counts)
         self.history = Recorder()
         self.clients: dict[int, SimClient] = {}
         self.connections: dict[ClientAddress, Connection] = {}
