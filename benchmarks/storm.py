@@ -88,7 +88,7 @@ class Pool:
         self._left = POOL * POOL_USES
 
     def stream(self, count: int) -> list[Frame]:
-        """Return so many frames for one connection; only the last may be one that ends it."""
+        """Return N frames for one connection; only the last may be one that ends it."""
         self.refresh()
         self._left -= count
         last = self.rng.choice(self.violating if self.rng.random() < 0.9 else self.accepted)

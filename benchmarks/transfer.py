@@ -1,7 +1,7 @@
 """Bring a node with an empty disk up to a large state while heartbeats go on (`make soak`).
 
-Three servers on viewstamped replication are filled, one is killed and its data directory deleted; it is let
-in again and receives the whole state. Prints what it took, and how long the primary heard nothing of the
+Three servers on viewstamped replication are filled, one is killed and its data directory deleted; it is
+re-admitted and receives the whole state. Prints what it took, and how long the primary heard nothing of the
 joiner at most. Exit code 1: a member was taken for dead meanwhile, or something is missing afterwards.
 """
 
@@ -87,7 +87,7 @@ async def measure(folder: Path, megabytes: int) -> int:
         joiner.start()
         took_s, silence_us, views = await watch_transfer(group, joiner, without.view)
         await wait_for_level(group, PATIENCE_S)
-        print(f"let in and level after {took_s:.1f} s, {megabytes / took_s:.0f} MiB/s")
+        print(f"re-admitted and level after {took_s:.1f} s, {megabytes / took_s:.0f} MiB/s")
         print(f"longest silence of the joiner at the primary {silence_us / 1000:.0f} ms, views {views}")
         wrong = await missing(group, count)
         print(f"{wrong} of {count} values are missing or wrong")

@@ -27,7 +27,7 @@ STARTS_WITHIN_US = 30_000_000
 
 
 class Trio:
-    """Founded, with a leader and an open session, when it is made."""
+    """Bootstrapped, with a leader and an open session, when it is made."""
 
     def __init__(self, protocol: str) -> None:
         self.now = Instant(0)

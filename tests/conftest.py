@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 _TIMED = [HealthCheck.too_slow]
-"""A machine that does other work too is no reason to fail."""
+"""A machine that does other work too is not a reason to fail."""
 
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=_TIMED

@@ -17,7 +17,6 @@ IMPORTS_BY_NAME = {
     "viewstamp/__init__.py": "the public names, each imported when it is first used",
     "viewstamp/cli/fast_path.py": "a small command starts without the parser of all of them",
     "viewstamp/cli/full_parser.py": "the table of commands",
-    "viewstamp/cli/journal.py": "the protocol whose journal is read",
     "viewstamp/cli/serve.py": "MODULE:CLASS of a user",
     "viewstamp/protocols/registry.py": "the protocols by name",
     "viewstamp/sim/run/campaign.py": "the extra `dask`",

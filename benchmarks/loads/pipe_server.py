@@ -78,7 +78,7 @@ class Leader:
         self._loop = asyncio.get_running_loop()
         self.followers: list[Framed] = []
         self.synced: dict[object, int] = {}
-        """Who has synced up to which entry."""
+        """Up to which entry each node has synced."""
 
     def submit(self, client: Framed, entries: list[Entry]) -> None:
         self._waiting += [(client, entry) for entry in entries]

@@ -121,7 +121,7 @@ class Process:
 
 
 def close(pipe: IO[bytes] | None) -> None:
-    """Close one end of a pipe, whatever became of the other."""
+    """Close one end of a pipe, whatever happened to the other."""
     if pipe is not None:
         try:
             pipe.close()

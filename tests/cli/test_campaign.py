@@ -125,7 +125,7 @@ def test_end_of_a_failed_run_is_told(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def has_ended(process: int) -> Callable[[], bool]:
-    """Return what waits for the end of a process that is no child of this one."""
+    """Return what waits for the end of a process that is not a child of this one."""
     handle = os.pidfd_open(process)
 
     def ended() -> bool:

@@ -60,4 +60,4 @@ def test_damage_is_named_when_a_byte_was_flipped(command: Command, used: Path, t
 def test_directory_is_refused_when_it_is_none(command: Command, tmp_path: Path) -> None:
     ran = command("journal", "dump", tmp_path)
     assert ran.code == failures.CONFIGURATION
-    assert "is no data directory" in ran.complaint
+    assert "is not a data directory" in ran.complaint

@@ -47,7 +47,7 @@ def test_leadership_moves_when_it_is_transferred(command: Command, here: Cluster
 def test_stranger_is_refused_when_leadership_is_to_go_there(command: Command, here: Cluster) -> None:
     ran = command("transfer", "--to", 99)
     assert ran.code == failures.CONFIGURATION
-    assert "node 99 is no member" in ran.complaint
+    assert "node 99 is not a member" in ran.complaint
 
 
 def test_service_says_no_when_the_node_cannot_take_over(command: Command, here: Cluster) -> None:

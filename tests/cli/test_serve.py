@@ -76,7 +76,7 @@ def test_stranger_is_refused_when_it_is_to_be_served(command: Command) -> None:
     ran = command("serve", "--node", 9, "--data", "d")
     assert (ran.code, ran.complaint) == (
         failures.CONFIGURATION,
-        "node 9 is no member: the cluster file lists 1, 2, 3",
+        "node 9 is not a member: the cluster file lists 1, 2, 3",
     )
 
 

@@ -63,7 +63,7 @@ async def test_wiped_node_neither_votes_nor_counts_until_it_was_let_back_in(make
     wiped.start()
     wiped.wait_ready()
 
-    # One that remembers and one that forgot are no majority, however long they talk to each other.
+    # One that remembers and one that forgot are not a majority, however long they talk to each other.
     await wait_for_account(group, wiped.node, lambda status: status.waiting_for != "")
     keeper.kill()
     keeper.start()
@@ -141,7 +141,7 @@ def test_directory_is_refused_when_it_cannot_be_made(make_group: MakeGroup) -> N
     group = make_group(1, start=False)
     server = group.servers[NodeId(1)]
     server.data.write_text("a file stands where the directory should")
-    assert "is no directory but a file" in refused(server, failures.CONFIGURATION)
+    assert "is not a directory but a file" in refused(server, failures.CONFIGURATION)
 
 
 def test_directory_is_refused_when_others_may_write_to_it(make_group: MakeGroup) -> None:

@@ -107,7 +107,7 @@ class Node(Generic[CoreT]):
         self.answered: list[ReadToken] = []
         self.refused: list[ReadToken] = []
         self.settled: dict[int, str | None] = {}
-        """What became of each directive: a refusal, or None where it was done."""
+        """The outcome of each directive: a refusal, or None where it was done."""
         self.led: list[tuple[int, NodeId | None]] = []
         self.captures: list[Capture] = []
         self.hold_captures = False

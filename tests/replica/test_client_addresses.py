@@ -1,4 +1,4 @@
-"""Who can be reached where."""
+"""Where each client can be reached."""
 
 from hypothesis import given
 from hypothesis import strategies as st

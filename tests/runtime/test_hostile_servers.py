@@ -32,7 +32,7 @@ ANSWERS = {
     "deep": encode_frame(SERVER, b"\x91" * 100_000),
     "a member's frame": encode_frame(PEER, b"x"),
     "a second welcome": WELCOMED,
-    "a refusal that is no text": encode_frame(REFUSAL, b"\xff\x1b[31m\n" * 100),
+    "a refusal that is not a text": encode_frame(REFUSAL, b"\xff\x1b[31m\n" * 100),
     "a result that nobody asked for": said(Results(1, 2**63, [(2**64 - 1, RESULT, msgspec.Raw(b"\x05"))])),
     "an answer to no directive": said(AdminReply(2**63, None)),
     "a notification that is none": said(Notified(1, 0, msgspec.Raw(b"\xff\xff"))),

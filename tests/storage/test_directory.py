@@ -153,13 +153,13 @@ def test_refused_when_the_directory_holds_something_else(path: Path) -> None:
 def test_refused_when_it_is_a_link(path: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigurationError, match="is no directory but a link"):
+    with pytest.raises(ConfigurationError, match="is not a directory but a link"):
         _open(path)
 
 
 def test_refused_when_it_is_a_file(path: Path) -> None:
     path.write_text("")
-    with pytest.raises(ConfigurationError, match="is no directory but a file"):
+    with pytest.raises(ConfigurationError, match="is not a directory but a file"):
         _open(path)
 
 

@@ -1,7 +1,6 @@
 """`viewstamp journal dump`: read a data directory without a server, a lock or a change."""
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
@@ -12,7 +11,7 @@ from viewstamp.cli.failures import DONE, STORAGE
 from viewstamp.cli.flags import AsJson, Flag
 from viewstamp.cli.output import printable, show_json
 from viewstamp.core.errors import JournalCorrupt
-from viewstamp.protocols.registry import protocol_definition
+from viewstamp.protocols.registry import journal_of
 from viewstamp.storage.files import OsFileSystem
 from viewstamp.storage.identity import SkippedEntry
 from viewstamp.storage.inspect import (
@@ -112,8 +111,7 @@ def _decoder(protocol: str) -> Decode:
     """Return what makes a value of a record of this protocol, or leaves the bytes where it is none of its."""
     if protocol == "bytes":
         return lambda record: record
-    protocol_definition(protocol)
-    decode_record: Decode = import_module(f"viewstamp.protocols.{protocol}.journal").decode_record
+    decode_record: Decode = journal_of(protocol).decode_record
 
     def decode(record: bytes) -> Any:
         try:

@@ -9,7 +9,6 @@ import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -23,7 +22,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE, Submit
 from viewstamp.core.protocol import Recovered
-from viewstamp.protocols.registry import PROTOCOL_NAMES
+from viewstamp.protocols.registry import PROTOCOL_NAMES, journal_of
 from viewstamp.protocols.replication.stored_log import StoredEntry, StoredLog
 from viewstamp.replica.batches import Batch
 from viewstamp.replica.skip_mark import digest_of, make_skip_mark, read_skip_mark, without_check
@@ -213,7 +212,7 @@ def _known(path: str, protocol: str) -> str:
 
 
 def _read_log(protocol: str, recovered: Recovered) -> StoredLog:
-    log: StoredLog = import_module(f"viewstamp.protocols.{protocol}.journal").read_stored_log(recovered)
+    log: StoredLog = journal_of(protocol).read_stored_log(recovered)
     return log
 
 

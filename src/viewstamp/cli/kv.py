@@ -143,7 +143,7 @@ def items(store: KeyValueStore, prefix: str, limit: int) -> Iterator[tuple[str, 
 
 
 def check_key(key: str, version: int | None = None) -> None:
-    """Refuse a key that is no text, or a version that no key can have, before anything is sent."""
+    """Refuse a key that is not a text, or a version that no key can have, before anything is sent."""
     try:
         key.encode()
     except UnicodeEncodeError as error:

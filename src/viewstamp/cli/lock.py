@@ -211,7 +211,7 @@ class _Run:
         return await self._watch(held, self._process)
 
     async def _watch(self, held: HeldLock, process: Process) -> int:
-        """Wait for the command, and say what becomes of the lock meanwhile."""
+        """Wait for the command, and say what happens to the lock meanwhile."""
         ended = asyncio.ensure_future(process.wait())
         standing = "held"
         while not ended.done():

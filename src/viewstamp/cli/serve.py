@@ -82,7 +82,7 @@ def load_machine(name: str) -> type[StateMachine]:
     """Return the class at MODULE:CLASS.
 
     Raises:
-        ConfigurationError: there is none, or it is no state machine.
+        ConfigurationError: there is none, or it is not a state machine.
     """
     module_name, colon, class_name = name.partition(":")
     if not colon or not module_name or not class_name:

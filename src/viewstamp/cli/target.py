@@ -50,7 +50,7 @@ def check_member(cluster: ClusterConfig, node: int) -> NodeId:
     """
     if node not in cluster.node_ids:
         members = ", ".join(map(str, cluster.node_ids))
-        raise ConfigurationError(f"node {node} is no member: the cluster file lists {members}")
+        raise ConfigurationError(f"node {node} is not a member: the cluster file lists {members}")
     return NodeId(node)
 
 

@@ -278,7 +278,7 @@ class _Reader(ast.NodeVisitor):
             return
         if doing.startswith("calls") and not isinstance(found[0], _MUTABLE):
             return
-        self._refuse(f"{doing} {ast.unparse(base)}, which is no attribute of it: no replica keeps that")
+        self._refuse(f"{doing} {ast.unparse(base)}, which is not an attribute of it: no replica keeps that")
 
     # Names
 

@@ -1,6 +1,7 @@
 """The protocols by name. The one place that knows them all; each is imported when it is first asked for."""
 
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 from viewstamp.core.errors import ConfigurationError
@@ -26,3 +27,14 @@ def protocol_definition(name: str) -> ProtocolDefinition:
         definition = import_module(f"viewstamp.protocols.{name}").DEFINITION
     assert isinstance(definition, ProtocolDefinition)
     return definition
+
+
+def journal_of(name: str) -> ModuleType:
+    """Return the `journal` module of a protocol: `decode_record`, and `read_stored_log` where it keeps a log.
+
+    Raises:
+        ConfigurationError: there is no such protocol.
+    """
+    protocol_definition(name)
+    folder = "primary_backup.course" if name in LABORATORY_NAMES else name
+    return import_module(f"viewstamp.protocols.{folder}.journal")

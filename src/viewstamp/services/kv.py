@@ -170,7 +170,7 @@ class KeyValueStore(StateMachine):
             yield len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
 
     def restore(self, snapshot: bytes) -> None:
-        """Set the state of a fresh store; raise ValueError where the bytes are no snapshot of one."""
+        """Set the state of a fresh store; raise ValueError where the bytes are not a snapshot of one."""
         self._floor = int.from_bytes(snapshot[:8], "big")
         body = memoryview(snapshot)
         offset = 8

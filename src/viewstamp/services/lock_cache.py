@@ -89,9 +89,9 @@ class _Lock:
         self.token = 0
         """Its fencing token; 0: not granted, as far as is known."""
         self.task: Ticket | None = None
-        """Who has it; set exactly while it is locked."""
+        """The task that has it; set exactly while it is locked."""
         self.queue: OrderedDict[Ticket, None] = OrderedDict()
-        """Who waits for it in this process, first come first."""
+        """The tasks that wait for it in this process, first come first."""
         self.revoked = False
         """Others want it, by the service."""
         self.asking: Ask | None = None

@@ -44,7 +44,9 @@ class CacheOptions(msgspec.Struct, frozen=True):
         if self.retry_us is not None and self.retry_us < 1:
             raise ConfigurationError("retry_us must be 1 or more, or None")
         if not is_text(self.label):
-            raise ConfigurationError(f"the label {self.label[:100]!a} is no text: it holds half a character")
+            raise ConfigurationError(
+                f"the label {self.label[:100]!a} is not valid text: it contains a lone surrogate"
+            )
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

@@ -69,7 +69,7 @@ class LockLimits(msgspec.Struct, frozen=True):
 
 
 class Holder(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who holds a lock."""
+    """The holder of a lock."""
 
     client: int
     sequence: int
@@ -83,7 +83,7 @@ class Holder(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Waiter(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who waits for a lock."""
+    """A client that waits for a lock."""
 
     client: int
     sequence: int
@@ -309,7 +309,7 @@ class LockService(StateMachine):
             yield _framed(([], images))
 
     def restore(self, snapshot: bytes) -> None:
-        """Set the state of a fresh service; raise ValueError where the bytes are no snapshot of one."""
+        """Set the state of a fresh service; raise ValueError where the bytes are not a snapshot of one."""
         for locks, finished in _pieces(snapshot):
             for image in locks:
                 self._restore_lock(image)

@@ -137,7 +137,7 @@ def _make_directory(files: FileSystem, path: str) -> None:
         raise ConfigurationError(str(explain(error, "make the data directory", path))) from error
     if found.kind != "directory":
         raise ConfigurationError(
-            f"{path} is no directory but a {found.kind}: name a directory of its own for the data"
+            f"{path} is not a directory but a {found.kind}: name a directory of its own for the data"
         )
     if found.mode & _OTHERS_WRITE:
         raise ConfigurationError(f"{path} can be written by other users: run chmod 700 {path}")

@@ -125,7 +125,7 @@ def encode_frame(header: FrameHeader, payload: bytes, seed: int) -> tuple[bytes,
 
 
 def decode_frame_header(data: bytes, offset: int, seed: int) -> FrameHeader | None:
-    """Return the header that stands at `offset`; None: these 64 bytes are no header of this directory."""
+    """Return the header that stands at `offset`; None: these 64 bytes are not a header of this directory."""
     if len(data) - offset < FRAME_HEADER_BYTES or data[offset : offset + 4] != FRAME_MAGIC:
         return None
     head = data[offset : offset + _FRAME.size]

@@ -80,7 +80,7 @@ def inspect_identity(files: FileSystem, path: str) -> IdentityFile:
     found = files.status(path)
     content = read_identity(files, path) if found is not None and found.kind == "directory" else None
     if content is None:
-        raise ConfigurationError(f"{path} is no data directory: it has no identity file")
+        raise ConfigurationError(f"{path} is not a data directory: it has no identity file")
     assert content.identity.format_version == FORMAT_VERSION
     return content
 

@@ -105,7 +105,7 @@ class SegmentFolder:
         return file
 
     def prepare_spare(self) -> None:
-        """Have the next segment ready. A full disk is no error yet: only `begin` needs the space."""
+        """Have the next segment ready. A full disk is not an error yet: only `begin` needs the space."""
         with self._guard, explained("make the next journal segment in", self.path):
             if not self.wants_spare:
                 return

@@ -146,7 +146,7 @@ async def wait_for_leader(group: ServerGroup, within_s: float = 30.0, *, members
     """Return the status of the node that leads the highest view, once it says so itself and still runs.
 
     With `members_min` only once that many are members: where members change by themselves, a server that was
-    restarted is let in a moment later.
+    restarted is admitted a moment later.
     """
     deadline = monotonic() + within_s
     while monotonic() < deadline:

@@ -3,6 +3,7 @@
 See docs/faults.md#fuzzing.
 """
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -70,81 +71,87 @@ class Arbitrary:
         return SnapshotMeta(viewstamp, header, self.number(), self.number())
 
     def message(self) -> Any:
+        return self.random.choice((*self._of_elections(), *self._of_logs()))()
+
+    def _of_elections(self) -> tuple[Callable[[], Any], ...]:
         n, r = self.number, self.random
-        return r.choice(
-            (
-                lambda: m.RequestVote(
-                    term=n(),
-                    pre=self.flag(),
-                    transfer=self.flag(),
-                    campaign=n(),
-                    last_log_term=n(),
-                    last_log_index=n(),
-                ),
-                lambda: m.VoteResponse(
-                    term=n(),
-                    incarnation=self.incarnation(),
-                    candidate=NodeId(n()),
-                    election=n(),
-                    pre=self.flag(),
-                    granted=self.flag(),
-                    campaign=n(),
-                ),
-                lambda: m.AppendEntries(
-                    term=n(),
-                    to=self.incarnation(),
-                    previous_view=n(),
-                    previous_seqno=n(),
-                    entries=[self.entry() for _ in range(r.randrange(4))],
-                    committed=n(),
-                    round=n(),
-                    attempt=n(),
-                ),
-                lambda: m.AppendResponse(
-                    term=n(),
-                    incarnation=self.incarnation(),
-                    matched_view=n(),
-                    matched_seqno=n(),
-                    round=n(),
-                    reached=n(),
-                ),
-                lambda: m.AppendRejected(
-                    term=n(),
-                    incarnation=self.incarnation(),
-                    refused_seqno=n(),
-                    hint_view=n(),
-                    hint_seqno=n(),
-                    round=n(),
-                    attempt=n(),
-                ),
-                lambda: m.SnapshotChunk(
-                    term=n(),
-                    to=self.incarnation(),
-                    meta=self.meta(),
-                    offset=n(),
-                    data=r.randbytes(r.randrange(9)),
-                ),
-                lambda: m.SnapshotAck(
-                    term=n(),
-                    incarnation=self.incarnation(),
-                    view=n(),
-                    seqno=n(),
-                    digest=n(),
-                    offset=n(),
-                    gap=self.flag(),
-                ),
-                lambda: m.ReadIndex(term=n(), request=n()),
-                lambda: m.ReadIndexAnswer(term=n(), request=n(), index=r.choice((None, n()))),
-                lambda: m.TimeoutNow(term=n(), to=self.incarnation()),
-                lambda: m.Introduce(
-                    incarnation=self.incarnation(),
-                    bootstrapped=self.flag(),
-                    known=self.configuration().voters,
-                ),
-                lambda: m.Recognize(n(), self.configuration()),
-                lambda: m.StaleTerm(n()),
-            )
-        )()
+        return (
+            lambda: m.RequestVote(
+                term=n(),
+                pre=self.flag(),
+                transfer=self.flag(),
+                campaign=n(),
+                last_log_term=n(),
+                last_log_index=n(),
+            ),
+            lambda: m.VoteResponse(
+                term=n(),
+                incarnation=self.incarnation(),
+                candidate=NodeId(n()),
+                election=n(),
+                pre=self.flag(),
+                granted=self.flag(),
+                campaign=n(),
+            ),
+            lambda: m.AppendEntries(
+                term=n(),
+                to=self.incarnation(),
+                previous_view=n(),
+                previous_seqno=n(),
+                entries=[self.entry() for _ in range(r.randrange(4))],
+                committed=n(),
+                round=n(),
+                attempt=n(),
+            ),
+            lambda: m.AppendResponse(
+                term=n(),
+                incarnation=self.incarnation(),
+                matched_view=n(),
+                matched_seqno=n(),
+                round=n(),
+                reached=n(),
+            ),
+            lambda: m.AppendRejected(
+                term=n(),
+                incarnation=self.incarnation(),
+                refused_seqno=n(),
+                hint_view=n(),
+                hint_seqno=n(),
+                round=n(),
+                attempt=n(),
+            ),
+            lambda: m.SnapshotChunk(
+                term=n(),
+                to=self.incarnation(),
+                meta=self.meta(),
+                offset=n(),
+                data=r.randbytes(r.randrange(9)),
+            ),
+        )
+
+    def _of_logs(self) -> tuple[Callable[[], Any], ...]:
+        n, r = self.number, self.random
+        return (
+            lambda: m.SnapshotAck(
+                term=n(),
+                incarnation=self.incarnation(),
+                view=n(),
+                seqno=n(),
+                digest=n(),
+                offset=n(),
+                gap=self.flag(),
+            ),
+            lambda: m.ReadIndex(term=n(), request=n()),
+            lambda: m.ReadIndexAnswer(term=n(), request=n(), index=r.choice((None, n()))),
+            lambda: m.TimeoutNow(term=n(), to=self.incarnation()),
+            lambda: m.Introduce(
+                incarnation=self.incarnation(),
+                bootstrapped=self.flag(),
+                known=self.configuration().voters,
+            ),
+            lambda: m.Recognize(n(), self.configuration()),
+            lambda: m.StaleTerm(n()),
+        )
 
 
 def _sane(message: Any) -> bool:

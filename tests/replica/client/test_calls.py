@@ -34,7 +34,7 @@ class AgainstModel(RuleBasedStateMachine):
 
     @rule(times=st.integers(1, 8))
     def ask_a_node(self, times: int) -> None:
-        """An operator's question has a number too, whatever the window is, and is no call of this table."""
+        """An operator's question has a number too, whatever the window is, and is not a call here."""
         self.over.update(self.calls.draw() for _ in range(times))
 
     @rule(server=st.integers(1, 2))

@@ -49,7 +49,7 @@ class KnowingOracle(FakeOracle):
 class Stage:
     """Three members, of which the first few have bootstrapped."""
 
-    def __init__(self, founded: int = 3) -> None:
+    def __init__(self, bootstrapped: int = 3) -> None:
         self.judge = Judge(MEMBERS, KnowingOracle(), RAFT_LIKE)
         self.cores: list[KnowingCore] = []
         self.watched: list[Core] = []
@@ -58,7 +58,7 @@ class Stage:
             core = KnowingCore()
             self.cores.append(core)
             self.watched.append(self.judge.watch(node, core))
-            if node < founded:
+            if node < bootstrapped:
                 self.step(node)
 
     def step(self, node: int, *effects: Effect) -> None:
@@ -158,7 +158,7 @@ def test_configuration_is_safe_when_an_incarnation_ends_and_the_next_is_admitted
 
 
 def test_bootstraps_may_differ_in_an_incarnation_that_ended_before_the_first_commit() -> None:
-    stage = Stage(founded=1)
+    stage = Stage(bootstrapped=1)
     stage.judge.crashed(NodeId(2))
     stage.judge.recovered(NodeId(2), FakeImage(), lost=True)
     stage.decide(1, 0, AGAIN, pending=0)

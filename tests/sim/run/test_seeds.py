@@ -80,7 +80,7 @@ FOUND = (
     ("primary_backup", 495),  # a late winner blamed for what a later view committed
     ("viewstamped", 2010),  # a refused command sent once more by the simulator
     ("viewstamped", 4399),  # a late answer about a session taken for one to a later question
-    ("viewstamped", 6525),  # a joiner let in though it had just died
+    ("viewstamped", 6525),  # a joiner admitted though it had just died
     ("viewstamped", 10220),  # a late message about a transfer that was over
     ("viewstamped", 11356),  # promised by all, one of whom died before anything was proposed
     ("viewstamped", 19876),  # a joiner counted as alive whose last message came after its death

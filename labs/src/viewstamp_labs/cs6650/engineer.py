@@ -90,7 +90,7 @@ class Engineer:
             self._desk.work_soon()
 
     def not_recorded(self) -> None:
-        """Another factory produces now, and nobody can say what became of the order: end the connection."""
+        """Another factory produces now, and whether the order was carried out is unknown: hang up."""
         self._desk.hang_up()
 
     @property

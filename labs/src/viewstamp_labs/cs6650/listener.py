@@ -26,7 +26,7 @@ _SWEEPS_PER_TIMEOUT: Final = 5
 
 
 class Role(Protocol):
-    """Who serves a connection: an engineer, an idle factory's admin, an auditor."""
+    """The agent that serves a connection: an engineer, an idle factory's admin, an auditor."""
 
     @property
     def is_waiting(self) -> bool:
@@ -76,7 +76,7 @@ class Doorway(asyncio.Protocol):
         self._stub.intake.put(data)
         self.work()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  a peer's end is no error
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  a peer's end is not an error
         """End. Called by the loop, once."""
         self._transport = None
         self._note_incomplete(is_incomplete=False)

@@ -79,7 +79,7 @@ class FactoryServer:
         """Listen on the one port.
 
         Raises:
-            OSError: it cannot be had.
+            OSError: it is not available.
         """
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._reception.accept, host, self._port, backlog=_BACKLOG)

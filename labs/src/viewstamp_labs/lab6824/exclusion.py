@@ -25,7 +25,7 @@ class Mark(NamedTuple):
     """`enter` or `leave`."""
     lock: str
     client: str
-    """Who holds: process, client and thread."""
+    """The holder: process, client and thread."""
     token: int
 
 

@@ -1,7 +1,7 @@
 """`lock_server MASTER ME`: one replica of the lock service of labs 6 and 7, on port ME.
 
-With MASTER equal to ME it founds the group, else it asks to be let in through MASTER, which may be dead.
-What it knows is in the working directory: `paxos-<ME>.log`, the course's, and `paxos-<ME>.d`, the operation
+With MASTER equal to ME it bootstraps the group, else it asks MASTER, which may be dead, to admit it. What
+it knows is in the working directory: `paxos-<ME>.log`, the course's, and `paxos-<ME>.d`, the operation
 log. The first tells that the node existed: where it was removed, the node is new, and a folder that was left
 is put aside as `paxos-<ME>.d.old`. ME+1 is the port of the tests.
 """

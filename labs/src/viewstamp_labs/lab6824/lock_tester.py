@@ -48,7 +48,7 @@ class Violation(Exception):
 
 
 class Held:
-    """Who holds what in this process, and the history of it."""
+    """The locks that this process holds, and the history of it."""
 
     def __init__(self, history: HistoryWriter | None) -> None:
         self._guard = threading.Lock()

@@ -56,7 +56,7 @@ def read_log(path: Path) -> LogText:
     """Return what a log says; an empty one where there is no file.
 
     Raises:
-        JournalCorrupt: a line is no record; the message names it.
+        JournalCorrupt: a line is not a record; the message names it.
         StorageError: the file cannot be read.
     """
     try:
@@ -131,7 +131,7 @@ class PaxosLog:
         """Open the log and bring it up to what the operation log holds.
 
         Raises:
-            JournalCorrupt: the two do not belong together, or a line is no record. Nothing was changed.
+            JournalCorrupt: the two do not belong together, or a line is not a record. Nothing was changed.
             StorageError: the file cannot be written.
         """
         self.path = path

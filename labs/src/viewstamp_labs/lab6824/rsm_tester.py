@@ -19,7 +19,7 @@ def ask(host: str, port: int, request: str) -> int:
 
     Raises:
         OSError: there is none, or it does not answer in time.
-        ValueError: what it answers is no number.
+        ValueError: what it answers is not a number.
     """
     with socket.create_connection((host, port), timeout=_PATIENCE_S) as connection:
         connection.sendall(f"{request}\n".encode())

@@ -55,7 +55,7 @@ class Wanted(NamedTuple):
 
 
 def parse(arguments: list[str]) -> Wanted | None:
-    """Return what is asked for; None: that is no command line."""
+    """Return what is asked for; None: that is not a command line."""
     values = {"-s": secrets.randbits(_SEED_BITS), "-n": 1}
     keep, numbers = False, []
     rest = iter(arguments)
@@ -72,7 +72,7 @@ def parse(arguments: list[str]) -> Wanted | None:
         else:
             return None
     if not values["-n"]:
-        return None  # no round is no pass
+        return None  # zero rounds is a failure
     return Wanted(values["-s"], values["-n"], keep, numbers or list(COURSE))
 
 

@@ -35,7 +35,7 @@ def decode_entries(
 ) -> list[EntryRecord] | None:
     """Return the entries of a leader of this view; None where they are malformed.
 
-    They follow one another and `previous`, their views never go down, and those that are no commands are
+    They follow one another and `previous`, their views never go down, and those that are not commands are
     readable to the protocol.
     """
     try:

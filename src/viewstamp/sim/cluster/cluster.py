@@ -110,19 +110,22 @@ class Cluster:
         self.history = Recorder()
         self.clients: dict[int, SimClient] = {}
         self.connections: dict[ClientAddress, Connection] = {}
-        self.host = ClientHost(
+        self.host = self._client_host()
+        self.operator = make_operator(self) if make_operator is not None else Operator()
+
+    def _client_host(self) -> ClientHost:
+        return ClientHost(
             self.world,
             self.network,
             self.judge,
-            trace,
+            self.trace,
             self.processes,
             self.history,
-            MachineDefinition.of(workload.machine),
+            MachineDefinition.of(self.workload.machine),
             self.connections,
             count(1),
-            workload,
+            self.workload,
         )
-        self.operator = make_operator(self) if make_operator is not None else Operator()
 
     def _process_setup(self, overrides: Any) -> ProcessSetup:
         options, definition = self.options, self.definition

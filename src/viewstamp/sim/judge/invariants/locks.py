@@ -1,7 +1,8 @@
 """I23, the lock oracle: what the holders of locks saw, in the true order of time.
 
-It stands at the clients and not at the servers: a task is inside from the moment at which its client let it
-in until it left. A client whose session may be over knows that it may not be alone; until then it must be.
+It stands at the clients and not at the servers: a task is inside from the moment at which its client
+admitted it until it left. A client whose session may be over knows that it may not be alone; until then it
+must be.
 """
 
 from collections.abc import Callable
@@ -33,10 +34,10 @@ class LockOracle:
         """For each lock the holder with its highest token: what the guarded resource checks."""
         self.entries = 0
         self.unsure = 0
-        """How often a task was let in while another, no longer sure of the lock, was still inside."""
+        """How often a task was admitted while another, no longer sure of the lock, was still inside."""
 
     def entered(self, name: str, one: Inside) -> None:
-        """A task is let in under a token: alone, and with a token above those of all other clients."""
+        """A task is admitted under a token: alone, and with a token above those of all other clients."""
         inside = self._inside.setdefault(name, [])
         for other in inside:
             if other.is_sure():
