@@ -51,6 +51,21 @@ def test_an_entry_whose_application_fails_ends_the_node_with_its_viewstamp(
         bench.do(submit(session, (1, call("add", 1, ""))))
 
 
+def test_a_broken_invariant_stays_one_and_its_traceback_names_the_entry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("broken")
+
+    monkeypatch.setattr("viewstamp.replica.replicated_state.ReplicatedState._execute", fail)
+    with pytest.raises(AssertionError, match="broken") as raised:
+        bench.do(OpenSession(CLIENT))
+    (note,) = raised.value.__notes__
+    assert "cannot execute the committed entry 1.1" in note
+
+
 def test_a_mark_takes_the_place_of_an_unreadable_entry() -> None:
     bench = Bench()
     session = bench.open()

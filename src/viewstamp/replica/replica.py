@@ -438,8 +438,9 @@ class Replica:
             return
         try:
             state.apply(entry.viewstamp, batch, responses.addresses.waiting, responses.answers)
-        except AssertionError:
-            raise  # an invariant of our own
+        except AssertionError as error:  # an invariant of our own: its traceback says at which entry
+            error.add_note(not_executable(self.node, entry.viewstamp, "a broken invariant").reason)
+            raise
         except Exception as error:
             raise execution_failed(self.node, entry.viewstamp, error) from error
         if responses.answers.notifications:
