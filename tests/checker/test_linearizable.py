@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from random import Random
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -178,10 +177,10 @@ def test_history_is_refused_when_the_model_does_not_know_an_operation() -> None:
         check([Operation(1, 0, 5, "jump", "x")], Register())
 
 
-def test_ten_thousand_operations_take_under_ten_seconds_when_ten_clients_use_ten_keys() -> None:
+def test_the_work_is_in_proportion_to_the_history_when_ten_clients_use_ten_keys() -> None:
+    """Counted in configurations; `benchmarks.checker` says how long they take."""
     history = store_history(Random(7), 10_000, clients=10, keys=10, unknown=0.02)
-    started = perf_counter()
     verdict = check(history, VersionedStore())
     assert verdict.outcome == "ok"
     assert verdict.operations == 10_000
-    assert perf_counter() - started < 10.0
+    assert verdict.steps < 10 * verdict.operations
