@@ -1,12 +1,13 @@
 """What is asked of a cluster of processes after an attack: does every node run, and do all have one state?"""
 
-from viewstamp.core.errors import StorageError
+from time import monotonic
+
 from viewstamp.core.events import TakeSnapshot
 from viewstamp.core.ids import NodeId
 from viewstamp.runtime.operator import direct
 from viewstamp.storage.files import OsFileSystem
 from viewstamp.storage.inspect import SnapshotSeen, inspect_identity, inspect_snapshots
-from viewstamp.testkit.load import wait_for_level
+from viewstamp.testkit.load import TooLate, wait_for_leader, wait_for_level
 from viewstamp.testkit.processes import ServerGroup
 
 
@@ -15,23 +16,28 @@ def ended(group: ServerGroup) -> dict[NodeId, str]:
     return {node: server.last_line() for node, server in group.servers.items() if not server.running}
 
 
-async def state_digests(group: ServerGroup) -> dict[NodeId, tuple[int, int]]:
-    """Return (position, digest) of each node's state, by a snapshot that each takes now.
+async def state_digests(group: ServerGroup, within_s: float = 30.0) -> dict[NodeId, tuple[int, int]]:
+    """Return (position, digest) of each node's state at one position, by a snapshot that each takes now.
 
-    Nobody may write meanwhile.
+    Nobody may write meanwhile. A protocol that adds an entry of its own between two snapshots is asked again.
 
     Raises:
-        TooLate: the nodes did not come level.
-        StorageError: a node took no snapshot.
+        TooLate: the nodes did not come level, or one took no snapshot.
     """
-    await wait_for_level(group)
-    return {node: _digest(group, node) for node in group.cluster.node_ids}
+    deadline = monotonic() + within_s
+    while True:
+        await wait_for_leader(group)  # after a restart of all: applied again, not only level at nothing
+        await wait_for_level(group)
+        digests = {node: _digest(group, node) for node in group.cluster.node_ids}
+        if len({position for position, _ in digests.values()}) == 1 and min(digests.values()) > (0, 0):
+            return digests
+        if monotonic() > deadline:
+            raise TooLate(f"the nodes took no snapshots of one position within {within_s:g} s: {digests}")
 
 
 def _digest(group: ServerGroup, node: NodeId) -> tuple[int, int]:
-    refusal = direct(group.cluster, node, TakeSnapshot())
-    if refusal is not None:
-        raise StorageError(f"node {node} took no snapshot: {refusal}")
+    if direct(group.cluster, node, TakeSnapshot()) is not None:
+        return 0, 0  # it refused: it has applied nothing yet
     files, path = OsFileSystem(), str(group.servers[node].data)
     seen = inspect_snapshots(files, path, inspect_identity(files, path).identity)
     newest = max((each.meta for each in seen if isinstance(each, SnapshotSeen)), key=lambda m: m.viewstamp)
