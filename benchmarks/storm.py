@@ -31,7 +31,7 @@ from viewstamp.sim.workloads.hostile_frames import CallGrammar, Frame
 from viewstamp.testkit.hostile_wire import Attacker, resident_bytes
 from viewstamp.testkit.load import wait_for_leader
 from viewstamp.testkit.processes import ServerGroup
-from viewstamp.testkit.verdict import ended, state_digests
+from viewstamp.testkit.torture import ended, state_digests
 
 FRAMES_PER_CONNECTION = 200
 POOL = 4_000

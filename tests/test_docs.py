@@ -11,7 +11,7 @@ from sybil.parsers.markdown.codeblock import PythonCodeBlockParser
 
 from tests.test_tidy import anchors, tracked_texts
 from viewstamp.cli.app import COMMANDS
-from viewstamp.core.guarantees import Guarantees
+from viewstamp.core.protocol import Guarantees
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ from viewstamp.protocols.registry import PROTOCOL_NAMES
 from viewstamp.runtime.addresses import Address
 from viewstamp.testkit.load import Load, read_all, wait_for_leader
 from viewstamp.testkit.processes import ServerGroup, ServerProcess
-from viewstamp.testkit.verdict import ended, state_digests
+from viewstamp.testkit.torture import ended, state_digests
 
 FRAGILE = "tests.border.machines:Fragile"
 WRITES = 50

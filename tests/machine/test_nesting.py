@@ -15,8 +15,7 @@ from viewstamp.machine.nesting import (
     encode_within,
     is_bounded,
 )
-from viewstamp.machine.room import FRAMES, Room, depth
-from viewstamp.machine.runner import MachineRunner
+from viewstamp.machine.runner import FRAMES, MachineRunner, depth
 
 DEFINITION = MachineDefinition.of(Fragile)
 
@@ -87,10 +86,10 @@ def frames_left() -> int:
 def measured(below: int) -> tuple[int, int]:
     if below:
         return measured(below - 1)
-    room = Room()
-    room.enter()
+    runner = MachineRunner(DEFINITION)
+    runner.begin_entry(Viewstamp(View(1), Seqno(1)), LogTime(0))
     left = frames_left()
-    room.leave()
+    runner.end_entry()
     return left, depth()
 
 

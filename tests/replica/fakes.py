@@ -8,7 +8,6 @@ import msgspec
 
 from viewstamp.core.effects import Answer, Apply, Capture, Effect, Entry, LeaderChanged, Restore, Settled
 from viewstamp.core.events import Directed, Event, Proposed, Queried, SnapshotToken, Woke
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import (
     ORIGIN,
     ClientAddress,
@@ -29,7 +28,7 @@ from viewstamp.core.messages import (
     Submit,
     encode_message,
 )
-from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered, Status
+from viewstamp.core.protocol import Core, CoreSetup, Guarantees, ProtocolDefinition, Recovered, Status
 from viewstamp.core.snapshots import BytesSnapshot, Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, query

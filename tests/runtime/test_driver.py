@@ -21,10 +21,9 @@ from viewstamp.core.events import (
     TakeSnapshot,
     Woke,
 )
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import ORIGIN, ClientAddress, Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.messages import AdminReply, AskStatus, KeepAlive, OpenSession, encode_message
-from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.core.protocol import Guarantees, ProtocolDefinition
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond
 from viewstamp.replica.replica import Replica

@@ -7,10 +7,9 @@ import msgspec
 
 from viewstamp.core.effects import Effect, Entry
 from viewstamp.core.events import Event
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.judge import AgreedView, DurableImage, ensure
-from viewstamp.core.protocol import Status
+from viewstamp.core.protocol import Guarantees, Status
 from viewstamp.core.snapshots import SnapshotMeta
 
 RAFT_LIKE = Guarantees(

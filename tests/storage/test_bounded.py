@@ -9,9 +9,8 @@ import pytest
 from tests.storage.beds import CLUSTER, NODE, SEGMENT_BYTES
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.storage.bounded import open_named, read_named
 from viewstamp.storage.directory import open_data_directory
-from viewstamp.storage.files import OsFileSystem
+from viewstamp.storage.files import OsFileSystem, open_named, read_named
 
 BYTES_MAX = 100
 FILES = OsFileSystem()

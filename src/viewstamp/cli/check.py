@@ -24,7 +24,7 @@ from viewstamp.checker.store_model import VersionedStore
 from viewstamp.cli.failures import explain_os_error
 from viewstamp.cli.serve import load_machine
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.storage.bounded import open_named
+from viewstamp.storage.files import open_named
 
 STANDARD_INPUT: Final = Path("/dev/stdin")
 """The one name that need not be a regular file's."""

@@ -15,7 +15,7 @@ from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.config import Loop, NodeConfig
 from viewstamp.runtime.server import Server, serve_forever
-from viewstamp.storage.bounded import read_named
+from viewstamp.storage.files import read_named
 
 STOCK_MACHINE: Final = "viewstamp.services.stock:StockService"
 _SETTINGS_BYTES_MAX: Final = 1 << 20

@@ -24,11 +24,9 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.sim.run.campaign import CampaignSummary, dask_executor, local_executor
-from viewstamp.sim.run.determinism import NAME as NOT_DETERMINISTIC
-from viewstamp.sim.run.determinism import checked_elsewhere
 from viewstamp.sim.run.ledger import append_to_ledger, next_seed
 from viewstamp.sim.run.plan import RunPlan, RunReport
-from viewstamp.sim.run.run import execute, options_of
+from viewstamp.sim.run.run import NOT_DETERMINISTIC, checked_elsewhere, execute, options_of
 from viewstamp.sim.run.shrink import shrink
 from viewstamp.sim.workloads.catalogue import make_workload
 from viewstamp.sim.world.options import LoadOptions

@@ -12,7 +12,6 @@ import msgspec
 
 from viewstamp.core.effects import Effect
 from viewstamp.core.events import Event
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View, Viewstamp
 from viewstamp.core.judge import Oracle
 from viewstamp.core.snapshots import Snapshot
@@ -147,6 +146,26 @@ class WrappedCore:
     def status(self, now: Instant) -> Status:
         """See `Core`."""
         return self._core.status(now)
+
+
+class Guarantees(msgspec.Struct, frozen=True):
+    """The promises of one protocol, as data: the simulator picks faults by it, the README prints it."""
+
+    commits_when: str
+    """In a few words: what makes an acknowledgement possible."""
+    tolerates: Literal["minority", "all_but_one"]
+    """How many members may be down while the service goes on."""
+    safe_under_partition: bool
+    """Whether a cut network can never make two answers disagree."""
+    survives_full_restart: bool
+    """Whether all members may crash at once and lose nothing acknowledged."""
+    reads: Literal["linearizable", "one_behind"]
+    """What a read at default settings may return."""
+    dynamic_membership: bool
+    """Whether members change while the service runs."""
+    agreed_views: bool = False
+    """Whether each view has members of its own that were agreed on before it began; its oracle is then a
+    `core.judge.ViewOracle`."""
 
 
 class ProtocolDefinition(msgspec.Struct, frozen=True):

@@ -2,8 +2,17 @@
 
 A command runs through three functions: the runner's own closure (`_runner`), the call of the method with its
 arguments (`bind_method`), and the user's method.
+
+Equal room for the user's code: how deep a command may recurse is measured from one known frame. A command
+runs on many paths: after the leader's own sync, after an acknowledgement, on a follower, at a replay, in the
+simulator. Each stands at another depth of the stack, and `sys.setrecursionlimit` counts from the bottom.
+Without this one replica got a value and another a `RecursionError` for the same command. Python 3.12 and
+later count calls in C apart, by a constant of the interpreter; what is bounded there is the nesting of
+arguments and results (`machine.nesting`).
 """
 
+import re
+import sys
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any, Final
@@ -16,7 +25,6 @@ from viewstamp.core.messages import FAILED, RESULT
 from viewstamp.machine.context import NOBODY, Context, Notification
 from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.nesting import RESULT_DEPTH_MAX, encode_within
-from viewstamp.machine.room import Room
 from viewstamp.machine.state_machine import StateMachine
 
 EXPLANATION_CHARACTERS_MAX: Final = 2_000
@@ -31,6 +39,10 @@ TOO_LONG: Final = "ResultTooLong"
 PROBE_BYTES: Final = 16 << 20
 """If not even this can be allocated after a `MemoryError`, it is the process that is out of memory."""
 
+FRAMES: Final = 1_000
+"""Frames that a command may use, counted from where its entry is applied."""
+_DEPTH: Final = re.compile(r"recursion depth (\d+)")
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 Runner = Callable[[Any], tuple[int, bytes]]
@@ -39,13 +51,14 @@ Runner = Callable[[Any], tuple[int, bytes]]
 class MachineRunner:
     """The machine of one replica, its context, and a table from argument structs to what runs them."""
 
-    __slots__ = ("_room", "context", "definition", "machine", "runners")
+    __slots__ = ("_limit_before", "context", "definition", "machine", "runners")
 
     def __init__(self, definition: MachineDefinition, machine: StateMachine | None = None) -> None:
         self.definition = definition
         self.machine: StateMachine = definition.cls() if machine is None else machine
         self.context = Context()
-        self._room = Room()
+        self._limit_before = 0
+        """The recursion limit of the process, while an entry runs under its own."""
         self.machine.bind_context(self.context)
         self.runners: dict[type[Any], Runner] = {
             method.arguments: _runner(method, _part_of(self.machine, method.part))
@@ -58,7 +71,9 @@ class MachineRunner:
         context = self.context
         assert not context.running, "an entry within an entry"
         context.viewstamp, context.now, context.reading, context.running = viewstamp, now, False, True
-        self._room.enter()
+        self._limit_before = sys.getrecursionlimit()
+        # Everything in this entry starts in this frame, whatever path led here.
+        sys.setrecursionlimit(depth() + FRAMES)
 
     def begin_queries(self, viewstamp: Viewstamp, now: LogTime) -> None:
         """Say at which state the next queries read; until it is ended the machine has its context."""
@@ -68,7 +83,7 @@ class MachineRunner:
 
     def end_entry(self) -> list[Notification]:
         """Take the context away again and return what the commands asked to be sent, in order."""
-        self._room.leave()
+        sys.setrecursionlimit(self._limit_before)
         context = self.context
         assert context.running, "no entry has begun"
         context.running = False
@@ -76,7 +91,7 @@ class MachineRunner:
 
     def end_queries(self) -> None:
         """Take the context away again."""
-        self._room.leave()
+        sys.setrecursionlimit(self._limit_before)
         self.context.running = False
 
     def run(self, arguments: Any) -> tuple[int, bytes]:
@@ -122,6 +137,18 @@ class MachineRunner:
             _require_memory(error)
             raise ConfigurationError(f"{type(machine).__qualname__}.restore: {error}") from None
         return MachineRunner(self.definition, machine)
+
+
+def depth() -> int:
+    """Return how deep the stack is, as the interpreter counts it."""
+    try:
+        sys.setrecursionlimit(1)
+    except RecursionError as error:
+        # The interpreter refuses a limit below the depth, and names the depth: exact, and without a walk.
+        found = _DEPTH.search(str(error))
+        if found is not None:
+            return int(found[1])
+    raise AssertionError("this interpreter does not tell the depth of its stack")
 
 
 def _part_of(machine: StateMachine, path: str) -> StateMachine:

@@ -8,7 +8,7 @@ Read in this order; `client` is another program, and has an order of its own:
 4. `replicated_state`, `sessions`: an entry executed, exactly once;
 5. `responses`, `reads`: what clients are told, and queries, which pass no log;
 6. `snapshot_body`: the replicated state as bytes;
-7. `halting`, `skip_mark`: a replica that must not continue, and an entry that no replica can execute.
+7. `skip_mark`: an entry that no replica can execute.
 
 The way of a write, function by function. At the leader:
 

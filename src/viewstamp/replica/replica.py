@@ -74,8 +74,17 @@ from viewstamp.replica.batches import (
     SubmitValidator,
     encode_logged,
 )
-from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
-from viewstamp.replica.halting import diverged, execution_failed, not_executable
+from viewstamp.replica.events import (
+    ClientGone,
+    Halt,
+    ReplicaEffect,
+    ReplicaEvent,
+    Requested,
+    Save,
+    diverged,
+    execution_failed,
+    not_executable,
+)
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import LogClock, ReplicatedState

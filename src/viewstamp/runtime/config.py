@@ -20,7 +20,7 @@ from viewstamp.link.handshake import Identity, cluster_digest
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.runtime.addresses import PORT_MAX, Address, check_address, parse_address
-from viewstamp.storage.bounded import read_named
+from viewstamp.storage.files import read_named
 
 T = TypeVar("T", bound=msgspec.Struct)
 Placement = Literal["auto", "inline", "executor"]

@@ -8,11 +8,10 @@ import pytest
 from tests.sim.fakes import MEMBERS, RAFT_LIKE, FakeCore, FakeImage, FakeOracle, entry, stamp
 from viewstamp.core.effects import Answer, Apply, Effect, Restore, Send
 from viewstamp.core.events import Event, Queried, ReadToken, Woke
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, View, fencing_token
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import RESULT, Results, Submit
-from viewstamp.core.protocol import Core
+from viewstamp.core.protocol import Core, Guarantees
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.sim.judge.invariants import ALL
 from viewstamp.sim.judge.judge import Judge

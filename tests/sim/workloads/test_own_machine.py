@@ -9,9 +9,8 @@ from tests.sim.own import Many
 from viewstamp.cli.sim import OK, VIOLATION, sim
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.sim.run.determinism import checked_elsewhere
 from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.run import execute
+from viewstamp.sim.run.run import checked_elsewhere, execute
 from viewstamp.sim.workloads.catalogue import make_workload
 from viewstamp.sim.workloads.own_machine import drawn_arguments
 from viewstamp.sim.world.options import LoadOptions

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from viewstamp.storage.bounded import read_named
+from viewstamp.storage.files import read_named
 
 _HISTORY_BYTES_MAX: Final = 256 << 20
 

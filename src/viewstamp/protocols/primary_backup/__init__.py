@@ -30,8 +30,7 @@ Skip `judge` at first: it checks the protocol from outside. Where each piece of 
 
 from typing import Final
 
-from viewstamp.core.guarantees import Guarantees
-from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.core.protocol import Guarantees, ProtocolDefinition
 from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
 from viewstamp.protocols.primary_backup.course.core import CourseCore
 from viewstamp.protocols.primary_backup.course.messages import CourseMessage

@@ -38,8 +38,7 @@ Skip `judge` at first: it checks the protocol from outside. Where each line of f
 
 from typing import Final
 
-from viewstamp.core.guarantees import Guarantees
-from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.core.protocol import Guarantees, ProtocolDefinition
 from viewstamp.protocols.raft.core import RaftCore
 from viewstamp.protocols.raft.judge.oracle import RaftOracle
 from viewstamp.protocols.raft.messages import RaftMessage

@@ -50,8 +50,7 @@ Lab 7 (rsm), replication to code:
 - commit_change: a new view: `role.Role.enter_newest_view`;
 """
 
-from viewstamp.core.guarantees import Guarantees
-from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.core.protocol import Guarantees, ProtocolDefinition
 from viewstamp.protocols.viewstamped.core import ViewstampedCore
 from viewstamp.protocols.viewstamped.judge.oracle import ViewstampedOracle
 from viewstamp.protocols.viewstamped.messages import Message

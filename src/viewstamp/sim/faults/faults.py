@@ -10,8 +10,8 @@ from random import Random
 from typing import Final
 
 from viewstamp.core.events import TakeSnapshot, TransferLeadership
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import NodeId
+from viewstamp.core.protocol import Guarantees
 from viewstamp.core.quorum import majority
 from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.world.network import Link

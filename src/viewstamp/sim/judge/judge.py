@@ -10,11 +10,10 @@ from typing import Any, Final
 
 from viewstamp.core.effects import Answer, Apply, Capture, Effect, Entry, Refuse, Restore, Send, Stage
 from viewstamp.core.events import Event, Queried
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, View, Viewstamp
 from viewstamp.core.judge import DurableImage, Oracle
 from viewstamp.core.messages import ClientMessage, ServerMessage
-from viewstamp.core.protocol import Core, WrappedCore
+from viewstamp.core.protocol import Core, Guarantees, WrappedCore
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.replica.replica import Replica
 from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost

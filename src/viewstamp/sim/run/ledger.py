@@ -7,8 +7,7 @@ from typing import Final
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.sim.run.campaign import CampaignSummary
-from viewstamp.storage.bounded import read_named
-from viewstamp.storage.files import open_regular
+from viewstamp.storage.files import open_regular, read_named
 
 _LEDGER_BYTES_MAX: Final = 16 << 20
 HEADING: Final = """# Simulation ledger

@@ -4,9 +4,14 @@ A run is a pure function of its plan: `execute(plan)` in any process, on any mac
 gives the same report and the same trace.
 """
 
+import os
+import subprocess
+import sys
 import traceback
 from collections import Counter
 from typing import Any, Final, TextIO
+
+import msgspec
 
 from viewstamp.checker.linearizable import check
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND
@@ -30,6 +35,12 @@ from viewstamp.sim.world.trace import Trace
 _QUIET_SHARE: Final = 0.4
 _BOOTSTRAP_US: Final = 60_000_000
 _SHAKE_US: Final = 3_000_000
+
+NOT_DETERMINISTIC: Final = "I22 Deterministic"
+_RUN: Final = (
+    "import sys; from viewstamp.sim.run.campaign import run_chunk; "
+    "sys.stdout.buffer.write(run_chunk(sys.stdin.buffer.read()))"
+)
 
 
 def options_of(plan: RunPlan, definition: ProtocolDefinition) -> SwarmOptions:
@@ -252,3 +263,36 @@ def check_messages(cluster: Cluster, calls: int) -> None:
         raise InvariantViolated(
             NAME, f"{sent} messages between members; the work done explains at most {allowed}"
         )
+
+
+def checked_elsewhere(report: RunReport) -> RunReport:
+    """Run the plan of this report again in another process; return the report, or that the runs differ (I22).
+
+    Code that iterates over a set of strings, or reads anything of its host, gives another run there.
+    """
+    if not report.ok:
+        return report
+    second = run_elsewhere(report.plan)
+    if second is not None and second.trace_hash == report.trace_hash:
+        return report
+    how = "ended differently" if second is None or not second.ok else f"has the trace {second.trace_hash}"
+    explanation = (
+        f"the same run {how} in a process with another PYTHONHASHSEED: does the machine depend on the order "
+        "of a set, on a clock, or on anything else that is not its state?"
+    )
+    return msgspec.structs.replace(
+        report, violation=Violation(NOT_DETERMINISTIC, explanation, report.virtual_us)
+    )
+
+
+def run_elsewhere(plan: RunPlan) -> RunReport | None:
+    """Return the report of a fresh process with other hashes; None: it ended without one."""
+    hashes = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    done = subprocess.run(  # noqa: S603  this interpreter, and nothing that comes from outside
+        [sys.executable, "-c", _RUN],
+        input=msgspec.json.encode([plan]),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONHASHSEED": hashes},
+        check=False,
+    )
+    return msgspec.json.decode(done.stdout, type=list[RunReport])[0] if done.returncode == 0 else None

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.guarantees import Guarantees
+from viewstamp.core.protocol import Guarantees
 from viewstamp.sim.world.world import RandomTree, log_uniform
 
 SHRINKABLE: Final = ("network", "partitions", "processes", "stories", "disk", "load", "tuning")

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from viewstamp.core.effects import Entry, Send, Stage
 from viewstamp.core.events import ReadToken
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import NodeId, View, Viewstamp
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import ClientMessage, ServerMessage
+from viewstamp.core.protocol import Guarantees
 from viewstamp.replica.replica import Replica
 from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost
 

@@ -3,9 +3,9 @@
 # ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
 
 from viewstamp.core.events import ReadToken
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import FAILED, RESULT, ClientMessage, Results, ServerMessage, Submit
+from viewstamp.core.protocol import Guarantees
 from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.judge.invariants.base import Invariant
 

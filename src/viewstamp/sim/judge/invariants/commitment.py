@@ -5,8 +5,8 @@
 from typing import Any
 
 from viewstamp.core.effects import Entry
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import Instant, NodeId, View, Viewstamp
+from viewstamp.core.protocol import Guarantees
 from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.judge.invariants.base import Invariant
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from viewstamp.core.effects import Entry
 from viewstamp.core.events import ReadToken
-from viewstamp.core.guarantees import Guarantees
 from viewstamp.core.ids import ORIGIN, NodeId, View, Viewstamp
 from viewstamp.core.judge import AgreedView, DurableImage, ViewOracle
+from viewstamp.core.protocol import Guarantees
 from viewstamp.core.quorum import has_majority
 from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.judge.invariants.base import Invariant
