@@ -37,6 +37,7 @@ FRAMES_PER_CONNECTION = 200
 POOL = 4_000
 """Frames are drawn from a pool, which is made again after as many frames as it holds ten times."""
 POOL_USES = 10
+DEEPER = 100
 FRAME_BYTES_MAX = 1 << 20
 CLIENTS = tuple(range(1_000, 1_040))
 SESSIONS = (0, *(n << 20 for n in range(1, 400, 7)))
@@ -83,7 +84,7 @@ class Pool:
         self._seed += 1
         facts = {"client": CLIENTS, "session": SESSIONS, "acknowledged": [0, 1, 5]}
         frames = list(CallGrammar(self._seed, StockService, facts=facts).frames(POOL))
-        self.accepted = [frame for frame in frames if _is_accepted(frame)]
+        self.accepted = [frame for frame in frames if _below(DEEPER, frame)]
         self.violating = [frame for frame in frames if not _is_accepted(frame)]
         self._left = POOL * POOL_USES
 
@@ -93,6 +94,11 @@ class Pool:
         self._left -= count
         last = self.rng.choice(self.violating if self.rng.random() < 0.9 else self.accepted)
         return [*self.rng.choices(self.accepted, k=count - 1), last]
+
+
+def _below(frames: int, frame: Frame) -> bool:
+    """Return whether a frame is accepted where the stack stands deeper, as it does in a server."""
+    return _below(frames - 1, frame) if frames else _is_accepted(frame)
 
 
 def _is_accepted(frame: Frame) -> bool:
