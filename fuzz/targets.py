@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from fuzz import sequences
+from fuzz import requests, sequences
 from viewstamp.checker.history import HistoryError, parse_line
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt, ProtocolViolation
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
@@ -259,6 +259,8 @@ def _targets() -> Iterator[Target]:
     yield Target("identity", _identity, _histories)
     yield Target("cluster_file", _cluster_file, _cluster_files)
     yield Target("history", _history, _histories)
+    for name, machine in (("stock", StockService), ("tangled", requests.Tangled)):
+        yield Target(f"requests_{name}", partial(requests.play, machine), partial(requests.seeds, machine))
     for name in PROTOCOLS:
         definition = protocol_definition(name)
         grammar = partial(peer_grammar, message_type=definition.message_type, facts=sequences.facts())
