@@ -35,6 +35,8 @@ class RebuiltLog:
             JournalCorrupt: it does not follow the one before.
         """
         log = self.log
+        if entry.seqno < 1:
+            raise JournalCorrupt(f"write {seq} holds an entry {entry.view}.{entry.seqno}: {_HINT}")
         if entry.seqno != log.last_seqno + 1:
             if log.last_seqno != log.base_seqno or entry.seqno <= self.base.seqno:
                 raise JournalCorrupt(
