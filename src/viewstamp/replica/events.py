@@ -6,12 +6,12 @@ of the same shape, so that retries, redirects and sessions run in the simulator 
 """
 
 from collections.abc import Iterator
-from typing import Any, Final, Literal, NewType, TypeAlias
+from typing import Any, Final, Literal, NewType, Self, TypeAlias
 
 import msgspec
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
-from viewstamp.core.errors import MOVE_AWAY, EntryNotExecutable
+from viewstamp.core.errors import MOVE_AWAY
 from viewstamp.core.events import Captured, PeerDown, PeerUp, Persisted, Received, SnapshotToken, Staged, Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, Viewstamp
 from viewstamp.core.messages import ClientMessage, ServerMessage
@@ -56,6 +56,10 @@ class Save(msgspec.Struct, frozen=True):
     parts: Iterator[bytes]
 
 
+ADVICE: Final = f"if the others run another class, start it again with theirs; else, {MOVE_AWAY}"
+"""What to do with a replica whose state differs. Its log is intact; the state computed from it is not."""
+
+
 class Halt(msgspec.Struct, frozen=True, gc=False):
     """This replica must stop serving permanently. Tell the operator the reason."""
 
@@ -63,31 +67,23 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
     cause: Literal["diverged", "not executable"] = "diverged"
     """Its state differs from the leader's; or it cannot execute a committed entry."""
 
+    @classmethod
+    def diverged(cls, node: NodeId, reason: str) -> Self:
+        """Return the end of a replica whose state is not, or cannot be, that of the others."""
+        return cls(f"node {node} has stopped: {reason}; {ADVICE}")
 
-ADVICE: Final = f"if the others run another class, start it again with theirs; else, {MOVE_AWAY}"
-"""What to do with a replica whose state differs. Its log is intact; the state computed from it is not."""
-
-
-def diverged(node: NodeId, reason: str) -> Halt:
-    """Return the end of a replica whose state is not, or cannot be, that of the others."""
-    return Halt(f"node {node} has stopped: {reason}; {ADVICE}")
-
-
-def execution_failed(node: NodeId, viewstamp: Viewstamp, error: Exception) -> EntryNotExecutable:
-    """Return what ends a replica in the middle of an entry: the machine did not come to a result here."""
-    return EntryNotExecutable(not_executable(node, viewstamp, f"{type(error).__name__}: {error}").reason)
-
-
-def not_executable(node: NodeId, viewstamp: Viewstamp, cause: str) -> Halt:
-    """Return the end of a replica that cannot execute a committed entry."""
-    return Halt(
-        f"node {node} cannot execute the committed entry {viewstamp}: {cause}. No data is lost: the entry "
-        "stays in the log of the members. Move no data directory away. If another version or class wrote the "
-        "entry, start this node again with it; else look at the entry with "
-        f"`viewstamp journal show DIR --at {viewstamp}`, and if no member can execute it, stop all of them "
-        f"and give it up with `viewstamp journal skip DIR... --at {viewstamp}`",
-        cause="not executable",
-    )
+    @classmethod
+    def not_executable(cls, node: NodeId, viewstamp: Viewstamp, why: str | Exception) -> Self:
+        """Return the end of a replica that cannot execute a committed entry, or did not come to its end."""
+        reason = why if isinstance(why, str) else f"{type(why).__name__}: {why}"
+        return cls(
+            f"node {node} cannot execute the committed entry {viewstamp}: {reason}. No data is lost: the "
+            "entry stays in the log of the members. Move no data directory away. If another version or class "
+            "wrote the entry, start this node again with it; else look at the entry with "
+            f"`viewstamp journal show DIR --at {viewstamp}`, and if no member can execute it, stop all of "
+            f"them and give it up with `viewstamp journal skip DIR... --at {viewstamp}`",
+            cause="not executable",
+        )
 
 
 RareReplicaEffect: TypeAlias = Release | Stage | Save | Halt

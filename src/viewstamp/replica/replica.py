@@ -32,7 +32,7 @@ from viewstamp.core.effects import (
     Settled,
     Stage,
 )
-from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.errors import ConfigurationError, EntryNotExecutable
 from viewstamp.core.events import (
     Captured,
     Directed,
@@ -74,17 +74,7 @@ from viewstamp.replica.batches import (
     SubmitValidator,
     encode_logged,
 )
-from viewstamp.replica.events import (
-    ClientGone,
-    Halt,
-    ReplicaEffect,
-    ReplicaEvent,
-    Requested,
-    Save,
-    diverged,
-    execution_failed,
-    not_executable,
-)
+from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import LogClock, ReplicatedState
@@ -437,7 +427,7 @@ class Replica:
         except BatchUnreadable as error:
             mark = read_skip_mark(entry.data)
             if mark is None:
-                self._halt = not_executable(self.node, entry.viewstamp, str(error))
+                self._halt = Halt.not_executable(self.node, entry.viewstamp, str(error))
             else:
                 state.apply_mark(entry.viewstamp, mark, responses.addresses.waiting, responses.answers)
             return
@@ -448,15 +438,16 @@ class Replica:
         try:
             state.apply(entry.viewstamp, batch, responses.addresses.waiting, responses.answers)
         except AssertionError as error:  # an invariant of our own: its traceback says at which entry
-            error.add_note(not_executable(self.node, entry.viewstamp, "a broken invariant").reason)
+            error.add_note(Halt.not_executable(self.node, entry.viewstamp, "a broken invariant").reason)
             raise
         except Exception as error:
-            raise execution_failed(self.node, entry.viewstamp, error) from error
+            halt = Halt.not_executable(self.node, entry.viewstamp, error)
+            raise EntryNotExecutable(halt.reason) from error
         if responses.answers.notifications:
             self._deliver_notifications()
 
     def _stop(self, reason: str) -> None:
-        self._halt = diverged(self.node, reason)
+        self._halt = Halt.diverged(self.node, reason)
 
     # Snapshots
 
