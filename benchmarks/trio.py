@@ -10,14 +10,16 @@ from typing import Any
 import msgspec
 
 from viewstamp.core.effects import Persist, Send
-from viewstamp.core.events import PeerUp, Persisted, Received, Woke
+from viewstamp.core.events import PeerUp, Persisted, Woke
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
 from viewstamp.core.messages import OpenSession, SessionOpened, Submit, encode_message
 from viewstamp.core.protocol import Recovered
 from viewstamp.protocols.registry import protocol_definition
+from viewstamp.replica.divergence import peer_event
 from viewstamp.replica.events import ReplicaEvent, Requested, Respond
 from viewstamp.replica.options import ReplicaOptions
-from viewstamp.replica.replica import Replica, ReplicaSetup
+from viewstamp.replica.replica import Replica
+from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.services.kv import KeyValueStore
 
 NODES = (NodeId(1), NodeId(2), NodeId(3))
@@ -97,7 +99,7 @@ class Trio:
         for effect in self._replicas[node].step(event, self.now):
             if isinstance(effect, Send):
                 assert isinstance(effect.to, int)
-                self._events.append((NodeId(effect.to), Received(node, effect.message)))
+                self._events.append((NodeId(effect.to), peer_event(node, effect.message)))
             elif isinstance(effect, Persist):
                 self._events.append((node, Persisted(effect.seq)))
             elif isinstance(effect, Respond):

@@ -34,7 +34,8 @@ from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.replica.events import ClientGone, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
 from viewstamp.replica.options import ReplicaOptions
-from viewstamp.replica.replica import Replica, ReplicaSetup
+from viewstamp.replica.replica import Replica
+from viewstamp.replica.setup import ReplicaSetup
 
 NODE = NodeId(1)
 OTHER = NodeId(2)
@@ -158,17 +159,32 @@ FAKE = ProtocolDefinition(
 )
 
 
+def _core_at(last: Viewstamp) -> ProtocolDefinition:
+    """Return the protocol with cores whose log ended there when they started."""
+
+    def make_core(setup: CoreSetup) -> Core:
+        core = FakeCore(setup)
+        core.last = max(core.last, last)
+        return core
+
+    return msgspec.structs.replace(FAKE, make_core=make_core)
+
+
 def make_replica(
     machine: type[StateMachine] = Counter,
     options: ReplicaOptions | None = None,
     snapshot: Snapshot | None = None,
+    *,
+    node: NodeId = NODE,
+    members: tuple[NodeId, ...] = (NODE, OTHER),
+    last: Viewstamp = ORIGIN,
 ) -> Replica:
     return Replica(
         ReplicaSetup(
-            node=NODE,
-            members=(NODE, OTHER),
+            node=node,
+            members=members,
             incarnation=Incarnation(1),
-            definition=FAKE,
+            definition=_core_at(last),
             protocol_options=None,
             options=options or ReplicaOptions(),
             machine=machine,
@@ -195,8 +211,12 @@ class Bench:
         machine: type[StateMachine] = Counter,
         options: ReplicaOptions | None = None,
         snapshot: Snapshot | None = None,
+        *,
+        node: NodeId = NODE,
+        members: tuple[NodeId, ...] = (NODE, OTHER),
+        last: Viewstamp = ORIGIN,
     ) -> None:
-        self.replica = make_replica(machine, options, snapshot)
+        self.replica = make_replica(machine, options, snapshot, node=node, members=members, last=last)
         core = self.replica.core
         assert isinstance(core, FakeCore)
         self.core = core

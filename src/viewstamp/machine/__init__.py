@@ -7,7 +7,8 @@ Read in this order:
 3. `definition`: what is read out of the class: its methods, the types of their arguments, decoders;
 4. `runner`: one machine and what runs its methods;
 5. `nesting`, `room`: the same depth for arguments, results and recursion on every replica;
-6. `default_snapshot`, `schema`: the annotated attributes as bytes, and what stands in them, to be compared;
+6. `default_snapshot`, `schema`, `state_digest`: the annotated attributes as bytes, what stands in them, and
+   its digest, to be compared;
 7. `soundness`, `forbidden_calls`: classes that would lose or split state, refused before they serve.
 
 From a class to a result:

@@ -131,6 +131,11 @@ def holds_set(hint: Any) -> bool:
     return bool(kinds & {msgspec.inspect.SetType, msgspec.inspect.FrozenSetType})
 
 
+def holds_any(hint: Any) -> bool:
+    """Return whether a value of this type may hold values of types that it does not name."""
+    return msgspec.inspect.AnyType in set(_kinds(msgspec.inspect.type_info(hint), frozenset()))
+
+
 def encoder_of(hint: Any) -> msgspec.msgpack.Encoder:
     """Return the encoder that makes equal bytes of equal values of this type on every replica."""
     return _SORTING_ENCODER if _sorts(hint) else _ENCODER

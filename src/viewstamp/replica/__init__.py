@@ -2,13 +2,14 @@
 
 Read in this order; `client` is another program, and has an order of its own:
 
-1. `events`, `options`: what goes into a replica and comes out of it, and its limits;
+1. `events`, `options`, `setup`: what goes into a replica and comes out of it, its limits, its parts;
 2. `batches`: clients' messages until they are the data of an entry, and back;
 3. `replica`: `step`, where all events come in;
 4. `replicated_state`, `sessions`: an entry executed, exactly once;
-5. `responses`, `reads`: what clients are told, and queries, which pass no log;
+5. `responses`, `reads`, `directives`: what clients and operators are told, and queries, which pass no log;
 6. `snapshot_body`: the replicated state as bytes;
-7. `skip_mark`: an entry that no replica can execute.
+7. `divergence`, `recent`: replicas that differ, judged by the majority;
+8. `skip_mark`: an entry that no replica can execute.
 
 The way of a write, function by function. At the leader:
 
@@ -25,7 +26,8 @@ When the core hands out the committed entry, at every replica:
 
 - the entry is decoded, unless this replica proposed it: `replica.Replica._apply`,
   `batches.InFlightBatches.read`, `batches.decode_batch`;
-- the leader's digest of earlier results is compared: `replicated_state.DigestChain.contradicts`;
+- the leader's digest of earlier results is compared: `replicated_state.DigestChain.contradicts`,
+  `divergence.Divergence.contradicted`;
 - log time moves, and sessions expire: `replicated_state.ReplicatedState.apply`, `sessions.Sessions.overdue`;
 - each command runs once, or is answered from memory: `replicated_state.ReplicatedState._submit`,
   `sessions.Sessions.use`, `replicated_state.ReplicatedState._run_once`,

@@ -31,9 +31,45 @@ class ClientGone(msgspec.Struct, frozen=True, gc=False):
     source: ClientAddress
 
 
-ReplicaEvent: TypeAlias = (
-    Received | Woke | Persisted | Captured | Staged | PeerUp | PeerDown | Requested | ClientGone
-)
+Kind = Literal["results", "state"]
+"""What a digest is of."""
+
+
+class DigestVote(msgspec.Struct, frozen=True, array_like=True, tag=100, gc=False):
+    """What one member says to another of its digest at one position. A message beside the protocol's own."""
+
+    kind: Kind
+    seqno: int
+    digest: int
+    sure: bool
+    """Whether the sender does not doubt."""
+    asks: bool
+    """Whether it wants to know the digest of the receiver at this position."""
+    schema: int
+    """Of the sender's class: states of two schemas are not compared."""
+
+
+class Voted(msgspec.Struct, frozen=True, gc=False):
+    """A `DigestVote` arrived from another member."""
+
+    source: NodeId
+    vote: DigestVote
+
+
+class StateHashed(msgspec.Struct, frozen=True, gc=False):
+    """A digest of the state was made beside the work (`divergence.StateHasher`); None: it failed."""
+
+    seqno: int
+    digest: int | None
+
+
+CoreEvent: TypeAlias = Received | Woke | Persisted | Captured | Staged | PeerUp | PeerDown
+ReplicaEvent: TypeAlias = CoreEvent | Requested | ClientGone | StateHashed | Voted
+
+
+def is_of_client(event: ReplicaEvent) -> bool:
+    """Return whether this came over a client's connection."""
+    return type(event) is Requested or type(event) is ClientGone
 
 
 class Respond(msgspec.Struct, frozen=True, gc=False):
@@ -86,7 +122,13 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-RareReplicaEffect: TypeAlias = Release | Stage | Save | Halt
+class Notice(msgspec.Struct, frozen=True, gc=False):
+    """Tell the operator this line: a member differs, or this one was in doubt. The replica goes on."""
+
+    text: str
+
+
+RareReplicaEffect: TypeAlias = Release | Stage | Save | Halt | Notice
 """What few steps ask for: a driver looks at the other three first."""
 
 ReplicaEffect: TypeAlias = Send | Persist | Respond | RareReplicaEffect

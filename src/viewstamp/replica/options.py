@@ -1,9 +1,14 @@
 """Options of replicas and clients, validated when made. Everything that can grow has a limit."""
 
+from typing import Final
+
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX
+
+NEVER: Final = 1 << 64
+"""More entries than any log will have."""
 
 
 def _require(fits: bool, what: str) -> None:  # noqa: FBT001  a condition
@@ -59,6 +64,9 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     clients_max: int = 65_536
     """Clients whose connection is remembered; beyond it the oldest get no more answers."""
     directives_max: int = 64
+    state_check_every: int = 8_192
+    """The state is hashed at each entry whose number is a multiple of this, where a hundredth of the time
+    allows it, and compared between members. Equal on all members; 0: never."""
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -66,8 +74,14 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
         _require(within, "batch_commands_max must be from 1 to 524288")
         for name in ("batch_bytes_max", "command_bytes_max", "gathered_commands_max", "gathered_bytes_max"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        _require(self.state_check_every >= 0, "state_check_every must be 0 (never) or more")
         for name in ("reads_max", "clients_max", "directives_max"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+
+    @property
+    def check_interval(self) -> int:
+        """`state_check_every`, where 0 is a number that no entry is a multiple of."""
+        return self.state_check_every or NEVER
 
 
 class ClientOptions(msgspec.Struct, frozen=True):

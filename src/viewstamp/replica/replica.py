@@ -7,14 +7,13 @@ Rules of this file:
   redirected when another leader is known. While no leader is known, it waits
   (docs/requirements.md#k1);
 - only `ReplicatedState.apply` and a restored snapshot change replicated state;
-- a replica that finds that it differs from the leader halts, and does nothing from then on.
+- a replica that differs from a majority halts, and does nothing from then on (`divergence`).
 
 The reading order and the way of a write, function by function, stand in `viewstamp/replica/__init__.py`.
 """
 
 from collections.abc import Iterator
-from random import Random
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -32,11 +31,10 @@ from viewstamp.core.effects import (
     Settled,
     Stage,
 )
-from viewstamp.core.errors import ConfigurationError, EntryNotExecutable
+from viewstamp.core.errors import EntryNotExecutable
 from viewstamp.core.events import (
     Captured,
     Directed,
-    DirectiveToken,
     Event,
     PeerDown,
     PeerUp,
@@ -45,9 +43,10 @@ from viewstamp.core.events import (
     Queried,
     Received,
     Staged,
+    TransferLeadership,
     Woke,
 )
-from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId, View, Viewstamp
+from viewstamp.core.ids import ClientAddress, Instant, NodeId, View, Viewstamp
 from viewstamp.core.messages import (
     INVALID,
     AdminReply,
@@ -60,7 +59,7 @@ from viewstamp.core.messages import (
     StatusReply,
     Submit,
 )
-from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered, Status
+from viewstamp.core.protocol import Core, CoreSetup, Status
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
@@ -69,36 +68,31 @@ from viewstamp.replica.batches import (
     IN_FLIGHT_MAX,
     BatchBuffer,
     BatchUnreadable,
+    DecodedBatch,
     DecodedMessage,
     InFlightBatches,
     SubmitValidator,
     encode_logged,
 )
-from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Save
-from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.directives import OWN_ADDRESS, TOO_MANY, Directives
+from viewstamp.replica.divergence import Divergence, sent_away
+from viewstamp.replica.events import (
+    ClientGone,
+    Halt,
+    ReplicaEffect,
+    ReplicaEvent,
+    Requested,
+    Save,
+    StateHashed,
+    Voted,
+)
 from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import LogClock, ReplicatedState
-from viewstamp.replica.responses import ClientAddresses, Responses, encoded_text
+from viewstamp.replica.responses import OVERLOADED, ClientAddresses, Responses, encoded_text
+from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.replica.skip_mark import read_skip_mark
 
-OVERLOADED: Final = "the server is overloaded"
 _WOKE: Final = Woke()
-
-
-class ReplicaSetup(msgspec.Struct, frozen=True):
-    """Everything that a replica is made of."""
-
-    node: NodeId
-    members: tuple[NodeId, ...]
-    incarnation: Incarnation
-    definition: ProtocolDefinition
-    protocol_options: Any
-    """Of the type that the protocol's definition names."""
-    options: ReplicaOptions
-    machine: type[StateMachine]
-    rng: Random
-    recovered: Recovered
-    now: Instant
 
 
 class Replica:
@@ -106,11 +100,12 @@ class Replica:
 
     __slots__ = (
         "_buffer",
+        "_check_every",
         "_clock",
         "_directives",
+        "_divergence",
         "_halt",
         "_in_flight",
-        "_next_directive",
         "_now",
         "_reads",
         "_responses",
@@ -141,15 +136,15 @@ class Replica:
         self._restored: SnapshotMeta | None = None
         """The snapshot whose state the machine has exactly, if nothing was applied since."""
         if setup.recovered.snapshot is not None:
-            self._recover(setup.recovered.snapshot)
+            self._state = snapshot_body.recover(setup.recovered.snapshot, self._state)
+            self._restored = setup.recovered.snapshot.meta
         self._clock = LogClock()
         self._validator = SubmitValidator(self.definition, setup.options)
         self._buffer = BatchBuffer(setup.options)
         self._in_flight = InFlightBatches(self.definition.decoder("command"))
         self._responses = Responses(ClientAddresses(setup.options.clients_max))
         self._reads = Reads(self.definition, self._responses, setup.options.reads_max)
-        self._directives: dict[DirectiveToken, tuple[ClientAddress, int]] = {}
-        self._next_directive = 0
+        self._directives = Directives(setup.options.directives_max)
         self._saving: snapshot_body.Parts | None = None
         """The parts of a `Save` of the current step."""
         self._halt: Halt | None = None
@@ -164,6 +159,15 @@ class Replica:
                 now=setup.now,
             )
         )
+        self._check_every = setup.options.check_interval
+        self._divergence = Divergence(
+            setup.node,
+            definition=self.definition,
+            replayed=self.core.status(setup.now).last.seqno,
+            state=lambda: self._state,
+            members=lambda: self.core.status(self._now).members,
+            hasher=setup.hasher,
+        )
 
     @property
     def deadline(self) -> Instant | None:
@@ -171,6 +175,8 @@ class Replica:
         if self._halt is not None:
             return None
         core = self.core
+        if self._divergence.withholds:
+            return min(self._divergence.deadline, core.deadline or self._divergence.deadline)
         if (
             (self._buffer.messages and core.accepting)
             or self._reads.gathered
@@ -217,9 +223,8 @@ class Replica:
     def status(self, now: Instant) -> Status:
         """Return this node's own account of itself."""
         status = self.core.status(now)
-        if self._halt is not None:
-            return msgspec.structs.replace(status, waiting_for=self._halt.reason)
-        return status
+        why = self._divergence.describe() if self._halt is None else self._halt.reason
+        return msgspec.structs.replace(status, waiting_for=why) if why else status
 
     def queues(self) -> Iterator[tuple[str, int, int]]:
         """Yield what waits or is remembered here: (what, how much, how much at most)."""
@@ -235,8 +240,7 @@ class Replica:
 
     def step(self, event: ReplicaEvent, now: Instant) -> list[ReplicaEffect]:
         """Take in one event and return what must be done, in order. `now` never goes back."""
-        halted = self._halt
-        if halted is not None:
+        if self.halted is not None:
             return []
         assert now >= self._now, (now, self._now)
         assert not self._responses.effects, "a step within a step"
@@ -252,6 +256,8 @@ class Replica:
                 self._responses.addresses.gone(event.source)
             case Captured() | Staged() | PeerUp() | PeerDown():
                 self._drive(event)
+            case StateHashed() | Voted():
+                self._divergence.on_event(event, now)
             case _:
                 assert_never(event)
         self._saving = None
@@ -263,6 +269,19 @@ class Replica:
         if responses.answers.lines or responses.answers.opened:
             responses.say_answers()
         effects, responses.effects = responses.effects, []
+        return self._judged(effects) if self._divergence.busy else effects
+
+    def _judged(self, effects: list[ReplicaEffect]) -> list[ReplicaEffect]:
+        """Return the effects that may happen while replicas differ; halt where this one is odd."""
+        divergence = self._divergence
+        if divergence.must_hand_over(self.core.leader, self._now):
+            self._directed(OWN_ADDRESS, AdminRequest(0, TransferLeadership()))
+            effects += self._responses.effects
+            self._responses.effects = []
+        effects = divergence.filtered(effects)
+        if (reason := divergence.ended(self.core.leader, self._now)) is not None:
+            self._halt = Halt.diverged(self.node, reason)
+            effects.append(self._halt)
         return effects
 
     def _woke(self) -> None:
@@ -270,12 +289,15 @@ class Replica:
         deadline = core.deadline
         if deadline is not None and deadline <= self._now:
             self._drive(_WOKE)
+        if self._divergence.withholds:
+            self._divergence.woke(self._now)
+            return
         while self._buffer.messages and core.accepting and self._halt is None:
             self._propose(self._buffer.take_batch())
         if self._reads.gathered:
             self._drive(Queried(self._reads.begin_round()))
         if self._responses.addresses.arrived and core.leader == self.node:
-            self._repeat_notifications()
+            self._responses.repeat_notifications(self._state)
 
     def _drive(self, event: Event) -> None:
         """Feed the core and carry out what it asks for."""
@@ -304,7 +326,7 @@ class Replica:
             case Restore():
                 self._install(effect.snapshot)
             case Settled():
-                source, request = self._directives.pop(effect.token)
+                source, request = self._directives.end(effect.token)
                 self._responses.say(source, AdminReply(request, effect.refusal))
             case _:
                 assert_never(effect)
@@ -313,6 +335,9 @@ class Replica:
 
     def _requested(self, event: Requested) -> None:
         message, source = event.message, event.source
+        if self._divergence.withholds and not isinstance(message, AskStatus | AdminRequest):
+            self._responses.say(source, sent_away(message))
+            return
         match message:
             case Submit():
                 self._responses.addresses.note(message.client, source)
@@ -358,13 +383,10 @@ class Replica:
             self._responses.redirect(decoded, self._other_leader(), OVERLOADED)
 
     def _directed(self, source: ClientAddress, message: AdminRequest) -> None:
-        if len(self._directives) >= self.options.directives_max:
-            refusal = "too many directives are in flight: not carried out, try again later"
-            self._responses.say(source, AdminReply(message.request, refusal))
+        token = self._directives.begin(source, message.request)
+        if token is None:
+            self._responses.say(source, AdminReply(message.request, TOO_MANY))
             return
-        self._next_directive += 1
-        token = DirectiveToken(self._next_directive)
-        self._directives[token] = source, message.request
         self._drive(Directed(token, message.directive))
 
     # Proposing and redirecting
@@ -432,22 +454,26 @@ class Replica:
                 state.apply_mark(entry.viewstamp, mark, responses.addresses.waiting, responses.answers)
             return
         if state.chain.contradicts(batch.check):
-            where = f"up to entry {batch.check[0]}"
-            self._stop(f"its results {where} differ from the leader's: is the class the same? deterministic?")
-            return
+            self._divergence.contradicted(batch.check[0], entry.viewstamp.seqno, self._now)
+        elif self._divergence.busy:
+            self._divergence.agreed(batch.check[0])
+        self._execute(entry.viewstamp, batch)
+
+    def _execute(self, viewstamp: Viewstamp, batch: DecodedBatch) -> None:
+        state, responses = self._state, self._responses
         try:
-            state.apply(entry.viewstamp, batch, responses.addresses.waiting, responses.answers)
+            state.apply(viewstamp, batch, responses.addresses.waiting, responses.answers)
         except AssertionError as error:  # an invariant of our own: its traceback says at which entry
-            error.add_note(Halt.not_executable(self.node, entry.viewstamp, "a broken invariant").reason)
+            error.add_note(Halt.not_executable(self.node, viewstamp, "a broken invariant").reason)
             raise
         except Exception as error:
-            halt = Halt.not_executable(self.node, entry.viewstamp, error)
+            halt = Halt.not_executable(self.node, viewstamp, error)
             raise EntryNotExecutable(halt.reason) from error
+        self._divergence.recent.note(viewstamp.seqno, batch)
         if responses.answers.notifications:
-            self._deliver_notifications()
-
-    def _stop(self, reason: str) -> None:
-        self._halt = Halt.diverged(self.node, reason)
+            responses.deliver_notifications(state, leads=self.core.leader == self.node)
+        if viewstamp.seqno % self._check_every == 0:
+            self._divergence.at_agreed_entry(viewstamp.seqno, self._now)
 
     # Snapshots
 
@@ -461,38 +487,12 @@ class Replica:
             self._saving.freeze()
             self._saving = None
 
-    def _recover(self, snapshot: Snapshot) -> None:
-        try:
-            self._restore(snapshot)
-        except snapshot_body.SnapshotUnreadable as error:
-            raise ConfigurationError(f"{error}: start this node with the class that wrote it") from None
-
     def _install(self, snapshot: Snapshot) -> None:
         if self._restored == snapshot.meta:
             return  # a core that starts from a snapshot asks for what was recovered already
         self._freeze_save()
         try:
-            self._restore(snapshot)
+            self._state = snapshot_body.restore(snapshot, self._state)
+            self._restored = snapshot.meta
         except snapshot_body.SnapshotUnreadable as error:
-            self._stop(str(error))
-
-    def _restore(self, snapshot: Snapshot) -> None:
-        self._state = snapshot_body.restore(snapshot, self._state)
-        self._restored = snapshot.meta
-
-    # Notifications
-
-    def _deliver_notifications(self) -> None:
-        answers = self._responses.answers
-        notifications, answers.notifications = answers.notifications, []
-        # A follower's state is behind what clients have seen: only the leader speaks.
-        if self.core.leader == self.node:
-            for notification in notifications:
-                self._responses.notify(notification, self._state)
-
-    def _repeat_notifications(self) -> None:
-        """Send again to clients that just came what the machine says they may have missed."""
-        arrived = self._responses.addresses.arrived
-        for notification in self._state.runner.pending_notifications(arrived):
-            self._responses.notify(notification, self._state)
-        arrived.clear()
+            self._halt = Halt.diverged(self.node, str(error))

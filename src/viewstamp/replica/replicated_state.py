@@ -322,6 +322,10 @@ class DigestChain:
         self._history[seqno] = self.digest
         self._history.pop(seqno - DIGESTS_KEPT, None)
 
+    def at(self, seqno: int) -> int | None:
+        """Return the digest at a position; None where it is not known here, or no longer."""
+        return self._history.get(seqno)
+
     def contradicts(self, check: tuple[int, int]) -> bool:
         """Return whether the leader had another digest at a position that is still known here."""
         seqno, digest = check

@@ -77,6 +77,7 @@ class ClientAddresses:
             del self._clients[source]
 
 
+OVERLOADED: Final = "the server is overloaded"
 RESULTS_BYTES_MAX: Final = 1 << 20
 """Of one message of results, unless a single one is larger."""
 LINE_BYTES: Final = 32
@@ -138,6 +139,20 @@ class Responses:
             session = state.sessions.of_client(notification.client)
             number = 0 if session is None else session.number
             self.say(address, Notified(notification.client, number, msgspec.Raw(notification.payload)))
+
+    def deliver_notifications(self, state: ReplicatedState, *, leads: bool) -> None:
+        """Send what the last entry notifies clients of; a follower drops it, for its state may be behind."""
+        notifications, self.answers.notifications = self.answers.notifications, []
+        if leads:
+            for notification in notifications:
+                self.notify(notification, state)
+
+    def repeat_notifications(self, state: ReplicatedState) -> None:
+        """Send again to clients that just came what the machine says they may have missed."""
+        arrived = self.addresses.arrived
+        for notification in state.runner.pending_notifications(arrived):
+            self.notify(notification, state)
+        arrived.clear()
 
     def say_answers(self) -> None:
         """Send the results of the entries applied in this step, to those clients that are connected here."""

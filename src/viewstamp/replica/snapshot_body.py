@@ -111,6 +111,18 @@ def restore(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
     return fresh
 
 
+def recover(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
+    """As `restore`, for the snapshot that a node finds on its disk when it starts.
+
+    Raises:
+        ConfigurationError: the body is not a snapshot of this machine.
+    """
+    try:
+        return restore(snapshot, state)
+    except SnapshotUnreadable as error:
+        raise ConfigurationError(f"{error}: start this node with the class that wrote it") from None
+
+
 def _require_same(preface: Preface, state: ReplicatedState) -> None:
     name = state.definition.cls.__name__
     refusal = version_refusal(preface.format, preface.level, preface.machine_version)

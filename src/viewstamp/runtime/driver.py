@@ -22,7 +22,7 @@ import msgspec
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
 from viewstamp.core.errors import Diverged, EntryNotExecutable, ProtocolViolation
-from viewstamp.core.events import Directive, PeerDown, PeerUp, Persisted, Received, Woke
+from viewstamp.core.events import Directive, PeerDown, PeerUp, Persisted, Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq
 from viewstamp.core.messages import (
     UNREADABLE,
@@ -32,9 +32,12 @@ from viewstamp.core.messages import (
     encode_message,
 )
 from viewstamp.core.protocol import ProtocolDefinition, Status
+from viewstamp.replica.directives import OWN_ADDRESS
+from viewstamp.replica.divergence import peer_event, peer_message_type
 from viewstamp.replica.events import (
     ClientGone,
     Halt,
+    Notice,
     ReplicaEvent,
     Requested,
     Respond,
@@ -44,6 +47,7 @@ from viewstamp.replica.replica import Replica
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.snapshotting import Snapshotter
+from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.syncing import Syncer
 from viewstamp.runtime.system import Clock
 from viewstamp.runtime.turns import Turns
@@ -51,11 +55,9 @@ from viewstamp.storage.directory import DataDirectory
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _WOKE: Final = Woke()
-_OWN_ADDRESS: Final = ClientAddress(0)
-"""The address under which the node itself gives directives to its replica; connections count from 1."""
 
 
-RareEffect: TypeAlias = Release | Save | Stage | Halt
+RareEffect: TypeAlias = Release | Save | Stage | Halt | Notice
 """What `Driver._step` does not carry out itself."""
 
 
@@ -89,6 +91,7 @@ class Driver:
         clock: Clock,
         metrics: Metrics,
         failed: Callable[[BaseException], None],
+        hasher: RuntimeHasher | None = None,
     ) -> None:
         self._replica = replica
         self._journal = directory.journal
@@ -96,7 +99,7 @@ class Driver:
         self._clock = clock
         self.metrics = metrics
         self._on_failure = failed
-        self._decode_peer = msgspec.msgpack.Decoder(definition.message_type).decode
+        self._decode_peer = msgspec.msgpack.Decoder(peer_message_type(definition.message_type)).decode
         self._encode_peer = msgspec.msgpack.Encoder().encode
         self._outlet: Outlet | None = None
         self._step_replica = replica.step
@@ -122,6 +125,8 @@ class Driver:
             feed=self.feed,
             failed=self.fail,
         )
+        if hasher is not None:
+            hasher.start(self._background, self.feed)
         self._stepping = False
         """Whether a step is under way: effects must never lead back into the replica."""
         self._stopped = False
@@ -168,7 +173,7 @@ class Driver:
         waiting: asyncio.Future[str | None] = self._loop.create_future()
         self._directives[request] = waiting
         message = AdminRequest(request, directive)
-        self.feed(Requested(_OWN_ADDRESS, message, encode_message(message)))
+        self.feed(Requested(OWN_ADDRESS, message, encode_message(message)))
         try:
             return await waiting
         finally:
@@ -183,7 +188,7 @@ class Driver:
         except UNREADABLE as error:
             raise ProtocolViolation(f"node {source} sent a message that cannot be read: {error}") from error
         before = self._answers
-        self.feed(Received(source, message))
+        self.feed(peer_event(source, message))
         if self._answers == before + 1:
             # One client alone waits: the next member's message would take longer than this write. Where
             # many are answered together, the end of the turn is soon enough, and clients gather better.
@@ -240,6 +245,8 @@ class Driver:
                 self._snapshotter.save(effect)
             case Stage():
                 self._snapshotter.stage(effect)
+            case Notice(text):
+                LOG.error("node %d: %s", self._node, text)
             case Halt(reason, cause):
                 raise EntryNotExecutable(reason) if cause == "not executable" else Diverged(reason)
             case _:
@@ -254,7 +261,7 @@ class Driver:
     def _respond(self, to: ClientAddress, message: Any) -> None:
         assert self._outlet is not None
         self._answers += 1
-        if to != _OWN_ADDRESS:
+        if to != OWN_ADDRESS:
             self._outlet.respond(to, encode_message(message))
         elif isinstance(message, AdminReply):
             waiting = self._directives.get(message.request)

@@ -25,11 +25,13 @@ from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Status,
 from viewstamp.machine.schema import schema_of
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
-from viewstamp.replica.replica import Replica, ReplicaSetup
+from viewstamp.replica.replica import Replica
+from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.driver import Driver
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.system import Clock, fresh_number, fresh_rng, loop_factory, monotonic_us
 from viewstamp.runtime.transport import Transport
 from viewstamp.storage.directory import DataDirectory, open_data_directory
@@ -136,7 +138,8 @@ class Server:
     async def _start(self, directory: DataDirectory) -> None:
         definition = self._definition
         rng = fresh_rng()
-        replica = self._make_replica(directory, rng)
+        hasher = self._make_hasher()
+        replica = self._make_replica(directory, rng, hasher)
         await asyncio.to_thread(directory.confirm_service)  # the class could read what is there
         self._driver = driver = Driver(
             replica,
@@ -147,6 +150,7 @@ class Server:
             clock=self._clock,
             metrics=self.metrics,
             failed=self._fail,
+            hasher=hasher,
         )
         self._transport = Transport(
             self.cluster,
@@ -226,7 +230,15 @@ class Server:
             accept_class=self._accept_class,
         )
 
-    def _make_replica(self, directory: DataDirectory, rng: Random) -> Replica:
+    def _make_hasher(self) -> RuntimeHasher:
+        return RuntimeHasher(
+            self.cluster.replica_options.check_interval,
+            placement=self.config.snapshot_placement,
+            inline_bytes_max=self.config.snapshot_inline_bytes_max,
+            clock=self._clock,
+        )
+
+    def _make_replica(self, directory: DataDirectory, rng: Random, hasher: RuntimeHasher) -> Replica:
         return Replica(
             ReplicaSetup(
                 node=self.node,
@@ -239,6 +251,7 @@ class Server:
                 rng=rng,
                 recovered=directory.recovered,
                 now=self._clock(),
+                hasher=hasher,
             )
         )
 

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 
 from viewstamp.checker.history import Recorder
-from viewstamp.core.events import Received
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import ServerMessage
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.client.client import ClientCore, ClientSetup
+from viewstamp.replica.divergence import peer_event, peer_message_type
 from viewstamp.sim.cluster.narrator import Narrator, fate
 from viewstamp.sim.judge.judge import Judge, watched
 from viewstamp.sim.workloads.clients import ClientHost, Connection, Observer, SimClient, respond
@@ -100,7 +100,7 @@ class Cluster:
             self.world,
             self.tree.stream("network"),
             options.network,
-            definition.message_type,
+            peer_message_type(definition.message_type),
             self._deliver,
         )
         setup = self._process_setup(overrides)
@@ -244,6 +244,6 @@ class Cluster:
     def _deliver(self, source: NodeId, to: NodeId, message: Any) -> None:
         process = self.processes[to]
         if process.running:
-            process.feed(Received(source, message))
+            process.feed(peer_event(source, message))
         else:
             self.counts["arrived at a stopped server"] += 1

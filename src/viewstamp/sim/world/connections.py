@@ -20,13 +20,14 @@ from typing import Any, Final
 import msgspec
 
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.core.events import PeerDown, PeerUp, Received
+from viewstamp.core.events import PeerDown, PeerUp
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.link.acceptor import Acceptor, Greeted
 from viewstamp.link.dialer import Action, Dialer, DialLimits, Welcomed
 from viewstamp.link.framing import PEER
 from viewstamp.link.handshake import Doorkeeper, Identity
+from viewstamp.replica.divergence import peer_event, peer_message_type
 from viewstamp.sim.world.network import Network
 from viewstamp.sim.world.process import CLUSTER_ID, Process
 from viewstamp.sim.world.world import World
@@ -88,7 +89,7 @@ class Connections:
         self._rng = rng
         self._on_demand = definition.dials == "on_demand"
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(definition.message_type).decode
+        self._decode = msgspec.msgpack.Decoder(peer_message_type(definition.message_type)).decode
         addresses = {node: (f"node-{node}", 7000) for node in processes}
         self.identities = {
             node: Identity(
@@ -264,7 +265,7 @@ class Connections:
             if isinstance(event, Greeted):
                 self._greet(link, acceptor, event)
             else:
-                self._processes[link.to].feed(Received(link.source, self._decode(event)))
+                self._processes[link.to].feed(peer_event(link.source, self._decode(event)))
 
     def _greet(self, link: Link, acceptor: Acceptor, event: Greeted) -> None:
         door = self._doors[link.to]

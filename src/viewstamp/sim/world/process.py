@@ -25,8 +25,9 @@ from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import Recovered
 from viewstamp.replica import snapshot_body
-from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
-from viewstamp.replica.replica import Replica, ReplicaSetup
+from viewstamp.replica.events import Halt, Notice, ReplicaEffect, ReplicaEvent, Respond, Save, is_of_client
+from viewstamp.replica.replica import Replica
+from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults, SimFileSystem
 from viewstamp.sim.world.options import DiskOptions, ProcessOptions
 from viewstamp.sim.world.process_environment import ProcessSetup
@@ -41,10 +42,6 @@ CLUSTER_ID: Final = "simulated"
 _WOKE: Final = Woke()
 _TURN_US: Final = 2_000
 _NO_FAULTS: Final = frozenset({"content_untouched", "content_kept", "names_kept"})
-
-
-def _is_of_member(event: ReplicaEvent) -> bool:
-    return type(event) is not Requested and type(event) is not ClientGone
 
 
 class Process:
@@ -284,7 +281,7 @@ class Process:
         inbox = self._inbox
         if inbox and self._rng.random() < 0.5:
             # Sockets are not read in the order of arrival: here those of clients come first.
-            inbox = self._inbox = deque(sorted(inbox, key=_is_of_member))
+            inbox = self._inbox = deque(sorted(inbox, key=is_of_client, reverse=True))
         for _ in range(self._rng.randint(1, max(1, len(inbox)))):
             if not inbox or not self.running:
                 break
@@ -346,8 +343,8 @@ class Process:
                 self._stage(effect)
             case Halt() if self.files.rotten:
                 self._fail(StorageError(effect.reason))
-            case Halt():
-                raise InvariantViolated("I28 BackupPrefix", f"node {self.node} halted: {effect.reason}")
+            case Halt(reason) | Notice(reason):
+                raise InvariantViolated("I28 BackupPrefix", f"node {self.node}: {reason}")
             case _:
                 raise AssertionError(f"an unknown effect: {effect!r}")
 

@@ -13,7 +13,7 @@ import xxhash
 from viewstamp.core.events import PeerDown, PeerUp, Persisted, Received
 from viewstamp.core.ids import NodeId
 from viewstamp.core.judge import Oracle
-from viewstamp.replica.events import ReplicaEvent, Requested
+from viewstamp.replica.events import ReplicaEvent, Requested, Voted
 
 LAST_LINES_MAX: Final = 200
 """How many lines a trace without a file remembers for the report of a failure."""
@@ -83,6 +83,8 @@ def _describe(trace: Trace, oracle: Oracle, at_us: int, node: NodeId, event: Rep
         case Requested():
             prose = describe_client_message(event.message, event.encoded)
             trace.line(at_us, "request", node, client=event.source, message=prose)
+        case Voted():
+            trace.line(at_us, "vote", node, source=event.source, message=repr(event.vote))
         case Persisted():
             trace.line(at_us, "persisted", node, seq=event.seq)
         case PeerUp() | PeerDown():

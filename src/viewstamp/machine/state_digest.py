@@ -1,0 +1,44 @@
+"""The digest of a machine's state, equal on all replicas whose states are equal, in whatever process.
+
+It is made of the annotated attributes. The order inside a dict counts, unless sets are near it: their order
+differs from process to process, so they are sorted, and the dict with them. A class that saves itself is not
+looked into: its snapshot may hold what differs between processes without any harm, such as a set's order.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+import xxhash
+
+from viewstamp.machine.default_snapshot import holds_any, holds_set
+from viewstamp.machine.state_machine import StateMachine, annotated_state, saves_itself
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def digest_pieces(machine: StateMachine) -> Iterator[bytes]:
+    """Yield what the digest is made of, while it is consumed; one attribute at a time."""
+    if "machines" in vars(machine):
+        parts: dict[str, StateMachine] = vars(machine)["machines"]
+        for name, part in parts.items():
+            yield name.encode()
+            yield from digest_pieces(part)
+    elif not saves_itself(type(machine)):
+        for name, hint in annotated_state(type(machine)).items():
+            yield _encoder_of(hint).encode((name, getattr(machine, name)))
+
+
+@cache
+def _encoder_of(hint: Any) -> msgspec.msgpack.Encoder:
+    return _SORTING_ENCODER if holds_set(hint) or holds_any(hint) else _ENCODER
+
+
+def digest_of_pieces(pieces: Iterable[bytes]) -> int:
+    """Return the digest of these pieces."""
+    digest = xxhash.xxh3_64()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.intdigest()

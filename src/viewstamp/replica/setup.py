@@ -1,0 +1,30 @@
+"""What a replica is made of."""
+
+from random import Random
+from typing import Any
+
+import msgspec
+
+from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.core.protocol import ProtocolDefinition, Recovered
+from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica.divergence import StateHasher
+from viewstamp.replica.options import ReplicaOptions
+
+
+class ReplicaSetup(msgspec.Struct, frozen=True):
+    """Everything that a replica is made of."""
+
+    node: NodeId
+    members: tuple[NodeId, ...]
+    incarnation: Incarnation
+    definition: ProtocolDefinition
+    protocol_options: Any
+    """Of the type that the protocol's definition names."""
+    options: ReplicaOptions
+    machine: type[StateMachine]
+    rng: Random
+    recovered: Recovered
+    now: Instant
+    hasher: StateHasher | None = None
+    """What makes digests of the state; None: each at once."""
