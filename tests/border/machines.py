@@ -66,6 +66,12 @@ class Fragile(StateMachine):
         return len(self.kept)
 
     @command
+    def echo(self, value: bytes) -> bytes:
+        """Return as much as was sent: results that nobody acknowledges are kept."""
+        self.calls += 1
+        return value
+
+    @command
     def build(self, depth: int) -> Any:
         """Return something nested: how deep may a result be?"""
         self.calls += 1
