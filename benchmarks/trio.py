@@ -12,7 +12,14 @@ import msgspec
 from viewstamp.core.effects import Persist, Send
 from viewstamp.core.events import PeerUp, Persisted, Woke
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
-from viewstamp.core.messages import OpenSession, SessionOpened, Submit, encode_message
+from viewstamp.core.messages import (
+    Identify,
+    OpenSession,
+    SessionOpened,
+    Submit,
+    client_number,
+    encode_message,
+)
 from viewstamp.core.protocol import Recovered
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.divergence import peer_event
@@ -23,7 +30,8 @@ from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.services.kv import KeyValueStore
 
 NODES = (NodeId(1), NodeId(2), NodeId(3))
-CLIENT = 77
+SECRET = b"77" * 8
+CLIENT = client_number(SECRET)
 HERE = ClientAddress(5)
 STARTS_WITHIN_US = 30_000_000
 
@@ -40,6 +48,7 @@ class Trio:
             self._events.extend((node, PeerUp(other)) for other in NODES if other != node)
         self._sequence = 0
         self.leader = self._first_leader()
+        self._events.append((self.leader, Requested(HERE, Identify(CLIENT, SECRET), b"")))
         opened = self._request(OpenSession(CLIENT))
         assert isinstance(opened, SessionOpened)
         self._session = opened.session

@@ -19,7 +19,7 @@ import msgspec
 
 from benchmarks.waiting.lab import MIB, Writers, cluster, fill, resident_bytes, writers
 from viewstamp.core.ids import NodeId
-from viewstamp.core.messages import QueryRequest, encode_message
+from viewstamp.core.messages import Identify, QueryRequest, client_number, encode_message
 from viewstamp.link.framing import CLIENT, HELLO, encode_frame
 from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, encode_hello
 from viewstamp.runtime.addresses import Address
@@ -35,7 +35,7 @@ PAGE_KEYS = 1_000
 PAGE_VALUE_BYTES = 1_000
 PAGES_ASKED = 2_000
 """Two gigabytes of replies, if anybody kept them."""
-SILENT_CLIENT = 1 << 40
+SECRET = b"silent  " * 2
 SILENT_S = 15
 """Longer than a client may leave its replies unread (`NodeConfig.client_stall_timeout_ms`)."""
 HANGS_UP_WITHIN_S = 5.0
@@ -92,8 +92,10 @@ def never_read(address: Address) -> int:
     kept = 0
     with socket.create_connection(address, timeout=HANGS_UP_WITHIN_S) as stream, suppress(ConnectionError):
         stream.sendall(encode_frame(HELLO, encode_hello(hello)))
+        identify = Identify(client_number(SECRET), SECRET)
+        stream.sendall(encode_frame(CLIENT, encode_message(identify)))
         for number in range(1, PAGES_ASKED + 1):
-            ask = QueryRequest(SILENT_CLIENT, "stale", [(number, query)])
+            ask = QueryRequest(client_number(SECRET), "stale", [(number, query)])
             stream.sendall(encode_frame(CLIENT, encode_message(ask)))
         # Its end shows only once all is read that stands in the sockets' buffers, or at once as a reset.
         ended = select.poll()

@@ -4,6 +4,7 @@ python -m benchmarks.waiting.memory
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import msgspec
 
 from benchmarks.waiting.lab import cluster, fill, resident_bytes
 from viewstamp.core.messages import (
+    SECRET_BYTES,
     ClientMessage,
+    Identify,
     OpenSession,
     ServerMessage,
     SessionOpened,
     Submit,
+    client_number,
     decode_server_message,
     encode_message,
 )
@@ -33,8 +37,8 @@ SESSIONS = 20_000
 AT_ONCE = 500
 FRAME_BYTES_MAX = 1 << 24
 READ_BYTES = 1 << 16
-SMALL_LOG = {"log_bytes_max": 4 << 20}
-"""So that the log's own share of the memory stays small."""
+OPTIONS = {"log_bytes_max": 4 << 20, "replica": {"clients_per_connection_max": SESSIONS}}
+"""So that the log's own share of the memory stays small, and one connection may open all sessions."""
 
 
 class Line:
@@ -52,10 +56,14 @@ class Line:
         line._writer.write(encode_frame(HELLO, encode_hello(hello)))
         return line
 
-    async def ask(self, messages: list[ClientMessage]) -> list[ServerMessage]:
-        """Send messages, and return as many answers."""
+    def say(self, messages: Sequence[ClientMessage]) -> None:
+        """Send messages."""
         for message in messages:
             self._writer.write(encode_frame(CLIENT, encode_message(message)))
+
+    async def ask(self, messages: Sequence[ClientMessage]) -> list[ServerMessage]:
+        """Send messages, and return as many answers."""
+        self.say(messages)
         answers: list[ServerMessage] = []
         while len(answers) < len(messages):
             for kind, payload in self._splitter.split(await self._reader.read(READ_BYTES)):
@@ -70,7 +78,10 @@ class Line:
 
 async def open_sessions(line: Line, first: int, count: int) -> None:
     """Open sessions, and let each keep the result of a command."""
-    opened = await line.ask([OpenSession(first + number) for number in range(count)])
+    secrets = [number.to_bytes(SECRET_BYTES, "big") for number in range(first, first + count)]
+    clients = [client_number(secret) for secret in secrets]
+    line.say([Identify(client, secret) for client, secret in zip(clients, secrets, strict=True)])
+    opened = await line.ask([OpenSession(client) for client in clients])
     command = msgspec.Raw(msgspec.msgpack.encode(["set", "session", b"x" * VALUE_BYTES]))
     sessions = [one for one in opened if isinstance(one, SessionOpened)]
     assert len(sessions) == count, opened
@@ -97,7 +108,7 @@ async def measure_on(group: ServerGroup) -> dict[str, Any]:
 
 def measure(directory: Path | None = None) -> dict[str, Any]:
     """Return the memory of an empty server, and what each key and session adds to the leader's."""
-    with cluster(directory, options=SMALL_LOG) as group:
+    with cluster(directory, options=OPTIONS) as group:
         return asyncio.run(measure_on(group))
 
 

@@ -13,17 +13,40 @@ from tests.clients.conftest import Stock
 from viewstamp.clients.lock_driver import HeldLock, LockTimeout
 from viewstamp.clients.locks import LockClient
 from viewstamp.core.errors import NotExecuted
+from viewstamp.core.messages import (
+    CloseSession,
+    Identify,
+    KeepAlive,
+    OpenSession,
+    Results,
+    SessionOpened,
+    client_number,
+)
 from viewstamp.machine.state_machine import StateMachine
+from viewstamp.runtime import client_base
+from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.local import LocalCluster, local_cluster
 from viewstamp.services.lock_events import Grant
 from viewstamp.services.locks import InvalidName, LockService
 from viewstamp.services.stock import StockService
+from viewstamp.testkit.hostile_wire import Attacker
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  nothing announces it
             await asyncio.sleep(0.01)
+
+
+def end_session(address: Address, secret: bytes) -> None:
+    """End a client's session over another connection than the client's."""
+    number = client_number(secret)
+    with Attacker(address) as other:
+        other.say(Identify(number, secret), OpenSession(number))
+        opened = other.receive(SessionOpened)
+        assert opened is not None
+        other.say(CloseSession(number, opened.session), KeepAlive(number, opened.session))
+        assert other.receive(Results) is not None
 
 
 class Watch:
@@ -186,15 +209,33 @@ async def test_acquiring_fails_when_the_client_is_not_open(stock: Stock) -> None
         pass
 
 
-async def test_the_holder_is_told_when_its_session_is_gone() -> None:
-    limits = {"sessions": {"time_to_live_ms": 900, "sessions_max": 1}}
+async def test_the_holder_is_told_when_its_session_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"sessions": {"time_to_live_ms": 900}}
     async with local_cluster(StockService, replicas=1, replica=limits) as cluster:
         await cluster.leader()
+        secret = b"known to another"
+        monkeypatch.setattr(client_base, "fresh_secret", lambda: secret)
         async with LockClient(cluster.config) as one, one.hold("mine") as mine:
+            monkeypatch.undo()
             assert mine.standing == "held"
+            (address,) = cluster.config.addresses.values()
+            await asyncio.to_thread(end_session, address, secret)
             async with LockClient(cluster.config) as two, two.hold("mine", timeout_s=30) as theirs:
                 assert theirs.token > mine.token
                 await until(lambda: mine.standing == "lost")
+
+
+async def test_no_lock_is_lost_when_there_are_too_many_sessions() -> None:
+    limits = {"sessions": {"time_to_live_ms": 60_000, "sessions_max": 1}}
+    async with local_cluster(StockService, replicas=1, replica=limits) as cluster:
+        await cluster.leader()
+        async with LockClient(cluster.config) as one, one.hold("mine") as mine:
+            async with LockClient(cluster.config) as two:
+                with pytest.raises(NotExecuted, match="keeps 1 sessions already"):
+                    await two.acquire("other", timeout_s=300)
+            assert mine.standing == "held"
+        async with LockClient(cluster.config) as two, two.hold("mine", timeout_s=30):
+            pass
 
 
 async def test_a_lock_is_in_doubt_while_nobody_confirms_the_session_and_held_again_afterwards() -> None:

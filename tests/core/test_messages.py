@@ -28,6 +28,7 @@ CLIENT_BYTES: list[tuple[m.ClientMessage, str]] = [
     (m.OpenSession(7, 9), "93020709"),
     (m.KeepAlive(7, 8, 9), "9403070809"),
     (m.CloseSession(7, 8), "93040708"),
+    (m.Identify(7, b"0123456789abcdef"), "930807c410" + "30313233343536373839616263646566"),
     (m.QueryRequest(7, "stale", [(1, RAW)]), "940507a57374616c65919201" + "92a361646403"),
     (m.AskStatus(1), "920601"),
     (m.AdminRequest(1, TransferLeadership(NodeId(2))), "93070192a87472616e7366657202"),
@@ -97,3 +98,21 @@ def test_a_field_too_many_is_refused_when_it_comes_from_a_client(message: m.Clie
     fields = msgspec.msgpack.decode(m.encode_message(message))
     with pytest.raises(ProtocolViolation):
         m.decode_client_message(msgspec.msgpack.encode([*fields, 0]))
+
+
+def test_a_number_is_made_from_its_secret_in_a_way_that_never_changes() -> None:
+    assert m.client_number(bytes(range(16))) == 4_869_626_229_806_197_668
+    assert all(m.client_number(bytes([n]) * m.SECRET_BYTES) < 1 << 63 for n in range(100))
+
+
+@pytest.mark.parametrize("secret", [b"", bytes(15), bytes(17), bytes([1]) * 16])
+def test_an_identity_fits_only_with_the_secret_of_its_number(secret: bytes) -> None:
+    number = m.client_number(bytes(16))
+    assert m.Identify(number, bytes(16)).fits
+    assert not m.Identify(number, secret).fits
+    assert not m.Identify(number + 1, bytes(16)).fits
+
+
+def test_a_secret_is_not_shown_where_its_message_is() -> None:
+    identify = m.Identify(7, b"hidden hidden...")
+    assert "hidden" not in repr(identify) + str(identify) + f"{[identify]}"

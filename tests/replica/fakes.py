@@ -21,7 +21,10 @@ from viewstamp.core.ids import (
 from viewstamp.core.judge import Oracle
 from viewstamp.core.messages import (
     ClientMessage,
+    CloseSession,
+    KeepAlive,
     OpenSession,
+    QueryRequest,
     Results,
     ServerMessage,
     SessionOpened,
@@ -231,6 +234,9 @@ class Bench:
         return effects
 
     def request(self, message: ClientMessage, source: ClientAddress = HERE) -> list[ReplicaEffect]:
+        """Send a message over a connection that speaks for its client: these have no secrets."""
+        if isinstance(message, Submit | OpenSession | KeepAlive | CloseSession | QueryRequest):
+            self.replica._responses.addresses.bind(message.client, source)
         return self.step(Requested(source, message, encode_message(message)))
 
     def wake(self) -> list[ReplicaEffect]:

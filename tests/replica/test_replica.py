@@ -28,9 +28,11 @@ from viewstamp.core.messages import (
     NO_SESSION,
     REFUSED,
     RESULT,
+    SECRET_BYTES,
     AdminReply,
     AdminRequest,
     CloseSession,
+    Identify,
     KeepAlive,
     Notified,
     OpenSession,
@@ -38,6 +40,7 @@ from viewstamp.core.messages import (
     Results,
     ServerMessage,
     SessionOpened,
+    client_number,
 )
 from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.replica.events import Respond
@@ -289,12 +292,15 @@ def test_directives_go_to_the_core_and_their_number_is_bounded(monkeypatch: pyte
     assert "too many" in (reply.refusal or "")
 
 
-def test_clients_beyond_the_limit_are_forgotten_oldest_first() -> None:
+def test_a_client_beyond_the_limit_is_turned_away() -> None:
     bench = Bench(options=ReplicaOptions(clients_max=2))
-    for client in (1, 2, 3):
-        bench.do(OpenSession(client), ClientAddress(client))
-    assert len(bench.replica._responses.addresses) == 2
-    assert bench.replica._responses.addresses.address_of(1) is None
+    known = [client_number(bytes([n]) * SECRET_BYTES) for n in range(3)]
+    answers = [bench.do(Identify(known[n], bytes([n]) * SECRET_BYTES), ClientAddress(n)) for n in range(3)]
+    assert answers[:2] == [[], []]
+    reason = "this node knows 2 clients already (clients_max)"
+    assert answers[2] == [Redirect(known[2], None, False, [], reason)]
+    places = [bench.replica._responses.addresses.address_of(client) for client in known]
+    assert places == [0, 1, None]
 
 
 def test_a_hundred_thousand_openings_leave_a_bounded_number_of_sessions() -> None:

@@ -14,6 +14,7 @@ from viewstamp.core.messages import (
     FAILED,
     INVALID,
     NO_SESSION,
+    REFUSED,
     RESULT,
     CloseSession,
     KeepAlive,
@@ -195,12 +196,48 @@ def test_a_session_ends_when_its_unacknowledged_results_take_too_many_bytes() ->
     assert kinds == [RESULT] * 3 + [EXPIRED] * 2, "each result is one byte long"
 
 
-def test_the_number_of_sessions_stays_bounded_when_clients_open_without_end() -> None:
+def test_a_session_too_many_is_refused_and_no_session_ends_for_it() -> None:
     copy = Copy()
-    for client in range(1, 50):
-        copy.apply(OpenSession(client))
-        assert len(copy.state.sessions) <= LIMITS.sessions_max
-    assert [session.client for session in copy.state.sessions] == list(range(45, 50))
+    before = [copy.open(client) for client in range(1, 6)]
+    refusal = "the cluster keeps 5 sessions already (sessions.sessions_max): try again later"
+    for client in range(6, 50):
+        answers = copy.apply(OpenSession(client))
+        assert (_lines(answers, client), answers.opened) == ([(0, REFUSED, refusal)], [])
+    assert [session.number for session in copy.state.sessions] == before
+    assert copy.open(3) == before[2], "a session that lives is no new one"
+    copy.apply(CloseSession(1, before[0]))
+    assert copy.open(6)
+
+
+def test_an_expired_session_makes_room_in_the_same_entry() -> None:
+    copy = Copy()
+    for client in range(1, 6):
+        copy.open(client)
+    copy.now += 10_000
+    assert copy.open(6)
+    assert [session.client for session in copy.state.sessions] == [6]
+
+
+def test_a_command_is_refused_without_a_trace_while_all_results_take_too_many_bytes() -> None:
+    copy = Copy(limits=SessionLimits(result_bytes_max=4))
+    first, second = copy.open(1), copy.open(2)
+    flood = submit(first, *[(n, call("add", 1)) for n in range(1, 6)], client=1)
+    lines = _lines(copy.apply(flood), 1)
+    assert [kind for _, kind, _ in lines] == [RESULT] * 2 + [REFUSED] * 3, "each result is one byte long"
+    assert "result_bytes_max" in lines[-1][2]
+    honest = _lines(copy.apply(submit(second, (1, call("add", 1)), client=2)), 2)
+    assert honest == [(1, RESULT, 3)], "half of the room is for those that acknowledge"
+    again = submit(first, (5, call("add", 1)), client=1, acknowledged=4)
+    assert _lines(copy.apply(again), 1) == [(5, RESULT, 4)]
+    assert _lines(copy.apply(submit(first, (2, call("add", 1)), client=1)), 1) == []
+
+
+def test_a_result_that_is_known_is_answered_while_there_is_no_room_for_another() -> None:
+    copy = Copy(limits=SessionLimits(result_bytes_max=1))
+    session = copy.open()
+    assert _lines(copy.apply(submit(session, (1, call("add", 1))))) == [(1, RESULT, 1)]
+    both = submit(session, (1, call("add", 1)), (2, call("add", 1)))
+    assert [(n, kind) for n, kind, _ in _lines(copy.apply(both))] == [(1, RESULT), (2, REFUSED)]
 
 
 def test_log_time_never_goes_back_when_a_leader_stamps_an_earlier_time() -> None:

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from tests.replica.fakes import CLIENT, HERE, Bench, call, lines, submit
 from viewstamp.core.messages import NO_SESSION, RESULT, Results, encode_message
 from viewstamp.replica.events import Respond
+from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.responses import RESULTS_BYTES_MAX, ClientAddresses, Responses
 
 
 @given(st.lists(st.integers(0, RESULTS_BYTES_MAX + 5), min_size=1, max_size=12))
 def test_results_are_split_so_that_each_message_can_be_sent(sizes: list[int]) -> None:
-    responses = Responses(ClientAddresses(3))
+    responses = Responses(ClientAddresses(ReplicaOptions()))
     whole = [(number, RESULT, msgspec.Raw(bytes(size))) for number, size in enumerate(sizes)]
     responses.lines(HERE, CLIENT, 5, whole)
     messages = [effect.message for effect in responses.effects if isinstance(effect, Respond)]

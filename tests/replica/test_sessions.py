@@ -41,11 +41,21 @@ def test_a_session_expires_exactly_when_its_time_to_live_has_passed() -> None:
     assert sessions.overdue(LogTime(11_000)) is session
 
 
-def test_the_longest_idle_is_overdue_when_there_are_too_many() -> None:
+def test_another_session_is_refused_when_there_are_as_many_as_may_be() -> None:
     sessions = Sessions(LIMITS)
-    opened = [sessions.open(client, 100 + client, LogTime(client)) for client in range(4)]
+    opened = [sessions.open(client, 100 + client, LogTime(client)) for client in range(3)]
+    assert not sessions.may_open(3)
+    assert all(sessions.may_open(client) for client in range(3))
+    assert sessions.overdue(LogTime(9)) is None, "what lives within its time is not ended"
+    sessions.end(opened[1])
+    assert sessions.may_open(3)
+
+
+def test_the_one_idle_longest_expires_first_whenever_it_was_opened() -> None:
+    sessions = Sessions(LIMITS)
+    opened = [sessions.open(client, 100 + client, LogTime(client)) for client in range(3)]
     assert sessions.use(100, 0, LogTime(9)) is opened[0]
-    assert sessions.overdue(LogTime(9)) is opened[1]
+    assert sessions.overdue(LogTime(10_001)) is opened[1]
 
 
 def test_results_are_dropped_when_they_are_acknowledged() -> None:
@@ -67,11 +77,18 @@ def test_acknowledging_is_quick_and_exact_when_the_number_jumps_by_2_to_the_40()
     assert session.acknowledged == 2**40, "it never goes back"
 
 
-def test_the_longest_idle_is_overdue_when_all_results_together_are_too_many_bytes() -> None:
-    sessions = Sessions(SessionLimits(result_bytes_max=9))
-    for client in (1, 2):
-        _remember(sessions, sessions.open(client, client, T0), 1)
-    assert sessions.overdue(T0) is sessions.of_client(1)
+def test_no_result_is_kept_beyond_the_bytes_of_all_sessions_and_none_is_forgotten() -> None:
+    sessions = Sessions(SessionLimits(result_bytes_max=10))
+    first, second, third = (sessions.open(client, client, T0) for client in (1, 2, 3))
+    _remember(sessions, first, 1)
+    assert not sessions.may_remember(first), "from half on each keeps its share"
+    assert sessions.may_remember(second)
+    _remember(sessions, second, 1)
+    assert not sessions.may_remember(third)
+    assert sessions.overdue(T0) is None
+    sessions.acknowledge(first, 1)
+    assert sessions.may_remember(third)
+    assert sessions.may_remember(first)
 
 
 class AgainstModel(RuleBasedStateMachine):
@@ -93,6 +110,10 @@ class AgainstModel(RuleBasedStateMachine):
 
     @rule(client=st.integers(0, 5))
     def open(self, client: int) -> None:
+        if not self.sessions.may_open(client):
+            assert client not in self.model
+            assert len(self.model) == LIMITS.sessions_max
+            return
         self.numbers += 1
         session = self.sessions.open(client, self.numbers, LogTime(self.now))
         if client not in self.model:
@@ -142,11 +163,9 @@ class AgainstModel(RuleBasedStateMachine):
         while (session := self.sessions.overdue(LogTime(self.now))) is not None:
             self.sessions.end(session)
             ended.append(session.client)
-            if session.client not in expected:
-                assert len(self.model) > LIMITS.sessions_max
-                assert session.client == next(iter(self.model)), "the one idle longest goes first"
+            assert session.client == next(iter(self.model)), "the one idle longest goes first"
             del self.model[session.client], self.used[session.client], self.floor[session.client]
-        assert set(expected) <= set(ended)
+        assert set(expected) == set(ended)
 
     @invariant()
     def agrees(self) -> None:

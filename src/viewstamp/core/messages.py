@@ -4,11 +4,13 @@ Every message is a tagged, array-like struct: fields may be appended with a defa
 A client ignores fields that it does not know. A server refuses them: what it does not know it cannot bound,
 and the hello says which versions both sides speak.
 
-A client is known by its *number*, 63 random bits that it drew when it was made; a session is the promise of
-exactly-once that the cluster gave to a client, named by the position of the entry that opened it.
+A client is known by its *number*, which everybody may see. It was made from a *secret* that the client drew,
+and only a connection over which that secret came may speak for the number (`Identify`). A session is the
+promise of exactly-once that the cluster gave to a client, named by the position of the entry that opened it.
 """
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -17,6 +19,21 @@ from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.events import Directive
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
+
+SECRET_BYTES: Final = 16
+"""Of a client's secret."""
+_PERSON: Final = b"viewstamp client"
+"""So that no hash made for another purpose fits."""
+
+
+def client_number(secret: bytes) -> int:
+    """Return the number of the client that drew this secret: the first 63 bits of its BLAKE2b hash.
+
+    The number stands in the log, in queries and in status; it is all that the cluster stores of the secret.
+    """
+    assert len(secret) == SECRET_BYTES, len(secret)
+    return int.from_bytes(blake2b(secret, digest_size=8, person=_PERSON).digest(), "big") >> 1
+
 
 NO_SESSION: Final = 0
 """In `Submit.session`: execute without remembering, once for each time it is committed."""
@@ -79,10 +96,29 @@ class AdminRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     directive: Directive
 
 
+class Identify(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
+    """From now on this connection speaks for a client, and no other does. Unanswered unless it is refused.
+
+    Sent before everything else that names the client. It never enters the log.
+    """
+
+    client: int
+    secret: bytes
+
+    def __repr__(self) -> str:
+        """Keep the secret out of logs and traces."""
+        return f"Identify(client={self.client})"
+
+    @property
+    def fits(self) -> bool:
+        """Whether the number was made from the secret."""
+        return len(self.secret) == SECRET_BYTES and client_number(self.secret) == self.client
+
+
 Logged: TypeAlias = Submit | OpenSession | KeepAlive | CloseSession
 """Messages that are ordered by the log."""
 
-ClientMessage: TypeAlias = Logged | QueryRequest | AskStatus | AdminRequest
+ClientMessage: TypeAlias = Logged | QueryRequest | AskStatus | AdminRequest | Identify
 
 RESULT: Final = 0
 """The payload is the encoded return value."""

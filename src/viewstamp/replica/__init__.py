@@ -14,7 +14,7 @@ Read in this order; `client` is another program, and has an order of its own:
 The way of a write, function by function. At the leader:
 
 - the client's message comes in: `replica.Replica.step`, `replica.Replica._requested`,
-  `responses.ClientAddresses.note`;
+  `responses.ClientAddresses.address_of`;
 - its calls are validated and decoded, once: `replica.Replica._submitted`, `batches.SubmitValidator.validate`;
 - it waits for the end of the driver's turn: `replica.Replica._gather`, `batches.BatchBuffer.add`;
 - the replica is woken, and what waits becomes one entry: `replica.Replica._woke`,

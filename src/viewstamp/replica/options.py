@@ -26,12 +26,15 @@ class SessionLimits(msgspec.Struct, frozen=True):
     time_to_live_ms: int = 60_000
     """A session without a message for this long, in log time, expires."""
     sessions_max: int = 100_000
-    """One more, and the session that has been idle longest is ended."""
+    """One more is refused until another ends."""
     results_per_session_max: int = 16_384
     """Results kept until the client acknowledges them; a client that exceeds it loses its session."""
     result_bytes_per_session_max: int = 64 << 20
     result_bytes_max: int = 1 << 30
-    """Of all sessions together: beyond it those idle longest are ended."""
+    """Of all sessions together: beyond it (and one result more) commands are refused.
+
+    From half of it on they are refused to clients that keep more than their share unacknowledged.
+    """
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -62,7 +65,9 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     reads_max: int = 65_536
     """Linearizable queries that wait; more are refused."""
     clients_max: int = 65_536
-    """Clients whose connection is remembered; beyond it the oldest get no more answers."""
+    """Clients that are connected here; one more is turned away."""
+    clients_per_connection_max: int = 64
+    """Clients that one connection may speak for; one more is turned away."""
     directives_max: int = 64
     state_check_every: int = 8_192
     """The state is hashed at each entry whose number is a multiple of this, where a hundredth of the time
@@ -75,7 +80,7 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
         for name in ("batch_bytes_max", "command_bytes_max", "gathered_commands_max", "gathered_bytes_max"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
         _require(self.state_check_every >= 0, "state_check_every must be 0 (never) or more")
-        for name in ("reads_max", "clients_max", "directives_max"):
+        for name in ("reads_max", "clients_max", "clients_per_connection_max", "directives_max"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
 
     @property

@@ -1,15 +1,12 @@
 """A replica: one protocol core, exactly-once sessions and the user's machine, behind `step`.
 
-Rules of this file:
+Rules of this file, whose reading order stands in `viewstamp/replica/__init__.py`:
 
 - clients' messages gather until the core accepts entries and the replica is woken; then they become batches;
 - nothing is refused after it was proposed: a client that waits is answered when the entry is applied, or
-  redirected when another leader is known. While no leader is known, it waits
-  (docs/requirements.md#k1);
+  redirected when another leader is known. While no leader is known, it waits (docs/requirements.md#k1);
 - only `ReplicatedState.apply` and a restored snapshot change replicated state;
 - a replica that differs from a majority halts, and does nothing from then on (`divergence`).
-
-The reading order and the way of a write, function by function, stand in `viewstamp/replica/__init__.py`.
 """
 
 from collections.abc import Iterator
@@ -53,6 +50,7 @@ from viewstamp.core.messages import (
     AdminRequest,
     AskStatus,
     CloseSession,
+    Identify,
     KeepAlive,
     OpenSession,
     QueryRequest,
@@ -88,7 +86,7 @@ from viewstamp.replica.events import (
 )
 from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import LogClock, ReplicatedState
-from viewstamp.replica.responses import OVERLOADED, ClientAddresses, Responses, encoded_text
+from viewstamp.replica.responses import OVERLOADED, UNIDENTIFIED, ClientAddresses, Responses, encoded_text
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.replica.skip_mark import read_skip_mark
 
@@ -142,7 +140,7 @@ class Replica:
         self._validator = SubmitValidator(self.definition, setup.options)
         self._buffer = BatchBuffer(setup.options)
         self._in_flight = InFlightBatches(self.definition.decoder("command"))
-        self._responses = Responses(ClientAddresses(setup.options.clients_max))
+        self._responses = Responses(ClientAddresses(setup.options))
         self._reads = Reads(self.definition, self._responses, setup.options.reads_max)
         self._directives = Directives(setup.options.directives_max)
         self._saving: snapshot_body.Parts | None = None
@@ -335,19 +333,22 @@ class Replica:
 
     def _requested(self, event: Requested) -> None:
         message, source = event.message, event.source
-        if self._divergence.withholds and not isinstance(message, AskStatus | AdminRequest):
+        if self._divergence.withholds and not isinstance(message, AskStatus | AdminRequest | Identify):
             self._responses.say(source, sent_away(message))
             return
         match message:
+            case Submit() | OpenSession() | KeepAlive() | CloseSession() | QueryRequest() if (
+                self._responses.addresses.address_of(message.client) != source
+            ):
+                self._responses.turn_away(source, message, UNIDENTIFIED)
             case Submit():
-                self._responses.addresses.note(message.client, source)
                 self._submitted(source, message, event.encoded)
             case OpenSession() | KeepAlive() | CloseSession():
-                self._responses.addresses.note(message.client, source)
                 self._gather(DecodedMessage(message, [], "", source, encode_logged(message)))
             case QueryRequest():
-                self._responses.addresses.note(message.client, source)
                 self._reads.on_request(source, message, self._state)
+            case Identify():
+                self._responses.identify(source, message)
             case AskStatus():
                 self._responses.say(source, StatusReply(message.request, self.status(self._now)))
             case AdminRequest():

@@ -25,6 +25,7 @@ from viewstamp.core.messages import (
     EXPIRED,
     INVALID,
     NO_SESSION,
+    REFUSED,
     RESULT,
     SKIPPED,
     CloseSession,
@@ -45,7 +46,10 @@ ResultLine: TypeAlias = tuple[int, int, msgspec.Raw]
 """(sequence number, one of RESULT .. REFUSED, payload), as in `messages.Results`."""
 
 SESSION_LINE: Final = 0
-"""Sequence number of the line that is about the session itself; its payload is the session's number."""
+"""Sequence number of the line that is about the session itself.
+
+EXPIRED: the payload is the session's number. REFUSED: none was opened; the payload is the explanation.
+"""
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -56,6 +60,9 @@ def _encoded(text: str) -> bytes:
 
 _UNKNOWN_SESSION: Final = _encoded("not executed: unknown or expired session")
 _TOO_MUCH: Final = _encoded("not executed: the session was closed, its client acknowledged too few results")
+_NO_ROOM: Final = _encoded(
+    "not executed: too many results wait to be acknowledged (sessions.result_bytes_max): try again later"
+)
 _REUSED: Final = _encoded("not executed: this sequence number was used for another command")
 _SKIPPED: Final = _encoded("not executed: an operator skipped the entry that held this command")
 _UNREADABLE: Final = _encoded("not executed: no such command, or wrong arguments")
@@ -138,8 +145,6 @@ class ReplicatedState:
             self._end(session)
         for decoded in batch.messages:
             self._execute(decoded, wanted, answers)
-        while (session := sessions.surplus()) is not None:
-            self._end(session)  # none became overdue meanwhile: no time passes within an entry
         if notifications := runner.end_entry():
             answers.notifications += notifications
             self._outcomes += [notification.payload for notification in notifications]
@@ -209,6 +214,7 @@ class ReplicatedState:
         remember = self.sessions.remember
         limits = self.sessions.limits
         results_max, bytes_max = limits.results_per_session_max, limits.result_bytes_per_session_max
+        crowded_from = limits.result_bytes_max // 2
         for place, call in enumerate(calls):
             sequence = call.sequence
             known = results.get(sequence)
@@ -220,6 +226,11 @@ class ReplicatedState:
                     self._end(session)
                     _answer_all(calls[place:], EXPIRED, _TOO_MUCH, lines)
                     return
+                if self.sessions.result_bytes >= crowded_from and not self.sessions.may_remember(session):
+                    # This attempt has no effect and leaves no trace: another one may be executed.
+                    self._outcomes.append(b"refused")
+                    _answer_all([call], REFUSED, _NO_ROOM, lines)
+                    continue
                 kind, payload = self._run(call)
                 remember(session, sequence, Remembered(kind, payload, call.digest))
             elif known.digest == call.digest:
@@ -250,18 +261,22 @@ class ReplicatedState:
         session = self._maintained(message)
         if lines is None:
             return
-        if session is None:
-            assert not isinstance(message, OpenSession), message
-            lines.append((SESSION_LINE, EXPIRED, msgspec.Raw(_ENCODER.encode(message.session))))
-        else:
+        if session is not None:
             assert not isinstance(message, CloseSession), message
             time_to_live_ms = self.sessions.limits.time_to_live_ms
             answers.opened.append(
                 SessionOpened(message.client, session.number, time_to_live_ms, message.question)
             )
+        elif isinstance(message, OpenSession):
+            lines.append((SESSION_LINE, REFUSED, msgspec.Raw(self._full())))
+        else:
+            lines.append((SESSION_LINE, EXPIRED, msgspec.Raw(_ENCODER.encode(message.session))))
 
     def _maintained(self, message: OpenSession | KeepAlive | CloseSession) -> Session | None:
         if isinstance(message, OpenSession):
+            if not self.sessions.may_open(message.client):
+                self._outcomes.append(b"refused")
+                return None
             number = fencing_token(self.applied.seqno, self._offset)
             self._offset += 1
             return self.sessions.open(message.client, number, self.log_time)
@@ -270,6 +285,10 @@ class ReplicatedState:
             self._end(session)
             return None
         return session
+
+    def _full(self) -> bytes:
+        most = self.sessions.limits.sessions_max
+        return _encoded(f"the cluster keeps {most} sessions already (sessions.sessions_max): try again later")
 
     def _end(self, session: Session) -> None:
         """Forget a session and tell the machine, under a token of its own: a lock may be granted by it."""

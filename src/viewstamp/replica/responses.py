@@ -11,20 +11,38 @@ from typing import Final
 import msgspec
 
 from viewstamp.core.ids import ClientAddress, NodeId
-from viewstamp.core.messages import REFUSED, Logged, Notified, Redirect, Results, ServerMessage, Submit
+from viewstamp.core.messages import (
+    REFUSED,
+    Identify,
+    Logged,
+    Notified,
+    QueryRequest,
+    Redirect,
+    Results,
+    ServerMessage,
+    Submit,
+)
 from viewstamp.machine.context import Notification
 from viewstamp.replica.batches import DecodedMessage
 from viewstamp.replica.events import ReplicaEffect, Respond
+from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.replicated_state import Answers, ReplicatedState, ResultLine
+
+UNIDENTIFIED: Final = "this connection does not speak for that client: identify first"
+DOES_NOT_FIT: Final = "the secret is not that of this client: not identified"
 
 
 class ClientAddresses:
-    """Clients by number. One connection may speak for several; the newest connection of a client counts."""
+    """Clients by number, each bound to the connection that showed its secret last.
 
-    __slots__ = ("_addresses", "_clients", "_clients_max", "arrived", "waiting")
+    One connection may speak for several clients, within a limit; nothing is forgotten to make room.
+    """
 
-    def __init__(self, clients_max: int) -> None:
-        self._clients_max = clients_max
+    __slots__ = ("_addresses", "_clients", "_clients_max", "_per_connection_max", "arrived", "waiting")
+
+    def __init__(self, options: ReplicaOptions) -> None:
+        self._clients_max = options.clients_max
+        self._per_connection_max = options.clients_per_connection_max
         self._addresses: dict[int, ClientAddress] = {}
         self._clients: dict[ClientAddress, set[int]] = {}
         """Inverse of `_addresses`: no set is empty."""
@@ -36,17 +54,25 @@ class ClientAddresses:
     def __len__(self) -> int:
         return len(self._addresses)
 
-    def note(self, client: int, source: ClientAddress) -> None:
-        """Remember where this client is reached."""
-        if self._addresses.get(client) == source:
-            return
+    def bind(self, client: int, source: ClientAddress) -> str:
+        """Let this connection speak for the client. Return why not; empty: it does.
+
+        The caller has seen the client's secret. A connection that spoke for the client before does no longer.
+        """
+        before = self._addresses.get(client)
+        if before == source:
+            return ""
+        if before is None and len(self._addresses) >= self._clients_max:
+            return f"this node knows {self._clients_max} clients already (clients_max)"
+        if len(self._clients.get(source, ())) >= self._per_connection_max:
+            most = self._per_connection_max
+            return f"this connection speaks for {most} clients already (clients_per_connection_max)"
         self._forget(client)
-        while len(self._addresses) >= self._clients_max:
-            self._forget(next(iter(self._addresses)))
         self._addresses[client] = source
         self._clients.setdefault(source, set()).add(client)
         self.arrived.add(client)
         assert len(self._addresses) <= self._clients_max, len(self._addresses)
+        return ""
 
     def address_of(self, client: int) -> ClientAddress | None:
         """Return the connection of this client; None where it has none here."""
@@ -116,6 +142,21 @@ class Responses:
         message = waiting.message
         redirect = Redirect(message.client, leader, False, _sequences_of(message), reason)
         self.say(waiting.source, redirect)
+
+    def identify(self, source: ClientAddress, message: Identify) -> None:
+        """Let a connection speak for the client whose secret came over it, or say why not."""
+        fits = message.fits
+        refusal = self.addresses.bind(message.client, source) if fits else DOES_NOT_FIT
+        if refusal:
+            self.turn_away(source, message, refusal)
+
+    def turn_away(
+        self, source: ClientAddress, message: Logged | QueryRequest | Identify, reason: str
+    ) -> None:
+        """Say over the connection that a message came by that it had no effect, and why."""
+        calls = message.calls if isinstance(message, Submit | QueryRequest) else []
+        sequences = [sequence for sequence, _ in calls]
+        self.say(source, Redirect(message.client, None, False, sequences, reason))
 
     def redirect_entered(self, messages: Iterable[DecodedMessage], leader: NodeId | None) -> None:
         """Say that messages entered the log here, and that another leader decides whether they stay."""

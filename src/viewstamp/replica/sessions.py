@@ -5,7 +5,8 @@ Rules of this file:
 - a session's number is the fencing token of the entry that opened it: never used twice;
 - a client number has one session at a time; opening again while it lives returns the same one;
 - a result is kept until the client acknowledges it, and every copy of its command is answered with it;
-- sessions are kept in the order of their last use, so that expiry and eviction look at the front only;
+- sessions are kept in the order of their last use, so that expiry looks at the front only;
+- where a limit is reached, the new session or command is refused: what lives within its time is not ended;
 - time is log time.
 
 Source: Ongaro, "Consensus: Bridging Theory and Practice", section 6.3.
@@ -139,19 +140,27 @@ class Sessions:
         assert self.result_bytes >= 0, self.result_bytes
 
     def overdue(self, now: LogTime) -> Session | None:
-        """Return a session that must end now: expired, or one too many. None: all may live."""
+        """Return a session that has expired; None where all live."""
         for oldest in self._by_number.values():
             if oldest.last_used + self._time_to_live_us <= now:
                 return oldest
             break
-        return self.surplus()
-
-    def surplus(self) -> Session | None:
-        """Return a session that must end: there are too many, or too many results. None: all may live."""
-        limits = self.limits
-        if len(self._by_number) > limits.sessions_max or self.result_bytes > limits.result_bytes_max:
-            return next(iter(self._by_number.values()))
         return None
+
+    def may_open(self, client: int) -> bool:
+        """Return whether this client has a session, or there is room for another."""
+        return client in self._by_client or len(self._by_number) < self.limits.sessions_max
+
+    def may_remember(self, session: Session) -> bool:
+        """Return whether one more result may be kept for this session.
+
+        Beyond half of `result_bytes_max` a session keeps its share of the other half: clients that do not
+        acknowledge their results leave room for those that do.
+        """
+        if self.result_bytes >= self.limits.result_bytes_max:
+            return False
+        half = self.limits.result_bytes_max // 2
+        return self.result_bytes < half or session.result_bytes < max(1, half // self.limits.sessions_max)
 
     def remember(self, session: Session, sequence: int, result: Remembered) -> None:
         """Keep the result of a command until it is acknowledged."""

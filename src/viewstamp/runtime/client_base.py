@@ -10,13 +10,14 @@ from viewstamp.core.messages import Redirect, ServerMessage
 from viewstamp.link.dialer import Dialer, DialLimits
 from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import client_hello
-from viewstamp.replica.client.client import ClientCore, ClientSetup
+from viewstamp.replica.client.client import ClientCore
+from viewstamp.replica.client.setup import ClientSetup
 from viewstamp.replica.events import CallId, Deliver
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.config import KIB, MIB
 from viewstamp.runtime.discovery import Known, Where, locate
-from viewstamp.runtime.system import Clock, check_timeout_s, fresh_number, fresh_rng
+from viewstamp.runtime.system import Clock, check_timeout_s, fresh_rng, fresh_secret
 
 CLIENT_LIMITS: Final = DialLimits(
     hello_bytes_max=16 * KIB,
@@ -70,7 +71,7 @@ class ClientBase:
         return ClientCore(
             ClientSetup(
                 servers=tuple(sorted(known.addresses)),
-                number=fresh_number(),
+                secret=fresh_secret(),
                 rng=self._rng,
                 now=self._clock(),
                 options=self._options,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Instant
+from viewstamp.core.messages import SECRET_BYTES
 from viewstamp.runtime.config import Loop
 
 if TYPE_CHECKING:
@@ -40,8 +41,13 @@ _SYSTEM: Final = SystemRandom()
 
 
 def fresh_number() -> int:
-    """Return 63 random bits, such as for an incarnation or a client's number."""
+    """Return 63 random bits, such as for an incarnation."""
     return _SYSTEM.getrandbits(63)
+
+
+def fresh_secret() -> bytes:
+    """Return the secret of a new client."""
+    return _SYSTEM.randbytes(SECRET_BYTES)
 
 
 def fresh_rng() -> Random:

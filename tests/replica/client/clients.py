@@ -13,7 +13,9 @@ from viewstamp.core.messages import (
     NO_SESSION,
     REFUSED,
     RESULT,
+    SECRET_BYTES,
     ClientMessage,
+    Identify,
     KeepAlive,
     OpenSession,
     QueryRequest,
@@ -22,8 +24,10 @@ from viewstamp.core.messages import (
     ServerMessage,
     SessionOpened,
     Submit,
+    client_number,
 )
-from viewstamp.replica.client.client import ClientCore, ClientSetup
+from viewstamp.replica.client.client import ClientCore
+from viewstamp.replica.client.setup import ClientSetup
 from viewstamp.replica.events import (
     CallId,
     ClientEffect,
@@ -36,7 +40,8 @@ from viewstamp.replica.events import (
 )
 from viewstamp.replica.options import ClientOptions
 
-NUMBER = 4_711
+SECRET = bytes(range(SECRET_BYTES))
+NUMBER = client_number(SECRET)
 S1, S2, S3 = NodeId(1), NodeId(2), NodeId(3)
 SESSION = 1 << 20
 M = TypeVar("M")
@@ -60,7 +65,7 @@ class ClientBench:
         self.core = ClientCore(
             ClientSetup(
                 servers=servers,
-                number=NUMBER,
+                secret=SECRET,
                 rng=Random(seed),
                 now=Instant(0),
                 options=options or ClientOptions(),
@@ -70,6 +75,8 @@ class ClientBench:
         )
         self.sent: list[tuple[NodeId, ClientMessage]] = []
         """Not yet looked at by `take`."""
+        self.identified: list[NodeId] = []
+        """Servers that were shown the secret, in order."""
         self.outcomes: dict[int, Outcome] = {}
         self.delivered: list[Any] = []
         self._calls = 0
@@ -79,7 +86,10 @@ class ClientBench:
     def step(self, event: ClientEvent) -> list[ClientEffect]:
         effects = self.core.step(event, Instant(self.now))
         for effect in effects:
-            if isinstance(effect, Send):
+            if isinstance(effect, Send) and isinstance(effect.message, Identify):
+                self.identified.append(effect.to)
+            elif isinstance(effect, Send):
+                assert effect.to in self.identified or not hasattr(effect.message, "client"), effect
                 self.sent.append((effect.to, effect.message))
             elif isinstance(effect, Complete):
                 assert effect.call not in self.outcomes, "a call ends once"

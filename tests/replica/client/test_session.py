@@ -16,6 +16,7 @@ from tests.replica.client.clients import (
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import (
     EXPIRED,
+    REFUSED,
     RESULT,
     AdminReply,
     KeepAlive,
@@ -26,7 +27,7 @@ from viewstamp.core.messages import (
     SessionOpened,
     Submit,
 )
-from viewstamp.replica.events import Returned
+from viewstamp.replica.events import Failed, Returned
 
 ENCODED_OK = msgspec.msgpack.encode("ok")
 
@@ -254,3 +255,36 @@ def test_an_answer_that_nobody_waits_for_is_ignored() -> None:
     bench.answer(S1, 1, 77)
     bench.receive(S2, AdminReply(5, None))
     assert bench.take(Submit) == []
+
+
+def test_a_client_that_is_refused_a_session_says_so_at_once_and_may_ask_again() -> None:
+    bench = ClientBench(up=(S1, S2))
+    first, second = bench.invoke(), bench.invoke()
+    ((to, asked),) = bench.take(OpenSession)
+    refusal = msgspec.Raw(msgspec.msgpack.encode("the cluster keeps 5 sessions already"))
+    bench.receive(to, Results(NUMBER, 0, [(0, REFUSED, refusal)]))
+    for call in (first, second):
+        outcome = bench.outcomes[call]
+        assert isinstance(outcome, Failed)
+        assert outcome.outcome == "not_executed"
+        assert outcome.reason.startswith("not executed: the cluster keeps 5 sessions already")
+    assert bench.take(OpenSession) == []
+    bench.invoke()
+    ((again, later),) = bench.take(OpenSession)
+    assert again == to
+    assert later.question > asked.question
+
+
+def test_a_late_refusal_of_a_session_is_no_answer_to_another_question() -> None:
+    bench = ClientBench(up=(S1, S2))
+    call = bench.invoke()
+    ((to, _),) = bench.take(OpenSession)
+    bench.run_until(1_500_000)
+    ((then, asked),) = bench.take(OpenSession)
+    assert then != to
+    refusal = msgspec.Raw(msgspec.msgpack.encode("full"))
+    bench.receive(to, Results(NUMBER, 0, [(0, REFUSED, refusal)]))
+    assert call not in bench.outcomes
+    bench.confirm(then, asked)
+    bench.receive(then, Results(NUMBER, 0, [(0, REFUSED, refusal)]))
+    assert call not in bench.outcomes

@@ -13,7 +13,6 @@ The reading order stands in `viewstamp/replica/client/__init__.py`.
 """
 
 from collections.abc import Iterable, Iterator
-from random import Random
 from typing import Literal, assert_never
 
 import msgspec
@@ -27,9 +26,10 @@ from viewstamp.core.messages import (
     REFUSED,
     RESULT,
     AdminReply,
-    ClientMessage,
     CloseSession,
+    Identify,
     KeepAlive,
+    Logged,
     Notified,
     OpenSession,
     QueryRequest,
@@ -39,12 +39,14 @@ from viewstamp.core.messages import (
     SessionOpened,
     StatusReply,
     Submit,
+    client_number,
 )
 from viewstamp.replica.client.admin import AdminCalls
 from viewstamp.replica.client.calls import Call, Calls, Flight, Queue
 from viewstamp.replica.client.failures import CLOSED, expired, failed, number_of, text_of, without_result
 from viewstamp.replica.client.routing import Router
 from viewstamp.replica.client.session import ClientSession
+from viewstamp.replica.client.setup import ClientSetup
 from viewstamp.replica.events import (
     Cancelled,
     ClientEffect,
@@ -58,21 +60,6 @@ from viewstamp.replica.events import (
     Outcome,
     Returned,
 )
-from viewstamp.replica.options import ClientOptions
-
-
-class ClientSetup(msgspec.Struct, frozen=True):
-    """Everything that a client is made of."""
-
-    servers: tuple[NodeId, ...]
-    number: int
-    """63 random bits, drawn for each client ever made: never reuse one (docs/faults.md#k20)."""
-    rng: Random
-    now: Instant
-    options: ClientOptions = ClientOptions()
-    exactly_once: bool = True
-    """Whether commands run under a session. Without one a call is sent once, and may end in "unknown"."""
-    write_routing: Literal["leader", "any"] = "leader"
 
 
 class ClientCore:
@@ -84,6 +71,8 @@ class ClientCore:
         "_closed",
         "_effects",
         "_exactly_once",
+        "_identified",
+        "_identify",
         "_last_session",
         "_now",
         "_options",
@@ -94,7 +83,10 @@ class ClientCore:
     )
 
     def __init__(self, setup: ClientSetup) -> None:
-        self.number = setup.number
+        self.number = client_number(setup.secret)
+        self._identify = Identify(self.number, setup.secret)
+        self._identified: set[NodeId] = set()
+        """Servers that were shown the secret over the present connection."""
         self._options = setup.options
         self._exactly_once = setup.exactly_once
         self._router = Router(setup.servers, setup.rng, setup.options, setup.write_routing, setup.now)
@@ -274,6 +266,7 @@ class ClientCore:
 
     def _peer_down(self, peer: NodeId) -> None:
         self._effects += self._admin.unreachable(peer)
+        self._identified.discard(peer)
         if peer not in self._router.up:
             return
         self._router.up.discard(peer)
@@ -363,7 +356,7 @@ class ClientCore:
                 call.session = session
                 call.possible_executions += 1
             numbered = [(call.sequence, call.payload) for call in sent]
-            self._effects.append(Send(target, Submit(self.number, session, calls.acknowledged, numbered)))
+            self._send(target, Submit(self.number, session, calls.acknowledged, numbered))
             self._session.used(self._now)
 
     def _send_reads(self, reads: Literal["linearizable", "stale"], server: NodeId | None) -> None:
@@ -377,7 +370,10 @@ class ClientCore:
     def _answer_due(self) -> Instant:
         return Instant(self._now + self._timeout_ms * MICROSECONDS_PER_MS)
 
-    def _send(self, server: NodeId, message: ClientMessage) -> None:
+    def _send(self, server: NodeId, message: Logged | QueryRequest) -> None:
+        if server not in self._identified:
+            self._identified.add(server)
+            self._effects.append(Send(server, self._identify))
         self._effects.append(Send(server, message))
 
     # What servers say
@@ -412,7 +408,7 @@ class ClientCore:
         for sequence, kind, payload in message.results:
             call = flying.get(sequence)
             if call is None:
-                self._session_line(sequence, kind, payload)
+                self._session_line(source, sequence, kind, payload)
             elif kind == RESULT:
                 self._complete(call, Returned(bytes(payload), position))
             else:
@@ -421,10 +417,14 @@ class ClientCore:
             self._router.progress()
         self._timeout_ms = self._options.answer_timeout_ms
 
-    def _session_line(self, sequence: int, kind: int, payload: msgspec.Raw) -> None:
+    def _session_line(self, source: NodeId, sequence: int, kind: int, payload: msgspec.Raw) -> None:
+        session = self._session
         # It may be the late answer to a `KeepAlive` under a session before this one.
-        if sequence == 0 and kind == EXPIRED and number_of(payload) == self._session.number:
-            self._session.lost()
+        if sequence == 0 and kind == EXPIRED and number_of(payload) == session.number:
+            session.lost()
+        elif sequence == 0 and kind == REFUSED and session.number is None and session.asked == source:
+            session.unanswered()
+            self._fail(self._calls.peek("command", len(self._calls)), text_of(payload))
 
     def _ended_otherwise(self, call: Call, kind: int, payload: msgspec.Raw) -> None:
         if kind == REFUSED:
@@ -456,6 +456,7 @@ class ClientCore:
         self._timeout_ms = self._options.answer_timeout_ms
 
     def _redirected(self, source: NodeId, message: Redirect) -> None:
+        self._identified.discard(source)  # it may have sent us away because it does not know us
         # A redirect that names no call answers the session's question, or is meant for all in flight there.
         if self._session.asked == source and not message.sequences:
             self._session.unanswered()

@@ -14,10 +14,11 @@ import msgspec
 from viewstamp.checker.history import Recorder
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.core.judge import InvariantViolated
-from viewstamp.core.messages import ServerMessage
+from viewstamp.core.messages import SECRET_BYTES, ServerMessage
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.replica.client.client import ClientCore, ClientSetup
+from viewstamp.replica.client.client import ClientCore
+from viewstamp.replica.client.setup import ClientSetup
 from viewstamp.replica.divergence import peer_event, peer_message_type
 from viewstamp.sim.cluster.narrator import Narrator, fate
 from viewstamp.sim.judge.judge import Judge, watched
@@ -222,7 +223,7 @@ class Cluster:
         core = ClientCore(
             ClientSetup(
                 servers=self.members,
-                number=rng.getrandbits(63),
+                secret=rng.randbytes(SECRET_BYTES),
                 rng=self.tree.stream("client", -name, "core"),
                 now=Instant(self.world.now_us),
                 exactly_once=exactly_once or self.workload.needs_sessions,

@@ -1,6 +1,7 @@
 """A client that means harm, in a simulated cluster: frames of the grammar, decoded and fed as a server would.
 
-It has connections of its own and numbers of its own. Whatever it does, the judge's invariants hold and the
+It has connections of its own and clients of its own, whose secrets it shows, and it knows the numbers of the
+honest clients. Whatever it does, the judge's invariants hold and the
 honest clients' history is linearizable. Calls that would be ordinary writes are left to the honest clients:
 the model by which a history is judged knows only those.
 """
@@ -12,11 +13,22 @@ import msgspec
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import ClientAddress, NodeId
-from viewstamp.core.messages import UNREADABLE, AdminRequest, ClientMessage, Submit, decode_client_message
+from viewstamp.core.messages import (
+    SECRET_BYTES,
+    UNREADABLE,
+    AdminRequest,
+    ClientMessage,
+    Identify,
+    Submit,
+    client_number,
+    decode_client_message,
+    encode_message,
+)
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.events import ClientGone, Requested
 from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.workloads.hostile_frames import CallGrammar
+from viewstamp.sim.workloads.hostile_values import Facts
 
 _NUMBERS: Final = 5
 _SESSIONS_GUESSED: Final = 400
@@ -32,8 +44,13 @@ class HostileClient:
         self._rng: Random = cluster.tree.stream("hostile")
         self._rate = frames_per_s / _US_PER_S
         self._decode_command = MachineDefinition.of(cluster.workload.machine).decoder("command")
-        facts = {
-            "client": [self._rng.getrandbits(63) for _ in range(_NUMBERS)],
+        secrets = [self._rng.randbytes(SECRET_BYTES) for _ in range(_NUMBERS)]
+        self._own = {client_number(secret): secret for secret in secrets}
+        """Its own clients' secrets, by number."""
+        honest = [client.core.number for client in cluster.clients.values()]
+        facts: Facts = {
+            "client": [*self._own, *honest],
+            "secret": secrets,
             "session": [0, *(number << 20 for number in range(1, _SESSIONS_GUESSED))],
         }
         self._grammar = CallGrammar(self._rng.getrandbits(32), cluster.workload.machine, facts=facts)
@@ -67,10 +84,16 @@ class HostileClient:
         host = self._cluster.host
         if node not in self._addresses:
             self._addresses[node] = ClientAddress(next(host.addresses))
+            for number, secret in self._own.items():
+                self._feed(node, Identify(number, secret))
         host.judge.requested(node, message)
         self._cluster.processes[node].feed(Requested(self._addresses[node], message, payload))
         if not self._rng.randrange(_LEAVES_ONE_IN):
             self._leave(node)
+
+    def _feed(self, node: NodeId, message: ClientMessage) -> None:
+        arrived = Requested(self._addresses[node], message, encode_message(message))
+        self._cluster.processes[node].feed(arrived)
 
     def _leave(self, node: NodeId) -> None:
         address = self._addresses.pop(node, None)

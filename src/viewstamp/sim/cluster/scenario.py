@@ -18,10 +18,13 @@ from viewstamp.core.errors import CommandFailed, NotExecuted, OutcomeUnknown
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import (
     NO_SESSION,
+    SECRET_BYTES,
+    Identify,
     Redirect,
     Results,
     ServerMessage,
     Submit,
+    client_number,
     decode_server_message,
     encode_message,
 )
@@ -288,7 +291,10 @@ class Scenario:
         connection = Connection(submission, server, address, process.life)  # type: ignore[arg-type]
         self.cluster.connections[address] = connection
         payload = self._machine.methods[method].encode_call(arguments, {})
-        message = Submit(self.rng.getrandbits(63), NO_SESSION, 0, [(1, msgspec.Raw(payload))])
+        secret = self.rng.randbytes(SECRET_BYTES)
+        identify = Identify(client_number(secret), secret)
+        process.feed(Requested(address, identify, encode_message(identify)))
+        message = Submit(identify.client, NO_SESSION, 0, [(1, msgspec.Raw(payload))])
         encoded = encode_message(message)
         self.cluster.judge.requested(server, message)
         process.feed(Requested(address, message, encoded))

@@ -22,6 +22,8 @@ SERVE_BOUND_US: Final = 30_000_000
 """To elect and to answer one call of each kind, after everything was healed."""
 CONVERGE_BOUND_US: Final = 20_000_000
 CALL_GRACE_US: Final = 100_000
+_AGAIN_US: Final = 100_000
+"""Until a call that was refused is made again."""
 """How long after its deadline a call may end (DESIGN promise 3; issue 2: 100 ms)."""
 _CALM: Final = NetworkOptions()
 
@@ -98,6 +100,9 @@ class LivenessPhase:
     def _serve(self) -> None:
         """A new client writes and reads every key, one call after the other."""
         cluster = self._cluster
+        if cluster.options.tuning.sessions_max <= len(cluster.clients):
+            for other in cluster.clients.values():
+                other.close()  # one more session would be refused as long as all of theirs live
         client = cluster.add_client(self)
         limit = cluster.world.now_us + SERVE_BOUND_US
         for plan in cluster.workload.final_plans():
@@ -119,6 +124,7 @@ class LivenessPhase:
                     NAME,
                     f"{plan.method}({plan.key}) after the heal ended as {answer.outcome}: {answer.reason}",
                 )
+            cluster.world.run_while(lambda: True, cluster.world.now_us + _AGAIN_US)
 
     def _converge(self, chosen: list[NodeId]) -> None:
         """All live nodes reach the end of the history, in the same state."""

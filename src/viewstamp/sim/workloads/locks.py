@@ -349,8 +349,8 @@ class LockWorkload(Keyed):
     def fit(self, options: SwarmOptions) -> SwarmOptions:
         """Leave room for all sessions, let some be so short that a stall outlives them, and be patient.
 
-        A session that is ended for want of room takes its locks with it, although it was promised. How long a
-        session is sure rests on clocks that count time: they may drift, but not jump by an hour.
+        A client without a session gets no lock. How long a session is sure rests on clocks that count time:
+        they may drift, but not jump by an hour.
         """
         seconds = min(options.tuning.session_seconds, _SHORT_SESSION_S) if options.nodes % 2 else None
         tuning = msgspec.structs.replace(

@@ -227,6 +227,7 @@ class HostileStoreWorkload(StoreWorkload):
     """The store, and a client that means harm beside its honest ones (`cluster.hostile`)."""
 
     def fit(self, options: SwarmOptions) -> SwarmOptions:
-        """Let the hostile client come."""
+        """Let the hostile client come, and leave room beside its sessions: the others must be served."""
         load = msgspec.structs.replace(options.load, hostile_rate=HOSTILE_FRAMES_PER_S)
-        return msgspec.structs.replace(options, load=load)
+        tuning = msgspec.structs.replace(options.tuning, sessions_max=1_000)
+        return msgspec.structs.replace(options, load=load, tuning=tuning)

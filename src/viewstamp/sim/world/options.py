@@ -400,18 +400,26 @@ def _draw_load(rng: Random) -> LoadOptions:
     )
 
 
+_FEW_SESSIONS: Final = 2
+_SHORT_SESSION_S: Final = 5
+
+
 def _draw_tuning(rng: Random) -> TuningOptions:
-    return TuningOptions(
+    tuning = TuningOptions(
         snapshot_entries=rng.choice((1, 10, 100)),
         batch_max=rng.choice((1, 4, 64)),
         entries_in_flight_max=rng.choice((1, 2, 256)),
         page_bytes=rng.choice((1, 1_024, 1 << 20)),
         chunk_bytes=rng.choice((16, 512, 1 << 16)),
         segment_bytes=rng.choice((4_096, 1 << 16)),
-        session_seconds=rng.choice((5, 60)),
-        sessions_max=rng.choice((2, 1_000, 1_000)),
+        session_seconds=rng.choice((_SHORT_SESSION_S, 60)),
+        sessions_max=rng.choice((_FEW_SESSIONS, 1_000, 1_000)),
         applies_per_step=rng.choice((1, 1_024, 1_024)),
         waiting_max=rng.choice((2, 65_536, 65_536, 65_536)),
         results_max=rng.choice((8, 16_384, 16_384)),
         state_check_every=rng.choice((1, 8)),
     )
+    if tuning.sessions_max <= _FEW_SESSIONS:
+        # What a client left behind must not refuse the last one for longer than it waits.
+        return msgspec.structs.replace(tuning, session_seconds=_SHORT_SESSION_S)
+    return tuning
