@@ -6,7 +6,7 @@ import pytest
 
 from viewstamp.cli import failures
 from viewstamp.core import errors
-from viewstamp.runtime import server
+from viewstamp.runtime import server, watchdog
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 
@@ -32,6 +32,7 @@ def test_codes_are_the_servers_own_when_both_have_one() -> None:
     assert failures.CONFIGURATION == server.EXIT_CONFIGURATION
     assert failures.STORAGE == server.EXIT_STORAGE
     assert failures.DIVERGED == server.EXIT_DIVERGED
+    assert failures.STUCK == watchdog.EXIT_STUCK
     assert failures.INTERNAL == server.EXIT_INVARIANT
 
 

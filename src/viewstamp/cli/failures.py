@@ -37,6 +37,8 @@ NOT_EXECUTABLE: Final = 69
 INTERNAL: Final = 70
 """An invariant of this program's own does not hold."""
 STORAGE: Final = 74
+STUCK: Final = 75
+"""A command or a query ran longer than the node allows."""
 CONFIGURATION: Final = 78
 """A file, a setting or an argument's value cannot be used. Nothing was started or changed."""
 INTERRUPTED: Final = 130
@@ -47,10 +49,11 @@ EXIT_CODES: Final = {
     USAGE: "the command line cannot be understood; nothing was done",
     NOT_EXECUTED: "the call certainly had no effect: it is safe to repeat the call",
     OUTCOME_UNKNOWN: "the call may have had an effect: read the state before you repeat the call",
-    DIVERGED: "this replica's state differed from the leader's; it has stopped",
+    DIVERGED: "this replica differed from a majority of the members; it has stopped",
     NOT_EXECUTABLE: "a committed entry cannot be executed: see `viewstamp journal show` and `journal skip`",
     INTERNAL: "an invariant of the program's own does not hold: please report it",
     STORAGE: "the disk failed, or a data directory is damaged",
+    STUCK: "a command or a query ran longer than `command_limit_ms`; the node has stopped",
     CONFIGURATION: "a configuration cannot be used; nothing was started or changed",
     INTERRUPTED: "interrupted",
 }

@@ -243,11 +243,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dial_backoff_max_ms: int = 1_000
     stop_timeout_ms: int = 5_000
     """How long a leader that is asked to stop may take to hand over."""
+    command_limit_ms: int = 60_000
+    """A server whose command or query runs longer ends with exit code 75 and names it; 0: never."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if type(value) is int and value < 1:
+            if type(value) is int and value < (0 if name == "command_limit_ms" else 1):
                 raise ConfigurationError(f"{name} is {value}: it must be 1 or more")
         _ = self.advertised
         if self.dial_backoff_min_ms > self.dial_backoff_max_ms:

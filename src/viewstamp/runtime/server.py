@@ -34,6 +34,7 @@ from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.system import Clock, fresh_number, fresh_rng, loop_factory, monotonic_us
 from viewstamp.runtime.transport import Transport
+from viewstamp.runtime.watchdog import Watchdog, end_process
 from viewstamp.storage.directory import DataDirectory, open_data_directory
 from viewstamp.storage.files import OsFileSystem
 from viewstamp.storage.identity import Service
@@ -71,13 +72,15 @@ class Server:
         clock: Clock = monotonic_us,
         definition: ProtocolDefinition | None = None,
         accept_class: bool = False,
+        ends_when_stuck: bool = False,
     ) -> None:
         """Prepare a server; nothing is opened before `start`.
 
         `medium` keeps a node in memory over restarts, where `config.data` is None; `listen` overrides the
         address in the configurations; `definition` the protocol that the configuration names, with one that
         speaks and writes the same: for programs that look into a core. With `accept_class` the data
-        directory may have been written with another class.
+        directory may have been written with another class. With `ends_when_stuck` this process ends where a
+        command or query runs longer than `command_limit_ms`; else it is only named in the log.
 
         Raises:
             ConfigurationError: the node is not a member, an option does not fit, or Python runs without
@@ -100,6 +103,8 @@ class Server:
             self._definition = paranoid(self._definition)
         self._clock = clock
         self._accept_class = accept_class
+        self._ends_when_stuck = ends_when_stuck
+        self._watchdog: Watchdog | None = None
         self._directory: DataDirectory | None = None
         self._driver: Driver | None = None
         self._transport: Transport | None = None
@@ -167,6 +172,13 @@ class Server:
         )
         driver.start(self._transport)
         await self._transport.start(self._listen)
+        self._watchdog = Watchdog(
+            self.node,
+            lambda: replica.state.runner,
+            limit_ms=self.config.command_limit_ms,
+            end=end_process if self._ends_when_stuck else None,
+        )
+        self._watchdog.start()
         LOG.info("node %d of cluster %s serves", self.node, self.cluster.cluster_id)
 
     async def stop(self, *, hand_over: bool = False) -> None:
@@ -176,6 +188,8 @@ class Server:
         if hand_over and self.running:
             await self._hand_over(self._driver)
         driver, self._driver = self._driver, None
+        if self._watchdog is not None:
+            self._watchdog.stop()
         await driver.stop()
         await self._transport.stop()
         self._over.set()
@@ -348,7 +362,8 @@ def serve_forever(
     check_assertions()
     raise_descriptor_limit(config.clients_max + config.strangers_max + _DESCRIPTORS_BESIDES_CLIENTS)
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-        return runner.run(_serve(Server(cluster, node, machine, config, accept_class=accept_class), started))
+        server = Server(cluster, node, machine, config, accept_class=accept_class, ends_when_stuck=True)
+        return runner.run(_serve(server, started))
 
 
 async def _serve(server: Server, started: Callable[[Server], None] | None) -> int:
