@@ -116,3 +116,13 @@ def test_an_identity_fits_only_with_the_secret_of_its_number(secret: bytes) -> N
 def test_a_secret_is_not_shown_where_its_message_is() -> None:
     identify = m.Identify(7, b"hidden hidden...")
     assert "hidden" not in repr(identify) + str(identify) + f"{[identify]}"
+
+
+def test_a_message_with_too_many_calls_is_refused_before_the_first_is_read() -> None:
+    calls: list[object] = [(number, ["x"]) for number in range(m.MESSAGE_CALLS_MAX)]
+    for head in ([5, 1, "stale"], [1, 1, 0, 0]):
+        message = m.decode_client_message(msgspec.msgpack.encode([*head, calls]))
+        assert isinstance(message, m.QueryRequest | m.Submit)
+        assert len(message.calls) == m.MESSAGE_CALLS_MAX
+        with pytest.raises(ProtocolViolation, match=f"length <= {m.MESSAGE_CALLS_MAX}"):
+            m.decode_client_message(msgspec.msgpack.encode([*head, [None, *calls]]))

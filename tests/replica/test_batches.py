@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.replica.fakes import CLIENT, HERE, Counter, call, submit
-from viewstamp.core.messages import KeepAlive, Logged, Submit, encode_message
+from viewstamp.core.messages import INVALID, KeepAlive, Logged, Submit, encode_message
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica import batches as batching
 from viewstamp.replica.batches import (
@@ -21,6 +21,7 @@ from viewstamp.replica.batches import (
     encode_batch,
 )
 from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.refusals import RefusalLine
 
 DEFINITION = MachineDefinition.of(Counter)
 DECODE = DEFINITION.decoder("command")
@@ -28,7 +29,7 @@ DECODE = DEFINITION.decoder("command")
 
 def _validate(
     message: Submit, options: ReplicaOptions | None = None
-) -> tuple[DecodedMessage | None, list[tuple[int, str]]]:
+) -> tuple[DecodedMessage | None, list[RefusalLine]]:
     validator = SubmitValidator(DEFINITION, options or ReplicaOptions())
     return validator.validate(HERE, message, encode_message(message))
 
@@ -55,7 +56,7 @@ def test_what_goes_on_is_our_own_encoding_when_all_calls_are_valid(first: bytes)
 def test_only_the_valid_calls_go_on_when_some_are_invalid() -> None:
     message = submit(5, (1, call("add", "x")), (2, call("add", 2)), (3, call("read")), (0, call("add", 1)))
     valid, invalid = _validate(message)
-    assert [sequence for sequence, _ in invalid] == [1, 3, 0]
+    assert [(sequence, kind) for sequence, kind, _ in invalid] == [(1, INVALID), (3, INVALID), (0, INVALID)]
     assert valid is not None
     assert valid.encoded == encode_message(submit(5, (2, call("add", 2, ""))))
     assert [c.sequence for c in valid.calls] == [2]
@@ -73,8 +74,8 @@ def test_a_call_is_invalid_when_it_is_longer_than_the_limit() -> None:
     fits = call("add", 1, "x" * 100)
     message = submit(5, (1, fits), (2, call("add", 1, "x" * 101)))
     _, invalid = _validate(message, ReplicaOptions(command_bytes_max=len(fits)))
-    assert [sequence for sequence, _ in invalid] == [2]
-    assert "longer than" in invalid[0][1]
+    assert [sequence for sequence, _, _ in invalid] == [2]
+    assert b"longer than" in bytes(invalid[0][2])
 
 
 def test_two_calls_with_one_number_are_compared_by_nothing_but_their_numbers() -> None:

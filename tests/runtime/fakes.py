@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 from viewstamp.core.errors import StorageError
@@ -48,6 +49,7 @@ class ScriptedReplica:
         self.view = View(1)
         self.leader_news: object = None
         self.now = Instant(0)
+        self.reads = SimpleNamespace(ready={}, slice_calls=64)
 
     def step(self, event: ReplicaEvent, now: Instant) -> Sequence[ReplicaEffect]:
         self.events.append(event)

@@ -11,7 +11,7 @@ promise of exactly-once that the cluster gave to a client, named by the position
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -39,6 +39,11 @@ NO_SESSION: Final = 0
 """In `Submit.session`: execute without remembering, once for each time it is committed."""
 
 
+MESSAGE_CALLS_MAX: Final = 16_384
+"""Calls in one message. The decoder refuses more before it reads the first of them."""
+Calls: TypeAlias = Annotated[list[tuple[int, msgspec.Raw]], msgspec.Meta(max_length=MESSAGE_CALLS_MAX)]
+
+
 class Submit(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     """Execute these commands. The encoded message goes into the log as it came."""
 
@@ -46,7 +51,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     session: int
     acknowledged: int
     """The client has the results of all sequence numbers up to this one; they may be forgotten."""
-    calls: list[tuple[int, msgspec.Raw]]
+    calls: Calls
     """(sequence number, command), the sequence numbers ascending. A command is [method, argument, ...]."""
 
 
@@ -79,7 +84,7 @@ class QueryRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
 
     client: int
     reads: Literal["linearizable", "stale"]
-    calls: list[tuple[int, msgspec.Raw]]
+    calls: Calls
     """(request number, query). Request numbers share the client's space of sequence numbers."""
 
 

@@ -6,7 +6,8 @@ Read in this order; `client` is another program, and has an order of its own:
 2. `batches`: clients' messages until they are the data of an entry, and back;
 3. `replica`: `step`, where all events come in;
 4. `replicated_state`, `sessions`: an entry executed, exactly once;
-5. `responses`, `reads`, `directives`: what clients and operators are told, and queries, which pass no log;
+5. `responses`, `refusals`, `reads`, `directives`: what clients and operators are told, and queries, which
+   pass no log;
 6. `snapshot_body`: the replicated state as bytes;
 7. `divergence`, `recent`: replicas that differ, judged by the majority;
 8. `skip_mark`: an entry that no replica can execute.
@@ -34,7 +35,8 @@ When the core hands out the committed entry, at every replica:
   `replicated_state.ReplicatedState._run`, `sessions.Sessions.remember`;
 - the results join the digest: `replicated_state.DigestChain.extend`.
 
-A query: `reads.Reads.on_request`, `reads.Reads.begin_round`, and when the core answers `reads.Reads.answer`.
+A query: `reads.Reads.on_request`, `reads.Reads.begin_round`, and when the core answers `reads.Reads.answer`,
+`reads.Reads.evaluate`.
 
 At the end of the step the client's replica answers it: `responses.Responses.say_answers`,
 `responses.Responses.lines`. If another node leads by then, it sends the client there and says whether the

@@ -22,6 +22,7 @@ from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, LEVEL, ClientAddress
 from viewstamp.core.messages import UNREADABLE, Logged, Submit
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.refusals import RefusalLine, Sieve, refuse_all
 
 FORMAT: Final = 1
 """Of entries. An entry of another format is refused by name."""
@@ -176,20 +177,23 @@ def _decoded(raw: msgspec.Raw, decode: DecodeCommand) -> Any:
 class SubmitValidator:
     """Checks what clients submit before it enters the log."""
 
-    __slots__ = ("_bytes_max", "_decode", "_definition")
+    __slots__ = ("_bytes_max", "_calls_max", "_decode", "_definition")
 
     def __init__(self, definition: MachineDefinition, options: ReplicaOptions) -> None:
         self._definition = definition
         self._decode = definition.decoder("command")
         self._bytes_max = options.command_bytes_max
+        self._calls_max = options.message_calls_max
 
     def validate(
         self, source: ClientAddress, message: Submit, encoded: bytes
-    ) -> tuple[DecodedMessage | None, list[tuple[int, str]]]:
+    ) -> tuple[DecodedMessage | None, list[RefusalLine]]:
         """Decode all calls; where some are invalid, encode the message again without them.
 
-        Returns what may enter the log, if anything, and (sequence number, explanation) of each invalid call.
+        Returns what may enter the log, if anything, and the lines for the calls that may not.
         """
+        if len(message.calls) > self._calls_max:
+            return None, refuse_all(message.calls, f"more than {self._calls_max} calls in one message")
         try:
             if (
                 len(encoded) <= self._bytes_max
@@ -226,20 +230,23 @@ class SubmitValidator:
 
     def _sift(
         self, source: ClientAddress, message: Submit
-    ) -> tuple[DecodedMessage | None, list[tuple[int, str]]]:
+    ) -> tuple[DecodedMessage | None, list[RefusalLine]]:
         calls: list[Call] = []
         kept: list[tuple[int, bytes]] = []
-        invalid: list[tuple[int, str]] = []
+        refused = Sieve()
         for sequence, raw in message.calls:
+            if refused.is_full:
+                refused.refuse(sequence)
+                continue
             try:
                 call, data = self._check(sequence, raw)
                 calls.append(call)
                 kept.append((sequence, data))
             except InvalidCall as error:
-                invalid.append((sequence, str(error)))
+                refused.explain(sequence, str(error))
         if not kept:
-            return None, invalid
-        return self._made_of(source, message, kept, calls), invalid
+            return None, refused.lines
+        return self._made_of(source, message, kept, calls), refused.lines
 
     def _check(self, sequence: int, raw: msgspec.Raw) -> tuple[Call, bytes]:
         if sequence <= 0:

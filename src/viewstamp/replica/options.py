@@ -6,6 +6,7 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX
+from viewstamp.core.messages import MESSAGE_CALLS_MAX
 
 NEVER: Final = 1 << 64
 """More entries than any log will have."""
@@ -54,7 +55,7 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
 
     sessions: SessionLimits = SessionLimits()
     batch_commands_max: int = 8_192
-    """Calls in one entry of the log; also the most calls that one message may hold."""
+    """Calls in one entry of the log; also the most calls that one message may hold, up to 16,384."""
     batch_bytes_max: int = 1 << 20
     """Bytes of one entry, unless a single message is larger."""
     command_bytes_max: int = 1 << 20
@@ -72,6 +73,11 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     state_check_every: int = 8_192
     """The state is hashed at each entry whose number is a multiple of this, where a hundredth of the time
     allows it, and compared between members. Equal on all members; 0: never."""
+
+    @property
+    def message_calls_max(self) -> int:
+        """The most calls that one message may hold."""
+        return min(self.batch_commands_max, MESSAGE_CALLS_MAX)
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -117,6 +123,9 @@ class ClientOptions(msgspec.Struct, frozen=True):
         """Refuse what is out of range."""
         for name in self.__struct_fields__:
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        _require(
+            self.message_calls_max <= MESSAGE_CALLS_MAX, f"message_calls_max exceeds {MESSAGE_CALLS_MAX}"
+        )
         _require(
             self.answer_timeout_ms <= self.answer_timeout_max_ms, "answer_timeout_ms exceeds its maximum"
         )

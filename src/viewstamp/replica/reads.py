@@ -1,8 +1,12 @@
 """Queries: gathered into rounds, each answered when the core says that it is safe.
 
-A round is begun only after its queries have arrived, which is what makes its answer linearizable.
+A round is begun only after its queries have arrived, which is what makes its answer linearizable. A round
+that takes long is evaluated in slices, one for each wake, and the clients take turns in it. That keeps it
+linearizable: a query may see a later state than the one that the core allowed, never an earlier one, because
+the state only moves forward, and it is not answered before it is evaluated.
 """
 
+from collections import deque
 from typing import Final
 
 import msgspec
@@ -10,39 +14,66 @@ import msgspec
 from viewstamp.core.errors import InvalidCall
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import ClientAddress, NodeId
-from viewstamp.core.messages import INVALID, REFUSED, QueryRequest, Redirect
+from viewstamp.core.messages import REFUSED, QueryRequest, Redirect
 from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.runner import MachineRunner
+from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.refusals import RefusalLine, Sieve, encoded_text, refuse_all
 from viewstamp.replica.replicated_state import ReplicatedState, ResultLine
-from viewstamp.replica.responses import Responses, encoded_text
+from viewstamp.replica.responses import Responses
 
 ANSWERS_BYTES_MAX: Final = 8 << 20
-"""Of the answers to queries made in one step, and one more: a short query may ask for a long answer."""
+"""Of the answers to the queries of one message, and one more: a short query may ask for a long answer."""
+SLICE_CALLS: Final = 64
+"""Queries evaluated in one step, until the driver finds that they take longer or shorter than usual."""
+SLICE_BYTES: Final = 256 << 10
+"""A slice ends with the answer that passes this."""
 _TOO_MUCH: Final = encoded_text("not executed: the answers before it are too long")
 
 
-class PendingQuery(msgspec.Struct, frozen=True, gc=False):
+class PendingQuery(msgspec.Struct, gc=False):
     """The valid queries of one message."""
 
     source: ClientAddress
     client: int
     calls: list[tuple[int, object]]
     """(request number, decoded arguments)."""
+    done: int = 0
+    """How many of `calls` are answered."""
+    room_bytes: int = ANSWERS_BYTES_MAX
+    """Left for the answers to the others."""
 
 
 class Reads:
-    """The queries that wait for a round, and the rounds in flight."""
+    """The queries that wait for a round, the rounds in flight, and what remains of those allowed."""
 
-    __slots__ = ("_definition", "_max", "_next", "_responses", "_rounds", "_waiting", "gathered")
+    __slots__ = (
+        "_calls_max",
+        "_definition",
+        "_max",
+        "_next",
+        "_responses",
+        "_rounds",
+        "_waiting",
+        "gathered",
+        "ready",
+        "slice_calls",
+    )
 
-    def __init__(self, definition: MachineDefinition, responses: Responses, reads_max: int) -> None:
+    def __init__(self, definition: MachineDefinition, responses: Responses, options: ReplicaOptions) -> None:
         self._definition = definition
         self._responses = responses
-        self._max = reads_max
+        self._max = options.reads_max
+        self._calls_max = options.message_calls_max
         self.gathered: list[PendingQuery] = []
         """What waits for a round. Read-only for callers."""
         self._rounds: dict[ReadToken, list[PendingQuery]] = {}
+        self.ready: dict[ClientAddress, deque[PendingQuery]] = {}
+        """What may be evaluated now, by connection; the first has its turn next. Read-only for callers."""
+        self.slice_calls = SLICE_CALLS
+        """How many queries a step evaluates; 1 or more. The driver, which has a clock, adapts it."""
         self._waiting = 0
-        """Number of queries in `gathered` and `_rounds`; at most `_max`."""
+        """Number of queries in `gathered`, `_rounds` and `ready`; at most `_max`."""
         self._next = 0
 
     def __len__(self) -> int:
@@ -50,21 +81,26 @@ class Reads:
         return self._waiting
 
     def on_request(self, source: ClientAddress, message: QueryRequest, state: ReplicatedState) -> None:
-        """Answer what is stale or invalid now; store the rest for the next round."""
-        query, lines = _decode(self._definition, source, message)
-        if message.reads == "stale":
-            lines += _evaluate(state, [query])[0]
-        elif query.calls and not self._add(query):
-            refusal = encoded_text("not executed: too many queries wait")
-            lines += [(number, REFUSED, refusal) for number, _ in query.calls]
+        """Refuse what is invalid now; evaluate what is stale; store the rest for the next round."""
+        if len(message.calls) > self._calls_max:
+            lines = refuse_all(message.calls, f"more than {self._calls_max} calls in one message")
+        else:
+            query, lines = _decode(self._definition, source, message)
+            if query.calls and not self._add(query, is_stale=message.reads == "stale"):
+                lines += refuse_all(query.calls, "too many queries wait")
         if lines:
             self._responses.lines(source, message.client, state.position, lines)
+        if message.reads == "stale" and len(self.ready) == 1:
+            self.evaluate(state)
 
-    def _add(self, query: PendingQuery) -> bool:
+    def _add(self, query: PendingQuery, *, is_stale: bool) -> bool:
         if self._waiting + len(query.calls) > self._max:
             return False
-        self.gathered.append(query)
         self._waiting += len(query.calls)
+        if is_stale:
+            self._queue(query)
+        else:
+            self.gathered.append(query)
         return True
 
     def begin_round(self) -> ReadToken:
@@ -77,57 +113,90 @@ class Reads:
         return token
 
     def answer(self, token: ReadToken, state: ReplicatedState) -> None:
-        """Answer the queries of a round from the state as it is now."""
-        queries = self._end_round(token)
-        for query, lines in zip(queries, _evaluate(state, queries), strict=True):
-            self._responses.lines(query.source, query.client, state.position, lines)
+        """Answer the queries of a round, or as many as fit into a slice; the others with the next wakes."""
+        for query in self._end_round(token):
+            self._queue(query)
+        self.evaluate(state)
 
     def refuse(self, token: ReadToken, leader: NodeId | None) -> None:
         """Send the clients of a round elsewhere: to the leader, or to any member where it is None."""
         for query in self._end_round(token):
+            self._waiting -= len(query.calls)
             numbers = [number for number, _ in query.calls]
             redirect = Redirect(query.client, leader, False, numbers, "no reads here now")
             self._responses.say(query.source, redirect)
 
+    def forget(self, source: ClientAddress) -> None:
+        """Drop what is ready for a connection that was closed."""
+        for query in self.ready.pop(source, ()):
+            self._waiting -= len(query.calls) - query.done
+
+    def evaluate(self, state: ReplicatedState) -> None:
+        """Run one slice of what is ready on the machine as it is, and answer it."""
+        runner, ready = state.runner, self.ready
+        runner.begin_queries(state.applied, state.log_time)
+        calls, size = self.slice_calls, SLICE_BYTES
+        while ready and calls > 0 and size > 0:
+            source = next(iter(ready))
+            queue = ready.pop(source)
+            query = queue[0]
+            before = query.done
+            lines, length = _run(runner, query, calls, size)
+            calls, size = calls - (query.done - before), size - length
+            self._waiting -= query.done - before
+            self._responses.lines(source, query.client, state.position, lines)
+            if query.done == len(query.calls):
+                queue.popleft()
+            if queue:
+                ready[source] = queue  # behind the others, whose turn comes first
+        runner.end_queries()
+
+    def _queue(self, query: PendingQuery) -> None:
+        queue = self.ready.get(query.source)
+        if queue is None:
+            queue = self.ready[query.source] = deque()
+        queue.append(query)
+
     def _end_round(self, token: ReadToken) -> list[PendingQuery]:
         assert token in self._rounds, "the core answers or refuses each round once"
-        queries = self._rounds.pop(token)
-        self._waiting -= sum(len(query.calls) for query in queries)
-        return queries
+        return self._rounds.pop(token)
 
 
 def _decode(
     definition: MachineDefinition, source: ClientAddress, message: QueryRequest
-) -> tuple[PendingQuery, list[ResultLine]]:
+) -> tuple[PendingQuery, list[RefusalLine]]:
     """Return the valid queries of a message, and the answers to the others."""
     calls: list[tuple[int, object]] = []
-    invalid: list[ResultLine] = []
+    refused = Sieve()
     for number, raw in message.calls:
+        if refused.is_full:
+            refused.refuse(number)
+            continue
         try:
             calls.append((number, definition.decode("query", raw)))
         except InvalidCall as error:
-            invalid.append((number, INVALID, encoded_text(str(error))))
-    return PendingQuery(source, message.client, calls), invalid
+            refused.explain(number, str(error))
+    return PendingQuery(source, message.client, calls), refused.lines
 
 
-def _evaluate(state: ReplicatedState, queries: list[PendingQuery]) -> list[list[ResultLine]]:
-    """Run queries on the machine as it is; return the lines for each message.
+def _run(runner: MachineRunner, query: PendingQuery, calls: int, size: int) -> tuple[list[ResultLine], int]:
+    """Run up to `calls` queries of a message, and stop when the answers pass `size` bytes.
 
-    Together they take at most `ANSWERS_BYTES_MAX` and one answer more: clients must ask again for the rest.
+    A message takes at most `ANSWERS_BYTES_MAX` and one answer more: its client must ask again for the rest.
+    Returns the lines and the bytes of the answers.
     """
-    runner = state.runner
-    runner.begin_queries(state.applied, state.log_time)
-    room_bytes = ANSWERS_BYTES_MAX
-    lines: list[list[ResultLine]] = []
-    for each in queries:
-        part: list[ResultLine] = []
-        for number, arguments in each.calls:
-            if room_bytes <= 0:
-                part.append((number, REFUSED, _TOO_MUCH))
-                continue
-            kind, payload = runner.run(arguments)
-            room_bytes -= len(payload)
-            part.append((number, kind, msgspec.Raw(payload)))
-        lines.append(part)
-    runner.end_queries()
-    return lines
+    lines: list[ResultLine] = []
+    length = 0
+    run = runner.run
+    for number, arguments in query.calls[query.done : query.done + calls]:
+        kind, payload = run(arguments)
+        length += len(payload)
+        lines.append((number, kind, msgspec.Raw(payload)))
+        if length >= size or length >= query.room_bytes:
+            break
+    query.done += len(lines)
+    query.room_bytes -= length
+    if query.room_bytes <= 0:
+        lines += [(number, REFUSED, _TOO_MUCH) for number, _ in query.calls[query.done :]]
+        query.done = len(query.calls)
+    return lines, length

@@ -45,7 +45,6 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, View, Viewstamp
 from viewstamp.core.messages import (
-    INVALID,
     AdminReply,
     AdminRequest,
     AskStatus,
@@ -86,7 +85,7 @@ from viewstamp.replica.events import (
 )
 from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import LogClock, ReplicatedState
-from viewstamp.replica.responses import OVERLOADED, UNIDENTIFIED, ClientAddresses, Responses, encoded_text
+from viewstamp.replica.responses import OVERLOADED, UNIDENTIFIED, ClientAddresses, Responses
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.replica.skip_mark import read_skip_mark
 
@@ -105,7 +104,6 @@ class Replica:
         "_halt",
         "_in_flight",
         "_now",
-        "_reads",
         "_responses",
         "_restored",
         "_saving",
@@ -116,6 +114,7 @@ class Replica:
         "leader_news",
         "node",
         "options",
+        "reads",
     )
 
     def __init__(self, setup: ReplicaSetup) -> None:
@@ -141,7 +140,8 @@ class Replica:
         self._buffer = BatchBuffer(setup.options)
         self._in_flight = InFlightBatches(self.definition.decoder("command"))
         self._responses = Responses(ClientAddresses(setup.options))
-        self._reads = Reads(self.definition, self._responses, setup.options.reads_max)
+        self.reads = Reads(self.definition, self._responses, setup.options)
+        """The queries that wait. The driver, which has a clock, sets how many are evaluated at once."""
         self._directives = Directives(setup.options.directives_max)
         self._saving: snapshot_body.Parts | None = None
         """The parts of a `Save` of the current step."""
@@ -177,7 +177,8 @@ class Replica:
             return min(self._divergence.deadline, core.deadline or self._divergence.deadline)
         if (
             (self._buffer.messages and core.accepting)
-            or self._reads.gathered
+            or self.reads.gathered
+            or self.reads.ready
             or (self._responses.addresses.arrived and core.leader == self.node)
         ):
             return self._now
@@ -229,7 +230,7 @@ class Replica:
         options, sessions = self.options, self._state.sessions
         yield "commands waiting", self._buffer.commands, options.gathered_commands_max
         yield "bytes waiting", self._buffer.size_bytes, options.gathered_bytes_max
-        yield "queries waiting", len(self._reads), options.reads_max
+        yield "queries waiting", len(self.reads), options.reads_max
         yield "directives in flight", len(self._directives), options.directives_max
         yield "clients known", len(self._responses.addresses), options.clients_max
         yield "own batches in flight", len(self._in_flight), IN_FLIGHT_MAX
@@ -252,6 +253,7 @@ class Replica:
                 self._woke()
             case ClientGone():
                 self._responses.addresses.gone(event.source)
+                self.reads.forget(event.source)
             case Captured() | Staged() | PeerUp() | PeerDown():
                 self._drive(event)
             case StateHashed() | Voted():
@@ -284,6 +286,8 @@ class Replica:
 
     def _woke(self) -> None:
         core = self.core
+        if self.reads.ready and not self._divergence.withholds:
+            self.reads.evaluate(self._state)
         deadline = core.deadline
         if deadline is not None and deadline <= self._now:
             self._drive(_WOKE)
@@ -292,8 +296,8 @@ class Replica:
             return
         while self._buffer.messages and core.accepting and self._halt is None:
             self._propose(self._buffer.take_batch())
-        if self._reads.gathered:
-            self._drive(Queried(self._reads.begin_round()))
+        if self.reads.gathered:
+            self._drive(Queried(self.reads.begin_round()))
         if self._responses.addresses.arrived and core.leader == self.node:
             self._responses.repeat_notifications(self._state)
 
@@ -314,9 +318,9 @@ class Replica:
             case Release() | Stage():
                 self._responses.effects.append(effect)
             case Answer():
-                self._reads.answer(effect.token, self._state)
+                self.reads.answer(effect.token, self._state)
             case Refuse():
-                self._reads.refuse(effect.token, self._other_leader())
+                self.reads.refuse(effect.token, self._other_leader())
             case LeaderChanged():
                 self._on_leader_changed(effect)
             case Capture():
@@ -346,7 +350,7 @@ class Replica:
             case OpenSession() | KeepAlive() | CloseSession():
                 self._gather(DecodedMessage(message, [], "", source, encode_logged(message)))
             case QueryRequest():
-                self._reads.on_request(source, message, self._state)
+                self.reads.on_request(source, message, self._state)
             case Identify():
                 self._responses.identify(source, message)
             case AskStatus():
@@ -357,14 +361,9 @@ class Replica:
                 assert_never(message)
 
     def _submitted(self, source: ClientAddress, message: Submit, encoded: bytes) -> None:
-        if len(message.calls) > self.options.batch_commands_max:
-            reason = f"more than {self.options.batch_commands_max} calls in one message"
-            self._responses.refuse(source, message, self._state.position, reason)
-            return
-        valid, invalid = self._validator.validate(source, message, encoded)
-        if invalid:
-            lines = [(sequence, INVALID, encoded_text(why)) for sequence, why in invalid]
-            self._responses.lines(source, message.client, self._state.position, lines)
+        valid, refused = self._validator.validate(source, message, encoded)
+        if refused:
+            self._responses.lines(source, message.client, self._state.position, refused)
         if valid is not None:
             self._gather(valid)
 

@@ -12,7 +12,6 @@ import msgspec
 
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import (
-    REFUSED,
     Identify,
     Logged,
     Notified,
@@ -26,6 +25,7 @@ from viewstamp.machine.context import Notification
 from viewstamp.replica.batches import DecodedMessage
 from viewstamp.replica.events import ReplicaEffect, Respond
 from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.refusals import refuse_all
 from viewstamp.replica.replicated_state import Answers, ReplicatedState, ResultLine
 
 UNIDENTIFIED: Final = "this connection does not speak for that client: identify first"
@@ -133,9 +133,7 @@ class Responses:
 
     def refuse(self, source: ClientAddress, message: Submit, position: int, reason: str) -> None:
         """Say for each call of a message that this attempt will never be executed."""
-        payload = encoded_text(f"not executed: {reason}")
-        lines = [(sequence, REFUSED, payload) for sequence, _ in message.calls]
-        self.lines(source, message.client, position, lines)
+        self.lines(source, message.client, position, refuse_all(message.calls, reason))
 
     def redirect(self, waiting: DecodedMessage, leader: NodeId | None, reason: str) -> None:
         """Say that a message did not enter the log here."""
@@ -207,11 +205,6 @@ class Responses:
             address = address_of(client)
             if address is not None and lines:
                 self.lines(address, client, answers.positions[client], lines)
-
-
-def encoded_text(explanation: str) -> msgspec.Raw:
-    """Return an explanation as a result's payload."""
-    return msgspec.Raw(msgspec.msgpack.encode(explanation))
 
 
 def _split(lines: list[ResultLine]) -> list[list[ResultLine]]:

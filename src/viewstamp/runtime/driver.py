@@ -50,11 +50,13 @@ from viewstamp.runtime.snapshotting import Snapshotter
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.syncing import Syncer
 from viewstamp.runtime.system import Clock
-from viewstamp.runtime.turns import Turns
+from viewstamp.runtime.turns import TURN_US, Turns
 from viewstamp.storage.directory import DataDirectory
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _WOKE: Final = Woke()
+SLICE_CALLS_MAX: Final = 1_024
+"""Queries that one step evaluates, however quick they are."""
 
 
 RareEffect: TypeAlias = Release | Save | Stage | Halt | Notice
@@ -281,11 +283,32 @@ class Driver:
         if deadline is not None and deadline <= self._clock():
             self.metrics.wakes += 1
             self._step(_WOKE)
+        if self._replica.reads.ready:
+            self._evaluate()
         self._flush()
         if self._journal.durable < self._journal.written:
             self._sync()
         self._log_leader()
         return self._replica.deadline
+
+    def _evaluate(self) -> None:
+        """Go on with the queries that were too many for one step, until this turn has lasted long enough.
+
+        A query of the user's class may take any time, and the replica has no clock: how many make a slice is
+        adapted here, so that a slice takes about a tenth of a turn.
+        """
+        reads, clock = self._replica.reads, self._clock
+        began = now = clock()
+        while reads.ready and now - began < TURN_US and not self._stopped:
+            before, waiting = now, len(reads)
+            self._step(_WOKE)
+            now = clock()
+            if len(reads) == waiting:
+                return  # the replica withholds its answers for now
+            if now - before > TURN_US // 5:
+                reads.slice_calls = max(1, reads.slice_calls // 2)
+            elif now - before < TURN_US // 20:
+                reads.slice_calls = min(SLICE_CALLS_MAX, 2 * reads.slice_calls)
 
     def _sync(self) -> None:
         if self._stopped:
