@@ -27,7 +27,7 @@ _NOWHERE: Final = -1
 class TailFile:
     """A `File` that is written at its end."""
 
-    __slots__ = ("_buffer", "_direct", "_file", "_next", "_size_bytes")
+    __slots__ = ("_buffer", "_direct", "_file", "_next", "_size_bytes", "fdatasync")
 
     def __init__(self, file: File, direct: int) -> None:
         """Take over `file` and a descriptor of it that was opened for direct writes."""
@@ -39,6 +39,8 @@ class TailFile:
         """Begins with the block in which `_next` lies, up to there. Aligned, as direct writes must be."""
         self._next = _NOWHERE
         """Where the next write is expected."""
+        self.fdatasync = file.fdatasync
+        """Make content and size durable, whichever way it was written."""
 
     def pwrite(self, data: bytes, offset: int) -> int:
         """Write some of `data` and return how many bytes; what stands behind them becomes zeros."""
@@ -79,10 +81,6 @@ class TailFile:
     def pread(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes."""
         return self._file.pread(length, offset)
-
-    def fdatasync(self) -> None:
-        """Make content and size durable, whichever way it was written."""
-        self._file.fdatasync()
 
     def size(self) -> int:
         """Return the length in bytes."""

@@ -49,6 +49,8 @@ class Tail:
         """Behind the last frame written."""
         self.deletable_before = PersistSeq(0)
         """Segments that hold only writes numbered lower may be deleted. Set by the journal."""
+        self.moved = True
+        """Whether that changed, or a segment was begun, since an upkeep looked for segments to delete."""
         self._file = tail_of(file)
         self._seed = folder.identity.seed
         self._size_bytes = file.size()
@@ -126,6 +128,7 @@ class Tail:
         self._file.close()
         self._file = tail_of(file)
         self._size_bytes = size_bytes
+        self.moved = True
         self.position = beginning(header)
 
     def close(self) -> None:
@@ -265,13 +268,15 @@ class Wal:
         releases = self._releases
         while releases and releases[0][0] <= self.durable:
             self._tail.deletable_before = releases.popleft()[1]
+            self._tail.moved = True
 
     def begin_upkeep(self) -> Callable[[], None] | None:
         """Return the work of making the next segment and deleting released ones, if it is time for either."""
         if self._upkeep or self._closed or self._tail.failed:
             return None
-        wanted = self._folder.wants_spare and self._tail.half_full
-        if not wanted and not self._folder.can_discard_before(self._tail.deletable_before):
+        wanted = self._tail.half_full and self._folder.wants_spare
+        moved, self._tail.moved = self._tail.moved, False
+        if not wanted and not (moved and self._folder.can_discard_before(self._tail.deletable_before)):
             return None
         self._upkeep = True
         return self._run_upkeep

@@ -33,11 +33,11 @@ def backup() -> NodeState:
 def test_leader_has_a_claim_while_it_is_heard(make_state: Callable[[], NodeState]) -> None:
     state = make_state()
     claims = []
-    state.on_leader_heard()
+    state.heard_leader_at, state.suspected = state.now, False
     claims.append(state.has_live_leader)
     state.now = Instant(state.now + state.leader_silence_us)
     claims.append(state.has_live_leader)
-    state.on_leader_heard()
+    state.heard_leader_at, state.suspected = state.now, False
     state.suspected = True  # its connection broke
     claims.append(state.has_live_leader)
     assert claims == [True, False, False]

@@ -5,7 +5,7 @@ import pytest
 from viewstamp.core.ids import Incarnation, Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.replication.node_state import ReplicationOptions
-from viewstamp.protocols.replication.progress import Progress, peer_status
+from viewstamp.protocols.replication.sender import Progress, peer_status
 
 
 @pytest.fixture

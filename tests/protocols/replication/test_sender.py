@@ -9,8 +9,7 @@ from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.messages import AppendRejected, AppendResponse
 from viewstamp.protocols.raft.state import State
-from viewstamp.protocols.replication.progress import Progress
-from viewstamp.protocols.replication.sender import Sender
+from viewstamp.protocols.replication.sender import Progress, Sender
 
 TWO = Incarnation(200)
 

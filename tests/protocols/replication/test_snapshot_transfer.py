@@ -13,12 +13,8 @@ from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.membership import encode_configuration
 from viewstamp.protocols.raft.messages import SnapshotAck, SnapshotChunk
 from viewstamp.protocols.raft.state import State
-from viewstamp.protocols.replication.progress import Progress
-from viewstamp.protocols.replication.snapshot_transfer import (
-    SnapshotReceiver,
-    SnapshotSender,
-    SnapshotTokens,
-)
+from viewstamp.protocols.replication.sender import Progress, SnapshotSender
+from viewstamp.protocols.replication.snapshot_transfer import SnapshotReceiver, SnapshotTokens
 
 LEADER, ME = NodeId(2), Incarnation(100)
 HERE = Viewstamp(View(1), Seqno(9))

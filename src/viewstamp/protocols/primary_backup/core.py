@@ -382,7 +382,7 @@ class PrimaryBackupCore:
         if state.leader != source:
             state.leader = source
             self.follower.begin()
-        state.on_leader_heard()
+        state.heard_leader_at, state.suspected = state.now, False
         return True
 
     def _on_answer(

@@ -25,8 +25,7 @@ from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.primary_backup.synchronous_set import SynchronousSet
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.node_state import NEVER
-from viewstamp.protocols.replication.progress import Progress
-from viewstamp.protocols.replication.sender import Sender
+from viewstamp.protocols.replication.sender import Progress, Sender
 
 
 class OwnReads:

@@ -7,7 +7,7 @@ from viewstamp.protocols.primary_backup.epoch import EpochCampaign
 from viewstamp.protocols.primary_backup.leader import Leader
 from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.replication.introductions import name_nodes
-from viewstamp.protocols.replication.progress import peer_status
+from viewstamp.protocols.replication.sender import peer_status
 
 
 def of(state: State, leader: Leader, campaign: EpochCampaign, bootstrap: Bootstrap, now: Instant) -> Status:

@@ -394,7 +394,8 @@ class RaftCore:
 
     def _after_count(self) -> None:
         """Acknowledgements or our own disk may have moved things on."""
-        self.leader_reads.proceed()
+        if self.leader_reads.pending:
+            self.leader_reads.proceed()
         if self.leadership_transfer.target is not None:
             self.leadership_transfer.proceed()
         if self.readmission.waiting or self.state.membership.current.returning:
@@ -405,7 +406,8 @@ class RaftCore:
         state = self.state
         apply_committed(state)
         if state.role is Role.LEADER:
-            self.leader_reads.proceed()
+            if self.leader_reads.pending:
+                self.leader_reads.proceed()
             if self.readmission.waiting or state.membership.current.returning:
                 self.readmission.proceed()
         elif self.follower_reads.give_up_at < NEVER:  # a read waits here

@@ -11,7 +11,7 @@ Rules of this file:
 
 from collections.abc import Sequence
 
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.bootstrap import Bootstrap
 from viewstamp.protocols.raft.journal import CONFIGURATION
@@ -113,7 +113,9 @@ class Follower:
                 state.drop("second leader in one term")
                 return False
             self._roles.become_follower(term, source)
-        state.on_leader_heard()
+        # Heard (5.2): no election before the drawn timeout has passed again.
+        state.heard_leader_at, state.suspected = state.now, False
+        state.election_at = Instant(state.now + state.election_timeout_drawn_us)
         return True
 
     def acknowledge(self, leader: NodeId, reached: int) -> None:

@@ -26,8 +26,7 @@ from viewstamp.protocols.raft.messages import (
 from viewstamp.protocols.raft.state import Role, State
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.node_state import NEVER
-from viewstamp.protocols.replication.progress import Progress
-from viewstamp.protocols.replication.sender import Sender
+from viewstamp.protocols.replication.sender import Progress, Sender
 
 Origin: TypeAlias = tuple[NodeId | None, int]
 """The reader: None and a token of our own replica, or a follower and its request."""

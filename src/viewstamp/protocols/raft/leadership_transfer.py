@@ -11,7 +11,7 @@ from viewstamp.protocols.raft.leader import Leader
 from viewstamp.protocols.raft.messages import TimeoutNow
 from viewstamp.protocols.raft.state import Role, State
 from viewstamp.protocols.replication.node_state import NEVER
-from viewstamp.protocols.replication.progress import Progress
+from viewstamp.protocols.replication.sender import Progress
 
 
 class LeadershipTransfer:

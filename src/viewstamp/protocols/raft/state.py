@@ -68,11 +68,6 @@ class State(NodeState):
         self.election_timeout_drawn_us = timeout + self.rng.randrange(timeout)
         self.election_at = Instant(self.now + self.election_timeout_drawn_us)
 
-    def on_leader_heard(self) -> None:
-        """Record that the leader was heard: no election before the drawn timeout has passed again."""
-        super().on_leader_heard()
-        self.election_at = Instant(self.now + self.election_timeout_drawn_us)
-
     def enter(self, term: int, vote: NodeId | None) -> None:
         """Take on a term and a vote, in one write. Terms never go back, votes never change within one."""
         assert term > self.term or (term == self.term and self.vote is None), (term, self.term, self.vote)

@@ -7,7 +7,7 @@ from viewstamp.protocols.raft.election import Election
 from viewstamp.protocols.raft.leader import Leader
 from viewstamp.protocols.raft.state import Role, State
 from viewstamp.protocols.replication.introductions import name_nodes
-from viewstamp.protocols.replication.progress import peer_status
+from viewstamp.protocols.replication.sender import peer_status
 
 
 def of(state: State, leader: Leader, election: Election, bootstrap: Bootstrap, now: Instant) -> Status:

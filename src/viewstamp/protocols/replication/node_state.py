@@ -191,11 +191,6 @@ class NodeState(ABC):
             and (self.leader == self.node or self.now - self.heard_leader_at < self.leader_silence_us)
         )
 
-    def on_leader_heard(self) -> None:
-        """Record that the leader was heard."""
-        self.heard_leader_at = self.now
-        self.suspected = False
-
     def reply(self, to: NodeId, message: Any) -> None:
         """Send a message that promises nothing but the view, as soon as that promise is on disk.
 

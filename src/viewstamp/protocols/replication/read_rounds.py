@@ -50,7 +50,7 @@ class Readers(Protocol[OriginT_contra]):
 class ReadRounds(Generic[OriginT]):
     """Reads that a leader has to confirm."""
 
-    __slots__ = ("_confirming", "_index", "_readers", "_round", "_rounds", "_state", "_waiting")
+    __slots__ = ("_confirming", "_index", "_readers", "_round", "_rounds", "_state", "_waiting", "pending")
 
     def __init__(self, state: LogState, rounds: Rounds, readers: Readers[OriginT]) -> None:
         self._state = state
@@ -62,6 +62,8 @@ class ReadRounds(Generic[OriginT]):
         self._round = 0
         self._index = 0
         """The read index of those being confirmed."""
+        self.pending = False
+        """Whether any read waits or is being confirmed: else there is nothing to proceed with."""
 
     def ask(self, origin: OriginT) -> None:
         """Confirm that we lead, then answer this read."""
@@ -69,6 +71,7 @@ class ReadRounds(Generic[OriginT]):
             self._readers.refuse(origin)
             return
         self._waiting.append(origin)
+        self.pending = True
         self.proceed()
 
     def proceed(self) -> None:
@@ -83,12 +86,14 @@ class ReadRounds(Generic[OriginT]):
                 self._begin()
             else:
                 return
+        self.pending = False
 
     def refuse_all(self) -> None:
         """This node no longer leads."""
         for origin in (*self._confirming, *self._waiting):
             self._readers.refuse(origin)
         self._confirming, self._waiting = [], []
+        self.pending = False
 
     def _begin(self) -> None:
         assert self._waiting, "a round is begun for reads"

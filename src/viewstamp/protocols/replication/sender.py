@@ -1,22 +1,224 @@
-"""Bringing the followers' logs up to the leader's: entries inside a window, probes, snapshots.
+"""What a leader knows of one follower, and what it sends to it: entries inside a window, probes, snapshots.
 
-A snapshot takes the place of the log where what a follower needs next is compacted away. Nothing here counts:
-what an acknowledgement commits is the protocol's to say. And nothing that is sent here promises anything that
-the leader's own disk must hold, so it goes out while it is being written.
+Three states of a follower, after etcd's `tracker/progress.go`:
+
+- `probe`: it is not known where the logs part; one message at a time.
+- `replicate`: messages follow one another without waiting, up to the window.
+- `snapshot`: what it needs is compacted away; a snapshot takes the place of the log.
+
+Nothing here counts: what an acknowledgement commits is the protocol's to say. And nothing that is sent here
+promises anything that the leader's own disk must hold, so it goes out while it is being written.
 """
 
+from collections import deque
 from collections.abc import Callable
+from typing import Final, Literal
 
-from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.core.ids import Incarnation, Instant, NodeId, Seqno, View, Viewstamp
+from viewstamp.core.protocol import PeerStatus
+from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.replication.messages import (
     BaseAnswer,
     BaseAppendRejected,
     BaseAppendResponse,
     BaseSnapshotAck,
 )
-from viewstamp.protocols.replication.node_state import NodeState
-from viewstamp.protocols.replication.progress import Progress
-from viewstamp.protocols.replication.snapshot_transfer import SnapshotSender
+from viewstamp.protocols.replication.node_state import NodeState, ReplicationOptions
+
+_WINDOW_MAX: Final = 1 << 16
+ProgressState = Literal["probe", "replicate", "snapshot"]
+
+
+class SnapshotProgress:
+    """A snapshot on its way to one follower."""
+
+    __slots__ = ("acknowledged", "answered", "moved", "rewound_to", "sent", "snapshot")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.acknowledged = 0
+        """The follower has every byte before this offset."""
+        self.sent = 0
+        """Every byte before this offset is sent; acknowledged <= sent."""
+        self.answered = False
+        """Whether the follower has said what it wants; until then one chunk is under way."""
+        self.rewound_to = -1
+        """Where we went back to since the last heartbeat: more answers that ask for it say nothing new."""
+        self.moved = False
+        """Whether an answer came since the last heartbeat."""
+
+
+class Progress:
+    """One follower in one view. Matched only grows: what is acknowledged is on the follower's disk."""
+
+    __slots__ = (
+        "attempt",
+        "heard_at",
+        "incarnation",
+        "inflight",
+        "inflight_bytes",
+        "matched",
+        "next",
+        "node",
+        "probing",
+        "round",
+        "state",
+        "transfer",
+        "window",
+    )
+
+    def __init__(self, node: NodeId, incarnation: Incarnation, following: int) -> None:
+        self.node = node
+        self.incarnation = incarnation
+        self.state: ProgressState = "probe"
+        self.matched = 0
+        """The follower's disk holds our log up to here; matched < next."""
+        self.next = following
+        """The next entry to send."""
+        self.window = _WINDOW_MAX
+        """Messages that may be under way as far as the network shows: 1 after going back, more with each
+        acknowledgement. A network that reorders everything would else be sent each window again and again."""
+        self.attempt = 0
+        """How often we went back: a refusal of a message sent before that says nothing new."""
+        self.probing = False
+        """In `probe`: a message is unanswered."""
+        self.inflight: deque[tuple[int, int]] = deque()
+        """Unanswered messages with entries: (last seqno, bytes)."""
+        self.inflight_bytes = 0
+        self.round = 0
+        """Highest round of confirmation it has answered."""
+        self.heard_at: Instant | None = None
+        self.transfer: SnapshotProgress | None = None
+
+    def heard_since(self, beginning: Instant) -> Instant:
+        """Return when it was last heard, or the beginning of the view if it never was in it."""
+        return self.heard_at if self.heard_at is not None else beginning
+
+    def has_room(self, options: ReplicationOptions) -> bool:
+        """Return whether another message with entries may be sent."""
+        return (
+            len(self.inflight) < min(self.window, options.inflight_messages_max)
+            and self.inflight_bytes < options.inflight_bytes_max
+        )
+
+    def sent(self, last: int, size_bytes: int) -> None:
+        """A message with entries up to `last` left."""
+        self.next = last + 1
+        self.inflight.append((last, size_bytes))
+        self.inflight_bytes += size_bytes
+
+    def acknowledge(self, matched: int) -> bool:
+        """Record an acknowledgement, and return whether it is news. Old ones change nothing."""
+        inflight = self.inflight
+        while inflight and inflight[0][0] <= matched:
+            self.inflight_bytes -= inflight.popleft()[1]
+        if matched <= self.matched:
+            return False
+        self.matched = matched
+        self.window = min(self.window + 1, _WINDOW_MAX)
+        self.next = max(self.next, matched + 1)
+        return True
+
+    def probe(self, following: int) -> None:
+        """Find out where the logs part, trying before `following`; whatever was under way may be lost."""
+        self._become("probe")
+        self.attempt += 1
+        self.window = 1
+        self.next = max(following, self.matched + 1)
+
+    def replicate(self, reached: int) -> None:
+        """The follower's log is ours up to `matched`, it says up to `reached`: send what follows."""
+        self._become("replicate")
+        self.next = max(self.matched, reached) + 1
+
+    def send_snapshot(self, snapshot: Snapshot) -> SnapshotProgress:
+        """Begin to send this snapshot."""
+        self._become("snapshot")
+        self.transfer = SnapshotProgress(snapshot)
+        return self.transfer
+
+    def is_found(self, reached: int, base: int) -> bool:
+        """Return whether it is known now where the logs part, and the log (after `base`) has what follows.
+
+        A probe is answered only by what reaches up to it: older answers must not open the window again.
+        """
+        if self.state == "probe":
+            return max(self.matched, reached) >= self.next - 1
+        return self.state == "snapshot" and self.matched >= base
+
+    def has_snapshot(self) -> bool:
+        """Return whether the snapshot on its way is installed."""
+        transfer = self.transfer
+        return transfer is not None and self.matched >= transfer.snapshot.meta.viewstamp.seqno
+
+    def _become(self, state: ProgressState) -> None:
+        self.state = state
+        self.probing = False
+        self.inflight.clear()
+        self.inflight_bytes = 0
+        self.transfer = None
+
+
+def peer_status(progress: Progress, now: Instant, *, state: str | None = None) -> PeerStatus:
+    """Return how far a follower has come; `state` is the protocol's word for it, if it has another."""
+    return PeerStatus(
+        node=progress.node,
+        matched=progress.matched,
+        state=progress.state if state is None else state,
+        heard_us_ago=None if progress.heard_at is None else now - progress.heard_at,
+    )
+
+
+class SnapshotSender:
+    """The leader's side of a snapshot's transfer (the follower's: `snapshot_transfer`)."""
+
+    __slots__ = ("_send", "_state")
+
+    def __init__(self, state: NodeState, send: Callable[[Progress, SnapshotMeta, int, bytes], None]) -> None:
+        self._state = state
+        self._send = send
+        """Sends a piece of this snapshot at this offset. It need not wait for the disk: a snapshot holds what
+        is committed."""
+
+    def pump(self, progress: Progress) -> None:
+        """Send chunks as far as the window allows: one until the follower has said what it wants."""
+        transfer, options = progress.transfer, self._state.options
+        assert transfer is not None
+        size_bytes = transfer.snapshot.meta.size_bytes
+        chunks = options.snapshot_window_chunks if transfer.answered else 1
+        limit = transfer.acknowledged + chunks * options.snapshot_chunk_bytes
+        while transfer.sent < size_bytes and transfer.sent < limit:
+            data = transfer.snapshot.read(transfer.sent, options.snapshot_chunk_bytes)
+            assert data, (transfer.sent, size_bytes)
+            self._send(progress, transfer.snapshot.meta, transfer.sent, data)
+            transfer.sent += len(data)
+        if size_bytes == 0 and not transfer.answered:
+            self._send(progress, transfer.snapshot.meta, 0, b"")
+
+    def on_ack(self, progress: Progress, ack: BaseSnapshotAck) -> None:
+        """The follower says where it is."""
+        transfer = progress.transfer
+        if transfer is None or not self._is_about(ack, transfer.snapshot.meta):
+            self._state.drop("answer about another snapshot")
+            return
+        if ack.gap:
+            if ack.offset == transfer.rewound_to:
+                return
+            transfer.rewound_to = transfer.acknowledged = transfer.sent = ack.offset
+            transfer.answered = False  # one chunk at a time, until one fits
+        else:
+            transfer.answered = True
+            transfer.moved = transfer.moved or ack.offset > transfer.acknowledged
+            transfer.acknowledged = max(transfer.acknowledged, ack.offset)
+            transfer.sent = max(transfer.sent, ack.offset)
+        self.pump(progress)
+
+    def _is_about(self, ack: BaseSnapshotAck, meta: SnapshotMeta) -> bool:
+        return (
+            Viewstamp(View(ack.view), Seqno(ack.seqno)) == meta.viewstamp
+            and ack.digest == meta.digest
+            and 0 <= ack.offset <= meta.size_bytes
+        )
 
 
 class Sender:

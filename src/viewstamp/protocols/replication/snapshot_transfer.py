@@ -1,4 +1,4 @@
-"""Snapshots on the wire: in chunks, inside a window, resumed where they stopped.
+"""Snapshots that arrive: in chunks, inside a window, resumed where they stopped. `sender` sends them.
 
 Rules of this file:
 
@@ -16,9 +16,8 @@ from viewstamp.core.effects import Release, Restore, Stage
 from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
-from viewstamp.protocols.replication.messages import BaseSnapshotAck, BaseSnapshotChunk
+from viewstamp.protocols.replication.messages import BaseSnapshotChunk
 from viewstamp.protocols.replication.node_state import NodeState, in_range
-from viewstamp.protocols.replication.progress import Progress
 
 _Identity = tuple[int, int, int, int]
 
@@ -41,54 +40,6 @@ class SnapshotTokens:
         return SnapshotToken(self._last)
 
 
-class SnapshotSender:
-    """The leader's side."""
-
-    __slots__ = ("_send", "_state")
-
-    def __init__(self, state: NodeState, send: Callable[[Progress, SnapshotMeta, int, bytes], None]) -> None:
-        self._state = state
-        self._send = send
-        """Sends a piece of this snapshot at this offset. It need not wait for the disk: a snapshot holds what
-        is committed."""
-
-    def pump(self, progress: Progress) -> None:
-        """Send chunks as far as the window allows: one until the follower has said what it wants."""
-        transfer, options = progress.transfer, self._state.options
-        assert transfer is not None
-        size_bytes = transfer.snapshot.meta.size_bytes
-        chunks = options.snapshot_window_chunks if transfer.answered else 1
-        limit = transfer.acknowledged + chunks * options.snapshot_chunk_bytes
-        while transfer.sent < size_bytes and transfer.sent < limit:
-            data = transfer.snapshot.read(transfer.sent, options.snapshot_chunk_bytes)
-            assert data, (transfer.sent, size_bytes)
-            self._send(progress, transfer.snapshot.meta, transfer.sent, data)
-            transfer.sent += len(data)
-        if size_bytes == 0 and not transfer.answered:
-            self._send(progress, transfer.snapshot.meta, 0, b"")
-
-    def on_ack(self, progress: Progress, ack: BaseSnapshotAck) -> None:
-        """The follower says where it is."""
-        transfer = progress.transfer
-        if transfer is None or not self._is_about(ack, transfer.snapshot.meta):
-            self._state.drop("answer about another snapshot")
-            return
-        if ack.gap:
-            if ack.offset == transfer.rewound_to:
-                return
-            transfer.rewound_to = transfer.acknowledged = transfer.sent = ack.offset
-            transfer.answered = False  # one chunk at a time, until one fits
-        else:
-            transfer.answered = True
-            transfer.moved = transfer.moved or ack.offset > transfer.acknowledged
-            transfer.acknowledged = max(transfer.acknowledged, ack.offset)
-            transfer.sent = max(transfer.sent, ack.offset)
-        self.pump(progress)
-
-    def _is_about(self, ack: BaseSnapshotAck, meta: SnapshotMeta) -> bool:
-        return (ack.view, ack.seqno, ack.digest) == _identity(meta)[:3] and 0 <= ack.offset <= meta.size_bytes
-
-
 class Follower(Protocol):
     """What a node that receives says to its leader."""
 
@@ -103,7 +54,7 @@ class Follower(Protocol):
 
 
 class SnapshotReceiver:
-    """The follower's side."""
+    """The follower's side of a transfer (the leader's: `sender.SnapshotSender`)."""
 
     __slots__ = ("_follower", "_meta", "_new_token", "_offset", "_state", "_token")
 

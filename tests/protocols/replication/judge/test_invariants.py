@@ -13,7 +13,7 @@ from viewstamp.protocols.raft.messages import AppendResponse
 from viewstamp.protocols.raft.state import State
 from viewstamp.protocols.replication.judge import invariants as judging
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
-from viewstamp.protocols.replication.progress import Progress
+from viewstamp.protocols.replication.sender import Progress
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from viewstamp.protocols.replication.judge.disk_image import DiskImage
 from viewstamp.protocols.replication.log import Log
 from viewstamp.protocols.replication.messages import BaseAppendResponse
 from viewstamp.protocols.replication.node_state import NodeState
-from viewstamp.protocols.replication.progress import Progress
+from viewstamp.protocols.replication.sender import Progress
 
 
 def check_ordering(state: NodeState, view: int) -> None:
