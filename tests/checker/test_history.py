@@ -12,6 +12,7 @@ from viewstamp.checker.history import (
     LINE_BYTES_MAX,
     HistoryError,
     Operation,
+    RecordedContext,
     Recorder,
     bounded_lines,
     freeze,
@@ -34,6 +35,13 @@ def test_operation_is_open_when_the_line_has_no_return() -> None:
     )
 
 
+def test_context_is_kept_when_a_call_has_one() -> None:
+    context = RecordedContext(view=3, seqno=4, offset=5, now=6, client=7, session=8)
+    operation = Operation("a", 3, 5, "tick", result=6, context=context)
+    assert parse_line(write_line(operation)) == operation
+    assert b"context" not in write_line(msgspec.structs.replace(operation, context=None))
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
@@ -49,6 +57,8 @@ def test_operation_is_open_when_the_line_has_no_return() -> None:
         (b'{"client":1,"call":2,"return":3,"op":"get","outcome":"raised"}', "name of the exception"),
         (b'{"client":1,"call":2.5,"return":3,"op":"get","outcome":"ok"}', "call"),
         (b'{"client":1,"call":2,"return":3,"op":"get","outcome":"ok","args":7}', "args"),
+        (b'{"client":1,"call":2,"return":3,"op":"get","outcome":"ok","context":{"view":1}}', "seqno"),
+        (b'{"client":1,"call":2,"return":3,"op":"a","outcome":"ok","context":{"view":1,"seqno":-1}}', ">= 0"),
         (b'{"client":1,"call":2,"return":3,"op":"a","outcome":"ok","key":' + b"[" * 100_000, ""),
         (b" " * LINE_BYTES_MAX + GOOD, "longer than"),
     ],

@@ -1,13 +1,14 @@
 from typing import Any
 
+import msgspec
 import pytest
 
-from viewstamp.checker.history import HistoryError, Operation, OutcomeKind
+from viewstamp.checker.history import HistoryError, Operation, OutcomeKind, RecordedContext, freeze
 from viewstamp.checker.linearizable import check
 from viewstamp.checker.machine_model import MachineModel
 from viewstamp.checker.models import CounterModel, LockModel, Model, Register
 from viewstamp.checker.store_model import VersionedStore
-from viewstamp.machine.state_machine import StateMachine, command, query
+from viewstamp.machine.state_machine import StateMachine, command, query, running_at
 
 Call = tuple[str, str | None, tuple[Any, ...], OutcomeKind, Any]
 
@@ -197,3 +198,119 @@ def test_machine_of_a_user_is_its_own_model(independent_keys: bool) -> None:
 def test_call_is_refused_when_the_machine_has_no_such_method(operation: Operation, complaint: str) -> None:
     with pytest.raises(HistoryError, match=complaint):
         check([operation], MachineModel(Till))
+
+
+class Visits(StateMachine):
+    """Reads everything that a command can know of its surroundings."""
+
+    clients: list[int] = []  # noqa: RUF012  each machine gets a copy of its own
+
+    @command
+    def visit(self) -> list[int]:
+        self.clients.append(self.context.client)
+        return [self.context.token, self.context.now, self.context.session, self.context.random.randrange(9)]
+
+    @query
+    def present(self) -> list[int]:
+        return self.clients
+
+    @query
+    def draw(self) -> int:
+        return self.context.random.randrange(9)
+
+    def session_ended(self, client: int) -> None:
+        self.clients.remove(client)
+
+
+FIRST = RecordedContext(view=1, seqno=2, offset=3, now=40, client=5, session=6)
+SECOND = RecordedContext(view=1, seqno=4, offset=0, now=50, client=7, session=8)
+ENDED = RecordedContext(view=1, seqno=3, offset=0, now=45)
+
+
+def visited(at: RecordedContext, **other: Any) -> Operation:
+    """Return a visit with the right result, unless told otherwise; all of them are concurrent."""
+    machine = Visits()
+    with running_at(machine, **msgspec.structs.asdict(at)):
+        result = freeze(machine.visit())
+    right = Operation(1, 0, 99, "visit", result=result, context=at)
+    return msgspec.structs.replace(right, **other)
+
+
+def present(context: RecordedContext, *clients: int) -> Operation:
+    return Operation(2, 0, 99, "present", result=clients, context=context)
+
+
+def session_ended(context: RecordedContext | None, client: int) -> Operation:
+    return Operation("log", 0, 99, "session_ended", None, (client,), "ok", None, context)
+
+
+def outcome(*operations: Operation) -> str:
+    return check(operations, MachineModel(Visits)).outcome
+
+
+def test_call_is_judged_under_its_context_when_the_history_holds_it() -> None:
+    assert outcome(visited(FIRST), visited(SECOND), present(SECOND, 5, 7)) == "ok"
+    assert outcome(visited(FIRST), present(FIRST, 5)) == "ok"
+    for changed in ({"now": 41}, {"offset": 4}, {"session": 7}, {"seqno": 5}):
+        other = msgspec.structs.replace(FIRST, **changed)
+        assert outcome(visited(FIRST, context=other)) == "violation", changed
+
+
+def test_order_is_that_of_the_log_when_the_history_holds_contexts() -> None:
+    late = msgspec.structs.replace(visited(FIRST), call=100, returned=110)
+    assert outcome(visited(SECOND), late) == "violation"
+    assert outcome(visited(FIRST), visited(SECOND), present(FIRST, 5, 7)) == "violation"
+    assert outcome(visited(FIRST), visited(SECOND), present(SECOND, 7, 5)) == "violation"
+
+
+def test_unknown_call_took_effect_when_and_only_when_the_log_holds_it() -> None:
+    lost: dict[str, Any] = {"outcome": "unknown", "result": None}
+    assert outcome(visited(FIRST, **lost), present(SECOND, 5)) == "ok"
+    assert outcome(visited(FIRST, **lost), visited(SECOND), present(SECOND, 7)) == "violation"
+    assert outcome(visited(FIRST, context=None, **lost), visited(SECOND), present(SECOND, 7)) == "ok"
+    assert (
+        outcome(visited(FIRST, context=None, **lost), visited(SECOND), present(SECOND, 5, 7)) == "violation"
+    )
+
+
+def test_session_ends_where_the_log_says_so() -> None:
+    ended = session_ended(ENDED, 5)
+    assert outcome(visited(FIRST), ended, present(ENDED)) == "ok"
+    assert outcome(visited(FIRST), ended, present(FIRST, 5)) == "ok"
+    assert outcome(visited(FIRST), ended, visited(SECOND), present(SECOND, 7)) == "ok"
+    assert outcome(visited(FIRST), ended, visited(SECOND), present(SECOND, 5, 7)) == "violation"
+    assert outcome(visited(FIRST), session_ended(ENDED, 6), present(SECOND, 5)) == "ok"  # its hook raises
+
+
+def test_query_may_not_draw_random_numbers_in_the_model_either() -> None:
+    refused = Operation(1, 0, 99, "draw", outcome="raised", result="RuntimeError", context=FIRST)
+    assert outcome(refused) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("history", "complaint"),
+    [
+        (
+            [visited(FIRST, context=None)],
+            "Visits.visit reads self.context, which this history does not record",
+        ),
+        (
+            [visited(FIRST), visited(SECOND, context=None)],
+            "other operations have a `context`, this one has none",
+        ),
+        ([session_ended(None, 5)], "session_ended needs a `context`"),
+    ],
+)
+def test_history_is_refused_when_it_lacks_contexts(history: list[Operation], complaint: str) -> None:
+    with pytest.raises(HistoryError, match=complaint):
+        check(history, MachineModel(Visits))
+
+
+def test_violation_proves_nothing_when_sessions_may_have_ended() -> None:
+    model = MachineModel(Visits)
+    present_one = Operation(2, 0, 99, "present", result=(5,))
+    assert check([present_one], model).outcome == "violation"
+    assert "does not record when sessions ended" in str(model.doubt())
+    check([visited(FIRST), present(FIRST)], model)
+    assert model.doubt() is None
+    assert MachineModel(Till).doubt() is None

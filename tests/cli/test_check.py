@@ -114,3 +114,14 @@ def test_verdict_is_an_object_when_json_is_asked_for(
 ) -> None:
     check(written(tmp_path / "one.jsonl", store_history(Random(1), 5)), json=True)
     assert capsys.readouterr().out.startswith('{"outcome":"ok","operations":5,')
+
+
+def test_nothing_is_claimed_when_the_history_lacks_what_the_class_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tick = written(tmp_path / "tick.jsonl", [Operation(1, 0, 9, "tick", result=[1, 1])])
+    assert check(tick, model="tests.sim.own:Clocked") == BAD_INPUT
+    assert "Clocked.tick reads self.context, which this history does not record" in capsys.readouterr().err
+    gone = written(tmp_path / "gone.jsonl", [Operation(1, 0, 9, "count", result=1)])
+    assert check(gone, model="tests.sim.own:Door") == BAD_INPUT
+    assert "does not record when sessions ended: nothing is proved" in capsys.readouterr().err

@@ -94,11 +94,6 @@ class Ticking(StateMachine):
         return self.context.now
 
 
-class TickingWorkload(OwnMachine):
-    machine = Ticking
-    judged = False
-
-
 class Colour(Enum):
     RED = "red"
 
@@ -160,3 +155,123 @@ class Stock(OwnMachine):
 class Tallies(OwnMachine):
     machine = Tally
     independent_keys = True
+
+
+class Clocked(StateMachine):
+    """Answers with the log's time, and with how long ago it was asked before."""
+
+    last: int = 0
+
+    @command
+    def tick(self) -> tuple[int, int]:
+        """Return the time, and how much has passed since the last tick."""
+        before, self.last = self.last, self.context.now
+        return self.context.now, self.context.now - before
+
+    @query
+    def age(self) -> int:
+        """Return how old the last tick is."""
+        return self.context.now - self.last
+
+
+class Ticketed(StateMachine):
+    """Answers with tokens and viewstamps."""
+
+    tickets: list[int] = []  # noqa: RUF012  StateMachine copies the default for each instance
+
+    @command
+    def draw(self) -> tuple[int, str]:
+        """Return the token, which is larger than every earlier one."""
+        token = self.context.token
+        assert not self.tickets or token > self.tickets[-1]
+        self.tickets.append(token)
+        return token, str(self.context.viewstamp)
+
+    @query
+    def latest(self) -> tuple[int, str]:
+        """Return the last one, and at which entry this was asked."""
+        return (self.tickets[-1] if self.tickets else 0), str(self.context.viewstamp)
+
+
+class FairDice(StateMachine):
+    """Throws with the random numbers that all replicas share."""
+
+    thrown: list[int] = []  # noqa: RUF012  StateMachine copies the default for each instance
+
+    @command
+    def roll(self, sides: int) -> int:
+        """Throw twice."""
+        self.thrown.append(self.context.random.randrange(6 + sides))
+        return self.thrown[-1] * 100 + self.context.random.randrange(100)
+
+    @query
+    def peek(self) -> int:
+        """Try what a query may not."""
+        return self.context.random.randrange(6)
+
+
+class Guests(StateMachine):
+    """Knows who asked, and forgets those whose sessions have ended."""
+
+    visits: dict[int, int] = {}  # noqa: RUF012  StateMachine copies the default for each instance
+    gone: list[tuple[int, int]] = []  # noqa: RUF012  as above
+
+    @command
+    def visit(self) -> tuple[int, int, int]:
+        """Return who comes, under which session, and how often it has come."""
+        client = self.context.client
+        self.visits[client] = self.visits.get(client, 0) + 1
+        for other in self.visits:
+            self.context.notify(other, [client, self.visits[client]])
+        return client, self.context.session, self.visits[client]
+
+    @query
+    def present(self) -> list[list[int]]:
+        """Return the guests and when others left."""
+        return [sorted(self.visits), [left for _, left in self.gone]]
+
+    def session_ended(self, client: int) -> None:
+        """Forget a guest."""
+        self.gone.append((client, self.context.token))
+        del self.visits[client]
+
+    def pending_notifications(self) -> list[tuple[int, Any]]:
+        """Return what all guests should know."""
+        return [(client, len(self.visits)) for client in self.visits]
+
+
+class WallClock(Clocked):
+    """Reads a clock of its own, through another module."""
+
+    @command
+    def tick(self) -> tuple[int, int]:
+        """Return a time that is another one at each look."""
+        self.last += 1
+        return thrown() * 1_000 + thrown(), self.last
+
+
+class Dropper(Ticketed):
+    """Says that it has done what it did not do."""
+
+    @command
+    def draw(self) -> tuple[int, str]:
+        """Return the token; now and then keep it to itself."""
+        if thrown() % 20 == 0:
+            return self.context.token, str(self.context.viewstamp)
+        self.tickets.append(self.context.token)
+        return self.context.token, str(self.context.viewstamp)
+
+
+class Door(StateMachine):
+    """Counts sessions that ended, and reads no context."""
+
+    left: int = 0
+
+    @query
+    def count(self) -> int:
+        """Return how many have left."""
+        return self.left
+
+    def session_ended(self, client: int) -> None:
+        """Count."""
+        self.left += 1

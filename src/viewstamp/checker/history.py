@@ -12,19 +12,25 @@ A history file is UTF-8 text, one JSON object a line, blank lines ignored. Its f
 | `args` | list | its other arguments; absent: none |
 | `outcome` | string | `ok`, `raised`, `failed` or `unknown` |
 | `result` | any JSON value | `ok`: what was returned; `raised`: the exception's name; else null or absent |
+| `context` | object or absent | where the call stands in the log: the fields of `RecordedContext` |
 
 `ok` and `raised` are results, so they need a `return`. `failed` means that the operation has certainly not
 been executed and never will be: it is left out of the check. `unknown` means that it is not known: the
 operation may take effect at any moment after its call, even after the end of the file, or never. Two moments
 that are equal are taken as concurrent.
+
+`context` is what the simulator knows of a call beyond what its client saw. If one call has it, all that were
+executed have it: an unknown outcome without a context is a command that the log does not hold. Then there are
+operations called `session_ended` too, one for each session that ended, whose only argument is the client.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, Final, Literal
+from typing import Annotated, Any, BinaryIO, Final, Literal
 
 import msgspec
 
 from viewstamp.core.errors import ViewstampError
+from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, Seqno, fencing_token
 
 LINE_BYTES_MAX: Final = 1 << 20
 OPERATIONS_MAX: Final = 1_000_000
@@ -36,6 +42,23 @@ OutcomeKind = Literal["ok", "raised", "failed", "unknown"]
 
 class HistoryError(ViewstampError):
     """A history cannot be read. The message names the line and what is wrong with it."""
+
+
+class RecordedContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a machine could read in `self.context` while it executed a call (`machine.context.Context`)."""
+
+    view: Annotated[int, msgspec.Meta(ge=0)]
+    seqno: Annotated[int, msgspec.Meta(ge=0)]
+    """Of the entry; of a query: of the last entry applied."""
+    offset: Annotated[int, msgspec.Meta(ge=0, lt=COMMANDS_PER_ENTRY_MAX)] = 0
+    now: int = 0
+    client: int = 0
+    session: int = 0
+
+    @property
+    def token(self) -> int:
+        """The place in the log, as one number."""
+        return fencing_token(Seqno(self.seqno), self.offset)
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -51,6 +74,8 @@ class Operation(msgspec.Struct, frozen=True):
     outcome: OutcomeKind = "ok"
     result: Any = None
     """`ok`: what was returned; `raised`: the exception's name; otherwise None."""
+    context: RecordedContext | None = None
+    """Where it was executed. None: it was not, or its place was not recorded."""
 
     @property
     def answered(self) -> bool:
@@ -154,6 +179,7 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"re
     key: Any = None
     args: list[Any] = []
     result: Any = None
+    context: RecordedContext | msgspec.UnsetType = msgspec.UNSET
 
 
 _DECODER: Final = msgspec.json.Decoder(_Line)
@@ -217,6 +243,7 @@ def parse_line(text: bytes) -> Operation:
         args,
         line.outcome,
         freeze(line.result),
+        None if line.context is msgspec.UNSET else line.context,
     )
 
 
@@ -256,6 +283,7 @@ def write_line(operation: Operation) -> bytes:
         key=operation.key,
         args=list(operation.args),
         result=operation.result,
+        context=msgspec.UNSET if operation.context is None else operation.context,
     )
     return _ENCODER.encode(line) + b"\n"
 

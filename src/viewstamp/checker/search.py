@@ -258,7 +258,7 @@ def _earlier_twins(unknown: Sequence[Operation]) -> list[int | None]:
     latest: dict[Hashable, int] = {}
     twins: list[int | None] = []
     for number, operation in enumerate(unknown):
-        call = (operation.op, operation.key, operation.args)
+        call = (operation.op, operation.key, operation.args, operation.context)
         twins.append(latest.get(call))
         latest[call] = number
     return twins

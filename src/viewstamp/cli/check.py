@@ -74,6 +74,7 @@ def check(
         operations = _read(file)
         expired = partial(_is_over, monotonic() + seconds_max)
         verdict = judge(operations, chosen, steps_max=steps_max, expired=expired)
+        _require_proof(chosen, verdict)
         if draw is not None:
             draw.write_text(_drawing(draw, operations, verdict), encoding="utf-8")
     except (HistoryError, ConfigurationError, OSError) as error:
@@ -113,6 +114,12 @@ def check_options(draw: Path | None, steps_max: int, seconds_max: float) -> None
         raise ConfigurationError(f"--steps-max {steps_max}: give 1 or more")
     if not seconds_max > 0:
         raise ConfigurationError(f"--seconds-max {seconds_max}: give more than 0")
+
+
+def _require_proof(model: Model, verdict: Verdict) -> None:
+    """Raise `HistoryError` where a violation may only be what the history does not record."""
+    if verdict.outcome == "violation" and isinstance(model, MachineModel) and (doubt := model.doubt()):
+        raise HistoryError(doubt)
 
 
 def _is_over(deadline_s: float) -> bool:

@@ -106,12 +106,21 @@ class Context:
 
 @contextmanager
 def running_at(
-    machine: Any, *, seqno: int = 1, now: int = 0, client: int = NOBODY, session: int = 0
+    machine: Any,
+    *,
+    seqno: int = 1,
+    now: int = 0,
+    client: int = NOBODY,
+    session: int = 0,
+    view: int = 1,
+    offset: int = 0,
+    reading: bool = False,
 ) -> Iterator[Context]:
     """Lend a machine a context outside any replica, for a test of the machine as an ordinary object."""
     context = Context()
-    context.viewstamp = Viewstamp(View(1), Seqno(seqno))
+    context.viewstamp = Viewstamp(View(view), Seqno(seqno))
     context.now, context.client, context.session = LogTime(now), client, session
+    context.offset, context.reading = offset, reading
     context.running = True
     machine.bind_context(context)
     try:

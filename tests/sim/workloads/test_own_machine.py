@@ -3,17 +3,24 @@
 import os
 from random import Random
 
+import msgspec
 import pytest
 
 from tests.sim.own import Many
+from viewstamp.checker.history import Operation
 from viewstamp.cli.sim import OK, VIOLATION, sim
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.judge import InvariantViolated
 from viewstamp.machine.definition import MachineDefinition
+from viewstamp.protocols.registry import protocol_definition
+from viewstamp.sim.cluster.cluster import Cluster
+from viewstamp.sim.run.contexts import with_contexts
 from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.run import checked_elsewhere, execute
+from viewstamp.sim.run.run import _Run, checked_elsewhere, execute, options_of
 from viewstamp.sim.workloads.catalogue import make_workload
 from viewstamp.sim.workloads.own_machine import drawn_arguments
 from viewstamp.sim.world.options import LoadOptions
+from viewstamp.sim.world.trace import Trace
 
 
 def plan(name: str, seed: int, protocol: str = "raft") -> RunPlan:
@@ -21,7 +28,10 @@ def plan(name: str, seed: int, protocol: str = "raft") -> RunPlan:
 
 
 @pytest.mark.parametrize("protocol", ["raft", "viewstamped", "primary_backup"])
-@pytest.mark.parametrize("name", ["Stack", "Many", "TickingWorkload", "Stock", "Tallies"])
+@pytest.mark.parametrize(
+    "name",
+    ["Stack", "Many", "Ticking", "Stock", "Tallies", "Clocked", "Ticketed", "FairDice", "Guests"],
+)
 def test_machine_passes_when_nothing_is_wrong_with_it(name: str, protocol: str) -> None:
     answered = 0
     for seed in range(3):
@@ -36,13 +46,46 @@ def test_machine_passes_when_nothing_is_wrong_with_it(name: str, protocol: str) 
     [
         ("Dice", {"I28 BackupPrefix", "I13 SnapshotEquiv", "I17 Linearizable"}),
         ("Forgetful", {"I28 BackupPrefix", "I13 SnapshotEquiv", "I17 Linearizable"}),
-        ("Ticking", {"I17 Linearizable"}),
+        ("WallClock", {"I28 BackupPrefix", "I13 SnapshotEquiv", "I17 Linearizable"}),
+        ("Dropper", {"I28 BackupPrefix", "I13 SnapshotEquiv", "I17 Linearizable"}),
     ],
 )
 def test_mistake_of_a_machine_is_found_by_name(name: str, expected: set[str]) -> None:
     found = {violation.name for seed in range(6) if (violation := execute(plan(name, seed)).violation)}
     assert found
     assert found <= expected
+
+
+def cluster_after(name: str, seed: int) -> Cluster:
+    """Return the cluster of a run that is over."""
+    definition = protocol_definition("raft")
+    run = _Run(plan(name, seed), options_of(plan(name, seed), definition), definition, Trace())
+    assert run.execute().violation is None
+    return run.cluster
+
+
+def test_history_holds_what_the_machine_could_read_when_a_run_is_over() -> None:
+    placed: list[Operation] = []
+    for seed in (4, 6, 11):
+        cluster = cluster_after("Guests", seed)
+        placed += with_contexts(cluster, cluster.history.operations())
+    visits = [one for one in placed if one.op == "visit" and one.answered]
+    assert len(visits) > 100
+    assert all(one.context and one.result[:2] == (one.context.client, one.context.session) for one in visits)
+    assert {one.op for one in placed if one.context} == {"visit", "present", "session_ended"}
+    assert all(one.context is None for one in placed if one.outcome == "failed")
+
+
+def test_log_and_clients_are_compared_when_a_run_is_over() -> None:
+    cluster = cluster_after("Stack", 0)
+    operations = cluster.history.operations()
+    push = next(one for one in operations if one.op == "push" and one.answered)
+    refused = msgspec.structs.replace(push, outcome="failed", result=None)
+    with pytest.raises(InvariantViolated, match="its client heard that it was not executed"):
+        with_contexts(cluster, [refused])
+    del cluster.host.numbers[push.call]
+    with pytest.raises(InvariantViolated, match="has a result, but no entry executed it"):
+        with_contexts(cluster, operations)
 
 
 def test_order_of_a_set_is_found_when_the_run_is_repeated_elsewhere() -> None:

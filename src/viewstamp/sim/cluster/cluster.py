@@ -17,12 +17,11 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import SECRET_BYTES, ServerMessage
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.replica.client.client import ClientCore
 from viewstamp.replica.client.setup import ClientSetup
 from viewstamp.replica.divergence import peer_event, peer_message_type
 from viewstamp.sim.cluster.narrator import Narrator, fate
 from viewstamp.sim.judge.judge import Judge, watched
-from viewstamp.sim.workloads.clients import ClientHost, Connection, Observer, SimClient, respond
+from viewstamp.sim.workloads.clients import ClientHost, Connection, NumberedCore, Observer, SimClient, respond
 from viewstamp.sim.workloads.workload import Workload
 from viewstamp.sim.world.connections import Connections
 from viewstamp.sim.world.network import Network
@@ -220,7 +219,7 @@ class Cluster:
         """Make a client; it connects by itself."""
         name = -1 - len(self.clients)
         rng = self.tree.stream("client", -name)
-        core = ClientCore(
+        core = NumberedCore(
             ClientSetup(
                 servers=self.members,
                 secret=rng.randbytes(SECRET_BYTES),

@@ -14,6 +14,7 @@ from typing import Any, Final, TextIO
 import msgspec
 
 from viewstamp.checker.linearizable import check
+from viewstamp.checker.machine_model import MachineModel
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import ProtocolDefinition
@@ -24,6 +25,7 @@ from viewstamp.sim.cluster.hostile import HostileClient
 from viewstamp.sim.cluster.operators import make_operator
 from viewstamp.sim.faults.faults import FaultInjector
 from viewstamp.sim.faults.stories import StoryRunner
+from viewstamp.sim.run.contexts import with_contexts
 from viewstamp.sim.run.liveness import LivenessPhase
 from viewstamp.sim.run.plan import RunPlan, RunReport, Violation
 from viewstamp.sim.workloads.catalogue import drawn_workload, make_workload
@@ -206,6 +208,8 @@ class _Run:
         if not any(operation.answered for operation in operations):
             raise InvariantViolated("Vacuous", "no call was ever answered")
         check_messages(self.cluster, len(operations))
+        if isinstance(self.workload.model, MachineModel):
+            operations = with_contexts(self.cluster, operations)
         verdict = check(operations, self.workload.model)
         if verdict.outcome != "ok":
             raise InvariantViolated("I17 Linearizable", str(verdict))

@@ -94,6 +94,10 @@ class ClientHost(msgspec.Struct, frozen=True):
     addresses: Iterator[int]
     """Numbers for new connections, each once."""
     workload: ResultLog
+    numbers: dict[int, tuple[int, int]] = {}
+    """For calls of the history that were sent, by handle: the client's number and the call's own."""
+    positions: dict[int, int] = {}
+    """For calls of the history that have a result, by handle: up to where the server had applied the log."""
 
 
 class Connection:
@@ -122,6 +126,17 @@ class Call(msgspec.Struct):
     done: Callable[[Outcome], None] | None = None
 
 
+class NumberedCore(ClientCore):
+    """A client core that says which call has which number."""
+
+    __slots__ = ()
+
+    def call_numbered(self, sequence: int) -> CallId | None:
+        """Return the open call that was sent under this number."""
+        call = self._calls.in_flight.get(sequence)
+        return None if call is None else call.call
+
+
 class Observer(Protocol):
     """What makes the calls of a client."""
 
@@ -134,7 +149,7 @@ class SimClient:
     """One client: a core, its connections, and the calls it has open."""
 
     def __init__(
-        self, name: int, host: ClientHost, core: ClientCore, rng: Random, observer: Observer
+        self, name: int, host: ClientHost, core: NumberedCore, rng: Random, observer: Observer
     ) -> None:
         """`name` is below zero: it is the client's endpoint in the network."""
         assert name < 0
@@ -152,6 +167,8 @@ class SimClient:
         self.calls: dict[CallId, Call] = {}
         self._rng = rng
         self._armed_at_us: int | None = None
+        self._position = 0
+        """Of the results that arrived last."""
         self._answered: set[int] = set()
         """Sequence numbers of which a result has arrived; a refusal is none."""
         self._connections: dict[NodeId, Connection] = {}
@@ -213,9 +230,11 @@ class SimClient:
             if trace.verbose:
                 prose = describe_client_message(message, encoded)
                 trace.line(now, "response", self.name, source=connection.server, message=prose)
-            if self.resend and type(message) is Results:
-                lines = message.results
-                self._answered.update(sequence for sequence, kind, _ in lines if kind != REFUSED)
+            if type(message) is Results:
+                self._position = message.position
+                if self.resend:
+                    lines = message.results
+                    self._answered.update(sequence for sequence, kind, _ in lines if kind != REFUSED)
             self._step(Received(connection.server, message))
 
     def transmit(self, connection: Connection, *, to_server: bool, encoded: bytes) -> None:
@@ -325,12 +344,22 @@ class SimClient:
         self._arm()
 
     def _send(self, to: NodeId, message: ClientMessage) -> None:
+        if type(message) is Submit:
+            self._note_numbers(message)
         connection = self._connections.get(to)
         if connection is not None:
             encoded = encode_message(message)
             self.transmit(connection, to_server=True, encoded=encoded)
             if self.resend and type(message) is Submit and self._rng.random() < self.resend:
                 self.host.world.after(self._rng.randrange(_RESEND_MAX_US), self._send_again, message, encoded)
+
+    def _note_numbers(self, message: Submit) -> None:
+        """Record under which numbers calls go out: those are what the log knows them by."""
+        for sequence, _ in message.calls:
+            number = self.core.call_numbered(sequence)
+            call = None if number is None else self.calls.get(number)
+            if call is not None and call.handle is not None:
+                self.host.numbers[call.handle] = (message.client, sequence)
 
     def _send_again(self, message: Submit, encoded: bytes) -> None:
         """Let a copy of commands arrive that have their results: a proxy's, or a retry's that got lost.
@@ -359,6 +388,8 @@ class SimClient:
         elif kind == "unknown":
             host.workload.note_unknown(plan)
         if call.handle is not None:
+            if kind in {"ok", "raised"}:
+                host.positions[call.handle] = self._position
             host.history.end(call.handle, kind, result, now=host.world.now_us)
 
     def _judged(self, plan: Plan, outcome: Outcome) -> tuple[OutcomeKind, Any]:
