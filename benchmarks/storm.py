@@ -20,7 +20,7 @@ from time import monotonic, perf_counter
 import msgspec
 
 from viewstamp.core.errors import NotExecuted, OutcomeUnknown, ProtocolViolation
-from viewstamp.core.messages import decode_client_message
+from viewstamp.core.messages import client_number, decode_client_message
 from viewstamp.link.framing import CLIENT, Splitter
 from viewstamp.protocols.registry import PROTOCOL_NAMES
 from viewstamp.runtime.addresses import Address
@@ -28,7 +28,8 @@ from viewstamp.runtime.connecting import connect
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.stock import StockService
 from viewstamp.sim.workloads.hostile_frames import CallGrammar, Frame
-from viewstamp.testkit.hostile_wire import Attacker, resident_bytes
+from viewstamp.sim.workloads.hostile_values import Facts
+from viewstamp.testkit.hostile_wire import Attacker, resident_bytes, secret_of
 from viewstamp.testkit.load import wait_for_leader
 from viewstamp.testkit.processes import ServerGroup
 from viewstamp.testkit.torture import ended, state_digests
@@ -39,7 +40,8 @@ POOL = 4_000
 POOL_USES = 10
 DEEPER = 100
 FRAME_BYTES_MAX = 1 << 20
-CLIENTS = tuple(range(1_000, 1_040))
+PLACES = tuple(range(1_000, 1_040))
+CLIENTS = tuple(client_number(secret_of(place)) for place in PLACES)
 SESSIONS = (0, *(n << 20 for n in range(1, 400, 7)))
 
 
@@ -82,7 +84,12 @@ class Pool:
         if self._left > 0:
             return
         self._seed += 1
-        facts = {"client": CLIENTS, "session": SESSIONS, "acknowledged": [0, 1, 5]}
+        facts: Facts = {
+            "client": CLIENTS,
+            "secret": [*map(secret_of, PLACES)],
+            "session": SESSIONS,
+            "acknowledged": [0, 1, 5],
+        }
         frames = list(CallGrammar(self._seed, StockService, facts=facts).frames(POOL))
         self.accepted = [frame for frame in frames if _below(DEEPER, frame)]
         self.violating = [frame for frame in frames if not _is_accepted(frame)]
@@ -121,6 +128,8 @@ def attack(addresses: Sequence[Address], frames: int, seed: int, per_connection:
         connections += 1
         try:
             with Attacker(address, source=f"127.0.0.{2 + connections % 200}") as attacker:
+                for place in PLACES:
+                    attacker.speak_for(place)
                 attacker.send(b"".join(frame.data for frame in pool.stream(batch)))
                 attacker.finish()
         except OSError:

@@ -10,11 +10,13 @@ from typing import Any, Final
 
 from tests.border.machines import Branch
 from tests.border.paths import Paths
-from viewstamp.core.messages import OpenSession, encode_message
+from viewstamp.core.messages import Identify, OpenSession, client_number, encode_message
 from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.sim.workloads.hostile_frames import CallGrammar
+from viewstamp.testkit.hostile_wire import secret_of
 
-CLIENTS: Final = (1, 2, 77)
+SECRETS: Final = tuple(map(secret_of, (1, 2, 77)))
+CLIENTS: Final = tuple(map(client_number, SECRETS))
 MESSAGES_MAX: Final = 48
 
 
@@ -87,9 +89,18 @@ def play(machine: type[StateMachine], data: bytes) -> None:
 
 def seeds(machine: type[StateMachine], seed: int) -> Iterator[bytes]:
     """Yield sequences of the grammar's messages, after sessions have been opened."""
-    facts = {"client": CLIENTS, "session": [0, *(n << 20 for n in range(1, 4))], "sequence": range(1, 9)}
+    facts = {
+        "client": CLIENTS,
+        "secret": SECRETS,
+        "session": [0, *(n << 20 for n in range(1, 4))],
+        "sequence": range(1, 9),
+    }
     grammar = CallGrammar(seed, machine, facts=facts)
-    opening = [encode_message(OpenSession(client)) for client in CLIENTS]
+    opening = [
+        encode_message(message)
+        for client, secret in zip(CLIENTS, SECRETS, strict=True)
+        for message in (Identify(client, secret), OpenSession(client))
+    ]
     count = 0
     while True:
         count += 1

@@ -13,16 +13,20 @@ from viewstamp.core.messages import (
     INVALID,
     NO_SESSION,
     CloseSession,
+    Identify,
     KeepAlive,
     Logged,
     OpenSession,
     SessionOpened,
     Submit,
+    client_number,
     encode_message,
 )
 from viewstamp.sim.workloads.hostile_values import nested_arrays, nested_maps
+from viewstamp.testkit.hostile_wire import secret_of
 
-CLIENT = 77
+SECRET = secret_of(77)
+CLIENT = client_number(SECRET)
 DEPTHS_MAX = 1_100
 Nest = Callable[[int], bytes]
 NESTS: tuple[Nest, ...] = (nested_arrays, nested_maps)
@@ -50,6 +54,7 @@ def submit(session: int, raw: msgspec.Raw, sequence: int) -> bytes:
 @pytest.fixture
 def paths() -> Iterator[Paths]:
     made = Paths()
+    made.send(encode_message(Identify(CLIENT, SECRET)))
     yield made
     assert made.differences() == []
 

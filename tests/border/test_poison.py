@@ -16,7 +16,7 @@ from viewstamp.testkit.hostile_wire import Attacker
 pytestmark = pytest.mark.process
 
 DEPTHS = (1, 33, 500, *range(955, 1_005))
-CLIENT_NUMBER = 4_711
+PLACE = 4_711
 
 
 def frames_of_every_depth() -> Iterator[bytes]:
@@ -74,7 +74,7 @@ def test_recursion_ends_alike_on_every_node(attack: MakeVictim) -> None:
 def executed(address: Address, method: str, *arguments: object) -> int:
     """Let a command run without a session; return how it ended."""
     with Attacker(address) as client:
-        client.say(Submit(CLIENT_NUMBER, NO_SESSION, 0, [(1, call(method, *arguments))]))
+        client.say(Submit(client.speak_for(PLACE), NO_SESSION, 0, [(1, call(method, *arguments))]))
         answer = client.receive(Results)
         if answer is None:
             raise NotExecuted("the node ended the connection")
@@ -85,7 +85,7 @@ def executed(address: Address, method: str, *arguments: object) -> int:
 def asked(address: Address, method: str, *arguments: object) -> int:
     """Ask one node, whatever it knows; return how the query ended."""
     with Attacker(address) as client:
-        client.say(QueryRequest(CLIENT_NUMBER, "stale", [(1, call(method, *arguments))]))
+        client.say(QueryRequest(client.speak_for(PLACE), "stale", [(1, call(method, *arguments))]))
         answer = client.receive(Results)
         if answer is None:
             raise NotExecuted("the node ended the connection")

@@ -10,10 +10,13 @@ from typing import Final, Self, TypeVar
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.messages import (
+    SECRET_BYTES,
     AskStatus,
     ClientMessage,
+    Identify,
     ServerMessage,
     StatusReply,
+    client_number,
     decode_server_message,
     encode_message,
 )
@@ -35,6 +38,11 @@ def member_hello(cluster: ClusterConfig, node: NodeId, to: NodeId, incarnation: 
     """Return the frame with which a member begins; a holder of the cluster file knows all of it."""
     keeper = Doorkeeper(cluster.identity(node, protocol_definition(cluster.protocol).write_routing))
     return encode_frame(HELLO, keeper.hello_to(to, Incarnation(incarnation)))
+
+
+def secret_of(client: int) -> bytes:
+    """Return the secret of a test's client, which has a place and no chance in it."""
+    return client.to_bytes(SECRET_BYTES, "big")
 
 
 class Attacker:
@@ -80,6 +88,12 @@ class Attacker:
             self._socket.sendall(data)
         except (ConnectionError, BrokenPipeError):
             self.closed = True
+
+    def speak_for(self, client: int) -> int:
+        """Show the secret of the client that has this place among a test's clients; return its number."""
+        secret = secret_of(client)
+        self.say(Identify(client_number(secret), secret))
+        return client_number(secret)
 
     def say(self, *messages: ClientMessage) -> None:
         """Send well-made messages of a client."""
