@@ -194,6 +194,7 @@ def make_replica(
             rng=Random(1),
             recovered=Recovered(snapshot=snapshot),
             now=Instant(0),
+            strict=True,
         )
     )
 

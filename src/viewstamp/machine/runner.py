@@ -21,6 +21,7 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError, OutOfMemory
 from viewstamp.core.ids import LogTime, Viewstamp
+from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import FAILED, RESULT
 from viewstamp.machine.context import NOBODY, Context, Notification
 from viewstamp.machine.definition import MachineDefinition, Method
@@ -51,10 +52,14 @@ Runner = Callable[[Any], tuple[int, bytes]]
 class MachineRunner:
     """The machine of one replica, its context, and a table from argument structs to what runs them."""
 
-    __slots__ = ("_limit_before", "context", "definition", "machine", "runners")
+    __slots__ = ("_limit_before", "_strict", "context", "definition", "machine", "runners")
 
-    def __init__(self, definition: MachineDefinition, machine: StateMachine | None = None) -> None:
+    def __init__(
+        self, definition: MachineDefinition, machine: StateMachine | None = None, *, strict: bool = False
+    ) -> None:
+        """With `strict` each query is checked, which costs two snapshots: for tests and the simulator."""
         self.definition = definition
+        self._strict = strict
         self.machine: StateMachine = definition.cls() if machine is None else machine
         self.context = Context()
         self._limit_before = 0
@@ -96,7 +101,19 @@ class MachineRunner:
 
     def run(self, arguments: Any) -> tuple[int, bytes]:
         """Run one decoded call and return (RESULT or FAILED, payload), whatever the method did."""
+        if self._strict and self.context.reading:
+            return self._run_strictly(arguments)
         return self.runners[type(arguments)](arguments)
+
+    def _run_strictly(self, arguments: Any) -> tuple[int, bytes]:
+        before = b"".join(self.pieces())
+        outcome = self.runners[type(arguments)](arguments)
+        if b"".join(self.pieces()) != before:
+            name = type(arguments).__struct_config__.tag
+            raise InvariantViolated(
+                "I28 BackupPrefix", f"the query {name} changes the state: make it a command"
+            )
+        return outcome
 
     def end_session(self, client: int, offset: int) -> None:
         """Tell the machine that a client's session has ended; what its hook raises changes nothing else."""
@@ -136,7 +153,7 @@ class MachineRunner:
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             _require_memory(error)
             raise ConfigurationError(f"{type(machine).__qualname__}.restore: {error}") from None
-        return MachineRunner(self.definition, machine)
+        return MachineRunner(self.definition, machine, strict=self._strict)
 
 
 def depth() -> int:

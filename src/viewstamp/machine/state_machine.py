@@ -68,13 +68,25 @@ class StateMachine:
             cls.__setattr__ = object.__setattr__  # type: ignore[method-assign,assignment]
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse what no snapshot would hold: a command that does this fails alike on every replica."""
+        """Refuse what no snapshot would hold, and any change in a query.
+
+        A command that does this fails alike on every replica.
+        """
         if name not in self.__declared and not _may_be_set(cls := type(self), name):
             raise AttributeError(
                 f"{cls.__qualname__}.{name} is not declared and would be missing from snapshots: "
                 f"annotate it in the class, such as {name}: {type(value).__name__} = ..."
             )
+        context = self.__context
+        if context is not None and context.reading and context.running:
+            raise AttributeError(_in_query(self, name))
         object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Refuse in a query what would change the state."""
+        if self.__context is not None and self.__context.reading and self.__context.running:
+            raise AttributeError(_in_query(self, name))
+        object.__delattr__(self, name)
 
     @property
     def context(self) -> Context:
@@ -92,7 +104,7 @@ class StateMachine:
 
     def bind_context(self, context: Context | None) -> None:
         """Lend or take away what `context` returns while it runs. For the replica, and for `running_at`."""
-        self.__context = context
+        object.__setattr__(self, "_StateMachine__context", context)  # a query may run meanwhile, in a test
 
     def snapshot(self) -> bytes | Iterable[bytes]:
         """Return the whole state, in one piece or in pieces that are made while they are consumed.
@@ -122,6 +134,10 @@ class StateMachine:
         Override it where the machine can say so without looking through everything.
         """
         return [(client, event) for client, event in self.pending_notifications() if client in clients]
+
+
+def _in_query(machine: StateMachine, name: str) -> str:
+    return f"a query may not change {type(machine).__qualname__}.{name}: make it a command"
 
 
 _STATES: Final[dict[type[StateMachine], Mapping[str, Any]]] = {}

@@ -127,7 +127,7 @@ class Replica:
         self.options = setup.options
         self.definition = MachineDefinition.of(setup.machine)
         self._now = setup.now
-        self._state = ReplicatedState(self.definition, setup.options.sessions)
+        self._state = ReplicatedState(self.definition, setup.options.sessions, strict=setup.strict)
         self.leader_news: LeaderChanged | None = None
         """What the core last said of who leads: another object for each change."""
         self._restored: SnapshotMeta | None = None

@@ -96,9 +96,10 @@ class ReplicatedState:
         "sessions",
     )
 
-    def __init__(self, definition: MachineDefinition, limits: SessionLimits) -> None:
+    def __init__(self, definition: MachineDefinition, limits: SessionLimits, *, strict: bool = False) -> None:
+        """`strict` as in `MachineRunner`."""
         self.definition = definition
-        self.runner = MachineRunner(definition)
+        self.runner = MachineRunner(definition, strict=strict)
         self.sessions = Sessions(limits)
         self.chain = DigestChain(ORIGIN.seqno, 0)
         self.log_time = LogTime(0)

@@ -26,5 +26,7 @@ class ReplicaSetup(msgspec.Struct, frozen=True):
     rng: Random
     recovered: Recovered
     now: Instant
+    strict: bool = False
+    """Check that no query changes the state, which costs two snapshots for each."""
     hasher: StateHasher | None = None
     """What makes digests of the state; None: each at once."""

@@ -230,6 +230,7 @@ class Process:
                 rng=setup.tree.stream("node", self.node, "core", self.life),
                 recovered=recovered,
                 now=self.now,
+                strict=True,
             )
         )
         self._checked = 0
