@@ -176,8 +176,9 @@ def test_what_becomes_of_the_lock_is_told_while_the_command_goes_on(
 ) -> None:
     each = [one for one in ("held", "doubtful", "held", "lost") for _ in range(2)]
     stand(monkeypatch, *each, then=tmp_path / "gate")
-    ran = command("lock", "mine", "--", "sh", "-c", "while [ ! -e gate ]; do sleep 0.02; done; exit 5")
-    assert ran.code == 5
+    script = "while [ ! -e gate ]; do sleep 0.02; done; exit 6"
+    ran = command("lock", "mine", "--on-loss", "warn", "--", "sh", "-c", script)
+    assert ran.code == 6
     assert ran.err.splitlines() == [
         "viewstamp: the lock 'mine' is not confirmed: another may hold it; the command goes on",
         "viewstamp: the cluster answers again: the lock 'mine' is still held",
@@ -191,6 +192,6 @@ def test_the_command_is_ended_when_another_may_hold_the_lock(
 ) -> None:
     monkeypatch.setattr("viewstamp.cli.lock._END_WITHIN_S", 0.1)
     stand(monkeypatch, "held", "held", "lost")
-    ran = command("lock", "mine", "--kill", "--", "sh", "-c", f"{trap}while :; do sleep 0.02; done")
-    assert ran.code == failures.OUTCOME_UNKNOWN
+    ran = command("lock", "mine", "--", "sh", "-c", f"{trap}while :; do sleep 0.02; done")
+    assert ran.code == failures.LOCK_LOST
     assert ran.complaint == "the lock 'mine' is lost, and another may hold it; ending the command"

@@ -115,7 +115,7 @@ async def test_the_command_ends_or_goes_on_when_another_may_hold_the_lock(
 ) -> None:
     group = make_group(1, replica={"sessions": {"time_to_live_ms": 1_000}})
     await wait_for_leader(group)
-    flags = ["--kill"] if kill else []
+    flags = [] if kill else ["--on-loss", "warn"]
     holder = start(group, *flags, "job", "--", "sh", "-c", HELD_UNTIL_GATE)
     wait_for(tmp_path / "tokens")
     group.kill_all()
@@ -124,4 +124,42 @@ async def test_the_command_ends_or_goes_on_when_another_may_hold_the_lock(
     fate = "ending the command" if kill else "the command goes on"
     assert line == f"viewstamp: the lock 'job' is not confirmed: another may hold it; {fate}\n"
     (tmp_path / "gate").touch()
-    assert holder.wait(60) == (failures.OUTCOME_UNKNOWN if kill else 0)
+    assert holder.wait(60) == (failures.LOCK_LOST if kill else 0)
+
+
+async def test_the_command_is_ended_when_another_had_the_lock_while_its_holder_stood_still(
+    make_group: MakeGroup, start: Start, tmp_path: Path
+) -> None:
+    group = make_group(1, replica={"sessions": {"time_to_live_ms": 2_000}})
+    await wait_for_leader(group)
+    holder = start(group, "job", "--", "sh", "-c", HELD_UNTIL_GATE)
+    wait_for(tmp_path / "tokens")
+    holder.send_signal(signal.SIGSTOP)
+    assert start(group, "job", "--", "true").wait(60) == 0
+    holder.send_signal(signal.SIGCONT)
+    assert holder.wait(30) == failures.LOCK_LOST
+    assert not (tmp_path / "gate").exists()
+
+
+async def test_the_command_does_not_outlive_a_holder_that_is_killed(
+    make_group: MakeGroup, start: Start, tmp_path: Path
+) -> None:
+    group = make_group(1)
+    await wait_for_leader(group)
+    holder = start(group, "job", "--", "sh", "-c", "echo $$ > pid; exec sleep 300")
+    wait_for(tmp_path / "pid")
+    command = int((tmp_path / "pid").read_text())
+    os.kill(command, 0)
+    holder.kill()
+    holder.wait(30)
+    while is_running(command):
+        os.sched_yield()
+
+
+def is_running(pid: int) -> bool:
+    """Return whether this process executes; a dead one that nobody waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in {"Z", "X"}

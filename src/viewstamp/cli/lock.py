@@ -8,11 +8,12 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from viewstamp.cli import failures
+from viewstamp.cli.lifeline import end_with_parent
 from viewstamp.cli.output import quoted, show_json, show_table
 from viewstamp.cli.target import CLUSTER_FILE, check_timeout, locate
 from viewstamp.clients.lock_driver import HeldLock, LockTimeout
@@ -60,22 +61,24 @@ def lock(
         str, Parameter(help="What to run, after --. Its token is in VIEWSTAMP_FENCING_TOKEN.")
     ],
     timeout: Annotated[float | None, Parameter(help="Seconds to wait for it; no limit if not given.")] = None,
-    kill: Annotated[
-        bool, Parameter(negative="", help="End the command when another may hold the lock.")
-    ] = False,
+    on_loss: Annotated[
+        Literal["stop", "warn"],
+        Parameter(help="When another may hold the lock: end the command, or say so and let it go on."),
+    ] = "stop",
     cluster: ClusterFile = Path(CLUSTER_FILE),
     servers: Servers = None,
 ) -> int:
     """Run a command under a lock: viewstamp lock NAME -- COMMAND...
 
     The command finds its fencing token in VIEWSTAMP_FENCING_TOKEN. Its exit code is passed on.
-    Exit code 3: the lock was not acquired, and nothing was run.
+    Exit code 3: the lock was not acquired, and nothing was run. 5: another may hold the lock, and the command
+    was ended.
     """
     if not command:
         raise ConfigurationError("no command: write it after --, as in `viewstamp lock NAME -- COMMAND`")
     if timeout is not None:
         check_timeout(timeout)
-    run = _Run(locate(cluster, servers), name, command, timeout_s=timeout, kill=kill)
+    run = _Run(locate(cluster, servers), name, command, timeout_s=timeout, on_loss=on_loss)
     try:
         return asyncio.run(run.run())
     except LockService.raises as error:
@@ -141,13 +144,19 @@ class _Run:
     """One command under one lock."""
 
     def __init__(
-        self, where: Where, name: str, command: Sequence[str], *, timeout_s: float | None, kill: bool
+        self,
+        where: Where,
+        name: str,
+        command: Sequence[str],
+        *,
+        timeout_s: float | None,
+        on_loss: Literal["stop", "warn"],
     ) -> None:
         self._where = where
         self._name = name
         self._command = command
         self._timeout_s = timeout_s
-        self._kill = kill
+        self._stops = on_loss == "stop"
         self._task: asyncio.Task[int] | None = None
         self._process: Process | None = None
         self._signal = 0
@@ -201,7 +210,9 @@ class _Run:
     async def _run_command(self, held: HeldLock) -> int:
         environment = {**os.environ, TOKEN_VARIABLE: str(held.token), NAME_VARIABLE: held.name}
         try:
-            self._process = await asyncio.create_subprocess_exec(*self._command, env=environment)
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, env=environment, preexec_fn=end_with_parent()
+            )
         except FileNotFoundError:
             failures.complain(f"no such command: {self._command[0]}; nothing was run")
             return NOT_FOUND
@@ -219,14 +230,14 @@ class _Run:
             if held.standing != standing:
                 standing = held.standing
                 self._say(standing)
-            if standing != "held" and self._kill and not ended.done():
+            if standing != "held" and self._stops and not ended.done():
                 await self._end(process, ended)
-                return failures.OUTCOME_UNKNOWN
+                return failures.LOCK_LOST
         code = ended.result()
         return _SIGNAL_BASE - code if code < 0 else code
 
     def _say(self, standing: str) -> None:
-        fate = "ending the command" if self._kill else "the command goes on"
+        fate = "ending the command" if self._stops else "the command goes on"
         if standing == "held":
             failures.complain(f"the cluster answers again: the lock {self._name!r} is still held")
         elif standing == "doubtful":
