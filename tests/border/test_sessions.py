@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.border.conftest import MakeVictim, Victim
+from tests.border.conftest import FRAGILE, MakeVictim, Victim
 from tests.border.test_depth import call
 from viewstamp.clients.locks_blocking import BlockingLockClient
 from viewstamp.core.errors import NotExecuted
@@ -133,4 +133,28 @@ def test_one_connection_speaks_for_so_many_clients_and_no_more(attack: MakeVicti
         assert refusal is not None
         assert refusal.client == client_number(secrets[-1])
         assert "clients_per_connection_max" in refusal.reason
+    victim.assert_unharmed()
+
+
+def test_results_that_nobody_acknowledges_end_nobody_elses_session(attack: MakeVictim) -> None:
+    victim = attack(FRAGILE, replica={"sessions": {"result_bytes_max": 1 << 20}})
+    leader = victim.leader
+    with Attacker(leader, source="127.0.0.1") as honest:
+        me = honest.speak_for(7)
+        honest.say(OpenSession(me, 1))
+        mine = honest.receive(SessionOpened)
+        assert mine is not None
+        for place in range(100, 140):
+            with Attacker(leader) as attacker:
+                number = attacker.speak_for(place)
+                attacker.say(OpenSession(number, 1))
+                theirs = attacker.receive(SessionOpened)
+                if theirs is not None:
+                    calls = [(n + 1, call("echo", bytes(8_000))) for n in range(16)]
+                    attacker.say(Submit(number, theirs.session, 0, calls))
+                    attacker.receive(Results)
+        honest.say(KeepAlive(me, mine.session, 2))
+        again = honest.receive(SessionOpened)
+        assert again is not None
+        assert again.session == mine.session
     victim.assert_unharmed()
