@@ -20,6 +20,7 @@ from tests.runtime.fakes import (
 )
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import ClientAddress, Incarnation, NodeId
+from viewstamp.core.messages import KeepAlive, encode_message
 from viewstamp.link.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME, encode_frame
 from viewstamp.link.handshake import Range, decode_refusal, decode_welcome
 from viewstamp.runtime.addresses import free_ports
@@ -338,7 +339,9 @@ async def test_end_of_stream_is_a_violation_when_it_is_in_a_frame() -> None:
 async def test_client_is_refused_when_there_are_as_many_as_may_be() -> None:
     async with lone_node(quick_config(clients_max=1)) as node, visiting(node.port) as first:
         await greet(first)
-        async with visiting(node.port, hello_frame(CLIENT_HELLO)) as second:
+        async with visiting(node.port) as second:
+            await greet(second)  # it may be an operator
+            second.say(encode_frame(CLIENT, encode_message(KeepAlive(1, 1))))
             kind, payload = await second.frame()
             assert kind == REFUSAL
             assert "limit" in decode_refusal(payload)

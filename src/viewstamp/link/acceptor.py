@@ -16,6 +16,7 @@ from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Instant
 from viewstamp.link.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME, FrameQueue, Splitter
 from viewstamp.link.handshake import Hello, decode_hello, encode_refusal
+from viewstamp.link.unfinished import UnfinishedBytes
 
 _NOTHING: Final = -1
 
@@ -41,6 +42,15 @@ class Acceptor:
         """The one kind of frame that may arrive now."""
 
     @property
+    def unfinished(self) -> int:
+        """The number of the frame that has begun and not ended; 0: none. Each has another number."""
+        return self._splitter.frames_cut if self._splitter.in_frame else 0
+
+    def closed(self) -> None:
+        """Keep nothing: the connection has ended."""
+        self._splitter.give_back()
+
+    @property
     def in_frame(self) -> bool:
         """Whether a frame has begun and not ended."""
         return self._splitter.in_frame
@@ -62,11 +72,17 @@ class Acceptor:
             return (payload,)
         return (self._event(kind, payload),)
 
-    def accept(self, welcome: bytes, *, is_peer: bool, frame_bytes_max: int) -> None:
-        """Answer the hello with this welcome; from now on messages may arrive."""
+    def accept(
+        self, welcome: bytes, *, is_peer: bool, frame_bytes_max: int, budget: UnfinishedBytes | None = None
+    ) -> None:
+        """Answer the hello with this welcome; from now on messages may arrive.
+
+        What is kept of an unfinished message comes out of the budget.
+        """
         assert self._expected == _NOTHING, "a welcome answers a hello"
         self._expected = PEER if is_peer else CLIENT
         self._splitter.payload_bytes_max = frame_bytes_max
+        self._splitter.budget = budget
         self.out.add(WELCOME, welcome)
 
     def refuse(self, reason: str) -> None:

@@ -173,6 +173,15 @@ class Dialer:
         """Whether a frame has begun and not ended."""
         return self._splitter.in_frame
 
+    @property
+    def unfinished(self) -> int:
+        """The number of the frame that has begun and not ended; 0: none."""
+        return self._splitter.frames_cut if self._splitter.in_frame else 0
+
+    def closed(self) -> None:
+        """Keep nothing of an unfinished frame: the connection has ended."""
+        self._splitter.give_back()
+
     # What the owner does
 
     def start(self, now: Instant) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 from xxhash import xxh3_64_intdigest
 
 from viewstamp.core.errors import ProtocolViolation
+from viewstamp.link.unfinished import UnfinishedBytes
 
 FRAME_VERSION: Final = 1
 """Of the frames alone, so that every version can read another's hello. See `handshake.WIRE` for the rest."""
@@ -92,9 +93,13 @@ class FrameQueue:
 class Splitter:
     """Cuts a stream into frames. One splitter belongs to one connection."""
 
-    __slots__ = ("_needed", "_pending", "payload_bytes_max")
+    __slots__ = ("_needed", "_pending", "budget", "frames_cut", "payload_bytes_max")
 
     def __init__(self, payload_bytes_max: int) -> None:
+        self.budget: UnfinishedBytes | None = None
+        """What an unfinished frame is counted in, together with those of other connections."""
+        self.frames_cut = 0
+        """Frames of which a part had to be kept. While one is unfinished, this names it."""
         self.payload_bytes_max = payload_bytes_max
         """May be raised between two frames, as when a hello was accepted."""
         self._pending = bytearray()
@@ -132,11 +137,13 @@ class Splitter:
             ProtocolViolation: this is not our stream, or it is damaged. Frames before the fault were yielded.
         """
         if self._pending:
+            size = len(self._pending)
+            self._count(size, size + len(data))
             self._pending += data
             if len(self._pending) < self._needed:
                 return
             data = bytes(self._pending)
-            self._pending.clear()
+            self.give_back()
         unpack, digest = _unpack, xxh3_64_intdigest
         start, size = 0, len(data)
         needed = HEADER_BYTES
@@ -161,8 +168,19 @@ class Splitter:
         prefix = _PREFIX.to_bytes(3, "little")
         if rest[:3] != prefix[: len(rest)]:
             raise ProtocolViolation(self._explain(int.from_bytes(rest[:3], "little")))
+        self._count(0, len(rest))
         self._pending += rest
         self._needed = needed
+        self.frames_cut += 1
+
+    def give_back(self) -> None:
+        """Keep nothing of an unfinished frame, nor the memory that it took."""
+        self._count(len(self._pending), 0)
+        self._pending = bytearray()
+
+    def _count(self, before: int, after: int) -> None:
+        if self.budget is not None:
+            self.budget.change(before, after)
 
     def _explain(self, word: int) -> str:
         if word & 0xFFFF != _MAGIC:

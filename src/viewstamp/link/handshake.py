@@ -25,6 +25,8 @@ from viewstamp.core.snapshots import MACHINE_VERSION
 
 ANY_NODE: Final = -1
 REASON_LENGTH_MAX: Final = 300
+QUOTED_LENGTH_MAX: Final = 100
+"""Of what a reason quotes of the other side's words."""
 _IDS_NAMED_MAX: Final = 8
 
 
@@ -166,7 +168,12 @@ def encode_refusal(reason: str) -> bytes:
 def decode_refusal(payload: bytes) -> str:
     """Return the reason as one printable line, whatever the other side sent."""
     text = payload[: 4 * REASON_LENGTH_MAX].decode("utf-8", "replace")[:REASON_LENGTH_MAX]
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return printable(text, REASON_LENGTH_MAX)
+
+
+def printable(text: str, length_max: int) -> str:
+    """Return what a stranger wrote as it may stand in a line: cut, and without control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:length_max])
 
 
 class Doorkeeper:
@@ -246,7 +253,9 @@ class Doorkeeper:
         if reason := _refuse_range("wire version", hello.wire, they, me.wire, f"node {me.node}"):
             return reason
         if hello.cluster_id != me.cluster_id and (is_peer or hello.cluster_id):
-            return f"this is cluster {me.cluster_id!r}, not {hello.cluster_id!r}"
+            return (
+                f"this is cluster {me.cluster_id!r}, not {printable(hello.cluster_id, QUOTED_LENGTH_MAX)!r}"
+            )
         if hello.to not in {me.node, ANY_NODE}:
             return f"this is node {me.node}, not {hello.to}: check the addresses in the cluster file"
         return self._refuse_peer(hello) if is_peer else None

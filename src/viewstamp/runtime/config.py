@@ -226,14 +226,28 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     clients_max: int = 4096
     """Connections of clients. Other members have room of their own."""
+    clients_per_address_max: int = 1024
+    """Of these, from one address."""
+    operators_max: int = 64
+    """Connections beyond `clients_max` that may ask for status and give directives; the oldest gives way."""
+    silent_timeout_ms: int = 5_000
+    """A client that has said nothing since its hello gives way after this time, where places are short."""
+    client_idle_timeout_ms: int = 3_600_000
+    """A client that sends nothing for this long is disconnected. Sessions are kept alive by messages."""
     strangers_max: int = 256
     """Connections that have not said hello; the oldest gives way."""
     hello_timeout_ms: int = 3_000
     hello_bytes_max: int = 4 * KIB
     client_frame_bytes_max: int = 16 * MIB
+    unfinished_bytes_max: int = 64 * MIB
+    """What is kept of the unfinished frames of all clients; beyond it the frame that grows is given up."""
+    frame_timeout_ms: int = 30_000
+    """How long a frame may take from its first byte to its last one."""
     peer_frame_bytes_max: int = 64 * MIB
     client_send_bytes_max: int = 32 * MIB
     """Replies waiting for one client; beyond it the client is cut off."""
+    unread_bytes_max: int = 256 * MIB
+    """Replies waiting for all clients that do not read; beyond it the one is cut off that waits longest."""
     client_stall_timeout_ms: int = 10_000
     """How long a client may leave its replies unread before it is cut off."""
     peer_send_bytes_max: int = 64 * MIB

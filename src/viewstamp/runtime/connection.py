@@ -47,8 +47,17 @@ class LinkEnd(Protocol):
         """Whether a frame has begun and not ended."""
         ...
 
+    @property
+    def unfinished(self) -> int:
+        """The number of the frame that has begun and not ended; 0: none."""
+        ...
+
     def receive(self, data: bytes) -> Iterable[LinkEvent]:
         """Take in bytes and return what they mean."""
+        ...
+
+    def closed(self) -> None:
+        """Keep nothing: the connection has ended."""
         ...
 
 
@@ -75,6 +84,10 @@ class Handler(Protocol):
         """The other side does not read its replies, or does again; reading from it has stopped meanwhile."""
         ...
 
+    def in_frame(self, connection: "Connection", *, in_frame: bool) -> None:
+        """A frame has begun and not ended, another one than before; or there is none now."""
+        ...
+
 
 class Connection(asyncio.Protocol):
     """A connection that either side may have opened."""
@@ -85,7 +98,11 @@ class Connection(asyncio.Protocol):
         "_out",
         "_reason",
         "_transport",
+        "_unfinished",
         "dropped",
+        "heard",
+        "is_held",
+        "is_stalled",
         "link",
         "overflow",
         "send_bytes_max",
@@ -99,6 +116,14 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._closed = False
         self._reason = ""
+        self._unfinished = 0
+        """The frame that was in its middle after the last bytes; 0: none."""
+        self.heard = True
+        """Whether bytes have come since the owner last set this to False."""
+        self.is_stalled = False
+        """Whether the other side does not read what we send."""
+        self.is_held = False
+        """Whether the owner does not want to read from it now (`hold`)."""
         self.send_bytes_max = send_bytes_max
         self.overflow = overflow
         self.dropped = 0
@@ -110,6 +135,12 @@ class Connection(asyncio.Protocol):
     def waiting_bytes(self) -> int:
         """What has been sent by us and not been taken by the other side's kernel or ours."""
         return self._out.size + (0 if self._transport is None else self._transport.get_write_buffer_size())
+
+    @property
+    def host(self) -> str:
+        """The other side's host; empty where it has none."""
+        name = None if self._transport is None else self._transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""
 
     @property
     def peer_name(self) -> str:
@@ -126,13 +157,23 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what these bytes complete. Called by the loop."""
+        self.heard = True
         try:
-            for event in self.link.receive(data):
+            events = self.link.receive(data)
+            for event in events:
                 if self._closed:
                     return
                 self._handler.received(self, event)
+            if type(events) is not tuple:  # a tuple is one whole frame, which is how nearly all come
+                self._note_unfinished()
         except ProtocolViolation as violation:
             self.abort(str(violation))
+
+    def _note_unfinished(self) -> None:
+        unfinished = self.link.unfinished
+        if unfinished != self._unfinished:
+            self._unfinished = unfinished
+            self._handler.in_frame(self, in_frame=unfinished != 0)
 
     def eof_received(self) -> bool:
         """The other side will send no more: this connection is over. Called by the loop."""
@@ -144,19 +185,36 @@ class Connection(asyncio.Protocol):
         """End. Called by the loop, once."""
         self._closed = True
         self._transport = None
+        self.link.closed()
         self._handler.closed(self, self._reason or ("" if exc is None else str(exc)))
 
     def pause_writing(self) -> None:
         """The other side is slow: take in nothing new from it. Called by the loop."""
         if self._transport is not None and self.overflow is Overflow.CLOSE and not self._closed:
-            self._transport.pause_reading()
+            self.is_stalled = True
+            if not self.is_held:
+                self._transport.pause_reading()
             self._handler.paused(self, paused=True)
 
     def resume_writing(self) -> None:
         """It has caught up. Called by the loop."""
         if self._transport is not None and self.overflow is Overflow.CLOSE and not self._closed:
-            self._transport.resume_reading()
+            self.is_stalled = False
+            if not self.is_held:
+                self._transport.resume_reading()
             self._handler.paused(self, paused=False)
+
+    def hold(self, *, held: bool) -> None:
+        """Stop reading from the other side, or go on."""
+        if held == self.is_held or self._transport is None:
+            return
+        self.is_held = held
+        if self.is_stalled or self._closed:
+            return
+        if held:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def send(self, payload: bytes) -> None:
         """Queue a message for this turn's write. A closed connection swallows it."""

@@ -174,6 +174,9 @@ class OutgoingLink:
     def paused(self, connection: Connection, *, paused: bool) -> None:
         """Never called: a link drops messages instead (`connection.Handler`)."""
 
+    def in_frame(self, connection: Connection, *, in_frame: bool) -> None:
+        """Ignored: a member sends over the connection that it opened itself (`connection.Handler`)."""
+
     def _set_timer(self) -> None:
         """Keep one timer, at the dialer's deadline."""
         if self._timer is not None:

@@ -45,6 +45,12 @@ class Metrics:
     """Connections closed because what they sent is not allowed."""
     clients_stalled: int = 0
     """Clients cut off because they did not read their replies."""
+    frames_late: int = 0
+    """Connections cut off because a frame was not complete in time."""
+    clients_idle: int = 0
+    """Clients disconnected because they sent nothing for a long time."""
+    clients_displaced: int = 0
+    """Clients that gave way, when places were short, because they had said nothing since their hello."""
     dials: int = 0
     """Attempts to connect to another member."""
     stalls: int = 0

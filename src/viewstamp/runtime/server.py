@@ -360,7 +360,8 @@ def serve_forever(
         ConfigurationError, JournalCorrupt, StorageError: it could not start.
     """
     check_assertions()
-    raise_descriptor_limit(config.clients_max + config.strangers_max + _DESCRIPTORS_BESIDES_CLIENTS)
+    connections_max = config.clients_max + config.operators_max + config.strangers_max
+    raise_descriptor_limit(connections_max + _DESCRIPTORS_BESIDES_CLIENTS)
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
         server = Server(cluster, node, machine, config, accept_class=accept_class, ends_when_stuck=True)
         return runner.run(_serve(server, started))

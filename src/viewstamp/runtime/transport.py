@@ -19,22 +19,27 @@ from typing import Final, Protocol
 
 from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
+from viewstamp.core.messages import AdminRequest, AskStatus, decode_client_message
 from viewstamp.link.acceptor import Acceptor, Greeted
 from viewstamp.link.dialer import DialLimits
 from viewstamp.link.framing import PEER
 from viewstamp.link.handshake import Doorkeeper, Hello
+from viewstamp.link.unfinished import UnfinishedBytes
 from viewstamp.runtime.addresses import Address, check_address, format_address
+from viewstamp.runtime.bounded_log import BoundedLog
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.connection import Connection, LinkEvent, Overflow
+from viewstamp.runtime.deadlines import Deadlines
 from viewstamp.runtime.dialing import LINGER_S, OutgoingLink
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.places import Client, ClientPlaces, Newcomer
+from viewstamp.runtime.places import Visitor as ReserveClient
 from viewstamp.runtime.system import Clock
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _BACKLOG: Final = 1024
 _LINKS_MAX: Final = 256
 """Nodes that are dialled; what is sent to more is lost."""
-_SWEEPS_PER_TIMEOUT: Final = 4
 
 
 class Inbox(Protocol):
@@ -95,8 +100,11 @@ class Transport:
         self._all_closed = asyncio.Event()
         """Set while `_open` is empty."""
         self._all_closed.set()
-        self._strangers: dict[Connection, Acceptor] = {}
-        """Connections without an accepted hello, the oldest first."""
+        self._log = BoundedLog(LOG, clock)
+        self._deadlines = Deadlines(config, clock, metrics, self._log, self._refuse, lambda: self.silenced)
+        self._strangers = self._deadlines.strangers
+        self._places = ClientPlaces(config)
+        self._unfinished = UnfinishedBytes(config.unfinished_bytes_max)
         self._refused = ""
         """The refusal that was logged last. A refused peer retries every second: log each reason once."""
         self._differing: set[NodeId] = set()
@@ -104,12 +112,9 @@ class Transport:
         self._clients: dict[ClientAddress, Connection] = {}
         self._peers: dict[NodeId, Connection] = {}
         """The newest connection that each member opened to us."""
-        self._paused: dict[Connection, Instant] = {}
-        """Clients that do not read their replies, and since when."""
         self._last_client = 0
         self._dirty: list[Connection] = []
         """Connections with something to write in this turn."""
-        self._sweep: asyncio.TimerHandle | None = None
         self._server: asyncio.Server | None = None
         self._stopped = False
         self.silenced = False
@@ -188,9 +193,7 @@ class Transport:
         self._stopped = True
         if self._server is not None:
             self._server.close()
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
+        self._deadlines.stop()
         for connection in list(self._open):
             if abort:
                 connection.abort("the server failed")
@@ -252,7 +255,7 @@ class Transport:
             self._refuse(oldest, "too many connections have not said hello")
         assert isinstance(connection.link, Acceptor)
         self._strangers[connection] = connection.link
-        self._set_sweep()
+        self._deadlines.plan()
 
     def received(self, connection: Connection, event: LinkEvent) -> None:
         """Pass a message on, according to its sender, or answer a hello (`connection.Handler`)."""
@@ -262,25 +265,28 @@ class Transport:
         if type(event) is not bytes:
             assert isinstance(event, Greeted)
             self._greet(connection, event.hello)
-        elif type(sender) is _Client:
+        elif type(sender) is Client:
             self._metrics.client_messages_in += 1
             self._inbox.client_frame(sender.address, event)
         elif type(sender) is _Peer:
             self._metrics.peer_messages_in += 1
             self._inbox.peer_frame(sender.node, event)
+        elif isinstance(sender, Client):
+            self._received_first(connection, sender, event)
 
     def closed(self, connection: Connection, reason: str) -> None:
         """Forget a connection (`connection.Handler`)."""
         if reason and not self._stopped:
-            LOG.info("closed %s: %s", connection.tag or "a stranger", reason)
+            self._log.write(logging.INFO, "closed", f"{connection.tag or 'a stranger'}: {reason}")
+            self._deadlines.plan()
             self._metrics.violations += 1
         self._open.discard(connection)
         if not self._open:
             self._all_closed.set()
-        self._strangers.pop(connection, None)
-        self._paused.pop(connection, None)
+        self._deadlines.forget(connection)
         sender = connection.tag
-        if isinstance(sender, _Client):
+        if isinstance(sender, Client):
+            self._places.left(connection, sender)
             self._clients.pop(sender.address, None)
             if not self._stopped:
                 self._inbox.client_gone(sender.address)
@@ -295,11 +301,11 @@ class Transport:
 
     def paused(self, connection: Connection, *, paused: bool) -> None:
         """Watch a client that does not read (`connection.Handler`)."""
-        if paused:
-            self._paused[connection] = self._clock()
-            self._set_sweep()
-        else:
-            self._paused.pop(connection, None)
+        self._deadlines.paused(connection, paused=paused)
+
+    def in_frame(self, connection: Connection, *, in_frame: bool) -> None:
+        """Watch a frame that has not ended (`connection.Handler`)."""
+        self._deadlines.in_frame(connection, in_frame=in_frame)
 
     def link_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in LinkOwner
         """Tell the driver of a member's connection (`dialing.LinkOwner`)."""
@@ -322,13 +328,13 @@ class Transport:
 
     def _greet(self, connection: Connection, hello: Hello) -> None:
         reason = self._doorkeeper.refuse(hello)
-        if reason is None and hello.role == "client" and len(self._clients) >= self._config.clients_max:
-            reason = f"{self._config.clients_max} clients are connected, which is the limit: try another node"
+        if reason is None and hello.role == "client":
+            reason = self._make_room(connection)
         if reason is not None:
             told = f"{hello.role}: {reason}"
             level = logging.DEBUG if told == self._refused else logging.WARNING
             self._refused = told
-            LOG.log(level, "refused %s at %s: %s", hello.role, connection.peer_name, reason)
+            self._log.write(level, f"refused {hello.role}", f"at {connection.peer_name}: {reason}")
             self._refuse(connection, reason)
             return
         acceptor = self._strangers.pop(connection)
@@ -342,14 +348,48 @@ class Transport:
             door.welcome if guests is None else door.welcome_with(guests()),
             is_peer=is_peer,
             frame_bytes_max=config.peer_frame_bytes_max if is_peer else config.client_frame_bytes_max,
+            budget=None if is_peer else self._unfinished,
         )
         connection.flush()  # no step of the driver, and so no turn, follows from it
 
     def _admit_client(self, connection: Connection) -> None:
         self._last_client += 1
         address = ClientAddress(self._last_client)
-        connection.tag = _Client(address)
+        displaced = self._places.admit(connection, address, connection.host, self._clock())
         self._clients[address] = connection
+        self._deadlines.client_came(connection)
+        if displaced is not None:
+            self._displace(displaced)
+
+    def _make_room(self, connection: Connection) -> str | None:
+        """Return why a client finds no place here; None: it does, if another gives way then by that."""
+        room = self._places.room_for(connection.host, self._clock())
+        if isinstance(room, Connection):
+            self._displace(room)
+            return None
+        return room
+
+    def _displace(self, connection: Connection) -> None:
+        self._metrics.clients_displaced += 1
+        sender = connection.tag
+        assert isinstance(sender, Client)
+        self._places.left(connection, sender)
+        connection.close("")
+
+    def _received_first(self, connection: Connection, sender: Client, payload: bytes) -> None:
+        """Take in the first message of a client; of one in the reserve every one."""
+        if type(sender) is Newcomer:
+            self._places.spoke(connection, sender)
+        elif type(sender) is ReserveClient:
+            message = decode_client_message(payload)
+            if not isinstance(message, AskStatus | AdminRequest):
+                self._metrics.connections_refused += 1
+                assert isinstance(connection.link, Acceptor)
+                connection.link.refuse(self._places.full)
+                connection.close("")
+                return
+        self._metrics.client_messages_in += 1
+        self._inbox.client_frame(sender.address, payload)
 
     def _admit_peer(self, connection: Connection, hello: Hello) -> None:
         peer = NodeId(hello.node)
@@ -395,40 +435,6 @@ class Transport:
         self._strangers.pop(connection).refuse(reason)
         connection.close("")
 
-    def _set_sweep(self) -> None:
-        if self._sweep is None and not self._stopped:
-            shorter_ms = min(self._config.hello_timeout_ms, self._config.client_stall_timeout_ms)
-            wait_s = shorter_ms / _SWEEPS_PER_TIMEOUT / 1000
-            self._sweep = asyncio.get_running_loop().call_later(wait_s, self._on_sweep)
-
-    def _on_sweep(self) -> None:
-        """Close what has waited too long; one timer serves all connections."""
-        self._sweep = None
-        if self.silenced:
-            self._set_sweep()
-            return
-        now = self._clock()
-        for connection, acceptor in list(self._strangers.items()):
-            if acceptor.deadline is None or acceptor.deadline <= now:  # None: said while all was silent
-                self._refuse(connection, "no hello in time")
-        for connection in _older_than(self._paused, now - 1000 * self._config.client_stall_timeout_ms):
-            self._metrics.clients_stalled += 1
-            connection.abort("the replies were not read in time")
-        if self._strangers or self._paused:
-            self._set_sweep()
-
-
-class _Client:
-    """The tag of a client's connection."""
-
-    __slots__ = ("address",)
-
-    def __init__(self, address: ClientAddress) -> None:
-        self.address = address
-
-    def __str__(self) -> str:
-        return f"client {self.address}"
-
 
 class _Peer:
     """The tag of a member's connection."""
@@ -440,11 +446,6 @@ class _Peer:
 
     def __str__(self) -> str:
         return f"node {self.node}"
-
-
-def _older_than(since: dict[Connection, Instant], moment: int) -> list[Connection]:
-    """Return the connections from before this moment; the dict is in order of time."""
-    return [connection for connection, begun in since.items() if begun < moment]
 
 
 def link_limits(config: NodeConfig) -> DialLimits:
