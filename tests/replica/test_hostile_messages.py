@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.replica.fakes import CLIENT, HERE, Bench, Counter, call, lines, submit
+from tests.replica.fakes import CLIENT, Bench, Counter, call, lines, submit
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.events import Directed, TransferLeadership
 from viewstamp.core.ids import NodeId
@@ -32,7 +32,6 @@ from viewstamp.core.messages import (
 )
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.batches import BatchUnreadable, decode_batch, encode_batch
-from viewstamp.replica.events import Requested
 
 DEEP = b"\x91" * 100_000 + b"\xc0"
 VALID: list[ClientMessage] = [
@@ -91,8 +90,7 @@ def test_a_flipped_bit_is_a_message_or_a_violation(message: ClientMessage, data:
     except ProtocolViolation:
         return
     bench = Bench()
-    bench.step(Requested(HERE, found, bytes(encoded)))
-    bench.wake()
+    bench.do(found)
     assert bench.replica.halted is None
 
 
