@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,11 @@ import viewstamp
 from tests.runtime.fakes import cluster_of, until
 from tests.runtime.machines import Counter
 from viewstamp.core.errors import ConfigurationError, Diverged, JournalCorrupt, NotExecuted, StorageError
+from viewstamp.core.events import TakeSnapshot
 from viewstamp.core.ids import NodeId
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import Core, CoreSetup, Status
+from viewstamp.core.snapshots import Snapshot
 from viewstamp.protocols.raft.state import Role
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.runtime.addresses import free_ports
@@ -266,6 +269,36 @@ async def test_paranoid_nodes_serve_when_nothing_is_wrong(protocol: str) -> None
         async with cluster.connect(timeout_s=20) as counter:
             assert [await counter.add(1) for _ in range(20)] == list(range(1, 21))
         assert [server.failure for server in cluster.servers.values()] == [None] * 3
+
+
+async def test_last_snapshot_holds_everything_when_another_was_under_way(tmp_path: Path) -> None:
+    config = NodeConfig(data=str(tmp_path / "data"), segment_bytes=MIB)
+    server = Server(cluster_of(*free_ports(1)), NodeId(1), Counter, config)
+    await server.start()
+    driver = server._driver
+    assert driver is not None
+    save, may_save = driver._snapshotter._save, threading.Event()
+
+    def late(*arguments: Any) -> Snapshot | None:
+        assert may_save.wait(20.0)
+        return save(*arguments)
+
+    driver._snapshotter._save = late  # type: ignore[assignment, method-assign]
+    async with viewstamp.connect(server.cluster, Counter, timeout_s=20) as counter:
+        await counter.add(1)
+        early = asyncio.ensure_future(server.direct(TakeSnapshot()))
+        await asyncio.sleep(0)
+        await counter.add(1)
+        applied = server.status().applied
+    stopping = asyncio.ensure_future(server.stop(hand_over=True))
+    await until(lambda: not driver._has_time)
+    may_save.set()
+    await stopping
+    assert await early is None
+    again = Server(server.cluster, NodeId(1), Counter, config)
+    await again.start()
+    assert again.status().snapshot >= applied
+    await again.stop()
 
 
 async def test_status_is_that_of_the_replica_when_asked() -> None:

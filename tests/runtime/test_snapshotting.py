@@ -1,6 +1,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,15 @@ async def test_capture_fails_and_nothing_is_left_when_the_child_ends_early(bench
     assert captured.snapshot is None
     assert bench.metrics.snapshots_failed == 1
     assert bench.directory.snapshots.newest is None
+    assert (await bench.save(iter([b"fine"]), token=2)).snapshot is not None
+
+
+async def test_snapshot_is_given_up_when_the_node_stops_while_it_is_encoded(bench: Bench) -> None:
+    bench.snapshotter.save(Save(SnapshotToken(1), AT, b"header", repeat(b"")))
+    bench.snapshotter.abandon()
+    await until(lambda: bench.fed)
+    assert bench.fed == [Captured(SnapshotToken(1), None)]
+    bench.snapshotter.abandon()  # nothing is encoded now
     assert (await bench.save(iter([b"fine"]), token=2)).snapshot is not None
 
 

@@ -257,6 +257,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dial_backoff_max_ms: int = 1_000
     stop_timeout_ms: int = 5_000
     """How long a leader that is asked to stop may take to hand over."""
+    stop_snapshot_timeout_ms: int = 10_000
+    """How long the snapshot may take that a node leaves when it is asked to stop."""
     command_limit_ms: int = 60_000
     """A server whose command or query runs longer ends with exit code 75 and names it; 0: never."""
 

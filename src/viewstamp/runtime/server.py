@@ -1,7 +1,9 @@
 """A server: one replica on its data directory and its port, from start to stop.
 
-SIGTERM hands leadership over, if this node leads, and exits with 0; SIGINT, or a second signal, stops at
-once. A failed disk or a broken invariant ends the process with a code that says which: see `exit_code`.
+SIGTERM hands leadership over, if this node leads, leaves a snapshot of all that was executed here, so that
+the next start, perhaps with changed code, executes none of it again, and exits with 0. SIGINT, or a second
+signal, stops at once. A failed disk or a broken invariant ends the process with a code that says which: see
+`exit_code`.
 """
 
 import asyncio
@@ -182,11 +184,16 @@ class Server:
         LOG.info("node %d of cluster %s serves", self.node, self.cluster.cluster_id)
 
     async def stop(self, *, hand_over: bool = False) -> None:
-        """Stop serving; with `hand_over` let another member lead first, if this one does. May be repeated."""
+        """Stop serving. May be repeated.
+
+        With `hand_over` let another member lead first, if this one does, and leave a snapshot of what was
+        executed here.
+        """
         if self._driver is None or self._transport is None or self._directory is None:
             return
         if hand_over and self.running:
             await self._hand_over(self._driver)
+            await self._leave_snapshot(self._driver, self._transport)
         driver, self._driver = self._driver, None
         if self._watchdog is not None:
             self._watchdog.stop()
@@ -283,6 +290,26 @@ class Server:
             refusal = "it took too long"
         if refusal is not None:
             LOG.warning("node %d stops without handing leadership over: %s", self.node, refusal)
+
+    async def _leave_snapshot(self, driver: Driver, transport: Transport) -> None:
+        """Take a snapshot, unless the last one holds everything that was executed here."""
+        if self.config.data is None or driver.status().applied == 0:
+            return
+        LOG.info("node %d leaves a snapshot before it stops; another SIGTERM stops it without", self.node)
+        transport.halt(abort=False)  # nothing more arrives, so that the snapshot is the last word
+        limit_ms = self.config.stop_snapshot_timeout_ms
+        try:
+            async with asyncio.timeout(limit_ms / 1000):
+                refusal = await driver.last_snapshot()
+        except TimeoutError:
+            refusal = f"it took longer than stop_snapshot_timeout_ms, {limit_ms} ms"
+        if refusal is not None:
+            LOG.warning(
+                "node %d stops without a last snapshot: %s; nothing is lost, but the next start executes the "
+                "entries since the snapshot before it again: start it with the same class",
+                self.node,
+                refusal,
+            )
 
     def _fail(self, error: BaseException) -> None:
         """Stop at once. What has not been written to a connection never will be."""

@@ -20,6 +20,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
+from threading import Lock
 from typing import Final
 
 from viewstamp.core.effects import Stage
@@ -70,13 +71,14 @@ class Snapshotter:
         newest = store.newest
         self._last_bytes: int | None = None if newest is None else newest.meta.size_bytes
         """Size of the last snapshot, the best guess at the size of the next."""
+        self._child = Child()
 
     def save(self, save: Save) -> None:
         """Begin to save a snapshot. When this returns, the machine may change."""
         parts: Iterable[bytes]
         if self._forks():
             self._metrics.snapshots_forked += 1
-            parts = fork_and_stream(save.parts)
+            parts = fork_and_stream(save.parts, self._child)
         else:
             try:
                 parts = list(save.parts)
@@ -86,6 +88,10 @@ class Snapshotter:
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._executor, self._save, save, parts)
         future.add_done_callback(lambda done: self._on_saved(save, done))
+
+    def abandon(self) -> None:
+        """Give up a snapshot that is being encoded: the node stops."""
+        self._child.kill()
 
     def stage(self, stage: Stage) -> None:
         """Begin to write a piece of a snapshot that is being received."""
@@ -144,10 +150,32 @@ class Snapshotter:
             self._feed(staged)
 
 
-def fork_and_stream(parts: Iterator[bytes]) -> Iterator[bytes]:
+class Child:
+    """The forked copy that encodes now, if there is one, so that it can be ended before its time."""
+
+    __slots__ = ("_lock", "_pid")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._pid: int | None = None
+
+    def started(self, pid: int | None) -> None:
+        """Record the child; None: it is about to be waited for, and its number may become another's."""
+        with self._lock:
+            self._pid = pid
+
+    def kill(self) -> None:
+        """End the child; what reads from it finds that it ended early."""
+        with self._lock:
+            if self._pid is not None:
+                os.kill(self._pid, signal.SIGKILL)
+
+
+def fork_and_stream(parts: Iterator[bytes], record: Child | None = None) -> Iterator[bytes]:
     """Fork; the child drains the parts, and the returned iterator yields them in this process.
 
     The iterator blocks: consume it in a thread. It raises `OSError` where the child did not come to its end.
+    `record` is told of the child while it may be killed.
     """
     receiver, sender = os.pipe()
     with warnings.catch_warnings():
@@ -157,7 +185,9 @@ def fork_and_stream(parts: Iterator[bytes]) -> Iterator[bytes]:
     if child == 0:
         _drain_in_child(parts, sender)
     os.close(sender)
-    return _received_parts(receiver, child)
+    record = record or Child()
+    record.started(child)
+    return _received_parts(receiver, child, record)
 
 
 def _drain_in_child(parts: Iterator[bytes], sender: int) -> None:
@@ -198,7 +228,7 @@ def _send_all(sender: int, data: bytes) -> None:
         view = view[os.write(sender, view) :]
 
 
-def _received_parts(receiver: int, child: int) -> Iterator[bytes]:
+def _received_parts(receiver: int, child: int, record: Child) -> Iterator[bytes]:
     try:
         with open(receiver, "rb", buffering=_PIPE_READ_BYTES) as pipe:
             while True:
@@ -215,4 +245,5 @@ def _received_parts(receiver: int, child: int) -> Iterator[bytes]:
                     raise OSError(_ENDED_EARLY)
                 yield part
     finally:
+        record.started(None)
         os.waitpid(child, 0)
