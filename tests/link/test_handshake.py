@@ -122,6 +122,7 @@ def test_incarnation_is_refused_when_another_has_replaced_it() -> None:
         {"members": []},
         {"wire": Range(0, 9)},
         {"advertise": ("elsewhere", 1)},
+        {"fingerprint": 77},
     ],
 )
 def test_hello_of_a_member_is_accepted_when_what_differs_may(fields: dict[str, object]) -> None:
@@ -136,18 +137,31 @@ def test_member_is_known_to_differ_when_its_options_do_until_they_are_equal() ->
     assert not door.differing
 
 
+@pytest.mark.parametrize(
+    ("mine", "theirs", "differs"), [(5, 6, True), (5, 5, False), (0, 6, False), (5, 0, False)]
+)
+def test_member_is_known_to_run_another_class_when_both_fingerprints_are_known(
+    mine: int, theirs: int, differs: bool
+) -> None:
+    door = doorkeeper(fingerprint=mine)
+    door.refuse(msgspec.structs.replace(PEER_HELLO, fingerprint=theirs))
+    assert (door.other_class == {2}) is differs
+    door.refuse(msgspec.structs.replace(PEER_HELLO, fingerprint=mine))
+    assert not door.other_class
+
+
 def test_lists_of_members_are_not_compared_when_the_cluster_is_open() -> None:
     assert doorkeeper(is_open=True).refuse(msgspec.structs.replace(PEER_HELLO, members=[7])) is None
 
 
 def test_bytes_of_a_clients_hello_are_those_of_version_one() -> None:
-    assert client_hello("c", NodeId(1)).hex() == "9d920101a6636c69656e74a16300ff0100920000920000908000c0"
+    assert client_hello("c", NodeId(1)).hex() == "9e920101a6636c69656e74a16300ff0100920000920000908000c000"
 
 
 def test_bytes_of_a_members_hello_are_those_of_version_one() -> None:
     hello = msgspec.structs.replace(PEER_HELLO, digest=3, advertise=("h", 9))
     assert encode_hello(hello).hex() == (
-        "9d920101a470656572a46d696e650302014d9200009200009301020381ac73657373696f6e735f6d61780a0592a16809"
+        "9e920101a470656572a46d696e650302014d9200009200009301020381ac73657373696f6e735f6d61780a0592a1680900"
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
+import msgspec
 import pytest
 
 from tests.runtime.fakes import (
@@ -494,3 +495,18 @@ async def test_other_options_are_logged_once_when_a_member_comes_again(
                 assert (await member.frame())[0] == WELCOME
     told = [line for line in caplog.messages if "runs with other options" in line]
     assert len(told) == 2
+
+
+async def test_another_version_of_the_class_is_logged_once_when_a_member_comes_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with lone_node() as node:
+        door = node.transport._doorkeeper
+        door._me = msgspec.structs.replace(door._me, fingerprint=5)
+        for fingerprint in (6, 6, 5, 6):
+            hello = peer_hello(node.cluster, 2, fingerprint=fingerprint)
+            async with visiting(node.port, hello_frame(hello)) as member:
+                assert (await member.frame())[0] == WELCOME
+    told = [line for line in caplog.messages if "runs another version of" in line]
+    assert len(told) == 2
+    assert "fingerprints differ" in told[0]

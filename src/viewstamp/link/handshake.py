@@ -9,7 +9,8 @@ What two members must agree on, and what happens otherwise:
 
 - the cluster's id and protocol (the digest), the ids of the members, `must_agree`: refused;
 - addresses: nothing; they are hints, and a member may advertise another than the one in the files;
-- other options: accepted, and said in the log, so that options can be changed one node at a time.
+- other options: accepted, and said in the log, so that options can be changed one node at a time;
+- the class's fingerprint: accepted, and said in the log, so that a class can be changed.
 """
 
 from collections.abc import Callable, Iterable
@@ -73,6 +74,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     """Digest of all options together; 0 for clients."""
     advertise: tuple[str, int] | None = None
     """Host and port at which others reach the speaker; None: as in the cluster file."""
+    fingerprint: int = 0
+    """Of the speaker's class; 0: not known."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True):
@@ -105,6 +108,7 @@ class Identity(msgspec.Struct, frozen=True):
     must_agree: dict[str, int] = {}
     options: int = 0
     advertise: tuple[str, int] | None = None
+    fingerprint: int = 0
     wire: Range = WIRE
     level: Range = LEVEL
     machine: Range = MACHINE
@@ -179,7 +183,7 @@ def printable(text: str, length_max: int) -> str:
 class Doorkeeper:
     """Decides whether a hello is accepted. One doorkeeper belongs to one node."""
 
-    __slots__ = ("_addresses", "_current", "_me", "_previous", "_welcome", "differing")
+    __slots__ = ("_addresses", "_current", "_me", "_previous", "_welcome", "differing", "other_class")
 
     def __init__(self, me: Identity) -> None:
         self._me = me
@@ -189,6 +193,8 @@ class Doorkeeper:
         """The one before that. A node that comes back as it is a process that was replaced meanwhile."""
         self.differing: set[NodeId] = set()
         """Members whose options differed from this node's when they last said hello."""
+        self.other_class: set[NodeId] = set()
+        """Members that ran another version of the class when they last said hello."""
         self._addresses = dict(me.addresses)
         """Where clients find the listed members: as in the cluster file, or as they advertise."""
         if me.advertise is not None:
@@ -242,6 +248,7 @@ class Doorkeeper:
             must_agree=me.must_agree,
             options=me.options,
             advertise=me.advertise,
+            fingerprint=me.fingerprint,
         )
         return encode_hello(hello)
 
@@ -297,6 +304,8 @@ class Doorkeeper:
                     "it must be the same at all members; make the cluster files equal"
                 )
         (self.differing.discard if hello.options == me.options else self.differing.add)(NodeId(hello.node))
+        same = hello.fingerprint in {0, me.fingerprint} or not me.fingerprint
+        (self.other_class.discard if same else self.other_class.add)(NodeId(hello.node))
         return None
 
     def _refuse_incarnation(self, peer: NodeId, incarnation: int) -> str | None:

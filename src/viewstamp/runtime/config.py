@@ -130,7 +130,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         meaning = (self.protocol_options, self.replica_options)
         return xxhash.xxh3_64_intdigest(_CANONICAL.encode(meaning)) >> 1
 
-    def identity(self, node: NodeId, write_routing: str, advertise: Address | None = None) -> Identity:
+    def identity(
+        self, node: NodeId, write_routing: str, advertise: Address | None = None, fingerprint: int = 0
+    ) -> Identity:
         """Return what this node says when it meets another, and compares with what the other says."""
         return Identity(
             cluster_id=self.cluster_id,
@@ -143,6 +145,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             must_agree=self.must_agree,
             options=self.options_digest,
             advertise=advertise,
+            fingerprint=fingerprint,
         )
 
     def check(self) -> None:

@@ -32,6 +32,7 @@ from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.driver import Driver
+from viewstamp.runtime.fingerprint import fingerprint_of
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.system import Clock, fresh_number, fresh_rng, loop_factory, monotonic_us
@@ -171,6 +172,7 @@ class Server:
             metrics=self.metrics,
             inbox=driver,
             guests=None if self.cluster.open_host is None else lambda: driver.status().members,
+            machine=(self.machine.__name__, await asyncio.to_thread(fingerprint_of, self.machine)),
         )
         driver.start(self._transport)
         await self._transport.start(self._listen)

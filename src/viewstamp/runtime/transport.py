@@ -79,11 +79,13 @@ class Transport:
         inbox: Inbox,
         guests: Callable[[], Iterable[NodeId]] | None = None,
         dials_on_demand: bool = False,
+        machine: tuple[str, int] = ("", 0),
     ) -> None:
         """`guests` returns the nodes that take part now, where some may that the configuration does not list.
 
         With `dials_on_demand` nobody is called before something is sent to it, and each send to a member
         without a connection leads to `peer_changed`: it was reached, with this message, or it was not.
+        `machine` is the name and the fingerprint of the class that is served.
         """
         self._config = config
         self._cluster = cluster
@@ -94,7 +96,8 @@ class Transport:
         self._clock = clock
         self._metrics = metrics
         self._inbox = inbox
-        self._doorkeeper = Doorkeeper(cluster.identity(node, write_routing, config.advertised))
+        self._doorkeeper = Doorkeeper(cluster.identity(node, write_routing, config.advertised, machine[1]))
+        self._machine = machine[0]
         self._open: set[Connection] = set()
         """All connections that others opened."""
         self._all_closed = asyncio.Event()
@@ -108,6 +111,7 @@ class Transport:
         self._refused = ""
         """The refusal that was logged last. A refused peer retries every second: log each reason once."""
         self._differing: set[NodeId] = set()
+        self._other_class: set[NodeId] = set()
         """Members of which the log says that their options differ from this node's."""
         self._clients: dict[ClientAddress, Connection] = {}
         self._peers: dict[NodeId, Connection] = {}
@@ -399,6 +403,7 @@ class Transport:
         connection.tag = _Peer(peer)
         self._peers[peer] = connection
         self._compare_options(peer)
+        self._compare_classes(peer)
         link = self._links.get(peer) or self._link_to_guest(peer)
         if link is not None:
             if hello.advertise is not None:
@@ -415,6 +420,20 @@ class Transport:
                 "node %d runs with other options than node %d: make their cluster files equal, and restart "
                 "the one with the older file",
                 peer,
+                self._node,
+            )
+
+    def _compare_classes(self, peer: NodeId) -> None:
+        """Say it once, in the log, where a member runs other code. It may, while a class is changed."""
+        if peer not in self._doorkeeper.other_class:
+            self._other_class.discard(peer)
+        elif peer not in self._other_class:
+            self._other_class.add(peer)
+            LOG.warning(
+                "node %d runs another version of %s than node %d (their fingerprints differ): "
+                "where commands do something else, replicas will stop: run the same code on all members",
+                peer,
+                self._machine,
                 self._node,
             )
 
