@@ -81,6 +81,9 @@ class Diary:
     def flush(self) -> None:
         self.lines.append("flush")
 
+    def serve_waiting(self) -> bool:
+        return False
+
 
 class DiaryJob(MemoryJob):
     """A sync that is written into a diary, or fails."""
@@ -123,6 +126,14 @@ class RecordingInbox:
         self.client_frames: list[tuple[ClientAddress, bytes]] = []
         self.changes: list[tuple[NodeId, bool]] = []
         self.gone: list[ClientAddress] = []
+        self.in_time = True
+        self.turns_wanted = 0
+
+    def has_time(self) -> bool:
+        return self.in_time
+
+    def work_waits(self) -> None:
+        self.turns_wanted += 1
 
     def peer_frame(self, source: NodeId, payload: bytes) -> None:
         self.peer_frames.append((source, payload))

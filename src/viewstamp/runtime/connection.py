@@ -101,6 +101,7 @@ class Connection(asyncio.Protocol):
         "_unfinished",
         "dropped",
         "heard",
+        "is_full",
         "is_held",
         "is_stalled",
         "link",
@@ -122,6 +123,8 @@ class Connection(asyncio.Protocol):
         """Whether bytes have come since the owner last set this to False."""
         self.is_stalled = False
         """Whether the other side does not read what we send."""
+        self.is_full = False
+        """Whether so much was sent since the last `flush` that nothing more should be asked for before it."""
         self.is_held = False
         """Whether the owner does not want to read from it now (`hold`)."""
         self.send_bytes_max = send_bytes_max
@@ -224,13 +227,16 @@ class Connection(asyncio.Protocol):
         if not out.parts:
             self._handler.wants_flush(self)
         out.put(payload)
-        if out.size > self.send_bytes_max and self.overflow is Overflow.CLOSE:
-            # Before the turn ends: what one read brings can ask for thousands of times its length.
-            self.abort("the replies were not read")
+        if out.size > READ_PAUSE_BYTES:
+            self.is_full = True
+            if out.size > self.send_bytes_max and self.overflow is Overflow.CLOSE:
+                # Before the turn ends: what one read brings can ask for thousands of times its length.
+                self.abort("the replies were not read")
 
     def flush(self) -> None:
         """Write what has gathered, in one piece."""
         out, transport = self._out, self._transport
+        self.is_full = False
         if not out.parts or self._closed or transport is None:
             return
         waiting = transport.get_write_buffer_size()

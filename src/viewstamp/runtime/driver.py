@@ -55,6 +55,7 @@ from viewstamp.storage.directory import DataDirectory
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _WOKE: Final = Woke()
+_AT_ONCE: Final = Instant(0)
 SLICE_CALLS_MAX: Final = 1_024
 """Queries that one step evaluates, however quick they are."""
 
@@ -76,6 +77,10 @@ class Outlet(Protocol):
 
     def flush(self) -> None:
         """Write everything sent so far."""
+        ...
+
+    def serve_waiting(self) -> bool:
+        """Pass on messages of clients that were kept, while there is time; return whether some remain."""
         ...
 
 
@@ -135,6 +140,8 @@ class Driver:
         self._stepping = False
         """Whether a step is under way: effects must never lead back into the replica."""
         self._stopped = False
+        self._began = Instant(0)
+        """When this turn's time for messages of clients began."""
         self._turns = Turns(self._loop, clock, self._work)
         self._led: object = self
         """The replica's `leader_news` when the leader was last logged."""
@@ -213,6 +220,15 @@ class Driver:
             # many are answered together, the end of the turn is soon enough, and clients gather better.
             self._flush()
 
+    def has_time(self) -> bool:
+        """Return whether this turn may take in another message of a client, which can take any time."""
+        return not self._turns.planned or self._clock() - self._began <= TURN_US
+
+    def work_waits(self) -> None:
+        """Let there be a turn."""
+        if not self._turns.planned:
+            self._turns.plan()
+
     def client_frame(self, source: ClientAddress, payload: bytes) -> None:
         """Feed a message of a client; `ProtocolViolation` where it is none."""
         self.feed(Requested(source, decode_client_message(payload), payload))
@@ -232,6 +248,7 @@ class Driver:
         if not self._stopped:
             self._step(event)
             if not self._turns.planned:
+                self._began = self._clock()
                 self._turns.plan()
 
     def _step(self, event: ReplicaEvent) -> None:
@@ -300,13 +317,17 @@ class Driver:
         if deadline is not None and deadline <= self._clock():
             self.metrics.wakes += 1
             self._step(_WOKE)
-        if self._replica.reads.ready:
+        if self._replica.reads.ready and self._has_time:
             self._evaluate()
+        # Members and deadlines came first; now the clients whose messages the last turn had no time for.
+        self._began = self._clock()
+        work_waits = self._outlet is not None and self._outlet.serve_waiting()
         self._flush()
         if self._journal.durable < self._journal.written:
             self._sync()
         self._log_leader()
-        return self._deadline()
+        self._began = self._clock()
+        return _AT_ONCE if work_waits else self._deadline()
 
     def _deadline(self) -> Instant | None:
         return self._replica.deadline if self._has_time else None

@@ -35,6 +35,8 @@ class Metrics:
     """Protocol messages lost because the peer was away or its queue was full."""
     client_messages_in: int = 0
     """Messages received from clients."""
+    client_messages_waited: int = 0
+    """Of these: kept for a later turn, because one had lasted long enough."""
     client_messages_out: int = 0
     """Messages given to a client's connection."""
     connections_accepted: int = 0

@@ -26,6 +26,7 @@ from viewstamp.link.framing import PEER
 from viewstamp.link.handshake import Doorkeeper, Hello
 from viewstamp.link.unfinished import UnfinishedBytes
 from viewstamp.runtime.addresses import Address, check_address, format_address
+from viewstamp.runtime.backlog import Backlog
 from viewstamp.runtime.bounded_log import BoundedLog
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.connection import Connection, LinkEvent, Overflow
@@ -33,7 +34,6 @@ from viewstamp.runtime.deadlines import Deadlines
 from viewstamp.runtime.dialing import LINGER_S, OutgoingLink
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.places import Client, ClientPlaces, Newcomer
-from viewstamp.runtime.places import Visitor as ReserveClient
 from viewstamp.runtime.system import Clock
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -49,8 +49,16 @@ class Inbox(Protocol):
         """A message of the protocol arrived."""
         ...
 
+    def has_time(self) -> bool:
+        """Return whether a client's message may come in this turn: its time for clients is not used up."""
+        ...
+
     def client_frame(self, source: ClientAddress, payload: bytes) -> None:
         """A client's message arrived."""
+        ...
+
+    def work_waits(self) -> None:
+        """Messages of clients wait: let there be a turn, in which `serve_waiting` is called."""
         ...
 
     def peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  the second word of an event
@@ -107,6 +115,8 @@ class Transport:
         self._deadlines = Deadlines(config, clock, metrics, self._log, self._refuse, lambda: self.silenced)
         self._strangers = self._deadlines.strangers
         self._places = ClientPlaces(config)
+        self._backlog = Backlog()
+        self._waiting = self._backlog.queues
         self._unfinished = UnfinishedBytes(config.unfinished_bytes_max)
         self._refused = ""
         """The refusal that was logged last. A refused peer retries every second: log each reason once."""
@@ -219,6 +229,29 @@ class Transport:
             connection.send(payload)
             self._metrics.client_messages_out += 1
 
+    def _keep(self, connection: Connection, payload: bytes) -> None:
+        """Keep a message for a later turn."""
+        self._metrics.client_messages_waited += 1
+        self._backlog.put(connection, payload)
+        if self._backlog.size_bytes > self._config.unfinished_bytes_max:
+            connection.abort("this node has too much to do")
+        self._inbox.work_waits()
+
+    def serve_waiting(self) -> bool:
+        """Pass on what was kept, one connection after the other, while there is time; return what remains."""
+        while self._waiting and self._inbox.has_time():
+            taken = self._backlog.take()
+            if taken is None:
+                break
+            connection, payload = taken
+            assert isinstance(connection.tag, Client)
+            try:
+                self._inbox.client_frame(connection.tag.address, payload)
+            except ProtocolViolation as violation:
+                connection.abort(str(violation))
+                self._backlog.drop(connection)
+        return bool(self._waiting)
+
     def flush(self) -> None:
         """Write everything that was sent in this turn, once for each connection."""
         dirty = self._dirty
@@ -271,7 +304,10 @@ class Transport:
             self._greet(connection, event.hello)
         elif type(sender) is Client:
             self._metrics.client_messages_in += 1
-            self._inbox.client_frame(sender.address, event)
+            if self._waiting or connection.is_held or connection.is_full or not self._inbox.has_time():
+                self._keep(connection, event)
+            else:
+                self._inbox.client_frame(sender.address, event)
         elif type(sender) is _Peer:
             self._metrics.peer_messages_in += 1
             self._inbox.peer_frame(sender.node, event)
@@ -288,6 +324,7 @@ class Transport:
         if not self._open:
             self._all_closed.set()
         self._deadlines.forget(connection)
+        self._backlog.drop(connection)
         sender = connection.tag
         if isinstance(sender, Client):
             self._places.left(connection, sender)
@@ -306,6 +343,8 @@ class Transport:
     def paused(self, connection: Connection, *, paused: bool) -> None:
         """Watch a client that does not read (`connection.Handler`)."""
         self._deadlines.paused(connection, paused=paused)
+        if not paused and self._backlog.heard(connection):
+            self._inbox.work_waits()
 
     def in_frame(self, connection: Connection, *, in_frame: bool) -> None:
         """Watch a frame that has not ended (`connection.Handler`)."""
@@ -384,14 +423,14 @@ class Transport:
         """Take in the first message of a client; of one in the reserve every one."""
         if type(sender) is Newcomer:
             self._places.spoke(connection, sender)
-        elif type(sender) is ReserveClient:
-            message = decode_client_message(payload)
-            if not isinstance(message, AskStatus | AdminRequest):
-                self._metrics.connections_refused += 1
-                assert isinstance(connection.link, Acceptor)
-                connection.link.refuse(self._places.full)
-                connection.close("")
-                return
+            self.received(connection, payload)
+            return
+        if not isinstance(decode_client_message(payload), AskStatus | AdminRequest):
+            self._metrics.connections_refused += 1
+            assert isinstance(connection.link, Acceptor)
+            connection.link.refuse(self._places.full)
+            connection.close("")
+            return
         self._metrics.client_messages_in += 1
         self._inbox.client_frame(sender.address, payload)
 
