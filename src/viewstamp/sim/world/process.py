@@ -28,6 +28,7 @@ from viewstamp.replica import snapshot_body
 from viewstamp.replica.events import Halt, Notice, ReplicaEffect, ReplicaEvent, Respond, Save, is_of_client
 from viewstamp.replica.replica import Replica
 from viewstamp.replica.setup import ReplicaSetup
+from viewstamp.sim.judge.whole_snapshots import check_whole
 from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults, SimFileSystem
 from viewstamp.sim.world.options import DiskOptions, ProcessOptions
 from viewstamp.sim.world.process_environment import ProcessSetup
@@ -421,7 +422,9 @@ class Process:
 
     def _save(self, effect: Save) -> None:
         assert self.directory is not None
+        assert self.replica is not None
         body = b"".join(effect.parts)
+        check_whole(self.node, self.replica.state, effect, body)
         try:
             snapshot = self.directory.snapshots.save(effect.viewstamp, effect.header, (body,))
         except SnapshotNotSaved:
