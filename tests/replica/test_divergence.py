@@ -246,6 +246,20 @@ def test_answers_are_held_until_the_doubt_ends() -> None:
     assert HELD_MAX > 1
 
 
+def test_no_log_time_passes_while_nobody_is_served() -> None:
+    group = Group(Machine, Odd, Machine, down=[3])
+    entries = [group.enter("add", 5), group.enter("add", 6)]
+    assert group.doubting() == {LEADER, FOLLOWER}
+    group.pass_time(3_600_000_000)
+    group.down.clear()
+    for seqno, data in enumerate(entries, 1):
+        group.benches[THIRD].feed(Apply(Entry(Viewstamp(View(1), Seqno(seqno)), data)))
+    group.pass_time()
+    assert not group.doubting()
+    group.enter("add", 7)
+    assert group.benches[LEADER].replica.state.log_time < 3_600_000_000
+
+
 def test_the_state_is_compared_when_results_say_nothing() -> None:
     group = Group(Machine, Odd, Machine, every=4)
     for _ in range(3):

@@ -173,7 +173,7 @@ class Replica:
         if self._halt is not None:
             return None
         core = self.core
-        if self._divergence.withholds:
+        if self._divergence.busy and self._divergence.withholds:
             return min(self._divergence.deadline, core.deadline or self._divergence.deadline)
         if (
             (self._buffer.messages and core.accepting)
@@ -291,7 +291,8 @@ class Replica:
         deadline = core.deadline
         if deadline is not None and deadline <= self._now:
             self._drive(_WOKE)
-        if self._divergence.withholds:
+        if self._divergence.busy and self._divergence.withholds:
+            self._clock.stop()  # no session expires while its client is not served
             self._divergence.woke(self._now)
             return
         while self._buffer.messages and core.accepting and self._halt is None:
