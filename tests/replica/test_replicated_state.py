@@ -232,6 +232,18 @@ def test_a_command_is_refused_without_a_trace_while_all_results_take_too_many_by
     assert _lines(copy.apply(submit(first, (2, call("add", 1)), client=1)), 1) == []
 
 
+def test_an_idle_client_keeps_no_result_that_it_acknowledges_with_its_keep_alive() -> None:
+    copy = Copy()
+    session = copy.open()
+    copy.apply(submit(session, (1, call("add", 1)), (2, call("add", 1))))
+    copy.apply(KeepAlive(CLIENT, session, 1, 1))
+    assert list(copy.state.sessions.of_client(CLIENT).results) == [2]  # type: ignore[union-attr]
+    copy.apply(KeepAlive(CLIENT, session, 2, 2))
+    assert copy.state.sessions.result_bytes == 0
+    copy.apply(KeepAlive(CLIENT, session, 3, 1))
+    assert _lines(copy.apply(submit(session, (2, call("add", 1))))) == [], "a late copy is not executed"
+
+
 def test_a_result_that_is_known_is_answered_while_there_is_no_room_for_another() -> None:
     copy = Copy(limits=SessionLimits(result_bytes_max=1))
     session = copy.open()

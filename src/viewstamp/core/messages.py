@@ -70,6 +70,8 @@ class KeepAlive(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     session: int
     question: int = 0
     """As in `OpenSession`."""
+    acknowledged: int = 0
+    """As in `Submit`: a client that makes no more calls keeps no results either."""
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):

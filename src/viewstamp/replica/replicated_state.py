@@ -282,9 +282,12 @@ class ReplicatedState:
             self._offset += 1
             return self.sessions.open(message.client, number, self.log_time)
         session = self.sessions.use(message.session, message.client, self.log_time)
-        if session is not None and isinstance(message, CloseSession):
+        if session is None:
+            return None
+        if isinstance(message, CloseSession):
             self._end(session)
             return None
+        self.sessions.acknowledge(session, message.acknowledged)
         return session
 
     def _full(self) -> bytes:

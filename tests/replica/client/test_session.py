@@ -90,13 +90,13 @@ def test_a_doubtful_call_is_not_sent_again_when_a_newer_session_stands() -> None
     bench.submitted()
     bench.redirect(S1, S2, 2, entered=True)
     assert bench.failed(doubtful)[0] == "unknown"
-    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION * 2, 3))]
+    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION * 2, 3, 3))]
 
 
 def test_an_idle_client_shows_up_at_the_new_leader_when_it_is_told_of_it() -> None:
     bench = opened_bench()
     bench.redirect(S1, S3)
-    assert bench.take(KeepAlive) == [(S3, KeepAlive(NUMBER, SESSION, 2))]
+    assert bench.take(KeepAlive) == [(S3, KeepAlive(NUMBER, SESSION, 2, 1))]
 
 
 def test_the_session_is_kept_alive_when_nothing_else_is_sent() -> None:
@@ -185,7 +185,7 @@ def test_a_keep_alive_goes_to_the_next_server_when_nothing_answers() -> None:
     bench.run_until(20 * SECOND)
     bench.take(KeepAlive)
     bench.run_until(21 * SECOND)
-    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION, 3))]
+    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION, 3, 1))]
 
 
 def test_the_session_is_given_up_when_a_keep_alive_finds_it_gone() -> None:
@@ -219,9 +219,9 @@ def test_a_session_stays_when_an_answer_says_that_the_one_before_it_is_gone() ->
 def test_the_client_shows_up_elsewhere_at_once_when_its_server_is_gone() -> None:
     bench = opened_bench()
     bench.down(S1)
-    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION, 2))]
+    assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION, 2, 1))]
     bench.redirect(S2, S3)
-    assert bench.take(KeepAlive) == [(S3, KeepAlive(NUMBER, SESSION, 3))]
+    assert bench.take(KeepAlive) == [(S3, KeepAlive(NUMBER, SESSION, 3, 1))]
 
 
 def test_the_wish_for_a_session_is_repeated_elsewhere_when_it_is_redirected_or_unanswered() -> None:

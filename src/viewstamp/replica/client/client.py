@@ -326,7 +326,8 @@ class ClientCore:
         due = session.keep_alive_due
         if due is not None and due <= self._now and session.number is not None:
             question = session.ask(target, self._answer_due(), self._now)
-            self._send(target, KeepAlive(self.number, session.number, question))
+            done = self._calls.acknowledged
+            self._send(target, KeepAlive(self.number, session.number, question, done))
 
     def _send_commands(self, target: NodeId) -> None:
         session = self._session
@@ -338,8 +339,7 @@ class ClientCore:
                 self._last_session = session.number
             self._submit(target, session.number)
         elif session.asked is None:
-            question = session.ask(target, self._answer_due(), self._now)
-            self._send(target, OpenSession(self.number, question))
+            self._send(target, OpenSession(self.number, session.ask(target, self._answer_due(), self._now)))
 
     def _end_calls_of_lost_session(self) -> None:
         """End queued calls that may have been executed under a session that is lost."""
