@@ -13,7 +13,6 @@ from viewstamp.link.framing import HELLO, Splitter, encode_frame
 from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, encode_hello
 from viewstamp.replica.events import ReplicaEffect, ReplicaEvent
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
-from viewstamp.runtime.connection import Connection
 from viewstamp.runtime.transport import Transport
 from viewstamp.storage.memory import MemoryJob, MemoryJournal
 
@@ -33,9 +32,13 @@ async def until(condition: Callable[[], object], *, timeout_s: float = WAIT_S) -
 class DriverlessTransport(Transport):
     """Flushes once a turn of the loop, as a driver would."""
 
-    def wants_flush(self, connection: Connection) -> None:
+    def send(self, to: NodeId, payload: bytes) -> None:
+        super().send(to, payload)
         asyncio.get_running_loop().call_soon(self.flush)
-        super().wants_flush(connection)
+
+    def respond(self, to: ClientAddress, payload: bytes) -> None:
+        super().respond(to, payload)
+        asyncio.get_running_loop().call_soon(self.flush)
 
 
 class ScriptedReplica:
@@ -71,6 +74,8 @@ class Diary:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.dirty = ["whatever was sent"]
+        self.waiting: list[bytes] = []
 
     def send(self, to: NodeId, payload: bytes) -> None:
         self.lines.append(f"send {to}")

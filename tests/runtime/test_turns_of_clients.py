@@ -120,6 +120,7 @@ async def test_what_waits_has_another_turn_until_nothing_is_left() -> None:
                 now += TURN_US // 2 + 1
             return bool(waiting)
 
+        b.diary.waiting = waiting
         b.diary.serve_waiting = serve  # type: ignore[method-assign]
         before = b.metrics.turns
         b.driver.work_waits()

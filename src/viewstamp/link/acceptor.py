@@ -8,17 +8,24 @@ Rules of this file:
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 import msgspec
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Instant
-from viewstamp.link.framing import CLIENT, HELLO, PEER, REFUSAL, SERVER, WELCOME, FrameQueue, Splitter
+from viewstamp.link.framing import (
+    CLIENT,
+    HELLO,
+    NOTHING,
+    PEER,
+    REFUSAL,
+    SERVER,
+    WELCOME,
+    FrameQueue,
+    Splitter,
+)
 from viewstamp.link.handshake import Hello, decode_hello, encode_refusal
 from viewstamp.link.unfinished import UnfinishedBytes
-
-_NOTHING: Final = -1
 
 
 class Greeted(msgspec.Struct, frozen=True):
@@ -30,30 +37,32 @@ class Greeted(msgspec.Struct, frozen=True):
 class Acceptor:
     """One accepted connection."""
 
-    __slots__ = ("_expected", "_splitter", "deadline", "out")
+    __slots__ = ("_expected", "deadline", "message_kind", "out", "splitter")
 
     def __init__(self, hello_bytes_max: int, hello_until: Instant) -> None:
         self.out = FrameQueue(SERVER)
         """What is to be sent."""
         self.deadline: Instant | None = hello_until
         """When to give up on the hello; None: it has come."""
-        self._splitter = Splitter(hello_bytes_max)
+        self.splitter = Splitter(hello_bytes_max)
         self._expected = HELLO
         """The one kind of frame that may arrive now."""
+        self.message_kind = NOTHING
+        """The kind of the frames whose payloads are messages, once the hello is accepted."""
 
     @property
     def unfinished(self) -> int:
         """The number of the frame that has begun and not ended; 0: none. Each has another number."""
-        return self._splitter.frames_cut if self._splitter.in_frame else 0
+        return self.splitter.frames_cut if self.splitter.in_frame else 0
 
     def closed(self) -> None:
         """Keep nothing: the connection has ended."""
-        self._splitter.give_back()
+        self.splitter.give_back()
 
     @property
     def in_frame(self) -> bool:
         """Whether a frame has begun and not ended."""
-        return self._splitter.in_frame
+        return self.splitter.in_frame
 
     def receive(self, data: bytes) -> Iterable[Greeted | bytes]:
         """Take in bytes and return what they mean: a hello, or the payloads of messages.
@@ -64,7 +73,7 @@ class Acceptor:
         Raises:
             ProtocolViolation: at once or while the result is consumed. Events before the fault count.
         """
-        frame = self._splitter.single(data)
+        frame = self.splitter.single(data)
         if frame is None:
             return self._receive_many(data)
         kind, payload = frame
@@ -79,20 +88,20 @@ class Acceptor:
 
         What is kept of an unfinished message comes out of the budget.
         """
-        assert self._expected == _NOTHING, "a welcome answers a hello"
-        self._expected = PEER if is_peer else CLIENT
-        self._splitter.payload_bytes_max = frame_bytes_max
-        self._splitter.budget = budget
+        assert self._expected == NOTHING, "a welcome answers a hello"
+        self._expected = self.message_kind = PEER if is_peer else CLIENT
+        self.splitter.payload_bytes_max = frame_bytes_max
+        self.splitter.budget = budget
         self.out.add(WELCOME, welcome)
 
     def refuse(self, reason: str) -> None:
         """Answer with a refusal, after which the connection is to be closed."""
         self.deadline = None
-        self._expected = _NOTHING
+        self._expected = self.message_kind = NOTHING
         self.out.add(REFUSAL, encode_refusal(reason))
 
     def _receive_many(self, data: bytes) -> Iterator[Greeted | bytes]:
-        for kind, payload in self._splitter.split(data):
+        for kind, payload in self.splitter.split(data):
             yield self._event(kind, payload)
 
     def _event(self, kind: int, payload: bytes) -> Greeted | bytes:
@@ -101,7 +110,7 @@ class Acceptor:
         if kind != HELLO:
             return payload
         self.deadline = None
-        self._expected = _NOTHING
+        self._expected = NOTHING
         return Greeted(decode_hello(payload))
 
     def _explain(self, kind: int) -> str:

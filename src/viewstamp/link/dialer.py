@@ -20,7 +20,7 @@ import msgspec
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Instant
-from viewstamp.link.framing import HELLO, REFUSAL, SERVER, WELCOME, FrameQueue, Splitter
+from viewstamp.link.framing import HELLO, NOTHING, REFUSAL, SERVER, WELCOME, FrameQueue, Splitter
 from viewstamp.link.handshake import Welcome, check_welcome, decode_refusal, decode_welcome
 
 _US_PER_MS: Final = 1_000
@@ -121,13 +121,14 @@ class Dialer:
         "_opened_at",
         "_overdue",
         "_reported",
-        "_splitter",
         "deadline",
         "dials",
         "dropped",
+        "message_kind",
         "out",
         "phase",
         "refusal",
+        "splitter",
         "trouble",
     )
 
@@ -142,7 +143,7 @@ class Dialer:
         self._limits = limits
         self._on_demand = on_demand
         self._backoff = Backoff(limits.backoff_min_ms * _US_PER_MS, limits.backoff_max_ms * _US_PER_MS, rng)
-        self._splitter = Splitter(limits.hello_bytes_max)
+        self.splitter = Splitter(limits.hello_bytes_max)
         self._held: list[bytes] = []
         """What was sent on demand and waits for the welcome."""
         self._opened_at = Instant(0)
@@ -152,6 +153,8 @@ class Dialer:
         """Whether the server was up when the owner last heard of it; None: it has heard nothing."""
         self.out = FrameQueue(kind)
         """What is to be sent over the connection that stands."""
+        self.message_kind = NOTHING
+        """The kind of the frames whose payloads are messages, while the server has welcomed us."""
         self.phase = Phase.WAITING
         self.deadline: Instant | None = None
         """When to call `advance`; None: never, as long as nothing else happens."""
@@ -171,16 +174,16 @@ class Dialer:
     @property
     def in_frame(self) -> bool:
         """Whether a frame has begun and not ended."""
-        return self._splitter.in_frame
+        return self.splitter.in_frame
 
     @property
     def unfinished(self) -> int:
         """The number of the frame that has begun and not ended; 0: none."""
-        return self._splitter.frames_cut if self._splitter.in_frame else 0
+        return self.splitter.frames_cut if self.splitter.in_frame else 0
 
     def closed(self) -> None:
         """Keep nothing of an unfinished frame: the connection has ended."""
-        self._splitter.give_back()
+        self.splitter.give_back()
 
     # What the owner does
 
@@ -211,9 +214,10 @@ class Dialer:
         """A connection stands: say hello over it."""
         assert self.phase is Phase.DIALLING, "a connection was not asked for"
         self.phase = Phase.GREETING
+        self.message_kind = NOTHING
         self.deadline = self._timeout(now)
         self._opened_at = now
-        self._splitter = Splitter(self._limits.hello_bytes_max)
+        self.splitter = Splitter(self._limits.hello_bytes_max)
         self.out.clear()
         self.out.add(HELLO, self._hello)
 
@@ -273,7 +277,7 @@ class Dialer:
         Raises:
             ProtocolViolation: at once or while the result is consumed. Events before the fault count.
         """
-        frame = self._splitter.single(data)
+        frame = self.splitter.single(data)
         if frame is None:
             return self._receive_many(data)
         kind, payload = frame
@@ -282,7 +286,7 @@ class Dialer:
         return (self._event(kind, payload),)
 
     def _receive_many(self, data: bytes) -> Iterator[Welcomed | Refused | bytes]:
-        for kind, payload in self._splitter.split(data):
+        for kind, payload in self.splitter.split(data):
             yield self._event(kind, payload)
 
     def _event(self, kind: int, payload: bytes) -> Welcomed | Refused | bytes:
@@ -300,10 +304,11 @@ class Dialer:
     def _welcomed(self, welcome: Welcome) -> Welcomed:
         check_welcome(welcome)
         self.phase = Phase.UP
+        self.message_kind = SERVER
         self.deadline = None
         self.refusal = self.trouble = ""
         self._reported = True
-        self._splitter.payload_bytes_max = self._limits.frame_bytes_max
+        self.splitter.payload_bytes_max = self._limits.frame_bytes_max
         for held in self._held:
             self.out.put(held)
         self._held.clear()

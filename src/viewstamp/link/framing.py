@@ -21,6 +21,8 @@ from viewstamp.link.unfinished import UnfinishedBytes
 FRAME_VERSION: Final = 1
 """Of the frames alone, so that every version can read another's hello. See `handshake.WIRE` for the rest."""
 
+NOTHING: Final = -1
+"""No frame is of this kind."""
 HELLO: Final = 1
 """The first frame of a connection, from the end that opened it."""
 WELCOME: Final = 2

@@ -15,9 +15,9 @@ Read in this order; each file says its rules at its top:
 The way of a write, from a call to its result:
 
 - the call: `proxies.make_proxy`, `client.AsyncClient.invoke`, `client.AsyncClient._work`,
-  `dialing.OutgoingLink.send`, `connection.Connection.flush`;
-- the server reads it: `connection.Connection.data_received`, `transport.Transport.received`,
-  `driver.Driver.client_frame`, `driver.Driver._step`;
+  `connection.Connection.send`, `connection.Connection.flush`;
+- the server reads it: `connection.Connection.data_received`, `driver.Driver.client_frame`,
+  `driver.Driver._step`;
 - the turn that proposes it, writes to the followers, and syncs: `turns.Turns._run`, `driver.Driver._work`,
   `transport.Transport.send`, `syncing.Syncer.sync`;
 - a follower stores it and answers after its own sync: `driver.Driver.peer_frame`, `driver.Driver._sync`;

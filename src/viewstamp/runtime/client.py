@@ -12,7 +12,7 @@ from viewstamp.core.effects import Send
 from viewstamp.core.errors import NotExecuted, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import decode_server_message, encode_message
+from viewstamp.core.messages import Redirect, decode_server_message, encode_message
 from viewstamp.link.dialer import Dialer, Refused, Welcomed
 from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import Welcome, client_hello
@@ -144,6 +144,7 @@ class AsyncClient(ClientBase):
                 limits=CLIENT_LIMITS,
                 rng=self._rng,
                 owner=self,
+                dirty=self._dirty,
             )
             link.start()
 
@@ -162,12 +163,14 @@ class AsyncClient(ClientBase):
         """
         now = self._clock()
         call, future, deadline = self._begin(now, timeout_s, method, errors)
-        assert self._core is not None  # `_begin` has looked
-        assert self._turns is not None
-        if effects := self._core.step(Invoked(call, kind, payload, deadline), now):
+        core, turns = self._core, self._turns
+        assert core is not None  # `_begin` has looked
+        assert turns is not None
+        turns.now = now
+        if not turns.planned:
+            turns.plan(now)
+        if effects := core.step(Invoked(call, kind, payload, deadline), now):
             self._carry_out(effects)
-        if not self._turns.planned:
-            self._turns.plan()
         return future
 
     def operate(
@@ -211,14 +214,9 @@ class AsyncClient(ClientBase):
     def link_received(self, peer: NodeId, payload: bytes) -> None:
         """Feed a server's message (`dialing.LinkOwner`)."""
         message = decode_server_message(payload)
-        hurry_leader(self._links, message)
+        if type(message) is Redirect:
+            hurry_leader(self._links, message)
         self._feed(Received(peer, message))
-
-    def wants_flush(self, connection: Connection) -> None:
-        """Remember a connection for this turn's write (`dialing.LinkOwner`)."""
-        self._dirty.append(connection)
-        if self._turns is not None:
-            self._turns.plan()
 
     # The driver's rules, as for a replica
 
@@ -233,18 +231,25 @@ class AsyncClient(ClientBase):
         return call, future, self._deadline_in(timeout_s, now)
 
     def _feed(self, event: ClientEvent, now: Instant | None = None) -> None:
-        if self._core is None or self._turns is None or self._closed:
+        core, turns = self._core, self._turns
+        if core is None or turns is None or self._closed:
             return
-        self._carry_out(self._core.step(event, self._clock() if now is None else now))
-        if not self._turns.planned:
-            self._turns.plan()
+        if now is not None:
+            turns.now = now
+        if not turns.planned:
+            turns.plan(now)
+        self._carry_out(core.step(event, turns.now))
 
     def _carry_out(self, effects: Iterable[ClientEffect]) -> None:
         for effect in effects:
             if type(effect) is Complete:
                 self._complete(effect.call, effect.outcome)
             elif type(effect) is Send:
-                self._links[effect.to].send(encode_message(effect.message))
+                link = self._links[effect.to]
+                if link.up is not None:
+                    link.up.send(encode_message(effect.message))
+                else:
+                    link.lose()
             elif isinstance(effect, Deliver):
                 self._deliver(effect)
 
@@ -261,20 +266,20 @@ class AsyncClient(ClientBase):
 
     def _work(self) -> Instant | None:
         """Do once for all events of this round what they asked for (`turns.Turns`)."""
-        core = self._core
-        if core is None or self._closed:
+        core, turns = self._core, self._turns
+        if core is None or turns is None or self._closed:
             return None
         # Where calls wait, a wake is due nearly always, and harmless if not: do not ask.
         waiting = core.has_queued
-        if waiting or ((deadline := core.deadline) is not None and deadline <= self._clock()):
+        if waiting or ((deadline := core.deadline) is not None and deadline <= turns.now):
             self._feed(_WOKE)
         self._flush()
         return core.deadline
 
     def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
+        for connection in self._dirty:
             connection.flush()
+        self._dirty.clear()
 
     # Finding the cluster
 

@@ -9,22 +9,22 @@ Rules of this file:
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, Protocol, TypeAlias, cast
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.link.acceptor import Greeted
 from viewstamp.link.dialer import Refused, Welcomed
-from viewstamp.link.framing import FrameQueue
+from viewstamp.link.framing import FrameQueue, Splitter
 from viewstamp.runtime.system import tune_socket
 
 READ_PAUSE_BYTES: Final = 1 << 20
 """Unread replies at which we stop reading from a client; under a quarter of it we go on."""
 
 
-LinkEvent: TypeAlias = bytes | Greeted | Welcomed | Refused
-"""A message, or a step of the handshake."""
+LinkStep: TypeAlias = Greeted | Welcomed | Refused
+"""A step of the handshake."""
 
 
 class Overflow(Enum):
@@ -52,7 +52,17 @@ class LinkEnd(Protocol):
         """The number of the frame that has begun and not ended; 0: none."""
         ...
 
-    def receive(self, data: bytes) -> Iterable[LinkEvent]:
+    @property
+    def splitter(self) -> Splitter:
+        """Cuts what arrives into frames."""
+        ...
+
+    @property
+    def message_kind(self) -> int:
+        """The kind of the frames whose payloads are messages; none, until the handshake is over."""
+        ...
+
+    def receive(self, data: bytes) -> Iterable[LinkStep | bytes]:
         """Take in bytes and return what they mean."""
         ...
 
@@ -68,16 +78,12 @@ class Handler(Protocol):
         """The connection stands."""
         ...
 
-    def received(self, connection: "Connection", event: LinkEvent) -> None:
-        """A message (bytes) or a step of the handshake. `ProtocolViolation` closes the connection."""
+    def greeted(self, connection: "Connection", step: LinkStep) -> None:
+        """A step of the handshake. `ProtocolViolation` closes the connection."""
         ...
 
     def closed(self, connection: "Connection", reason: str) -> None:
         """The connection has ended; `reason` is empty where the other side just left."""
-        ...
-
-    def wants_flush(self, connection: "Connection") -> None:
-        """Something waits to be sent; called once until the next `flush`."""
         ...
 
     def paused(self, connection: "Connection", *, paused: bool) -> None:
@@ -94,11 +100,13 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_closed",
+        "_dirty",
         "_handler",
         "_out",
         "_reason",
         "_transport",
         "_unfinished",
+        "deliver",
         "dropped",
         "heard",
         "is_full",
@@ -110,8 +118,21 @@ class Connection(asyncio.Protocol):
         "tag",
     )
 
-    def __init__(self, handler: Handler, link: LinkEnd, *, send_bytes_max: int, overflow: Overflow) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        link: LinkEnd,
+        *,
+        dirty: list["Connection"],
+        deliver: Callable[[bytes], None],
+        send_bytes_max: int,
+        overflow: Overflow,
+    ) -> None:
+        """`dirty` is where it adds itself when something waits to be sent, once until the next `flush`."""
         self.link = link
+        self.deliver = deliver
+        """Called with each message. `ProtocolViolation` closes the connection."""
+        self._dirty = dirty
         self._handler = handler
         self._out = link.out
         self._transport: asyncio.Transport | None = None
@@ -161,14 +182,21 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand on what these bytes complete. Called by the loop."""
         self.heard = True
+        link = self.link
+        frame = link.splitter.single(data)
         try:
-            events = self.link.receive(data)
-            for event in events:
+            if frame is not None and frame[0] == link.message_kind:  # nearly always
+                if not self._closed:
+                    self.deliver(frame[1])
+                return
+            for event in link.receive(data):
                 if self._closed:
                     return
-                self._handler.received(self, event)
-            if type(events) is not tuple:  # a tuple is one whole frame, which is how nearly all come
-                self._note_unfinished()
+                if type(event) is bytes:
+                    self.deliver(event)
+                else:
+                    self._handler.greeted(self, cast("LinkStep", event))
+            self._note_unfinished()
         except ProtocolViolation as violation:
             self.abort(str(violation))
 
@@ -225,7 +253,7 @@ class Connection(asyncio.Protocol):
             return
         out = self._out
         if not out.parts:
-            self._handler.wants_flush(self)
+            self._dirty.append(self)
         out.put(payload)
         if out.size > READ_PAUSE_BYTES:
             self.is_full = True

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.link.dialer import UP, Action, Dialer, DialLimits, Phase, Refused, Welcomed
+from viewstamp.link.dialer import Action, Dialer, DialLimits, Phase, Refused, Welcomed
 from viewstamp.runtime.addresses import Address, format_address
-from viewstamp.runtime.connection import Connection, LinkEvent, Overflow
+from viewstamp.runtime.connection import Connection, LinkStep, Overflow
 from viewstamp.runtime.system import explain
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -28,10 +29,6 @@ class LinkOwner(Protocol):
         """The server sent a message. `ProtocolViolation` closes the connection."""
         ...
 
-    def wants_flush(self, connection: Connection) -> None:
-        """Something waits to be sent; see `connection.Handler`."""
-        ...
-
 
 class OutgoingLink:
     """The connection to one server, over which this side sends to it. May lose messages, never waits."""
@@ -46,15 +43,20 @@ class OutgoingLink:
         limits: DialLimits,
         rng: Random,
         owner: LinkOwner,
+        dirty: list[Connection],
         on_demand: bool = False,
     ) -> None:
         self.peer = peer
         self.address = address
         self._limits = limits
         self._owner = owner
+        self._dirty = dirty
+        self._deliver = partial(owner.link_received, peer)
         self._dialer = Dialer(hello, kind, limits, rng, on_demand=on_demand)
         self._connection: Connection | None = None
         """Set from the moment it is opened until it is closed."""
+        self.up: Connection | None = None
+        """The connection to send over, while the member has welcomed us and it stands."""
         self._over = asyncio.Event()
         """Set while there is no connection."""
         self._over.set()
@@ -100,6 +102,7 @@ class OutgoingLink:
     async def stop(self) -> None:
         """Close the connection and dial no more."""
         self._dialer.stop()
+        self.up = None
         self._set_timer()
         if self._attempt is not None:
             self._attempt.cancel()
@@ -124,13 +127,9 @@ class OutgoingLink:
         self._dialer.hurry(_now())
         self._set_timer()
 
-    def send(self, payload: bytes) -> bool:
-        """Send a message, or lose it where the server is away; return which."""
-        if self._dialer.phase is UP and self._connection is not None:
-            self._connection.send(payload)
-            return True
+    def lose(self) -> None:
+        """Count a message that is not sent, since the server is away."""
         self._dialer.dropped += 1
-        return False
 
     def opened(self, connection: Connection) -> None:
         """Say hello (`connection.Handler`)."""
@@ -143,18 +142,17 @@ class OutgoingLink:
         self._set_timer()
         connection.flush()
 
-    def received(self, connection: Connection, event: LinkEvent) -> None:
-        """Hand on a message, or take the answer to our hello (`connection.Handler`)."""
-        if isinstance(event, bytes):
-            self._owner.link_received(self.peer, event)
-        elif isinstance(event, Welcomed):
+    def greeted(self, connection: Connection, step: LinkStep) -> None:
+        """Take the answer to our hello (`connection.Handler`)."""
+        if isinstance(step, Welcomed):
+            self.up = connection
             self._set_timer()
             connection.flush()
             self._owner.link_changed(self.peer, True)
-        elif isinstance(event, Refused):
-            if event.is_news:
+        elif isinstance(step, Refused):
+            if step.is_news:
                 where = format_address(self.address)
-                LOG.warning("node %d at %s refuses us: %s", self.peer, where, event.reason)
+                LOG.warning("node %d at %s refuses us: %s", self.peer, where, step.reason)
             connection.close("")
 
     def closed(self, connection: Connection, reason: str) -> None:
@@ -163,13 +161,9 @@ class OutgoingLink:
             LOG.debug("connection to node %d ended: %s", self.peer, reason)
         self._dialer.dropped += connection.dropped
         if connection is self._connection:
-            self._connection = None
+            self._connection = self.up = None
             self._over.set()
             self._lost(reason)
-
-    def wants_flush(self, connection: Connection) -> None:
-        """See `connection.Handler`."""
-        self._owner.wants_flush(connection)
 
     def paused(self, connection: Connection, *, paused: bool) -> None:
         """Never called: a link drops messages instead (`connection.Handler`)."""
@@ -217,7 +211,12 @@ class OutgoingLink:
 
     def _make_connection(self) -> Connection:
         return Connection(
-            self, self._dialer, send_bytes_max=self._limits.send_bytes_max, overflow=Overflow.DROP
+            self,
+            self._dialer,
+            dirty=self._dirty,
+            deliver=self._deliver,
+            send_bytes_max=self._limits.send_bytes_max,
+            overflow=Overflow.DROP,
         )
 
 

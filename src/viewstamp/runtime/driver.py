@@ -14,7 +14,7 @@ does wrong ends the node at once, and nothing is acknowledged after it.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeAlias, assert_never, cast
 
@@ -67,6 +67,11 @@ RareEffect: TypeAlias = Release | Save | Stage | Halt | Notice
 class Outlet(Protocol):
     """What a driver needs of a `transport.Transport`."""
 
+    @property
+    def dirty(self) -> Sized:
+        """What `flush` would write to; empty where there is nothing to write."""
+        ...
+
     def send(self, to: NodeId, payload: bytes) -> None:
         """Send to a member, or lose it."""
         ...
@@ -77,6 +82,11 @@ class Outlet(Protocol):
 
     def flush(self) -> None:
         """Write everything sent so far."""
+        ...
+
+    @property
+    def waiting(self) -> Sized:
+        """What `serve_waiting` would pass on."""
         ...
 
     def serve_waiting(self) -> bool:
@@ -141,7 +151,7 @@ class Driver:
         """Whether a step is under way: effects must never lead back into the replica."""
         self._stopped = False
         self._began = Instant(0)
-        """When this turn's time for messages of clients began."""
+        """When a turn last began to take in messages of clients that the one before had no time for."""
         self._turns = Turns(self._loop, clock, self._work)
         self._led: object = self
         """The replica's `leader_news` when the leader was last logged."""
@@ -222,7 +232,8 @@ class Driver:
 
     def has_time(self) -> bool:
         """Return whether this turn may take in another message of a client, which can take any time."""
-        return not self._turns.planned or self._clock() - self._began <= TURN_US
+        turns = self._turns
+        return not turns.planned or self._clock() - max(turns.now, self._began) <= TURN_US
 
     def work_waits(self) -> None:
         """Let there be a turn."""
@@ -246,17 +257,16 @@ class Driver:
     def feed(self, event: ReplicaEvent) -> None:
         """Feed one event, carry out its effects, and plan a turn for what it led to."""
         if not self._stopped:
-            self._step(event)
             if not self._turns.planned:
-                self._began = self._clock()
                 self._turns.plan()
+            self._step(event)
 
     def _step(self, event: ReplicaEvent) -> None:
         assert not self._stepping, "an effect led back into the replica"
         self._stepping = True
         self.metrics.events += 1
         try:
-            for effect in self._step_replica(event, self._clock()):
+            for effect in self._step_replica(event, self._turns.now):
                 # Nearly all effects are these; they come first, because a `match` of classes costs more.
                 if type(effect) is Respond:
                     self._respond(effect.to, effect.message)
@@ -314,19 +324,20 @@ class Driver:
         self.metrics.turns += 1
         self.metrics.stalls = self._turns.stalls
         deadline = self._deadline()
-        if deadline is not None and deadline <= self._clock():
+        if deadline is not None and deadline <= self._turns.now:
             self.metrics.wakes += 1
             self._step(_WOKE)
         if self._replica.reads.ready and self._has_time:
             self._evaluate()
-        # Members and deadlines came first; now the clients whose messages the last turn had no time for.
-        self._began = self._clock()
-        work_waits = self._outlet is not None and self._outlet.serve_waiting()
+        work_waits = False
+        if self._outlet is not None and self._outlet.waiting:
+            # Members and deadlines came first; now the clients whose messages the last turn had no time for.
+            self._began = self._clock()
+            work_waits = self._outlet.serve_waiting()
         self._flush()
         if self._journal.durable < self._journal.written:
             self._sync()
         self._log_leader()
-        self._began = self._clock()
         return _AT_ONCE if work_waits else self._deadline()
 
     def _deadline(self) -> Instant | None:
@@ -364,8 +375,9 @@ class Driver:
             self._flush()
 
     def _flush(self) -> None:
-        if self._outlet is not None and not self._stopped:
-            self._outlet.flush()
+        outlet = self._outlet
+        if outlet is not None and outlet.dirty and not self._stopped:
+            outlet.flush()
 
     def _log_leader(self) -> None:
         led = self._replica.leader_news

@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
@@ -29,7 +30,7 @@ from viewstamp.runtime.addresses import Address, check_address, format_address
 from viewstamp.runtime.backlog import Backlog
 from viewstamp.runtime.bounded_log import BoundedLog
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
-from viewstamp.runtime.connection import Connection, LinkEvent, Overflow
+from viewstamp.runtime.connection import Connection, LinkStep, Overflow
 from viewstamp.runtime.deadlines import Deadlines
 from viewstamp.runtime.dialing import LINGER_S, OutgoingLink
 from viewstamp.runtime.metrics import Metrics
@@ -116,7 +117,7 @@ class Transport:
         self._strangers = self._deadlines.strangers
         self._places = ClientPlaces(config)
         self._backlog = Backlog()
-        self._waiting = self._backlog.queues
+        self.waiting = self._backlog.queues
         self._unfinished = UnfinishedBytes(config.unfinished_bytes_max)
         self._refused = ""
         """The refusal that was logged last. A refused peer retries every second: log each reason once."""
@@ -127,8 +128,8 @@ class Transport:
         self._peers: dict[NodeId, Connection] = {}
         """The newest connection that each member opened to us."""
         self._last_client = 0
-        self._dirty: list[Connection] = []
-        """Connections with something to write in this turn."""
+        self.dirty: list[Connection] = []
+        """Connections with something to write in this turn. Read-only for callers."""
         self._server: asyncio.Server | None = None
         self._stopped = False
         self.silenced = False
@@ -149,6 +150,7 @@ class Transport:
             limits=link_limits(self._config),
             rng=self._rng,
             owner=self,
+            dirty=self.dirty,
             on_demand=self._dials_on_demand,
         )
 
@@ -217,9 +219,15 @@ class Transport:
     def send(self, to: NodeId, payload: bytes) -> None:
         """Send a message of the protocol to a member; lost where it is away or is not a member."""
         link = self._links.get(to) or self._link_to_guest(to)
-        if link is not None and not self.silenced and link.send(payload):
+        if link is None:
+            return
+        connection = link.up
+        if connection is not None and not self.silenced:
+            connection.send(payload)
             self._metrics.peer_messages_out += 1
-        elif self._dials_on_demand and link is not None:
+            return
+        link.lose()
+        if self._dials_on_demand:
             link.dial(payload)
 
     def respond(self, to: ClientAddress, payload: bytes) -> None:
@@ -239,7 +247,7 @@ class Transport:
 
     def serve_waiting(self) -> bool:
         """Pass on what was kept, one connection after the other, while there is time; return what remains."""
-        while self._waiting and self._inbox.has_time():
+        while self.waiting and self._inbox.has_time():
             taken = self._backlog.take()
             if taken is None:
                 break
@@ -250,15 +258,13 @@ class Transport:
             except ProtocolViolation as violation:
                 connection.abort(str(violation))
                 self._backlog.drop(connection)
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def flush(self) -> None:
         """Write everything that was sent in this turn, once for each connection."""
-        dirty = self._dirty
-        if dirty:
-            self._dirty = []
-            for connection in dirty:
-                connection.flush()
+        for connection in self.dirty:
+            connection.flush()
+        self.dirty.clear()
 
     def tally(self) -> None:
         """Bring the counters that the links keep into the metrics."""
@@ -294,25 +300,24 @@ class Transport:
         self._strangers[connection] = connection.link
         self._deadlines.plan()
 
-    def received(self, connection: Connection, event: LinkEvent) -> None:
-        """Pass a message on, according to its sender, or answer a hello (`connection.Handler`)."""
-        sender = connection.tag
-        if self.silenced:
-            return
-        if type(event) is not bytes:
-            assert isinstance(event, Greeted)
-            self._greet(connection, event.hello)
-        elif type(sender) is Client:
+    def greeted(self, connection: Connection, step: LinkStep) -> None:
+        """Answer a hello (`connection.Handler`)."""
+        if not self.silenced:
+            assert isinstance(step, Greeted), step
+            self._greet(connection, step.hello)
+
+    def _from_client(self, connection: Connection, source: ClientAddress, payload: bytes) -> None:
+        if not self.silenced:
             self._metrics.client_messages_in += 1
-            if self._waiting or connection.is_held or connection.is_full or not self._inbox.has_time():
-                self._keep(connection, event)
+            if self.waiting or connection.is_held or connection.is_full or not self._inbox.has_time():
+                self._keep(connection, payload)
             else:
-                self._inbox.client_frame(sender.address, event)
-        elif type(sender) is _Peer:
+                self._inbox.client_frame(source, payload)
+
+    def _from_peer(self, source: NodeId, payload: bytes) -> None:
+        if not self.silenced:
             self._metrics.peer_messages_in += 1
-            self._inbox.peer_frame(sender.node, event)
-        elif isinstance(sender, Client):
-            self._received_first(connection, sender, event)
+            self._inbox.peer_frame(source, payload)
 
     def closed(self, connection: Connection, reason: str) -> None:
         """Forget a connection (`connection.Handler`)."""
@@ -335,10 +340,6 @@ class Transport:
             del self._peers[sender.node]
             if self._dials_on_demand and not self._stopped:
                 self._inbox.peer_changed(sender.node, False)  # we may have no connection to it of our own
-
-    def wants_flush(self, connection: Connection) -> None:
-        """Remember it until `flush`, which ends every turn of the driver (`connection.Handler`)."""
-        self._dirty.append(connection)
 
     def paused(self, connection: Connection, *, paused: bool) -> None:
         """Watch a client that does not read (`connection.Handler`)."""
@@ -365,6 +366,8 @@ class Transport:
         return Connection(
             self,
             Acceptor(config.hello_bytes_max, hello_until),
+            dirty=self.dirty,
+            deliver=_from_a_stranger,
             send_bytes_max=config.client_send_bytes_max,
             overflow=Overflow.CLOSE,
         )
@@ -399,6 +402,7 @@ class Transport:
         self._last_client += 1
         address = ClientAddress(self._last_client)
         displaced = self._places.admit(connection, address, connection.host, self._clock())
+        connection.deliver = partial(self._from_newcomer, connection)
         self._clients[address] = connection
         self._deadlines.client_came(connection)
         if displaced is not None:
@@ -419,11 +423,16 @@ class Transport:
         self._places.left(connection, sender)
         connection.close("")
 
-    def _received_first(self, connection: Connection, sender: Client, payload: bytes) -> None:
+    def _from_newcomer(self, connection: Connection, payload: bytes) -> None:
         """Take in the first message of a client; of one in the reserve every one."""
+        sender = connection.tag
+        assert isinstance(sender, Client), sender
+        if self.silenced:
+            return
         if type(sender) is Newcomer:
             self._places.spoke(connection, sender)
-            self.received(connection, payload)
+            connection.deliver = partial(self._from_client, connection, sender.address)
+            connection.deliver(payload)
             return
         if not isinstance(decode_client_message(payload), AskStatus | AdminRequest):
             self._metrics.connections_refused += 1
@@ -440,6 +449,7 @@ class Transport:
         if older is not None:
             older.abort("")
         connection.tag = _Peer(peer)
+        connection.deliver = partial(self._from_peer, peer)
         self._peers[peer] = connection
         self._compare_options(peer)
         self._compare_classes(peer)
@@ -504,6 +514,10 @@ class _Peer:
 
     def __str__(self) -> str:
         return f"node {self.node}"
+
+
+def _from_a_stranger(payload: bytes) -> None:
+    raise AssertionError(f"the acceptor let {len(payload)} bytes through before the hello")
 
 
 def link_limits(config: NodeConfig) -> DialLimits:

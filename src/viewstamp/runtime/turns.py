@@ -2,6 +2,9 @@
 
 A *turn* is what happens once for all events of one round of the loop. Servers and clients share this file;
 what a turn does is theirs.
+
+The clock is read once a turn, when it is planned. What the sockets bring in one round had arrived when the
+round began: a moment read later, after a stall, would make it look fresher than it is.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ _POLL_AGAIN_S: Final = 0.001
 class Turns:
     """Plans the turns of one core. `planned` is read directly where a call would be too slow."""
 
-    __slots__ = ("_clock", "_loop", "_stopped", "_timer", "_timer_at", "_work", "planned", "stalls")
+    __slots__ = ("_clock", "_loop", "_stopped", "_timer", "_timer_at", "_work", "now", "planned", "stalls")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Clock, work: Callable[[], Instant | None]
@@ -32,6 +35,8 @@ class Turns:
         self._work = work
         self.planned = False
         """Whether a turn is planned or under way, so that what is added now is not forgotten."""
+        self.now = clock()
+        """The moment of the turn that is planned or under way, or of the last one."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = Instant(0)
         """The deadline that `_timer` was set for."""
@@ -39,10 +44,11 @@ class Turns:
         self.stalls = 0
         """Times that the loop came late to a deadline by more than `STALL_US`."""
 
-    def plan(self) -> None:
-        """Let there be a turn in this round of the loop."""
+    def plan(self, now: Instant | None = None) -> None:
+        """Let there be a turn in this round of the loop; `now`: the moment, if it was read already."""
         if not self.planned:
             self.planned = True
+            self.now = self._clock() if now is None else now
             self._loop.call_soon(self._run)
 
     def stop(self) -> None:
@@ -84,8 +90,10 @@ class Turns:
         read them, nor a client give up on a reply that has arrived.
         """
         self._timer = None
-        if self._clock() - self._timer_at > STALL_US:
+        now = self._clock()
+        if now - self._timer_at > STALL_US:
             self.stalls += 1
             self._loop.call_later(_POLL_AGAIN_S, self.plan)
         else:
+            self.now = now
             self._run()
