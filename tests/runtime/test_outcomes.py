@@ -16,7 +16,7 @@ from viewstamp.core.ids import NodeId
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, compose
 from viewstamp.replica.events import Failed, Raised, Returned
-from viewstamp.runtime.outcomes import NO_ERRORS, Errors, result_of
+from viewstamp.runtime.client_base import NO_ERRORS, Errors, result_of
 
 
 class Empty(Exception):

@@ -11,7 +11,7 @@ from tests.runtime.machines import Counter
 from viewstamp.core.errors import ConfigurationError, InvalidCall
 from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.state_machine import StateMachine, command, compose, query
-from viewstamp.runtime.outcomes import Errors
+from viewstamp.runtime.client_base import Errors
 from viewstamp.runtime.proxies import CallKind, make_proxy, with_options
 
 TYPED = Path(__file__).parent / "typed_proxies.py"

@@ -29,8 +29,8 @@ from viewstamp.core.ids import MICROSECONDS_PER_SECOND, Instant
 from viewstamp.replica.events import Failed, Outcome, Raised, Returned
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.client import AsyncClient, CallFuture
+from viewstamp.runtime.client_base import Errors
 from viewstamp.runtime.discovery import Where
-from viewstamp.runtime.outcomes import Errors
 from viewstamp.runtime.system import Clock, monotonic_us
 from viewstamp.services.lock_cache import LockCache
 from viewstamp.services.lock_events import (

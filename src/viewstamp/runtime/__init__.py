@@ -8,7 +8,7 @@ Read in this order; each file says its rules at its top:
 3. `transport`, `connection`, `dialing`: the port of a server, over `viewstamp.link`; `places`, `deadlines`,
    `backlog`, `bounded_log`: what one client may take of it;
 4. `server`: all of it from start to stop; `local`: a cluster in one process;
-5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`, `outcomes`: what
+5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`: what
    users of the library call;
 6. `config`, `addresses`, `discovery`, `system`, `metrics`, `operator`: what the others need.
 
@@ -23,5 +23,5 @@ The way of a write, from a call to its result:
 - a follower stores it and answers after its own sync: `driver.Driver.peer_frame`, `driver.Driver._sync`;
 - the leader answers the client: `driver.Driver._respond`, `transport.Transport.respond`,
   `transport.Transport.flush`;
-- the result: `client.AsyncClient.link_received`, `client.AsyncClient._complete`, `outcomes.result_of`.
+- the result: `client.AsyncClient.link_received`, `client.AsyncClient._complete`, `client_base.result_of`.
 """

@@ -37,13 +37,15 @@ from viewstamp.runtime.client_base import (
     ASK_PAUSE_S,
     CLIENT_LIMITS,
     ClientBase,
+    Errors,
     hurry_leader,
     hurry_others,
     make_asker,
     refusals_of,
+    result_of,
+    with_refusals,
 )
 from viewstamp.runtime.discovery import Known, Where, learn
-from viewstamp.runtime.outcomes import Errors, result_of, with_refusals
 from viewstamp.runtime.proxies import CallKind
 from viewstamp.runtime.sockets import SocketLink, ask_blocking
 from viewstamp.runtime.system import Clock, monotonic_us

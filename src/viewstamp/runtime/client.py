@@ -36,16 +36,19 @@ from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.client_base import (
     ASK_PAUSE_S,
     CLIENT_LIMITS,
+    NO_ERRORS,
     ClientBase,
+    Errors,
     hurry_leader,
     hurry_others,
     make_asker,
     refusals_of,
+    result_of,
+    with_refusals,
 )
 from viewstamp.runtime.connection import Connection
 from viewstamp.runtime.dialing import OutgoingLink
 from viewstamp.runtime.discovery import Known, Where, learn
-from viewstamp.runtime.outcomes import NO_ERRORS, Errors, result_of, with_refusals
 from viewstamp.runtime.proxies import CallKind
 from viewstamp.runtime.system import Clock, explain, monotonic_us
 from viewstamp.runtime.turns import Turns

@@ -12,8 +12,8 @@ from viewstamp.core.messages import AdminReply, StatusReply, decode_server_messa
 from viewstamp.core.protocol import Status
 from viewstamp.replica.events import Outcome, Returned
 from viewstamp.runtime.blocking import BlockingClient
+from viewstamp.runtime.client_base import NO_ERRORS, failure_of
 from viewstamp.runtime.discovery import Where
-from viewstamp.runtime.outcomes import NO_ERRORS, failure_of
 
 Account: TypeAlias = Status | str
 """A node's status, or in one line why there is none."""

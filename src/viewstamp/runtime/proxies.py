@@ -15,7 +15,7 @@ import msgspec
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.definition import UNSENDABLE, MachineDefinition, Method, unsendable
 from viewstamp.machine.state_machine import StateMachine, annotated_state, compose
-from viewstamp.runtime.outcomes import Errors
+from viewstamp.runtime.client_base import Errors
 from viewstamp.runtime.system import check_timeout_s
 
 Reads = Literal["linearizable", "stale"]

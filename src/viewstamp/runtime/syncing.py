@@ -141,20 +141,17 @@ class Syncer:
         self._finished(self._conclude(job, done.result()))
 
     def _conclude(self, job: SyncJob, took_us: int) -> PersistSeq:
-        metrics, before = self._metrics, self._journal.durable
-        durable = self._journal.finish_sync(job)
+        metrics, journal = self._metrics, self._journal
         metrics.syncs += 1
         metrics.sync_us += took_us
-        metrics.persisted += durable - before
         self._policy.measured(took_us)
-        if not self._upkeep:
-            self._begin_upkeep()
+        before, durable = journal.durable, journal.finish_sync(job)
+        metrics.persisted += durable - before
+        if not self._upkeep and (work := journal.begin_upkeep()) is not None:
+            self._begin_upkeep(work)
         return durable
 
-    def _begin_upkeep(self) -> None:
-        work = self._journal.begin_upkeep()
-        if work is None:
-            return
+    def _begin_upkeep(self, work: Callable[[], None]) -> None:
         self._upkeep = True
         future = asyncio.get_running_loop().run_in_executor(None, work)
         future.add_done_callback(self._on_upkeep)
