@@ -192,6 +192,6 @@ def test_the_command_is_ended_when_another_may_hold_the_lock(
 ) -> None:
     monkeypatch.setattr("viewstamp.cli.lock._END_WITHIN_S", 0.1)
     stand(monkeypatch, "held", "held", "lost")
-    ran = command("lock", "mine", "--", "sh", "-c", f"{trap}while :; do sleep 0.02; done")
+    ran = command("lock", "mine", "--", "sh", "-c", f"{trap}for i in $(seq 500); do sleep 0.02; done")
     assert ran.code == failures.LOCK_LOST
     assert ran.complaint == "the lock 'mine' is lost, and another may hold it; ending the command"
