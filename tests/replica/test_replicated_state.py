@@ -204,7 +204,7 @@ def test_a_session_too_many_is_refused_and_no_session_ends_for_it() -> None:
         answers = copy.apply(OpenSession(client))
         assert (_lines(answers, client), answers.opened) == ([(0, REFUSED, refusal)], [])
     assert [session.number for session in copy.state.sessions] == before
-    assert copy.open(3) == before[2], "a session that lives is no new one"
+    assert copy.open(3) == before[2], "a session that lives is not a new one"
     copy.apply(CloseSession(1, before[0]))
     assert copy.open(6)
 

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
-import msgspec
 import pytest
 
 from tests.runtime.fakes import (
@@ -483,30 +482,3 @@ async def test_member_is_cut_off_when_it_advertises_what_is_not_an_address() -> 
         async with visiting(node.port, hello_frame(hello)) as member:
             await member.closed()
         await until(lambda: node.metrics.violations == 1)
-
-
-async def test_other_options_are_logged_once_when_a_member_comes_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with lone_node() as node:
-        for options in (1, 1, node.cluster.options_digest, 1):
-            hello = peer_hello(node.cluster, 2, options=options)
-            async with visiting(node.port, hello_frame(hello)) as member:
-                assert (await member.frame())[0] == WELCOME
-    told = [line for line in caplog.messages if "runs with other options" in line]
-    assert len(told) == 2
-
-
-async def test_another_version_of_the_class_is_logged_once_when_a_member_comes_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with lone_node() as node:
-        door = node.transport._doorkeeper
-        door._me = msgspec.structs.replace(door._me, fingerprint=5)
-        for fingerprint in (6, 6, 5, 6):
-            hello = peer_hello(node.cluster, 2, fingerprint=fingerprint)
-            async with visiting(node.port, hello_frame(hello)) as member:
-                assert (await member.frame())[0] == WELCOME
-    told = [line for line in caplog.messages if "runs another version of" in line]
-    assert len(told) == 2
-    assert "fingerprints differ" in told[0]

@@ -24,7 +24,7 @@ class UnfinishedBytes:
         """0 <= used <= limit."""
 
     def change(self, before: int, after: int) -> None:
-        """A connection's unfinished frame grows or shrinks to so many bytes.
+        """A connection's unfinished frame grows or shrinks to this many bytes.
 
         Raises:
             ProtocolViolation: the budget is used up; nothing was changed.

@@ -126,16 +126,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._disk = ThreadPoolExecutor(1, thread_name_prefix=f"viewstamp-sync-{node}")
         self._background = ThreadPoolExecutor(1, thread_name_prefix=f"viewstamp-snapshot-{node}")
-        self._syncer = Syncer(
-            directory.journal,
-            placement=config.sync_placement,
-            inline_us_max=config.sync_inline_us_max,
-            executor=self._disk,
-            clock=clock,
-            metrics=metrics,
-            finished=self._persisted,
-            failed=self.fail,
-        )
+        self._syncer = self._make_syncer(config)
         self._snapshotter = Snapshotter(
             directory.snapshots,
             placement=config.snapshot_placement,
@@ -162,6 +153,18 @@ class Driver:
         """Messages to clients since the start."""
         self._directives: dict[int, asyncio.Future[str | None]] = {}
         self._last_directive = 0
+
+    def _make_syncer(self, config: NodeConfig) -> Syncer:
+        return Syncer(
+            self._journal,
+            placement=config.sync_placement,
+            inline_us_max=config.sync_inline_us_max,
+            executor=self._disk,
+            clock=self._clock,
+            metrics=self.metrics,
+            finished=self._persisted,
+            failed=self.fail,
+        )
 
     def start(self, outlet: Outlet) -> None:
         """Begin to run: from now on frames may come and deadlines pass."""

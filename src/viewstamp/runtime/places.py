@@ -43,7 +43,7 @@ class Visitor(Client):
 
 
 class ClientPlaces:
-    """Who has a place."""
+    """The clients that have a place."""
 
     __slots__ = ("_config", "_hosts", "_regular", "_reserve", "_silent")
 

@@ -33,6 +33,7 @@ from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.connection import Connection, LinkStep, Overflow
 from viewstamp.runtime.deadlines import Deadlines
 from viewstamp.runtime.dialing import LINGER_S, OutgoingLink
+from viewstamp.runtime.differences import Differences
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.places import Client, ClientPlaces, Newcomer
 from viewstamp.runtime.system import Clock
@@ -106,7 +107,7 @@ class Transport:
         self._metrics = metrics
         self._inbox = inbox
         self._doorkeeper = Doorkeeper(cluster.identity(node, write_routing, config.advertised, machine[1]))
-        self._machine = machine[0]
+        self._differences = Differences(self._doorkeeper, node, machine[0])
         self._open: set[Connection] = set()
         """All connections that others opened."""
         self._all_closed = asyncio.Event()
@@ -121,9 +122,6 @@ class Transport:
         self._unfinished = UnfinishedBytes(config.unfinished_bytes_max)
         self._refused = ""
         """The refusal that was logged last. A refused peer retries every second: log each reason once."""
-        self._differing: set[NodeId] = set()
-        self._other_class: set[NodeId] = set()
-        """Members of which the log says that their options differ from this node's."""
         self._clients: dict[ClientAddress, Connection] = {}
         self._peers: dict[NodeId, Connection] = {}
         """The newest connection that each member opened to us."""
@@ -135,11 +133,8 @@ class Transport:
         self.silenced = False
         """For tests: as if every cable were pulled. Nothing is sent, and what arrives is not looked at."""
         self._node = node
-        self._links = {
-            peer: self._make_link(peer, address)
-            for peer, address in cluster.addresses.items()
-            if peer != node
-        }
+        others = ((peer, address) for peer, address in cluster.addresses.items() if peer != node)
+        self._links = {peer: self._make_link(peer, address) for peer, address in others}
 
     def _make_link(self, peer: NodeId, address: Address) -> OutgoingLink:
         return OutgoingLink(
@@ -451,40 +446,12 @@ class Transport:
         connection.tag = _Peer(peer)
         connection.deliver = partial(self._from_peer, peer)
         self._peers[peer] = connection
-        self._compare_options(peer)
-        self._compare_classes(peer)
+        self._differences.compare(peer)
         link = self._links.get(peer) or self._link_to_guest(peer)
         if link is not None:
             if hello.advertise is not None:
                 self._move(link, hello.advertise)
             link.nudge()
-
-    def _compare_options(self, peer: NodeId) -> None:
-        """Say it once, in the log, where a member's options differ. They may, while they are changed."""
-        if peer not in self._doorkeeper.differing:
-            self._differing.discard(peer)
-        elif peer not in self._differing:
-            self._differing.add(peer)
-            LOG.warning(
-                "node %d runs with other options than node %d: make their cluster files equal, and restart "
-                "the one with the older file",
-                peer,
-                self._node,
-            )
-
-    def _compare_classes(self, peer: NodeId) -> None:
-        """Say it once, in the log, where a member runs other code. It may, while a class is changed."""
-        if peer not in self._doorkeeper.other_class:
-            self._other_class.discard(peer)
-        elif peer not in self._other_class:
-            self._other_class.add(peer)
-            LOG.warning(
-                "node %d runs another version of %s than node %d (their fingerprints differ): "
-                "where commands do something else, replicas will stop: run the same code on all members",
-                peer,
-                self._machine,
-                self._node,
-            )
 
     def _move(self, link: OutgoingLink, advertised: Address) -> None:
         """Take the address that a member says it has: those in the cluster file are hints."""

@@ -16,7 +16,7 @@ class ClientSetup(msgspec.Struct, frozen=True):
     secret: bytes
     """`SECRET_BYTES` random bytes, drawn for each client ever made: never reuse them (docs/faults.md#k20).
 
-    Who knows them may speak for this client: they go to its servers and nowhere else.
+    A program that knows them may speak for this client: they go to its servers and nowhere else.
     """
     rng: Random
     now: Instant
