@@ -179,3 +179,19 @@ async def test_what_a_stranger_calls_its_cluster_is_quoted_in_part() -> None:
         kind, payload = await stranger.frame()
         assert kind == REFUSAL
         assert decode_refusal(payload).count("x?") == 50
+
+
+async def test_each_budget_is_named_with_its_use() -> None:
+    config = quick_config(clients_max=7)
+    async with lone_node(config) as node, visiting(node.port) as client, visiting(node.port):
+        await greet(client)
+        client.say(encode_frame(CLIENT, bytes(FREE_BYTES + 500))[:-1])
+        await until(lambda: node.transport._unfinished.used)
+        await until(lambda: node.transport.strangers_connected == 1)
+        usage = {what: (used, limit) for what, used, limit in node.transport.usage()}
+    assert usage["clients"] == (1, 7)
+    assert usage["clients of one address"] == (1, config.clients_per_address_max)
+    assert usage["connections without a hello"] == (1, config.strangers_max)
+    assert usage["bytes of unfinished frames"] == (515, config.unfinished_bytes_max)
+    assert usage["operators in the reserve"] == (0, config.operators_max)
+    assert usage["bytes of replies not read"] == (0, config.unread_bytes_max)

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.link.dialer import Action, Dialer, DialLimits, Phase, Refused, Welcomed
 from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.connection import Connection, LinkStep, Overflow
 from viewstamp.runtime.system import explain
 
@@ -222,3 +223,15 @@ class OutgoingLink:
 
 def _now() -> Instant:
     return Instant(int(asyncio.get_running_loop().time() * 1e6))
+
+
+def link_limits(config: NodeConfig) -> DialLimits:
+    """Return the limits of a member's connections to the others."""
+    return DialLimits(
+        hello_bytes_max=config.hello_bytes_max,
+        frame_bytes_max=config.peer_frame_bytes_max,
+        send_bytes_max=config.peer_send_bytes_max,
+        dial_timeout_ms=config.dial_timeout_ms,
+        backoff_min_ms=config.dial_backoff_min_ms,
+        backoff_max_ms=config.dial_backoff_max_ms,
+    )

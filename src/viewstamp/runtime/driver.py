@@ -14,7 +14,7 @@ does wrong ends the node at once, and nothing is acknowledged after it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeAlias, assert_never, cast
 
@@ -204,6 +204,10 @@ class Driver:
     def status(self) -> Status:
         """Return the replica's account of itself."""
         return self._replica.status(self._clock())
+
+    def usage(self) -> Iterator[tuple[str, int, int]]:
+        """Yield the replica's budgets: (what, how much is used, how much at most)."""
+        return self._replica.queues()
 
     async def direct(self, directive: Directive) -> str | None:
         """Give the replica a directive of this node's own; return its refusal, or None: done."""

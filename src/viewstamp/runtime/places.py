@@ -12,7 +12,7 @@ Rules of this file:
 
 from collections.abc import Iterator
 
-from viewstamp.core.ids import ClientAddress, Instant
+from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.connection import Connection
 
@@ -28,6 +28,18 @@ class Client:
 
     def __str__(self) -> str:
         return f"client {self.address}"
+
+
+class Peer:
+    """The tag of a member's connection."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: NodeId) -> None:
+        self.node = node
+
+    def __str__(self) -> str:
+        return f"node {self.node}"
 
 
 class Newcomer(Client):

@@ -232,6 +232,13 @@ class Server:
             self._transport.tally()
         return self.metrics.snapshot()
 
+    def budgets(self) -> dict[str, tuple[int, int]]:
+        """Return each budget of this node by name: how much of it is used, and how much there is."""
+        assert self._driver is not None, "the server was not started"
+        assert self._transport is not None
+        usage = (*self._transport.usage(), *self._driver.usage())
+        return {what: (used, limit) for what, used, limit in usage}
+
     async def direct(self, directive: Directive) -> str | None:
         """Carry out an admin request here; return why it was refused, or None."""
         assert self._driver is not None, "the server was not started"

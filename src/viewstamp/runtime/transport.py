@@ -13,16 +13,15 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
 from viewstamp.core.messages import AdminRequest, AskStatus, decode_client_message
 from viewstamp.link.acceptor import Acceptor, Greeted
-from viewstamp.link.dialer import DialLimits
 from viewstamp.link.framing import PEER
 from viewstamp.link.handshake import Doorkeeper, Hello
 from viewstamp.link.unfinished import UnfinishedBytes
@@ -32,44 +31,17 @@ from viewstamp.runtime.bounded_log import BoundedLog
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.connection import Connection, LinkStep, Overflow
 from viewstamp.runtime.deadlines import Deadlines
-from viewstamp.runtime.dialing import LINGER_S, OutgoingLink
+from viewstamp.runtime.dialing import LINGER_S, OutgoingLink, link_limits
 from viewstamp.runtime.differences import Differences
+from viewstamp.runtime.inbox import Inbox
 from viewstamp.runtime.metrics import Metrics
-from viewstamp.runtime.places import Client, ClientPlaces, Newcomer
+from viewstamp.runtime.places import Client, ClientPlaces, Newcomer, Peer
 from viewstamp.runtime.system import Clock
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _BACKLOG: Final = 1024
 _LINKS_MAX: Final = 256
 """Nodes that are dialled; what is sent to more is lost."""
-
-
-class Inbox(Protocol):
-    """What the transport tells the driver. `ProtocolViolation` closes the connection of the frame."""
-
-    def peer_frame(self, source: NodeId, payload: bytes) -> None:
-        """A message of the protocol arrived."""
-        ...
-
-    def has_time(self) -> bool:
-        """Return whether a client's message may come in this turn: its time for clients is not used up."""
-        ...
-
-    def client_frame(self, source: ClientAddress, payload: bytes) -> None:
-        """A client's message arrived."""
-        ...
-
-    def work_waits(self) -> None:
-        """Messages of clients wait: let there be a turn, in which `serve_waiting` is called."""
-        ...
-
-    def peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  the second word of an event
-        """This node's connection to a member is up, went down, or could not be opened."""
-        ...
-
-    def client_gone(self, source: ClientAddress) -> None:
-        """The client's connection is closed. Its address is never used again."""
-        ...
 
 
 class Transport:
@@ -270,6 +242,15 @@ class Transport:
         """Return the members that have welcomed us."""
         return [peer for peer, link in self._links.items() if link.is_up]
 
+    def usage(self) -> Iterator[tuple[str, int, int]]:
+        """Yield the budgets of connections: (what, how much is used, how much at most)."""
+        config = self._config
+        yield from self._places.usage()
+        yield "connections without a hello", len(self._strangers), config.strangers_max
+        yield "bytes of unfinished frames", self._unfinished.used, config.unfinished_bytes_max
+        yield "bytes of frames for later turns", self._backlog.size_bytes, config.unfinished_bytes_max
+        yield "bytes of replies not read", self._deadlines.unread_bytes(), config.unread_bytes_max
+
     @property
     def clients_connected(self) -> int:
         """How many clients are connected."""
@@ -331,7 +312,7 @@ class Transport:
             self._clients.pop(sender.address, None)
             if not self._stopped:
                 self._inbox.client_gone(sender.address)
-        elif isinstance(sender, _Peer) and self._peers.get(sender.node) is connection:
+        elif isinstance(sender, Peer) and self._peers.get(sender.node) is connection:
             del self._peers[sender.node]
             if self._dials_on_demand and not self._stopped:
                 self._inbox.peer_changed(sender.node, False)  # we may have no connection to it of our own
@@ -443,7 +424,7 @@ class Transport:
         older = self._peers.pop(peer, None)
         if older is not None:
             older.abort("")
-        connection.tag = _Peer(peer)
+        connection.tag = Peer(peer)
         connection.deliver = partial(self._from_peer, peer)
         self._peers[peer] = connection
         self._differences.compare(peer)
@@ -471,29 +452,5 @@ class Transport:
         connection.close("")
 
 
-class _Peer:
-    """The tag of a member's connection."""
-
-    __slots__ = ("node",)
-
-    def __init__(self, node: NodeId) -> None:
-        self.node = node
-
-    def __str__(self) -> str:
-        return f"node {self.node}"
-
-
 def _from_a_stranger(payload: bytes) -> None:
     raise AssertionError(f"the acceptor let {len(payload)} bytes through before the hello")
-
-
-def link_limits(config: NodeConfig) -> DialLimits:
-    """Return the limits of a member's connections to the others."""
-    return DialLimits(
-        hello_bytes_max=config.hello_bytes_max,
-        frame_bytes_max=config.peer_frame_bytes_max,
-        send_bytes_max=config.peer_send_bytes_max,
-        dial_timeout_ms=config.dial_timeout_ms,
-        backoff_min_ms=config.dial_backoff_min_ms,
-        backoff_max_ms=config.dial_backoff_max_ms,
-    )

@@ -1,0 +1,33 @@
+"""What the port of a server tells its driver."""
+
+from typing import Protocol
+
+from viewstamp.core.ids import ClientAddress, NodeId
+
+
+class Inbox(Protocol):
+    """What the transport tells the driver. `ProtocolViolation` closes the connection of the frame."""
+
+    def peer_frame(self, source: NodeId, payload: bytes) -> None:
+        """A message of the protocol arrived."""
+        ...
+
+    def has_time(self) -> bool:
+        """Return whether a client's message may come in this turn: its time for clients is not used up."""
+        ...
+
+    def client_frame(self, source: ClientAddress, payload: bytes) -> None:
+        """A client's message arrived."""
+        ...
+
+    def work_waits(self) -> None:
+        """Messages of clients wait: let there be a turn, in which `serve_waiting` is called."""
+        ...
+
+    def peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  the second word of an event
+        """This node's connection to a member is up, went down, or could not be opened."""
+        ...
+
+    def client_gone(self, source: ClientAddress) -> None:
+        """The client's connection is closed. Its address is never used again."""
+        ...
