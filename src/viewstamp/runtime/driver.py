@@ -111,7 +111,6 @@ class Driver:
         clock: Clock,
         metrics: Metrics,
         failed: Callable[[BaseException], None],
-        hasher: RuntimeHasher | None = None,
     ) -> None:
         self._replica = replica
         self._journal = directory.journal
@@ -136,8 +135,6 @@ class Driver:
             feed=self.feed,
             failed=self.fail,
         )
-        if hasher is not None:
-            hasher.start(self._background, self.feed)
         self._stepping = False
         """Whether a step is under way: effects must never lead back into the replica."""
         self._stopped = False
@@ -183,6 +180,10 @@ class Driver:
             if refusal is not None:
                 return refusal
         return None
+
+    def attach(self, hasher: RuntimeHasher) -> None:
+        """Let what hashes the replica's states work beside the loop, and feed what it finds."""
+        hasher.start(self._background, self.feed)
 
     async def stop(self) -> None:
         """Feed nothing more, give up a snapshot that is being encoded, and wait for the threads."""

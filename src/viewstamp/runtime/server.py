@@ -158,8 +158,8 @@ class Server:
             clock=self._clock,
             metrics=self.metrics,
             failed=self._fail,
-            hasher=hasher,
         )
+        driver.attach(hasher)
         self._transport = Transport(
             self.cluster,
             self.node,
