@@ -114,7 +114,7 @@ def test_failing_seeds_and_what_none_reached_are_named(
 
 
 def test_end_of_a_failed_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert sim(seeds="0..3", jobs=1, workload="tests.sim.own:Ticking") == VIOLATION
+    assert sim(seeds="0..3", jobs=1, workload="tests.sim.own:Forgetful") == VIOLATION
     printed = capsys.readouterr().out
     head, _, end = printed.partition("\nits end (all of it: the command above, with --trace FILE):\n")
     assert "shrunk:" in head

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,56 @@ def test_modules_here_do_not_take_the_place_of_others(
     assert load_machine("app_beside_shadows:Thing").__name__ == "Thing"
     with pytest.raises(ConfigurationError, match=r"colorsys\.py\) is not a subclass"):
         load_machine("colorsys:Thing")
+
+
+SCRIPT = "import sys\nfrom viewstamp.__main__ import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+"""What an installer makes of the entry point."""
+BOARD = """from viewstamp import StateMachine, command
+
+
+class Board(StateMachine):
+    total: int = 0
+
+    @command
+    def add(self, amount: int) -> int:
+        self.total += amount
+        return self.total
+"""
+
+
+@pytest.fixture
+def hostile_directory(tmp_path: Path) -> Path:
+    """Return a directory with a file for each module that a command may import and that is installed."""
+    here = tmp_path / "hostile"
+    here.mkdir()
+    for name in (*sys.stdlib_module_names, "cyclopts", "msgspec", "uvloop", "viewstamp", "xxhash"):
+        if find_spec(name) is not None:
+            (here / f"{name}.py").write_text(SHADOW)
+    (here / "app.py").write_text(BOARD)
+    return here
+
+
+@pytest.mark.parametrize("way", ["script", "-P -m"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--version"],
+        ["init"],
+        ["sim", "--seed", "1", "--workload", "app:Board"],  # and once more in another process
+        ["sim", "--seeds", "1..2", "--jobs", "2", "--workload", "app:Board"],
+    ],
+)
+def test_nothing_here_is_imported_by_a_command(hostile_directory: Path, way: str, command: list[str]) -> None:
+    script = hostile_directory.parent / "bin" / "viewstamp"
+    script.parent.mkdir()
+    script.write_text(SCRIPT)
+    start = [str(script)] if way == "script" else [*way.split(), "viewstamp"]
+    ran = subprocess.run(
+        [sys.executable, *start, *command], cwd=hostile_directory, capture_output=True, text=True, check=False
+    )
+    assert "a file of the current directory was run" not in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.returncode == failures.DONE, ran.stdout + ran.stderr
 
 
 def test_nothing_here_is_imported_by_a_command_that_runs_as_a_module(tmp_path: Path) -> None:

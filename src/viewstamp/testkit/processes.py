@@ -33,7 +33,7 @@ class ServerProcess:
         self.log = folder / f"node{node}.log"
         """Standard error of all its lives."""
         self._arguments = [
-            *(sys.executable, "-m", "viewstamp", "serve", *arguments),
+            *(sys.executable, "-P", "-m", "viewstamp", "serve", *arguments),
             *("--cluster", str(folder / "cluster.toml"), "--node", str(node), "--data", str(self.data)),
         ]
         self._process: subprocess.Popen[bytes] | None = None

@@ -12,10 +12,12 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, parent_process
 from multiprocessing.connection import wait as wait_for_end
+from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Thread
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ _REPORTS = msgspec.json.Decoder(list[RunReport])
 _ENCODE = msgspec.json.Encoder().encode
 
 CHUNK_SEEDS = 4
+_SAFE_PATH: Final = "PYTHONSAFEPATH"
 CHUNKS_AHEAD = 8
 _POLL_S: Final = 0.2
 
@@ -148,7 +151,34 @@ def _chunks(plans: Iterable[RunPlan]) -> Iterator[bytes]:
 
 def local_executor(jobs: int) -> Executor:
     """Return an executor of `jobs` fresh processes; close it when the campaign is over."""
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_work)
+    with _safe_path():  # it starts a process of its own for what its workers share
+        return ProcessPoolExecutor(jobs, mp_context=_WorkerContext(), initializer=_begin_work)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let no interpreter that is started meanwhile look for its first modules in the current directory."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_SAFE_PATH)
+        if before is not None:
+            os.environ[_SAFE_PATH] = before
+
+
+class _Worker(SpawnProcess):
+    """A fresh process, started whenever the executor needs one more."""
+
+    def start(self) -> None:
+        """Start it, whatever files the current directory holds."""
+        with _safe_path():
+            super().start()
+
+
+class _WorkerContext(SpawnContext):
+    Process = _Worker
 
 
 def end_workers() -> None:

@@ -40,7 +40,7 @@ _SHAKE_US: Final = 3_000_000
 
 NOT_DETERMINISTIC: Final = "I22 Deterministic"
 _RUN: Final = (
-    "import sys; from viewstamp.sim.run.campaign import run_chunk; "
+    "import sys; sys.path[:] = sys.argv[1:]; from viewstamp.sim.run.campaign import run_chunk; "
     "sys.stdout.buffer.write(run_chunk(sys.stdin.buffer.read()))"
 )
 
@@ -293,7 +293,7 @@ def run_elsewhere(plan: RunPlan) -> RunReport | None:
     """Return the report of a fresh process with other hashes; None: it ended without one."""
     hashes = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     done = subprocess.run(  # noqa: S603  this interpreter, and nothing that comes from outside
-        [sys.executable, "-c", _RUN],
+        [sys.executable, "-P", "-c", _RUN, *sys.path],  # -P: else it begins in the current directory
         input=msgspec.json.encode([plan]),
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONHASHSEED": hashes},
