@@ -16,7 +16,6 @@ also says the answer. A lock is held by a client's session: when that ends, its 
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
-from heapq import nsmallest
 from itertools import islice
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
@@ -24,6 +23,7 @@ import msgspec
 
 from viewstamp.core.ids import LogTime
 from viewstamp.machine.state_machine import StateMachine, command, query
+from viewstamp.services.sorted_names import SortedNames
 
 NAME_BYTES_MAX: Final = 1_024
 LABEL_BYTES_MAX: Final = 256
@@ -201,6 +201,8 @@ class LockService(StateMachine):
 
     def __init__(self) -> None:
         self._locks: dict[str, _Lock] = {}
+        self._names = SortedNames()
+        """Those of `_locks`, in order: a page of them costs as much among a million as among ten."""
         self._clients: dict[int, _Client] = {}
 
     def __len__(self) -> int:
@@ -263,7 +265,7 @@ class LockService(StateMachine):
     def held(self, prefix: str = "", after: str = "", limit: int = 100) -> LockPage:
         """Return up to `limit` locks (at most 1,000) whose names begin with `prefix` and follow `after`."""
         limit = max(0, min(limit, PAGE_LOCKS_MAX))
-        names = nsmallest(limit + 1, (n for n in self._locks if n > after and n.startswith(prefix)))
+        names = self._names.page(prefix, after, limit + 1)
         locks = [_shown(name, self._locks[name]) for name in names[:limit]]
         return LockPage(locks, len(names) > limit)
 
@@ -365,6 +367,7 @@ class LockService(StateMachine):
         record.finished.pop(name, None)
         if lock is None:
             self._locks[name] = _Lock(self._new_holder(waiter))
+            self._names.add(name)
             record.held.add(name)
             return Acquired("granted", self.context.token)
         lock.queue[waiter.client] = waiter  # a client that asks again keeps its place
@@ -396,6 +399,7 @@ class LockService(StateMachine):
         lock = self._locks[name]
         if not lock.queue:
             del self._locks[name]
+            self._names.remove(name)
             return
         client, waiter = lock.queue.popitem(last=False)
         holder = lock.holder = self._new_holder(waiter)
@@ -406,6 +410,7 @@ class LockService(StateMachine):
 
     def _restore_lock(self, image: _LockImage) -> None:
         lock = self._locks[image.name] = _Lock(image.holder)
+        self._names.add(image.name)
         self._record(image.holder.client).held.add(image.name)
         for waiter in image.queue:
             lock.queue[waiter.client] = waiter
