@@ -1,7 +1,7 @@
-"""Two versions of a class have different fingerprints, whatever they are called (`runtime.fingerprint`)."""
+"""Two versions of a class have different fingerprints, whatever they are called (`runtime.differences`)."""
 
 from viewstamp.machine.state_machine import StateMachine, command, compose
-from viewstamp.runtime.fingerprint import UNKNOWN, fingerprint_of
+from viewstamp.runtime.differences import UNKNOWN, fingerprint_of
 
 
 def before() -> type[StateMachine]:

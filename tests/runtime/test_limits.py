@@ -10,9 +10,16 @@ from tests.runtime.test_transport import greet, lone_node
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Instant
 from viewstamp.core.messages import AskStatus, KeepAlive, encode_message
-from viewstamp.link.framing import CLIENT, REFUSAL, WELCOME, encode_frame, frame_header
+from viewstamp.link.framing import (
+    CLIENT,
+    FREE_BYTES,
+    REFUSAL,
+    WELCOME,
+    UnfinishedBytes,
+    encode_frame,
+    frame_header,
+)
 from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, decode_refusal
-from viewstamp.link.unfinished import FREE_BYTES, UnfinishedBytes
 from viewstamp.runtime.bounded_log import BURST, BoundedLog
 
 ASK = encode_frame(CLIENT, encode_message(AskStatus(1)))

@@ -1,19 +1,19 @@
 """`viewstamp lock`: run a command under a lock of the stock server. `viewstamp locks`: who holds which."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from viewstamp.cli import failures
-from viewstamp.cli.lifeline import end_with_parent
 from viewstamp.cli.output import quoted, show_json, show_table
 from viewstamp.cli.target import CLUSTER_FILE, check_timeout, locate
 from viewstamp.clients.lock_driver import HeldLock, LockTimeout
@@ -26,6 +26,8 @@ from viewstamp.services.lock_events import is_text
 from viewstamp.services.lock_wire import STOCK_PART
 from viewstamp.services.locks import LABEL_BYTES_MAX, Holder, LockService, LockState
 
+_PR_SET_PDEATHSIG: Final = 1
+"""Of `linux/prctl.h`."""
 TOKEN_VARIABLE: Final = "VIEWSTAMP_FENCING_TOKEN"  # noqa: S105  a number for all to see
 NAME_VARIABLE: Final = "VIEWSTAMP_LOCK_NAME"
 """What the command finds in its environment."""
@@ -268,3 +270,23 @@ def _in_foreground() -> bool:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (OSError, ValueError):
         return False
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """Return what a child has to call before it executes a command, so that the command dies with its parent.
+
+    The kernel sends SIGKILL to the command when this thread ends, however that happens. It reaches neither
+    the command's own children nor a program with other rights (set-user-ID). None: only Linux can do it.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # found before the fork: a child must not import
+    parent = os.getpid()
+    wanted = int(signal.SIGKILL)
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, wanted, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(128 + wanted)  # the parent ended before it was asked for
+
+    return prepare

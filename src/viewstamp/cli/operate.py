@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Annotated
 
 from viewstamp.cli.flags import ClusterFile, Flag, Timeout
-from viewstamp.cli.remote import ask_all, direct, leader_of
+from viewstamp.cli.status import ask_all, leader_of
 from viewstamp.cli.target import CLUSTER_FILE, check_member, check_timeout, load_cluster
-from viewstamp.core.errors import NotExecuted
-from viewstamp.core.events import TakeSnapshot, TransferLeadership
+from viewstamp.core.errors import NotExecuted, ViewstampError
+from viewstamp.core.events import Directive, TakeSnapshot, TransferLeadership
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.protocols.registry import protocol_definition
+from viewstamp.runtime import operator
 from viewstamp.runtime.config import ClusterConfig
 
 
@@ -51,6 +52,18 @@ def snapshot(
     taker = find_leader(config, timeout) if node is None else check_member(config, node)
     direct(config, taker, TakeSnapshot(), timeout)
     print(f"node {taker} took a snapshot")
+
+
+def direct(cluster: ClusterConfig, node: NodeId, directive: Directive, timeout_s: float) -> None:
+    """Let one node follow a directive.
+
+    Raises:
+        NotExecuted, OutcomeUnknown: it did not answer.
+        ViewstampError: it refused; the text says why.
+    """
+    refusal = operator.direct(cluster, node, directive, timeout_s=timeout_s)
+    if refusal is not None:
+        raise ViewstampError(f"node {node} refused: {refusal}")
 
 
 def find_leader(cluster: ClusterConfig, timeout_s: float) -> NodeId:

@@ -6,10 +6,10 @@ from typing import Final
 from viewstamp.cli.failures import DONE, REFUSED
 from viewstamp.cli.flags import AsJson, ClusterFile, Timeout
 from viewstamp.cli.output import printable, show_json, show_table
-from viewstamp.cli.remote import ask_all, document_of, leader_of
 from viewstamp.cli.target import CLUSTER_FILE, check_timeout, load_cluster
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
+from viewstamp.runtime import operator
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.config import ClusterConfig
 
@@ -34,6 +34,30 @@ def status(*, cluster: ClusterFile = Path(CLUSTER_FILE), timeout: Timeout = 2.0,
         isinstance(answer, Status) and not answer.waiting_for for answer in answers.values()
     )
     return DONE if well else REFUSED
+
+
+def ask_all(cluster: ClusterConfig, timeout_s: float) -> dict[NodeId, Status | str]:
+    """Return every node's status or, in one line, why there is none. Takes no longer than `timeout_s`."""
+    return operator.cluster_status(cluster, timeout_s=timeout_s)
+
+
+def leader_of(answers: dict[NodeId, Status | str]) -> NodeId | None:
+    """Return the node that leads in the highest view that any node speaks of; None: nobody is known to."""
+    known = [
+        answer for answer in answers.values() if isinstance(answer, Status) and answer.leader is not None
+    ]
+    newest = max(known, key=lambda status: status.view, default=None)
+    return None if newest is None else newest.leader
+
+
+def document_of(answer: Status | str) -> dict[str, object]:
+    """Return what JSON says of a node."""
+    if isinstance(answer, str):
+        return {"reachable": False, "reason": answer}
+    fields = {name: getattr(answer, name) for name in answer.__struct_fields__}
+    stamp = answer.last
+    peers = [{name: getattr(peer, name) for name in peer.__struct_fields__} for peer in answer.peers]
+    return {"reachable": True, **fields, "last": {"view": stamp.view, "seqno": stamp.seqno}, "peers": peers}
 
 
 def _show(config: ClusterConfig, answers: dict[NodeId, Status | str], leader: NodeId | None) -> None:

@@ -4,7 +4,7 @@ Bytes and moments go in; events, bytes to send and one deadline come out. `diale
 opens connections to one server, `acceptor.Acceptor` the end that accepts one. The drivers are
 `runtime.connection` (asyncio), `runtime.sockets` (blocking) and `sim.world.connections` (virtual).
 
-Read in this order: `unfinished` (what frames may take that have not ended), `framing` (frames on a stream),
+Read in this order: `framing` (frames on a stream, and what they may take that have not ended),
 `handshake` (what the two ends say first, and what is
 refused), `dialer`, `acceptor`. The bytes are described in docs/reference/wire-format.md.
 """

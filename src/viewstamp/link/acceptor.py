@@ -23,9 +23,9 @@ from viewstamp.link.framing import (
     WELCOME,
     FrameQueue,
     Splitter,
+    UnfinishedBytes,
 )
 from viewstamp.link.handshake import Hello, decode_hello, encode_refusal
-from viewstamp.link.unfinished import UnfinishedBytes
 
 
 class Greeted(msgspec.Struct, frozen=True):

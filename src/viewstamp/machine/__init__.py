@@ -6,7 +6,7 @@ Read in this order:
 2. `context`: all that a command may learn of the world;
 3. `definition`: what is read out of the class: its methods, the types of their arguments, decoders;
 4. `runner`: one machine and what runs its methods;
-5. `nesting`, `room`: the same depth for arguments, results and recursion on every replica;
+5. `nesting`: the same depth for arguments and results on every replica, as `runner` has for recursion;
 6. `default_snapshot`, `schema`, `state_digest`: the annotated attributes as bytes, what stands in them, and
    its digest, to be compared;
 7. `soundness`, `forbidden_calls`: classes that would lose or split state, refused before they serve.

@@ -9,7 +9,7 @@ Read in this order; `client` is another program, and has an order of its own:
 5. `responses`, `refusals`, `reads`, `directives`: what clients and operators are told, and queries, which
    pass no log;
 6. `snapshot_body`: the replicated state as bytes;
-7. `divergence`, `recent`: replicas that differ, judged by the majority;
+7. `divergence`: replicas that differ, judged by the majority;
 8. `skip_mark`: an entry that no replica can execute.
 
 The way of a write, function by function. At the leader:

@@ -1,11 +1,12 @@
 """Options of replicas and clients, validated when made. Everything that can grow has a limit."""
 
-from typing import Final
+from random import Random
+from typing import Final, Literal
 
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX
+from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, Instant, NodeId
 from viewstamp.core.messages import MESSAGE_CALLS_MAX
 
 NEVER: Final = 1 << 64
@@ -130,3 +131,20 @@ class ClientOptions(msgspec.Struct, frozen=True):
             self.answer_timeout_ms <= self.answer_timeout_max_ms, "answer_timeout_ms exceeds its maximum"
         )
         _require(self.backoff_min_ms <= self.backoff_max_ms, "backoff_min_ms exceeds backoff_max_ms")
+
+
+class ClientSetup(msgspec.Struct, frozen=True):
+    """Everything that a client is made of."""
+
+    servers: tuple[NodeId, ...]
+    secret: bytes
+    """`SECRET_BYTES` random bytes, drawn for each client ever made: never reuse them (docs/faults.md#k20).
+
+    A program that knows them may speak for this client: they go to its servers and nowhere else.
+    """
+    rng: Random
+    now: Instant
+    options: ClientOptions = ClientOptions()
+    exactly_once: bool = True
+    """Whether commands run under a session. Without one a call is sent once, and may end in "unknown"."""
+    write_routing: Literal["leader", "any"] = "leader"

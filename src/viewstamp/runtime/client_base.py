@@ -26,9 +26,8 @@ from viewstamp.machine.definition import Method
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.client.client import ClientCore
 from viewstamp.replica.client.failures import names
-from viewstamp.replica.client.setup import ClientSetup
 from viewstamp.replica.events import CallId, Deliver, Failed, Outcome, Raised, Returned
-from viewstamp.replica.options import ClientOptions
+from viewstamp.replica.options import ClientOptions, ClientSetup
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.config import KIB, MIB
 from viewstamp.runtime.discovery import Known, Where, locate

@@ -2,15 +2,29 @@
 
 Options may differ while they are changed, and so may the code of the class. What must not differ is refused
 by the handshake (`link.handshake`).
+
+Another fingerprint of the user's class means that two members run other code. It is made of the source of
+the class, of its parts and of the classes that it is derived from, and of the schema of its state. What the
+class calls in other modules is not in it.
 """
 
+import inspect
 import logging
+from collections.abc import Iterator
 from typing import Final
+
+import msgspec
+import xxhash
 
 from viewstamp.core.ids import NodeId
 from viewstamp.link.handshake import Doorkeeper
+from viewstamp.machine.schema import schema_of
+from viewstamp.machine.state_machine import StateMachine
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
+UNKNOWN: Final = 0
+"""Where the source cannot be read: it is compared with nothing."""
+_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
 class Differences:
@@ -52,3 +66,23 @@ def _is_new(peer: NodeId, found: set[NodeId], said: set[NodeId]) -> bool:
     is_new = peer not in said
     said.add(peer)
     return is_new
+
+
+def fingerprint_of(machine: type[StateMachine]) -> int:
+    """Return 63 bits that differ where the class does; `UNKNOWN` where its source cannot be read."""
+    try:
+        sources = [inspect.getsource(cls) for cls in _classes(machine)]
+    except (OSError, TypeError):
+        return UNKNOWN
+    return xxhash.xxh3_64_intdigest(_ENCODER.encode((sources, schema_of(machine)))) >> 1 or 1
+
+
+def _classes(machine: type[StateMachine]) -> Iterator[type]:
+    """Yield the classes that decide what the machine does, the library's own excepted."""
+    if machine.parts:
+        for _, part in sorted(machine.parts.items()):
+            yield from _classes(part)
+        return
+    for cls in machine.__mro__:
+        if cls is not StateMachine and cls is not object and issubclass(cls, StateMachine):
+            yield cls

@@ -14,9 +14,9 @@ does wrong ends the node at once, and nothing is acknowledged after it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol, TypeAlias, assert_never, cast
+from typing import Any, Final, TypeAlias, assert_never, cast
 
 import msgspec
 
@@ -45,6 +45,7 @@ from viewstamp.replica.events import (
 )
 from viewstamp.replica.replica import Replica
 from viewstamp.runtime.config import NodeConfig
+from viewstamp.runtime.inbox import Outlet
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.snapshotting import Snapshotter
 from viewstamp.runtime.state_hashing import RuntimeHasher
@@ -62,36 +63,6 @@ SLICE_CALLS_MAX: Final = 1_024
 
 RareEffect: TypeAlias = Release | Save | Stage | Halt | Notice
 """What `Driver._step` does not carry out itself."""
-
-
-class Outlet(Protocol):
-    """What a driver needs of a `transport.Transport`."""
-
-    @property
-    def dirty(self) -> Sized:
-        """What `flush` would write to; empty where there is nothing to write."""
-        ...
-
-    def send(self, to: NodeId, payload: bytes) -> None:
-        """Send to a member, or lose it."""
-        ...
-
-    def respond(self, to: ClientAddress, payload: bytes) -> None:
-        """Send to a client, if it is still there."""
-        ...
-
-    def flush(self) -> None:
-        """Write everything sent so far."""
-        ...
-
-    @property
-    def waiting(self) -> Sized:
-        """What `serve_waiting` would pass on."""
-        ...
-
-    def serve_waiting(self) -> bool:
-        """Pass on messages of clients that were kept, while there is time; return whether some remain."""
-        ...
 
 
 class Driver:

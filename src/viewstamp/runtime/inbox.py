@@ -1,5 +1,6 @@
-"""What the port of a server tells its driver."""
+"""What the port of a server and its driver need of each other."""
 
+from collections.abc import Sized
 from typing import Protocol
 
 from viewstamp.core.ids import ClientAddress, NodeId
@@ -30,4 +31,34 @@ class Inbox(Protocol):
 
     def client_gone(self, source: ClientAddress) -> None:
         """The client's connection is closed. Its address is never used again."""
+        ...
+
+
+class Outlet(Protocol):
+    """What a driver needs of a `transport.Transport`."""
+
+    @property
+    def dirty(self) -> Sized:
+        """What `flush` would write to; empty where there is nothing to write."""
+        ...
+
+    def send(self, to: NodeId, payload: bytes) -> None:
+        """Send to a member, or lose it."""
+        ...
+
+    def respond(self, to: ClientAddress, payload: bytes) -> None:
+        """Send to a client, if it is still there."""
+        ...
+
+    def flush(self) -> None:
+        """Write everything sent so far."""
+        ...
+
+    @property
+    def waiting(self) -> Sized:
+        """What `serve_waiting` would pass on."""
+        ...
+
+    def serve_waiting(self) -> bool:
+        """Pass on messages of clients that were kept, while there is time; return whether some remain."""
         ...

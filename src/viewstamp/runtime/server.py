@@ -31,8 +31,8 @@ from viewstamp.replica.replica import Replica
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
+from viewstamp.runtime.differences import fingerprint_of
 from viewstamp.runtime.driver import Driver
-from viewstamp.runtime.fingerprint import fingerprint_of
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.system import Clock, fresh_number, fresh_rng, loop_factory, monotonic_us

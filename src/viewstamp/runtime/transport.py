@@ -22,9 +22,8 @@ from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
 from viewstamp.core.messages import AdminRequest, AskStatus, decode_client_message
 from viewstamp.link.acceptor import Acceptor, Greeted
-from viewstamp.link.framing import PEER
+from viewstamp.link.framing import PEER, UnfinishedBytes
 from viewstamp.link.handshake import Doorkeeper, Hello
-from viewstamp.link.unfinished import UnfinishedBytes
 from viewstamp.runtime.addresses import Address, check_address, format_address
 from viewstamp.runtime.backlog import Backlog
 from viewstamp.runtime.bounded_log import BoundedLog

@@ -27,7 +27,6 @@ from viewstamp.core.messages import (
     client_number,
 )
 from viewstamp.replica.client.client import ClientCore
-from viewstamp.replica.client.setup import ClientSetup
 from viewstamp.replica.events import (
     CallId,
     ClientEffect,
@@ -38,7 +37,7 @@ from viewstamp.replica.events import (
     Invoked,
     Outcome,
 )
-from viewstamp.replica.options import ClientOptions
+from viewstamp.replica.options import ClientOptions, ClientSetup
 
 SECRET = bytes(range(SECRET_BYTES))
 NUMBER = client_number(SECRET)

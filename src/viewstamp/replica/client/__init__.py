@@ -2,7 +2,7 @@
 
 Read in this order:
 
-1. `setup`, `calls`: what a client is made of, the open calls, their sequence numbers, deadlines and messages;
+1. `calls`: the open calls, their sequence numbers, deadlines and messages;
 2. `client`: `step`, where all events come in;
 3. `session`, `routing`: the promise of exactly-once, and the server that is asked next;
 4. `failures`, `admin`: how a call ends without a result, and what operators ask of one node.

@@ -46,7 +46,6 @@ from viewstamp.replica.client.calls import Call, Calls, Flight, Queue
 from viewstamp.replica.client.failures import CLOSED, expired, failed, number_of, text_of, without_result
 from viewstamp.replica.client.routing import Router
 from viewstamp.replica.client.session import ClientSession
-from viewstamp.replica.client.setup import ClientSetup
 from viewstamp.replica.events import (
     Cancelled,
     ClientEffect,
@@ -60,6 +59,7 @@ from viewstamp.replica.events import (
     Outcome,
     Returned,
 )
+from viewstamp.replica.options import ClientSetup
 
 
 class ClientCore:

@@ -17,8 +17,8 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import SECRET_BYTES, ServerMessage
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.replica.client.setup import ClientSetup
 from viewstamp.replica.divergence import peer_event, peer_message_type
+from viewstamp.replica.options import ClientSetup
 from viewstamp.sim.cluster.narrator import Narrator, fate
 from viewstamp.sim.judge.judge import Judge, watched
 from viewstamp.sim.workloads.clients import ClientHost, Connection, NumberedCore, Observer, SimClient, respond
