@@ -8,7 +8,7 @@ import msgspec
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDERS: Final = ("border", "locks", "primary_backup", "raft", "replica", "storage", "viewstamped")
-_COPIED: Final = ("src", "tests", "mutants")
+_COPIED: Final = ("src", "tests", "mutants", "fuzz")
 
 
 class CatalogueError(Exception):
