@@ -146,7 +146,7 @@ def test_refused_when_the_identity_is_gone_and_data_is_there(path: Path) -> None
 def test_refused_when_the_directory_holds_something_else(path: Path) -> None:
     path.mkdir()
     (path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigurationError, match=r"not empty and no data directory: it holds thesis\.tex"):
+    with pytest.raises(ConfigurationError, match=r"not empty and not a data directory: it holds thesis\.tex"):
         _open(path)
 
 

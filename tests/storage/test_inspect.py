@@ -92,8 +92,8 @@ def test_damaged_snapshot_is_shown() -> None:
 
 def test_refused_when_it_is_no_data_directory() -> None:
     files = SimFileSystem(Random(1))
-    with pytest.raises(ConfigurationError, match="no data directory"):
+    with pytest.raises(ConfigurationError, match="is not a data directory"):
         inspect_identity(files, PATH)
     files.mkdir(PATH)
-    with pytest.raises(ConfigurationError, match="no data directory"):
+    with pytest.raises(ConfigurationError, match="is not a data directory"):
         inspect_identity(files, PATH)

@@ -191,7 +191,7 @@ def _set_up(files: FileSystem, path: str, identity: Identity, segment_bytes: int
         names = files.listdir(path)
     strange = sorted(set(names) - _NAMES)
     if strange:
-        raise ConfigurationError(f"{path} is not empty and no data directory: it holds {strange[0]}")
+        raise ConfigurationError(f"{path} is not empty and not a data directory: it holds {strange[0]}")
     _refuse_orphans(files, path, names, segment_bytes)
     with explained("set up", path):
         for name in (JOURNAL_NAME, SNAPSHOTS_NAME):
