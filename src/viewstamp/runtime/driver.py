@@ -51,7 +51,7 @@ from viewstamp.runtime.snapshotting import Snapshotter
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.syncing import Syncer
 from viewstamp.runtime.system import Clock
-from viewstamp.runtime.turns import TURN_US, Turns
+from viewstamp.runtime.turns import SHARE_US, TURN_US, Turns
 from viewstamp.storage.directory import DataDirectory
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -110,6 +110,7 @@ class Driver:
         """Whether a step is under way: effects must never lead back into the replica."""
         self._stopped = False
         self._began = Instant(0)
+        self._time_us = TURN_US
         """When a turn last began to take in messages of clients that the one before had no time for."""
         self._turns = Turns(self._loop, clock, self._work)
         self._led: object = self
@@ -212,7 +213,7 @@ class Driver:
     def has_time(self) -> bool:
         """Return whether this turn may take in another message of a client, which can take any time."""
         turns = self._turns
-        return not turns.planned or self._clock() - max(turns.now, self._began) <= TURN_US
+        return not turns.planned or self._clock() - max(turns.now, self._began) <= self._time_us
 
     def work_waits(self) -> None:
         """Let there be a turn."""
@@ -312,7 +313,10 @@ class Driver:
         if self._outlet is not None and self._outlet.waiting:
             # Members and deadlines came first; now the clients whose messages the last turn had no time for.
             self._began = self._clock()
+            # A write of another client takes several turns: what waits has a share of each.
+            self._time_us = SHARE_US
             work_waits = self._outlet.serve_waiting()
+            self._time_us = TURN_US
         self._flush()
         if self._journal.durable < self._journal.written:
             self._sync()
@@ -326,19 +330,19 @@ class Driver:
         """Go on with the queries that were too many for one step, until this turn has lasted long enough.
 
         A query of the user's class may take any time, and the replica has no clock: how many make a slice is
-        adapted here, so that a slice takes about a tenth of a turn.
+        adapted here, so that a slice takes a part of its share.
         """
         reads, clock = self._replica.reads, self._clock
         began = now = clock()
-        while reads.ready and now - began < TURN_US and not self._stopped:
+        while reads.ready and now - began < SHARE_US and not self._stopped:
             before, waiting = now, len(reads)
             self._step(_WOKE)
             now = clock()
             if len(reads) == waiting:
                 return  # the replica withholds its answers for now
-            if now - before > TURN_US // 5:
+            if now - before > SHARE_US // 3:
                 reads.slice_calls = max(1, reads.slice_calls // 2)
-            elif now - before < TURN_US // 20:
+            elif now - before < SHARE_US // 12:
                 reads.slice_calls = min(SLICE_CALLS_MAX, 2 * reads.slice_calls)
 
     def _sync(self) -> None:

@@ -16,6 +16,8 @@ from viewstamp.runtime.system import Clock
 
 TURN_US: Final = 10_000
 """How long a turn goes on with work that can wait: what remains is left for the next turn."""
+SHARE_US: Final = 2_000
+"""How long a turn goes on with what earlier turns left."""
 STALL_US: Final = 20_000
 """Coming later than this to a deadline means that the process stood still: the sockets come first."""
 _POLL_AGAIN_S: Final = 0.001
