@@ -202,7 +202,10 @@ class Divergence:
         self.notices: list[str] = []
         """What the operator must know. Callers take it."""
         self.busy = False
-        """Whether there is anything beside comparing: a doubt, a verdict, something to be sent."""
+        """Whether there is anything beside comparing: a doubt, a verdict, something to be sent.
+
+        True whenever `withholds` is: the way of a message asks this first.
+        """
         self._votes: dict[tuple[Kind, int], dict[NodeId, tuple[int, bool]]] = {}
         """(digest, sure) of the other members by position."""
         self._states: dict[int, int] = {}

@@ -337,8 +337,8 @@ class Replica:
     # Requests
 
     def _requested(self, event: Requested) -> None:
-        message, source = event.message, event.source
-        if self._divergence.withholds and not isinstance(message, AskStatus | AdminRequest | Identify):
+        message, source, judge = event.message, event.source, self._divergence
+        if judge.busy and judge.withholds and not isinstance(message, AskStatus | AdminRequest | Identify):
             self._responses.say(source, sent_away(message))
             return
         match message:

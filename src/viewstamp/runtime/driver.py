@@ -110,8 +110,9 @@ class Driver:
         """Whether a step is under way: effects must never lead back into the replica."""
         self._stopped = False
         self._began = Instant(0)
-        self._time_us = TURN_US
         """When a turn last began to take in messages of clients that the one before had no time for."""
+        self._time_us = TURN_US
+        """How long a turn takes in messages of clients: less for those that waited."""
         self._turns = Turns(self._loop, clock, self._work)
         self._led: object = self
         """The replica's `leader_news` when the leader was last logged."""
