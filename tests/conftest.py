@@ -3,6 +3,7 @@
 `--hypothesis-profile=search` draws new ones. What it finds is planted with `@example` before it is mended.
 """
 
+import logging
 import signal
 from collections.abc import Iterator
 
@@ -25,3 +26,13 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def log_of_one_test() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the log: its stream is gone with its test."""
+    logger = logging.getLogger("viewstamp")
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
