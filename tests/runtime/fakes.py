@@ -143,7 +143,7 @@ class RecordingInbox:
     def peer_frame(self, source: NodeId, payload: bytes) -> None:
         self.peer_frames.append((source, payload))
 
-    def client_frame(self, source: ClientAddress, payload: bytes) -> None:
+    def client_frame(self, source: ClientAddress, payload: bytes, principal: str) -> None:
         self.client_frames.append((source, payload))
 
     def peer_changed(self, peer: NodeId, is_up: bool) -> None:

@@ -240,13 +240,13 @@ async def test_frames_become_events_when_they_can_be_read() -> None:
     async with bench() as b:
         request = OpenSession(7)
         b.driver.peer_frame(PEER, NOTE_BYTES)
-        b.driver.client_frame(CLIENT, encode_message(request))
+        b.driver.client_frame(CLIENT, encode_message(request), "client/shop")
         b.driver.peer_changed(PEER, True)
         b.driver.peer_changed(PEER, False)
         b.driver.client_gone(CLIENT)
         assert b.replica.events == [
             NOTE,
-            Requested(CLIENT, request, encode_message(request)),
+            Requested(CLIENT, request, encode_message(request), "client/shop"),
             PeerUp(PEER),
             PeerDown(PEER),
             ClientGone(CLIENT),
@@ -271,7 +271,7 @@ async def test_frames_are_violations_and_nothing_happens_when_they_cannot_be_rea
         with pytest.raises(ProtocolViolation):
             b.driver.peer_frame(PEER, payload)
         with pytest.raises(ProtocolViolation):
-            b.driver.client_frame(CLIENT, payload)
+            b.driver.client_frame(CLIENT, payload, "client/shop")
         assert b.replica.events == []
         assert b.failures == []
 
@@ -395,8 +395,8 @@ async def test_directive_of_the_node_itself_is_answered_to_it_alone() -> None:
 
 async def test_other_messages_are_passed_on_when_the_address_is_a_client() -> None:
     async with bench(lambda event: [Respond(CLIENT, AdminReply(1, None))]) as b:
-        b.driver.client_frame(CLIENT, encode_message(AskStatus(1)))
-        b.driver.client_frame(CLIENT, encode_message(KeepAlive(1, 2)))
+        b.driver.client_frame(CLIENT, encode_message(AskStatus(1)), "client/shop")
+        b.driver.client_frame(CLIENT, encode_message(KeepAlive(1, 2)), "client/shop")
         assert b.lines == ["respond 5", "respond 5"]
 
 

@@ -7,6 +7,7 @@ from tests.runtime.test_driver import CLIENT, bench
 from tests.runtime.test_transport import Node, greet, lone_node
 from viewstamp.core.ids import Instant
 from viewstamp.core.messages import AskStatus, encode_message
+from viewstamp.core.principals import ANONYMOUS
 from viewstamp.link.framing import CLIENT as CLIENT_FRAME
 from viewstamp.link.framing import encode_frame
 from viewstamp.replica.events import Requested
@@ -79,8 +80,8 @@ async def test_a_client_that_does_not_read_is_asked_for_nothing_more() -> None:
         asked = node.inbox.client_frames
         take = node.inbox.client_frame
 
-        def answer(source: object, payload: bytes) -> None:
-            take(source, payload)  # type: ignore[arg-type]
+        def answer(source: object, payload: bytes, principal: str) -> None:
+            take(source, payload, principal)  # type: ignore[arg-type]
             node.transport.respond(source, bytes(2 << 20))  # type: ignore[arg-type]
 
         node.inbox.client_frame = answer  # type: ignore[method-assign]
@@ -99,7 +100,7 @@ async def test_a_turn_has_no_more_time_for_clients_after_a_while() -> None:
     async with bench(clock=lambda: Instant(now)) as b:
         await until(lambda: not b.driver._turns.planned)
         assert b.driver.has_time()
-        b.driver.client_frame(CLIENT, ASK)
+        b.driver.client_frame(CLIENT, ASK, ANONYMOUS)
         assert b.driver.has_time()
         now += TURN_US + 1
         assert not b.driver.has_time()
@@ -116,7 +117,7 @@ async def test_what_waits_has_another_turn_until_nothing_is_left() -> None:
         def serve() -> bool:
             nonlocal now
             while waiting and b.driver.has_time():
-                b.driver.client_frame(CLIENT, waiting.pop())
+                b.driver.client_frame(CLIENT, waiting.pop(), ANONYMOUS)
                 now += TURN_US // 2 + 1
             return bool(waiting)
 

@@ -15,6 +15,7 @@ from viewstamp.core.errors import MOVE_AWAY
 from viewstamp.core.events import Captured, PeerDown, PeerUp, Persisted, Received, SnapshotToken, Staged, Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, Viewstamp
 from viewstamp.core.messages import ClientMessage, ServerMessage
+from viewstamp.core.principals import ANONYMOUS
 
 
 class Requested(msgspec.Struct, frozen=True, gc=False):
@@ -23,6 +24,8 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
     source: ClientAddress
     message: ClientMessage
     encoded: bytes
+    principal: str = ANONYMOUS
+    """On whose behalf, as this server has proved it (`core.principals`); never what the sender says."""
 
 
 class ClientGone(msgspec.Struct, frozen=True, gc=False):

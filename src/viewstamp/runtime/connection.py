@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final, Protocol, TypeAlias, cast
 
 from viewstamp.core.errors import ProtocolViolation
+from viewstamp.core.principals import ANONYMOUS
 from viewstamp.link.acceptor import Greeted
 from viewstamp.link.dialer import Refused, Welcomed
 from viewstamp.link.framing import FrameQueue, Splitter
@@ -114,6 +115,7 @@ class Connection(asyncio.Protocol):
         "is_stalled",
         "link",
         "overflow",
+        "principal",
         "send_bytes_max",
         "tag",
     )
@@ -154,6 +156,8 @@ class Connection(asyncio.Protocol):
         """Frames lost to `Overflow.DROP`."""
         self.tag: object = None
         """Whatever the handler wants to know it by."""
+        self.principal = ANONYMOUS
+        """The name of the other end, as far as it has been proved (`core.principals`)."""
 
     @property
     def waiting_bytes(self) -> int:

@@ -31,6 +31,7 @@ from viewstamp.core.messages import (
     decode_client_message,
     encode_message,
 )
+from viewstamp.core.principals import LOCAL_OPERATOR
 from viewstamp.core.protocol import ProtocolDefinition, Status
 from viewstamp.replica.directives import OWN_ADDRESS
 from viewstamp.replica.divergence import peer_event, peer_message_type
@@ -190,7 +191,7 @@ class Driver:
         waiting: asyncio.Future[str | None] = self._loop.create_future()
         self._directives[request] = waiting
         message = AdminRequest(request, directive)
-        self.feed(Requested(OWN_ADDRESS, message, encode_message(message)))
+        self.feed(Requested(OWN_ADDRESS, message, encode_message(message), LOCAL_OPERATOR))
         try:
             return await waiting
         finally:
@@ -221,9 +222,9 @@ class Driver:
         if not self._turns.planned:
             self._turns.plan()
 
-    def client_frame(self, source: ClientAddress, payload: bytes) -> None:
+    def client_frame(self, source: ClientAddress, payload: bytes, principal: str) -> None:
         """Feed a message of a client; `ProtocolViolation` where it is none."""
-        self.feed(Requested(source, decode_client_message(payload), payload))
+        self.feed(Requested(source, decode_client_message(payload), payload, principal))
 
     def peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in Inbox
         """Feed that the connection to a member stands or is gone."""

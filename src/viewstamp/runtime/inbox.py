@@ -17,8 +17,8 @@ class Inbox(Protocol):
         """Return whether a client's message may come in this turn: its time for clients is not used up."""
         ...
 
-    def client_frame(self, source: ClientAddress, payload: bytes) -> None:
-        """A client's message arrived."""
+    def client_frame(self, source: ClientAddress, payload: bytes, principal: str) -> None:
+        """A client's message arrived, over a connection that belongs to this principal."""
         ...
 
     def work_waits(self) -> None:

@@ -220,7 +220,7 @@ class Transport:
             connection, payload = taken
             assert isinstance(connection.tag, Client)
             try:
-                self._inbox.client_frame(connection.tag.address, payload)
+                self._inbox.client_frame(connection.tag.address, payload, connection.principal)
             except ProtocolViolation as violation:
                 connection.abort(str(violation))
                 self._backlog.drop(connection)
@@ -287,7 +287,7 @@ class Transport:
             if self.waiting or connection.is_held or connection.is_full or not self._inbox.has_time():
                 self._keep(connection, payload)
             else:
-                self._inbox.client_frame(source, payload)
+                self._inbox.client_frame(source, payload, connection.principal)
 
     def _from_peer(self, source: NodeId, payload: bytes) -> None:
         if not self.silenced:
@@ -416,7 +416,7 @@ class Transport:
             connection.close("")
             return
         self._metrics.client_messages_in += 1
-        self._inbox.client_frame(sender.address, payload)
+        self._inbox.client_frame(sender.address, payload, connection.principal)
 
     def _admit_peer(self, connection: Connection, hello: Hello) -> None:
         peer = NodeId(hello.node)

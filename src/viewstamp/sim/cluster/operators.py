@@ -11,6 +11,7 @@ from typing import Final
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import AdminRequest, encode_message
+from viewstamp.core.principals import LOCAL_OPERATOR
 from viewstamp.replica.events import Requested
 from viewstamp.sim.cluster.cluster import Cluster, Operator
 from viewstamp.sim.workloads.clients import SimClient
@@ -47,7 +48,7 @@ class PromotingOperator(Operator):
         self._requests += 1
         address = ClientAddress(next(cluster.host.addresses))
         message = AdminRequest(self._requests, TransferLeadership(node))
-        cluster.processes[node].feed(Requested(address, message, encode_message(message)))
+        cluster.processes[node].feed(Requested(address, message, encode_message(message), LOCAL_OPERATOR))
 
 
 class RoutingOperator(Operator):

@@ -16,6 +16,7 @@ import msgspec
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.core.messages import AdminRequest, encode_message
+from viewstamp.core.principals import LOCAL_OPERATOR
 from viewstamp.replica.events import Outcome, Requested, Returned
 from viewstamp.sim.cluster.scenario import Scenario
 from viewstamp.sim.faults.single_faults import SingleFaults
@@ -161,7 +162,9 @@ class ScenarioStage:
         if self.cluster.processes[asked].running:
             message = AdminRequest(1, TransferLeadership(heir))
             address = ClientAddress(next(self.cluster.host.addresses))
-            self.cluster.processes[asked].feed(Requested(address, message, encode_message(message)))
+            self.cluster.processes[asked].feed(
+                Requested(address, message, encode_message(message), LOCAL_OPERATOR)
+            )
 
 
 def _lagging(stage: ScenarioStage) -> None:
