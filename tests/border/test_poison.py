@@ -73,7 +73,7 @@ def test_recursion_ends_alike_on_every_node(attack: MakeVictim) -> None:
 
 def executed(address: Address, method: str, *arguments: object) -> int:
     """Let a command run without a session; return how it ended."""
-    with Attacker(address) as client:
+    with Attacker(address, within_s=ANSWER_WITHIN_S) as client:
         client.say(Submit(client.speak_for(PLACE), NO_SESSION, 0, [(1, call(method, *arguments))]))
         answer = client.receive(Results)
         if answer is None:
@@ -91,3 +91,7 @@ def asked(address: Address, method: str, *arguments: object) -> int:
             raise NotExecuted("the node ended the connection")
         ((_, kind, _payload),) = answer.results
         return kind
+
+
+ANSWER_WITHIN_S = 60.0
+"""A bound and not a promise: a command may take seconds, and other tests run beside."""
