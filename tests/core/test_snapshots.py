@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from viewstamp.core.ids import ORIGIN, Seqno, View, Viewstamp
-from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta, read_whole
+from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta, Versions, read_whole
 
 
 def test_meta_describes_the_body_when_made() -> None:
@@ -18,7 +18,7 @@ def test_meta_describes_the_body_when_made() -> None:
 def test_the_bytes_of_a_meta_are_pinned() -> None:
     meta = SnapshotMeta(Viewstamp(View(2), Seqno(3)), b"h", 9, 5)
     encoded = msgspec.msgpack.encode(meta)
-    assert encoded.hex(" ") == "97 92 02 03 c4 01 68 09 05 01 00 00"
+    assert encoded.hex(" ") == "97 92 02 03 c4 01 68 09 05 01 01 01"
     assert msgspec.msgpack.decode(encoded, type=SnapshotMeta) == meta
 
 
@@ -26,14 +26,19 @@ def test_the_bytes_of_a_meta_are_pinned() -> None:
     ("version", "why"),
     [
         ((2, 0, 0), "it has format 2; this version reads 1"),
-        ((1, 1, 0), "it has level 1; this version knows 0"),
-        ((1, 0, 1), "it is of machine version 1; this version knows 0"),
+        ((1, 2, 0), "it has level 2; this version knows 0 to 1"),
+        ((1, -1, 0), "it has level -1; this version knows 0 to 1"),
     ],
 )
 def test_a_meta_of_another_version_is_refused_by_name(version: tuple[int, int, int], why: str) -> None:
     encoded = msgspec.msgpack.encode(((2, 3), b"h", 9, 5, *version))
     with pytest.raises(msgspec.ValidationError, match=f"a snapshot at 2.3 cannot be used: {why}"):
         msgspec.msgpack.decode(encoded, type=SnapshotMeta)
+
+
+def test_a_meta_of_any_version_of_the_class_is_stored_when_this_code_is_older() -> None:
+    meta = SnapshotMeta(ORIGIN, b"", 0, 0, machine_version=9)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(meta), type=SnapshotMeta).versions == Versions(1, 9)
 
 
 def test_digest_differs_when_one_bit_of_the_body_does() -> None:

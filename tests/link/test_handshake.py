@@ -78,8 +78,8 @@ def test_hello_of_a_client_is_accepted_when_it_names_this_cluster_or_none(fields
         ),
         ({"wire": Range(0, 0)}, "upgrade node 2"),
         ({"wire": Range(3, 1)}, "empty range"),
-        ({"level": Range(2, 2)}, "feature level 2 and node 1 has feature level 0: upgrade node 1"),
-        ({"machine": Range(1, 4)}, "machine version 1 to 4 and node 1 has machine version 0: upgrade node 1"),
+        ({"level": Range(2, 2)}, "feature level 2 and node 1 has feature level 0 to 1: upgrade node 1"),
+        ({"machine": Range(3, 4)}, "machine version 3 to 4 and node 1 has machine version 0 to 1: upgrade"),
         ({"members": [1, 2, 4]}, "only node 2 lists 4, only node 1 lists 3"),
         ({"members": list(range(100, 200))}, "106, 107 and more"),
         ({"must_agree": {"sessions_max": 9}}, "sessions_max is 9 at node 2 and 10 at node 1"),
@@ -155,19 +155,19 @@ def test_lists_of_members_are_not_compared_when_the_cluster_is_open() -> None:
 
 
 def test_bytes_of_a_clients_hello_are_those_of_version_one() -> None:
-    assert client_hello("c", NodeId(1)).hex() == "9e920101a6636c69656e74a16300ff0100920000920000908000c000"
+    assert client_hello("c", NodeId(1)).hex() == "9e920101a6636c69656e74a16300ff0100920001920001908000c000"
 
 
 def test_bytes_of_a_members_hello_are_those_of_version_one() -> None:
     hello = msgspec.structs.replace(PEER_HELLO, digest=3, advertise=("h", 9))
     assert encode_hello(hello).hex() == (
-        "9e920101a470656572a46d696e650302014d9200009200009301020381ac73657373696f6e735f6d61780a0592a1680900"
+        "9e920101a470656572a46d696e650302014d9200019200019301020381ac73657373696f6e735f6d61780a0592a1680900"
     )
 
 
 def test_bytes_of_a_welcome_are_those_of_version_one() -> None:
     assert doorkeeper().welcome.hex() == (
-        "98920101a46d696e6501a472616674a66c6561646572939301a168019302a168029303a16803920000920000"
+        "98920101a46d696e6501a472616674a66c6561646572939301a168019302a168029303a16803920001920001"
     )
 
 

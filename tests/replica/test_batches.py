@@ -22,6 +22,7 @@ from viewstamp.replica.batches import (
 )
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.refusals import RefusalLine
+from viewstamp.replica.versions import Declaration, NewerCodeNeeded
 
 DEFINITION = MachineDefinition.of(Counter)
 DECODE = DEFINITION.decoder("command")
@@ -132,7 +133,7 @@ def test_a_batch_reads_back_as_it_was_made() -> None:
 def test_the_bytes_of_an_entry_are_pinned() -> None:
     data = encode_batch(77, (3, 9), [encode_message(submit(5, (1, call("add", 1))))])
     assert data.hex(" ") == (
-        "96 01 00 4d 92 03 09"  # format, level, log time, [checked seqno, digest]
+        "96 01 01 4d 92 03 09"  # format, level, log time, [checked seqno, digest]
         " 91 95 01 cd 10 92 05 00 91 92 01 92 a3 61 64 64 01"  # [Submit], as this program encodes it
         " 90"  # no principals
     )
@@ -143,13 +144,30 @@ def test_the_bytes_of_an_entry_are_pinned() -> None:
     [
         ((2, 0, 77, (3, 9), [], []), "has format 2; this version reads 1"),
         ((2, 0, "of another shape"), "has format 2; this version reads 1"),
-        ((0, 0, 77, (3, 9), [], []), "has format 0; this version reads 1"),
-        ((1, 1, 77, (3, 9), [], []), "has level 1; this version knows 0"),
+        ((1, 2, 77, (3, 9), [], []), "has level 2; this version knows 0 to 1"),
+        ((1, 2, "of another shape"), "has level 2; this version knows 0 to 1"),
     ],
 )
-def test_an_entry_of_another_version_is_refused_by_name(entry: tuple[object, ...], why: str) -> None:
-    with pytest.raises(BatchUnreadable, match=why):
+def test_an_entry_of_a_newer_version_needs_newer_code(entry: tuple[object, ...], why: str) -> None:
+    with pytest.raises(NewerCodeNeeded, match=why):
         decode_batch(msgspec.msgpack.encode(entry), DECODE)
+
+
+def test_an_entry_of_a_version_that_is_no_longer_read_is_refused_by_name() -> None:
+    with pytest.raises(BatchUnreadable, match="has format 0; this version reads 1"):
+        decode_batch(msgspec.msgpack.encode((0, 0, 77, (3, 9), [], [])), DECODE)
+
+
+def test_an_entry_of_the_level_before_is_read() -> None:
+    entry = bytes.fromhex("9601004d920309919501cd10920500919201 92a361646401 90")
+    batch = decode_batch(entry, DECODE)
+    assert (batch.level, batch.declares, len(batch.messages[0].calls)) == (0, None, 1)
+
+
+def test_a_declaration_comes_back_when_it_is_read() -> None:
+    declared = Declaration(3, {"add()": "command"}, raises=True)
+    batch = decode_batch(encode_batch(77, (3, 9), [], 1, declared), DECODE)
+    assert (batch.level, batch.declares) == (1, declared)
 
 
 def test_each_message_has_the_principal_that_its_server_saw() -> None:

@@ -34,8 +34,16 @@ MICROSECONDS_PER_SECOND: Final = 1_000_000
 _OFFSET_BITS: Final = 20
 COMMANDS_PER_ENTRY_MAX: Final = 1 << _OFFSET_BITS
 
-LEVEL: Final = 0
-"""The level of features that this version writes into entries and snapshots; it refuses any other by name."""
+LEVEL_MIN: Final = 0
+LEVEL: Final = 1
+"""The levels of features that this version can read and write: the lowest and the highest.
+
+A level says what may stand in entries and snapshots. Which one is in force is said by the log; an entry
+raises it when every member can (docs/design/decisions.md#versions).
+
+- 0: before levels could be raised.
+- 1: entries may raise the level and the version of the user's class; the log holds the class's interface.
+"""
 
 
 class Viewstamp(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):

@@ -9,22 +9,33 @@ from typing import Final, Protocol
 import msgspec
 import xxhash
 
-from viewstamp.core.ids import LEVEL, Viewstamp
+from viewstamp.core.ids import LEVEL, LEVEL_MIN, Viewstamp
 
 FORMAT: Final = 1
 """Of the snapshots that this version writes, and the only one that it reads."""
-MACHINE_VERSION: Final = 0
-"""Of the user's class in the snapshots that this version writes: classes have no versions yet."""
+UNVERSIONED: Final = 0
+"""Machine version in snapshots that were written before classes had versions: it means version 1."""
 
 
-def version_refusal(format_: int, level: int, machine_version: int) -> str:
-    """Return why a snapshot of this version cannot be read here, in a few words; empty where it can."""
+class Versions(msgspec.Struct, frozen=True, array_like=True):
+    """What is in force at one position of the log."""
+
+    level: int = LEVEL
+    """The level of features."""
+    machine: int = 1
+    """The version of the user's class."""
+
+
+NEWEST: Final = Versions()
+"""The highest level that this code knows, and a class that says no version."""
+
+
+def version_refusal(format_: int, level: int) -> str:
+    """Return why a snapshot of this format and level cannot be read here, in a few words; empty: it can."""
     if format_ != FORMAT:
         return f"it has format {format_}; this version reads {FORMAT}"
-    if level != LEVEL:
-        return f"it has level {level}; this version knows {LEVEL}"
-    if machine_version != MACHINE_VERSION:
-        return f"it is of machine version {machine_version}; this version knows {MACHINE_VERSION}"
+    if not LEVEL_MIN <= level <= LEVEL:
+        return f"it has level {level}; this version knows {LEVEL_MIN} to {LEVEL}"
     return ""
 
 
@@ -46,11 +57,18 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True):
     format: int = FORMAT
     level: int = LEVEL
     """The level of features in force at `viewstamp`."""
-    machine_version: int = MACHINE_VERSION
+    machine_version: int = 1
+    """The version of the user's class in force at `viewstamp`; 0: classes had no versions. Any can be stored:
+    whether it can be restored is for the class to say."""
+
+    @property
+    def versions(self) -> Versions:
+        """What is in force at `viewstamp`."""
+        return Versions(self.level, self.machine_version)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be read here before anything is received or installed."""
-        refusal = version_refusal(self.format, self.level, self.machine_version)
+        refusal = version_refusal(self.format, self.level)
         if refusal:
             raise ValueError(f"a snapshot at {self.viewstamp} cannot be used: {refusal}")
 
@@ -73,9 +91,16 @@ class BytesSnapshot:
 
     __slots__ = ("body", "meta")
 
-    def __init__(self, viewstamp: Viewstamp, header: bytes, body: bytes) -> None:
+    def __init__(self, viewstamp: Viewstamp, header: bytes, body: bytes, versions: Versions = NEWEST) -> None:
         self.body = body
-        self.meta = SnapshotMeta(viewstamp, header, len(body), xxhash.xxh3_64_intdigest(body))
+        self.meta = SnapshotMeta(
+            viewstamp,
+            header,
+            len(body),
+            xxhash.xxh3_64_intdigest(body),
+            level=versions.level,
+            machine_version=versions.machine,
+        )
 
     def read(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes of the body from `offset`; empty at the end."""

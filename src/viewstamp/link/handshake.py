@@ -21,8 +21,8 @@ import xxhash
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import LEVEL as ENTRY_LEVEL
-from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.core.snapshots import MACHINE_VERSION
+from viewstamp.core.ids import LEVEL_MIN, Incarnation, NodeId
+from viewstamp.core.snapshots import UNVERSIONED
 
 ANY_NODE: Final = -1
 REASON_LENGTH_MAX: Final = 300
@@ -43,10 +43,10 @@ class Range(msgspec.Struct, frozen=True, array_like=True):
 
 WIRE: Final = Range(1, 1)
 """Versions of the messages on the wire: hello, welcome, and everything after them."""
-LEVEL: Final = Range(ENTRY_LEVEL, ENTRY_LEVEL)
+LEVEL: Final = Range(LEVEL_MIN, ENTRY_LEVEL)
 """Feature levels: what may be written to the log and to snapshots."""
-MACHINE: Final = Range(MACHINE_VERSION, MACHINE_VERSION)
-"""Versions of the user's class."""
+MACHINE: Final = Range(UNVERSIONED, 1)
+"""Versions of the user's class that a node can run, where the class says none."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):

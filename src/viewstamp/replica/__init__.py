@@ -9,8 +9,10 @@ Read in this order; `client` is another program, and has an order of its own:
 5. `responses`, `refusals`, `reads`, `directives`: what clients and operators are told, and queries, which
    pass no log;
 6. `snapshot_body`: the replicated state as bytes;
-7. `divergence`: replicas that differ, judged by the majority;
-8. `skip_mark`: an entry that no replica can execute.
+7. `divergence`, `recent_commands`: replicas that differ, judged by the majority;
+8. `skip_mark`: an entry that no replica can execute;
+9. `versions`: what is in force, and code that is too old for an entry;
+10. `account`: what a replica says of itself.
 
 The way of a write, function by function. At the leader:
 

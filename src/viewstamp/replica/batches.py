@@ -2,7 +2,7 @@
 
 An entry's data is the msgpack array
 
-    [format, level, log time, [checked seqno, digest], [message, ...], [principal, ...]]
+    [format, level, log time, [checked seqno, digest], [message, ...], [principal, ...], declaration]
 
 in which each message stands as this program encodes it: no byte of a client enters the log. The leader
 validates, decodes and encodes a message when it arrives; it waits in the `BatchBuffer`. The entry that it
@@ -18,11 +18,12 @@ import msgspec
 import xxhash
 
 from viewstamp.core.errors import InvalidCall
-from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, LEVEL, ClientAddress
+from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, LEVEL, LEVEL_MIN, ClientAddress
 from viewstamp.core.messages import UNREADABLE, Logged, Submit
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.refusals import RefusalLine, Sieve, refuse_all
+from viewstamp.replica.versions import Declaration, NewerCodeNeeded
 
 FORMAT: Final = 1
 """Of entries. An entry of another format is refused by name."""
@@ -40,7 +41,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
     format: int
     level: int
-    """The level of features in force at this position of the log."""
+    """The level of features that the leader knew to be in force, or raises with this entry."""
     log_time: int
     """The leader's log time when it proposed this, in microseconds."""
     check: tuple[int, int]
@@ -48,6 +49,8 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     messages: list[Logged]
     principals: list[str]
     """On whose behalf the server that admitted each message saw it sent; empty where none is known."""
+    declares: Declaration | None = None
+    """Only written by the first entries of a log and by those that raise a version; since level 1."""
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -92,6 +95,10 @@ class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
     check: tuple[int, int]
     """As in `Batch`."""
     messages: list[DecodedMessage]
+    level: int = LEVEL
+    """As in `Batch`."""
+    declares: Declaration | None = None
+    """As in `Batch`."""
 
 
 _BATCH: Final[msgspec.msgpack.Decoder[Batch]] = msgspec.msgpack.Decoder(Batch)
@@ -107,25 +114,34 @@ def encode_logged(message: Logged) -> bytes:
     return _ENCODER.encode(message)
 
 
-def encode_batch(log_time: int, check: tuple[int, int], messages: list[bytes]) -> bytes:
+def encode_batch(
+    log_time: int,
+    check: tuple[int, int],
+    messages: list[bytes],
+    level: int = LEVEL,
+    declares: Declaration | None = None,
+) -> bytes:
     """Return the data of an entry made of encoded messages."""
     raw = [msgspec.Raw(message) for message in messages]
-    return _ENCODER.encode((FORMAT, LEVEL, log_time, check, raw, _NO_PRINCIPALS))
+    if declares is None:
+        return _ENCODER.encode((FORMAT, level, log_time, check, raw, _NO_PRINCIPALS))
+    return _ENCODER.encode((FORMAT, level, log_time, check, raw, _NO_PRINCIPALS, declares))
 
 
 def decode_batch(data: bytes, decode: DecodeCommand) -> DecodedBatch:
     """Return an entry's data decoded.
 
     Raises:
-        BatchUnreadable: it is not a batch, or one of another format or of a higher level.
+        BatchUnreadable: it is not a batch, or one of an older format.
+        NewerCodeNeeded: it is of a newer format or of a higher level.
     """
     try:
         batch = _BATCH.decode(data)
     except UNREADABLE as error:
-        reason = _other_version(data) or f"an entry of the log is not a batch: {error}"
-        raise BatchUnreadable(reason) from None
-    if batch.format != FORMAT or batch.level != LEVEL:
-        raise BatchUnreadable(_other_version(data))
+        _require_known(data)
+        raise BatchUnreadable(f"an entry of the log is not a batch: {error}") from None
+    if batch.format != FORMAT or not LEVEL_MIN <= batch.level <= LEVEL:
+        _require_known(data)
     messages = [
         DecodedMessage(message, _calls(message, decode) if type(message) is Submit else [])
         for message in batch.messages
@@ -134,20 +150,21 @@ def decode_batch(data: bytes, decode: DecodeCommand) -> DecodedBatch:
         messages = _with_principals(messages, batch.principals)
     if len(data) >= _COMMANDS_MAX and sum(1 + len(each.calls) for each in messages) >= _COMMANDS_MAX:
         raise BatchUnreadable("an entry of the log holds more commands than any replica proposes")
-    return DecodedBatch(data, batch.log_time, batch.check, messages)
+    return DecodedBatch(data, batch.log_time, batch.check, messages, batch.level, batch.declares)
 
 
-def _other_version(data: bytes) -> str:
-    """Say which other format or level an entry is of; empty where it is of none."""
+def _require_known(data: bytes) -> None:
+    """Raise where an entry is of another format or level than this version knows."""
     try:
         head = _HEAD.decode(data)
     except UNREADABLE:
-        return ""
+        return
     if head.format != FORMAT:
-        return f"an entry of the log has format {head.format}; this version reads {FORMAT}"
-    if head.level != LEVEL:
-        return f"an entry of the log has level {head.level}; this version knows {LEVEL}"
-    return ""
+        reason = f"an entry of the log has format {head.format}; this version reads {FORMAT}"
+        raise NewerCodeNeeded(reason) if head.format > FORMAT else BatchUnreadable(reason)
+    if not LEVEL_MIN <= head.level <= LEVEL:
+        reason = f"an entry of the log has level {head.level}; this version knows {LEVEL_MIN} to {LEVEL}"
+        raise NewerCodeNeeded(reason) if head.level > LEVEL else BatchUnreadable(reason)
 
 
 def _with_principals(messages: list[DecodedMessage], principals: list[str]) -> list[DecodedMessage]:
@@ -338,7 +355,12 @@ class InFlightBatches:
         return len(self._batches)
 
     def propose(
-        self, log_time: int, check: tuple[int, int], messages: list[DecodedMessage]
+        self,
+        log_time: int,
+        check: tuple[int, int],
+        messages: list[DecodedMessage],
+        level: int = LEVEL,
+        declares: Declaration | None = None,
     ) -> tuple[list[bytes], list[DecodedMessage]]:
         """Return the data of the entries that these messages make, and the messages that may not enter a log.
 
@@ -346,13 +368,13 @@ class InFlightBatches:
         would end all of them, and again at each restart. An unreadable message costs the others their common
         entry.
         """
-        data = encode_batch(log_time, check, [message.encoded for message in messages])
+        data = encode_batch(log_time, check, [message.encoded for message in messages], level, declares)
         try:
             batch = decode_batch(data, self._decode)
         except BatchUnreadable:
             if len(messages) == 1:
                 return [], messages
-            parts = [self.propose(log_time, check, [message]) for message in messages]
+            parts = [self.propose(log_time, check, [message], level, declares) for message in messages]
             return [data for entries, _ in parts for data in entries], [
                 bad for _, kept in parts for bad in kept
             ]
@@ -365,7 +387,7 @@ class InFlightBatches:
         """Return the batch of an entry that is applied now; one of these is decoded already.
 
         Raises:
-            BatchUnreadable: as `decode_batch`.
+            BatchUnreadable, NewerCodeNeeded: as `decode_batch`.
         """
         batches = self._batches
         for place, batch in enumerate(batches):

@@ -18,9 +18,9 @@ Votes may be lost: a replica that doubts asks again. Nothing is sent while nobod
 of states.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol, Union
+from typing import Any, Final, Literal, Protocol, Union
 
 import msgspec
 import xxhash
@@ -40,8 +40,8 @@ from viewstamp.core.quorum import majority
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.schema import schema_of
 from viewstamp.machine.state_digest import digest_of_pieces, digest_pieces
-from viewstamp.replica.batches import DecodedBatch, DecodedMessage
 from viewstamp.replica.events import DigestVote, Kind, Notice, ReplicaEffect, Respond, StateHashed, Voted
+from viewstamp.replica.recent_commands import RecentCommands
 from viewstamp.replica.replicated_state import ReplicatedState
 
 ASK_AGAIN_US: Final = 200_000
@@ -54,12 +54,6 @@ POSITIONS_KEPT: Final = 64
 """Positions whose votes are remembered: those touched last."""
 STATES_KEPT: Final = 64
 """Own digests of states that are remembered: the newest."""
-
-ENTRIES_KEPT: Final = 16
-MESSAGES_KEPT: Final = 4
-"""Of each entry."""
-COMMANDS_NAMED_MAX: Final = 3
-_ARGUMENTS_NAMED_MAX: Final = 8
 
 
 def peer_message_type(message_type: Any) -> Any:
@@ -99,47 +93,6 @@ class InlineHasher:
             return None
 
 
-class RecentCommands:
-    """The last commands that a replica executed, to be named where replicas differ: types, but no values."""
-
-    __slots__ = ("_entries", "_names")
-
-    def __init__(self, definition: MachineDefinition) -> None:
-        self._names = {method.arguments: method.name for method in definition.methods.values()}
-        self._entries: deque[tuple[int, list[DecodedMessage]]] = deque(maxlen=ENTRIES_KEPT)
-
-    def note(self, seqno: int, batch: DecodedBatch) -> None:
-        """Record the entry that was executed last."""
-        self._entries.append((seqno, batch.messages[:MESSAGES_KEPT]))
-
-    def describe(self, seqno: int) -> str:
-        """Return the last commands up to an entry, as words: names, types of arguments and lengths."""
-        named: dict[str, None] = {}
-        for at, messages in reversed(self._entries):
-            if at > seqno:
-                continue
-            for message in messages:
-                for call in message.calls[:COMMANDS_NAMED_MAX]:
-                    named[self._described(call.arguments)] = None
-            if len(named) >= COMMANDS_NAMED_MAX:
-                break
-        if not named:
-            return f"the commands up to entry {seqno} are no longer known here"
-        return f"the last commands up to entry {seqno}: {', '.join(list(named)[:COMMANDS_NAMED_MAX])}"
-
-    def _described(self, arguments: Any) -> str:
-        if arguments is None:
-            return "a call that cannot be read"
-        fields = arguments.__struct_fields__[:_ARGUMENTS_NAMED_MAX]
-        shown = ", ".join(f"{name}: {_shape(getattr(arguments, name))}" for name in fields)
-        return f"{self._names[type(arguments)]}({shown})"
-
-
-def _shape(value: Any) -> str:
-    kind = type(value).__name__
-    return f"{kind} of {len(value)}" if hasattr(value, "__len__") else kind
-
-
 class Doubt(msgspec.Struct, frozen=True):
     """What differs, since which position, and where it was seen."""
 
@@ -173,6 +126,7 @@ class Divergence:
         "outgoing",
         "recent",
         "verdict",
+        "waiting",
     )
 
     def __init__(
@@ -197,9 +151,11 @@ class Divergence:
         """Set while this replica does not know whether it or another one is wrong. Read-only for callers."""
         self.verdict: str | None = None
         """Why this replica is the odd one; None: it is not. Read-only for callers."""
+        self.waiting: str | None = None
+        """Why this replica cannot apply the next entry with the code it has; None: it can. Read-only."""
         self.outgoing: list[tuple[NodeId, DigestVote]] = []
         """What is to be sent. Callers take it."""
-        self.notices: list[str] = []
+        self.notices: list[Notice] = []
         """What the operator must know. Callers take it."""
         self.busy = False
         """Whether there is anything beside comparing: a doubt, a verdict, something to be sent.
@@ -221,7 +177,12 @@ class Divergence:
     @property
     def withholds(self) -> bool:
         """Whether clients are not answered and nothing is proposed."""
-        return self.doubt is not None or self.verdict is not None
+        return self.doubt is not None or self.verdict is not None or self.waiting is not None
+
+    @property
+    def reason(self) -> str:
+        """What clients are told while `withholds`."""
+        return "members differ: see the status" if self.waiting is None else "this node needs newer code"
 
     @property
     def deadline(self) -> Instant:
@@ -232,6 +193,8 @@ class Divergence:
         """Return why this replica does not serve, in one line; empty where it does."""
         if self.verdict is not None:
             return self.verdict
+        if self.waiting is not None:
+            return self.waiting
         doubt = self.doubt
         if doubt is None:
             return ""
@@ -254,14 +217,21 @@ class Divergence:
         elif self._held:
             effects, self._held = self._held + effects, []
         effects += [Send(to, vote) for to, vote in self.outgoing]
-        effects += [Notice(text) for text in self.notices]
+        effects += self.notices
         self.outgoing, self.notices = [], []
         self.busy = self.withholds
         return effects
 
     def must_hand_over(self, leader: NodeId | None, now: Instant) -> bool:
-        """Return, once, that this replica is odd and leads: another member should."""
-        if self.verdict is None or leader != self._node or self._ends_at is not None or not self._others():
+        """Return that this replica leads and cannot serve: another member should lead. Not twice at once."""
+        if self.verdict is None and self.waiting is not None and now >= (self._ends_at or now):
+            self._ends_at = None  # it waits, and leads again
+        if (
+            (self.verdict is None and self.waiting is None)
+            or leader != self._node
+            or self._ends_at is not None
+            or not self._others()
+        ):
             return False
         self._ends_at = self._ask_at = Instant(now + HAND_OVER_US)
         return True
@@ -272,6 +242,12 @@ class Divergence:
             return None
         waits = leader == self._node and self._ends_at is not None and now < self._ends_at
         return None if waits else self.verdict
+
+    def wait(self, reason: str, now: Instant) -> None:
+        """Serve nobody until this node is started with newer code, and tell the operator why."""
+        self.waiting = reason
+        self._ask_at = Instant(now + ASK_AGAIN_US)
+        self._notice(reason, "versions")
 
     # What is compared
 
@@ -333,9 +309,11 @@ class Divergence:
     def woke(self, now: Instant) -> None:
         """Ask again, if it is time."""
         doubt = self.doubt
-        if doubt is None or now < self._ask_at:
+        if now < self._ask_at or (doubt is None and self.waiting is None):
             return
         self._ask_at = Instant(now + ASK_AGAIN_US)
+        if doubt is None:
+            return
         self._ask(doubt.kind, doubt.seqno)
         latest = self._state().applied.seqno
         if doubt.kind == "state" and latest not in self._states:
@@ -443,8 +421,8 @@ class Divergence:
         self.outgoing.append((to, DigestVote(kind, seqno, digest, not self.withholds, asks, self._schema)))
         self.busy = True
 
-    def _notice(self, text: str) -> None:
-        self.notices.append(text)
+    def _notice(self, text: str, about: Literal["difference", "versions"] = "difference") -> None:
+        self.notices.append(Notice(text, about))
         self.busy = True
 
     def _accounts(self, kind: Kind, seqno: int) -> Iterator[str]:
@@ -466,11 +444,11 @@ def _answers_client(effect: ReplicaEffect) -> bool:
     return type(effect) is Respond and not isinstance(effect.message, StatusReply | AdminReply | Redirect)
 
 
-def sent_away(message: QueryRequest | Logged) -> Redirect:
-    """Return the answer of a replica that doubts: nothing was executed, another member may serve."""
+def sent_away(message: QueryRequest | Logged, reason: str) -> Redirect:
+    """Return the answer of a replica that does not serve: nothing was executed, another member may."""
     calls = message.calls if isinstance(message, Submit | QueryRequest) else []
     numbers = [number for number, _ in calls]
-    return Redirect(message.client, None, False, numbers, "members differ: see the status")
+    return Redirect(message.client, None, False, numbers, reason)
 
 
 def peer_event(source: NodeId, message: Any) -> Received | Voted:

@@ -16,6 +16,7 @@ from viewstamp.core.events import Captured, PeerDown, PeerUp, Persisted, Receive
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, Viewstamp
 from viewstamp.core.messages import ClientMessage, ServerMessage
 from viewstamp.core.principals import ANONYMOUS
+from viewstamp.core.snapshots import NEWEST, Versions
 
 
 class Requested(msgspec.Struct, frozen=True, gc=False):
@@ -93,6 +94,8 @@ class Save(msgspec.Struct, frozen=True):
     viewstamp: Viewstamp
     header: bytes
     parts: Iterator[bytes]
+    versions: Versions = NEWEST
+    """What is in force in the state that is saved."""
 
 
 ADVICE: Final = f"if the others run another class, start it again with theirs; else, {MOVE_AWAY}"
@@ -126,9 +129,11 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
-    """Tell the operator this line: a member differs, or this one was in doubt. The replica goes on."""
+    """Tell the operator this line. The replica goes on."""
 
     text: str
+    about: Literal["difference", "versions"] = "difference"
+    """A member differs or was in doubt; or what is in force has changed, or is too new for this node."""
 
 
 RareReplicaEffect: TypeAlias = Release | Stage | Save | Halt | Notice

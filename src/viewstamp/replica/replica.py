@@ -9,10 +9,7 @@ Rules of this file, whose reading order stands in `viewstamp/replica/__init__.py
 - a replica that differs from a majority halts, and does nothing from then on (`divergence`).
 """
 
-from collections.abc import Iterator
 from typing import Final, assert_never
-
-import msgspec
 
 from viewstamp.core.effects import (
     Answer,
@@ -39,11 +36,12 @@ from viewstamp.core.events import (
     Proposed,
     Queried,
     Received,
+    SnapshotToken,
     Staged,
     TransferLeadership,
     Woke,
 )
-from viewstamp.core.ids import ClientAddress, Instant, NodeId, View, Viewstamp
+from viewstamp.core.ids import LEVEL, ClientAddress, Instant, NodeId, Viewstamp
 from viewstamp.core.messages import (
     AdminReply,
     AdminRequest,
@@ -56,13 +54,12 @@ from viewstamp.core.messages import (
     StatusReply,
     Submit,
 )
-from viewstamp.core.protocol import Core, CoreSetup, Status
-from viewstamp.core.snapshots import Snapshot, SnapshotMeta
+from viewstamp.core.protocol import Core, CoreSetup
+from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica import snapshot_body
+from viewstamp.replica.account import Account
 from viewstamp.replica.batches import (
-    IN_FLIGHT_MAX,
     BatchBuffer,
     BatchUnreadable,
     DecodedBatch,
@@ -79,7 +76,6 @@ from viewstamp.replica.events import (
     ReplicaEffect,
     ReplicaEvent,
     Requested,
-    Save,
     StateHashed,
     Voted,
 )
@@ -88,33 +84,22 @@ from viewstamp.replica.replicated_state import LogClock, ReplicatedState
 from viewstamp.replica.responses import OVERLOADED, UNIDENTIFIED, ClientAddresses, Responses
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.replica.skip_mark import read_skip_mark
+from viewstamp.replica.versions import NewerCodeNeeded, directive_refusal
 
 _WOKE: Final = Woke()
 
 
-class Replica:
+class Replica(Account):
     """One member of a replicated machine. `step` takes an event and returns what must be done, in order."""
 
     __slots__ = (
-        "_buffer",
         "_check_every",
         "_clock",
-        "_directives",
-        "_divergence",
-        "_halt",
-        "_in_flight",
         "_now",
-        "_responses",
-        "_restored",
-        "_saving",
-        "_state",
+        "_snapshots",
+        "_uncaptured",
         "_validator",
-        "core",
-        "definition",
         "leader_news",
-        "node",
-        "options",
-        "reads",
     )
 
     def __init__(self, setup: ReplicaSetup) -> None:
@@ -130,21 +115,16 @@ class Replica:
         self._state = ReplicatedState(self.definition, setup.options.sessions, strict=setup.strict)
         self.leader_news: LeaderChanged | None = None
         """What the core last said of who leads: another object for each change."""
-        self._restored: SnapshotMeta | None = None
-        """The snapshot whose state the machine has exactly, if nothing was applied since."""
-        if setup.recovered.snapshot is not None:
-            self._state = snapshot_body.recover(setup.recovered.snapshot, self._state)
-            self._restored = setup.recovered.snapshot.meta
+        self._snapshots = snapshot_body.Snapshots()
+        self._state = self._snapshots.recover(setup.recovered.snapshot, self._state)
         self._clock = LogClock()
         self._validator = SubmitValidator(self.definition, setup.options)
         self._buffer = BatchBuffer(setup.options)
         self._in_flight = InFlightBatches(self.definition.decoder("command"))
         self._responses = Responses(ClientAddresses(setup.options))
         self.reads = Reads(self.definition, self._responses, setup.options)
-        """The queries that wait. The driver, which has a clock, sets how many are evaluated at once."""
+
         self._directives = Directives(setup.options.directives_max)
-        self._saving: snapshot_body.Parts | None = None
-        """The parts of a `Save` of the current step."""
         self._halt: Halt | None = None
         self.core: Core = setup.definition.make_core(
             CoreSetup(
@@ -166,6 +146,10 @@ class Replica:
             members=lambda: self.core.status(self._now).members,
             hasher=setup.hasher,
         )
+        self._uncaptured: list[SnapshotToken] = []
+        """Snapshots that the core asked for and this replica cannot make: it is told after the step."""
+        if self._snapshots.too_new is not None:
+            self._wait(*self._snapshots.too_new)
 
     @property
     def deadline(self) -> Instant | None:
@@ -183,59 +167,6 @@ class Replica:
         ):
             return self._now
         return core.deadline
-
-    @property
-    def leader(self) -> NodeId | None:
-        """The member that clients should talk to, as far as this node knows."""
-        return self.core.leader
-
-    @property
-    def view(self) -> View:
-        """The current view of the protocol."""
-        return self.core.view
-
-    @property
-    def machine(self) -> StateMachine:
-        """The user's machine as of the last applied entry. Read-only for callers."""
-        return self._state.runner.machine
-
-    @property
-    def state(self) -> ReplicatedState:
-        """The replicated state, for invariants and tests."""
-        return self._state
-
-    @property
-    def applied(self) -> Viewstamp:
-        """The last entry that was applied."""
-        return self._state.applied
-
-    @property
-    def digest(self) -> int:
-        """Digest of all results so far: equal at equal `applied` on all replicas."""
-        return self._state.chain.digest
-
-    @property
-    def halted(self) -> str | None:
-        """Why this replica has stopped permanently; None while it works."""
-        return None if self._halt is None else self._halt.reason
-
-    def status(self, now: Instant) -> Status:
-        """Return this node's own account of itself."""
-        status = self.core.status(now)
-        why = self._divergence.describe() if self._halt is None else self._halt.reason
-        return msgspec.structs.replace(status, waiting_for=why) if why else status
-
-    def queues(self) -> Iterator[tuple[str, int, int]]:
-        """Yield what waits or is remembered here: (what, how much, how much at most)."""
-        options, sessions = self.options, self._state.sessions
-        yield "commands waiting", self._buffer.commands, options.gathered_commands_max
-        yield "bytes waiting", self._buffer.size_bytes, options.gathered_bytes_max
-        yield "queries waiting", len(self.reads), options.reads_max
-        yield "directives in flight", len(self._directives), options.directives_max
-        yield "clients known", len(self._responses.addresses), options.clients_max
-        yield "own batches in flight", len(self._in_flight), IN_FLIGHT_MAX
-        yield "sessions", len(sessions), sessions.limits.sessions_max
-        yield "bytes of results", sessions.result_bytes, sessions.limits.result_bytes_max
 
     def step(self, event: ReplicaEvent, now: Instant) -> list[ReplicaEffect]:
         """Take in one event and return what must be done, in order. `now` never goes back."""
@@ -260,7 +191,7 @@ class Replica:
                 self._divergence.on_event(event, now)
             case _:
                 assert_never(event)
-        self._saving = None
+        self._end_snapshots()
         responses = self._responses
         if self._halt is not None:
             # Its state differs from the leader's: what it found earlier in this step may be wrong as well.
@@ -339,7 +270,7 @@ class Replica:
     def _requested(self, event: Requested) -> None:
         message, source, judge = event.message, event.source, self._divergence
         if judge.busy and judge.withholds and not isinstance(message, AskStatus | AdminRequest | Identify):
-            self._responses.say(source, sent_away(message))
+            self._responses.say(source, sent_away(message, judge.reason))
             return
         match message:
             case Submit() | OpenSession() | KeepAlive() | CloseSession() | QueryRequest() if (
@@ -384,6 +315,9 @@ class Replica:
             self._responses.redirect(decoded, self._other_leader(), OVERLOADED)
 
     def _directed(self, source: ClientAddress, message: AdminRequest) -> None:
+        if (refusal := directive_refusal(self._state.versions, message.directive)) is not None:
+            self._responses.say(source, AdminReply(message.request, refusal))
+            return
         token = self._directives.begin(source, message.request)
         if token is None:
             self._responses.say(source, AdminReply(message.request, TOO_MANY))
@@ -396,7 +330,8 @@ class Replica:
         assert messages
         state = self._state
         log_time = self._clock.read(self._now, state.log_time)
-        entries, unreadable = self._in_flight.propose(log_time, state.chain.position, messages)
+        level = LEVEL if state.versions is None else state.versions.level
+        entries, unreadable = self._in_flight.propose(log_time, state.chain.position, messages, level)
         for data in entries:
             self._drive(Proposed(data))
         for message in unreadable:
@@ -436,17 +371,20 @@ class Replica:
     def _apply(self, effect: Apply) -> None:
         entry = effect.entry
         state = self._state
+        if self._divergence.waiting is not None:
+            return
         assert entry.viewstamp.seqno == state.applied.seqno + 1, (entry.viewstamp, state.applied)
-        if self._saving is not None:
-            # The core asked for a snapshot earlier in this step: its parts must not see this entry.
-            self._freeze_save()
-        self._restored = None
+        self._snapshots.state_changes()
         if not entry.data:
             state.skip(entry.viewstamp)
             return
         responses = self._responses
         try:
             batch = self._in_flight.read(entry.data)
+            state.require_code_for(batch)
+        except NewerCodeNeeded as error:
+            self._wait(entry.viewstamp, str(error))
+            return
         except BatchUnreadable as error:
             mark = read_skip_mark(entry.data)
             if mark is None:
@@ -479,21 +417,26 @@ class Replica:
     # Snapshots
 
     def _capture(self, effect: Capture) -> None:
+        if self._divergence.waiting is not None:
+            self._uncaptured.append(effect.token)
+            return
         assert effect.viewstamp.seqno == self._state.applied.seqno, (effect.viewstamp, self._state.applied)
-        self._saving = snapshot_body.capture(self._state)
-        self._responses.effects.append(Save(effect.token, effect.viewstamp, effect.header, self._saving))
+        self._responses.effects.append(self._snapshots.capture(effect, self._state))
 
-    def _freeze_save(self) -> None:
-        if self._saving is not None:
-            self._saving.freeze()
-            self._saving = None
+    def _end_snapshots(self) -> None:
+        self._snapshots.end_step()
+        while self._uncaptured:
+            self._drive(Captured(self._uncaptured.pop(), None))
 
     def _install(self, snapshot: Snapshot) -> None:
-        if self._restored == snapshot.meta:
-            return  # a core that starts from a snapshot asks for what was recovered already
-        self._freeze_save()
         try:
-            self._state = snapshot_body.restore(snapshot, self._state)
-            self._restored = snapshot.meta
+            self._state = self._snapshots.install(snapshot, self._state)
         except snapshot_body.SnapshotUnreadable as error:
             self._halt = Halt.diverged(self.node, str(error))
+        except NewerCodeNeeded as error:
+            self._wait(snapshot.meta.viewstamp, str(error))
+
+    def _wait(self, at: Viewstamp, reason: str) -> None:
+        """Apply nothing from here on: the log goes on, and newer code will go on from it."""
+        if self._divergence.waiting is None:
+            self._divergence.wait(f"waiting for newer code at {at}: {reason}", self._now)

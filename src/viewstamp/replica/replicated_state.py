@@ -34,6 +34,7 @@ from viewstamp.core.messages import (
     SessionOpened,
     Submit,
 )
+from viewstamp.core.snapshots import Versions
 from viewstamp.machine.context import Notification
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import MachineRunner
@@ -94,6 +95,7 @@ class ReplicatedState:
         "log_time",
         "runner",
         "sessions",
+        "versions",
     )
 
     def __init__(self, definition: MachineDefinition, limits: SessionLimits, *, strict: bool = False) -> None:
@@ -106,6 +108,8 @@ class ReplicatedState:
         """Of the last applied entry; never goes back."""
         self.applied: Viewstamp = ORIGIN
         """The last applied entry, or that of the snapshot."""
+        self.versions: Versions | None = None
+        """What is in force; None: no entry has said it yet."""
         self._offset = 0
         """Tokens handed out in the current entry."""
         self._outcomes: list[bytes] = []
@@ -136,6 +140,9 @@ class ReplicatedState:
     ) -> None:
         """Execute an entry; write into `answers` what concerns the clients in `wanted`, and notifications."""
         assert not self._outcomes, "the entry before was executed in part"
+        versions = self.versions
+        if versions is None or batch.level > versions.level:
+            self._adopt(batch)
         self.applied, self._offset = viewstamp, 0
         if batch.log_time > self.log_time:
             self.log_time = LogTime(batch.log_time)
@@ -151,6 +158,21 @@ class ReplicatedState:
             self._outcomes += [notification.payload for notification in notifications]
         self.chain.extend(viewstamp.seqno, self._outcomes)
         self._outcomes = []
+
+    def require_code_for(self, batch: DecodedBatch) -> None:
+        """Look whether this code can execute an entry, before anything is changed.
+
+        Raises:
+            NewerCodeNeeded: it cannot.
+        """
+
+    def _adopt(self, batch: DecodedBatch) -> None:
+        """Take over what the first entry of a log says, and a higher level of a later one."""
+        before = self.versions
+        if before is not None:
+            self.versions = Versions(batch.level, before.machine)
+        else:
+            self.versions = Versions(batch.level, 1)
 
     def apply_mark(
         self, viewstamp: Viewstamp, mark: SkipMark, wanted: Container[int], answers: Answers

@@ -43,7 +43,8 @@ class SkipMark(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 _MARK: Final[msgspec.msgpack.Decoder[SkipMark]] = msgspec.msgpack.Decoder(SkipMark)
 _PARTS: Final[msgspec.msgpack.Decoder[list[msgspec.Raw]]] = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_BATCH_FIELDS: Final = len(Batch.__struct_fields__)
+_BATCH_LENGTHS: Final = (len(Batch.__struct_fields__) - 1, len(Batch.__struct_fields__))
+"""Without and with a declaration."""
 _CHECK_PLACE: Final = Batch.__struct_fields__.index("check")
 _NO_CHECK: Final = msgspec.Raw(_ENCODER.encode((ORIGIN.seqno, 0)))
 """What every replica agrees with: the digest before the first entry."""
@@ -84,7 +85,7 @@ def without_check(data: bytes) -> bytes:
         parts = _PARTS.decode(data)
     except UNREADABLE:
         return data
-    if len(parts) != _BATCH_FIELDS:
+    if len(parts) not in _BATCH_LENGTHS:
         return data
     parts[_CHECK_PLACE] = _NO_CHECK
     return _ENCODER.encode(parts)

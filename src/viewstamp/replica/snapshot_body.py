@@ -9,12 +9,23 @@ from typing import Final
 
 import msgspec
 
+from viewstamp.core.effects import Capture
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.ids import LEVEL, LogTime
+from viewstamp.core.ids import LogTime, Viewstamp
 from viewstamp.core.messages import UNREADABLE
-from viewstamp.core.snapshots import FORMAT, MACHINE_VERSION, Snapshot, read_whole, version_refusal
+from viewstamp.core.snapshots import (
+    FORMAT,
+    NEWEST,
+    Snapshot,
+    SnapshotMeta,
+    Versions,
+    read_whole,
+    version_refusal,
+)
+from viewstamp.replica.events import Save
 from viewstamp.replica.replicated_state import DigestChain, ReplicatedState
 from viewstamp.replica.sessions import SessionImage, Sessions
+from viewstamp.replica.versions import NewerCodeNeeded
 
 SESSIONS_PER_CHUNK: Final = 256
 BYTES_PER_CHUNK: Final = 1 << 20
@@ -75,7 +86,8 @@ def capture(state: ReplicatedState) -> Parts:
 
 def _pieces(state: ReplicatedState) -> Iterator[bytes]:
     name = state.definition.cls.__name__
-    preface = Preface(FORMAT, LEVEL, MACHINE_VERSION, name, state.log_time, state.chain.digest)
+    versions = state.versions or NEWEST
+    preface = Preface(FORMAT, versions.level, versions.machine, name, state.log_time, state.chain.digest)
     yield _framed(_ENCODER.encode(preface))
     chunks = state.sessions.images(sessions_max=SESSIONS_PER_CHUNK, bytes_max=BYTES_PER_CHUNK)
     for chunk in chunks:
@@ -105,6 +117,7 @@ def restore(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
         raise SnapshotUnreadable(f"a snapshot cannot be restored: {error}") from None
     if any(session.last_used > preface.log_time for session in fresh.sessions):
         raise SnapshotUnreadable("a snapshot cannot be restored: a session was used after its log time")
+    fresh.versions = Versions(preface.level, preface.machine_version or 1)
     fresh.log_time = LogTime(preface.log_time)
     fresh.move_to(snapshot.meta.viewstamp)
     fresh.chain = DigestChain(fresh.applied.seqno, preface.digest)
@@ -125,11 +138,65 @@ def recover(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
 
 def _require_same(preface: Preface, state: ReplicatedState) -> None:
     name = state.definition.cls.__name__
-    refusal = version_refusal(preface.format, preface.level, preface.machine_version)
+    refusal = version_refusal(preface.format, preface.level)
     if refusal:
         raise SnapshotUnreadable(f"a snapshot cannot be restored: {refusal}")
     if preface.machine != name:
         raise SnapshotUnreadable(f"a snapshot of {preface.machine!r}, not of {name}")
+
+
+class Snapshots:
+    """The snapshot that is made of the state in the current step, and the one that the state came from."""
+
+    __slots__ = ("_parts", "_restored", "too_new")
+
+    def __init__(self) -> None:
+        self._parts: Parts | None = None
+        """Of the `Save` of the current step."""
+        self._restored: SnapshotMeta | None = None
+        """The snapshot whose state the machine has exactly, if nothing was applied since."""
+        self.too_new: tuple[Viewstamp, str] | None = None
+        """Where the snapshot stands that was found on the disk, and why this code cannot restore it."""
+
+    def capture(self, effect: Capture, state: ReplicatedState) -> Save:
+        """Return what the driver is to save."""
+        self._parts = capture(state)
+        return Save(effect.token, effect.viewstamp, effect.header, self._parts, state.versions or NEWEST)
+
+    def state_changes(self) -> None:
+        """Freeze what is being saved: the core asked for it earlier in this step, before this change."""
+        self._freeze()
+        self._restored = None
+
+    def end_step(self) -> None:
+        """The driver drains what is saved before it feeds another event."""
+        self._parts = None
+
+    def recover(self, snapshot: Snapshot | None, state: ReplicatedState) -> ReplicatedState:
+        """As `recover`; the state as it is where there is no snapshot, or where it is for newer code."""
+        if snapshot is None:
+            return state
+        try:
+            state = recover(snapshot, state)
+        except NewerCodeNeeded as error:
+            self.too_new = snapshot.meta.viewstamp, str(error)
+        else:
+            self._restored = snapshot.meta
+        return state
+
+    def install(self, snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
+        """As `restore`. A core that starts from a snapshot asks for what was recovered already."""
+        if self._restored == snapshot.meta:
+            return state
+        self._freeze()
+        fresh = restore(snapshot, state)
+        self._restored = snapshot.meta
+        return fresh
+
+    def _freeze(self) -> None:
+        if self._parts is not None:
+            self._parts.freeze()
+            self._parts = None
 
 
 class _Reader:

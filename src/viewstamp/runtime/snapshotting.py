@@ -107,7 +107,7 @@ class Snapshotter:
 
     def _save(self, save: Save, parts: Iterable[bytes]) -> Snapshot | None:
         try:
-            return self._store.save(save.viewstamp, save.header, parts)
+            return self._store.save(save.viewstamp, save.header, parts, save.versions)
         except SnapshotNotSaved as error:
             LOG.error("no snapshot at %s, the log is kept instead: %s", save.viewstamp, error)  # noqa: TRY400  one line
             return None

@@ -12,7 +12,7 @@ from viewstamp.core.errors import ConfigurationError, StorageError
 from viewstamp.core.events import SnapshotToken, Staged
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.protocol import Recovered
-from viewstamp.core.snapshots import BytesSnapshot, Snapshot, SnapshotMeta
+from viewstamp.core.snapshots import NEWEST, BytesSnapshot, Snapshot, SnapshotMeta, Versions
 from viewstamp.storage.directory import DataDirectory
 from viewstamp.storage.framing import Identity
 from viewstamp.storage.identity import make_identity
@@ -152,9 +152,11 @@ class MemorySnapshotStore:
         """The one with the highest viewstamp."""
         return self._medium.snapshot
 
-    def save(self, viewstamp: Viewstamp, header: bytes, parts: Iterable[bytes]) -> Snapshot:
+    def save(
+        self, viewstamp: Viewstamp, header: bytes, parts: Iterable[bytes], versions: Versions = NEWEST
+    ) -> Snapshot:
         """Make a snapshot out of these parts."""
-        return self._keep(BytesSnapshot(viewstamp, header, b"".join(parts)))
+        return self._keep(BytesSnapshot(viewstamp, header, b"".join(parts), versions))
 
     def stage(self, token: SnapshotToken, meta: SnapshotMeta, offset: int, data: bytes) -> Staged | None:
         """Write a piece of a snapshot that is being received."""
@@ -172,7 +174,7 @@ class MemorySnapshotStore:
         self._staged = bytearray()
         if (len(body), xxhash.xxh3_64_intdigest(body)) != (meta.size_bytes, meta.digest):
             return Staged(token, None)
-        return Staged(token, self._keep(BytesSnapshot(meta.viewstamp, meta.header, body)))
+        return Staged(token, self._keep(BytesSnapshot(meta.viewstamp, meta.header, body, meta.versions)))
 
     def _keep(self, snapshot: BytesSnapshot) -> Snapshot:
         newest = self._medium.snapshot

@@ -19,7 +19,7 @@ import xxhash
 from viewstamp.core.errors import StorageError
 from viewstamp.core.events import SnapshotToken, Staged
 from viewstamp.core.ids import Seqno, View, Viewstamp
-from viewstamp.core.snapshots import Snapshot, SnapshotMeta, version_refusal
+from viewstamp.core.snapshots import NEWEST, Snapshot, SnapshotMeta, Versions, version_refusal
 from viewstamp.storage.files import File, FileSystem, explain, explained, read_all, write_all
 
 SNAPSHOTS_KEPT: Final = 2
@@ -49,8 +49,10 @@ class SnapshotStore(Protocol):
         """The one with the highest viewstamp."""
         ...
 
-    def save(self, viewstamp: Viewstamp, header: bytes, parts: Iterable[bytes]) -> Snapshot:
-        """Make a snapshot out of these parts. It is durable when this returns.
+    def save(
+        self, viewstamp: Viewstamp, header: bytes, parts: Iterable[bytes], versions: Versions = NEWEST
+    ) -> Snapshot:
+        """Make a snapshot out of these parts, of a state with these versions in force; it is durable then.
 
         Raises:
             SnapshotNotSaved: the disk refused, nothing is left of it (the driver answers
@@ -108,13 +110,20 @@ class SnapshotWriter:
     """A snapshot on its way to the disk, under a temporary name."""
 
     def __init__(
-        self, files: FileSystem, directory: str, name: str, viewstamp: Viewstamp, header: bytes
+        self,
+        files: FileSystem,
+        directory: str,
+        name: str,
+        viewstamp: Viewstamp,
+        header: bytes,
+        versions: Versions,
     ) -> None:
         self._files = files
         self._directory = directory
         self._path = f"{directory}/{name}"
         self._viewstamp = viewstamp
         self._header = header
+        self._versions = versions
         self._digest = xxhash.xxh3_64()
         self.size_bytes = 0
         """Length of the body so far."""
@@ -140,7 +149,10 @@ class SnapshotWriter:
 
     def commit(self, seed: int) -> StoredSnapshot:
         """Make it durable under its final name. Raises `OSError`."""
-        meta = SnapshotMeta(self._viewstamp, self._header, self.size_bytes, self.digest)
+        level, machine = self._versions.level, self._versions.machine
+        meta = SnapshotMeta(
+            self._viewstamp, self._header, self.size_bytes, self.digest, level=level, machine_version=machine
+        )
         write_all(self._file, encode_snapshot_header(meta, seed), 0)
         self._file.fdatasync()
         self._files.rename(self._path, f"{self._directory}/{snapshot_name(self._viewstamp)}")
@@ -190,9 +202,9 @@ def read_snapshot_header(file: File, seed: int) -> SnapshotMeta | str:
     header = rest[:length]
     if _CHECK.pack(xxhash.xxh3_64_intdigest(fixed + header, seed)) != rest[length:]:
         return "its header is damaged"
-    if refusal := version_refusal(*version):
+    if refusal := version_refusal(*version[:2]):
         return refusal
-    return SnapshotMeta(Viewstamp(View(view), Seqno(seqno)), header, size_bytes, digest)
+    return SnapshotMeta(Viewstamp(View(view), Seqno(seqno)), header, size_bytes, digest, *version)
 
 
 class DamagedSnapshot(msgspec.Struct, frozen=True):
@@ -274,11 +286,14 @@ class FileSnapshotStore:
                     self._files.unlink(f"{self._path}/{name}")
             self._files.sync_directory(self._path)
 
-    def save(self, viewstamp: Viewstamp, header: bytes, parts: Iterable[bytes]) -> Snapshot:
+    def save(
+        self, viewstamp: Viewstamp, header: bytes, parts: Iterable[bytes], versions: Versions = NEWEST
+    ) -> Snapshot:
         """Make a durable snapshot out of these parts."""
         self._saves += 1
+        name = f"save-{self._saves}.tmp"
         try:
-            writer = SnapshotWriter(self._files, self._path, f"save-{self._saves}.tmp", viewstamp, header)
+            writer = SnapshotWriter(self._files, self._path, name, viewstamp, header, versions)
         except OSError as error:
             raise self._not_saved(error) from error
         try:
@@ -303,7 +318,9 @@ class FileSnapshotStore:
     def _stage(self, token: SnapshotToken, meta: SnapshotMeta, offset: int, data: bytes) -> Staged | None:
         if offset == 0:
             self._drop_staging()
-            self._staging = SnapshotWriter(self._files, self._path, "stage.tmp", meta.viewstamp, meta.header)
+            self._staging = SnapshotWriter(
+                self._files, self._path, "stage.tmp", meta.viewstamp, meta.header, meta.versions
+            )
             self._staging_token = token
         elif token != self._staging_token:
             # It was on its way when the disk refused a piece before it, which was answered for all.

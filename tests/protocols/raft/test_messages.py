@@ -45,7 +45,7 @@ GOLDEN = [
     ),
     (
         m.SnapshotChunk(term=5, to=ME, meta=META, offset=4, data=b"d"),
-        "9606 07 97 920203 c40168 09 05 01 00 00 04 c40164 05",
+        "9606 07 97 920203 c40168 09 05 01 01 01 04 c40164 05",
     ),
     (
         m.SnapshotAck(term=5, incarnation=ME, view=2, seqno=3, digest=5, offset=4, gap=True),

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect as types
 
 from viewstamp.core.ids import LEVEL
-from viewstamp.core.snapshots import FORMAT, MACHINE_VERSION, SnapshotMeta
+from viewstamp.core.snapshots import FORMAT, SnapshotMeta
 
 Tree: TypeAlias = Any
 """Lists, dicts, scalars and `msgspec.Raw`."""
@@ -76,7 +76,7 @@ HOSTILE: Final[Mapping[str, bytes]] = {
 }
 """By name: the encoded form of something that does not belong where it is put."""
 
-_READABLE: Final = (FORMAT, LEVEL, MACHINE_VERSION)
+_READABLE: Final = (FORMAT, LEVEL, 1)
 """The last fields of a `SnapshotMeta` that can be read."""
 
 

@@ -123,10 +123,7 @@ class Process:
         assert self.running
         self._note("crash", power=power)
         self._end()
-        if power:
-            self.files.crash()
-        else:
-            self.files.kill()
+        (self.files.crash if power else self.files.kill)()
 
     def wipe(self) -> None:
         """Empty the disk of a process that is down."""
@@ -345,6 +342,8 @@ class Process:
                 self._stage(effect)
             case Halt() if self.files.rotten:
                 self._fail(StorageError(effect.reason))
+            case Notice(reason, about="versions"):
+                self._note("versions", reason=reason)
             case Halt(reason) | Notice(reason):
                 raise InvariantViolated("I28 BackupPrefix", f"node {self.node}: {reason}")
             case _:
@@ -423,10 +422,10 @@ class Process:
     def _save(self, effect: Save) -> None:
         assert self.directory is not None
         assert self.replica is not None
-        body = b"".join(effect.parts)
+        at, body = effect.viewstamp, b"".join(effect.parts)
         check_whole(self.node, self.replica.state, effect, body)
         try:
-            snapshot = self.directory.snapshots.save(effect.viewstamp, effect.header, (body,))
+            snapshot = self.directory.snapshots.save(at, effect.header, (body,), effect.versions)
         except SnapshotNotSaved:
             self._snapshot_done(Captured(effect.token, None))
             return

@@ -1,0 +1,104 @@
+"""What a replica says of itself, to its driver, operators and tests. Nothing here changes it."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from viewstamp.core.ids import Instant, NodeId, View, Viewstamp
+from viewstamp.core.protocol import Core, Status
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica.batches import IN_FLIGHT_MAX, BatchBuffer, InFlightBatches
+from viewstamp.replica.directives import Directives
+from viewstamp.replica.divergence import Divergence
+from viewstamp.replica.events import Halt
+from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.reads import Reads
+from viewstamp.replica.replicated_state import ReplicatedState
+from viewstamp.replica.responses import Responses
+
+
+class Account:
+    """The parts of a replica, and what can be asked of them. `replica.Replica` makes and changes them."""
+
+    __slots__ = (
+        "_buffer",
+        "_directives",
+        "_divergence",
+        "_halt",
+        "_in_flight",
+        "_responses",
+        "_state",
+        "core",
+        "definition",
+        "node",
+        "options",
+        "reads",
+    )
+
+    node: NodeId
+    options: ReplicaOptions
+    definition: MachineDefinition
+    core: Core
+    reads: Reads
+    """The queries that wait. The driver, which has a clock, sets how many are evaluated at once."""
+    _buffer: BatchBuffer
+    _directives: Directives
+    _divergence: Divergence
+    _halt: Halt | None
+    _in_flight: InFlightBatches
+    _responses: Responses
+    _state: ReplicatedState
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The member that clients should talk to, as far as this node knows."""
+        return self.core.leader
+
+    @property
+    def view(self) -> View:
+        """The current view of the protocol."""
+        return self.core.view
+
+    @property
+    def machine(self) -> StateMachine:
+        """The user's machine as of the last applied entry. Read-only for callers."""
+        return self._state.runner.machine
+
+    @property
+    def state(self) -> ReplicatedState:
+        """The replicated state, for invariants and tests."""
+        return self._state
+
+    @property
+    def applied(self) -> Viewstamp:
+        """The last entry that was applied."""
+        return self._state.applied
+
+    @property
+    def digest(self) -> int:
+        """Digest of all results so far: equal at equal `applied` on all replicas."""
+        return self._state.chain.digest
+
+    @property
+    def halted(self) -> str | None:
+        """Why this replica has stopped permanently; None while it works."""
+        return None if self._halt is None else self._halt.reason
+
+    def status(self, now: Instant) -> Status:
+        """Return this node's own account of itself."""
+        status = self.core.status(now)
+        why = self._divergence.describe() if self._halt is None else self._halt.reason
+        return msgspec.structs.replace(status, waiting_for=why) if why else status
+
+    def queues(self) -> Iterator[tuple[str, int, int]]:
+        """Yield what waits or is remembered here: (what, how much, how much at most)."""
+        options, sessions = self.options, self._state.sessions
+        yield "commands waiting", self._buffer.commands, options.gathered_commands_max
+        yield "bytes waiting", self._buffer.size_bytes, options.gathered_bytes_max
+        yield "queries waiting", len(self.reads), options.reads_max
+        yield "directives in flight", len(self._directives), options.directives_max
+        yield "clients known", len(self._responses.addresses), options.clients_max
+        yield "own batches in flight", len(self._in_flight), IN_FLIGHT_MAX
+        yield "sessions", len(sessions), sessions.limits.sessions_max
+        yield "bytes of results", sessions.result_bytes, sessions.limits.result_bytes_max

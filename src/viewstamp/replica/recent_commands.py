@@ -1,0 +1,54 @@
+"""The last commands that a replica executed, to be named where replicas differ: types, but no values."""
+
+from collections import deque
+from typing import Any, Final
+
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.replica.batches import DecodedBatch, DecodedMessage
+
+ENTRIES_KEPT: Final = 16
+MESSAGES_KEPT: Final = 4
+"""Of each entry."""
+COMMANDS_NAMED_MAX: Final = 3
+_ARGUMENTS_NAMED_MAX: Final = 8
+
+
+class RecentCommands:
+    """What was executed last, by entry."""
+
+    __slots__ = ("_entries", "_names")
+
+    def __init__(self, definition: MachineDefinition) -> None:
+        self._names = {method.arguments: method.name for method in definition.methods.values()}
+        self._entries: deque[tuple[int, list[DecodedMessage]]] = deque(maxlen=ENTRIES_KEPT)
+
+    def note(self, seqno: int, batch: DecodedBatch) -> None:
+        """Record the entry that was executed last."""
+        self._entries.append((seqno, batch.messages[:MESSAGES_KEPT]))
+
+    def describe(self, seqno: int) -> str:
+        """Return the last commands up to an entry, as words: names, types of arguments and lengths."""
+        named: dict[str, None] = {}
+        for at, messages in reversed(self._entries):
+            if at > seqno:
+                continue
+            for message in messages:
+                for call in message.calls[:COMMANDS_NAMED_MAX]:
+                    named[self._described(call.arguments)] = None
+            if len(named) >= COMMANDS_NAMED_MAX:
+                break
+        if not named:
+            return f"the commands up to entry {seqno} are no longer known here"
+        return f"the last commands up to entry {seqno}: {', '.join(list(named)[:COMMANDS_NAMED_MAX])}"
+
+    def _described(self, arguments: Any) -> str:
+        if arguments is None:
+            return "a call that cannot be read"
+        fields = arguments.__struct_fields__[:_ARGUMENTS_NAMED_MAX]
+        shown = ", ".join(f"{name}: {_shape(getattr(arguments, name))}" for name in fields)
+        return f"{self._names[type(arguments)]}({shown})"
+
+
+def _shape(value: Any) -> str:
+    kind = type(value).__name__
+    return f"{kind} of {len(value)}" if hasattr(value, "__len__") else kind
