@@ -474,6 +474,10 @@ async def test_member_is_dialled_where_it_advertises_when_that_is_not_in_the_con
             async with visiting(node.port, hello_frame(CLIENT_HELLO)) as client:
                 _, payload = await client.frame()
                 assert (2, "127.0.0.1", port) in decode_welcome(payload).members
+        await until(lambda: node.transport._links[NodeId(2)].address == node.cluster.addresses[NodeId(2)])
+        async with visiting(node.port, hello_frame(CLIENT_HELLO)) as client:
+            _, payload = await client.frame()
+            assert (2, *node.cluster.addresses[NodeId(2)]) in decode_welcome(payload).members
 
 
 async def test_member_is_cut_off_when_it_advertises_what_is_not_an_address() -> None:

@@ -181,16 +181,16 @@ def printable(text: str, length_max: int) -> str:
 
 
 class Doorkeeper:
-    """Decides whether a hello is accepted. One doorkeeper belongs to one node."""
+    """Decides whether a hello is accepted. One doorkeeper belongs to one node.
 
-    __slots__ = ("_addresses", "_current", "_me", "_previous", "_welcome", "differing", "other_class")
+    Nothing that a hello says outlives its connection: it has not been agreed on by anybody. Which incarnation
+    of a member counts is decided by the replicated configuration alone.
+    """
+
+    __slots__ = ("_addresses", "_me", "_welcome", "differing", "other_class")
 
     def __init__(self, me: Identity) -> None:
         self._me = me
-        self._current: dict[NodeId, int] = {}
-        """The incarnation in which each member last said hello."""
-        self._previous: dict[NodeId, int] = {}
-        """The one before that. A node that comes back as it is a process that was replaced meanwhile."""
         self.differing: set[NodeId] = set()
         """Members whose options differed from this node's when they last said hello."""
         self.other_class: set[NodeId] = set()
@@ -226,9 +226,14 @@ class Doorkeeper:
         )
         return encode_hello(welcome)
 
-    def move(self, node: NodeId, address: tuple[str, int]) -> None:
-        """From now on tell clients this address of a member."""
-        self._addresses[node] = address
+    def move(self, node: NodeId, address: tuple[str, int] | None) -> None:
+        """From now on tell clients this address of a member; None: the one in the cluster file again."""
+        if address is None:
+            address = self._me.addresses.get(node)
+        if address is None:
+            self._addresses.pop(node, None)
+        else:
+            self._addresses[node] = address
         self._welcome = self.welcome_with(())
 
     def hello_to(self, peer: NodeId, incarnation: Incarnation) -> bytes:
@@ -280,7 +285,6 @@ class Doorkeeper:
             or _refuse_range("machine version", hello.machine, f"node {peer}", me.machine, f"node {me.node}")
             or self._refuse_members(hello)
             or self._refuse_options(hello)
-            or self._refuse_incarnation(peer, hello.incarnation)
         )
 
     def _refuse_members(self, hello: Hello) -> str | None:
@@ -306,15 +310,6 @@ class Doorkeeper:
         (self.differing.discard if hello.options == me.options else self.differing.add)(NodeId(hello.node))
         same = hello.fingerprint in {0, me.fingerprint} or not me.fingerprint
         (self.other_class.discard if same else self.other_class.add)(NodeId(hello.node))
-        return None
-
-    def _refuse_incarnation(self, peer: NodeId, incarnation: int) -> str | None:
-        current = self._current.get(peer)
-        if current is not None and incarnation != current:
-            if incarnation == self._previous.get(peer):
-                return f"node {peer} has been replaced by another data directory: stop this one"
-            self._previous[peer] = current
-        self._current[peer] = incarnation
         return None
 
 

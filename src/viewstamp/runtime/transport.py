@@ -313,6 +313,7 @@ class Transport:
                 self._inbox.client_gone(sender.address)
         elif isinstance(sender, Peer) and self._peers.get(sender.node) is connection:
             del self._peers[sender.node]
+            self._move_back(sender.node)
             if self._dials_on_demand and not self._stopped:
                 self._inbox.peer_changed(sender.node, False)  # we may have no connection to it of our own
 
@@ -443,6 +444,13 @@ class Transport:
             LOG.info("node %d is reached at %s from now on", link.peer, format_address(address))
             link.address = address
             self._doorkeeper.move(link.peer, address)
+
+    def _move_back(self, peer: NodeId) -> None:
+        """Forget where a member said that it is: its word holds as long as its connection."""
+        link, address = self._links.get(peer), self._cluster.address_of(peer)
+        if link is not None and address is not None and link.address != address:
+            link.address = address
+            self._doorkeeper.move(peer, None)
 
     def _refuse(self, connection: Connection, reason: str) -> None:
         """Refuse a stranger."""

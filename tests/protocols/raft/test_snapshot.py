@@ -251,6 +251,7 @@ def test_restart_when_a_snapshot_was_received_and_its_marker_was_not_written_goe
         ({"header": b"rubbish"}, 0, b"x"),
         ({"viewstamp": Viewstamp(View(99), Seqno(9))}, 0, b"x"),
         ({"viewstamp": Viewstamp(View(1), Seqno(-4))}, 0, b"x"),
+        ({"viewstamp": Viewstamp(View(1), Seqno(2 + (1 << 40)))}, 0, b"x"),
     ],
 )
 def test_chunk_when_it_cannot_be_is_dropped(meta: dict[str, object], offset: int, data: bytes) -> None:

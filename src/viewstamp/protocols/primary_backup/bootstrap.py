@@ -16,7 +16,7 @@ from viewstamp.protocols.primary_backup.messages import Introduce, Recognize
 from viewstamp.protocols.primary_backup.state import State
 from viewstamp.protocols.replication.introductions import Introductions
 from viewstamp.protocols.replication.messages import Member
-from viewstamp.protocols.replication.node_state import NEVER, in_range
+from viewstamp.protocols.replication.node_state import NEVER, in_range, leaps
 
 
 class Bootstrap(Introductions):
@@ -95,6 +95,7 @@ def is_sound_record(record: SyncRecord, state: State) -> bool:
     return (
         min(record.epoch, record.version) >= 1
         and in_range(record.epoch, record.version)
+        and not (state.record is not None and leaps(record.version, state.record.version))
         and listed == state.members
         and members == tuple(sorted(set(members)))
         and set(members) <= set(state.members)

@@ -5,7 +5,7 @@ of role entails, and what follows from every step: applying, answering reads, na
 """
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 from viewstamp.core.effects import Effect, LeaderChanged, Refuse, Release
 from viewstamp.core.events import (
@@ -51,9 +51,11 @@ from viewstamp.protocols.primary_backup.messages import (
 from viewstamp.protocols.primary_backup.options import PrimaryBackupOptions
 from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.replication.compaction import Compaction, apply_committed
-from viewstamp.protocols.replication.node_state import NEVER, in_range
+from viewstamp.protocols.replication.node_state import NEVER, in_range, leaps
 from viewstamp.protocols.replication.read_rounds import ReadRounds
 from viewstamp.protocols.replication.snapshot_transfer import SnapshotReceiver, SnapshotTokens
+
+_WITHOUT_EPOCH: Final = (Introduce, Promote, PromoteResponse)
 
 
 class PrimaryBackupCore:
@@ -280,11 +282,13 @@ class PrimaryBackupCore:
 
     # Messages of other members.
 
-    def _receive(self, source: NodeId, message: FencedMessage) -> None:  # noqa: C901  one case a kind
+    def _receive(self, source: NodeId, message: FencedMessage) -> None:  # noqa: C901, PLR0912  one case a kind
         """Drop messages of strangers, and those that need a log while there is none; hand the others on."""
         state = self.state
         if source not in state.peers:
             state.drop("message of a stranger")
+        elif not isinstance(message, _WITHOUT_EPOCH) and leaps(message.epoch, state.epoch):
+            state.drop("epoch far beyond this node's")
         # The frequent ones first, and as tuples: to test a union of types is slower.
         elif isinstance(message, (AppendEntries, SnapshotChunk)):
             self._on_primary_says(source, message)

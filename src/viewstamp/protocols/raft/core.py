@@ -57,7 +57,7 @@ from viewstamp.protocols.raft.state import Role, State
 from viewstamp.protocols.replication.compaction import Compaction, apply_committed
 from viewstamp.protocols.replication.follower import PendingAck
 from viewstamp.protocols.replication.log import COMMAND
-from viewstamp.protocols.replication.node_state import NEVER, in_range
+from viewstamp.protocols.replication.node_state import NEVER, in_range, leaps
 from viewstamp.protocols.replication.read_rounds import ReadRounds
 from viewstamp.protocols.replication.snapshot_transfer import SnapshotReceiver, SnapshotTokens
 
@@ -291,10 +291,12 @@ class RaftCore:
             state.drop("message from a node that is not a member")
         elif type(message) is AppendResponse and message.term == state.term and state.role is Role.LEADER:
             self._on_append_response(source, message)  # the most frequent: nothing below is left to ask
-        elif isinstance(message, AppendEntries):
-            self.following.on_append_entries(source, message)
         elif isinstance(message, Introduce):
             self._on_introduce(source, message)
+        elif leaps(message.term, state.term):
+            state.drop("term far beyond this node's")
+        elif isinstance(message, AppendEntries):
+            self.following.on_append_entries(source, message)
         elif not in_range(message.term):
             state.drop("numbers out of range")
         elif isinstance(message, SnapshotChunk):

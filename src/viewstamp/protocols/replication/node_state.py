@@ -67,6 +67,21 @@ def in_range(*numbers: int) -> bool:
     return min(numbers) >= 0 and max(numbers) <= NUMBER_MAX
 
 
+LEAP_MAX: Final = 1 << 20
+"""How far the view in one message may be beyond the receiver's: at an election each second, 12 days."""
+POSITION_LEAP_MAX: Final = 1 << 40
+"""How far a snapshot may be beyond the end of a log: at a million entries a second, 12 days."""
+
+
+def leaps(number: int, own: int, most: int = LEAP_MAX) -> bool:
+    """Return whether a number in a message is so far beyond one's own that no member reached it.
+
+    A single message near `NUMBER_MAX`, even from a member, would leave the others no higher number. A node
+    that has nothing of its own (0) takes what the others have come to.
+    """
+    return number > own + most and own > 0
+
+
 NEVER: Final = Instant(1 << 62)
 """A deadline that does not come."""
 

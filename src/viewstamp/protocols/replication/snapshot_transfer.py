@@ -17,7 +17,7 @@ from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import NodeId
 from viewstamp.core.snapshots import Snapshot, SnapshotMeta
 from viewstamp.protocols.replication.messages import BaseSnapshotChunk
-from viewstamp.protocols.replication.node_state import NodeState, in_range
+from viewstamp.protocols.replication.node_state import POSITION_LEAP_MAX, NodeState, in_range, leaps
 
 _Identity = tuple[int, int, int, int]
 
@@ -72,7 +72,7 @@ class SnapshotReceiver:
         """Stage the next piece that the leader of this view sends, or say which piece is ack."""
         state = self._state
         assert state.follows, "a leader or candidate receives no snapshot"
-        if not _is_possible(chunk, view) or not state.is_header(chunk.meta.header):
+        if not _is_possible(chunk, view, state.log.last_seqno) or not state.is_header(chunk.meta.header):
             state.drop("malformed snapshot")
             return
         if chunk.meta.viewstamp.seqno <= state.committed:
@@ -128,13 +128,14 @@ class SnapshotReceiver:
         state.outbox.emit_durable(Release(log.first_write(otherwise=write)))
 
 
-def _is_possible(chunk: BaseSnapshotChunk, view: int) -> bool:
+def _is_possible(chunk: BaseSnapshotChunk, view: int, last: int) -> bool:
     meta, length = chunk.meta, len(chunk.data)
     position = meta.viewstamp
     return (
         in_range(chunk.offset, meta.size_bytes, position.view, position.seqno)
         and 1 <= position.view <= view
         and position.seqno >= 1
+        and not leaps(position.seqno, last, POSITION_LEAP_MAX)
         and chunk.offset + length <= meta.size_bytes
         and (length > 0 or meta.size_bytes == 0)
     )

@@ -11,6 +11,7 @@ from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import Instant
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, decode_entry
+from viewstamp.protocols.replication.node_state import POSITION_LEAP_MAX, leaps
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import (
@@ -190,8 +191,12 @@ class Backup:
     def on_chunk(self, message: Chunk, token: SnapshotToken) -> None:
         """Take a piece of a snapshot, unless what it covers was applied meanwhile."""
         assert message.view == self._membership.view, (message.view, self._membership.view)
-        if message.meta.viewstamp.seqno <= self._positions.applied:
+        seqno = message.meta.viewstamp.seqno
+        if seqno <= self._positions.applied:
             self._send_position()
+            return
+        if leaps(seqno, self._positions.log.last_seqno, POSITION_LEAP_MAX):
+            self._state.drop("snapshot far beyond this log")
             return
         if not self._receiver.take(message, token):
             self._state.drop("malformed snapshot chunk")

@@ -86,9 +86,9 @@ class Proposal:
         self.phase: Literal["idle", "preparing", "accepting", "standing back"] = "idle"
         self.instance = View(0)
         self.ballot = LOWEST
-        """The ballot of this run; higher than every ballot this node has used."""
+        """The ballot of this run; higher than every ballot this node has used in this instance."""
         self.seen_number = 0
-        """The highest number seen in any ballot."""
+        """The highest number seen in a ballot of the present instance."""
         self.promisers: set[NodeId] = set()
         self.accepters: set[NodeId] = set()
         self.late: set[NodeId] = set()
@@ -109,8 +109,13 @@ class Proposal:
         self.ballot = ballot
         self.saw(ballot)
 
+    def end_instance(self) -> None:
+        """The instance was decided: ballots of the next one begin at 1 again."""
+        self.stop()
+        self.seen_number = 0
+
     def stop(self) -> None:
-        """Give up this run, or end it after the decision."""
+        """Give up this run."""
         self.phase = "idle"
         self.promisers = set()
         self.accepters = set()

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable
 
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
 from viewstamp.core.quorum import has_majority
+from viewstamp.protocols.replication.node_state import LEAP_MAX
 from viewstamp.protocols.viewstamped.journal import ENCODER, AcceptedValue, Promised
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import NUMBER_MAX, Member, Membership, successor, without
@@ -104,14 +105,18 @@ class Proposer:
 
     # proposer run(instance, v)
 
+    @property
+    def _seen_number(self) -> int:
+        """The highest number seen in a ballot of this instance."""
+        return max(self._views.proposal.seen_number, self._views.acceptor.promised.number)
+
     def _start(self) -> None:
         """Begin a run: promise its ballot to itself, and ask the others for theirs."""
         views, proposal, acceptor = self._views, self._views.proposal, self._views.acceptor
         # Lab 6: "choose n, unique and higher than any n seen so far"
-        highest = max(proposal.seen_number, acceptor.promised.number)
-        if highest + 1 >= NUMBER_MAX:
+        if self._seen_number + 1 >= NUMBER_MAX:
             return
-        ballot = Ballot(highest + 1, self._state.node)
+        ballot = Ballot(self._seen_number + 1, self._state.node)
         promised = acceptor.prepare(ballot)
         assert promised, (ballot, acceptor.promised)
         self._state.outbox.persist(ENCODER.encode(Promised(acceptor.instance, ballot)))
@@ -205,7 +210,7 @@ class Proposer:
         """Phase 1 at the acceptor; a proposer of an old instance gets what was decided (oldinstance)."""
         views, acceptor = self._views, self._views.acceptor
         # Lab 6: "if instance <= instance_h: reply oldinstance(instance, instance_value)"
-        if not self._at_my_instance(source, message.instance) or not _plausible(message.ballot, source):
+        if not self._at_my_instance(source, message.instance) or not self._is_sound(source, message.ballot):
             return
         assert acceptor.instance == message.instance, (acceptor.instance, message)
         views.proposal.saw(message.ballot)
@@ -229,7 +234,7 @@ class Proposer:
     def on_accept(self, source: NodeId, message: Accept) -> None:
         """Phase 2 at the acceptor, for its own instance only."""
         views, acceptor = self._views, self._views.acceptor
-        if not self._at_my_instance(source, message.instance) or not _plausible(message.ballot, source):
+        if not self._at_my_instance(source, message.instance) or not self._is_sound(source, message.ballot):
             return
         if not views.may_follow(message.value):
             self._state.drop("accept of an impossible view")
@@ -259,6 +264,12 @@ class Proposer:
             views.want_views(source)
             return False
         return instance == views.view + 1 and views.is_member and views.is_peer(source)
+
+    def _is_sound(self, source: NodeId, ballot: Ballot) -> bool:
+        plausible = _plausible(ballot, source, self._seen_number)
+        if not plausible:
+            self._state.drop("ballot that nobody can have come to")
+        return plausible
 
     # What acceptors answer
 
@@ -291,7 +302,7 @@ class Proposer:
         self._decide_if_accepted()
 
     def _on_rejected(self, promised: Ballot) -> None:
-        if _plausible(promised, promised.node):
+        if _plausible(promised, promised.node, self._seen_number):
             self._stand_back_for(promised)
 
     def _is_mine(self, source: NodeId, message: Prepared | Accepted) -> bool:
@@ -319,8 +330,12 @@ def _can_be_carried(wanted: Membership, current: Membership, promisers: Collecti
     return has_majority(trusted, wanted.nodes)
 
 
-def _plausible(ballot: Ballot, proposer: NodeId) -> bool:
-    return 0 < ballot.number < NUMBER_MAX and ballot.node == proposer
+def _plausible(ballot: Ballot, proposer: NodeId, seen: int) -> bool:
+    """Return whether this proposer can have come to this ballot, where `seen` is the highest number here.
+
+    Ballots of each instance begin at 1, and a proposer that is alone repeats its own.
+    """
+    return 0 < ballot.number <= min(seen + LEAP_MAX, NUMBER_MAX - 1) and ballot.node == proposer
 
 
 def _listed(nodes: Iterable[NodeId]) -> str:

@@ -144,7 +144,7 @@ class DecidedViews:
         self.is_member = self._state.me in membership.members
         self._state.outbox.persist(ENCODER.encode(Decided(membership)))
         self.acceptor.begin(View(membership.view + 1))
-        self.proposal.stop()
+        self.proposal.end_instance()
         self.renewal_wanted = False
         self.preferred_primary = None
         self.heartbeats.begin_view(membership)

@@ -7,7 +7,7 @@ the model by which a history is judged knows only those.
 """
 
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -34,6 +34,57 @@ _NUMBERS: Final = 5
 _SESSIONS_GUESSED: Final = 400
 _LEAVES_ONE_IN: Final = 50
 _US_PER_S: Final = 1_000_000
+_LEAPING: Final = ("term", "epoch", "view")
+_FORGED: Final = (1 << 41, 1 << 52)
+
+
+class Forger:
+    """Poses as a member: sends what members sent a moment ago, with a number far beyond what anybody reached.
+
+    A cluster that takes one of them has no higher number left for its elections.
+    """
+
+    def __init__(self, cluster: Cluster, messages_per_s: float) -> None:
+        self._cluster = cluster
+        self._rng: Random = cluster.tree.stream("forger")
+        self._rate = messages_per_s / _US_PER_S
+        self.stopped = not messages_per_s
+        """Whether it sends nothing more."""
+
+    def begin(self) -> None:
+        """Send the first message after a while, and then one after the other; none where the rate is 0."""
+        if not self.stopped:
+            self._cluster.world.after(1 + round(self._rng.expovariate(self._rate)), self._send)
+
+    def _send(self) -> None:
+        if self.stopped:
+            return
+        self.begin()
+        cluster, network = self._cluster, self._cluster.network
+        recent = network.recent
+        if not recent or not cluster.running:
+            return
+        source, _, message = self._rng.choice(recent)
+        to = self._rng.choice(cluster.running)
+        forged = with_leap(message, self._rng.randrange(*_FORGED))
+        # A node with nothing of its own has to believe what the others have come to.
+        replica = cluster.processes[to].replica
+        if forged is not None and to != source and replica is not None and replica.view > 0:
+            cluster.counts["forged message"] += 1
+            network.deliver(source, to, forged)
+
+
+def with_leap(message: Any, by: int) -> Any | None:
+    """Return the message with its term, epoch, view or ballot raised by this; None: it has none."""
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if name in _LEAPING and type(value) is int:
+            return msgspec.structs.replace(message, **{name: value + by})
+        if name == "ballot":
+            return msgspec.structs.replace(
+                message, ballot=msgspec.structs.replace(value, number=value.number + by)
+            )
+    return None
 
 
 class HostileClient:

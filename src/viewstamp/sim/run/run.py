@@ -21,7 +21,7 @@ from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.events import Failed, Outcome
 from viewstamp.sim.cluster.cluster import Cluster
-from viewstamp.sim.cluster.hostile import HostileClient
+from viewstamp.sim.cluster.hostile import Forger, HostileClient
 from viewstamp.sim.cluster.operators import make_operator
 from viewstamp.sim.faults.faults import FaultInjector
 from viewstamp.sim.faults.stories import StoryRunner
@@ -126,11 +126,13 @@ class _Run:
                 self._think(client)
         hostile = HostileClient(self.cluster, self.options.load.hostile_rate)
         hostile.begin()
+        forger = Forger(self.cluster, self.options.load.hostile_rate)
+        forger.begin()
         self.injector.begin()
         StoryRunner(self.injector).begin()
         self._pass(self.options.duration_us)
         self._shake()
-        hostile.stopped = True
+        hostile.stopped = forger.stopped = True
 
     def _bootstrap(self) -> None:
         """Let the cluster bootstrap: most faults have nothing to spoil before that."""

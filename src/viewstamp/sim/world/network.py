@@ -10,7 +10,7 @@ counted.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -77,6 +77,11 @@ class Network:
         self.sent_bytes = 0
         """Bytes of the messages that went through the encoder; all of them where `encode` is 1."""
         self.configure(options)
+
+    @property
+    def recent(self) -> Sequence[tuple[NodeId, NodeId, Any]]:
+        """The last messages between members: (source, to, message)."""
+        return self._recent
 
     def configure(self, options: NetworkOptions) -> None:
         """Treat messages like this from now on."""

@@ -51,9 +51,11 @@ from viewstamp.protocols.primary_backup.course.peers import Adoption, Peer, Stan
 from viewstamp.protocols.primary_backup.course.state import CourseState
 from viewstamp.protocols.primary_backup.journal import Promise
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
-from viewstamp.protocols.replication.node_state import NEVER
+from viewstamp.protocols.replication.node_state import NEVER, leaps
 
 _NO_TRANSFER: Final = "no transfer in this protocol: send the next write to the server that is to be primary"
+_TAKEOVER_LEAP_MAX: Final = 1 << 40
+"""Each write through another server is a takeover: there may be many while this server is away."""
 _NO_SNAPSHOT: Final = "no snapshots in this protocol: it keeps its whole log"
 
 
@@ -325,6 +327,9 @@ class CourseCore(CourseState):
         peer = self.peers.get(source)
         if peer is None or not is_in_range(message):
             self.drop("message of a stranger" if peer is None else "numbers out of range")
+            return
+        if leaps(message.view, self.takeover, _TAKEOVER_LEAP_MAX):
+            self.drop("takeover far beyond this server's")
             return
         match message:
             case Greet() | Replicate() | Fetch():
