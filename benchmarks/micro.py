@@ -35,7 +35,7 @@ from viewstamp.link.framing import CLIENT as CLIENT_FRAME
 from viewstamp.link.framing import Splitter, encode_frame
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.protocols.registry import PROTOCOL_NAMES
-from viewstamp.replica.batches import decode_batch, encode_batch
+from viewstamp.replica.batches import Decoders, decode_batch, encode_batch
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import Answers, ReplicatedState
 from viewstamp.services.kv import KeyValueStore
@@ -89,13 +89,13 @@ def sessions() -> Iterator[tuple[str, int, Action]]:
     """Yield what executes a batch of the log: sessions, the machine, and what is told to the client."""
     definition = MachineDefinition.of(KeyValueStore)
     replicated = ReplicatedState(definition, SessionLimits())
-    decode = definition.decoder("command")
+    decoders = Decoders.of(definition)
     state = {"seqno": 0}
 
     def apply(message: bytes) -> Answers:
         state["seqno"] += 1
         answers = Answers()
-        batch = decode_batch(encode_batch(1, (0, 0), [message]), decode)
+        batch = decode_batch(encode_batch(1, (0, 0), [message]), decoders)
         replicated.apply(Viewstamp(View(1), Seqno(state["seqno"])), batch, {CLIENT}, answers)
         return answers
 

@@ -29,7 +29,7 @@ from viewstamp.link.handshake import Hello, Welcome, decode_hello, decode_refusa
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.protocols.registry import LABORATORY_NAMES, PROTOCOL_NAMES, protocol_definition
 from viewstamp.replica import snapshot_body
-from viewstamp.replica.batches import BatchUnreadable, decode_batch
+from viewstamp.replica.batches import BatchUnreadable, Decoders, decode_batch
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.runtime.config import ClusterConfig
@@ -103,7 +103,7 @@ def _peer(definition: ProtocolDefinition) -> Callable[[bytes], None]:
 
 def _batch(data: bytes) -> None:
     try:
-        decode_batch(data, _STOCK.decoder("command"))
+        decode_batch(data, Decoders.of(_STOCK))
     except BatchUnreadable:
         return
 

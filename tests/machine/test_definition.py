@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.replica.fakes import Counter, call
 from viewstamp.core.errors import ConfigurationError, InvalidCall
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.machine.runner import bind_method
+from viewstamp.machine.runner import positional
 from viewstamp.machine.state_machine import StateMachine, command, compose, query
 
 
@@ -49,7 +49,7 @@ DEFINITION = MachineDefinition.of(Typed)
 def _run(payload: bytes, machine: Typed | None = None) -> Any:
     arguments = DEFINITION.decode("command", payload)
     method = DEFINITION.methods[type(arguments).__struct_config__.tag]
-    return bind_method(method, machine or Typed())(arguments)
+    return positional(method)(machine or Typed(), *msgspec.structs.astuple(arguments))
 
 
 def test_a_definition_is_made_once_when_it_is_asked_for_twice() -> None:

@@ -1,6 +1,7 @@
 """Batches: examined when they arrive, bounded when they are made, read back on every replica."""
 
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,11 +11,14 @@ from hypothesis import strategies as st
 from tests.replica.fakes import CLIENT, HERE, Counter, call, submit
 from viewstamp.core.messages import INVALID, KeepAlive, Logged, Submit, encode_message
 from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.nesting import DEPTH_MAX
+from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.replica import batches as batching
 from viewstamp.replica.batches import (
     BatchBuffer,
     BatchUnreadable,
     DecodedMessage,
+    Decoders,
     InFlightBatches,
     SubmitValidator,
     decode_batch,
@@ -25,7 +29,7 @@ from viewstamp.replica.refusals import RefusalLine
 from viewstamp.replica.versions import Declaration, NewerCodeNeeded
 
 DEFINITION = MachineDefinition.of(Counter)
-DECODE = DEFINITION.decoder("command")
+DECODERS = Decoders.of(DEFINITION)
 
 
 def _validate(
@@ -54,13 +58,53 @@ def test_what_goes_on_is_our_own_encoding_when_all_calls_are_valid(first: bytes)
     assert (valid.encoded, valid.source) == (encode_message(own), HERE)
 
 
+class Tagged(StateMachine):
+    """Its commands have no form that a plain encoder makes: the order of a set, the depth of anything."""
+
+    tags: set[str] = set()  # noqa: RUF012  copied for each instance
+
+    @command
+    def tag(self, tags: set[str]) -> None:
+        self.tags |= tags
+
+    @command
+    def note(self, anything: Any) -> None:
+        self.tags.add(str(anything))
+
+
+def test_each_call_is_encoded_by_itself_when_a_plain_encoder_would_not_do() -> None:
+    definition = MachineDefinition.of(Tagged)
+    deep: Any = "x"
+    for _ in range(DEPTH_MAX + 1):
+        deep = [deep]
+    sent = submit(5, (1, call("tag", ["b", "a", "c"])), (2, call("note", deep)), (3, call("note", deep[0])))
+    valid, invalid = SubmitValidator(definition, ReplicaOptions()).validate(HERE, sent, encode_message(sent))
+    assert [(sequence, kind) for sequence, kind, _ in invalid] == [(2, INVALID)]
+    assert valid is not None
+    assert valid.encoded == encode_message(
+        submit(5, (1, call("tag", ["a", "b", "c"])), (3, call("note", deep[0])))
+    )
+    (batch,) = decode_batch(encode_batch(1, (0, 0), [valid.encoded]), Decoders.of(definition)).messages
+    assert batch.calls == valid.calls
+    assert DEFINITION.encodes_alike
+    assert not definition.encodes_alike
+
+
+def test_a_call_is_none_when_the_class_cannot_read_it_and_the_others_are_what_they_were() -> None:
+    message = submit(5, (1, call("gone")), (2, call("add", 2)))
+    data = encode_batch(1, (0, 0), [encode_message(message), encode_message(KeepAlive(CLIENT, 5))])
+    first, second = decode_batch(data, DECODERS).messages
+    assert first.calls == [(1, None), (2, DEFINITION.decode("command", call("add", 2)))]
+    assert (type(second.message), list(second.calls)) == (KeepAlive, [])
+
+
 def test_only_the_valid_calls_go_on_when_some_are_invalid() -> None:
     message = submit(5, (1, call("add", "x")), (2, call("add", 2)), (3, call("read")), (0, call("add", 1)))
     valid, invalid = _validate(message)
     assert [(sequence, kind) for sequence, kind, _ in invalid] == [(1, INVALID), (3, INVALID), (0, INVALID)]
     assert valid is not None
     assert valid.encoded == encode_message(submit(5, (2, call("add", 2, ""))))
-    assert [c.sequence for c in valid.calls] == [2]
+    assert [sequence for sequence, _ in valid.calls] == [2]
 
 
 def test_nothing_goes_on_when_no_call_is_valid() -> None:
@@ -115,7 +159,7 @@ def test_messages_are_refused_at_either_limit_and_taken_again_when_there_is_room
 
 def test_a_message_without_calls_counts_as_one() -> None:
     message = KeepAlive(CLIENT, 5)
-    alive = DecodedMessage(message, [], source=HERE, encoded=encode_message(message))
+    alive = DecodedMessage(message, (), source=HERE, encoded=encode_message(message))
     buffer = BatchBuffer(ReplicaOptions(gathered_commands_max=2))
     assert [buffer.add(alive) for _ in range(3)] == [True, True, False]
 
@@ -123,7 +167,7 @@ def test_a_message_without_calls_counts_as_one() -> None:
 def test_a_batch_reads_back_as_it_was_made() -> None:
     first = submit(5, (1, call("add", 1, "")))
     messages: list[Logged] = [first, KeepAlive(CLIENT, 5)]
-    batch = decode_batch(encode_batch(77, (3, 2**64 - 1), [encode_message(m) for m in messages]), DECODE)
+    batch = decode_batch(encode_batch(77, (3, 2**64 - 1), [encode_message(m) for m in messages]), DECODERS)
     assert (batch.log_time, batch.check) == (77, (3, 2**64 - 1))
     assert [type(decoded.message) for decoded in batch.messages] == [Submit, KeepAlive]
     assert [decoded.principal for decoded in batch.messages] == ["", ""]
@@ -150,37 +194,37 @@ def test_the_bytes_of_an_entry_are_pinned() -> None:
 )
 def test_an_entry_of_a_newer_version_needs_newer_code(entry: tuple[object, ...], why: str) -> None:
     with pytest.raises(NewerCodeNeeded, match=why):
-        decode_batch(msgspec.msgpack.encode(entry), DECODE)
+        decode_batch(msgspec.msgpack.encode(entry), DECODERS)
 
 
 def test_an_entry_of_a_version_that_is_no_longer_read_is_refused_by_name() -> None:
     with pytest.raises(BatchUnreadable, match="has format 0; this version reads 1"):
-        decode_batch(msgspec.msgpack.encode((0, 0, 77, (3, 9), [], [])), DECODE)
+        decode_batch(msgspec.msgpack.encode((0, 0, 77, (3, 9), [], [])), DECODERS)
 
 
 def test_an_entry_of_the_level_before_is_read() -> None:
     entry = bytes.fromhex("9601004d920309919501cd10920500919201 92a361646401 90")
-    batch = decode_batch(entry, DECODE)
+    batch = decode_batch(entry, DECODERS)
     assert (batch.level, batch.declares, len(batch.messages[0].calls)) == (0, None, 1)
 
 
 def test_a_declaration_comes_back_when_it_is_read() -> None:
     declared = Declaration(3, {"add()": "command"}, raises=True)
-    batch = decode_batch(encode_batch(77, (3, 9), [], 1, declared), DECODE)
+    batch = decode_batch(encode_batch(77, (3, 9), [], 1, declared), DECODERS)
     assert (batch.level, batch.declares) == (1, declared)
 
 
 def test_each_message_has_the_principal_that_its_server_saw() -> None:
     messages = [msgspec.Raw(encode_message(KeepAlive(CLIENT, number))) for number in (5, 6)]
     named = msgspec.msgpack.encode((1, 0, 77, (3, 9), messages, ("ann", "")))
-    assert [decoded.principal for decoded in decode_batch(named, DECODE).messages] == ["ann", ""]
+    assert [decoded.principal for decoded in decode_batch(named, DECODERS).messages] == ["ann", ""]
     too_few = msgspec.msgpack.encode((1, 0, 77, (3, 9), messages, ("ann",)))
     with pytest.raises(BatchUnreadable, match="principals"):
-        decode_batch(too_few, DECODE)
+        decode_batch(too_few, DECODERS)
 
 
 def test_an_own_batch_is_not_decoded_again_and_those_before_it_are_forgotten() -> None:
-    in_flight = InFlightBatches(DECODE)
+    in_flight = InFlightBatches(DEFINITION)
     mine = [_valid(submit(5, (number, call("add", 1)))) for number in (1, 2, 3)]
     entries = [in_flight.propose(77, (3, 9), [message])[0][0] for message in mine]
     first = in_flight.read(entries[1])
@@ -190,19 +234,19 @@ def test_an_own_batch_is_not_decoded_again_and_those_before_it_are_forgotten() -
 
 
 def test_an_unreadable_message_enters_no_entry_and_the_others_do() -> None:
-    in_flight = InFlightBatches(DECODE)
+    in_flight = InFlightBatches(DEFINITION)
     good = _valid(submit(5, (1, call("add", 1))))
     bad = msgspec.structs.replace(good, encoded=b"\x95\x01\x02\x00\x00" + b"\x91" * 2_000)
     entries, unreadable = in_flight.propose(77, (3, 9), [good, bad, good])
     assert unreadable == [bad]
-    assert [len(decode_batch(data, DECODE).messages) for data in entries] == [1, 1]
+    assert [len(decode_batch(data, DECODERS).messages) for data in entries] == [1, 1]
     assert in_flight.propose(77, (3, 9), [bad]) == ([], [bad])
 
 
 @given(st.binary(max_size=60))
 def test_reading_a_batch_raises_nothing_else_when_bytes_are_arbitrary(data: bytes) -> None:
     with suppress(BatchUnreadable):
-        decode_batch(data, DECODE)
+        decode_batch(data, DECODERS)
 
 
 def test_a_batch_is_refused_when_it_holds_more_than_any_replica_proposes(
@@ -212,4 +256,4 @@ def test_a_batch_is_refused_when_it_holds_more_than_any_replica_proposes(
     many = submit(5, *[(n, call("add", 1)) for n in range(1, 5)])
     data = encode_batch(0, (0, 0), [encode_message(many)])
     with pytest.raises(BatchUnreadable, match="more commands"):
-        decode_batch(data, DECODE)
+        decode_batch(data, DECODERS)

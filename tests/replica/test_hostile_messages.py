@@ -31,7 +31,7 @@ from viewstamp.core.messages import (
     encode_message,
 )
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.replica.batches import BatchUnreadable, decode_batch, encode_batch
+from viewstamp.replica.batches import BatchUnreadable, Decoders, decode_batch, encode_batch
 
 DEEP = b"\x91" * 100_000 + b"\xc0"
 VALID: list[ClientMessage] = [
@@ -148,10 +148,10 @@ def test_a_batch_is_refused_when_it_holds_what_is_never_logged() -> None:
     for message in VALID:
         data = encode_batch(0, (0, 0), [encode_message(message)])
         if isinstance(message, Logged):
-            decode_batch(data, MachineDefinition.of(Counter).decoder("command"))
+            decode_batch(data, Decoders.of(MachineDefinition.of(Counter)))
             continue
         with pytest.raises(BatchUnreadable):
-            decode_batch(data, MachineDefinition.of(Counter).decoder("command"))
+            decode_batch(data, Decoders.of(MachineDefinition.of(Counter)))
 
 
 def test_a_session_of_another_client_is_of_no_use() -> None:

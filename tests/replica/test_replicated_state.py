@@ -26,9 +26,10 @@ from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.replica import snapshot_body
-from viewstamp.replica.batches import decode_batch, encode_batch
+from viewstamp.replica.batches import Decoders, decode_batch, encode_batch
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import Answers, ReplicatedState
+from viewstamp.replica.sessions import Session
 
 DEFINITION = MachineDefinition.of(Counter)
 LIMITS = SessionLimits(time_to_live_ms=10, sessions_max=5, results_per_session_max=8)
@@ -56,7 +57,7 @@ class Copy:
 
     def replay(self, data: bytes) -> Answers:
         self.history.append(data)
-        batch = decode_batch(data, self.definition.decoder("command"))
+        batch = decode_batch(data, Decoders.of(self.definition))
         assert not self.state.chain.contradicts(batch.check)
         answers = Answers()
         where = Viewstamp(View(1), Seqno(self.state.applied.seqno + 1))
@@ -194,6 +195,61 @@ def test_a_session_ends_when_its_unacknowledged_results_take_too_many_bytes() ->
     flood = submit(session, *[(n, call("add", 1)) for n in range(1, 6)])
     kinds = [kind for _, kind, _ in _lines(copy.apply(flood))]
     assert kinds == [RESULT] * 3 + [EXPIRED] * 2, "each result is one byte long"
+
+
+class CallByCall(ReplicatedState):
+    """Never runs a message as a whole."""
+
+    __slots__ = ()
+
+    def _run_unseen(self, *_message: object) -> int:
+        return 0
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 8), st.integers(1, 40))
+def test_a_message_run_as_a_whole_ends_as_call_by_call(rng: Random, most: int, size: int) -> None:
+    """Numbers with gaps, copies, failures, what cannot be read, acknowledgements, and each of the limits."""
+    limits = SessionLimits(
+        results_per_session_max=most,
+        result_bytes_per_session_max=size,
+        result_bytes_max=rng.randrange(2, 80),
+    )
+    whole, single = Copy(limits=limits), Copy(limits=limits)
+    single.state = CallByCall(DEFINITION, limits)
+    calls = [
+        call("add", 1),
+        call("add", 300),
+        call("fail", "x"),
+        call("when"),
+        call("gone"),
+        call("add", 1, "y"),
+    ]
+    last = 0
+    for _ in range(12):
+        client = rng.choice([CLIENT, 1])
+        session = whole.open(client)
+        assert single.open(client) == session
+        first = last + 1 if rng.random() < 0.8 else rng.randrange(1, last + 2)
+        numbers = [first + at for at in range(rng.randrange(6))]
+        if rng.random() < 0.2:
+            rng.shuffle(numbers)
+        last = max([last, *numbers])
+        message = submit(
+            session,
+            *[(number, rng.choice(calls)) for number in numbers],
+            client=client,
+            acknowledged=max(0, last - rng.randrange(9)),
+        )
+        assert _lines(whole.apply(message), client) == _lines(single.apply(message), client)
+        assert whole.state.chain.position == single.state.chain.position
+        assert list(map(_all_of, whole.state.sessions)) == list(map(_all_of, single.state.sessions))
+        assert whole.state.sessions.result_bytes == single.state.sessions.result_bytes
+        if rng.random() < 0.2:
+            whole = whole.restored()
+
+
+def _all_of(session: Session) -> tuple[object, ...]:
+    return session.image(), session.newest, session.result_bytes
 
 
 def test_a_session_too_many_is_refused_and_no_session_ends_for_it() -> None:

@@ -18,8 +18,8 @@ From a class to a result:
 - a client encodes a call, a server decodes it: `definition.Method.encode_call`,
   `definition.MachineDefinition.decoder`;
 - an entry begins, and the machine has its context: `runner.MachineRunner.begin_entry`;
-- a command runs: the closure in `runner.MachineRunner.runners` for the type of its arguments, made by
-  `runner.bind_method`, calls the user's method and encodes the result or the exception;
+- a command runs: the closure in `runner.MachineRunner.runners` for the type of its arguments calls the user's
+  method (`runner.positional`) and encodes the result or the exception;
 - what commands asked to be sent is taken: `runner.MachineRunner.end_entry`,
   `context.Context.take_notifications`;
 - a snapshot is taken and restored: `runner.MachineRunner.pieces`, `runner.MachineRunner.restored`,

@@ -20,6 +20,7 @@ from viewstamp.machine.soundness import require_sound
 from viewstamp.machine.state_machine import Command, Operation, StateMachine, annotated_state, require_machine
 
 Kind = Literal["command", "query"]
+KINDS: Final[tuple[Kind, ...]] = ("command", "query")
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -108,7 +109,7 @@ class MachineDefinition:
         """By the name that clients use."""
         if not self.methods:
             raise ConfigurationError(f"{cls.__qualname__} has no method marked @command or @query")
-        self._decoders = {kind: self._decoder(kind) for kind in ("command", "query")}
+        self._decoders = {kind: self._decoder(kind) for kind in KINDS}
         self._encoders = {method.arguments: method.encode_arguments for method in self.methods.values()}
         _require_sound(cls)
         _require_restorable(cls)
@@ -132,6 +133,16 @@ class MachineDefinition:
         It raises what msgspec raises (`core.messages.UNREADABLE`); `explain` makes a sentence of that.
         """
         return self._decoders[kind]
+
+    def arguments_of(self, kind: Kind) -> tuple[type[msgspec.Struct], ...]:
+        """Return the structs of the arguments of all methods of this kind."""
+        return tuple(method.arguments for method in self.methods.values() if method.kind == kind)
+
+    @property
+    def encodes_alike(self) -> bool:
+        """Whether the canonical form of any command is what a plain encoder makes: no set, no open depth."""
+        commands = self.arguments_of("command")
+        return all(self._encoders[arguments] == _ENCODER.encode for arguments in commands)
 
     def decode(self, kind: Kind, payload: Any) -> Any:
         """Return the arguments struct of an encoded call.
@@ -168,8 +179,8 @@ class MachineDefinition:
             return f"{name} is a {method.kind}, not a {kind}"
         return f"{name}: {error}"
 
-    def _decoder(self, kind: str) -> Callable[[Any], Any]:
-        structs = tuple(method.arguments for method in self.methods.values() if method.kind == kind)
+    def _decoder(self, kind: Kind) -> Callable[[Any], Any]:
+        structs = self.arguments_of(kind)
         if not structs:
             return partial(_refuse_all, kind)
         return msgspec.msgpack.Decoder(Union[structs]).decode  # noqa: UP007  a union made while running

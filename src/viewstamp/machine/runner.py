@@ -1,7 +1,6 @@
 """One machine and what runs its methods: an exception is a result, what cannot be encoded is a failure.
 
-A command runs through three functions: the runner's own closure (`_runner`), the call of the method with its
-arguments (`bind_method`), and the user's method.
+A command runs through two functions: the runner's own closure (`_runner`) and the user's method.
 
 Equal room for the user's code: how deep a command may recurse is measured from one known frame. A command
 runs on many paths: after the leader's own sync, after an acknowledgement, on a follower, at a replay, in the
@@ -14,7 +13,6 @@ arguments and results (`machine.nesting`).
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +20,7 @@ import msgspec
 from viewstamp.core.errors import ConfigurationError, OutOfMemory
 from viewstamp.core.ids import LogTime, Viewstamp
 from viewstamp.core.judge import InvariantViolated
-from viewstamp.core.messages import FAILED, RESULT
+from viewstamp.core.messages import FAILED, INVALID, RESULT
 from viewstamp.machine.context import NOBODY, Context, Notification
 from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.nesting import RESULT_DEPTH_MAX, encode_within
@@ -45,6 +43,7 @@ FRAMES: Final = 1_000
 _DEPTH: Final = re.compile(r"recursion depth (\d+)")
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_UNREADABLE: Final = _ENCODER.encode("not executed: no such command, or wrong arguments")
 
 Runner = Callable[[Any], tuple[int, bytes]]
 
@@ -69,7 +68,8 @@ class MachineRunner:
             method.arguments: _runner(method, _part_of(self.machine, method.part))
             for method in definition.methods.values()
         }
-        """By the type of the arguments: what `run` does, one call shorter."""
+        """By the type of the arguments: what `run` does, one call shorter. None: they could not be read."""
+        self.runners[type(None)] = _unreadable
 
     def begin_entry(self, viewstamp: Viewstamp, now: LogTime) -> None:
         """Say which entry the next commands belong to; until it is ended the machine has its context."""
@@ -179,27 +179,27 @@ def _parts(machine: StateMachine) -> dict[str, StateMachine]:
     return parts
 
 
-def bind_method(method: Method, machine: StateMachine) -> Callable[[Any], Any]:
-    """Return a function that runs this method on `machine` with an `arguments` struct."""
-    function, astuple = method.function, msgspec.structs.astuple
-    bound = partial(function, machine)
-    names = method.arguments.__struct_fields__
-    if any(p.kind is p.KEYWORD_ONLY for p in method.signature.parameters.values()):
-        return lambda arguments: bound(**msgspec.structs.asdict(arguments))
-    if not names:
-        return lambda _arguments: bound()
-    if len(names) == 1:
-        only = names[0]
-        return lambda arguments: bound(getattr(arguments, only))
-    return lambda arguments: function(machine, *astuple(arguments))
+def positional(method: Method) -> Callable[..., Any]:
+    """Return the method as a function of its machine and then of all its arguments in their order."""
+    function = method.function
+    parameters = method.signature.parameters.values()
+    keywords = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    if not keywords:
+        return function
+    first = len(parameters) - len(keywords)
+
+    def call(machine: StateMachine, *values: Any) -> Any:
+        return function(machine, *values[:first], **dict(zip(keywords, values[first:], strict=True)))
+
+    return call
 
 
 def _runner(method: Method, machine: StateMachine) -> Runner:
-    call, encode = bind_method(method, machine), method.encode_result
+    function, encode, astuple = positional(method), method.encode_result, msgspec.structs.astuple
 
     def run(arguments: Any) -> tuple[int, bytes]:
         try:
-            value = call(arguments)
+            value = function(machine, *astuple(arguments))
         except BaseException as error:  # noqa: BLE001  the machine's exception is the command's result
             # All of them: what ended one replica would end every other one, and again at each restart.
             _require_memory(error)
@@ -214,6 +214,10 @@ def _runner(method: Method, machine: StateMachine) -> Runner:
         return RESULT, payload
 
     return run
+
+
+def _unreadable(_arguments: None) -> tuple[int, bytes]:
+    return INVALID, _UNREADABLE
 
 
 def _require_memory(error: BaseException) -> None:

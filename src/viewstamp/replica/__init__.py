@@ -18,7 +18,8 @@ The way of a write, function by function. At the leader:
 
 - the client's message comes in: `replica.Replica.step`, `replica.Replica._requested`,
   `responses.ClientAddresses.address_of`;
-- its calls are validated and decoded, once: `replica.Replica._submitted`, `batches.SubmitValidator.validate`;
+- its calls are decoded, and encoded as this program does: `replica.Replica._submitted`,
+  `batches.SubmitValidator.validate`;
 - it waits for the end of the driver's turn: `replica.Replica._gather`, `batches.BatchBuffer.add`;
 - the replica is woken, and what waits becomes one entry: `replica.Replica._woke`,
   `batches.BatchBuffer.take_batch`, `replica.Replica._propose`, `replicated_state.LogClock.read`,
@@ -33,8 +34,8 @@ When the core hands out the committed entry, at every replica:
   `divergence.Divergence.contradicted`;
 - log time moves, and sessions expire: `replicated_state.ReplicatedState.apply`, `sessions.Sessions.overdue`;
 - each command runs once, or is answered from memory: `replicated_state.ReplicatedState._submit`,
-  `sessions.Sessions.use`, `replicated_state.ReplicatedState._run_once`,
-  `replicated_state.ReplicatedState._run`, `sessions.Sessions.remember`;
+  `sessions.Sessions.use`, `replicated_state.ReplicatedState._run_unseen` (a whole message, as nearly always),
+  `sessions.Sessions.remember_all`, or `replicated_state.ReplicatedState._run_once` (call by call);
 - the results join the digest: `replicated_state.DigestChain.extend`.
 
 A query: `reads.Reads.on_request`, `reads.Reads.begin_round`, and when the core answers `reads.Reads.answer`,

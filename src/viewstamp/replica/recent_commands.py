@@ -33,8 +33,8 @@ class RecentCommands:
             if at > seqno:
                 continue
             for message in messages:
-                for call in message.calls[:COMMANDS_NAMED_MAX]:
-                    named[self._described(call.arguments)] = None
+                for _, arguments in message.calls[:COMMANDS_NAMED_MAX]:
+                    named[self._described(arguments)] = None
             if len(named) >= COMMANDS_NAMED_MAX:
                 break
         if not named:

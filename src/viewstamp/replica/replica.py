@@ -120,7 +120,7 @@ class Replica(Account):
         self._clock = LogClock()
         self._validator = SubmitValidator(self.definition, setup.options)
         self._buffer = BatchBuffer(setup.options)
-        self._in_flight = InFlightBatches(self.definition.decoder("command"))
+        self._in_flight = InFlightBatches(self.definition)
         self._responses = Responses(ClientAddresses(setup.options))
         self.reads = Reads(self.definition, self._responses, setup.options)
 
@@ -280,7 +280,7 @@ class Replica(Account):
             case Submit():
                 self._submitted(source, message, event.encoded)
             case OpenSession() | KeepAlive() | CloseSession():
-                self._gather(DecodedMessage(message, [], "", source, encode_logged(message)))
+                self._gather(DecodedMessage(message, (), "", source, encode_logged(message)))
             case QueryRequest():
                 self.reads.on_request(source, message, self._state)
             case Identify():

@@ -14,8 +14,8 @@ session, and while no node leads no time passes (docs/design/seam.md). A new lea
 the last entry that it applied, so no lease is cut short by a change of leaders.
 """
 
-from collections.abc import Container
-from typing import Final, TypeAlias
+from collections.abc import Container, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import xxhash
@@ -38,7 +38,7 @@ from viewstamp.core.snapshots import Versions
 from viewstamp.machine.context import Notification
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import MachineRunner
-from viewstamp.replica.batches import Call, DecodedBatch, DecodedMessage
+from viewstamp.replica.batches import DecodedBatch, DecodedCall, DecodedMessage, call_digest
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.sessions import Remembered, Session, Sessions
 from viewstamp.replica.skip_mark import SkipMark, SkippedCalls
@@ -66,7 +66,6 @@ _NO_ROOM: Final = _encoded(
 )
 _REUSED: Final = _encoded("not executed: this sequence number was used for another command")
 _SKIPPED: Final = _encoded("not executed: an operator skipped the entry that held this command")
-_UNREADABLE: Final = _encoded("not executed: no such command, or wrong arguments")
 
 
 class Answers:
@@ -192,15 +191,14 @@ class ReplicatedState:
         self.chain.extend(viewstamp.seqno, [b"skipped", mark.digest])
 
     def _refuse_skipped(self, skipped: SkippedCalls, lines: list[ResultLine] | None) -> None:
-        calls = [Call(sequence, digest, None) for sequence, digest in skipped.calls]
         session = self.sessions.use(skipped.session, skipped.client, self.log_time)
         if session is None:
-            _answer_all(calls, EXPIRED, _UNKNOWN_SESSION, lines)
+            _answer_all(skipped.calls, EXPIRED, _UNKNOWN_SESSION, lines)
             return
-        for call in calls:
-            if call.sequence > session.acknowledged and call.sequence not in session.results:
-                self.sessions.remember(session, call.sequence, Remembered(SKIPPED, _SKIPPED, call.digest))
-                _answer_all([call], SKIPPED, _SKIPPED, lines)
+        for sequence, digest in skipped.calls:
+            if sequence > session.acknowledged and sequence not in session.results:
+                self.sessions.remember(session, sequence, Remembered(SKIPPED, _SKIPPED, digest))
+                _answer_all([(sequence, None)], SKIPPED, _SKIPPED, lines)
 
     def _execute(self, decoded: DecodedMessage, wanted: Container[int], answers: Answers) -> None:
         lines: list[ResultLine] | None = None
@@ -215,14 +213,14 @@ class ReplicatedState:
         if lines is not None:
             answers.positions[client] = self.position
 
-    def _submit(self, message: Submit, calls: list[Call], lines: list[ResultLine] | None) -> None:
+    def _submit(self, message: Submit, calls: Sequence[DecodedCall], lines: list[ResultLine] | None) -> None:
         context = self.runner.context
         context.client, context.session = message.client, message.session
         if message.session == NO_SESSION:
-            for call in calls:
-                kind, payload = self._run(call)
+            for sequence, arguments in calls:
+                kind, payload = self._run(arguments)
                 if lines is not None:
-                    lines.append((call.sequence, kind, msgspec.Raw(payload)))
+                    lines.append((sequence, kind, msgspec.Raw(payload)))
             return
         session = self.sessions.use(message.session, message.client, self.log_time)
         if session is None:
@@ -230,16 +228,72 @@ class ReplicatedState:
             return
         if message.acknowledged > session.acknowledged:
             self.sessions.acknowledge(session, message.acknowledged)
-        self._run_once(session, calls, lines)
+        done = self._run_unseen(session, message, calls, lines)
+        if done < len(calls):
+            self._run_once(session, message, calls, done, lines)
 
-    def _run_once(self, session: Session, calls: list[Call], lines: list[ResultLine] | None) -> None:
-        results = session.results
-        remember = self.sessions.remember
-        limits = self.sessions.limits
+    def _run_unseen(
+        self,
+        session: Session,
+        message: Submit,
+        calls: Sequence[DecodedCall],
+        lines: list[ResultLine] | None,
+    ) -> int:
+        """Run a message whose calls were never seen, as a whole; return how many calls ran.
+
+        That is nearly every message: its numbers are consecutive, and beyond all that the session has. What
+        each command must do by itself is one line of the loop; all else is done for the message. The other
+        calls, up to all of them, are left to `_run_once`: those after the one that reached a limit.
+        """
+        results, sessions, limits = session.results, self.sessions, self.sessions.limits
+        first, count = (calls[0][0], len(calls)) if calls else (0, 0)
+        numbers, arguments = zip(*calls, strict=True) if calls else ((), ())
+        room_bytes = min(
+            limits.result_bytes_per_session_max - session.result_bytes,
+            limits.result_bytes_max // 2 - sessions.result_bytes,
+        )
+        if (
+            first <= session.newest
+            or numbers != tuple(range(first, first + count))
+            or len(results) + count > limits.results_per_session_max
+            or room_bytes <= 0
+        ):
+            return 0
+        runners, context, offset = self.runner.runners, self.runner.context, self._offset
+        ran: list[tuple[int, bytes]] = []
+        for each in arguments:
+            context.offset = offset
+            offset += 1
+            outcome = runners[type(each)](each)
+            ran.append(outcome)
+            room_bytes -= len(outcome[1])
+            if room_bytes <= 0:
+                break
+        self._offset = offset
+        kinds, payloads = zip(*ran, strict=True)
+        self._outcomes += map(_in_chain, kinds, payloads) if any(kinds) else payloads
+        encoded = [call for _, call in message.calls[: len(ran)]]
+        kept = list(map(Remembered, kinds, payloads, map(call_digest, encoded)))
+        sessions.remember_all(session, first, kept)
+        if lines is not None:
+            lines += zip(numbers, kinds, map(msgspec.Raw, payloads))  # noqa: B905  a message is longer
+        return len(ran)
+
+    def _run_once(
+        self,
+        session: Session,
+        message: Submit,
+        calls: Sequence[DecodedCall],
+        done: int,
+        lines: list[ResultLine] | None,
+    ) -> None:
+        """Run each call from the place `done` on once, or answer it from memory."""
+        results, limits = session.results, self.sessions.limits
         results_max, bytes_max = limits.results_per_session_max, limits.result_bytes_per_session_max
         crowded_from = limits.result_bytes_max // 2
-        for place, call in enumerate(calls):
-            sequence = call.sequence
+        for place in range(done, len(calls)):
+            sequence, arguments = calls[place]
+            digest = call_digest(message.calls[place][1])
             known = results.get(sequence)
             if known is None:
                 if sequence <= session.acknowledged:
@@ -252,27 +306,24 @@ class ReplicatedState:
                 if self.sessions.result_bytes >= crowded_from and not self.sessions.may_remember(session):
                     # This attempt has no effect and leaves no trace: another one may be executed.
                     self._outcomes.append(b"refused")
-                    _answer_all([call], REFUSED, _NO_ROOM, lines)
+                    _answer_all([calls[place]], REFUSED, _NO_ROOM, lines)
                     continue
-                kind, payload = self._run(call)
-                remember(session, sequence, Remembered(kind, payload, call.digest))
-            elif known.digest == call.digest:
+                kind, payload = self._run(arguments)
+                self.sessions.remember(session, sequence, Remembered(kind, payload, digest))
+            elif known.digest == digest:
                 kind, payload = known.kind, known.payload
             else:
                 kind, payload = INVALID, _REUSED
             if lines is not None:
                 lines.append((sequence, kind, msgspec.Raw(payload)))
 
-    def _run(self, call: Call) -> tuple[int, bytes]:
-        runner, arguments = self.runner, call.arguments
+    def _run(self, arguments: Any) -> tuple[int, bytes]:
+        runner = self.runner
         runner.context.offset = self._offset
         self._offset += 1
-        if arguments is None:
-            self._outcomes.append(b"invalid")
-            return INVALID, _UNREADABLE
-        outcome = runner.runners[type(arguments)](arguments)
-        self._outcomes.append(outcome[1] if outcome[0] == RESULT else _kind_only(outcome[1]))
-        return outcome
+        kind, payload = runner.runners[type(arguments)](arguments)
+        self._outcomes.append(_in_chain(kind, payload))
+        return kind, payload
 
     def _maintain(
         self,
@@ -327,14 +378,21 @@ class ReplicatedState:
         self._outcomes.append(b"ended")
 
 
-def _answer_all(calls: list[Call], kind: int, payload: bytes, lines: list[ResultLine] | None) -> None:
+def _answer_all(
+    calls: Sequence[tuple[int, object]], kind: int, payload: bytes, lines: list[ResultLine] | None
+) -> None:
     if lines is not None:
-        lines += [(call.sequence, kind, msgspec.Raw(payload)) for call in calls]
+        lines += [(sequence, kind, msgspec.Raw(payload)) for sequence, _ in calls]
 
 
-def _kind_only(payload: bytes) -> bytes:
-    kind: str = msgspec.msgpack.decode(payload)[0]
-    return kind.encode()
+def _in_chain(kind: int, payload: bytes) -> bytes:
+    """Return what a command adds to the digest chain: its result, or the kind of its failure."""
+    if kind == RESULT:
+        return payload
+    if kind == INVALID:
+        return b"invalid"
+    failure: str = msgspec.msgpack.decode(payload)[0]
+    return failure.encode()
 
 
 DIGESTS_KEPT: Final = 4_096

@@ -6,6 +6,7 @@ node leads.
 """
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -108,6 +109,7 @@ RESULTS_BYTES_MAX: Final = 1 << 20
 """Of one message of results, unless a single one is larger."""
 LINE_BYTES: Final = 32
 """What a line takes beside its payload, at most."""
+_PAYLOAD: Final = itemgetter(2)
 
 
 class Responses:
@@ -209,7 +211,8 @@ class Responses:
 
 def _split(lines: list[ResultLine]) -> list[list[ResultLine]]:
     """Return the lines in parts, none of which makes a message that is too large to send."""
-    if len(lines) == 1:
+    payloads: Iterable[memoryview] = map(memoryview, map(_PAYLOAD, lines))
+    if len(lines) * LINE_BYTES + sum(map(len, payloads)) <= RESULTS_BYTES_MAX:
         return [lines]
     parts: list[list[ResultLine]] = []
     part: list[ResultLine] = []

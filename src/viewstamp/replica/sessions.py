@@ -43,7 +43,7 @@ class SessionImage(msgspec.Struct, frozen=True, array_like=True):
 class Session:
     """What is promised to one client."""
 
-    __slots__ = ("acknowledged", "client", "last_used", "number", "result_bytes", "results")
+    __slots__ = ("acknowledged", "client", "last_used", "newest", "number", "result_bytes", "results")
 
     def __init__(self, client: int, number: int, last_used: LogTime) -> None:
         self.client = client
@@ -52,6 +52,8 @@ class Session:
         self.acknowledged = 0
         """The client has the results up to here; no key of `results` is lower or equal."""
         self.results: dict[int, Remembered] = {}
+        self.newest = 0
+        """No higher sequence number was acknowledged or has a result."""
         self.result_bytes = 0
         """Sum of the payloads' lengths."""
 
@@ -62,16 +64,16 @@ class Session:
             return 0
         self.acknowledged = upto
         results = self.results
-        if not results:
-            return 0
+        if upto >= self.newest:
+            freed, self.newest, self.result_bytes = self.result_bytes, upto, 0
+            results.clear()
+            return freed
         # A client may jump by 2**40: never walk a range longer than what there is to forget
         # (docs/faults.md#b49).
         count = upto - before
         old: Iterable[int] = range(before + 1, upto + 1) if count <= len(results) else tuple(results)
-        freed = 0
-        for sequence in old:
-            if sequence <= upto and (known := results.pop(sequence, None)) is not None:
-                freed += len(known.payload)
+        forgotten = [results.pop(sequence, None) for sequence in old if sequence <= upto]
+        freed = sum([len(known.payload) for known in forgotten if known is not None])
         self.result_bytes -= freed
         return freed
 
@@ -168,6 +170,17 @@ class Sessions:
         session.results[sequence] = result
         size = len(result.payload)
         session.result_bytes += size
+        session.newest = max(session.newest, sequence)
+        self.result_bytes += size
+
+    def remember_all(self, session: Session, first: int, kept: Sequence[Remembered]) -> None:
+        """Keep the results of commands with consecutive numbers until they are acknowledged."""
+        assert first > session.acknowledged, (first, session.acknowledged)
+        end = first + len(kept)
+        session.results.update(zip(range(first, end), kept, strict=True))
+        session.newest = max(session.newest, end - 1)
+        size = sum([len(result.payload) for result in kept])
+        session.result_bytes += size
         self.result_bytes += size
 
     def acknowledge(self, session: Session, upto: int) -> None:
@@ -192,9 +205,10 @@ class Sessions:
 
     def _restore(self, image: SessionImage) -> None:
         session = Session(image.client, image.number, LogTime(image.last_used))
-        session.acknowledged = image.acknowledged
+        session.acknowledged = session.newest = image.acknowledged
         for sequence, kind, payload, digest in image.results:
             session.results[sequence] = Remembered(kind, payload, digest)
             session.result_bytes += len(payload)
+            session.newest = max(session.newest, sequence)
         self._by_number[image.number] = self._by_client[image.client] = session
         self.result_bytes += session.result_bytes

@@ -123,8 +123,9 @@ class KeyValueStore(StateMachine):
         Raises:
             InvalidKey, ValueTooLong: see the limits.
         """
-        _check(key, value)
         found = self._values.get(key)
+        if found is None or len(value) > VALUE_BYTES_MAX:
+            _check(key, value)  # a key that exists was checked when it was created
         return self._create(key, value) if found is None else self._replace(key, value, found[1])
 
     @command

@@ -7,7 +7,8 @@ clients. The history of the clients is joined to it by the number of the client 
 """
 
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 
@@ -15,11 +16,13 @@ from viewstamp.checker.history import Operation, RecordedContext
 from viewstamp.checker.machine_model import SESSION_ENDED
 from viewstamp.core.ids import ORIGIN, fencing_token
 from viewstamp.core.judge import InvariantViolated
+from viewstamp.core.messages import Submit
 from viewstamp.machine.context import NOBODY
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.replica.batches import BatchUnreadable, Call, decode_batch
+from viewstamp.machine.runner import Runner
+from viewstamp.replica.batches import BatchUnreadable, DecodedCall, Decoders, decode_batch
 from viewstamp.replica.options import SessionLimits
-from viewstamp.replica.replicated_state import Answers, ReplicatedState
+from viewstamp.replica.replicated_state import Answers, ReplicatedState, ResultLine
 from viewstamp.replica.sessions import Session
 from viewstamp.replica.skip_mark import read_skip_mark
 from viewstamp.sim.cluster.cluster import Cluster
@@ -32,7 +35,7 @@ _OFFSET_BITS: Final = fencing_token(ORIGIN.seqno + 1, 0).bit_length() - 1  # typ
 class Replay(ReplicatedState):
     """Applies a committed history, and remembers where each command was executed and each session ended."""
 
-    __slots__ = ("_current", "ends", "executed", "times")
+    __slots__ = ("_sequences", "ends", "executed", "times")
 
     def __init__(
         self, definition: MachineDefinition, limits: SessionLimits, committed: CommittedHistory
@@ -44,13 +47,17 @@ class Replay(ReplicatedState):
         """The clients whose sessions ended."""
         self.times = [0]
         """The log time after each entry, from seqno 0 on."""
-        self._current: Call | None = None
-        decode = definition.decoder("command")
+        self._sequences: dict[int, int] = {}
+        """Of the calls of the current message, by the identity of their arguments."""
+        runners = self.runner.runners
+        for arguments, run in runners.items():
+            runners[arguments] = partial(self._recorded, run)
+        decoders = Decoders.of(definition)
         for seqno in range(1, committed.length + 1):
             entry = committed.entry(seqno)
             try:
                 if entry.data:
-                    self.apply(entry.viewstamp, decode_batch(entry.data, decode), (), Answers())
+                    self.apply(entry.viewstamp, decode_batch(entry.data, decoders), (), Answers())
                 else:
                     self.skip(entry.viewstamp)
             except BatchUnreadable:
@@ -59,18 +66,23 @@ class Replay(ReplicatedState):
                 self.apply_mark(entry.viewstamp, mark, (), Answers())
             self.times.append(self.log_time)
 
-    def _run(self, call: Call) -> tuple[int, bytes]:
-        client, session = self.runner.context.client, self.runner.context.session
-        self.executed.setdefault((client, call.sequence), []).append(self._here(client, session))
-        return super()._run(call)
+    def _submit(self, message: Submit, calls: Sequence[DecodedCall], lines: list[ResultLine] | None) -> None:
+        self._sequences = {id(arguments): sequence for sequence, arguments in calls}
+        super()._submit(message, calls, lines)
+
+    def _recorded(self, run: Runner, arguments: Any) -> tuple[int, bytes]:
+        context = self.runner.context
+        here = self._here(context.client, context.session, context.offset)
+        self.executed.setdefault((context.client, self._sequences[id(arguments)]), []).append(here)
+        return run(arguments)
 
     def _end(self, session: Session) -> None:
-        self.ends.append((session.client, self._here(NOBODY, 0)))
+        self.ends.append((session.client, self._here(NOBODY, 0, self._offset)))
         super()._end(session)
 
-    def _here(self, client: int, session: int) -> RecordedContext:
+    def _here(self, client: int, session: int, offset: int) -> RecordedContext:
         view, seqno = self.applied.view, self.applied.seqno
-        return RecordedContext(view, seqno, self._offset, self.log_time, client, session)
+        return RecordedContext(view, seqno, offset, self.log_time, client, session)
 
 
 def with_contexts(cluster: Cluster, operations: Sequence[Operation]) -> list[Operation]:
