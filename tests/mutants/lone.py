@@ -8,9 +8,9 @@ from viewstamp.core.events import Received
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.judge import DurableImage
 from viewstamp.protocols.raft import RaftOptions
+from viewstamp.protocols.raft.configuration import Configuration, first_configuration
 from viewstamp.protocols.raft.journal import HardState, Marker
 from viewstamp.protocols.raft.judge.oracle import RaftOracle
-from viewstamp.protocols.raft.membership import Configuration, first_configuration
 from viewstamp.protocols.raft.messages import (
     AppendEntries,
     AppendRejected,

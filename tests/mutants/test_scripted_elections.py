@@ -9,7 +9,7 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.membership import Configuration
+from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.messages import (
     AppendRejected,
     Introduce,

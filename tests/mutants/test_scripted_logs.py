@@ -8,8 +8,8 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
+from viewstamp.protocols.raft.configuration import Configuration, encode_configuration
 from viewstamp.protocols.raft.journal import CONFIGURATION
-from viewstamp.protocols.raft.membership import Configuration, encode_configuration
 from viewstamp.protocols.raft.messages import (
     AppendRejected,
     AppendResponse,

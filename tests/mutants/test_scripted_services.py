@@ -11,7 +11,7 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.membership import encode_configuration
+from viewstamp.protocols.raft.configuration import encode_configuration
 from viewstamp.protocols.raft.messages import (
     AppendResponse,
     SnapshotAck,

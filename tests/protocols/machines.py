@@ -6,7 +6,7 @@ from typing import Generic, Protocol, TypeVar
 
 from viewstamp.core.effects import Capture, Effect, Entry
 from viewstamp.core.events import Event, ReadToken
-from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View, Viewstamp
 from viewstamp.core.judge import DurableImage
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import Snapshot
@@ -108,6 +108,8 @@ class Node(Generic[CoreT]):
         self.refused: list[ReadToken] = []
         self.settled: dict[int, str | None] = {}
         """The outcome of each directive: a refusal, or None where it was done."""
+        self.removed: Viewstamp | None = None
+        """The entry that removed it."""
         self.led: list[tuple[int, NodeId | None]] = []
         self.captures: list[Capture] = []
         self.hold_captures = False
@@ -124,4 +126,5 @@ class Node(Generic[CoreT]):
 
     def forget(self) -> None:
         """The machine's memory is empty, as at the start of a process."""
+        self.removed = None
         self.applied, self.commands, self.first, self.machine = [], [], 0, 0

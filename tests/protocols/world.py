@@ -24,6 +24,7 @@ from viewstamp.core.effects import (
     Persist,
     Refuse,
     Release,
+    Removed,
     Restore,
     Send,
     Settled,
@@ -99,6 +100,12 @@ class World(Generic[CoreT]):
 
     # Lives.
 
+    def join(self, number: int) -> CoreT:
+        """Start a node that is not configured, with an empty disk: it waits to be added."""
+        node = NodeId(number)
+        self.nodes[node] = Node(node, Incarnation(100 * number), Disk(self.oracle.make_image))
+        return self.start(number)
+
     def start(self, number: int, incarnation: int | None = None) -> CoreT:
         """Start a node on what its disk holds."""
         node = self.nodes[NodeId(number)]
@@ -107,7 +114,8 @@ class World(Generic[CoreT]):
         recovered = node.disk.recovered()
         setup = CoreSetup(
             node=node.node,
-            members=self.members,
+            members=tuple(sorted({*self.members, node.node})),
+            joining=node.node not in self.members,
             incarnation=node.incarnation,
             rng=self._rng(node.node),
             options=self.options,
@@ -306,6 +314,9 @@ class World(Generic[CoreT]):
             case Settled():
                 assert effect.token not in node.settled, "an operator is answered once"
                 node.settled[effect.token] = effect.refusal
+            case Removed():
+                assert node.removed is None, "a node is told once"
+                node.removed = effect.at
 
     def _post(self, node: Node[CoreT], effect: Send) -> None:
         broken = self.oracle.broken_promise(node.node, effect.message, node.disk.image)

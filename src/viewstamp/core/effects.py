@@ -104,7 +104,15 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     refusal: str | None
 
 
-RareEffect: TypeAlias = Release | Capture | Stage | Restore | Answer | Refuse | LeaderChanged | Settled
+class Removed(msgspec.Struct, frozen=True, gc=False):
+    """This incarnation was removed from the cluster by the entry at `at`: it will never take part again."""
+
+    at: Viewstamp
+
+
+RareEffect: TypeAlias = (
+    Release | Capture | Stage | Restore | Answer | Refuse | LeaderChanged | Settled | Removed
+)
 """What few steps ask for: a replica looks at the other three first."""
 
 Effect: TypeAlias = Send | Persist | Apply | RareEffect

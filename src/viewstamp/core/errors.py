@@ -114,6 +114,10 @@ class EntryNotExecutable(ViewstampError):
     """This replica cannot execute a committed entry. It has stopped; its log and its snapshots are intact."""
 
 
+class NodeRemoved(ViewstampError):
+    """This node's data directory was removed from the cluster. It has stopped and will never serve again."""
+
+
 class OutOfMemory(ViewstampError):
     """The process has no memory left while a command ran. It must end before it answers wrongly."""
 

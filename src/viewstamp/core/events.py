@@ -10,11 +10,11 @@ The driver's whole contract (docs/design/seam.md) is four rules:
 `Captured` and `Staged` are to snapshots what `Persisted` is to the journal: what was asked for is durable.
 """
 
-from typing import Any, NewType, TypeAlias
+from typing import Annotated, Any, Final, NewType, TypeAlias
 
 import msgspec
 
-from viewstamp.core.ids import NodeId, PersistSeq
+from viewstamp.core.ids import Incarnation, NodeId, PersistSeq
 from viewstamp.core.snapshots import Snapshot
 
 SnapshotToken = NewType("SnapshotToken", int)
@@ -87,7 +87,31 @@ class TakeSnapshot(msgspec.Struct, frozen=True, tag="snapshot", array_like=True)
     """Take a snapshot now and release the log before it."""
 
 
-Directive: TypeAlias = TransferLeadership | TakeSnapshot
+CHANGES_MAX: Final = 64
+"""Members that one change may name."""
+_Nodes: TypeAlias = Annotated[tuple[NodeId, ...], msgspec.Meta(max_length=CHANGES_MAX)]
+_Members: TypeAlias = Annotated[tuple[tuple[NodeId, Incarnation], ...], msgspec.Meta(max_length=CHANGES_MAX)]
+_Pairs: TypeAlias = Annotated[tuple[tuple[NodeId, NodeId], ...], msgspec.Meta(max_length=CHANGES_MAX)]
+
+
+class ChangeMembers(msgspec.Struct, frozen=True, tag="members", array_like=True):
+    """Change the members: all that is said here, or nothing. What holds already is left as it is."""
+
+    add: _Members = ()
+    """Nodes that begin to learn, each by the incarnation of its data directory."""
+    promote: _Nodes = ()
+    """Learners, or nodes of `add`, that become voters as soon as they have caught up."""
+    remove: _Nodes = ()
+    replace: _Pairs = ()
+    """(old, new): as soon as all of the new ones have caught up, they vote and the old ones are removed."""
+
+
+MEMBERS_FIXED: Final = (
+    "nothing was done: with this protocol and this cluster file the members do not change while they run"
+)
+"""The refusal of `ChangeMembers` by a protocol that cannot."""
+
+Directive: TypeAlias = TransferLeadership | TakeSnapshot | ChangeMembers
 
 
 class Directed(msgspec.Struct, frozen=True, gc=False):

@@ -5,7 +5,7 @@ are written once. What they need to know of a protocol's own messages and record
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -114,6 +114,10 @@ class Oracle(Protocol):
         ...
 
 
+Deciding: TypeAlias = tuple[tuple[tuple[NodeId, Incarnation], ...], ...]
+"""Groups of voters; what is decided has a majority of each."""
+
+
 class Configured(msgspec.Struct, frozen=True, gc=False):
     """Which members decide, by the log of one node."""
 
@@ -127,6 +131,13 @@ class Configured(msgspec.Struct, frozen=True, gc=False):
     """Configurations of its log that this node does not know to be committed."""
     base: Seqno
     """Up to where entries are gone from its log."""
+    outgoing: tuple[tuple[NodeId, Incarnation], ...] = ()
+    """The voters before these, while both must agree; empty: only `voters` decide."""
+
+    @property
+    def deciding(self) -> "Deciding":
+        """The voters, and those before them while both must agree."""
+        return (self.voters, self.outgoing) if self.outgoing else (self.voters,)
 
 
 @runtime_checkable

@@ -40,6 +40,8 @@ class CoreSetup(msgspec.Struct, frozen=True):
     """The protocol's own options, of the type named by its `ProtocolDefinition.options_type`."""
     recovered: Recovered
     now: Instant
+    joining: bool = False
+    """A node that no configuration lists yet: it waits to be added, and never bootstraps a cluster."""
 
 
 class PeerStatus(msgspec.Struct, frozen=True, array_like=True):
@@ -52,6 +54,28 @@ class PeerStatus(msgspec.Struct, frozen=True, array_like=True):
     """A word of the protocol's: probe, replicate, snapshot, ..."""
     heard_us_ago: int | None
     """Microseconds since its last message; None: never."""
+
+
+class MembershipStatus(msgspec.Struct, frozen=True, array_like=True):
+    """The members by the log of one node: (node, incarnation) each."""
+
+    changed_at: Viewstamp
+    """Of the entry that says so; 0.0: the bootstrap."""
+    committed: bool
+    """Whether that entry is."""
+    voters: tuple[tuple[NodeId, Incarnation], ...]
+    learners: tuple[tuple[NodeId, Incarnation], ...] = ()
+    outgoing: tuple[tuple[NodeId, Incarnation], ...] = ()
+    """The voters before this change, while both decide; empty: no change is under way."""
+    promised: tuple[NodeId, ...] = ()
+    """Learners that become voters when they have caught up."""
+    removed: tuple[tuple[NodeId, Incarnation, Viewstamp], ...] = ()
+    """Removed incarnations, and the entry that removed each."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the change is committed and no second step is to follow."""
+        return self.committed and not self.outgoing
 
 
 class Status(msgspec.Struct, frozen=True, array_like=True):
@@ -72,6 +96,10 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     peers: tuple[PeerStatus, ...] = ()
     waiting_for: str = ""
     """Why the node does not serve, in one line; empty where it does or merely follows."""
+    incarnation: Incarnation = Incarnation(0)
+    """Of the node's data directory; 0: the protocol does not tell."""
+    membership: MembershipStatus | None = None
+    """None: the protocol's members are those of the cluster file, or this node does not know yet."""
 
 
 class Core(Protocol):

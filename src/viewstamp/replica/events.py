@@ -106,13 +106,22 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
     """This replica must stop serving permanently. Tell the operator the reason."""
 
     reason: str
-    cause: Literal["diverged", "not executable"] = "diverged"
-    """Its state differs from the leader's; or it cannot execute a committed entry."""
+    cause: Literal["diverged", "not executable", "removed"] = "diverged"
+    """Its state differs from the leader's; it cannot execute a committed entry; it is no longer a member."""
 
     @classmethod
     def diverged(cls, node: NodeId, reason: str) -> Self:
         """Return the end of a replica whose state is not, or cannot be, that of the others."""
         return cls(f"node {node} has stopped: {reason}; {ADVICE}")
+
+    @classmethod
+    def removed(cls, node: NodeId, at: Viewstamp) -> Self:
+        """Return the end of a replica that was removed from its cluster by the entry at `at`."""
+        return cls(
+            f"node {node} was removed from the cluster at {at}: this data directory will never serve again; "
+            "to add the node again, start it with an empty one",
+            cause="removed",
+        )
 
     @classmethod
     def not_executable(cls, node: NodeId, viewstamp: Viewstamp, why: str | Exception) -> Self:

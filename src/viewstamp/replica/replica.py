@@ -20,6 +20,7 @@ from viewstamp.core.effects import (
     RareEffect,
     Refuse,
     Release,
+    Removed,
     Restore,
     Send,
     Settled,
@@ -219,8 +220,7 @@ class Replica(Account):
         core = self.core
         if self.reads.ready and not self._divergence.withholds:
             self.reads.evaluate(self._state)
-        deadline = core.deadline
-        if deadline is not None and deadline <= self._now:
+        if (deadline := core.deadline) is not None and deadline <= self._now:
             self._drive(_WOKE)
         if self._divergence.busy and self._divergence.withholds:
             self._clock.stop()  # no session expires while its client is not served
@@ -262,6 +262,8 @@ class Replica(Account):
             case Settled():
                 source, request = self._directives.end(effect.token)
                 self._responses.say(source, AdminReply(request, effect.refusal))
+            case Removed():
+                self._halt = Halt.removed(self.node, effect.at)
             case _:
                 assert_never(effect)
 
@@ -386,8 +388,7 @@ class Replica(Account):
             self._wait(entry.viewstamp, str(error))
             return
         except BatchUnreadable as error:
-            mark = read_skip_mark(entry.data)
-            if mark is None:
+            if (mark := read_skip_mark(entry.data)) is None:
                 self._halt = Halt.not_executable(self.node, entry.viewstamp, str(error))
             else:
                 state.apply_mark(entry.viewstamp, mark, responses.addresses.waiting, responses.answers)
@@ -406,8 +407,7 @@ class Replica(Account):
             error.add_note(Halt.not_executable(self.node, viewstamp, "a broken invariant").reason)
             raise
         except Exception as error:
-            halt = Halt.not_executable(self.node, viewstamp, error)
-            raise EntryNotExecutable(halt.reason) from error
+            raise EntryNotExecutable(Halt.not_executable(self.node, viewstamp, error).reason) from error
         self._divergence.recent.note(viewstamp.seqno, batch)
         if responses.answers.notifications:
             responses.deliver_notifications(state, leads=self.core.leader == self.node)

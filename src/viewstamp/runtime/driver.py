@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias, assert_never, cast
 import msgspec
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
-from viewstamp.core.errors import Diverged, EntryNotExecutable, ProtocolViolation
+from viewstamp.core.errors import Diverged, EntryNotExecutable, NodeRemoved, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Persisted, TakeSnapshot, Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq
 from viewstamp.core.messages import (
@@ -63,6 +63,8 @@ SLICE_CALLS_MAX: Final = 1_024
 
 
 RareEffect: TypeAlias = Release | Save | Stage | Halt | Notice
+_ENDS: Final = {"diverged": Diverged, "not executable": EntryNotExecutable, "removed": NodeRemoved}
+"""Why a replica halts, as the exception that ends the node."""
 """What `Driver._step` does not carry out itself."""
 
 
@@ -276,7 +278,7 @@ class Driver:
             case Notice(text):
                 LOG.error("node %d: %s", self._node, text)
             case Halt(reason, cause):
-                raise EntryNotExecutable(reason) if cause == "not executable" else Diverged(reason)
+                raise _ENDS[cause](reason)
             case _:
                 assert_never(effect)
 

@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from viewstamp.core.effects import Effect
-from viewstamp.core.errors import ConfigurationError, Diverged, EntryNotExecutable, StorageError
+from viewstamp.core.errors import ConfigurationError, Diverged, EntryNotExecutable, NodeRemoved, StorageError
 from viewstamp.core.events import Directive, Event, TransferLeadership
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.judge import InvariantViolated, Oracle
@@ -48,6 +48,8 @@ LOG: Final = logging.getLogger("viewstamp.runtime")
 EXIT_OK: Final = 0
 EXIT_DIVERGED: Final = 65
 """This replica's state differs from the leader's (EX_DATAERR)."""
+EXIT_REMOVED: Final = 67
+"""This node was removed from its cluster (EX_NOUSER)."""
 EXIT_NOT_EXECUTABLE: Final = 69
 """A committed entry cannot be executed here (EX_UNAVAILABLE)."""
 EXIT_INVARIANT: Final = 70
@@ -368,6 +370,8 @@ def exit_code(error: BaseException | None) -> int:
         return EXIT_CONFIGURATION
     if isinstance(error, StorageError | OSError):
         return EXIT_STORAGE
+    if isinstance(error, NodeRemoved):
+        return EXIT_REMOVED
     if isinstance(error, EntryNotExecutable):
         return EXIT_NOT_EXECUTABLE
     return EXIT_DIVERGED if isinstance(error, Diverged) else EXIT_INVARIANT

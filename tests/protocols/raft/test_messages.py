@@ -8,8 +8,8 @@ from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft import RaftMessage
 from viewstamp.protocols.raft import journal as r
 from viewstamp.protocols.raft import messages as m
+from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.judge.describe import describe
-from viewstamp.protocols.raft.membership import Configuration
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
 ME = Incarnation(7)
@@ -19,7 +19,7 @@ META = SnapshotMeta(Viewstamp(View(2), Seqno(3)), b"h", 9, 5)
 GOLDEN = [
     (
         m.RequestVote(term=5, pre=True, transfer=False, campaign=2, last_log_term=4, last_log_index=9),
-        "9701 05 c3 c2 02 04 09",
+        "9801 05 c3 c2 02 04 09 00",
     ),
     (
         m.VoteResponse(
@@ -55,15 +55,16 @@ GOLDEN = [
     (m.ReadIndexAnswer(term=5, request=11, index=None), "9409 05 0b c0"),
     (m.TimeoutNow(term=5, to=ME), "930a 05 07"),
     (m.Introduce(incarnation=ME, bootstrapped=False, known=((NodeId(1), ME),)), "940b 07 c2 91 920107"),
-    (m.Recognize(5, ALONE), "930c 05 93 91920107 90 90"),
+    (m.Recognize(5, ALONE), "930c 05 96 91920107 90 90 90 90 90"),
     (m.StaleTerm(5), "920d 05"),
+    (m.Dismissed(term=5, incarnation=ME, view=2, seqno=3), "950e 05 07 02 03"),
 ]
 RECORDS = [
     (r.HardState(5, NodeId(2)), "9301 05 02"),
     (r.HardState(5, None), "9301 05 c0"),
     (EntryRecord(5, 9, COMMAND, b"e"), "9502 05 09 01 c40165"),
     (Truncation(4), "9203 04"),
-    (r.Marker(2, 3, 8, ALONE), "9504 02 03 08 93 91920107 90 90"),
+    (r.Marker(2, 3, 8, ALONE), "9504 02 03 08 96 91920107 90 90 90 90 90"),
 ]
 
 

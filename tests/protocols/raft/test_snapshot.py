@@ -7,7 +7,7 @@ from viewstamp.core.events import Received, TakeSnapshot
 from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.membership import encode_configuration
+from viewstamp.protocols.raft.configuration import encode_configuration
 from viewstamp.protocols.raft.messages import AppendEntries, SnapshotAck, SnapshotChunk
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 

@@ -25,6 +25,7 @@ from viewstamp.core.effects import (
     Persist,
     Refuse,
     Release,
+    Removed,
     Restore,
     Send,
     Settled,
@@ -135,7 +136,7 @@ class Factory:
                 self.applied(entry.viewstamp)
             case LeaderChanged() | Release():
                 pass
-            case Capture() | Stage() | Restore() | Answer() | Refuse() | Settled():
+            case Capture() | Stage() | Restore() | Answer() | Refuse() | Settled() | Removed():
                 raise AssertionError(f"the course's form does not ask for {effect}")
             case _:
                 assert_never(effect)

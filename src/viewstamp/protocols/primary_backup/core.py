@@ -7,9 +7,11 @@ of role entails, and what follows from every step: applying, answering reads, na
 from collections.abc import Sequence
 from typing import Final, assert_never
 
-from viewstamp.core.effects import Effect, LeaderChanged, Refuse, Release
+from viewstamp.core.effects import Effect, LeaderChanged, Refuse, Release, Settled
 from viewstamp.core.events import (
+    MEMBERS_FIXED,
     Captured,
+    ChangeMembers,
     Directed,
     Event,
     PeerDown,
@@ -265,6 +267,8 @@ class PrimaryBackupCore:
                 self.admin.transfer(event.token, directive.to)
             case TakeSnapshot():
                 self.compaction.direct(event.token)
+            case ChangeMembers():
+                self.state.outbox.emit(Settled(event.token, MEMBERS_FIXED))
             case _:
                 assert_never(directive)
 

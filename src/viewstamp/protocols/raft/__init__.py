@@ -7,7 +7,8 @@
 3. `election`: RequestVote, both sides. Figure 2 is quoted beside the `if` that it becomes.
 4. `follower` and `leader`: AppendEntries, both sides. How entries travel is in `protocols.replication`.
 5. `core`: which part handles what, and the rules about terms that hold for every message.
-6. `follower_reads`, `leadership_transfer`, `membership`, `bootstrap`, `options`, `status`.
+6. `follower_reads`, `leadership_transfer`, `bootstrap`, `options`, `status`.
+7. `configuration`, `membership`, `changes`, `rounds`: who the members are, and how they change.
 
 Skip `judge` at first: it checks the protocol from outside. Where each line of figure 2 stands:
 
@@ -28,12 +29,14 @@ Skip `judge` at first: it checks the protocol from outside. Where each line of f
 - Leaders, commitIndex (5.4.2, figure 8): `leader.Leader.count`
 - Figure 13, InstallSnapshot: `core.RaftCore._receive`, `state.State.install`
 - Thesis 3.10, leadership transfer: `leadership_transfer.LeadershipTransfer.proceed`
-- Thesis 4.1, single-server changes: `bootstrap.Readmission.proceed`
+- Section 6, joint consensus: `membership.Membership.has_quorum`, `changes.MemberChanges.proceed`
+- Thesis 4.1, one change at a time: `changes.MemberChanges.proceed`
+- Thesis 4.2.1, catching up new servers: `rounds.CatchUpRounds.is_short`
 - Thesis 4.2.3, disruptive servers: `election.Election.on_request_vote`
 - Thesis 6.2, a leader without a majority: `leader.Leader.has_lost_quorum`
 - Thesis 6.4, reads: `leader.Leader.has_confirmed`, `follower_reads.FollowerReads.ask`
 - Thesis 9.6, pre-vote: `election.Election._seek_pre_votes`, `roles.Roles.become_pre_candidate`
-- not in the paper, wiped disks: `bootstrap.Bootstrap`, `membership.Configuration.without_promises`
+- not in the paper, wiped disks: `bootstrap.Bootstrap`, `configuration.Configuration.without_promises`
 """
 
 from typing import Final

@@ -10,51 +10,73 @@ when
 2. an established member's configuration lists exactly this incarnation.
 
 Established members answer introductions with their configuration. One that lists another incarnation means:
-this node has forgotten. The leader then re-admits it (`Readmission`), by two single-server changes (thesis
-4.1, 4.4).
-
-First a configuration without its earlier incarnation, in which the new one learns; when it has caught up, one
-in which the new one votes. The majority of the first has a member in common with every majority that the
-forgotten promises were part of, even without the member that forgot; the second is an ordinary addition.
+this node has forgotten, and the leader re-admits it (`changes.py`). One that does not list it means that an
+operator must add it first. A node that was removed is told so (`Dismissed`).
 """
 
-from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId
-from viewstamp.protocols.raft.leader import Leader
-from viewstamp.protocols.raft.membership import (
-    Configuration,
-    first_configuration,
-    is_canonical,
-)
-from viewstamp.protocols.raft.messages import Introduce, Recognize
-from viewstamp.protocols.raft.state import Role, State
+from viewstamp.core.effects import Removed
+from viewstamp.core.ids import ORIGIN, Instant, NodeId, Seqno, View, Viewstamp
+from viewstamp.protocols.raft.configuration import Configuration, first_configuration, is_canonical
+from viewstamp.protocols.raft.messages import Dismissed, Introduce, Recognize
+from viewstamp.protocols.raft.state import State
 from viewstamp.protocols.replication.introductions import Introductions
-from viewstamp.protocols.replication.messages import Member
+from viewstamp.protocols.replication.messages import BaseIntroduce, Member
 from viewstamp.protocols.replication.node_state import NEVER
 
 
 class Bootstrap(Introductions):
     """The beginning of this node's log, or its way back into the cluster."""
 
-    __slots__ = ()
+    __slots__ = ("_joining", "removed", "unknown")
     _state: State
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, joining: bool) -> None:
         super().__init__(state, state.options.introduce_us)
+        self._joining = joining
+        """Whether this node is to be added to a cluster that exists: it never bootstraps one."""
+        self.unknown = joining
+        """No configuration that was heard of lists this node in any incarnation."""
+        self.removed = False
+        """Whether this incarnation is known to have been removed."""
 
     def begin(self) -> None:
         """Begin to introduce this node, unless the configuration lists it. A cluster of one bootstraps."""
         state = self._state
         if state.bootstrapped and state.is_listed:
             return
-        if not state.bootstrapped and not state.peers:
+        if not state.bootstrapped and not state.peers and not self._joining:
             self._bootstrap(self.known)
             return
         self.introduce()
 
+    def on_introduce(self, source: NodeId, message: BaseIntroduce) -> None:
+        """Hear of a member while this node has no log. Strangers and joining nodes bootstrap nothing."""
+        if source in self._state.peers and not self._joining:
+            super().on_introduce(source, message)
+
+    def on_silence(self) -> None:
+        """No leader was heard for an election timeout by a node that may not campaign: ask who is there.
+
+        It may have been removed, by an entry that it never received.
+        """
+        self._introduce_to_all()
+
+    def on_dismissed(self, message: Dismissed) -> None:
+        """A member says that this incarnation was removed, by an entry that is committed."""
+        state = self._state
+        if message.incarnation == state.incarnation and not self.removed:
+            self.end(Viewstamp(View(message.view), Seqno(message.seqno)))
+
+    def end(self, at: Viewstamp) -> None:
+        """This incarnation was removed: say so, once, and let the others alone."""
+        self.removed = True
+        self.introduce_at = NEVER
+        self._state.outbox.emit(Removed(at))
+
     def introduce(self) -> None:
         """Introduce this node to every member, and again after `introduce_ms`."""
         state = self._state
-        if state.bootstrapped and state.is_listed and not self.passed_over:
+        if self.removed or (state.bootstrapped and state.is_listed and not self.passed_over):
             self.introduce_at = NEVER  # the log has told meanwhile
         elif state.bootstrapped and state.has_live_leader:
             self.introduce_at = Instant(state.now + state.options.introduce_us)  # it re-admits this node
@@ -66,8 +88,10 @@ class Bootstrap(Introductions):
         state = self._state
         if state.bootstrapped or not is_canonical(message.configuration):
             return False
-        self.forgot = not message.configuration.lists(state.node, state.incarnation)
-        if self.forgot:
+        listed = message.configuration.incarnation_of(state.node)
+        self.unknown = listed is None
+        self.forgot = listed is not None and listed != state.incarnation
+        if self.forgot or self.unknown:
             return False
         self._begin_log(message.configuration)
         return True
@@ -81,7 +105,7 @@ class Bootstrap(Introductions):
         state = self._state
         assert not state.bootstrapped
         state.bootstrapped = True
-        self.forgot = False
+        self.forgot = self.unknown = False
         self.introduce_at = NEVER if configuration.voters else Instant(state.now + state.options.introduce_us)
         state.write_base(ORIGIN, configuration, kept=0)
         state.membership.reset(configuration, 0)
@@ -91,68 +115,10 @@ class Bootstrap(Introductions):
     def _bootstrap(self, known: tuple[Member, ...]) -> None:
         self._begin_log(first_configuration(dict(known)))
 
+    def _addressees(self) -> frozenset[NodeId]:
+        state = self._state
+        return (state.peers | state.membership.incarnations.keys()) - {state.node}
+
     def _introduction(self, known: tuple[Member, ...]) -> Introduce:
         state = self._state
         return Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
-
-
-class Readmission:
-    """The leader's list of nodes to re-admit."""
-
-    __slots__ = ("_replication", "_state", "waiting")
-
-    def __init__(self, state: State, replication: Leader) -> None:
-        self._state = state
-        self._replication = replication
-        self.waiting: dict[NodeId, Incarnation] = {}
-        """Incarnations that introduced themselves and are not listed."""
-
-    def on_introduce(self, source: NodeId, incarnation: Incarnation) -> None:
-        """A configured member introduced itself in an incarnation that may be unknown."""
-        state = self._state
-        if state.role is not Role.LEADER or state.membership.incarnations.get(source) == incarnation:
-            return
-        if self._is_heard(source):
-            state.drop("introduction from an old incarnation")
-            return
-        self.waiting[source] = incarnation
-        self.proceed()
-
-    def forget(self) -> None:
-        """This node no longer leads: the nodes that wait will introduce themselves again."""
-        self.waiting.clear()
-
-    def proceed(self) -> None:
-        """Make the next change, if one is wanted and may be begun (thesis 4.1 and its erratum of 2015)."""
-        state = self._state
-        if state.role is not Role.LEADER or not (self.waiting or state.membership.current.returning):
-            return
-        if not self._replication.has_committed or state.membership.changed_at > state.committed:
-            return
-        if not self._begin_learning():
-            self._promote()
-
-    def _begin_learning(self) -> bool:
-        state = self._state
-        for node, incarnation in sorted(self.waiting.items()):
-            del self.waiting[node]
-            if state.membership.incarnations.get(node) != incarnation:
-                current = state.membership.current
-                self._replication.configure(current.without_promises(node, incarnation))
-                return True
-        return False
-
-    def _is_heard(self, node: NodeId) -> bool:
-        """Return whether the listed incarnation is alive: then the introduction is an old one."""
-        progress = self._replication.progress.get(node)
-        heard_at = progress.heard_at if progress is not None else None
-        horizon = self._state.now - self._state.options.election_timeout_us
-        return heard_at is not None and heard_at > horizon
-
-    def _promote(self) -> None:
-        state = self._state
-        for node in state.membership.current.returning:
-            progress = self._replication.progress.get(node)
-            if progress is not None and progress.matched >= state.committed and self._is_heard(node):
-                self._replication.configure(state.membership.current.promoting(node))
-                return

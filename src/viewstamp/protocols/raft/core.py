@@ -10,6 +10,7 @@ from typing import assert_never
 from viewstamp.core.effects import Effect, LeaderChanged, Refuse, Release
 from viewstamp.core.events import (
     Captured,
+    ChangeMembers,
     Directed,
     Event,
     PeerDown,
@@ -24,11 +25,12 @@ from viewstamp.core.events import (
     TransferLeadership,
     Woke,
 )
-from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.raft import status
-from viewstamp.protocols.raft.bootstrap import Bootstrap, Readmission
+from viewstamp.protocols.raft.bootstrap import Bootstrap
+from viewstamp.protocols.raft.changes import MemberChanges
 from viewstamp.protocols.raft.election import Election
 from viewstamp.protocols.raft.follower import Follower
 from viewstamp.protocols.raft.follower_reads import FollowerReads
@@ -39,6 +41,7 @@ from viewstamp.protocols.raft.messages import (
     AppendEntries,
     AppendRejected,
     AppendResponse,
+    Dismissed,
     Introduce,
     RaftMessage,
     ReadIndex,
@@ -72,13 +75,13 @@ class RaftCore:
     __slots__ = (
         "_named_leader",
         "bootstrap",
+        "changes",
         "compaction",
         "election",
         "follower_reads",
         "following",
         "leader_reads",
         "leadership_transfer",
-        "readmission",
         "receiver",
         "replication",
         "roles",
@@ -101,11 +104,11 @@ class RaftCore:
         self.leader_reads = ReadRounds[Origin](state, self.replication, LeaderReads(state))
         self.follower_reads = FollowerReads(state)
         self.leadership_transfer = LeadershipTransfer(state, self.replication)
-        self.readmission = Readmission(state, self.replication)
-        self.bootstrap = Bootstrap(state)
+        self.changes = MemberChanges(state, self.replication, self.leadership_transfer)
+        self.bootstrap = Bootstrap(state, joining=setup.joining)
         pending_ack = PendingAck()
         self.roles = Roles(
-            state, self.replication, pending_ack, self.leader_reads, self.follower_reads, self.readmission
+            state, self.replication, pending_ack, self.leader_reads, self.follower_reads, self.changes
         )
         self.election = Election(state, self.roles)
         self.following = Follower(state, self.roles, self.bootstrap, pending_ack)
@@ -241,9 +244,18 @@ class RaftCore:
             if now >= self.replication.heartbeat_at:
                 self._tick()
         elif now >= state.election_at and state.bootstrapped:
-            self.election.campaign()
+            if not state.is_voter or self.bootstrap.removed:
+                self._wait_in_silence()
+            else:
+                self.election.campaign()
         elif now >= self.election.ask_again_at:
             self.election.ask_again()
+
+    def _wait_in_silence(self) -> None:
+        """An election timeout passed at a node that may not campaign."""
+        self.roles.become_follower(self.state.term, None)
+        if not self.bootstrap.removed:
+            self.bootstrap.on_silence()
 
     def _tick(self) -> None:
         if self.replication.has_lost_quorum():
@@ -251,7 +263,7 @@ class RaftCore:
             return
         self.replication.tick()
         self.leadership_transfer.tick()
-        self.readmission.proceed()
+        self.changes.proceed()
 
     def _query(self, token: ReadToken) -> None:
         if self.state.role is Role.LEADER:
@@ -268,6 +280,8 @@ class RaftCore:
                 self.leadership_transfer.direct(event.token, directive)
             case TakeSnapshot():
                 self.compaction.direct(event.token)
+            case ChangeMembers():
+                self.changes.direct(event.token, directive)
             case _:
                 assert_never(directive)
 
@@ -285,9 +299,15 @@ class RaftCore:
     # What other members say.
 
     def _receive(self, source: NodeId, message: RaftMessage) -> None:  # noqa: C901  one case a kind
-        """Drop what comes from strangers or before this node may take part; hand the rest on."""
+        """Drop what comes before this node may take part; hand the rest on.
+
+        Whatever the configuration here says of the sender: this node may be the one that is behind. "A
+        server accepts AppendEntries requests from a leader that is not part of the server's latest
+        configuration", and votes for such a candidate (thesis 4.1). What counts is counted by the listed
+        incarnations.
+        """
         state = self.state
-        if source not in state.peers:
+        if source == state.node or source < 0:
             state.drop("message from a node that is not a member")
         elif type(message) is AppendResponse and message.term == state.term and state.role is Role.LEADER:
             self._on_append_response(source, message)  # the most frequent: nothing below is left to ask
@@ -302,25 +322,40 @@ class RaftCore:
         elif isinstance(message, SnapshotChunk):
             if self.following.accepts_leader(source, message):
                 self.receiver.on_chunk(source, message, message.term)
-        elif isinstance(message, Recognize):
+        elif isinstance(message, Recognize | Dismissed):
             self._on_recognize(message)
         elif not state.bootstrapped:
             state.drop("message before bootstrap")
         elif isinstance(message, RequestVote):
-            self.election.on_request_vote(source, message)
+            self._on_request_vote(source, message)
         elif self._is_of_this_term(message):
             self._on_answer(source, message)
+
+    def _on_request_vote(self, source: NodeId, request: RequestVote) -> None:
+        if not self._dismiss(source, request.incarnation):
+            self.election.on_request_vote(source, request)
 
     def _on_introduce(self, source: NodeId, message: Introduce) -> None:
         state = self.state
         if not state.bootstrapped:
             self.bootstrap.on_introduce(source, message)
-        elif state.is_listed:
+        elif not self._dismiss(source, message.incarnation) and state.is_listed:
             state.reply(source, Recognize(state.term, state.membership.current))
-            self.readmission.on_introduce(source, message.incarnation)
+            self.changes.on_introduce(source, message.incarnation)
 
-    def _on_recognize(self, message: Recognize) -> None:
-        if self.bootstrap.on_recognize(message) and message.term > self.state.term:
+    def _dismiss(self, source: NodeId, incarnation: Incarnation) -> bool:
+        """Tell a removed incarnation that it was, if that is committed. Return whether it was."""
+        state = self.state
+        at = state.membership.at(max(state.committed, state.log.base_seqno)).removed_at(source, incarnation)
+        if at is None:
+            return False
+        state.reply(source, Dismissed(term=state.term, incarnation=incarnation, view=at.view, seqno=at.seqno))
+        return True
+
+    def _on_recognize(self, message: Recognize | Dismissed) -> None:
+        if isinstance(message, Dismissed):
+            self.bootstrap.on_dismissed(message)
+        elif self.bootstrap.on_recognize(message) and message.term > self.state.term:
             self.roles.become_follower(message.term, None)
 
     def _is_of_this_term(self, message: RaftMessage) -> bool:
@@ -400,22 +435,32 @@ class RaftCore:
             self.leader_reads.proceed()
         if self.leadership_transfer.target is not None:
             self.leadership_transfer.proceed()
-        if self.readmission.waiting or self.state.membership.current.returning:
-            self.readmission.proceed()
+        if self.changes.is_due:
+            self.changes.proceed()
 
     def _apply(self) -> None:
         """Hand out what is committed, a piece of it, and do what waited for it."""
         state = self.state
         apply_committed(state)
+        self._notice_removal()
         if state.role is Role.LEADER:
             if self.leader_reads.pending:
                 self.leader_reads.proceed()
-            if self.readmission.waiting or state.membership.current.returning:
-                self.readmission.proceed()
+            if self.changes.is_due:
+                self.changes.proceed()
         elif self.follower_reads.give_up_at < NEVER:  # a read waits here
             self.follower_reads.proceed()
         if self.compaction.is_due():
             self.compaction.capture()
+
+    def _notice_removal(self) -> None:
+        """A configuration that is committed may say that this incarnation was removed."""
+        state = self.state
+        if state.is_listed or self.bootstrap.removed:
+            return
+        at = state.membership.at(state.committed).removed_at(state.node, state.incarnation)
+        if at is not None:
+            self.bootstrap.end(at)
 
     def _matched_by_all(self) -> int:
         """Return up to where no follower needs the log, as far as a leader knows; 0 at other nodes."""

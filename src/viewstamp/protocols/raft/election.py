@@ -158,6 +158,7 @@ class Election:
             campaign=self._campaign,
             last_log_term=state.log.last_view,
             last_log_index=state.log.last_seqno,
+            incarnation=state.incarnation,
         )
         for voter in sorted(state.membership.voters - {state.node} - self.granted - self.refused):
             state.outbox.send(voter, request)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.bootstrap import Bootstrap
+from viewstamp.protocols.raft.configuration import decode_configuration
 from viewstamp.protocols.raft.journal import CONFIGURATION
-from viewstamp.protocols.raft.membership import decode_configuration
 from viewstamp.protocols.raft.messages import (
     AppendEntries,
     AppendRejected,

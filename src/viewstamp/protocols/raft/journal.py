@@ -15,7 +15,8 @@ from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
-from viewstamp.protocols.raft.membership import Configuration, Membership, decode_configuration
+from viewstamp.protocols.raft.configuration import Configuration, decode_configuration
+from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation
 from viewstamp.protocols.replication.stored_log import StoredLog, stored_log

@@ -14,8 +14,8 @@ from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.protocols.raft.configuration import Configuration, encode_configuration, is_canonical
 from viewstamp.protocols.raft.journal import CONFIGURATION
-from viewstamp.protocols.raft.membership import Configuration, encode_configuration
 from viewstamp.protocols.raft.messages import (
     AppendEntries,
     AppendRejected,
@@ -115,6 +115,7 @@ class Leader:
         state = self._state
         # The erratum to thesis 4.1: two changes under way can have majorities without a common member.
         assert state.membership.changed_at <= state.committed, (state.membership.changed_at, state.committed)
+        assert is_canonical(configuration), configuration
         state.membership.append(state.log.last_seqno + 1, configuration)
         self._follow_configuration()
         self.propose(CONFIGURATION, encode_configuration(configuration))
@@ -148,19 +149,16 @@ class Leader:
         return progress is not None
 
     def count(self) -> None:
-        """Commit what a majority of the voters has on disk, if it is of this term.
+        """Commit what a majority of the voters (joint: of each half) has on disk, if it is of this term.
 
         "If there exists an N such that N > commitIndex, a majority of matchIndex[i] >= N, and log[N].term ==
         currentTerm: set commitIndex = N" (figure 2).
         """
         state = self._state
-        membership, progress = state.membership, self.progress
-        positions = [
-            progress[voter].matched if voter in progress else state.log.durable_seqno
-            for voter in membership.voters
-        ]
-        positions.sort(reverse=True)
-        reached = positions[membership.quorum - 1]
+        progress, durable = self.progress, state.log.durable_seqno
+        reached = state.membership.reached(
+            lambda voter: progress[voter].matched if voter in progress else durable
+        )
         # An entry of an earlier term on a majority may still be replaced (figure 8): it is committed with the
         # first entry of this term, not by counting.
         if reached > state.committed and state.log.view_at(reached) == state.term:
@@ -179,6 +177,14 @@ class Leader:
             for node, progress in sorted(self.progress.items())
             if node in self._state.membership.voters and progress.heard_since(self.began_at) < horizon
         ]
+
+    def is_heard(self, node: NodeId, within_us: int) -> bool:
+        """Return whether the listed incarnation of a member answered within `within_us`."""
+        if node == self._state.node:
+            return True
+        progress = self.progress.get(node)
+        heard_at = progress.heard_at if progress is not None else None
+        return heard_at is not None and heard_at > self._state.now - within_us
 
     def has_lost_quorum(self) -> bool:
         """Return whether no majority was heard for the longest election timeout (thesis 6.2)."""

@@ -40,8 +40,19 @@ class LeadershipTransfer:
         if target is None:
             state.outbox.emit(Settled(token, "no other voter is up to date: try again later"))
             return
-        self._token, self.target = token, target
-        self.abort_at = Instant(state.now + state.options.election_timeout_us)
+        self._token = token
+        self._begin(target)
+
+    def hand_over(self) -> None:
+        """The leader is to leave the cluster: let a member lead that stays, and try until one does."""
+        if self.target is None:
+            target = self._fittest()
+            if target is not None:
+                self._begin(target)
+
+    def _begin(self, target: NodeId) -> None:
+        self.target = target
+        self.abort_at = Instant(self._state.now + self._state.options.election_timeout_us)
         self._timeout_now_sent = False
         self.proceed()
 
@@ -84,22 +95,22 @@ class LeadershipTransfer:
             return f"node {state.node} does not lead: {leader} does"
         if self.target is not None:
             return f"leadership is being transferred to node {self.target}"
-        if to is not None and to not in state.membership.voters:
+        if to is not None and to not in state.membership.staying:
             return f"node {to} is not a voter"
         return None
 
     def _fittest(self) -> NodeId | None:
-        """Return the voter heard lately that has most of the log."""
+        """Return the voter heard lately that has most of the log, and stays when a change is done."""
         silent = self._replication.silent_voters(self._state.options.election_timeout_us)
         fit: list[Progress] = [
             progress
             for node, progress in sorted(self._replication.progress.items())
-            if node in self._state.membership.voters and node not in silent
+            if node in self._state.membership.staying and node not in silent
         ]
         return max(fit, key=lambda progress: progress.matched).node if fit else None
 
     def _settle(self, refusal: str | None) -> None:
-        assert self._token is not None
-        self._state.outbox.emit(Settled(self._token, refusal))
+        if self._token is not None:
+            self._state.outbox.emit(Settled(self._token, refusal))
         self._token = self.target = None
         self.abort_at = NEVER

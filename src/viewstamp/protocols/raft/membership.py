@@ -1,122 +1,56 @@
-"""The members of the cluster, as a value in the log. Each member is named with its incarnation.
-
-An incarnation stands for one data directory from its creation to its loss. A node whose disk was wiped is
-another incarnation, which has promised nothing: its votes and acknowledgements do not count until a
-configuration lists it.
-
-Which configuration is in force: the last one in the log, committed or not (thesis 4.1).
+"""Which configuration is in force: the last one in the log, committed or not (thesis 4.1).
 
 It takes effect when it is appended and is undone when its entry is cut off, so the older ones stay here until
-the log's base passes them.
+the log's base passes them. While it is joint, whatever is decided needs a majority of each half (Raft 6):
+`Membership.has_quorum` and `Membership.reached` are the only places that count.
 """
 
-from collections.abc import Iterable, Mapping
-
-import msgspec
+from collections.abc import Callable, Iterable
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.quorum import majority
+from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.replication.messages import Member
 
 
-class Configuration(msgspec.Struct, frozen=True, array_like=True):
-    """Voters and learners in ascending order of node, each node once over both."""
+class Half:
+    """Voters of which a majority must agree."""
 
-    voters: tuple[Member, ...] = ()
-    """Elect leaders and make entries committed."""
-    learners: tuple[Member, ...] = ()
-    """Receive everything, count for nothing."""
-    returning: tuple[NodeId, ...] = ()
-    """Learners that become voters as soon as they have caught up."""
+    __slots__ = ("quorum", "voters")
 
-    def incarnation_of(self, node: NodeId) -> Incarnation | None:
-        """Return the incarnation under which `node` is listed, None where it is not."""
-        for member, incarnation in (*self.voters, *self.learners):
-            if member == node:
-                return incarnation
-        return None
+    def __init__(self, members: Iterable[Member]) -> None:
+        self.voters = frozenset(node for node, _ in members)
+        self.quorum = majority(max(1, len(self.voters)))
 
-    def lists(self, node: NodeId, incarnation: Incarnation) -> bool:
-        """Return whether this incarnation of the node is a voter or a learner."""
-        return self.incarnation_of(node) == incarnation
+    def agrees(self, supporters: frozenset[NodeId]) -> bool:
+        """Return whether these nodes are a majority of the voters. Nodes that are not voters do not count."""
+        return len(self.voters & supporters) >= self.quorum
 
-    def is_voter(self, node: NodeId, incarnation: Incarnation) -> bool:
-        """Return whether this incarnation of the node is a voter."""
-        return (node, incarnation) in self.voters
-
-    def without_promises(self, node: NodeId, incarnation: Incarnation) -> "Configuration":
-        """Return this with `node` as a returning learner: what its earlier incarnation promised is gone."""
-        return Configuration(
-            voters=tuple(member for member in self.voters if member[0] != node),
-            learners=_ordered((*(m for m in self.learners if m[0] != node), (node, incarnation))),
-            returning=tuple(sorted({*self.returning, node})),
-        )
-
-    def promoting(self, node: NodeId) -> "Configuration":
-        """Return this with the learner `node` as a voter."""
-        promoted = tuple(member for member in self.learners if member[0] == node)
-        assert promoted, (node, self)
-        return Configuration(
-            voters=_ordered((*self.voters, *promoted)),
-            learners=tuple(member for member in self.learners if member[0] != node),
-            returning=tuple(other for other in self.returning if other != node),
-        )
-
-
-def first_configuration(incarnations: Mapping[NodeId, Incarnation]) -> Configuration:
-    """Return the first configuration of a cluster: all members vote."""
-    return Configuration(voters=_ordered(incarnations.items()))
-
-
-def _ordered(members: Iterable[Member]) -> tuple[Member, ...]:
-    return tuple(sorted(members))
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Configuration)
-
-
-def encode_configuration(configuration: Configuration) -> bytes:
-    """Return the configuration as it stands in an entry or in a snapshot's header."""
-    return _ENCODER.encode(configuration)
-
-
-def decode_configuration(data: bytes) -> Configuration | None:
-    """Return the configuration, None where the bytes are not one that could have been written."""
-    try:
-        configuration = _DECODER.decode(data)
-    except UNREADABLE:
-        return None
-    return configuration if is_canonical(configuration) else None
-
-
-def is_canonical(configuration: Configuration) -> bool:
-    """Return whether the members are in order, each once, and the returning ones among the learners."""
-    members = (*configuration.voters, *configuration.learners)
-    nodes = [node for node, _ in members]
-    return (
-        list(configuration.voters) == sorted(configuration.voters)
-        and list(configuration.learners) == sorted(configuration.learners)
-        and len(set(nodes)) == len(nodes)
-        and all(node >= 0 for node in nodes)
-        and set(configuration.returning) <= {node for node, _ in configuration.learners}
-    )
+    def reached(self, position_of: Callable[[NodeId], int]) -> int:
+        """Return the highest position that a majority of the voters has reached."""
+        positions = sorted(map(position_of, self.voters), reverse=True)
+        return positions[self.quorum - 1]
 
 
 class Membership:
     """The configurations of one log, oldest first. Lookups are those of the one in force."""
 
-    __slots__ = ("_history", "current", "incarnations", "quorum", "voters")
+    __slots__ = ("_halves", "_history", "current", "incarnations", "staying", "unfinished", "voters")
 
     def __init__(self, configuration: Configuration, seqno: int) -> None:
         self._history: list[tuple[int, Configuration]] = [(seqno, configuration)]
         """Ascending; the first is the one in force at the log's base."""
+        self._halves: tuple[Half, ...] = ()
+        """The voters, and while the configuration is joint the outgoing ones: both must agree."""
         self.current = configuration
         self.voters: frozenset[NodeId] = frozenset()
+        """The nodes that vote, in either half."""
+        self.staying: frozenset[NodeId] = frozenset()
+        """Those of them that still vote when a joint configuration is left."""
         self.incarnations: dict[NodeId, Incarnation] = {}
-        """Of voters and learners."""
-        self.quorum = 1
+        """Of voters, learners and outgoing voters."""
+        self.unfinished = False
+        """Whether another configuration is to follow this one: it is joint, or learners are to vote."""
         self._take_effect()
 
     @property
@@ -166,11 +100,23 @@ class Membership:
         return in_force
 
     def has_quorum(self, supporters: Iterable[NodeId]) -> bool:
-        """Return whether these nodes are a majority of the voters. Nodes that are not voters do not count."""
-        return len(self.voters.intersection(supporters)) >= self.quorum
+        """Return whether these nodes decide: a majority of the voters, in a joint configuration of each half.
+
+        Nodes that are not voters do not count. "Agreement (for elections and entry commitment) requires
+        separate majorities from both the old and new configurations" (Raft 6).
+        """
+        agreeing = frozenset(supporters)
+        return all(half.agrees(agreeing) for half in self._halves)
+
+    def reached(self, position_of: Callable[[NodeId], int]) -> int:
+        """Return the highest position that a majority, in a joint configuration of each half, has reached."""
+        return min(half.reached(position_of) for half in self._halves)
 
     def _take_effect(self) -> None:
-        self.current = self._history[-1][1]
-        self.voters = frozenset(node for node, _ in self.current.voters)
-        self.incarnations = dict((*self.current.voters, *self.current.learners))
-        self.quorum = majority(max(1, len(self.voters)))
+        self.current = current = self._history[-1][1]
+        halves = (current.voters, current.outgoing) if current.outgoing else (current.voters,)
+        self._halves = tuple(map(Half, halves))
+        self.staying = self._halves[0].voters
+        self.voters = frozenset().union(*(half.voters for half in self._halves))
+        self.incarnations = current.members
+        self.unfinished = bool(current.outgoing or current.returning or current.successors)

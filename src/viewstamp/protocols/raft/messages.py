@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.protocols.raft.membership import Configuration
+from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.replication.messages import (
     BaseAppendEntries,
     BaseAppendRejected,
@@ -33,6 +33,8 @@ class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False,
     """Numbers the sender's campaigns; the answer repeats it."""
     last_log_term: int
     last_log_index: int
+    incarnation: Incarnation = Incarnation(0)
+    """Of the sender: one that was removed is told so (`Dismissed`)."""
 
 
 class VoteResponse(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False, kw_only=True):
@@ -128,6 +130,15 @@ class StaleTerm(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=False):
     term: int
 
 
+class Dismissed(msgspec.Struct, frozen=True, array_like=True, tag=14, gc=False, kw_only=True):
+    """Your incarnation was removed, by the committed entry at (view, seqno): take part no more."""
+
+    term: int
+    incarnation: Incarnation
+    view: int
+    seqno: int
+
+
 RaftMessage: TypeAlias = (
     RequestVote
     | VoteResponse
@@ -142,4 +153,5 @@ RaftMessage: TypeAlias = (
     | Introduce
     | Recognize
     | StaleTerm
+    | Dismissed
 )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from viewstamp.core.ids import NodeId
-from viewstamp.protocols.raft.bootstrap import Readmission
+from viewstamp.protocols.raft.changes import MemberChanges
 from viewstamp.protocols.raft.follower_reads import FollowerReads
 from viewstamp.protocols.raft.leader import Leader, Origin
 from viewstamp.protocols.raft.state import Role, State
@@ -42,7 +42,7 @@ ROLE_TRANSITIONS: Final[Mapping[Role, Mapping[Role, str]]] = {
 class Roles:
     """What begins and what ends when a node changes its role."""
 
-    __slots__ = ("_follower_reads", "_leader", "_leader_reads", "_pending_ack", "_readmission", "_state")
+    __slots__ = ("_changes", "_follower_reads", "_leader", "_leader_reads", "_pending_ack", "_state")
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class Roles:
         pending_ack: PendingAck,
         leader_reads: ReadRounds[Origin],
         follower_reads: FollowerReads,
-        readmission: Readmission,
+        changes: MemberChanges,
     ) -> None:
         self._state = state
         self._leader = leader
         self._pending_ack = pending_ack
         self._leader_reads = leader_reads
         self._follower_reads = follower_reads
-        self._readmission = readmission
+        self._changes = changes
 
     def become_follower(self, term: int, leader: NodeId | None) -> None:
         """Follow this leader of this term, None: one that is not known yet. A leader steps down.
@@ -124,7 +124,7 @@ class Roles:
         # The next leader may commit writes that this node does not know: what it answered now could be old.
         self._leader_reads.refuse_all()
         self._leader.step_down()
-        self._readmission.forget()
+        self._changes.forget()
 
     def _move(self, role: Role) -> None:
         state = self._state

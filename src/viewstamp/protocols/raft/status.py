@@ -1,7 +1,7 @@
 """A Raft node's own account of itself, in the words of an operator."""
 
-from viewstamp.core.ids import Instant, NodeId, View
-from viewstamp.core.protocol import Status
+from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
+from viewstamp.core.protocol import MembershipStatus, Status
 from viewstamp.protocols.raft.bootstrap import Bootstrap
 from viewstamp.protocols.raft.election import Election
 from viewstamp.protocols.raft.leader import Leader
@@ -25,6 +25,25 @@ def of(state: State, leader: Leader, election: Election, bootstrap: Bootstrap, n
         members=_members(state),
         peers=tuple(peer_status(progress, now) for _, progress in sorted(leader.progress.items())),
         waiting_for=_waiting_for(state, leader, election, bootstrap),
+        incarnation=state.incarnation,
+        membership=_membership(state),
+    )
+
+
+def _membership(state: State) -> MembershipStatus | None:
+    """Return who takes part, by this node's log."""
+    membership = state.membership
+    current, seqno = membership.current, membership.changed_at
+    if not state.bootstrapped or not current.voters:
+        return None
+    return MembershipStatus(
+        changed_at=Viewstamp(View(state.log.view_at(seqno) or 0), Seqno(seqno)),
+        committed=seqno <= max(state.committed, state.log.base_seqno),
+        voters=current.voters,
+        learners=current.learners,
+        outgoing=current.outgoing,
+        promised=(*current.returning, *(new for new, _ in current.successors)),
+        removed=current.removed,
     )
 
 
@@ -39,14 +58,20 @@ def role_of(state: State) -> str:
 
 def _waiting_for(state: State, leader: Leader, election: Election, bootstrap: Bootstrap) -> str:
     """Say why this node does not serve; empty where it does, or merely follows."""
+    if bootstrap.removed:
+        return "this data directory was removed from the cluster: it will never serve again"
     if not state.bootstrapped:
+        if bootstrap.unknown:
+            return "not a member yet: waiting until `viewstamp member add` names this node"
         if bootstrap.forgot:
             return "its disk was wiped: waiting for the leader to re-admit it"
         return f"waiting to bootstrap: not heard from {name_nodes(bootstrap.missing())} yet"
     if not state.is_listed:
         return "not in the configuration: waiting for the leader to re-admit it"
     if not state.is_voter:
-        return "catching up: a learner until it has everything"
+        current = state.membership.current
+        promised = {*current.returning, *(new for new, _ in current.successors)}
+        return "catching up: a learner until it has everything" if state.node in promised else ""
     if state.role is Role.LEADER:
         return _waiting_to_commit(state, leader)
     if state.leader is not None:

@@ -82,8 +82,12 @@ class Introductions(ABC):
     def _introduce_to_all(self) -> None:
         """Introduce this node to every other member, and set the time to do it again."""
         self.introduce_at = Instant(self._state.now + self._introduce_us)
-        for peer in sorted(self._state.peers):
+        for peer in sorted(self._addressees()):
             self._send_introduction(peer)
+
+    def _addressees(self) -> frozenset[NodeId]:
+        """Return whom this node introduces itself to."""
+        return self._state.peers
 
     def _tell_all(self, known: tuple[Member, ...]) -> None:
         for peer in sorted(self._state.peers):

@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from viewstamp.core.effects import Effect, LeaderChanged
+from viewstamp.core.effects import Effect, LeaderChanged, Settled
 from viewstamp.core.events import (
+    MEMBERS_FIXED,
     Captured,
+    ChangeMembers,
     Directed,
     Directive,
     DirectiveToken,
@@ -339,6 +341,8 @@ class ViewstampedCore:
                 self._compaction.direct(token)
             case TransferLeadership(to):
                 self._transfer.direct(token, to, self.leader)
+            case ChangeMembers():
+                self._state.outbox.emit(Settled(token, MEMBERS_FIXED))
             case _:
                 assert_never(directive)
 

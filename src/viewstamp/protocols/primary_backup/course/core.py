@@ -23,7 +23,9 @@ from typing import Final, assert_never
 
 from viewstamp.core.effects import Answer, Apply, Effect, Entry, LeaderChanged, Settled
 from viewstamp.core.events import (
+    MEMBERS_FIXED,
     Captured,
+    ChangeMembers,
     Directed,
     Event,
     PeerDown,
@@ -34,6 +36,7 @@ from viewstamp.core.events import (
     Received,
     Staged,
     TakeSnapshot,
+    TransferLeadership,
     Woke,
 )
 from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
@@ -57,6 +60,11 @@ _NO_TRANSFER: Final = "no transfer in this protocol: send the next write to the 
 _TAKEOVER_LEAP_MAX: Final = 1 << 40
 """Each write through another server is a takeover: there may be many while this server is away."""
 _NO_SNAPSHOT: Final = "no snapshots in this protocol: it keeps its whole log"
+_REFUSALS: Final = {
+    TransferLeadership: _NO_TRANSFER,
+    TakeSnapshot: _NO_SNAPSHOT,
+    ChangeMembers: MEMBERS_FIXED,
+}
 
 
 class CourseCore(CourseState):
@@ -109,8 +117,7 @@ class CourseCore(CourseState):
             case PeerDown():
                 self._on_peer_down(event.peer)
             case Directed():
-                refusal = _NO_SNAPSHOT if isinstance(event.directive, TakeSnapshot) else _NO_TRANSFER
-                self._outbox.emit(Settled(event.token, refusal))
+                self._outbox.emit(Settled(event.token, _REFUSALS[type(event.directive)]))
             case Captured() | Staged():
                 self.drop("snapshot that was not asked for")
             case _:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from viewstamp.protocols.raft.membership import Configuration
+from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.messages import (
     AppendEntries,
     AppendRejected,
     AppendResponse,
+    Dismissed,
     Introduce,
     ReadIndex,
     ReadIndexAnswer,
@@ -45,12 +46,20 @@ def describe(message: Any) -> str:
         case Recognize():
             return f"the cluster is {describe_configuration(message.configuration)} (term {message.term})"
         case _:
-            return f"something that is not a raft message: {type(message).__name__}"
+            return _describe_rare(message)
+
+
+def _describe_rare(message: Any) -> str:
+    if isinstance(message, Dismissed):
+        return f"you were removed at {message.view}.{message.seqno} (term {message.term})"
+    return f"something that is not a raft message: {type(message).__name__}"
 
 
 def describe_configuration(configuration: Configuration) -> str:
     """Return the voters and the learners."""
     text = f"voters {name_members(configuration.voters)}"
+    if configuration.is_joint:
+        text += f" and still {name_members(configuration.outgoing)}"
     return f"{text}, learners {name_members(configuration.learners)}" if configuration.learners else text
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.judge import Configured, DurableImage
 from viewstamp.core.quorum import has_majority
+from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.core import RaftCore
 from viewstamp.protocols.raft.journal import Replay
 from viewstamp.protocols.raft.judge import invariants
@@ -29,14 +30,14 @@ RaftImage: TypeAlias = DiskImage[Replay]
 class RaftOracle:
     """Judges one run; satisfies `core.judge.Oracle`."""
 
-    __slots__ = ("_before", "_members", "_voters")
+    __slots__ = ("_before", "_configurations", "_members")
 
     def __init__(self, members: tuple[NodeId, ...]) -> None:
         assert members
         self._members = members
         self._before: dict[NodeId, invariants.Positions] = {}
-        self._voters: dict[NodeId, frozenset[NodeId]] = {}
-        """By which voters each running node counts."""
+        self._configurations: dict[NodeId, Configuration] = {}
+        """By which configuration each running node counts."""
 
     def check_node(self, core: RaftCore) -> None:
         """Orderings and windows of one node."""
@@ -49,12 +50,12 @@ class RaftOracle:
         if before is not None and before != after:
             invariants.check_step(before, after, core)
         self._before[node] = after
-        self._voters[node] = core.state.membership.voters
+        self._configurations[node] = core.state.membership.current
 
     def forget(self, node: NodeId) -> None:
         """The node crashed: what it knew only in memory may go back."""
         self._before.pop(node, None)
-        self._voters.pop(node, None)
+        self._configurations.pop(node, None)
 
     def make_image(self) -> RaftImage:
         """Return the image of an empty disk."""
@@ -87,16 +88,28 @@ class RaftOracle:
         for node in holders:
             image = images[node]
             assert isinstance(image, DiskImage), image
-            if _is_decided(holders, image.replay.membership.voters):
+            if _is_decided(holders, image.replay.membership.current):
                 return True
-        return any(_is_decided(holders, voters) for voters in self._voters.values())
+        return any(_is_decided(holders, known) for known in self._configurations.values())
 
     def owes_progress(
         self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
     ) -> bool:
-        """A majority of the members must serve, whatever the others do."""
-        del images
-        return has_majority(alive, self._members)
+        """A majority of the members must serve, whatever the others do.
+
+        Where members were changed: by the last configuration on any disk and by the one before it, since it
+        may not be committed, and with the disks that they list.
+        """
+        newest = _newest_configurations(images)
+        if all(configuration.members.keys() <= {*self._members} for configuration in newest):
+            known = [configuration for configuration in newest if configuration.is_joint]
+            if not known and all(len(each.members) == len(self._members) for each in newest):
+                return has_majority(alive, self._members)
+        listed = [
+            {node for node in alive if configuration.incarnation_of(node) == alive[node]}
+            for configuration in newest
+        ]
+        return all(map(_is_decided, listed, newest))
 
     def configured(self, core: RaftCore) -> Configured:
         """Return the configuration in force at a core (`core.judge.ConfigurationOracle`)."""
@@ -107,6 +120,7 @@ class RaftOracle:
             seqno=Seqno(seqno),
             view=None if (term := log.view_at(seqno)) is None else View(term),
             voters=membership.current.voters,
+            outgoing=membership.current.outgoing,
             pending=membership.count_after(state.committed),
             base=Seqno(log.base_seqno),
         )
@@ -124,8 +138,29 @@ class RaftOracle:
         return describe(message)
 
 
-def _is_decided(holders: set[NodeId], voters: frozenset[NodeId]) -> bool:
-    return bool(voters) and has_majority(holders, voters)
+def _is_decided(holders: set[NodeId], configuration: Configuration) -> bool:
+    """Return whether these nodes decide. Counted here from the lists, and not as the core counts."""
+    voters = [node for node, _ in configuration.voters]
+    outgoing = [node for node, _ in configuration.outgoing]
+    return (
+        bool(voters) and has_majority(holders, voters) and (not outgoing or has_majority(holders, outgoing))
+    )
+
+
+def _newest_configurations(images: Mapping[NodeId, DurableImage]) -> list[Configuration]:
+    """Return the last configuration on any disk, and the one before it on that disk."""
+    newest: tuple[tuple[int, int], list[Configuration]] = ((0, -1), [])
+    for image in images.values():
+        assert isinstance(image, DiskImage), image
+        membership, log = image.replay.membership, image.replay.log
+        seqno = membership.changed_at
+        if membership.current.voters:
+            place = (log.view_at(seqno) or 0, seqno)
+            known = [membership.current]
+            if seqno > log.base_seqno and membership.at(seqno - 1).voters:
+                known.append(membership.at(seqno - 1))
+            newest = max(newest, (place, known), key=lambda each: each[0])
+    return newest[1]
 
 
 def _broken_vote(durable: RaftImage, term: int, candidate: NodeId) -> str | None:

@@ -2,16 +2,15 @@
 
 # ruff: noqa: ARG002  the moments of `Invariant` have one signature for all
 
+from collections.abc import Collection
 from typing import Any
 
 from viewstamp.core.effects import Entry
-from viewstamp.core.ids import Incarnation, NodeId, Seqno, Viewstamp
-from viewstamp.core.judge import ConfigurationOracle, Configured
+from viewstamp.core.ids import NodeId, Seqno, Viewstamp
+from viewstamp.core.judge import ConfigurationOracle, Configured, Deciding
 from viewstamp.core.quorum import majority
 from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.judge.invariants.base import Invariant
-
-Voters = tuple[tuple[NodeId, Incarnation], ...]
 
 
 class ConfigSafety(Invariant):
@@ -26,13 +25,13 @@ class ConfigSafety(Invariant):
     def __init__(self, ghosts: Ghosts) -> None:
         super().__init__(ghosts)
         self._oracle = ghosts.oracle if isinstance(ghosts.oracle, ConfigurationOracle) else None
-        self._made: dict[Viewstamp, Voters] = {}
+        self._made: dict[Viewstamp, Deciding] = {}
         """By the entry that made them, as the first node showed it."""
-        self._bootstraps: list[Voters] = []
+        self._bootstraps: list[Deciding] = []
         """The first, and others that differ only in incarnations that ended before the first commit."""
         self._reborn: set[NodeId] = set()
         """Nodes that have lost their disk."""
-        self._committed: list[tuple[int, Voters]] = []
+        self._committed: list[tuple[int, Deciding]] = []
         """(seqno, voters) of the committed ones, ascending."""
         self._seen: dict[NodeId, Configured] = {}
 
@@ -82,7 +81,7 @@ class ConfigSafety(Invariant):
                 node.node, f"its configuration comes from entry {now.seqno}, which its log does not hold"
             )
         else:
-            self._compare_made(node, Viewstamp(now.view, now.seqno), now.voters, before)
+            self._compare_made(node, Viewstamp(now.view, now.seqno), now.deciding, before)
         if core.leader == node.node and now.pending > 1:
             self.fail(node.node, f"it began a change while entry {now.pending - 1} was not committed")
 
@@ -91,14 +90,14 @@ class ConfigSafety(Invariant):
 
         A node without a log may know a later configuration, from a member that decides by it.
         """
-        if now.seqno == 0 and self._may_bootstrap(now.voters):
+        if now.seqno == 0 and self._may_bootstrap(now.deciding):
             return
         in_force = self._in_force(now.seqno)
-        is_learned = now.seqno == 0 and now.voters in self._made.values()
-        if now.voters not in in_force and not is_learned:
-            self.fail(node.node, f"at {now.seqno} it decides by {now.voters}, others by {in_force[0]}")
+        is_learned = now.seqno == 0 and now.deciding in self._made.values()
+        if now.deciding not in in_force and not is_learned:
+            self.fail(node.node, f"at {now.seqno} it decides by {now.deciding}, others by {in_force[0]}")
 
-    def _may_bootstrap(self, voters: Voters) -> bool:
+    def _may_bootstrap(self, voters: Deciding) -> bool:
         """Return whether a cluster may have bootstrapped with these voters.
 
         Before the first commit two bootstraps may differ in old incarnations.
@@ -109,13 +108,13 @@ class ConfigSafety(Invariant):
             return True
         if self.ghosts.committed.length:
             return False
-        differing = {node for first in self._bootstraps for node, _ in {*first} ^ {*voters}}
+        differing = {node for (first,) in self._bootstraps for node, _ in {*first} ^ {*voters[0]}}
         if differing <= self._reborn:
             self._bootstraps.append(voters)
             return True
         return False
 
-    def _in_force(self, seqno: Seqno) -> list[Voters]:
+    def _in_force(self, seqno: Seqno) -> list[Deciding]:
         found = self._bootstraps or [()]
         for begins, voters in self._committed:
             if begins <= seqno:
@@ -123,19 +122,26 @@ class ConfigSafety(Invariant):
         return found
 
     def _compare_made(
-        self, node: NodeGhost, made_by: Viewstamp, voters: Voters, before: Configured | None
+        self, node: NodeGhost, made_by: Viewstamp, voters: Deciding, before: Configured | None
     ) -> None:
         known = self._made.get(made_by)
         if known is None:
             self._made[made_by] = voters
             if before is not None and before.voters and before.seqno < made_by.seqno:
-                self._compare_quorums(node, before.voters, voters)
+                self._compare_quorums(node, before.deciding, voters)
         elif known != voters:
             self.fail(
                 node.node, f"entry {made_by} makes {voters} decide; at another node it makes {known} decide"
             )
 
-    def _compare_quorums(self, node: NodeGhost, old: Voters, new: Voters) -> None:
-        """Two majorities have a member in common if they are larger than all members together."""
-        if majority(len(old)) + majority(len(new)) <= len({*old, *new}):
+    def _compare_quorums(self, node: NodeGhost, old: Deciding, new: Deciding) -> None:
+        """Two majorities have a member in common if they are larger than all members together.
+
+        Of two groups that must agree, one such pair is enough.
+        """
+        if not any(_always_meet(first, second) for first in old for second in new):
             self.fail(node.node, f"majorities of {old} and of {new} need not have a member in common")
+
+
+def _always_meet(first: Collection[Any], second: Collection[Any]) -> bool:
+    return majority(len(first)) + majority(len(second)) > len({*first, *second})
