@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "journal skip": ("viewstamp.cli.journal_skip:skip", "Give up an entry that no member can execute."),
     "bench": ("viewstamp.cli.bench:bench", "Load a cluster, measure, record what happened."),
     "check": ("viewstamp.cli.check:check", "Judge whether a recorded history is linearizable."),
+    "lint": ("viewstamp.cli.lint:lint", "Find what in a class makes its replicas differ."),
     "sim": ("viewstamp.cli.sim:sim", "Run a simulated cluster through disasters."),
     "demo": ("viewstamp.cli.demo:demo", "See three servers survive the death of their leader."),
 }

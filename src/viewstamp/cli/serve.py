@@ -50,10 +50,21 @@ def serve(
     member = check_member(config, node)
     config.check()
     machine_class = load_machine(machine)
+    warn_of(machine_class)
     own = load_settings(
         settings, data=str(data), listen_host=listen_host, loop=loop, paranoid=paranoid or None
     )
     return serve_forever(config, member, machine_class, own, started=announce, accept_class=accept_class)
+
+
+def warn_of(machine: type[StateMachine]) -> None:
+    """Log what the lint finds in a class of the user's; it serves all the same."""
+    if machine.__module__.startswith("viewstamp."):
+        return
+    from viewstamp.machine.lint.lint import lint_machine
+
+    for finding in lint_machine(machine):
+        logging.getLogger("viewstamp").warning("%s", finding)
 
 
 def announce(server: Server) -> None:

@@ -9,7 +9,9 @@ Read in this order:
 5. `nesting`: the same depth for arguments and results on every replica, as `runner` has for recursion;
 6. `default_snapshot`, `schema`, `state_digest`: the annotated attributes as bytes, what stands in them, and
    its digest, to be compared;
-7. `soundness`, `forbidden_calls`: classes that would lose or split state, refused before they serve.
+7. `rules`: the ways to be different, by number; `forbidden_calls`: what a command may not call;
+   `soundness`: classes that would lose or split state, refused before they serve; `lint`: the same and more
+   from the source, reported.
 
 From a class to a result:
 

@@ -14,30 +14,22 @@ import ast
 import builtins
 import functools
 import inspect
-import textwrap
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from random import Random
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, ClassVar, Final, get_origin, get_type_hints
 
-from viewstamp.core.errors import ConfigurationError
-from viewstamp.machine.forbidden_calls import advances_itself, instead_of
+from viewstamp.machine.forbidden_calls import advances_itself, instead_of, rule_of
+from viewstamp.machine.lint.mutators import MUTATORS
+from viewstamp.machine.lint.scope import bound_names
+from viewstamp.machine.lint.source import source_of
+from viewstamp.machine.rules import ENTROPY, HIDDEN_STATE, UNDECLARED, Rule, UnsoundMachine
 from viewstamp.machine.state_machine import Operation, StateMachine, annotated_state, saves_itself
 
 _MUTABLE: Final = (list, dict, set, bytearray, deque)
 _IMMUTABLE: Final = (int, float, complex, str, bytes, bool, type(None), Enum, frozenset, tuple, range)
-_MUTATORS: Final = frozenset({
-    "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "move_to_end", "pop",
-    "popitem", "popleft", "remove", "reverse", "rotate", "setdefault", "sort", "subtract", "update",
-    "difference_update", "intersection_update", "symmetric_difference_update",
-})  # fmt: skip
-"""Methods that change a container."""
-_BINDERS: Final = (
-    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar,
-)  # fmt: skip
-"""Syntax that binds its `name`."""
 _OF_THE_LIBRARY: Final = frozenset({"raises", "parts"})
 """Class attributes that the library reads."""
 _HELPERS_MAX: Final = 200
@@ -57,9 +49,10 @@ def require_sound(cls: type[StateMachine]) -> None:
     for name in _class_variables(cls):
         value = inspect.getattr_static(cls, name, None)
         if isinstance(value, _MUTABLE):
-            raise ConfigurationError(
+            raise UnsoundMachine(
+                HIDDEN_STATE,
                 f"{cls.__qualname__}.{name}: a ClassVar {type(value).__name__} is shared by all replicas of "
-                "a process and is in no snapshot: make it a tuple, a frozenset or an annotated attribute"
+                "a process and is in no snapshot: make it a tuple, a frozenset or an annotated attribute",
             )
     for function in _functions_of(cls):
         _Reader(cls, function, declared, own=own).check()
@@ -91,8 +84,8 @@ def _require_constant(
 ) -> None:
     where = f"{cls.__qualname__}.{name}"
     if isinstance(value, functools.cached_property):
-        raise ConfigurationError(
-            f"{where}: a cached_property keeps a value that no snapshot has: use property"
+        raise UnsoundMachine(
+            HIDDEN_STATE, f"{where}: a cached_property keeps a value that no snapshot has: use property"
         )
     if name in declared or _is_code(value) or name in _annotated_names(cls) or name in _OF_THE_LIBRARY:
         return
@@ -100,9 +93,10 @@ def _require_constant(
         return  # a constant: the guard of __setattr__ refuses to assign it
     if own and isinstance(value, _IMMUTABLE):
         return
-    raise ConfigurationError(
+    raise UnsoundMachine(
+        UNDECLARED,
         f"{where} would be missing from snapshots: annotate it, such as {name}: "
-        f"{type(value).__name__} = ..., or spell a constant in capitals"
+        f"{type(value).__name__} = ..., or spell a constant in capitals",
     )
 
 
@@ -168,26 +162,26 @@ class _Reader(ast.NodeVisitor):
         if function in self._seen or len(self._seen) >= _HELPERS_MAX:
             return
         self._seen.add(function)
-        tree = _tree_of(function)
-        if tree is None:
+        source = source_of(function)
+        if source is None:
             return
+        tree = source.tree
         before = self._function, self._self, self._bound
         self._function, self._self = function, self_name
-        self._bound = _local_names(tree)
+        self._bound = bound_names(tree)
         self.generic_visit(tree)
         self._function, self._self, self._bound = before
 
     # What is written
 
     def visit_Global(self, node: ast.Global) -> None:
-        self._refuse(f"writes {', '.join(node.names)} of its module, which no replica keeps")
+        self._refuse(f"writes {', '.join(node.names)} of its module, which no replica keeps", node)
 
     def visit_Nonlocal(self, node: ast.Nonlocal) -> None:
         outer = [name for name in node.names if name in self._function.__code__.co_freevars]
         if outer:
-            self._refuse(
-                f"writes {', '.join(outer)} of the function around the class, which no replica keeps"
-            )
+            what = f"writes {', '.join(outer)} of the function around the class, which no replica keeps"
+            self._refuse(what, node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, (ast.Store, ast.Del)):
@@ -216,18 +210,23 @@ class _Reader(ast.NodeVisitor):
             return
         differs = instead_of(found[0])
         if differs is not None:
-            self._refuse(f"calls {differs[0]}, which differs between replicas: use {differs[1]}")
+            known = rule_of(found[0])
+            rule = ENTROPY if known is None else known[0]
+            what = f"calls {differs[0]}, which differs between replicas: use {differs[1]}"
+            self._refuse(what, function, rule)
         if advances_itself(found[0]) and isinstance(function, ast.Name):
-            self._refuse(f"calls {function.id}, which changes an object that no replica keeps")
+            self._refuse(f"calls {function.id}, which changes an object that no replica keeps", function)
 
     def _attribute_written(self, node: ast.Attribute) -> None:
         base = node.value
         if self._is_self(base):
             self._require_declared(node.attr)
         elif self._is_own_class(base):
-            self._refuse(f"writes the class attribute {node.attr}, which all replicas of a process share")
+            self._refuse(
+                f"writes the class attribute {node.attr}, which all replicas of a process share", node
+            )
         elif (found := self._resolve(base)) is not None and isinstance(found[0], (type, ModuleType)):
-            self._refuse(f"writes {ast.unparse(node)}, which no replica keeps")
+            self._refuse(f"writes {ast.unparse(node)}, which no replica keeps", node)
         else:
             self._container_written(base, "writes into")
 
@@ -237,17 +236,20 @@ class _Reader(ast.NodeVisitor):
         descriptor = inspect.getattr_static(self._cls, name, None)
         if isinstance(descriptor, property) or hasattr(type(descriptor), "__set__"):
             return
-        raise ConfigurationError(
+        raise UnsoundMachine(
+            UNDECLARED,
             f"{self._cls.__qualname__}.{name} would be missing from snapshots: {self._method.__name__} sets "
-            f"it, so annotate it in the class, such as {name}: int = 0"
+            f"it, so annotate it in the class, such as {name}: int = 0",
         )
 
     def _method_called(self, function: ast.Attribute, node: ast.Call) -> None:
         if function.attr in {"__setattr__", "__delattr__"} and len(node.args) > 1:
             self._constant_name_set(node.args[-2] if len(node.args) > 2 else node.args[0])
-        elif function.attr in _MUTATORS:
+        elif function.attr in MUTATORS:
             if self._is_dict_of_self(function.value):
-                self._refuse("writes into self.__dict__: assign declared attributes instead")
+                self._refuse(
+                    "writes into self.__dict__: assign declared attributes instead", node, UNDECLARED
+                )
             self._container_written(function.value, f"calls .{function.attr} of")
 
     def _name_called(self, name: str, node: ast.Call) -> None:
@@ -255,9 +257,11 @@ class _Reader(ast.NodeVisitor):
             if self._is_self(node.args[0]):
                 self._constant_name_set(node.args[1])
             elif self._is_own_class(node.args[0]) or self._resolve(node.args[0]) is not None:
-                self._refuse(f"calls {name} on {ast.unparse(node.args[0])}, which no replica keeps")
+                self._refuse(f"calls {name} on {ast.unparse(node.args[0])}, which no replica keeps", node)
         elif name == "next" and name not in self._bound and node.args and self._resolve(node.args[0]):
-            self._refuse(f"draws from {ast.unparse(node.args[0])}, which every replica advances for itself")
+            self._refuse(
+                f"draws from {ast.unparse(node.args[0])}, which every replica advances for itself", node
+            )
         elif (found := self._global(name)) is not None and self._is_helper(found[0]):
             self._read(found[0], None)
 
@@ -270,7 +274,7 @@ class _Reader(ast.NodeVisitor):
 
     def _container_written(self, base: ast.expr, doing: str) -> None:
         if self._is_dict_of_self(base):
-            self._refuse("writes into self.__dict__: assign declared attributes instead")
+            self._refuse("writes into self.__dict__: assign declared attributes instead", base, UNDECLARED)
         found = self._resolve(base)
         if found is None or isinstance(found[0], (MappingProxyType, FunctionType)):
             return
@@ -278,7 +282,9 @@ class _Reader(ast.NodeVisitor):
             return
         if doing.startswith("calls") and not isinstance(found[0], _MUTABLE):
             return
-        self._refuse(f"{doing} {ast.unparse(base)}, which is not an attribute of it: no replica keeps that")
+        self._refuse(
+            f"{doing} {ast.unparse(base)}, which is not an attribute of it: no replica keeps that", base
+        )
 
     # Names
 
@@ -335,31 +341,9 @@ class _Reader(ast.NodeVisitor):
             return (self._function.__globals__[name],)
         return (getattr(builtins, name),) if hasattr(builtins, name) else None
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, what: str, node: ast.AST, rule: Rule = HIDDEN_STATE) -> None:
+        source = source_of(self._function)
+        if source is not None and source.allows(rule.code, node):
+            return
         helper = "" if self._function is self._method else f" (in {self._function.__qualname__})"
-        raise ConfigurationError(f"{self._cls.__qualname__}.{self._method.__name__}{helper} {what}")
-
-
-def _tree_of(function: Callable[..., Any]) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    """Return the function's syntax tree; None where its source is not at hand."""
-    try:
-        parsed = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return None
-    found = parsed.body[0] if parsed.body else None
-    return found if isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
-
-
-def _local_names(tree: ast.AST) -> set[str]:
-    """Return what the function binds itself: parameters, assignments, loops, imports, nested functions."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arg):
-            names.add(node.arg)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
-            names.add(node.id)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, _BINDERS) and node is not tree and node.name:
-            names.add(node.name)
-    return names
+        raise UnsoundMachine(rule, f"{self._cls.__qualname__}.{self._method.__name__}{helper} {what}")

@@ -148,7 +148,7 @@ class KeyValueStore(StateMachine):
     @query
     def range(self, prefix: str = "", after: str = "", limit: int = 100) -> Page:
         """Return up to `limit` items (10,000 at most) whose keys begin with `prefix` and follow `after`."""
-        keys = self._keys()
+        keys = self._keys()  # viewstamp: allow VS005 the same keys in another form: no answer depends on it
         start = max(bisect_left(keys, prefix), bisect_right(keys, after))
         items: list[Item] = []
         size = 0
@@ -162,6 +162,7 @@ class KeyValueStore(StateMachine):
             size += len(key) + len(value)
         return Page(items, more=False)
 
+    # viewstamp: allow VS016 the sorted names are made again of the values
     def snapshot(self) -> Iterator[bytes]:
         """Yield the floor, then pieces of the values, each behind its length."""
         yield self._floor.to_bytes(8, "big")
