@@ -18,6 +18,7 @@ IMPORTS_BY_NAME = {
     "viewstamp/cli/fast_path.py": "a small command starts without the parser of all of them",
     "viewstamp/cli/full_parser.py": "the table of commands",
     "viewstamp/cli/serve.py": "MODULE:CLASS of a user",
+    "viewstamp/machine/lint/scope.py": "what an import in a user's function binds",
     "viewstamp/protocols/registry.py": "the protocols by name",
     "viewstamp/sim/run/campaign.py": "the extra `dask`",
     "viewstamp/sim/workloads/catalogue.py": "MODULE:CLASS of a user",

@@ -11,7 +11,7 @@ Read in this order:
    its digest, to be compared;
 7. `rules`: the ways to be different, by number; `forbidden_calls`: what a command may not call;
    `soundness`: classes that would lose or split state, refused before they serve; `lint`: the same and more
-   from the source, reported.
+   from the source, reported; `guard`: forbidden calls while a command runs, in tests.
 
 From a class to a result:
 

@@ -42,7 +42,7 @@ BY_RULE: Final[dict[Rule, tuple[str, ...]]] = {
     ),
     ENTROPY: (
         "uuid.uuid1", "uuid.uuid4", "uuid.uuid6", "uuid.uuid7", "uuid.uuid8", "uuid.getnode", "os.urandom",
-        "os.getrandom", "ssl.RAND_bytes", "random.SystemRandom", "random.seed",
+        "os.getrandom", "ssl.RAND_bytes", "random.SystemRandom",
         "tempfile.mktemp", "numpy.random.default_rng",
     ),
     IDENTITY: (

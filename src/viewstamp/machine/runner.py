@@ -23,6 +23,7 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import FAILED, INVALID, RESULT
 from viewstamp.machine.context import NOBODY, Context, Notification
 from viewstamp.machine.definition import MachineDefinition, Method
+from viewstamp.machine.guard import Guard
 from viewstamp.machine.nesting import RESULT_DEPTH_MAX, encode_within
 from viewstamp.machine.state_machine import StateMachine
 
@@ -51,13 +52,22 @@ Runner = Callable[[Any], tuple[int, bytes]]
 class MachineRunner:
     """The machine of one replica, its context, and a table from argument structs to what runs them."""
 
-    __slots__ = ("_limit_before", "_strict", "context", "definition", "machine", "runners")
+    __slots__ = ("_guard", "_limit_before", "_strict", "context", "definition", "machine", "runners")
 
     def __init__(
-        self, definition: MachineDefinition, machine: StateMachine | None = None, *, strict: bool = False
+        self,
+        definition: MachineDefinition,
+        machine: StateMachine | None = None,
+        *,
+        strict: bool = False,
+        guard: Guard | None = None,
     ) -> None:
-        """With `strict` each query is checked, which costs two snapshots: for tests and the simulator."""
+        """With `strict` each query is checked, which costs two snapshots: for tests and the simulator.
+
+        A `guard` watches each method for forbidden calls.
+        """
         self.definition = definition
+        self._guard = guard
         self._strict = strict
         self.machine: StateMachine = definition.cls() if machine is None else machine
         self.context = Context()
@@ -65,11 +75,14 @@ class MachineRunner:
         """The recursion limit of the process, while an entry runs under its own."""
         self.machine.bind_context(self.context)
         self.runners: dict[type[Any], Runner] = {
-            method.arguments: _runner(method, _part_of(self.machine, method.part))
-            for method in definition.methods.values()
+            method.arguments: self._runner_of(method) for method in definition.methods.values()
         }
         """By the type of the arguments: what `run` does, one call shorter. None: they could not be read."""
         self.runners[type(None)] = _unreadable
+
+    def _runner_of(self, method: Method) -> Runner:
+        run = _runner(method, _part_of(self.machine, method.part))
+        return run if self._guard is None else self._guard.watched(run)
 
     def begin_entry(self, viewstamp: Viewstamp, now: LogTime) -> None:
         """Say which entry the next commands belong to; until it is ended the machine has its context."""
@@ -153,7 +166,7 @@ class MachineRunner:
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             _require_memory(error)
             raise ConfigurationError(f"{type(machine).__qualname__}.restore: {error}") from None
-        return MachineRunner(self.definition, machine, strict=self._strict)
+        return MachineRunner(self.definition, machine, strict=self._strict, guard=self._guard)
 
 
 def depth() -> int:

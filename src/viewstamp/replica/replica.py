@@ -113,7 +113,9 @@ class Replica(Account):
         self.options = setup.options
         self.definition = MachineDefinition.of(setup.machine)
         self._now = setup.now
-        self._state = ReplicatedState(self.definition, setup.options.sessions, strict=setup.strict)
+        self._state = ReplicatedState(
+            self.definition, setup.options.sessions, strict=setup.strict, guard=setup.guard
+        )
         self.leader_news: LeaderChanged | None = None
         """What the core last said of who leads: another object for each change."""
         self._snapshots = snapshot_body.Snapshots()

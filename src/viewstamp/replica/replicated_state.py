@@ -37,6 +37,7 @@ from viewstamp.core.messages import (
 from viewstamp.core.snapshots import Versions
 from viewstamp.machine.context import Notification
 from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.guard import Guard
 from viewstamp.machine.runner import MachineRunner
 from viewstamp.replica.batches import DecodedBatch, DecodedCall, DecodedMessage, call_digest
 from viewstamp.replica.options import SessionLimits
@@ -97,10 +98,17 @@ class ReplicatedState:
         "versions",
     )
 
-    def __init__(self, definition: MachineDefinition, limits: SessionLimits, *, strict: bool = False) -> None:
-        """`strict` as in `MachineRunner`."""
+    def __init__(
+        self,
+        definition: MachineDefinition,
+        limits: SessionLimits,
+        *,
+        strict: bool = False,
+        guard: Guard | None = None,
+    ) -> None:
+        """`strict` and `guard` as in `MachineRunner`."""
         self.definition = definition
-        self.runner = MachineRunner(definition, strict=strict)
+        self.runner = MachineRunner(definition, strict=strict, guard=guard)
         self.sessions = Sessions(limits)
         self.chain = DigestChain(ORIGIN.seqno, 0)
         self.log_time = LogTime(0)

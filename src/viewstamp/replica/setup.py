@@ -7,6 +7,7 @@ import msgspec
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.protocol import ProtocolDefinition, Recovered
+from viewstamp.machine.guard import Guard
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.divergence import StateHasher
 from viewstamp.replica.options import ReplicaOptions
@@ -28,5 +29,7 @@ class ReplicaSetup(msgspec.Struct, frozen=True):
     now: Instant
     strict: bool = False
     """Check that no query changes the state, which costs two snapshots for each."""
+    guard: Guard | None = None
+    """What watches the machine's methods for forbidden calls, in tests."""
     hasher: StateHasher | None = None
     """What makes digests of the state; None: each at once."""

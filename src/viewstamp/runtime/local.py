@@ -15,6 +15,7 @@ import msgspec
 
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
+from viewstamp.machine.guard import Guard
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.addresses import LOOPBACK, free_ports
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
@@ -32,9 +33,16 @@ class LocalCluster(Generic[M]):
     """The replicas of one machine on the running loop. Use it as an async context manager."""
 
     def __init__(
-        self, machine: type[M], cluster: ClusterConfig, node_config: NodeConfig, data: Path | None
+        self,
+        machine: type[M],
+        cluster: ClusterConfig,
+        node_config: NodeConfig,
+        data: Path | None,
+        guard: Guard | None = None,
     ) -> None:
         self.machine = machine
+        self.guard = guard
+        """What watched the machine's methods, and what it found."""
         self.config = cluster
         """Where the replicas listen: what `connect` needs."""
         self._node_config = node_config
@@ -73,7 +81,7 @@ class LocalCluster(Generic[M]):
         config = self._node_config
         if self._data is not None:
             config = msgspec.structs.replace(config, data=str(self._data / f"node-{node}"))
-        server = Server(self.config, node, self.machine, config, medium=self._media[node])
+        server = Server(self.config, node, self.machine, config, medium=self._media[node], guard=self.guard)
         await server.start()
         self.servers[node] = server
 
@@ -199,11 +207,14 @@ def local_cluster(
     replica: dict[str, Any] | None = None,
     directory: Path | str | None = None,
     node_config: NodeConfig | None = None,
+    guard: bool = False,
 ) -> LocalClusterMaker[M]:
     """Return a cluster of replicas of `machine` in this process, to be entered by `async with` or `with`.
 
     `directory` keeps the data of each replica, synced to disk; without it everything is in memory. `options`
-    and `replica` are those of `ClusterConfig`, `node_config` holds for every replica.
+    and `replica` are those of `ClusterConfig`, `node_config` holds for every replica. With `guard` a command
+    that calls what differs between replicas (a clock, randomness, files) ends in `CommandFailed` of the kind
+    `ForbiddenCall`, which names the rule and the line: for tests.
 
     Raises:
         ConfigurationError: an option or the machine cannot be used.
@@ -221,4 +232,6 @@ def local_cluster(
     data = None if directory is None else Path(directory)
     if data is not None:
         data.mkdir(parents=True, exist_ok=True)
-    return LocalClusterMaker(lambda: LocalCluster(machine, cluster, config, data))
+    return LocalClusterMaker(
+        lambda: LocalCluster(machine, cluster, config, data, Guard(machine) if guard else None)
+    )

@@ -24,6 +24,7 @@ from viewstamp.core.events import Directive, Event, TransferLeadership
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.judge import InvariantViolated, Oracle
 from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Status, WrappedCore
+from viewstamp.machine.guard import Guard
 from viewstamp.machine.schema import schema_of
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
@@ -78,6 +79,7 @@ class Server:
         definition: ProtocolDefinition | None = None,
         accept_class: bool = False,
         ends_when_stuck: bool = False,
+        guard: Guard | None = None,
     ) -> None:
         """Prepare a server; nothing is opened before `start`.
 
@@ -85,7 +87,8 @@ class Server:
         address in the configurations; `definition` the protocol that the configuration names, with one that
         speaks and writes the same: for programs that look into a core. With `accept_class` the data
         directory may have been written with another class. With `ends_when_stuck` this process ends where a
-        command or query runs longer than `command_limit_ms`; else it is only named in the log.
+        command or query runs longer than `command_limit_ms`; else it is only named in the log. A `guard`
+        watches the machine's methods for forbidden calls, in tests.
 
         Raises:
             ConfigurationError: the node is not a member, an option does not fit, or Python runs without
@@ -109,6 +112,7 @@ class Server:
         self._clock = clock
         self._accept_class = accept_class
         self._ends_when_stuck = ends_when_stuck
+        self._guard = guard
         self._watchdog: Watchdog | None = None
         self._directory: DataDirectory | None = None
         self._driver: Driver | None = None
@@ -283,6 +287,7 @@ class Server:
                 rng=rng,
                 recovered=directory.recovered,
                 now=self._clock(),
+                guard=self._guard,
                 hasher=hasher,
             )
         )

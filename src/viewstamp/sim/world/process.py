@@ -31,7 +31,7 @@ from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.sim.judge.whole_snapshots import check_whole
 from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults, SimFileSystem
 from viewstamp.sim.world.options import DiskOptions, ProcessOptions
-from viewstamp.sim.world.process_environment import ProcessSetup
+from viewstamp.sim.world.process_environment import ProcessSetup, guard_of
 from viewstamp.sim.world.trace import trace_event
 from viewstamp.sim.world.world import NodeClock
 from viewstamp.storage.directory import JOURNAL_NAME, DataDirectory, open_data_directory
@@ -229,6 +229,7 @@ class Process:
                 recovered=recovered,
                 now=self.now,
                 strict=True,
+                guard=guard_of(setup.machine),
             )
         )
         self._checked = 0

@@ -7,12 +7,18 @@ import msgspec
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import ServerMessage
 from viewstamp.core.protocol import ProtocolDefinition
+from viewstamp.machine.guard import Guard
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.sim.judge.judge import Judge
 from viewstamp.sim.world.options import ProcessOptions
 from viewstamp.sim.world.trace import Trace
 from viewstamp.sim.world.world import RandomTree, World
+
+
+def guard_of(machine: type[StateMachine]) -> Guard | None:
+    """Return what watches a user's class for forbidden calls; None for the library's own machines."""
+    return None if machine.__module__.startswith("viewstamp.") else Guard(machine, is_fatal=True)
 
 
 class ProcessEnvironment(Protocol):
