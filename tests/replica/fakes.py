@@ -35,6 +35,7 @@ from viewstamp.core.protocol import Core, CoreSetup, Guarantees, ProtocolDefinit
 from viewstamp.core.snapshots import BytesSnapshot, Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, query
+from viewstamp.replica.authorization import Grant
 from viewstamp.replica.events import ClientGone, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.replica import Replica
@@ -181,6 +182,7 @@ def make_replica(
     node: NodeId = NODE,
     members: tuple[NodeId, ...] = (NODE, OTHER),
     last: Viewstamp = ORIGIN,
+    grants: tuple[Grant, ...] = (),
 ) -> Replica:
     return Replica(
         ReplicaSetup(
@@ -195,6 +197,7 @@ def make_replica(
             recovered=Recovered(snapshot=snapshot),
             now=Instant(0),
             strict=True,
+            grants=grants,
         )
     )
 
@@ -219,8 +222,11 @@ class Bench:
         node: NodeId = NODE,
         members: tuple[NodeId, ...] = (NODE, OTHER),
         last: Viewstamp = ORIGIN,
+        grants: tuple[Grant, ...] = (),
     ) -> None:
-        self.replica = make_replica(machine, options, snapshot, node=node, members=members, last=last)
+        self.replica = make_replica(
+            machine, options, snapshot, node=node, members=members, last=last, grants=grants
+        )
         core = self.replica.core
         assert isinstance(core, FakeCore)
         self.core = core

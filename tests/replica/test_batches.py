@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.replica.fakes import CLIENT, HERE, Counter, call, submit
 from viewstamp.core.messages import INVALID, KeepAlive, Logged, Submit, encode_message
+from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.nesting import DEPTH_MAX
 from viewstamp.machine.state_machine import StateMachine, command
@@ -170,7 +171,7 @@ def test_a_batch_reads_back_as_it_was_made() -> None:
     batch = decode_batch(encode_batch(77, (3, 2**64 - 1), [encode_message(m) for m in messages]), DECODERS)
     assert (batch.log_time, batch.check) == (77, (3, 2**64 - 1))
     assert [type(decoded.message) for decoded in batch.messages] == [Submit, KeepAlive]
-    assert [decoded.principal for decoded in batch.messages] == ["", ""]
+    assert [decoded.principal for decoded in batch.messages] == [ANONYMOUS, ANONYMOUS]
     assert batch.messages[0].calls == _valid(first).calls
 
 
@@ -218,9 +219,31 @@ def test_each_message_has_the_principal_that_its_server_saw() -> None:
     messages = [msgspec.Raw(encode_message(KeepAlive(CLIENT, number))) for number in (5, 6)]
     named = msgspec.msgpack.encode((1, 0, 77, (3, 9), messages, ("ann", "")))
     assert [decoded.principal for decoded in decode_batch(named, DECODERS).messages] == ["ann", ""]
-    too_few = msgspec.msgpack.encode((1, 0, 77, (3, 9), messages, ("ann",)))
+    of_all = msgspec.msgpack.encode((1, 0, 77, (3, 9), messages, ("ann",)))
+    assert [decoded.principal for decoded in decode_batch(of_all, DECODERS).messages] == ["ann", "ann"]
+    too_many = msgspec.msgpack.encode((1, 0, 77, (3, 9), messages, ("ann", "bea", "")))
     with pytest.raises(BatchUnreadable, match="principals"):
-        decode_batch(too_few, DECODERS)
+        decode_batch(too_many, DECODERS)
+
+
+@pytest.mark.parametrize(
+    ("principals", "written"),
+    [
+        ([ANONYMOUS, ANONYMOUS], []),
+        (["client/a", "client/a"], ["client/a"]),
+        (["client/a", ANONYMOUS], ["client/a", ANONYMOUS]),
+    ],
+)
+def test_an_entry_names_its_principals_in_the_shortest_form(
+    principals: list[str], written: list[str]
+) -> None:
+    messages = [
+        DecodedMessage(KeepAlive(CLIENT, 5), [], principal, encoded=encode_message(KeepAlive(CLIENT, 5)))
+        for principal in principals
+    ]
+    (data,), _ = InFlightBatches(MachineDefinition.of(Counter)).propose(77, (3, 9), messages)
+    assert msgspec.msgpack.decode(data)[5] == written
+    assert [decoded.principal for decoded in decode_batch(data, DECODERS).messages] == principals
 
 
 def test_an_own_batch_is_not_decoded_again_and_those_before_it_are_forgotten() -> None:

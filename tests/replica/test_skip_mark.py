@@ -5,11 +5,12 @@ import pytest
 
 from tests.replica.fakes import CLIENT, HERE, NODE, Bench, Counter, call, lines, replies, submit
 from viewstamp.core.errors import EntryNotExecutable
-from viewstamp.core.ids import Seqno, View, Viewstamp
+from viewstamp.core.ids import Instant, Seqno, View, Viewstamp
 from viewstamp.core.messages import RESULT, SKIPPED, OpenSession, encode_message
 from viewstamp.replica.batches import encode_batch
+from viewstamp.replica.client.calls import Call
 from viewstamp.replica.client.failures import without_result
-from viewstamp.replica.events import Failed, Halt
+from viewstamp.replica.events import CallId, Failed, Halt
 from viewstamp.replica.skip_mark import PREFIX, digest_of, make_skip_mark, read_skip_mark
 
 POISON = b"\xff not a batch"
@@ -146,5 +147,6 @@ def test_what_is_not_a_mark_is_not_taken_for_one(data: bytes) -> None:
 
 
 def test_a_client_takes_a_skipped_call_for_not_executed() -> None:
-    outcome = without_result(SKIPPED, msgspec.Raw(msgspec.msgpack.encode("an operator skipped it")))
+    command = Call(CallId(1), "command", b"", Instant(0))
+    outcome = without_result(command, SKIPPED, msgspec.Raw(msgspec.msgpack.encode("an operator skipped it")))
     assert outcome == Failed("not_executed", "an operator skipped it")

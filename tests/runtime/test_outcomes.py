@@ -10,13 +10,15 @@ from viewstamp.core.errors import (
     InvalidCall,
     NotExecuted,
     OutcomeUnknown,
+    PermissionDenied,
     SessionExpired,
 )
 from viewstamp.core.ids import NodeId
+from viewstamp.machine.access import Denial
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, compose
 from viewstamp.replica.events import Failed, Raised, Returned
-from viewstamp.runtime.client_base import NO_ERRORS, Errors, result_of
+from viewstamp.runtime.client_base import NO_ERRORS, Errors, failure_of, result_of
 
 
 class Empty(Exception):
@@ -56,6 +58,7 @@ def test_outcome_is_unknown_when_the_result_is_of_another_type(payload: bytes) -
     [
         ("not_executed", NotExecuted),
         ("invalid", InvalidCall),
+        ("denied", PermissionDenied),
         ("session_expired", SessionExpired),
         ("unknown", OutcomeUnknown),
     ],
@@ -116,3 +119,12 @@ def test_a_command_that_failed_was_executed() -> None:
 def test_a_wrong_call_is_not_caught_as_an_outage() -> None:
     assert not issubclass(InvalidCall, NotExecuted)
     assert issubclass(InvalidCall, TypeError)
+
+
+def test_a_denial_is_data_for_its_caller() -> None:
+    denial = Denial("client/a", "set", "key", "other")
+    error = failure_of(Failed("denied", denial.text, denial=denial), NO_ERRORS, "set")
+    assert isinstance(error, PermissionDenied)
+    assert (error.executed, error.retry) == (False, False)
+    assert (error.principal, error.method, error.missing, error.key) == ("client/a", "set", "key", "other")
+    assert str(error) == denial.text

@@ -17,6 +17,7 @@ from viewstamp.core.errors import (
     InvalidCall,
     NotExecuted,
     OutcomeUnknown,
+    PermissionDenied,
     ProtocolViolation,
     StorageError,
     ViewstampError,
@@ -41,6 +42,8 @@ INTERNAL: Final = 70
 STORAGE: Final = 74
 STUCK: Final = 75
 """A command or a query ran longer than the node allows."""
+DENIED: Final = 77
+"""The caller may not do that: no grant or role permits it. Nothing was done."""
 CONFIGURATION: Final = 78
 """A file, a setting or an argument's value cannot be used. Nothing was started or changed."""
 INTERRUPTED: Final = 130
@@ -57,6 +60,7 @@ EXIT_CODES: Final = {
     INTERNAL: "an invariant of the program's own does not hold: please report it",
     STORAGE: "the disk failed, or a data directory is damaged",
     STUCK: "a command or a query ran longer than `command_limit_ms`; the node has stopped",
+    DENIED: "no grant or role permits that to this caller; nothing was done",
     CONFIGURATION: "a configuration cannot be used; nothing was started or changed",
     INTERRUPTED: "interrupted",
 }
@@ -65,6 +69,7 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (ConfigurationError, CONFIGURATION),
     (StorageError, STORAGE),
     (InvalidCall, USAGE),
+    (PermissionDenied, DENIED),
     (NotExecuted, NOT_EXECUTED),
     (OutcomeUnknown, OUTCOME_UNKNOWN),
     (CommandFailed, REFUSED),

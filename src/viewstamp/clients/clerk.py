@@ -54,7 +54,7 @@ class PutProgress:
                 return "maybe" if self.perhaps else "version_mismatch"
             case Raised(kind="NoKey"):
                 return "no_key"
-            case Raised() | Failed(outcome="invalid"):
+            case Raised() | Failed(outcome="invalid" | "denied"):
                 return "invalid"
             case Failed():
                 self.perhaps = self.perhaps or outcome.outcome == "unknown"

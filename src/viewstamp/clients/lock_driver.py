@@ -22,6 +22,7 @@ from viewstamp.core.errors import (
     ConfigurationError,
     NotExecuted,
     OutcomeUnknown,
+    PermissionDenied,
     SessionExpired,
 )
 from viewstamp.core.events import Woke
@@ -55,7 +56,7 @@ from viewstamp.services.lock_events import (
     Wanted,
     is_text,
 )
-from viewstamp.services.lock_wire import answered, notice_of, payload_of
+from viewstamp.services.lock_wire import PERMISSION_DENIED, answered, notice_of, payload_of
 from viewstamp.services.locks import InvalidName, LockService
 
 LOG: Final = logging.getLogger("viewstamp.locks")
@@ -399,6 +400,8 @@ def _answer_of(ask: Ask, future: CallFuture | asyncio.Future[bytes]) -> Answered
         outcome = Returned(future.result(), 0)
     elif isinstance(error, CommandFailed):
         outcome = Raised(error.kind, error.explanation)
+    elif isinstance(error, PermissionDenied):
+        outcome = Failed("denied", str(error))
     elif isinstance(error, SessionExpired):
         outcome = Failed("session_expired", str(error))
     elif isinstance(error, OutcomeUnknown):
@@ -409,6 +412,8 @@ def _answer_of(ask: Ask, future: CallFuture | asyncio.Future[bytes]) -> Answered
 
 
 def _error_of(failure: Failure) -> Exception:
+    if failure.kind == PERMISSION_DENIED:
+        return PermissionDenied(failure.explanation)
     if failure.outcome == "raised":
         return _ERRORS.make(Raised(failure.kind, failure.explanation))
     return NotExecuted(failure.explanation)

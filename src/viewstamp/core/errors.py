@@ -1,8 +1,9 @@
 """Exceptions that say whose fault it was and whether the command took effect. The library raises no others.
 
 A call of a client ends in a result, in the exception that the machine raised (`CommandFailed`), or in exactly
-one of `NotExecuted` (certainly not), `InvalidCall` (certainly not, and never: the call is wrong) and
-`OutcomeUnknown` (perhaps). The last is never folded into another.
+one of `NotExecuted` (certainly not), `InvalidCall` (certainly not, and never: the call is wrong),
+`PermissionDenied` (certainly not: the caller may not) and `OutcomeUnknown` (perhaps). The last is never
+folded into another.
 """
 
 from collections.abc import Iterable
@@ -78,6 +79,38 @@ class InvalidCall(CallError, TypeError):
 
     executed = False
     retry = False
+
+
+class PermissionDenied(CallError):
+    """The caller may not make this call: no grant or role permits it. Nothing was executed.
+
+    Issued again it fails again, until the operators of the cluster permit it.
+
+    Attributes:
+        principal: the caller, as the server has proved it.
+        missing: grant: the principal has none. method: no grant of it names the method. key: no grant of it
+            covers the key. role: the class lets only certain roles call the method.
+        key: the key that is not covered, cut if it is long; None where it is not a matter of one.
+    """
+
+    executed = False
+    retry = False
+
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        unreachable: Iterable[int] = (),
+        silent: Iterable[int] = (),
+        method: str = "",
+        principal: str = "",
+        missing: str = "",
+        key: str | None = None,
+    ) -> None:
+        super().__init__(text, unreachable=unreachable, silent=silent, method=method)
+        self.principal = principal
+        self.missing = missing
+        self.key = key
 
 
 class OutcomeUnknown(CallError):

@@ -139,6 +139,8 @@ REFUSED: Final = 4
 """Not executed, and this attempt never will be: a limit was reached; the payload is the explanation."""
 SKIPPED: Final = 5
 """Not executed, and no copy of it ever will be: an operator skipped its entry; the payload says so."""
+DENIED: Final = 6
+"""Not executed: the caller's principal may not make this call; the payload is `machine.access.Denial`."""
 
 
 class Results(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -148,7 +150,7 @@ class Results(msgspec.Struct, frozen=True, array_like=True, tag=1):
     position: int
     """Fencing token (`core.ids.fencing_token`) of the log at which these results hold."""
     results: list[tuple[int, int, msgspec.Raw]]
-    """(sequence or request number, one of RESULT .. SKIPPED, payload)."""
+    """(sequence or request number, one of RESULT .. DENIED, payload)."""
 
 
 class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=2):

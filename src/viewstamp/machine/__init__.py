@@ -3,13 +3,14 @@
 Read in this order:
 
 1. `state_machine`: what a user writes, `StateMachine`, `command`, `query`, `compose`;
-2. `context`: all that a command may learn of the world;
-3. `definition`: what is read out of the class: its methods, the types of their arguments, decoders;
-4. `runner`: one machine and what runs its methods;
-5. `nesting`: the same depth for arguments and results on every replica, as `runner` has for recursion;
-6. `default_snapshot`, `schema`, `state_digest`: the annotated attributes as bytes, what stands in them, and
+2. `access`: what a method declares of the keys that it touches and of its callers;
+3. `context`: all that a command may learn of the world;
+4. `definition`: what is read out of the class: its methods, the types of their arguments, decoders;
+5. `runner`: one machine and what runs its methods;
+6. `nesting`: the same depth for arguments and results on every replica, as `runner` has for recursion;
+7. `default_snapshot`, `schema`, `state_digest`: the annotated attributes as bytes, what stands in them, and
    its digest, to be compared;
-7. `rules`: the ways to be different, by number; `forbidden_calls`: what a command may not call;
+8. `rules`: the ways to be different, by number; `forbidden_calls`: what a command may not call;
    `soundness`: classes that would lose or split state, refused before they serve; `lint`: the same and more
    from the source, reported; `guard`: forbidden calls while a command runs, in tests.
 

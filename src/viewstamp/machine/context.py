@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from viewstamp.core.ids import ORIGIN, LogTime, Seqno, View, Viewstamp, fencing_token
+from viewstamp.core.principals import ANONYMOUS
 
 NOBODY: Final = 0
 """The client number in what no client asked for, such as the end of a session."""
@@ -35,6 +36,7 @@ class Context:
         "notifications",
         "now",
         "offset",
+        "principal",
         "reading",
         "running",
         "session",
@@ -52,6 +54,11 @@ class Context:
         """Number of the client that asked; `NOBODY` in `session_ended` and in queries."""
         self.session = 0
         """Its session; 0 where it has none."""
+        self.principal = ANONYMOUS
+        """On whose behalf: the name that the server proved which took the call in. Equal on every replica.
+
+        `anonymous` where nobody was proved, and in `session_ended`.
+        """
         self.running = False
         """Whether a command or a query runs: at other moments the machine has no context."""
         self.reading = False
@@ -114,13 +121,14 @@ def running_at(
     session: int = 0,
     view: int = 1,
     offset: int = 0,
+    principal: str = ANONYMOUS,
     reading: bool = False,
 ) -> Iterator[Context]:
     """Lend a machine a context outside any replica, for a test of the machine as an ordinary object."""
     context = Context()
     context.viewstamp = Viewstamp(View(view), Seqno(seqno))
     context.now, context.client, context.session = LogTime(now), client, session
-    context.offset, context.reading = offset, reading
+    context.offset, context.principal, context.reading = offset, principal, reading
     context.running = True
     machine.bind_context(context)
     try:

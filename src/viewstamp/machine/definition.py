@@ -41,6 +41,7 @@ class Method:
     """One command or query: how it is called, decoded and answered."""
 
     __slots__ = (
+        "access",
         "arguments",
         "decode_result",
         "encode_arguments",
@@ -67,6 +68,9 @@ class Method:
         where = f"{owner.__qualname__}.{operation.name}"
         hints = _hints_of(where, operation.function)
         self.signature = _signature_of(where, operation.function, hints)
+        self.access = operation.access
+        """Which keys a call touches, and which roles may make it."""
+        self.access.check(where, self.signature.parameters)
         self.arguments = _struct_of(where, self.name, self.signature, hints)
         """The struct of the arguments; its tag is `name`."""
         self.encode_arguments: Callable[[Any], bytes] = _arguments_encoder(self.arguments)

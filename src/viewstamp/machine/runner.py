@@ -20,7 +20,9 @@ import msgspec
 from viewstamp.core.errors import ConfigurationError, OutOfMemory
 from viewstamp.core.ids import LogTime, Viewstamp
 from viewstamp.core.judge import InvariantViolated
-from viewstamp.core.messages import FAILED, INVALID, RESULT
+from viewstamp.core.messages import DENIED, FAILED, INVALID, RESULT
+from viewstamp.core.principals import ANONYMOUS
+from viewstamp.machine.access import Denial, has_role
 from viewstamp.machine.context import NOBODY, Context, Notification
 from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.guard import Guard
@@ -81,7 +83,7 @@ class MachineRunner:
         self.runners[type(None)] = _unreadable
 
     def _runner_of(self, method: Method) -> Runner:
-        run = _runner(method, _part_of(self.machine, method.part))
+        run = _runner(method, _part_of(self.machine, method.part), self.context)
         return run if self._guard is None else self._guard.watched(run)
 
     def begin_entry(self, viewstamp: Viewstamp, now: LogTime) -> None:
@@ -132,6 +134,7 @@ class MachineRunner:
         """Tell the machine that a client's session has ended; what its hook raises changes nothing else."""
         context = self.context
         context.client, context.session, context.offset = NOBODY, 0, offset
+        context.principal = ANONYMOUS
         try:
             self.machine.session_ended(client)
         except BaseException as error:  # noqa: BLE001  equal on every replica, and no client waits for it
@@ -207,8 +210,9 @@ def positional(method: Method) -> Callable[..., Any]:
     return call
 
 
-def _runner(method: Method, machine: StateMachine) -> Runner:
+def _runner(method: Method, machine: StateMachine, context: Context) -> Runner:
     function, encode, astuple = positional(method), method.encode_result, msgspec.structs.astuple
+    roles = method.access.roles
 
     def run(arguments: Any) -> tuple[int, bytes]:
         try:
@@ -226,7 +230,20 @@ def _runner(method: Method, machine: StateMachine) -> Runner:
             return FAILED, failure(TOO_LONG, f"the result has {len(payload)} bytes: return less at a time")
         return RESULT, payload
 
-    return run
+    def run_for_roles(arguments: Any) -> tuple[int, bytes]:
+        # Where the call entered, this was checked as well: by a server whose class may have been another.
+        denial = role_denial(method, context.principal)
+        return run(arguments) if denial is None else (DENIED, _ENCODER.encode(denial))
+
+    return run_for_roles if roles else run
+
+
+def role_denial(method: Method, principal: str) -> Denial | None:
+    """Return why the class does not let this principal call the method; None: it does."""
+    roles = method.access.roles
+    if not roles or has_role(principal, roles):
+        return None
+    return Denial(principal, method.name, "role", needs=" or ".join(roles))
 
 
 def _unreadable(_arguments: None) -> tuple[int, bytes]:

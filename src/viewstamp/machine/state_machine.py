@@ -7,6 +7,7 @@ plain method, on the class they carry the types from which a client's proxy is t
 import copy
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import (
     Any,
     ClassVar,
@@ -15,6 +16,7 @@ from typing import (
     Generic,
     NoReturn,
     ParamSpec,
+    Protocol,
     Self,
     TypeVar,
     get_type_hints,
@@ -22,6 +24,7 @@ from typing import (
 )
 
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.machine.access import NOT_DECLARED, Access
 from viewstamp.machine.context import Context, Notification, running_at
 from viewstamp.machine.default_snapshot import decode_state, encode_state
 
@@ -296,8 +299,10 @@ class Operation(Generic[P, R]):
 
     kind = "operation"
 
-    def __init__(self, function: Callable[Concatenate[Any, P], R]) -> None:
+    def __init__(self, function: Callable[Concatenate[Any, P], R], access: Access = NOT_DECLARED) -> None:
         self.function = function
+        self.access = access
+        """What the class says of its keys and callers."""
         self.name: str = getattr(function, "__name__", "")
         self.__doc__ = function.__doc__
 
@@ -334,11 +339,94 @@ class Query(Operation[P, R]):
     kind = "query"
 
 
-def command(function: Callable[Concatenate[Any, P], R]) -> Command[P, R]:
-    """Let clients call this method through the log; arguments and result are types that msgspec knows."""
-    return Command(function)
+class _Marks(Protocol):
+    """Makes a command of a method."""
+
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Command[P, R]: ...
 
 
-def query(function: Callable[Concatenate[Any, P], R]) -> Query[P, R]:
-    """Let clients call this method, which must not change the machine."""
-    return Query(function)
+class _MarksQuery(Protocol):
+    """Makes a query of a method."""
+
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Query[P, R]: ...
+
+
+@overload
+def command(function: Callable[Concatenate[Any, P], R], /) -> Command[P, R]: ...
+
+
+@overload
+def command(
+    *,
+    keys: Iterable[str] | None = None,
+    prefixes: Iterable[str] = (),
+    ranges: Iterable[tuple[str, str]] = (),
+    roles: Iterable[str] = (),
+) -> _Marks: ...
+
+
+def command(
+    function: Callable[Concatenate[Any, P], R] | None = None,
+    /,
+    *,
+    keys: Iterable[str] | None = None,
+    prefixes: Iterable[str] = (),
+    ranges: Iterable[tuple[str, str]] = (),
+    roles: Iterable[str] = (),
+) -> Command[P, R] | _Marks:
+    """Let clients call this method through the log; arguments and result are types that msgspec knows.
+
+    Args:
+        function: the method, where the decorator stands without parentheses.
+        keys: arguments, or paths into them such as `order.id`, that are the keys which it reads or writes:
+            grants with prefixes are checked against them. `()`: it touches no key. None: not declared, so
+            that only a grant without prefixes covers it.
+        prefixes: arguments that stand for all keys that begin with them.
+        ranges: pairs of arguments, the first key and the end, which is not in the range.
+        roles: roles, such as `operator`, or globs of principals that may call it; empty: every caller. It is
+            checked where the command enters and again, on each replica, where it is executed.
+    """
+    access = _access(keys, prefixes, ranges, roles)
+    return partial(Command, access=access) if function is None else Command(function, access)
+
+
+@overload
+def query(function: Callable[Concatenate[Any, P], R], /) -> Query[P, R]: ...
+
+
+@overload
+def query(
+    *,
+    keys: Iterable[str] | None = None,
+    prefixes: Iterable[str] = (),
+    ranges: Iterable[tuple[str, str]] = (),
+    roles: Iterable[str] = (),
+) -> _MarksQuery: ...
+
+
+def query(
+    function: Callable[Concatenate[Any, P], R] | None = None,
+    /,
+    *,
+    keys: Iterable[str] | None = None,
+    prefixes: Iterable[str] = (),
+    ranges: Iterable[tuple[str, str]] = (),
+    roles: Iterable[str] = (),
+) -> Query[P, R] | _MarksQuery:
+    """Let clients call this method, which must not change the machine. The arguments are `command`'s."""
+    access = _access(keys, prefixes, ranges, roles)
+    return partial(Query, access=access) if function is None else Query(function, access)
+
+
+def _access(
+    keys: Iterable[str] | None,
+    prefixes: Iterable[str],
+    ranges: Iterable[tuple[str, str]],
+    roles: Iterable[str],
+) -> Access:
+    declared = None if keys is None else _names(keys)
+    return Access(declared, _names(prefixes), tuple(ranges), _names(roles))
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

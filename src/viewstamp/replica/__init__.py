@@ -3,16 +3,17 @@
 Read in this order; `client` is another program, and has an order of its own:
 
 1. `events`, `options`, `setup`: what goes into a replica and comes out of it, its limits, its parts;
-2. `batches`: clients' messages until they are the data of an entry, and back;
-3. `replica`: `step`, where all events come in;
-4. `replicated_state`, `sessions`: an entry executed, exactly once;
-5. `responses`, `refusals`, `reads`, `directives`: what clients and operators are told, and queries, which
+2. `authorization`: which principal may make which call;
+3. `batches`: clients' messages until they are the data of an entry, and back;
+4. `replica`: `step`, where all events come in;
+5. `replicated_state`, `sessions`: an entry executed, exactly once;
+6. `responses`, `refusals`, `reads`, `directives`: what clients and operators are told, and queries, which
    pass no log;
-6. `snapshot_body`: the replicated state as bytes;
-7. `divergence`, `recent_commands`: replicas that differ, judged by the majority;
-8. `skip_mark`: an entry that no replica can execute;
-9. `versions`: what is in force, and code that is too old for an entry;
-10. `account`: what a replica says of itself.
+7. `snapshot_body`: the replicated state as bytes;
+8. `divergence`, `recent_commands`: replicas that differ, judged by the majority;
+9. `skip_mark`: an entry that no replica can execute;
+10. `versions`: what is in force, and code that is too old for an entry;
+11. `account`: what a replica says of itself.
 
 The way of a write, function by function. At the leader:
 
@@ -20,6 +21,7 @@ The way of a write, function by function. At the leader:
   `responses.ClientAddresses.address_of`;
 - its calls are decoded, and encoded as this program does: `replica.Replica._submitted`,
   `batches.SubmitValidator.validate`;
+- its principal may make them, or they are denied: `authorization.Authorizer.denial`;
 - it waits for the end of the driver's turn: `replica.Replica._gather`, `batches.BatchBuffer.add`;
 - the replica is woken, and what waits becomes one entry: `replica.Replica._woke`,
   `batches.BatchBuffer.take_batch`, `replica.Replica._propose`, `replicated_state.LogClock.read`,

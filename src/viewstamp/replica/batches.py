@@ -31,7 +31,9 @@ from viewstamp.core.messages import (
     OpenSession,
     Submit,
 )
+from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.definition import MachineDefinition
+from viewstamp.replica.authorization import Authorizer
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.refusals import RefusalLine, Sieve, refuse_all
 from viewstamp.replica.versions import Declaration, NewerCodeNeeded
@@ -58,7 +60,10 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     """(seqno, digest of results up to it) of the leader when it proposed this."""
     messages: list[Logged]
     principals: list[str]
-    """On whose behalf the server that admitted each message saw it sent; empty where none is known."""
+    """On whose behalf each message came, as the server proved that admitted it (`core.principals`).
+
+    One alone stands for all messages. Empty: all of them are anonymous.
+    """
     declares: Declaration | None = None
     """Only written by the first entries of a log and by those that raise a version; since level 1."""
 
@@ -80,8 +85,8 @@ class DecodedMessage(msgspec.Struct, frozen=True, gc=False):
     message: Logged
     calls: Sequence[DecodedCall]
     """One for each of `message.calls`, in the same order; none unless it is a `Submit`."""
-    principal: str = ""
-    """The principal that the admitting server saw; empty: none, there is no authentication yet."""
+    principal: str = ANONYMOUS
+    """On whose behalf, as the admitting server has proved it."""
     source: ClientAddress = ClientAddress(0)
     """The connection that it came over; only meant for what was gathered here."""
     encoded: bytes = b""
@@ -107,7 +112,6 @@ _BATCH: Final[msgspec.msgpack.Decoder[Batch]] = msgspec.msgpack.Decoder(Batch)
 _HEAD: Final[msgspec.msgpack.Decoder[_Head]] = msgspec.msgpack.Decoder(_Head)
 _SUBMIT: Final[msgspec.msgpack.Decoder[Submit]] = msgspec.msgpack.Decoder(Submit)
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_NO_PRINCIPALS: Final[tuple[str, ...]] = ()
 _COMMANDS_MAX: Final = COMMANDS_PER_ENTRY_MAX // 2
 """Of one entry. Each takes a byte of it at least, so short entries need not be counted."""
 
@@ -123,12 +127,24 @@ def encode_batch(
     messages: list[bytes],
     level: int = LEVEL,
     declares: Declaration | None = None,
+    principals: Sequence[str] = (),
 ) -> bytes:
-    """Return the data of an entry made of encoded messages."""
+    """Return the data of an entry made of encoded messages; `principals` as in `Batch`."""
     raw = [msgspec.Raw(message) for message in messages]
     if declares is None:
-        return _ENCODER.encode((FORMAT, level, log_time, check, raw, _NO_PRINCIPALS))
-    return _ENCODER.encode((FORMAT, level, log_time, check, raw, _NO_PRINCIPALS, declares))
+        return _ENCODER.encode((FORMAT, level, log_time, check, raw, principals))
+    return _ENCODER.encode((FORMAT, level, log_time, check, raw, principals, declares))
+
+
+def principals_of(messages: Sequence[DecodedMessage]) -> Sequence[str]:
+    """Return what an entry made of these messages names as its principals, in the shortest form."""
+    principals = [message.principal for message in messages]
+    if not principals:
+        return ()
+    first = principals[0]
+    if principals.count(first) < len(principals):
+        return principals
+    return () if first == ANONYMOUS else (first,)
 
 
 class Decoders:
@@ -229,6 +245,8 @@ def _require_known(data: bytes) -> None:
 
 
 def _with_principals(messages: list[DecodedMessage], principals: list[str]) -> list[DecodedMessage]:
+    if len(principals) == 1:
+        principals *= len(messages)
     if len(principals) != len(messages):
         raise BatchUnreadable("an entry of the log names principals for some of its messages only")
     return [
@@ -253,19 +271,23 @@ def _decoded(raw: msgspec.Raw, decode: Callable[[Any], Any]) -> Any:
 class SubmitValidator:
     """Checks what clients submit before it enters the log."""
 
-    __slots__ = ("_bytes_max", "_calls_max", "_decode", "_definition")
+    __slots__ = ("_authorizer", "_bytes_max", "_calls_max", "_decode", "_definition")
 
-    def __init__(self, definition: MachineDefinition, options: ReplicaOptions) -> None:
+    def __init__(
+        self, definition: MachineDefinition, options: ReplicaOptions, authorizer: Authorizer | None = None
+    ) -> None:
+        """`authorizer` None: every principal may make every call."""
         self._definition = definition
+        self._authorizer = authorizer
         self._decode = Decoders.of(definition).message if definition.encodes_alike else None
         """None: the commands of this class have to be encoded one by one."""
         self._bytes_max = options.command_bytes_max
         self._calls_max = options.message_calls_max
 
     def validate(
-        self, source: ClientAddress, message: Submit, encoded: bytes
+        self, source: ClientAddress, message: Submit, encoded: bytes, principal: str = ANONYMOUS
     ) -> tuple[DecodedMessage | None, list[RefusalLine]]:
-        """Decode all calls; where some are invalid, encode the message again without them.
+        """Decode all calls; where some are invalid or denied, encode the message again without them.
 
         Returns what may enter the log, if anything, and the lines for the calls that may not.
         """
@@ -273,25 +295,28 @@ class SubmitValidator:
             return None, refuse_all(message.calls, f"more than {self._calls_max} calls in one message")
         if self._decode is not None and len(encoded) <= self._bytes_max:
             try:
-                return self._canonical(source, message, self._decode(encoded), encoded), []
+                typed = self._decode(encoded)
+                if self._authorizer is None or self._authorizer.permits_all(principal, typed.calls):
+                    return self._canonical(source, principal, message, typed, encoded), []
             except UNREADABLE:
                 pass  # at least one call is invalid: look at each
-        return self._sift(source, message)
+        return self._sift(source, message, principal)
 
     @staticmethod
-    def _canonical(source: ClientAddress, message: Submit, typed: Any, encoded: bytes) -> DecodedMessage:
+    def _canonical(
+        source: ClientAddress, principal: str, message: Submit, typed: Any, encoded: bytes
+    ) -> DecodedMessage:
         """Return the message in the one form in which it may stand in the log: what this program encodes.
 
         A client's own bytes could mean something else to a replica that decodes them at another depth, or
         with another version of the decoder.
         """
         data = _ENCODER.encode(typed)
-        return DecodedMessage(
-            message if data == encoded else _SUBMIT.decode(data), typed.calls, "", source, data
-        )
+        own = message if data == encoded else _SUBMIT.decode(data)
+        return DecodedMessage(own, typed.calls, principal, source, data)
 
     def _sift(
-        self, source: ClientAddress, message: Submit
+        self, source: ClientAddress, message: Submit, principal: str
     ) -> tuple[DecodedMessage | None, list[RefusalLine]]:
         calls: list[DecodedCall] = []
         kept: list[tuple[int, msgspec.Raw]] = []
@@ -302,6 +327,9 @@ class SubmitValidator:
                 continue
             try:
                 arguments, data = self._check(sequence, raw)
+                if self._authorizer is not None and (denial := self._authorizer.denial(principal, arguments)):
+                    refused.deny(sequence, denial)
+                    continue
                 calls.append((sequence, arguments))
                 kept.append((sequence, msgspec.Raw(data)))
             except InvalidCall as error:
@@ -309,7 +337,7 @@ class SubmitValidator:
         if refused.lines and not kept:
             return None, refused.lines
         own = Submit(message.client, message.session, message.acknowledged, kept)
-        return DecodedMessage(own, calls, "", source, _ENCODER.encode(own)), refused.lines
+        return DecodedMessage(own, calls, principal, source, _ENCODER.encode(own)), refused.lines
 
     def _check(self, sequence: int, raw: msgspec.Raw) -> tuple[Any, bytes]:
         if sequence <= 0:
@@ -413,7 +441,8 @@ class InFlightBatches:
         would end all of them, and again at each restart. An unreadable message costs the others their common
         entry.
         """
-        data = encode_batch(log_time, check, [message.encoded for message in messages], level, declares)
+        encoded = [message.encoded for message in messages]
+        data = encode_batch(log_time, check, encoded, level, declares, principals_of(messages))
         try:
             batch = decode_batch(data, self._decoders)
         except BatchUnreadable:

@@ -17,6 +17,7 @@ from viewstamp.core.ids import ClientAddress, Instant, NodeId, Viewstamp
 from viewstamp.core.messages import ClientMessage, ServerMessage
 from viewstamp.core.principals import ANONYMOUS
 from viewstamp.core.snapshots import NEWEST, Versions
+from viewstamp.machine.access import Denial
 
 
 class Requested(msgspec.Struct, frozen=True, gc=False):
@@ -145,7 +146,16 @@ class Notice(msgspec.Struct, frozen=True, gc=False):
     """A member differs or was in doubt; or what is in force has changed, or is too new for this node."""
 
 
-RareReplicaEffect: TypeAlias = Release | Stage | Save | Halt | Notice
+class Denied(msgspec.Struct, frozen=True, gc=False):
+    """A client asked for what it may not: for the log, at a bounded rate, and to be counted."""
+
+    count: int
+    """Calls of one message, or 1 for a request for a session."""
+    text: str
+    """Of the last of them, one line."""
+
+
+RareReplicaEffect: TypeAlias = Release | Stage | Save | Halt | Notice | Denied
 """What few steps ask for: a driver looks at the other three first."""
 
 ReplicaEffect: TypeAlias = Send | Persist | Respond | RareReplicaEffect
@@ -206,12 +216,14 @@ class Raised(msgspec.Struct, frozen=True, gc=False):
 class Failed(msgspec.Struct, frozen=True, gc=False):
     """The call ended without a result. The reason is one line and names the nodes that did not answer."""
 
-    outcome: Literal["not_executed", "invalid", "session_expired", "unknown"]
+    outcome: Literal["not_executed", "invalid", "denied", "session_expired", "unknown"]
     reason: str
     unreachable: tuple[NodeId, ...] = ()
     """Members without a connection when the call ended."""
     silent: tuple[NodeId, ...] = ()
     """Members that were asked over a connection and did not answer."""
+    denial: Denial | None = None
+    """Where the outcome is `denied`: what is missing."""
 
 
 Outcome: TypeAlias = Returned | Raised | Failed

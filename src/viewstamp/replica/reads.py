@@ -15,8 +15,10 @@ from viewstamp.core.errors import InvalidCall
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import REFUSED, QueryRequest, Redirect
+from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import MachineRunner
+from viewstamp.replica.authorization import Authorizer
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.refusals import RefusalLine, Sieve, encoded_text, refuse_all
 from viewstamp.replica.replicated_state import ReplicatedState, ResultLine
@@ -36,6 +38,7 @@ class PendingQuery(msgspec.Struct, gc=False):
 
     source: ClientAddress
     client: int
+    principal: str
     calls: list[tuple[int, object]]
     """(request number, decoded arguments)."""
     done: int = 0
@@ -48,6 +51,7 @@ class Reads:
     """The queries that wait for a round, the rounds in flight, and what remains of those allowed."""
 
     __slots__ = (
+        "_authorizer",
         "_calls_max",
         "_definition",
         "_max",
@@ -60,8 +64,16 @@ class Reads:
         "slice_calls",
     )
 
-    def __init__(self, definition: MachineDefinition, responses: Responses, options: ReplicaOptions) -> None:
+    def __init__(
+        self,
+        definition: MachineDefinition,
+        responses: Responses,
+        options: ReplicaOptions,
+        authorizer: Authorizer | None = None,
+    ) -> None:
+        """`authorizer` None: every principal may ask everything."""
         self._definition = definition
+        self._authorizer = authorizer
         self._responses = responses
         self._max = options.reads_max
         self._calls_max = options.message_calls_max
@@ -80,12 +92,18 @@ class Reads:
         """Return how many queries wait."""
         return self._waiting
 
-    def on_request(self, source: ClientAddress, message: QueryRequest, state: ReplicatedState) -> None:
-        """Refuse what is invalid now; evaluate what is stale; store the rest for the next round."""
+    def on_request(
+        self,
+        source: ClientAddress,
+        message: QueryRequest,
+        state: ReplicatedState,
+        principal: str = ANONYMOUS,
+    ) -> None:
+        """Refuse what is invalid or denied now; evaluate what is stale; store the rest for the next round."""
         if len(message.calls) > self._calls_max:
             lines = refuse_all(message.calls, f"more than {self._calls_max} calls in one message")
         else:
-            query, lines = _decode(self._definition, source, message)
+            query, lines = self._decode(source, principal, message)
             if query.calls and not self._add(query, is_stale=message.reads == "stale"):
                 lines += refuse_all(query.calls, "too many queries wait")
         if lines:
@@ -157,26 +175,32 @@ class Reads:
             queue = self.ready[query.source] = deque()
         queue.append(query)
 
+    def _decode(
+        self, source: ClientAddress, principal: str, message: QueryRequest
+    ) -> tuple[PendingQuery, list[RefusalLine]]:
+        """Return the valid queries of a message, and the answers to the others."""
+        definition, authorizer = self._definition, self._authorizer
+        calls: list[tuple[int, object]] = []
+        refused = Sieve()
+        for number, raw in message.calls:
+            if refused.is_full:
+                refused.refuse(number)
+                continue
+            try:
+                arguments = definition.decode("query", raw)
+            except InvalidCall as error:
+                refused.explain(number, str(error))
+                continue
+            denial = None if authorizer is None else authorizer.denial(principal, arguments)
+            if denial is None:
+                calls.append((number, arguments))
+            else:
+                refused.deny(number, denial)
+        return PendingQuery(source, message.client, principal, calls), refused.lines
+
     def _end_round(self, token: ReadToken) -> list[PendingQuery]:
         assert token in self._rounds, "the core answers or refuses each round once"
         return self._rounds.pop(token)
-
-
-def _decode(
-    definition: MachineDefinition, source: ClientAddress, message: QueryRequest
-) -> tuple[PendingQuery, list[RefusalLine]]:
-    """Return the valid queries of a message, and the answers to the others."""
-    calls: list[tuple[int, object]] = []
-    refused = Sieve()
-    for number, raw in message.calls:
-        if refused.is_full:
-            refused.refuse(number)
-            continue
-        try:
-            calls.append((number, definition.decode("query", raw)))
-        except InvalidCall as error:
-            refused.explain(number, str(error))
-    return PendingQuery(source, message.client, calls), refused.lines
 
 
 def _run(runner: MachineRunner, query: PendingQuery, calls: int, size: int) -> tuple[list[ResultLine], int]:
@@ -188,6 +212,7 @@ def _run(runner: MachineRunner, query: PendingQuery, calls: int, size: int) -> t
     lines: list[ResultLine] = []
     length = 0
     run = runner.run
+    runner.context.principal = query.principal
     for number, arguments in query.calls[query.done : query.done + calls]:
         kind, payload = run(arguments)
         length += len(payload)

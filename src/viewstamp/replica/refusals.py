@@ -10,12 +10,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from viewstamp.core.messages import INVALID, REFUSED
+from viewstamp.core.messages import DENIED, INVALID, REFUSED
+from viewstamp.machine.access import Denial
 
 RefusalLine: TypeAlias = tuple[int, int, msgspec.Raw]
-"""(sequence or request number, INVALID or REFUSED, explanation): a line of `core.messages.Results`."""
+"""(sequence or request number, INVALID, REFUSED or DENIED, why): a line of `core.messages.Results`."""
 EXPLAINED_MAX: Final = 64
-"""Invalid calls of one message that are explained."""
+"""Invalid or denied calls of one message that are explained."""
 
 
 def encoded_text(explanation: str) -> msgspec.Raw:
@@ -25,7 +26,7 @@ def encoded_text(explanation: str) -> msgspec.Raw:
 
 _SEE_FIRST: Final = encoded_text("not executed: refused with the first call of its message")
 _UNREAD: Final = encoded_text(
-    f"not executed: {EXPLAINED_MAX} calls before it in its message are invalid; send it in another one"
+    f"not executed: {EXPLAINED_MAX} calls before it in its message are refused; send it in another one"
 )
 
 
@@ -35,6 +36,11 @@ def refuse_all(calls: Sequence[tuple[int, object]], reason: str) -> list[Refusal
     if lines:
         lines[0] = (lines[0][0], REFUSED, encoded_text(f"not executed: {reason}"))
     return lines
+
+
+def denial_payload(denial: Denial) -> msgspec.Raw:
+    """Return a denial as a result's payload."""
+    return msgspec.Raw(msgspec.msgpack.encode(denial))
 
 
 class Sieve:
@@ -55,6 +61,11 @@ class Sieve:
     def explain(self, number: int, why: str) -> None:
         """Record that a call is invalid."""
         self.lines.append((number, INVALID, encoded_text(why)))
+        self._room -= 1
+
+    def deny(self, number: int, denial: Denial) -> None:
+        """Record that the caller may not make a call."""
+        self.lines.append((number, DENIED, denial_payload(denial)))
         self._room -= 1
 
     def refuse(self, number: int) -> None:

@@ -55,11 +55,12 @@ from viewstamp.core.messages import (
     StatusReply,
     Submit,
 )
-from viewstamp.core.protocol import Core, CoreSetup
+from viewstamp.core.protocol import Core
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica import snapshot_body
 from viewstamp.replica.account import Account
+from viewstamp.replica.authorization import Authorizer
 from viewstamp.replica.batches import (
     BatchBuffer,
     BatchUnreadable,
@@ -94,6 +95,7 @@ class Replica(Account):
     """One member of a replicated machine. `step` takes an event and returns what must be done, in order."""
 
     __slots__ = (
+        "_authorizer",
         "_check_every",
         "_clock",
         "_now",
@@ -121,25 +123,15 @@ class Replica(Account):
         self._snapshots = snapshot_body.Snapshots()
         self._state = self._snapshots.recover(setup.recovered.snapshot, self._state)
         self._clock = LogClock()
-        self._validator = SubmitValidator(self.definition, setup.options)
+        self._authorizer = authorizer = Authorizer.of(self.definition, setup.grants)
+        self._validator = SubmitValidator(self.definition, setup.options, authorizer)
         self._buffer = BatchBuffer(setup.options)
         self._in_flight = InFlightBatches(self.definition)
         self._responses = Responses(ClientAddresses(setup.options))
-        self.reads = Reads(self.definition, self._responses, setup.options)
-
+        self.reads = Reads(self.definition, self._responses, setup.options, authorizer)
         self._directives = Directives(setup.options.directives_max)
         self._halt: Halt | None = None
-        self.core: Core = setup.definition.make_core(
-            CoreSetup(
-                node=setup.node,
-                members=setup.members,
-                incarnation=setup.incarnation,
-                rng=setup.rng,
-                options=setup.protocol_options,
-                recovered=setup.recovered,
-                now=setup.now,
-            )
-        )
+        self.core: Core = setup.make_core()
         self._check_every = setup.options.check_interval
         self._divergence = Divergence(
             setup.node,
@@ -282,11 +274,11 @@ class Replica(Account):
             ):
                 self._responses.turn_away(source, message, UNIDENTIFIED)
             case Submit():
-                self._submitted(source, message, event.encoded)
+                self._submitted(source, message, event)
             case OpenSession() | KeepAlive() | CloseSession():
-                self._gather(DecodedMessage(message, (), "", source, encode_logged(message)))
+                self._session_asked(event, message)
             case QueryRequest():
-                self.reads.on_request(source, message, self._state)
+                self.reads.on_request(source, message, self._state, event.principal)
             case Identify():
                 self._responses.identify(source, message)
             case AskStatus():
@@ -295,9 +287,18 @@ class Replica(Account):
                 self._directed(source, message)
             case _:
                 assert_never(message)
+        if self._authorizer is not None:
+            self._authorizer.report(self._responses.effects)
 
-    def _submitted(self, source: ClientAddress, message: Submit, encoded: bytes) -> None:
-        valid, refused = self._validator.validate(source, message, encoded)
+    def _session_asked(self, event: Requested, message: OpenSession | KeepAlive | CloseSession) -> None:
+        denial = None if self._authorizer is None else self._authorizer.session_denial(event.principal)
+        if denial is None:
+            self._gather(DecodedMessage(message, (), event.principal, event.source, encode_logged(message)))
+        else:
+            self._responses.deny(event.source, message, self._state.position, denial)
+
+    def _submitted(self, source: ClientAddress, message: Submit, event: Requested) -> None:
+        valid, refused = self._validator.validate(source, message, event.encoded, event.principal)
         if refused:
             self._responses.lines(source, message.client, self._state.position, refused)
         if valid is not None:

@@ -212,6 +212,7 @@ class ReplicatedState:
         lines: list[ResultLine] | None = None
         message = decoded.message
         client = message.client
+        self.runner.context.principal = decoded.principal
         if client in wanted:
             lines = answers.lines.setdefault(client, [])
         if isinstance(message, Submit):
@@ -379,10 +380,10 @@ class ReplicatedState:
         """Forget a session and tell the machine, under a token of its own: a lock may be granted by it."""
         self.sessions.end(session)
         context = self.runner.context
-        before = context.client, context.session
+        before = context.client, context.session, context.principal
         self.runner.end_session(session.client, self._offset)
         self._offset += 1
-        context.client, context.session = before
+        context.client, context.session, context.principal = before
         self._outcomes.append(b"ended")
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import (
+    DENIED,
     Identify,
     Logged,
     Notified,
@@ -22,12 +23,13 @@ from viewstamp.core.messages import (
     ServerMessage,
     Submit,
 )
+from viewstamp.machine.access import Denial
 from viewstamp.machine.context import Notification
 from viewstamp.replica.batches import DecodedMessage
 from viewstamp.replica.events import ReplicaEffect, Respond
 from viewstamp.replica.options import ReplicaOptions
-from viewstamp.replica.refusals import refuse_all
-from viewstamp.replica.replicated_state import Answers, ReplicatedState, ResultLine
+from viewstamp.replica.refusals import denial_payload, refuse_all
+from viewstamp.replica.replicated_state import SESSION_LINE, Answers, ReplicatedState, ResultLine
 
 UNIDENTIFIED: Final = "this connection does not speak for that client: identify first"
 DOES_NOT_FIT: Final = "the secret is not that of this client: not identified"
@@ -136,6 +138,10 @@ class Responses:
     def refuse(self, source: ClientAddress, message: Submit, position: int, reason: str) -> None:
         """Say for each call of a message that this attempt will never be executed."""
         self.lines(source, message.client, position, refuse_all(message.calls, reason))
+
+    def deny(self, source: ClientAddress, message: Logged, position: int, denial: Denial) -> None:
+        """Say that a client's principal may have no session."""
+        self.lines(source, message.client, position, [(SESSION_LINE, DENIED, denial_payload(denial))])
 
     def redirect(self, waiting: DecodedMessage, leader: NodeId | None, reason: str) -> None:
         """Say that a message did not enter the log here."""

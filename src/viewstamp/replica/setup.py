@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
-from viewstamp.core.protocol import ProtocolDefinition, Recovered
+from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recovered
 from viewstamp.machine.guard import Guard
 from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica.authorization import Grant
 from viewstamp.replica.divergence import StateHasher
 from viewstamp.replica.options import ReplicaOptions
 
@@ -31,5 +32,21 @@ class ReplicaSetup(msgspec.Struct, frozen=True):
     """Check that no query changes the state, which costs two snapshots for each."""
     guard: Guard | None = None
     """What watches the machine's methods for forbidden calls, in tests."""
+    grants: tuple[Grant, ...] = ()
+    """Which principals may make which calls here; empty: every caller may make every call."""
     hasher: StateHasher | None = None
     """What makes digests of the state; None: each at once."""
+
+    def make_core(self) -> Core:
+        """Return the protocol's core."""
+        return self.definition.make_core(
+            CoreSetup(
+                node=self.node,
+                members=self.members,
+                incarnation=self.incarnation,
+                rng=self.rng,
+                options=self.protocol_options,
+                recovered=self.recovered,
+                now=self.now,
+            )
+        )

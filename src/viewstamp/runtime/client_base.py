@@ -15,6 +15,7 @@ from viewstamp.core.errors import (
     InvalidCall,
     NotExecuted,
     OutcomeUnknown,
+    PermissionDenied,
     SessionExpired,
 )
 from viewstamp.core.ids import Instant, NodeId
@@ -136,6 +137,7 @@ def refusals_of(links: Mapping[NodeId, ServerLink]) -> dict[NodeId, str]:
 _FAILURES: Final[dict[str, type[CallError]]] = {
     "not_executed": NotExecuted,
     "invalid": InvalidCall,
+    "denied": PermissionDenied,
     "session_expired": SessionExpired,
     "unknown": OutcomeUnknown,
 }
@@ -174,6 +176,15 @@ def failure_of(outcome: Raised | Failed, errors: Errors, method: str = "") -> Ex
     """Return the exception that tells the caller of this outcome, with what it may act on as data."""
     if isinstance(outcome, Raised):
         return errors.make(outcome, method)
+    if outcome.denial is not None:
+        denial = outcome.denial
+        return PermissionDenied(
+            outcome.reason,
+            method=method or denial.method,
+            principal=denial.principal,
+            missing=denial.missing,
+            key=denial.key,
+        )
     kind = _FAILURES[outcome.outcome]
     return kind(outcome.reason, unreachable=outcome.unreachable, silent=outcome.silent, method=method)
 
@@ -195,7 +206,8 @@ def result_of(outcome: Outcome, method: Method | None, errors: Errors = NO_ERROR
     """Return the result, decoded by the method or, without one, as it came; raise what else it was.
 
     Raises:
-        NotExecuted, InvalidCall, OutcomeUnknown, CommandFailed, or an exception that the machine declared.
+        NotExecuted, InvalidCall, PermissionDenied, OutcomeUnknown, CommandFailed, or an exception that the
+        machine declared.
     """
     if not isinstance(outcome, Returned):
         raise failure_of(outcome, errors, "" if method is None else method.name)

@@ -18,6 +18,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
 from viewstamp.link.handshake import Identity, cluster_digest
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
+from viewstamp.replica.authorization import GRANTS_MAX, Grant
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.runtime.addresses import PORT_MAX, Address, check_address, parse_address
 from viewstamp.storage.files import read_named
@@ -65,6 +66,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The protocol's options that are not at their defaults, by name."""
     replica: dict[str, Any] = {}
     """The replica's options that are not at their defaults (batches, sessions), by name."""
+    grants: tuple[Grant, ...] = ()
+    """Which principals may make which calls. As soon as there is one, what none permits is denied."""
     open_host: str | None = None
     """A node that is not listed may take part as well: its id is its port on this host. Members and
     protocol options may then differ from node to node. None: only those that are listed."""
@@ -80,6 +83,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 )
         _refuse_twice("id", (member.id for member in self.members))
         _refuse_twice("address", (member.address for member in self.members))
+        if len(self.grants) > GRANTS_MAX:
+            raise ConfigurationError(f"there are {len(self.grants)} grants: {GRANTS_MAX} are the most")
         if self.open_host is not None:
             check_address(self.open_host, 1)
         if self.protocol not in PROTOCOL_NAMES:
@@ -162,6 +167,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             lines.append(f"open_host = {_toml(self.open_host)}")
         for name, table in (("options", self.options), ("replica", self.replica)):
             lines += _toml_table(name, table)
+        for grant in self.grants:
+            lines += ["", "[[grants]]", f"principal = {_toml(grant.principal)}"]
+            lines += [f"methods = {_toml(grant.methods)}"]
+            lines += [f"prefixes = {_toml(grant.prefixes)}"] if grant.prefixes else []
         for member in self.members:
             lines += ["", "[[members]]", f"id = {member.id}"]
             lines += [f"host = {_toml(member.host)}", f"port = {member.port}"]

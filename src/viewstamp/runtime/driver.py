@@ -37,6 +37,7 @@ from viewstamp.replica.directives import OWN_ADDRESS
 from viewstamp.replica.divergence import peer_event, peer_message_type
 from viewstamp.replica.events import (
     ClientGone,
+    Denied,
     Halt,
     Notice,
     ReplicaEvent,
@@ -45,6 +46,7 @@ from viewstamp.replica.events import (
     Save,
 )
 from viewstamp.replica.replica import Replica
+from viewstamp.runtime.bounded_log import BoundedLog
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.inbox import Outlet
 from viewstamp.runtime.metrics import Metrics
@@ -62,7 +64,7 @@ SLICE_CALLS_MAX: Final = 1_024
 """Queries that one step evaluates, however quick they are."""
 
 
-RareEffect: TypeAlias = Release | Save | Stage | Halt | Notice
+RareEffect: TypeAlias = Release | Save | Stage | Halt | Notice | Denied
 _ENDS: Final = {"diverged": Diverged, "not executable": EntryNotExecutable, "removed": NodeRemoved}
 """Why a replica halts, as the exception that ends the node."""
 """What `Driver._step` does not carry out itself."""
@@ -124,6 +126,7 @@ class Driver:
         self._last_payload = b""
         self._answers = 0
         """Messages to clients since the start."""
+        self._log = BoundedLog(LOG, clock)
         self._directives: dict[int, asyncio.Future[str | None]] = {}
         self._last_directive = 0
 
@@ -275,6 +278,9 @@ class Driver:
                 self._snapshotter.save(effect)
             case Stage():
                 self._snapshotter.stage(effect)
+            case Denied(count, text):
+                self.metrics.calls_denied += count
+                self._log.write(logging.WARNING, "denied", text)
             case Notice(text):
                 LOG.error("node %d: %s", self._node, text)
             case Halt(reason, cause):

@@ -39,6 +39,8 @@ class Metrics:
     """Of these: kept for a later turn, because one had lasted long enough."""
     client_messages_out: int = 0
     """Messages given to a client's connection."""
+    calls_denied: int = 0
+    """Calls, and requests for a session, that no grant or role permits to their principal."""
     connections_accepted: int = 0
     """Connections accepted on the one port, of peers, clients and strangers."""
     connections_refused: int = 0

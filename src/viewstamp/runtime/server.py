@@ -289,6 +289,7 @@ class Server:
                 now=self._clock(),
                 guard=self._guard,
                 hasher=hasher,
+                grants=self.cluster.grants,
             )
         )
 

@@ -85,7 +85,7 @@ class KeyValueStore(StateMachine):
     def __len__(self) -> int:
         return len(self._values)
 
-    @query
+    @query(keys=("key",))
     def get(self, key: str) -> tuple[bytes, int]:
         """Return the value and its version.
 
@@ -97,7 +97,7 @@ class KeyValueStore(StateMachine):
             raise NoKey(f"there is no key {_shown(key)}")
         return found
 
-    @command
+    @command(keys=("key",))
     def put(self, key: str, value: bytes, version: int) -> int:
         """Write if the key has this version (0: if it does not exist) and return the new version.
 
@@ -116,7 +116,7 @@ class KeyValueStore(StateMachine):
             raise VersionMismatch(f"{_shown(key)} has version {found[1]}, not {version}")
         return self._replace(key, value, version)
 
-    @command
+    @command(keys=("key",))
     def set(self, key: str, value: bytes) -> int:
         """Write, whatever is there, and return the new version.
 
@@ -128,7 +128,7 @@ class KeyValueStore(StateMachine):
             _check(key, value)  # a key that exists was checked when it was created
         return self._create(key, value) if found is None else self._replace(key, value, found[1])
 
-    @command
+    @command(keys=("key",))
     def delete(self, key: str, version: int | None = None) -> bool:
         """Delete, with `version` only if the key has it; return whether there was such a key.
 
@@ -145,7 +145,7 @@ class KeyValueStore(StateMachine):
         self._unlist(key)
         return True
 
-    @query
+    @query(prefixes=("prefix",))
     def range(self, prefix: str = "", after: str = "", limit: int = 100) -> Page:
         """Return up to `limit` items (10,000 at most) whose keys begin with `prefix` and follow `after`."""
         keys = self._keys()  # viewstamp: allow VS005 the same keys in another form: no answer depends on it

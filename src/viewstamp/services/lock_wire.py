@@ -14,6 +14,7 @@ STOCK_PART: Final = "locks"
 """What the lock service is called in the machine of the stock server."""
 
 INVALID_CALL: Final = "InvalidCall"
+PERMISSION_DENIED: Final = "PermissionDenied"
 """Kind of a failure: the cluster does not offer locks, or not under this name."""
 
 _METHODS: Final[dict[str, Method]] = MachineDefinition.of(LockService).methods
@@ -40,6 +41,8 @@ def answered(ask: Ask, outcome: Outcome) -> Answered:
         case Failed():
             if outcome.outcome == "invalid":  # no lock service is there, or this is not its name
                 return Answered(ask.ask, Failure("raised", INVALID_CALL, outcome.reason))
+            if outcome.outcome == "denied":  # asked again, it is denied again
+                return Answered(ask.ask, Failure("raised", PERMISSION_DENIED, outcome.reason))
             return Answered(ask.ask, Failure(outcome.outcome, "", outcome.reason))
         case _:
             assert_never(outcome)

@@ -208,7 +208,7 @@ class LockService(StateMachine):
     def __len__(self) -> int:
         return len(self._locks)
 
-    @command
+    @command(keys=("name",))
     def acquire(self, name: str, sequence: int, label: str = "") -> Acquired:
         """Ask for a lock under a number of the caller's choosing, larger than all that it used for this lock.
 
@@ -235,7 +235,7 @@ class LockService(StateMachine):
             self._require_room(client, lock)
         return self._take_or_wait(name, lock, Waiter(client, sequence, label))
 
-    @command
+    @command(keys=("name",))
     def release(self, name: str, sequence: int) -> Released:
         """Give back the lock that was asked for under this number, or wait for it no more.
 
@@ -255,13 +255,13 @@ class LockService(StateMachine):
             return "late"
         return self._refuse(name)
 
-    @query
+    @query(keys=("name",))
     def stat(self, name: str) -> LockState:
         """Return who holds the lock and who waits for it; a lock that nobody holds has no holder."""
         lock = self._locks.get(name)
         return LockState(name, None, 0, []) if lock is None else _shown(name, lock)
 
-    @query
+    @query(prefixes=("prefix",))
     def held(self, prefix: str = "", after: str = "", limit: int = 100) -> LockPage:
         """Return up to `limit` locks (at most 1,000) whose names begin with `prefix` and follow `after`."""
         limit = max(0, min(limit, PAGE_LOCKS_MAX))

@@ -63,7 +63,7 @@ class CustomerRecords(StateMachine):
     """What clients get as these very exceptions."""
     customer_record: dict[int, int] = {}  # noqa: RUF012  a default that each instance gets a copy of
 
-    @command
+    @command(keys=("operation.arg1",))
     def update(self, operation: MapOp) -> int:
         """Apply one operation of the log; return the record's value after it.
 
@@ -74,7 +74,7 @@ class CustomerRecords(StateMachine):
         self.customer_record[operation.arg1] = operation.arg2
         return operation.arg2
 
-    @query
+    @query(keys=("customer_id",))
     def read(self, customer_id: int) -> CustomerRecord:
         """Return the customer's record, or the one that says that there is none."""
         last_order = self.customer_record.get(customer_id)

@@ -200,6 +200,18 @@ class Calls:
         calls = self.in_flight.values()
         return [call for call in calls if call.flight is not None and call.flight.server == server]
 
+    def named(self, server: NodeId, sequences: list[int]) -> list[Call]:
+        """Return the calls that a redirect by `server` is about, as far as they are under way there."""
+        if not sequences:
+            return self.at(server)
+        found = (self.in_flight.get(sequence) for sequence in sequences)
+        return [call for call in found if call is not None and self._is_at(call, server)]
+
+    def _is_at(self, call: Call, server: NodeId) -> bool:
+        if call.flight is not None:
+            return call.flight.server == server
+        return self.only_waits(call) and server in call.silent
+
     def silent_flights(self, now: Instant) -> list[Flight]:
         """Return, and forget, the flights whose time is over."""
         silent: list[Flight] = []

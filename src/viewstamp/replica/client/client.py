@@ -21,6 +21,7 @@ from viewstamp.core.effects import Send
 from viewstamp.core.events import PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import MICROSECONDS_PER_MS, Instant, NodeId
 from viewstamp.core.messages import (
+    DENIED,
     EXPIRED,
     NO_SESSION,
     REFUSED,
@@ -305,8 +306,7 @@ class ClientCore:
         return self._can_send("command")
 
     def _can_send(self, queue: Queue) -> bool:
-        calls = self._calls
-        return bool(calls.queues[queue]) and calls.can_send(queue, self._options.window)
+        return self._calls.can_send(queue, self._options.window)
 
     def _flush(self) -> None:
         """Send all that can be sent now."""
@@ -425,6 +425,10 @@ class ClientCore:
         elif sequence == 0 and kind == REFUSED and session.number is None and session.asked == source:
             session.unanswered()
             self._fail(self._calls.peek("command", len(self._calls)), text_of(payload))
+        elif sequence == 0 and kind == DENIED and session.asked == source:
+            session.lost()
+            for call in self._calls.peek("command", len(self._calls)):
+                self._complete(call, without_result(call, kind, payload))
 
     def _ended_otherwise(self, call: Call, kind: int, payload: msgspec.Raw) -> None:
         if kind == REFUSED:
@@ -435,7 +439,9 @@ class ClientCore:
                 self._session.lost()
             self._complete(call, expired(call, text_of(payload)))
         else:
-            self._complete(call, without_result(kind, payload))
+            if kind == DENIED:
+                call.possible_executions = max(0, call.possible_executions - 1)
+            self._complete(call, without_result(call, kind, payload))
 
     def _refused(self, call: Call, payload: msgspec.Raw) -> None:
         if call.flight is None:
@@ -460,7 +466,7 @@ class ClientCore:
         # A redirect that names no call answers the session's question, or is meant for all in flight there.
         if self._session.asked == source and not message.sequences:
             self._session.unanswered()
-        calls = self._named(source, message.sequences)
+        calls = self._calls.named(source, message.sequences)
         again: list[Call] = []
         for call in calls:
             call.refusal = message.reason
@@ -475,18 +481,6 @@ class ClientCore:
             # Notifications go to the connections that the new leader knows: say something to it.
             self._session.use_at_once()
         self._router.redirected(source, message.leader, self._now)
-
-    def _named(self, source: NodeId, sequences: list[int]) -> list[Call]:
-        """Return the calls that a redirect is about, as far as they are under way at its source."""
-        if not sequences:
-            return self._calls.at(source)
-        found = (self._calls.in_flight.get(sequence) for sequence in sequences)
-        return [call for call in found if call is not None and self._is_at(call, source)]
-
-    def _is_at(self, call: Call, server: NodeId) -> bool:
-        if call.flight is not None:
-            return call.flight.server == server
-        return self._calls.only_waits(call) and server in call.silent
 
     # Ends
 

@@ -6,13 +6,15 @@ from typing import Final
 import msgspec
 
 from viewstamp.core.ids import NodeId
-from viewstamp.core.messages import FAILED, INVALID, SKIPPED, UNREADABLE
+from viewstamp.core.messages import DENIED, FAILED, INVALID, SKIPPED, UNREADABLE
+from viewstamp.machine.access import Denial
 from viewstamp.replica.client.calls import Call
 from viewstamp.replica.events import Failed, Outcome, Raised
 
 CLOSED: Final = "the client was closed"
 
 _FAILURE: Final = msgspec.msgpack.Decoder(tuple[str, str])
+_DENIAL: Final = msgspec.msgpack.Decoder(Denial)
 _TEXT: Final = msgspec.msgpack.Decoder(str)
 _NUMBER: Final = msgspec.msgpack.Decoder(int)
 
@@ -54,7 +56,21 @@ def _absent(silent: Collection[NodeId], unreachable: Collection[NodeId]) -> str:
     return ", ".join(parts)
 
 
-def without_result(kind: int, payload: msgspec.Raw) -> Outcome:
+def _denied(call: Call, payload: msgspec.Raw) -> Failed:
+    """Return the outcome of a call of which a server says that its caller may not make it.
+
+    An attempt before this one may have been taken in by another server, whose grants were others.
+    """
+    try:
+        denial = _DENIAL.decode(payload)
+    except UNREADABLE:
+        denial = Denial("this client", "", "unreadable")
+    if call.kind == "command" and call.possible_executions:
+        return Failed("unknown", f"outcome unknown, read before you repeat it: an attempt was {denial.text}")
+    return Failed("denied", denial.text, denial=denial)
+
+
+def without_result(call: Call, kind: int, payload: msgspec.Raw) -> Outcome:
     """Return the outcome that a server's line says, for one that is final and not a `RESULT`."""
     if kind == FAILED:
         try:
@@ -63,6 +79,8 @@ def without_result(kind: int, payload: msgspec.Raw) -> Outcome:
             return Raised("unreadable", "the server's account of the exception cannot be read")
     if kind == INVALID:
         return Failed("invalid", text_of(payload))
+    if kind == DENIED:
+        return _denied(call, payload)
     if kind == SKIPPED:
         return Failed("not_executed", text_of(payload))
     return Failed(

@@ -16,7 +16,6 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
-import xxhash
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt, StorageError
@@ -24,8 +23,9 @@ from viewstamp.core.events import Captured, Persisted, Staged, Woke
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import Recovered
-from viewstamp.replica import snapshot_body
-from viewstamp.replica.events import Halt, Notice, ReplicaEffect, ReplicaEvent, Respond, Save, is_of_client
+from viewstamp.machine.state_digest import digest_of_pieces
+from viewstamp.replica import events, snapshot_body
+from viewstamp.replica.events import Denied, Halt, Notice, ReplicaEffect, ReplicaEvent, Respond, Save
 from viewstamp.replica.replica import Replica
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.sim.judge.whole_snapshots import check_whole
@@ -196,10 +196,7 @@ class Process:
     def state_digest(self) -> int:
         """Return the hash of everything replicated: the machine, the sessions, the log's time."""
         assert self.replica is not None
-        digest = xxhash.xxh3_64()
-        for part in snapshot_body.capture(self.replica.state):
-            digest.update(part)
-        return digest.intdigest()
+        return digest_of_pieces(snapshot_body.capture(self.replica.state))
 
     # Within a life
 
@@ -281,7 +278,7 @@ class Process:
         inbox = self._inbox
         if inbox and self._rng.random() < 0.5:
             # Sockets are not read in the order of arrival: here those of clients come first.
-            inbox = self._inbox = deque(sorted(inbox, key=is_of_client, reverse=True))
+            inbox = self._inbox = deque(sorted(inbox, key=events.is_of_client, reverse=True))
         for _ in range(self._rng.randint(1, max(1, len(inbox)))):
             if not inbox or not self.running:
                 break
@@ -341,6 +338,8 @@ class Process:
                 self._save(effect)
             case Stage():
                 self._stage(effect)
+            case Denied():
+                pass  # its client was told; the judge looks at what was executed
             case Halt() if self.files.rotten:
                 self._fail(StorageError(effect.reason))
             case Notice(reason, about="versions"):
