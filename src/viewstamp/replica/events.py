@@ -162,7 +162,7 @@ ReplicaEffect: TypeAlias = Send | Persist | Respond | RareReplicaEffect
 
 
 CallId = NewType("CallId", int)
-"""Drawn by the caller of a client core; every call ends in exactly one `Complete` with its id."""
+"""Drawn by the caller of a client core; every call ends in one `Complete` or `CompleteAll` with its id."""
 
 
 class Invoked(msgspec.Struct, frozen=True, gc=False):
@@ -235,6 +235,24 @@ class Complete(msgspec.Struct, frozen=True, gc=False):
     call: CallId
     outcome: Outcome
 
+    def each(self) -> "Iterator[Complete]":
+        """Yield this one, as `CompleteAll.each` yields each of its own."""
+        yield self
+
+
+class CompleteAll(msgspec.Struct, frozen=True, gc=False):
+    """These calls ended in their results, which came in one message."""
+
+    results: list[tuple[CallId, msgspec.Raw]]
+    """(call, encoded result)."""
+    position: int
+    """As in `messages.Results`."""
+
+    def each(self) -> Iterator[Complete]:
+        """Yield the same, call by call."""
+        for call, payload in self.results:
+            yield Complete(call, Returned(bytes(payload), self.position))
+
 
 class Deliver(msgspec.Struct, frozen=True, gc=False):
     """A one-way message of the machine for this client's application, encoded."""
@@ -242,4 +260,4 @@ class Deliver(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
-ClientEffect: TypeAlias = Send | Complete | Deliver
+ClientEffect: TypeAlias = Send | Complete | CompleteAll | Deliver

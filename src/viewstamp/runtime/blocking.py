@@ -27,6 +27,7 @@ from viewstamp.replica.events import (
     ClientEvent,
     Closed,
     Complete,
+    CompleteAll,
     Invoked,
     Operated,
     Outcome,
@@ -287,9 +288,10 @@ class BlockingClient(ClientBase):
 
     def _feed(self, event: ClientEvent) -> None:
         for effect in self._core.step(event, self._clock()):
-            if isinstance(effect, Complete):
-                if effect.call in self._outcomes:
-                    self._outcomes[effect.call] = effect.outcome
+            if isinstance(effect, Complete | CompleteAll):
+                for ended in effect.each():
+                    if ended.call in self._outcomes:
+                        self._outcomes[ended.call] = ended.outcome
             elif isinstance(effect, Send):
                 self._links[effect.to].send(encode_message(effect.message))
             else:

@@ -12,7 +12,7 @@ from viewstamp.core.effects import Send
 from viewstamp.core.errors import NotExecuted, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import Redirect, decode_server_message, encode_message
+from viewstamp.core.messages import UNREADABLE, Redirect, decode_server_message, encode_message
 from viewstamp.link.dialer import Dialer, Refused, Welcomed
 from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import Welcome, client_hello
@@ -25,11 +25,12 @@ from viewstamp.replica.events import (
     ClientEvent,
     Closed,
     Complete,
+    CompleteAll,
     Deliver,
     Failed,
-    Invoked,
     Operated,
     Outcome,
+    Returned,
 )
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.addresses import Address
@@ -172,8 +173,8 @@ class AsyncClient(ClientBase):
         turns.now = now
         if not turns.planned:
             turns.plan(now)
-        if effects := core.step(Invoked(call, kind, payload, deadline), now):
-            self._carry_out(effects)
+        if (refused := core.invoke(call, kind, payload, deadline, now)) is not None:
+            self._complete(call, refused)
         return future
 
     def operate(
@@ -245,7 +246,9 @@ class AsyncClient(ClientBase):
 
     def _carry_out(self, effects: Iterable[ClientEffect]) -> None:
         for effect in effects:
-            if type(effect) is Complete:
+            if type(effect) is CompleteAll:
+                self._complete_all(effect)
+            elif type(effect) is Complete:
                 self._complete(effect.call, effect.outcome)
             elif type(effect) is Send:
                 link = self._links[effect.to]
@@ -255,6 +258,22 @@ class AsyncClient(ClientBase):
                     link.lose()
             elif isinstance(effect, Deliver):
                 self._deliver(effect)
+
+    def _complete_all(self, effect: CompleteAll) -> None:
+        """End the calls of a message. `_complete` does the same for one call, whatever its outcome."""
+        calls = self._calls
+        for call, payload in effect.results:
+            future = calls.get(call)
+            if future is None or future.method is None or future.done():
+                self._complete(call, Returned(bytes(payload), effect.position))
+                continue
+            try:
+                value = future.method.decode_result(payload)
+            except UNREADABLE:
+                self._complete(call, Returned(bytes(payload), effect.position))
+                continue
+            del calls[call]
+            future.set_result(value)
 
     def _complete(self, call: CallId, outcome: Outcome) -> None:
         future = self._calls.pop(call, None)
@@ -274,10 +293,12 @@ class AsyncClient(ClientBase):
             return None
         # Where calls wait, a wake is due nearly always, and harmless if not: do not ask.
         waiting = core.has_queued
-        if waiting or ((deadline := core.deadline) is not None and deadline <= turns.now):
+        deadline = None if waiting else core.deadline
+        if waiting or (deadline is not None and deadline <= turns.now):
             self._feed(_WOKE)
+            deadline = core.deadline
         self._flush()
-        return core.deadline
+        return deadline
 
     def _flush(self) -> None:
         for connection in self._dirty:

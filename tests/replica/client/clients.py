@@ -32,6 +32,7 @@ from viewstamp.replica.events import (
     ClientEffect,
     ClientEvent,
     Complete,
+    CompleteAll,
     Deliver,
     Failed,
     Invoked,
@@ -90,9 +91,10 @@ class ClientBench:
             elif isinstance(effect, Send):
                 assert effect.to in self.identified or not hasattr(effect.message, "client"), effect
                 self.sent.append((effect.to, effect.message))
-            elif isinstance(effect, Complete):
-                assert effect.call not in self.outcomes, "a call ends once"
-                self.outcomes[effect.call] = effect.outcome
+            elif isinstance(effect, Complete | CompleteAll):
+                for ended in effect.each():
+                    assert ended.call not in self.outcomes, "a call ends once"
+                    self.outcomes[ended.call] = ended.outcome
             elif isinstance(effect, Deliver):
                 self.delivered.append(msgspec.msgpack.decode(effect.payload))
         return effects

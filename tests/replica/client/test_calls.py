@@ -1,10 +1,12 @@
 """The table of open calls against a model."""
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.messages import INVALID, RESULT
 from viewstamp.replica.client.calls import Call, Calls
 from viewstamp.replica.events import CallId
 from viewstamp.replica.options import ClientOptions
@@ -68,6 +70,23 @@ class AgainstModel(RuleBasedStateMachine):
             call = list(self.calls.in_flight.values())[which % len(self.calls.in_flight)]
             self._end(call.call)
 
+    @rule(which=st.lists(st.integers(1, 20), max_size=5))
+    def answer_together(self, which: list[int]) -> None:
+        """One message with results: also of what is not open, and twice."""
+        value = msgspec.Raw(b"\x01")
+        lines = [(sequence, RESULT if sequence % 5 else INVALID, value) for sequence in which]
+        open_now = {sequence: call.call for sequence, call in self.calls.in_flight.items()}
+        expected = [
+            open_now[sequence] for sequence in dict.fromkeys(which) if sequence % 5 and sequence in open_now
+        ]
+        done, others = self.calls.answered(lines)
+        assert [call for call, _ in done] == expected
+        assert len(done) + len(others) == len(lines)
+        for sequence, call in open_now.items():
+            if call in expected:
+                del self.open[call]
+                self.over.add(sequence)
+
     def _end(self, number: CallId) -> None:
         call = self.calls.by_id[number]
         self.calls.over(call)
@@ -83,6 +102,9 @@ class AgainstModel(RuleBasedStateMachine):
         assert set(range(1, acknowledged + 1)) <= self.over
         newest = max(self.calls.in_flight, default=0)
         assert newest - acknowledged <= OPTIONS.window
+        assert list(self.calls.in_flight) == sorted(self.calls.in_flight)
+        queued = {call for queue in self.calls.queues.values() for call in queue}
+        assert queued <= set(self.open)
         for flight in self.calls._flights:
             assert flight.remaining == sum(c.flight is flight for c in self.calls.in_flight.values())
 

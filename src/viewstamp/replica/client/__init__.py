@@ -9,15 +9,15 @@ Read in this order:
 
 The way of a write, function by function:
 
-- the application calls: `client.ClientCore.step`, `client.ClientCore._invoked`, `calls.Calls.add`;
+- the application calls: `client.ClientCore.invoke`, `calls.Calls.add`;
 - at the end of the turn the core is woken: `client.ClientCore._woke`, `calls.Calls.expired`,
   `calls.Calls.silent_flights`;
 - a server is chosen, and a session opened where there is none: `client.ClientCore._flush`,
   `routing.Router.choose`, `client.ClientCore._send_commands`, `session.ClientSession.ask`;
 - the queued calls are numbered and go out in one message: `client.ClientCore._submit`, `calls.Calls.launch`,
   `calls.Calls.acknowledged`, `session.ClientSession.used`;
-- the result comes: `client.ClientCore._received`, `client.ClientCore._results`,
-  `client.ClientCore._complete`, `calls.Calls.over`;
+- the results come: `client.ClientCore.step`, `client.ClientCore._received`, `client.ClientCore._results`,
+  `calls.Calls.answered`;
 - or a redirect: `client.ClientCore._redirected`, `client.ClientCore._may_repeat`, `calls.Calls.requeue`,
   `routing.Router.redirected`;
 - or nothing: `client.ClientCore._give_up`, `client.ClientCore._not_answered`, `routing.Router.failed`,

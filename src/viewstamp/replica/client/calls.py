@@ -13,15 +13,19 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice, takewhile
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.messages import RESULT
 from viewstamp.replica.events import CallId
 from viewstamp.replica.options import ClientOptions
 
 Queue = Literal["command", "linearizable", "stale"]
+
+ResultLine: TypeAlias = tuple[int, int, msgspec.Raw]
+"""As in `messages.Results`."""
 
 _SLACK = 1_024
 
@@ -53,12 +57,14 @@ class Call:
         "sequence",
         "session",
         "silent",
+        "size",
     )
 
     def __init__(self, call: CallId, kind: Queue, payload: bytes, deadline: Instant) -> None:
         self.call = call
         self.kind = kind
         self.payload = msgspec.Raw(payload)
+        self.size = len(payload)
         self.deadline = deadline
         self.sequence = 0
         """0 until it is first sent."""
@@ -77,20 +83,20 @@ class Call:
 class Calls:
     """All open calls of one client."""
 
-    __slots__ = ("_deadlines", "_flights", "_next", "_order", "by_id", "in_flight", "queues")
+    __slots__ = ("_deadlines", "_flights", "_in_order", "_next", "by_id", "in_flight", "queues")
 
     def __init__(self) -> None:
         self.by_id: dict[CallId, Call] = {}
         self.in_flight: dict[int, Call] = {}
-        """By sequence number: sent at least once and not over."""
+        """By sequence number, in ascending order: sent at least once and not over."""
         self.queues: dict[Queue, dict[CallId, Call]] = {"command": {}, "linearizable": {}, "stale": {}}
         """The calls that wait to be sent, by kind, in the order they go out. Read-only for callers."""
+        self._in_order: deque[tuple[Instant, CallId]] = deque()
+        """Deadlines that only grow, as where all calls have the same time; calls in it may be over."""
         self._deadlines: list[tuple[Instant, CallId]] = []
-        """A heap; may hold calls that are over."""
+        """The others: a heap, in which calls may be over as well."""
         self._flights: deque[Flight] = deque()
         """In the order sent; the first one is not over."""
-        self._order: deque[int] = deque()
-        """Sequence numbers in ascending order, from the first that may be in `in_flight`."""
         self._next = 1
 
     def __len__(self) -> int:
@@ -105,12 +111,15 @@ class Calls:
 
     def watch(self, deadline: Instant, call: CallId) -> None:
         """Remember a deadline; forget those of calls that are over when they become the most."""
-        deadlines = self._deadlines
-        if len(deadlines) > 2 * len(self.by_id) + _SLACK:
-            by_id = self.by_id
+        in_order, deadlines, by_id = self._in_order, self._deadlines, self.by_id
+        if len(in_order) + len(deadlines) > 2 * len(by_id) + _SLACK:
+            self._in_order = in_order = deque(item for item in in_order if item[1] in by_id)
             deadlines[:] = [item for item in deadlines if item[1] in by_id]
             heapq.heapify(deadlines)
-        heapq.heappush(deadlines, (deadline, call))
+        if not in_order or deadline >= in_order[-1][0]:
+            in_order.append((deadline, call))
+        else:
+            heapq.heappush(deadlines, (deadline, call))
 
     def only_waits(self, call: Call) -> bool:
         """Return whether nothing is left to do for this call but to wait for its answer or its deadline."""
@@ -125,22 +134,49 @@ class Calls:
         """Return up to `count` queued calls, the oldest first."""
         return list(islice(self.queues[queue].values(), count))
 
-    def launch(self, queue: Queue, server: NodeId, due: Instant, options: ClientOptions) -> list[Call]:
-        """Put the next queued calls that fit into one message and the window into a flight; return them."""
-        taken = self._next_fitting(queue, options)
+    def launch(
+        self, queue: Queue, server: NodeId, due: Instant, options: ClientOptions, session: int = 0
+    ) -> list[Call]:
+        """Put the next queued calls that fit into one message and the window into a flight; return them.
+
+        With `session` they are commands, which the message may execute under it.
+        """
+        waiting = self.queues[queue]
+        taken = list(waiting.values())
+        if not self._fits_whole(taken, options):
+            taken = self._next_fitting(queue, options)
         if not taken:
             return taken
         flight = Flight(server, due, len(taken))
         self._flights.append(flight)
-        waiting = self.queues[queue]
+        in_flight, number = self.in_flight, self._next
+        is_command = queue == "command"
         for call in taken:
             assert call.flight is None, "a queued call is not in flight"
-            del waiting[call.call]
             if not call.sequence:
-                call.sequence = self.draw()
-            self.in_flight[call.sequence] = call
+                call.sequence = number
+                in_flight[number] = call
+                number += 1
             call.flight = flight
+            if is_command:
+                call.session = session
+                call.possible_executions += 1
+        self._next = number
+        if len(taken) == len(waiting):
+            waiting.clear()
+        else:
+            for call in taken:
+                del waiting[call.call]
         return taken
+
+    def _fits_whole(self, queued: list[Call], options: ClientOptions) -> bool:
+        """Return whether all queued calls leave in one message, as they nearly always do."""
+        if len(queued) > min(options.message_calls_max, self.room(options.window)):
+            return False
+        size = 0
+        for call in queued:
+            size += call.size
+        return size <= options.message_bytes_max
 
     def _next_fitting(self, queue: Queue, options: ClientOptions) -> list[Call]:
         room = self.room(options.window)
@@ -151,7 +187,7 @@ class Calls:
                 if room <= 0:
                     break
                 room -= 1
-            size += len(memoryview(call.payload))
+            size += call.size
             if fitting and size > options.message_bytes_max:
                 break
             fitting.append(call)
@@ -161,7 +197,6 @@ class Calls:
         """Return a new sequence number."""
         sequence = self._next
         self._next += 1
-        self._order.append(sequence)
         return sequence
 
     def requeue(self, calls: Iterable[Call]) -> None:
@@ -182,6 +217,28 @@ class Calls:
             assert call.flight.remaining > 0, "more calls left a flight than were put into it"
             call.flight.remaining -= 1
             call.flight = None
+
+    def answered(
+        self, results: Iterable[ResultLine]
+    ) -> tuple[list[tuple[CallId, msgspec.Raw]], list[ResultLine]]:
+        """Forget the calls that these results end. Return their results, and the lines that say otherwise."""
+        in_flight, by_id = self.in_flight, self.by_id
+        done: list[tuple[CallId, msgspec.Raw]] = []
+        others: list[ResultLine] = []
+        for line in results:
+            sequence, kind, payload = line
+            if kind != RESULT or (call := in_flight.pop(sequence, None)) is None:
+                others.append(line)
+                continue
+            number, flight = call.call, call.flight
+            del by_id[number]
+            if flight is None:
+                self.queues[call.kind].pop(number, None)
+            else:
+                flight.remaining -= 1
+                call.flight = None
+            done.append((number, payload))
+        return done, others
 
     def over(self, call: Call) -> None:
         """Forget a call."""
@@ -233,26 +290,29 @@ class Calls:
         """Return the open calls whose deadline has come."""
         expired: list[CallId] = []
         while (deadline := self.deadline) is not None and deadline <= now:
-            expired.append(heapq.heappop(self._deadlines)[1])
+            if self._in_order and self._in_order[0][0] == deadline:
+                expired.append(self._in_order.popleft()[1])
+            else:
+                expired.append(heapq.heappop(self._deadlines)[1])
         return expired
 
     @property
     def deadline(self) -> Instant | None:
         """The earliest deadline of an open call."""
-        deadlines = self._deadlines
-        while deadlines:
-            if deadlines[0][1] in self.by_id:
-                return deadlines[0][0]
+        in_order, deadlines, by_id = self._in_order, self._deadlines, self.by_id
+        while in_order and in_order[0][1] not in by_id:
+            in_order.popleft()
+        while deadlines and deadlines[0][1] not in by_id:
             heapq.heappop(deadlines)
-        return None
+        if in_order and deadlines:
+            return min(in_order[0][0], deadlines[0][0])
+        first = in_order or deadlines
+        return first[0][0] if first else None
 
     @property
     def acknowledged(self) -> int:
         """Every call with a sequence number up to this one is over."""
-        order, in_flight = self._order, self.in_flight
-        while order and order[0] not in in_flight:
-            order.popleft()
-        return order[0] - 1 if order else self._next - 1
+        return next(iter(self.in_flight), self._next) - 1
 
     def room(self, window: int) -> int:
         """Return how many new sequence numbers fit into the window."""

@@ -25,7 +25,6 @@ from viewstamp.core.messages import (
     EXPIRED,
     NO_SESSION,
     REFUSED,
-    RESULT,
     AdminReply,
     CloseSession,
     Identify,
@@ -48,17 +47,18 @@ from viewstamp.replica.client.failures import CLOSED, expired, failed, number_of
 from viewstamp.replica.client.routing import Router
 from viewstamp.replica.client.session import ClientSession
 from viewstamp.replica.events import (
+    CallId,
     Cancelled,
     ClientEffect,
     ClientEvent,
     Closed,
     Complete,
+    CompleteAll,
     Deliver,
     Failed,
     Invoked,
     Operated,
     Outcome,
-    Returned,
 )
 from viewstamp.replica.options import ClientSetup
 
@@ -157,7 +157,9 @@ class ClientCore:
         self._now = now
         match event:
             case Invoked():
-                self._invoked(event)
+                refused = self.invoke(event.call, event.kind, event.payload, event.deadline, now)
+                if refused is not None:
+                    self._effects.append(Complete(event.call, refused))
             case Received():
                 self._received(event.source, event.message)
             case Woke():
@@ -180,14 +182,19 @@ class ClientCore:
 
     # What the application asks for
 
-    def _invoked(self, event: Invoked) -> None:
-        if self._closed or event.deadline <= self._now or len(self._calls.by_id) >= self._options.calls_max:
+    def invoke(
+        self, call: CallId, kind: Queue, payload: bytes, deadline: Instant, now: Instant
+    ) -> Failed | None:
+        """Take in a call, as `Invoked` does, without an event or an effect; return why it ends at once."""
+        assert now >= self._now, (now, self._now)
+        self._now = now
+        if self._closed or deadline <= now or len(self._calls.by_id) >= self._options.calls_max:
             reason = CLOSED if self._closed else "its deadline has passed"
             if len(self._calls) >= self._options.calls_max:
                 reason = f"{self._options.calls_max} calls are open already"
-            self._effects.append(Complete(event.call, Failed("not_executed", f"not executed: {reason}")))
-            return
-        self._calls.add(Call(event.call, event.kind, event.payload, event.deadline))
+            return Failed("not_executed", f"not executed: {reason}")
+        self._calls.add(Call(call, kind, payload, deadline))
+        return None
 
     def _operated(self, event: Operated) -> None:
         if self._closed or event.node not in self._router.servers:
@@ -351,10 +358,7 @@ class ClientCore:
         assert self._exactly_once == (session != NO_SESSION), session
         calls, due = self._calls, self._answer_due()
         waiting = calls.queues["command"]
-        while waiting and (sent := calls.launch("command", target, due, self._options)):
-            for call in sent:
-                call.session = session
-                call.possible_executions += 1
+        while waiting and (sent := calls.launch("command", target, due, self._options, session)):
             numbered = [(call.sequence, call.payload) for call in sent]
             self._send(target, Submit(self.number, session, calls.acknowledged, numbered))
             self._session.used(self._now)
@@ -403,14 +407,13 @@ class ClientCore:
             self._effects.append(Deliver(bytes(message.payload)))
 
     def _results(self, source: NodeId, message: Results) -> None:
-        flying = self._calls.in_flight
-        position = message.position
-        for sequence, kind, payload in message.results:
-            call = flying.get(sequence)
+        done, others = self._calls.answered(message.results)
+        if done:
+            self._effects.append(CompleteAll(done, message.position))
+        for sequence, kind, payload in others:
+            call = self._calls.in_flight.get(sequence)
             if call is None:
                 self._session_line(source, sequence, kind, payload)
-            elif kind == RESULT:
-                self._complete(call, Returned(bytes(payload), position))
             else:
                 self._ended_otherwise(call, kind, payload)
         if source == self._router.target:

@@ -34,6 +34,7 @@ from viewstamp.replica.events import (
     ClientGone,
     Closed,
     Complete,
+    CompleteAll,
     Failed,
     Invoked,
     Operated,
@@ -334,8 +335,9 @@ class SimClient:
         for effect in self.core.step(event, Instant(now)):
             if type(effect) is Send:
                 self._send(effect.to, effect.message)
-            elif type(effect) is Complete:
-                self._complete(effect)
+            elif isinstance(effect, Complete | CompleteAll):
+                for ended in effect.each():
+                    self._complete(ended)
         for what, size, limit in self.core.queues():
             if size > limit:
                 raise InvariantViolated(

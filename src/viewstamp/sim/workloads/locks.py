@@ -21,6 +21,7 @@ from viewstamp.replica.events import (
     CallId,
     ClientEvent,
     Complete,
+    CompleteAll,
     Deliver,
     Failed,
     Invoked,
@@ -315,8 +316,9 @@ class LockingClient(SimClient):
             match effect:
                 case Send():
                     self._send(effect.to, effect.message)
-                case Complete(call, outcome):
-                    self._completed(call, outcome)
+                case Complete() | CompleteAll():
+                    for ended in effect.each():
+                        self._completed(ended.call, ended.outcome)
                 case Deliver():
                     notice = notice_of(effect.payload)
                     assert notice is not None, effect
