@@ -121,6 +121,7 @@ def test_incarnation_is_accepted_when_hellos_named_others_meanwhile() -> None:
         {"wire": Range(0, 9)},
         {"advertise": ("elsewhere", 1)},
         {"fingerprint": 77},
+        {"grants": 77},
     ],
 )
 def test_hello_of_a_member_is_accepted_when_what_differs_may(fields: dict[str, object]) -> None:
@@ -148,18 +149,26 @@ def test_member_is_known_to_run_another_class_when_both_fingerprints_are_known(
     assert not door.other_class
 
 
+def test_member_is_known_to_permit_other_calls_when_its_grants_differ() -> None:
+    door = doorkeeper(grants=5)
+    door.refuse(PEER_HELLO)
+    assert door.other_grants == {2}
+    door.refuse(msgspec.structs.replace(PEER_HELLO, grants=5))
+    assert not door.other_grants
+
+
 def test_lists_of_members_are_not_compared_when_the_cluster_is_open() -> None:
     assert doorkeeper(is_open=True).refuse(msgspec.structs.replace(PEER_HELLO, members=[7])) is None
 
 
 def test_bytes_of_a_clients_hello_are_those_of_version_one() -> None:
-    assert client_hello("c", NodeId(1)).hex() == "9e920101a6636c69656e74a16300ff0100920001920001908000c000"
+    assert client_hello("c", NodeId(1)).hex() == "9f920101a6636c69656e74a16300ff0100920001920001908000c00000"
 
 
 def test_bytes_of_a_members_hello_are_those_of_version_one() -> None:
     hello = msgspec.structs.replace(PEER_HELLO, digest=3, advertise=("h", 9))
     assert encode_hello(hello).hex() == (
-        "9e920101a470656572a46d696e650302014d9200019200019301020381ac73657373696f6e735f6d61780a0592a1680900"
+        "9f920101a470656572a46d696e650302014d9200019200019301020381ac73657373696f6e735f6d61780a0592a168090000"
     )
 
 

@@ -42,6 +42,10 @@ class Journal(StateMachine):
         self.names.append(self.context.principal)
         return self.context.principal
 
+    @command(keys=("moves",))
+    def move(self, moves: dict[str, str]) -> int:
+        return len(moves)
+
     @command(roles=("operator",))
     def wipe(self) -> str:
         return self.context.principal
@@ -163,6 +167,14 @@ def test_a_call_without_declared_keys_needs_a_grant_without_prefixes() -> None:
     (line,) = bench.command("operator/ann", call("wipe"))
     assert line == (1, DENIED, ["operator/ann", "wipe", "key", None, ""])
     assert kinds(bench.command("operator/bea", call("wipe"))) == [RESULT]
+
+
+def test_a_call_is_denied_when_any_of_its_keys_is_outside_the_grant() -> None:
+    bench = GrantedBench(Grant(principal="client/a", methods=("move",), prefixes=("x", "y")), machine=Journal)
+    moves = [{"x1": "", "y1": ""}, {"x1": "", "z": ""}, {"z": "", "x1": ""}]
+    answers = bench.command("client/a", *(call("move", each) for each in moves))
+    assert kinds(answers) == [RESULT, DENIED, DENIED]
+    assert [what[3] for _, kind, what in answers if kind == DENIED] == ["z", "z"]
 
 
 def test_a_role_of_the_class_is_asked_before_the_log_also_without_grants() -> None:

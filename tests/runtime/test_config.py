@@ -8,6 +8,7 @@ import pytest
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.registry import PROTOCOL_NAMES
+from viewstamp.replica.authorization import Grant, policy_digest
 from viewstamp.runtime.config import CLUSTER_ID_LENGTH_MAX, MEMBERS_MAX, ClusterConfig, Member, NodeConfig
 from viewstamp.storage.identity import make_identity
 
@@ -89,6 +90,33 @@ def test_cluster_file_is_read_back_when_it_was_saved(tmp_path: Path) -> None:
     loaded = ClusterConfig.load(path)
     assert loaded == saved
     assert loaded.replica_options.sessions.time_to_live_ms == 5000
+
+
+def test_grants_are_read_back_when_they_were_saved(tmp_path: Path) -> None:
+    grants = (
+        Grant(principal="client/shop", methods=("get", "locks.*"), prefixes=('shop/"',)),
+        Grant(principal="operator/*", methods=("*",)),
+    )
+    config = ClusterConfig(cluster_id="c", members=(Member(1, "localhost", 7000),), grants=grants)
+    config.save(tmp_path / "cluster.toml")
+    read = ClusterConfig.load(tmp_path / "cluster.toml")
+    assert read.grants == grants
+    assert read.identity(NodeId(1), "leader").grants == policy_digest(grants) != 0
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ('principal = "client/a"', "methods"),
+        ('principal = "client/a"\nmethods = []', "names no method"),
+        ('principal = "client/a"\nmethods = ["*"]\nprefix = "a"', "prefix"),
+        ('principal = ""\nmethods = ["*"]', "names a principal"),
+    ],
+)
+def test_a_grant_is_refused_in_one_line_when_it_is_wrong(table: str, why: str) -> None:
+    text = f'cluster_id = "c"\n[[members]]\nid = 1\nhost = "h"\nport = 1\n[[grants]]\n{table}\n'
+    with pytest.raises(ConfigurationError, match=why):
+        ClusterConfig.from_toml(text.encode())
 
 
 def test_cluster_file_is_not_replaced_when_it_exists(tmp_path: Path) -> None:

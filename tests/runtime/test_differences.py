@@ -31,3 +31,16 @@ async def test_another_version_of_the_class_is_logged_once_when_a_member_comes_a
     told = [line for line in caplog.messages if "runs another version of" in line]
     assert len(told) == 2
     assert "fingerprints differ" in told[0]
+
+
+async def test_other_grants_are_logged_once_when_a_member_comes_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with lone_node() as node:
+        for grants in (0, 5, 5, 0, 5):
+            hello = peer_hello(node.cluster, 2, grants=grants)
+            async with visiting(node.port, hello_frame(hello)) as member:
+                assert (await member.frame())[0] == WELCOME
+    told = [line for line in caplog.messages if "permits other calls" in line]
+    assert len(told) == 2
+    assert "[[grants]]" in told[0]

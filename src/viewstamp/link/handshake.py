@@ -10,7 +10,8 @@ What two members must agree on, and what happens otherwise:
 - the cluster's id and protocol (the digest), the ids of the members, `must_agree`: refused;
 - addresses: nothing; they are hints, and a member may advertise another than the one in the files;
 - other options: accepted, and said in the log, so that options can be changed one node at a time;
-- the class's fingerprint: accepted, and said in the log, so that a class can be changed.
+- the class's fingerprint: accepted, and said in the log, so that a class can be changed;
+- grants: accepted, and said in the log, so that they can be changed one node at a time.
 """
 
 from collections.abc import Callable, Iterable
@@ -76,6 +77,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     """Host and port at which others reach the speaker; None: as in the cluster file."""
     fingerprint: int = 0
     """Of the speaker's class; 0: not known."""
+    grants: int = 0
+    """Digest of the speaker's grants (`replica.authorization.policy_digest`); 0: it has none."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True):
@@ -109,6 +112,7 @@ class Identity(msgspec.Struct, frozen=True):
     options: int = 0
     advertise: tuple[str, int] | None = None
     fingerprint: int = 0
+    grants: int = 0
     wire: Range = WIRE
     level: Range = LEVEL
     machine: Range = MACHINE
@@ -187,7 +191,7 @@ class Doorkeeper:
     of a member counts is decided by the replicated configuration alone.
     """
 
-    __slots__ = ("_addresses", "_me", "_welcome", "differing", "other_class")
+    __slots__ = ("_addresses", "_me", "_welcome", "differing", "other_class", "other_grants")
 
     def __init__(self, me: Identity) -> None:
         self._me = me
@@ -195,6 +199,8 @@ class Doorkeeper:
         """Members whose options differed from this node's when they last said hello."""
         self.other_class: set[NodeId] = set()
         """Members that ran another version of the class when they last said hello."""
+        self.other_grants: set[NodeId] = set()
+        """Members that permitted other calls than this node when they last said hello."""
         self._addresses = dict(me.addresses)
         """Where clients find the listed members: as in the cluster file, or as they advertise."""
         if me.advertise is not None:
@@ -254,6 +260,7 @@ class Doorkeeper:
             options=me.options,
             advertise=me.advertise,
             fingerprint=me.fingerprint,
+            grants=me.grants,
         )
         return encode_hello(hello)
 
@@ -310,6 +317,8 @@ class Doorkeeper:
         (self.differing.discard if hello.options == me.options else self.differing.add)(NodeId(hello.node))
         same = hello.fingerprint in {0, me.fingerprint} or not me.fingerprint
         (self.other_class.discard if same else self.other_class.add)(NodeId(hello.node))
+        permits_alike = hello.grants == me.grants
+        (self.other_grants.discard if permits_alike else self.other_grants.add)(NodeId(hello.node))
         return None
 
 

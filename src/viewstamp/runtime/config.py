@@ -18,7 +18,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
 from viewstamp.link.handshake import Identity, cluster_digest
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
-from viewstamp.replica.authorization import GRANTS_MAX, Grant
+from viewstamp.replica.authorization import GRANTS_MAX, Grant, policy_digest
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.runtime.addresses import PORT_MAX, Address, check_address, parse_address
 from viewstamp.storage.files import read_named
@@ -151,6 +151,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             options=self.options_digest,
             advertise=advertise,
             fingerprint=fingerprint,
+            grants=policy_digest(self.grants),
         )
 
     def check(self) -> None:

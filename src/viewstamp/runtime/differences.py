@@ -28,9 +28,9 @@ _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
 class Differences:
-    """The members of which the log says that they run with other options, or other code, than this node."""
+    """The members of which the log says that they run with other options, code or grants than this node."""
 
-    __slots__ = ("_doorkeeper", "_machine", "_node", "_of_class", "_of_options")
+    __slots__ = ("_doorkeeper", "_machine", "_node", "_of_class", "_of_grants", "_of_options")
 
     def __init__(self, doorkeeper: Doorkeeper, node: NodeId, machine: str) -> None:
         """`machine` is the name of the class that is served."""
@@ -39,6 +39,7 @@ class Differences:
         self._machine = machine
         self._of_options: set[NodeId] = set()
         self._of_class: set[NodeId] = set()
+        self._of_grants: set[NodeId] = set()
 
     def compare(self, peer: NodeId) -> None:
         """Log what has become different since this was last called for the member."""
@@ -55,6 +56,13 @@ class Differences:
                 "where commands do something else, replicas will stop: run the same code on all members",
                 peer,
                 self._machine,
+                self._node,
+            )
+        if _is_new(peer, self._doorkeeper.other_grants, self._of_grants):
+            LOG.warning(
+                "node %d permits other calls than node %d (their [[grants]] differ): what a client may do "
+                "depends on the node that it reaches until their cluster files are equal",
+                peer,
                 self._node,
             )
 
