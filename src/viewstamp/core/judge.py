@@ -148,6 +148,10 @@ class ConfigurationOracle(Oracle, Protocol):
         """Return the configuration in force at a core."""
         ...
 
+    def listed(self, images: Mapping[NodeId, DurableImage]) -> Mapping[NodeId, Incarnation]:
+        """Return the members of the newest configuration on any of these disks; empty: there is none."""
+        ...
+
 
 @runtime_checkable
 class AcknowledgingOracle(Oracle, Protocol):

@@ -191,6 +191,8 @@ class Guarantees(msgspec.Struct, frozen=True):
     """What a read at default settings may return."""
     dynamic_membership: bool
     """Whether members change while the service runs."""
+    changes_members: bool = False
+    """Whether an operator may change the members while the service runs (`ChangeMembers`)."""
     agreed_views: bool = False
     """Whether each view has members of its own that were agreed on before it began; its oracle is then a
     `core.judge.ViewOracle`."""

@@ -36,6 +36,8 @@ class ReplicaSetup(msgspec.Struct, frozen=True):
     """Which principals may make which calls here; empty: every caller may make every call."""
     hasher: StateHasher | None = None
     """What makes digests of the state; None: each at once."""
+    joining: bool = False
+    """The node is to be added to a cluster that exists; `members` are those that it asks, and itself."""
 
     def make_core(self) -> Core:
         """Return the protocol's core."""
@@ -48,5 +50,6 @@ class ReplicaSetup(msgspec.Struct, frozen=True):
                 options=self.protocol_options,
                 recovered=self.recovered,
                 now=self.now,
+                joining=self.joining,
             )
         )

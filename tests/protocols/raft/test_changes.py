@@ -1,7 +1,7 @@
 import pytest
 
 from tests.protocols.raft.harness import Cluster, propose_all
-from viewstamp.core.events import ChangeMembers
+from viewstamp.core.events import ChangeMembers, TransferLeadership
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.raft.messages import AppendEntries, Dismissed, RequestVote
@@ -403,3 +403,25 @@ def test_wiped_member_when_members_were_changed_is_readmitted() -> None:
     cluster.start(wiped)
     cluster.run_until(lambda: voters(cluster) == [1, 2, 3, 4, 5])
     assert cluster.core(wiped).state.role is not Role.LEADER
+
+
+def test_wiped_member_when_all_that_it_knew_are_gone_is_heard_by_the_leader_that_calls_it() -> None:
+    cluster, _ = settled()
+    for node in (4, 5):
+        cluster.join(node)
+    assert direct(cluster, replacing((1, 4), (2, 5))) is None
+    cluster.run_until(lambda: voters(cluster) == [3, 4, 5])
+    cluster.run(1_000)
+    for gone in (1, 2):
+        cluster.crash(gone)
+    assert cluster.leader is not None
+    if cluster.leader == 3:
+        cluster.direct(3, 5, TransferLeadership())
+        cluster.run(100)
+    cluster.wipe(3)
+    cluster.run(500)
+    cluster.start(3)
+    cluster.isolate(1, 2)
+    silent = next(node for node in (4, 5) if node != cluster.leader)
+    cluster.blocked = lambda letter: {letter.source, letter.to} == {3, silent}
+    cluster.run_until(lambda: voters(cluster) == [3, 4, 5] and cluster.core(3).state.is_voter)

@@ -79,5 +79,5 @@ def test_node_introduces_itself_soon_when_a_leader_addresses_another_incarnation
     beginning: Beginning,
 ) -> None:
     beginning.introduce_at = Instant(1 << 40)
-    beginning.on_passed_over()
+    beginning.on_passed_over(NodeId(2))
     assert beginning.introduce_at == 1

@@ -1,6 +1,6 @@
 """I12 and what leaders believe: each way to go wrong is planted, and the way to go right keeps quiet."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from tests.sim.fakes import MEMBERS, RAFT_LIKE, FakeCore, FakeImage, FakeOracle,
 from viewstamp.core.effects import Apply, Effect, Send
 from viewstamp.core.events import Woke
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
-from viewstamp.core.judge import Configured, InvariantViolated
+from viewstamp.core.judge import Configured, DurableImage, InvariantViolated
 from viewstamp.core.protocol import Core
 from viewstamp.sim.judge.judge import Judge
 
@@ -38,6 +38,9 @@ class KnowingCore(FakeCore):
 class KnowingOracle(FakeOracle):
     def configured(self, core: KnowingCore) -> Configured:
         return core.configured
+
+    def listed(self, images: Mapping[NodeId, DurableImage]) -> Mapping[NodeId, Incarnation]:
+        return {}
 
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
         return message if isinstance(message, tuple) else None

@@ -352,7 +352,7 @@ class PrimaryBackupCore:
             if message.epoch >= state.epoch:
                 # Not only an old message: the primary of now may know this node by an introduction that was
                 # late, and would never address this incarnation unless it introduces itself again.
-                self.bootstrap.on_passed_over()
+                self.bootstrap.on_passed_over(source)
             return
         if not (is_sound_append(message) if isinstance(message, AppendEntries) else in_range(message.epoch)):
             state.drop("numbers out of range")

@@ -117,7 +117,7 @@ class Bootstrap(Introductions):
 
     def _addressees(self) -> frozenset[NodeId]:
         state = self._state
-        return (state.peers | state.membership.incarnations.keys()) - {state.node}
+        return (super()._addressees() | state.membership.incarnations.keys()) - {state.node}
 
     def _introduction(self, known: tuple[Member, ...]) -> Introduce:
         state = self._state

@@ -99,7 +99,7 @@ class Follower:
         if message.to != state.incarnation:
             # Meant for an earlier incarnation: this one does not know what that one promised.
             state.drop("message for another incarnation")
-            self._bootstrap.on_passed_over()
+            self._bootstrap.on_passed_over(source)
             return False
         if not state.bootstrapped:
             self._bootstrap.adopt()

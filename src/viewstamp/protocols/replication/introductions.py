@@ -16,6 +16,7 @@ class Introductions(ABC):
     """Introductions, sent and received by one node. A protocol's `Bootstrap` adds what follows from them."""
 
     __slots__ = (
+        "_caller",
         "_heard",
         "_introduce_us",
         "_known",
@@ -38,6 +39,8 @@ class Introductions(ABC):
         self.passed_over = False
         """The last leader heard addressed another incarnation of this node, whatever this node knows itself:
         that may never have been committed, or the leader knows it by a late introduction."""
+        self._caller: NodeId | None = None
+        """The leader that addressed another incarnation."""
         self.forgot = False
         """A member with a log knows another incarnation of this node: its disk was wiped."""
         self.introduce_at = NEVER
@@ -51,9 +54,13 @@ class Introductions(ABC):
         """Return the members that have not introduced themselves, in ascending order."""
         return sorted(self._state.peers - self._known.keys())
 
-    def on_passed_over(self) -> None:
-        """Introduce this node again soon: a leader addressed another incarnation of it."""
+    def on_passed_over(self, leader: NodeId) -> None:
+        """Introduce this node again soon: a leader addressed another incarnation of it.
+
+        To that leader as well: where members were changed, this node may know none of those that are left.
+        """
         self.passed_over = True
+        self._caller = leader
         soon = self._state.now + self._introduce_us
         self.introduce_at = Instant(min(self.introduce_at, soon))
 
@@ -87,7 +94,7 @@ class Introductions(ABC):
 
     def _addressees(self) -> frozenset[NodeId]:
         """Return whom this node introduces itself to."""
-        return self._state.peers
+        return self._state.peers if self._caller is None else self._state.peers | {self._caller}
 
     def _tell_all(self, known: tuple[Member, ...]) -> None:
         for peer in sorted(self._state.peers):

@@ -87,8 +87,10 @@ class Cluster:
         self.trace = trace
         self.tree = RandomTree(seed)
         self.world = World()
-        self.members = tuple(NodeId(number) for number in range(options.nodes))
-        oracle = definition.make_oracle(self.members)
+        self.members = tuple(NodeId(number) for number in range(options.nodes + options.membership.spares))
+        """All servers: the first members, and spares that may become some."""
+        self.first_members = self.members[: options.nodes]
+        oracle = definition.make_oracle(self.first_members)
         self.judge = judge or Judge(self.members, oracle, definition.guarantees)
         if trace.verbose:
             self.judge.listen(Narrator(self.judge.ghosts, trace))
@@ -135,7 +137,7 @@ class Cluster:
             judge=self.judge,
             trace=self.trace,
             tree=self.tree,
-            members=self.members,
+            members=self.first_members,
             definition=watching,
             protocol_options=overrides or protocol_options(definition, options.tuning),
             replica_options=replica_options(options.tuning),
@@ -212,6 +214,13 @@ class Cluster:
         self.trace.note(self.world.now_us, "died", node, reason=reason)
         self._after_end(node)
         self.on_death(node)
+
+    def removed(self, node: NodeId) -> None:
+        """A process ended because it was removed from the cluster: nobody starts it again by itself."""
+        self.judge.removed(node, self.processes[node].incarnation)
+        self.counts["removed"] += 1
+        self.trace.note(self.world.now_us, "removed", node)
+        self._after_end(node)
 
     # Clients
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from viewstamp.core.events import TakeSnapshot, TransferLeadership
+from viewstamp.core.events import Directive, TakeSnapshot, TransferLeadership
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Guarantees
 from viewstamp.core.quorum import majority
 from viewstamp.sim.cluster.cluster import Cluster
+from viewstamp.sim.faults.member_changes import MemberChanges
 from viewstamp.sim.world.network import Link
 from viewstamp.sim.world.options import PartitionMode
 from viewstamp.sim.world.world import log_uniform
@@ -69,6 +70,8 @@ class FaultInjector:
         self._directing = tree.stream("faults", "directives")
         self._misdirecting = tree.stream("faults", "misdirected")
         self._birth = tree.stream("faults", "birth")
+        self._membering = tree.stream("faults", "members")
+        self._changes = MemberChanges(cluster, self, self._membering)
 
     def begin(self) -> None:
         """Schedule the first fault of each kind that this run has."""
@@ -84,6 +87,7 @@ class FaultInjector:
         self._next(self._directing, options.load.transfer_rate, self._transfer)
         self._next(self._directing, options.load.snapshot_rate, self._take_snapshot)
         self._next(self._misdirecting, options.disk.misdirect_rate, self._misdirect)
+        self._next(self._membering, options.membership.rate, self._changes.change)
 
     def spoil_bootstrap(self) -> None:
         """Schedule crashes with a lost disk while the cluster bootstraps."""
@@ -295,14 +299,14 @@ class FaultInjector:
     def _take_snapshot(self) -> None:
         self._direct(TakeSnapshot(), "snapshot asked for")
 
-    def _direct(self, directive: TransferLeadership | TakeSnapshot, what: str) -> None:
+    def _direct(self, directive: Directive, what: str) -> None:
         node = self._directing.choice(self._cluster.members)
         leaders = self._cluster.leaders()
         if leaders and self._directing.random() < 0.7:
             node = leaders[0]
         self.direct(directive, what, to=node)
 
-    def direct(self, directive: TransferLeadership | TakeSnapshot, what: str, *, to: NodeId) -> None:
+    def direct(self, directive: Directive, what: str, *, to: NodeId) -> None:
         """Let an operator ask this of a server, over some client's connection."""
         clients = [client for client in self._cluster.clients.values() if not client.closed]
         if clients:

@@ -5,13 +5,13 @@ is judged is exactly what the core received and what it returned, before any of 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from viewstamp.core.effects import Answer, Apply, Capture, Effect, Entry, Refuse, Restore, Send, Stage
 from viewstamp.core.events import Event, Queried
-from viewstamp.core.ids import Instant, NodeId, PersistSeq, View, Viewstamp
-from viewstamp.core.judge import DurableImage, Oracle
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View, Viewstamp
+from viewstamp.core.judge import ConfigurationOracle, DurableImage, InvariantViolated, Oracle
 from viewstamp.core.messages import ClientMessage, ServerMessage
 from viewstamp.core.protocol import Core, Guarantees, WrappedCore
 from viewstamp.core.snapshots import SnapshotMeta
@@ -177,6 +177,17 @@ class Judge:
         for hook in self._recovered:
             hook(ghost, before, lost=lost)
         ghost.synced = ghost.written
+
+    def listed(self) -> Mapping[NodeId, Incarnation] | None:
+        """Return the members by the newest configuration on any disk; None: all nodes are."""
+        oracle = self.ghosts.oracle
+        return oracle.listed(self.ghosts.images) or None if isinstance(oracle, ConfigurationOracle) else None
+
+    def removed(self, node: NodeId, incarnation: Incarnation | None) -> None:
+        """A node ended because it takes itself for removed: no configuration may list that incarnation."""
+        self.rare["member removed"] += 1
+        if (self.listed() or {}).get(node) == incarnation:
+            raise InvariantViolated("I12 ConfigSafety", f"node {node} takes itself for removed: it is not")
 
     def requested(self, node: NodeId, message: ClientMessage) -> None:
         """A client's message reaches a node."""

@@ -132,12 +132,12 @@ class LivenessPhase:
         if not cluster.world.run_while(
             lambda: not self._level(chosen), cluster.world.now_us + CONVERGE_BOUND_US
         ):
-            places = {node: self._applied(node) for node in chosen}
+            places = {node: self._applied(node) for node in self._expected(chosen)}
             length = cluster.judge.ghosts.committed.length
             raise InvariantViolated(
                 NAME, f"{length} entries are committed, but the nodes have applied {places}"
             )
-        for node in chosen:
+        for node in self._expected(chosen):
             replica = cluster.processes[node].replica
             assert replica is not None
             cluster.judge.state(node, replica.applied, cluster.processes[node].state_digest())
@@ -145,7 +145,12 @@ class LivenessPhase:
     def _level(self, chosen: list[NodeId]) -> bool:
         length = self._cluster.judge.ghosts.committed.length
         slack = 1 if self._cluster.definition.guarantees.reads == "one_behind" else 0
-        return all(length - self._applied(node) <= slack for node in chosen)
+        return all(length - self._applied(node) <= slack for node in self._expected(chosen))
+
+    def _expected(self, chosen: list[NodeId]) -> list[NodeId]:
+        """Return which of these nodes take part: by the ghosts, where members change."""
+        listed = self._cluster.judge.listed()
+        return chosen if listed is None else [node for node in chosen if node in listed]
 
     def _applied(self, node: NodeId) -> int:
         replica = self._cluster.processes[node].replica

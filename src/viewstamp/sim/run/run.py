@@ -254,9 +254,9 @@ _PER_PIECE: Final = 8
 
 def messages_allowed(cluster: Cluster, calls: int) -> int:
     """Return how many messages between members this run may have needed."""
-    others = cluster.options.nodes - 1
+    others = len(cluster.members) - 1
     seconds = cluster.world.now_us / MICROSECONDS_PER_SECOND
-    standing = others * cluster.options.nodes * seconds * _PER_LINK_AND_SECOND
+    standing = others * len(cluster.members) * seconds * _PER_LINK_AND_SECOND
     work = others * (cluster.judge.ghosts.committed.length * _PER_COMMIT + calls * _PER_CALL)
     pieces = cluster.judge.rare["snapshot piece staged"] * _PER_PIECE
     return int(_BOOTSTRAP_MESSAGES + standing + work + pieces)

@@ -14,7 +14,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import Guarantees
 from viewstamp.sim.world.world import RandomTree, log_uniform
 
-SHRINKABLE: Final = ("network", "partitions", "processes", "stories", "disk", "load", "tuning")
+SHRINKABLE: Final = ("network", "partitions", "processes", "stories", "disk", "load", "tuning", "membership")
 """The groups of options, in the order in which they are printed and shrunk."""
 
 STORY_NAMES: Final = ("candidate", "depose", "forget", "handover", "pause", "strand")
@@ -89,6 +89,15 @@ class StoryOptions(msgspec.Struct, frozen=True):
     rate: float = 0.0
     kinds: tuple[str, ...] = ()
     """Names in `stories.STORIES`."""
+
+
+class MembershipOptions(msgspec.Struct, frozen=True):
+    """How operators change the members (`faults.member_changes`)."""
+
+    spares: int = 0
+    """Nodes that are not members at first."""
+    rate: float = 0.0
+    """Changes asked for, a second."""
 
 
 class DiskOptions(msgspec.Struct, frozen=True):
@@ -177,6 +186,7 @@ class SwarmOptions(msgspec.Struct, frozen=True):
     disk: DiskOptions = DiskOptions()
     load: LoadOptions = LoadOptions()
     tuning: TuningOptions = TuningOptions()
+    membership: MembershipOptions = MembershipOptions()
     fault_free: bool = False
 
     def describe(self) -> str:
@@ -221,6 +231,7 @@ def draw_options(
         disk=_draw_disk(tree.stream("swarm", "disk"), faults=not fault_free),
         load=_draw_load(tree.stream("swarm", "load")),
         tuning=_draw_tuning(tree.stream("swarm", "tuning")),
+        membership=_draw_membership(tree.stream("swarm", "membership")),
         fault_free=fault_free,
     )
     return restrict(options, guarantees)
@@ -257,6 +268,8 @@ def restrict(options: SwarmOptions, guarantees: Guarantees) -> SwarmOptions:
     if guarantees.dynamic_membership:
         # Until the misdirected write is noticed, the view may come to need this disk.
         options = replace(options, disk=replace(options.disk, misdirect_rate=0.0))
+    if not guarantees.changes_members:
+        options = replace(options, membership=MembershipOptions())
     if options.nodes < 3:
         # With one or two members a lost disk is a lost cluster: nothing is promised then.
         options = replace(
@@ -358,6 +371,11 @@ def _draw_stories(rng: Random) -> StoryOptions:
     told, rate = rng.random() < 0.75, log_uniform(rng, 0.3, 3.0)
     chosen = tuple(sorted(rng.sample(STORY_NAMES, rng.randint(1, len(STORY_NAMES)))))
     return StoryOptions(rate, chosen) if told else StoryOptions()
+
+
+def _draw_membership(rng: Random) -> MembershipOptions:
+    drawn = MembershipOptions(spares=rng.randint(0, 4), rate=log_uniform(rng, 0.3, 4.0))
+    return drawn if rng.random() < 0.4 else MembershipOptions()
 
 
 def _draw_disk(rng: Random, *, faults: bool) -> DiskOptions:

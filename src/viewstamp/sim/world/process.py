@@ -29,9 +29,9 @@ from viewstamp.replica.events import Denied, Halt, Notice, ReplicaEffect, Replic
 from viewstamp.replica.replica import Replica
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.sim.judge.whole_snapshots import check_whole
-from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults, SimFileSystem
+from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults
 from viewstamp.sim.world.options import DiskOptions, ProcessOptions
-from viewstamp.sim.world.process_environment import ProcessSetup, guard_of
+from viewstamp.sim.world.process_environment import ProcessSetup, guard_of, make_disk
 from viewstamp.sim.world.trace import trace_event
 from viewstamp.sim.world.world import NodeClock
 from viewstamp.storage.directory import JOURNAL_NAME, DataDirectory, open_data_directory
@@ -57,6 +57,10 @@ class Process:
         self.life = 0
         """Number of the present or last life; grows at each start and each crash."""
         self.running = False
+        self.removed = False
+        """Whether its disk is that of a removed member."""
+        self.joins = node not in setup.members
+        """Whether it waits to be added where its disk is empty: a removed member begins no second cluster."""
         self.damaged = False
         """Whether its disk refuses to be opened. Only wiping it helps."""
         self.incarnation: Incarnation | None = None
@@ -66,7 +70,7 @@ class Process:
         rng = setup.tree.stream("node", node)
         drift = setup.process_options.drift_max_ppm
         self.clock = NodeClock(start_us=rng.randrange(10**9), drift_ppm=rng.randint(-drift, drift))
-        self.files = self._make_disk()
+        self.files = make_disk(self.setup, self.node, self.life, self.disk_options)
         self._old_effects: Counter[str] = Counter()
         """Of disks that were wiped."""
         self._effects: Counter[str] = Counter()
@@ -130,10 +134,10 @@ class Process:
         assert not self.running
         self._note("wipe")
         self._old_effects.update(self.files.effects)
-        self.files = self._make_disk()
+        self.files = make_disk(self.setup, self.node, self.life, self.disk_options)
         self.incarnation = None
         self._wiped = True
-        self.damaged = False
+        self.damaged = self.removed = False
 
     def rot(self) -> bool:
         """Flip a bit on the disk of a process that is down. False: there is nothing on it."""
@@ -200,23 +204,14 @@ class Process:
 
     # Within a life
 
-    def _make_disk(self) -> SimFileSystem:
-        options = self.disk_options
-        faults = DiskFaults(
-            torn=options.torn,
-            sync_error=options.error_rate,
-            disk_full=options.full_rate,
-            short_write=options.short_writes,
-        )
-        return SimFileSystem(self.setup.tree.stream("node", self.node, "disk", self.life), faults=faults)
-
     def _make_replica(self, directory: DataDirectory, recovered: Recovered) -> None:
         setup = self.setup
         self.running = True
         self.replica = Replica(
             ReplicaSetup(
                 node=self.node,
-                members=setup.members,
+                members=tuple(sorted({*setup.members, self.node})),
+                joining=self.joins,
                 incarnation=directory.identity.incarnation,
                 definition=setup.definition,
                 protocol_options=setup.protocol_options,
@@ -340,6 +335,11 @@ class Process:
                 self._stage(effect)
             case Denied():
                 pass  # its client was told; the judge looks at what was executed
+            case Halt(cause="removed"):
+                self.removed = self.joins = True
+                self._end()
+                self.files.kill()
+                self.setup.environment.removed(self.node)
             case Halt() if self.files.rotten:
                 self._fail(StorageError(effect.reason))
             case Notice(reason, about="versions"):

@@ -11,7 +11,8 @@ from viewstamp.machine.guard import Guard
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.sim.judge.judge import Judge
-from viewstamp.sim.world.options import ProcessOptions
+from viewstamp.sim.world.disk import DiskFaults, SimFileSystem
+from viewstamp.sim.world.options import DiskOptions, ProcessOptions
 from viewstamp.sim.world.trace import Trace
 from viewstamp.sim.world.world import RandomTree, World
 
@@ -36,6 +37,10 @@ class ProcessEnvironment(Protocol):
         """The process ended by itself: its disk failed. An operator may start it again."""
         ...
 
+    def removed(self, node: NodeId) -> None:
+        """The process ended: its incarnation was removed from the cluster."""
+        ...
+
 
 class ProcessSetup(msgspec.Struct, frozen=True):
     """What all processes of a cluster have in common."""
@@ -45,6 +50,7 @@ class ProcessSetup(msgspec.Struct, frozen=True):
     trace: Trace
     tree: RandomTree
     members: tuple[NodeId, ...]
+    """Those of the first configuration."""
     definition: ProtocolDefinition
     protocol_options: Any
     replica_options: ReplicaOptions
@@ -53,3 +59,14 @@ class ProcessSetup(msgspec.Struct, frozen=True):
     state_check_every: int
     process_options: ProcessOptions
     environment: ProcessEnvironment
+
+
+def make_disk(setup: ProcessSetup, node: NodeId, life: int, options: DiskOptions) -> SimFileSystem:
+    """Return an empty disk for a node, with these faults."""
+    faults = DiskFaults(
+        torn=options.torn,
+        sync_error=options.error_rate,
+        disk_full=options.full_rate,
+        short_write=options.short_writes,
+    )
+    return SimFileSystem(setup.tree.stream("node", node, "disk", life), faults=faults)

@@ -125,6 +125,11 @@ class RaftOracle:
             base=Seqno(log.base_seqno),
         )
 
+    def listed(self, images: Mapping[NodeId, DurableImage]) -> Mapping[NodeId, Incarnation]:
+        """Return the members of the newest configuration on any disk (`core.judge.ConfigurationOracle`)."""
+        newest = _newest_configurations(images)
+        return newest[0].members if newest else {}
+
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
         """Return the incarnation that acknowledges, and up to which entry."""
         return judging.matched_by(message) if type(message) is AppendResponse else None
