@@ -17,8 +17,9 @@ import msgspec
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.events import Directive
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import NodeId, Viewstamp
 from viewstamp.core.protocol import Status
+from viewstamp.core.snapshots import SnapshotMeta
 
 SECRET_BYTES: Final = 16
 """Of a client's secret."""
@@ -103,6 +104,29 @@ class AdminRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     directive: Directive
 
 
+class ReadPosition(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
+    """Say up to where this node has executed, after a round that confirms it: as a linearizable query."""
+
+    request: int
+
+
+class ReadSnapshot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
+    """Send a piece of this node's newest snapshot. With offset 0 the connection begins to read one."""
+
+    request: int
+    offset: int
+    seqno_min: int = 0
+    """With offset 0: refuse where the newest one covers less."""
+
+
+class ReadLog(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
+    """Send the committed entries after this one, as many as fit into an answer."""
+
+    request: int
+    after: Viewstamp
+    bytes_max: int
+
+
 class Identify(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
     """From now on this connection speaks for a client, and no other does. Unanswered unless it is refused.
 
@@ -125,7 +149,9 @@ class Identify(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 Logged: TypeAlias = Submit | OpenSession | KeepAlive | CloseSession
 """Messages that are ordered by the log."""
 
-ClientMessage: TypeAlias = Logged | QueryRequest | AskStatus | AdminRequest | Identify
+OperatorMessage: TypeAlias = AskStatus | AdminRequest | ReadPosition | ReadSnapshot | ReadLog
+"""What operators ask of one certain node: nothing of it enters the log."""
+ClientMessage: TypeAlias = Logged | QueryRequest | OperatorMessage | Identify
 
 RESULT: Final = 0
 """The payload is the encoded return value."""
@@ -183,21 +209,68 @@ class Notified(msgspec.Struct, frozen=True, array_like=True, tag=4):
     payload: msgspec.Raw
 
 
-class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """Answer to `AskStatus`."""
+class OperatorReply(msgspec.Struct, frozen=True, array_like=True):
+    """An answer to an `OperatorMessage`."""
 
     request: int
+    """That of the question."""
+
+
+class StatusReply(OperatorReply, frozen=True, array_like=True, tag=5):
+    """Answer to `AskStatus`."""
+
     status: Status
 
 
-class AdminReply(msgspec.Struct, frozen=True, array_like=True, tag=6):
+class AdminReply(OperatorReply, frozen=True, array_like=True, tag=6):
     """Answer to `AdminRequest`; None: done."""
 
-    request: int
     refusal: str | None
 
 
-ServerMessage: TypeAlias = Results | SessionOpened | Redirect | Notified | StatusReply | AdminReply
+class PositionReply(OperatorReply, frozen=True, array_like=True, tag=7):
+    """Answer to `ReadPosition`: what was acknowledged before the question is in the state at `viewstamp`."""
+
+    viewstamp: Viewstamp
+    digest: int
+    """The digest chain of results up to `viewstamp`."""
+    refusal: str | None = None
+    """Why there is no answer, in one line."""
+
+
+class SnapshotPart(OperatorReply, frozen=True, array_like=True, tag=8):
+    """Answer to `ReadSnapshot`."""
+
+    meta: SnapshotMeta | None
+    """Of the whole; None where it is refused."""
+    records: bytes
+    """A `Chunk` as in a stream; empty behind the end."""
+    refusal: str | None = None
+
+
+class LogPart(OperatorReply, frozen=True, array_like=True, tag=9):
+    """Answer to `ReadLog`."""
+
+    applied: Viewstamp
+    """Up to where this node has executed the log."""
+    digest: int
+    """The digest chain of results up to the entry that was named."""
+    records: bytes
+    """`LogEntry`s as in a stream; empty where nothing is new."""
+    refusal: str | None = None
+
+
+ServerMessage: TypeAlias = (
+    Results
+    | SessionOpened
+    | Redirect
+    | Notified
+    | StatusReply
+    | AdminReply
+    | PositionReply
+    | SnapshotPart
+    | LogPart
+)
 
 
 _CLIENT_DECODER: Final[msgspec.msgpack.Decoder[ClientMessage]] = msgspec.msgpack.Decoder(ClientMessage)

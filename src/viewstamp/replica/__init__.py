@@ -9,7 +9,7 @@ Read in this order; `client` is another program, and has an order of its own:
 5. `replicated_state`, `sessions`: an entry executed, exactly once;
 6. `responses`, `refusals`, `reads`, `directives`: what clients and operators are told, and queries, which
    pass no log;
-7. `snapshot_body`: the replicated state as bytes;
+7. `snapshot_body`: the replicated state as bytes; `exports`: what readers of the log get;
 8. `divergence`, `recent_commands`: replicas that differ, judged by the majority;
 9. `skip_mark`: an entry that no replica can execute;
 10. `versions`: what is in force, and code that is too old for an entry;

@@ -12,6 +12,7 @@ from viewstamp.replica.batches import IN_FLIGHT_MAX, BatchBuffer, InFlightBatche
 from viewstamp.replica.directives import Directives
 from viewstamp.replica.divergence import Divergence
 from viewstamp.replica.events import Halt
+from viewstamp.replica.exports import Exports
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import ReplicatedState
@@ -25,6 +26,7 @@ class Account:
         "_buffer",
         "_directives",
         "_divergence",
+        "_exports",
         "_halt",
         "_in_flight",
         "_responses",
@@ -45,6 +47,7 @@ class Account:
     _buffer: BatchBuffer
     _directives: Directives
     _divergence: Divergence
+    _exports: Exports
     _halt: Halt | None
     _in_flight: InFlightBatches
     _responses: Responses
@@ -97,6 +100,7 @@ class Account:
         yield "commands waiting", self._buffer.commands, options.gathered_commands_max
         yield "bytes waiting", self._buffer.size_bytes, options.gathered_bytes_max
         yield "queries waiting", len(self.reads), options.reads_max
+        yield from self._exports.usage()
         yield "directives in flight", len(self._directives), options.directives_max
         yield "clients known", len(self._responses.addresses), options.clients_max
         yield "own batches in flight", len(self._in_flight), IN_FLIGHT_MAX

@@ -28,14 +28,7 @@ import xxhash
 from viewstamp.core.effects import Send
 from viewstamp.core.events import Received
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import (
-    AdminReply,
-    Logged,
-    QueryRequest,
-    Redirect,
-    StatusReply,
-    Submit,
-)
+from viewstamp.core.messages import Logged, OperatorReply, QueryRequest, Redirect, Submit
 from viewstamp.core.quorum import majority
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.schema import schema_of
@@ -441,7 +434,7 @@ def _words(kind: Kind) -> str:
 
 
 def _answers_client(effect: ReplicaEffect) -> bool:
-    return type(effect) is Respond and not isinstance(effect.message, StatusReply | AdminReply | Redirect)
+    return type(effect) is Respond and not isinstance(effect.message, OperatorReply | Redirect)
 
 
 def sent_away(message: QueryRequest | Logged, reason: str) -> Redirect:

@@ -177,7 +177,10 @@ class Invoked(msgspec.Struct, frozen=True, gc=False):
 
 
 class Operated(msgspec.Struct, frozen=True, gc=False):
-    """An operator asks one certain node for its status (directive None), or to carry out a directive."""
+    """An operator asks one certain node for its status (directive None), or to carry out a directive.
+
+    Or for a part of its log: the directive is a `messages.ReadPosition`, `ReadSnapshot` or `ReadLog`.
+    """
 
     call: CallId
     node: NodeId

@@ -71,6 +71,8 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     clients_per_connection_max: int = 64
     """Clients that one connection may speak for; one more is turned away."""
     directives_max: int = 64
+    log_tail_bytes_max: int = 16 << 20
+    """Bytes of the last entries that are kept for those who follow the log; older ones are gone for them."""
     state_check_every: int = 8_192
     """The state is hashed at each entry whose number is a multiple of this, where a hundredth of the time
     allows it, and compared between members. Equal on all members; 0: never."""
@@ -87,7 +89,13 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
         for name in ("batch_bytes_max", "command_bytes_max", "gathered_commands_max", "gathered_bytes_max"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
         _require(self.state_check_every >= 0, "state_check_every must be 0 (never) or more")
-        for name in ("reads_max", "clients_max", "clients_per_connection_max", "directives_max"):
+        for name in (
+            "reads_max",
+            "clients_max",
+            "clients_per_connection_max",
+            "directives_max",
+            "log_tail_bytes_max",
+        ):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
 
     @property

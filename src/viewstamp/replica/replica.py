@@ -51,7 +51,11 @@ from viewstamp.core.messages import (
     Identify,
     KeepAlive,
     OpenSession,
+    OperatorMessage,
     QueryRequest,
+    ReadLog,
+    ReadPosition,
+    ReadSnapshot,
     StatusReply,
     Submit,
 )
@@ -71,7 +75,7 @@ from viewstamp.replica.batches import (
     encode_logged,
 )
 from viewstamp.replica.directives import OWN_ADDRESS, TOO_MANY, Directives
-from viewstamp.replica.divergence import Divergence, sent_away
+from viewstamp.replica.divergence import Divergence
 from viewstamp.replica.events import (
     ClientGone,
     Halt,
@@ -81,6 +85,7 @@ from viewstamp.replica.events import (
     StateHashed,
     Voted,
 )
+from viewstamp.replica.exports import Exports, turned_away
 from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import LogClock, ReplicatedState
 from viewstamp.replica.responses import OVERLOADED, UNIDENTIFIED, ClientAddresses, Responses
@@ -122,13 +127,16 @@ class Replica(Account):
         """What the core last said of who leads: another object for each change."""
         self._snapshots = snapshot_body.Snapshots()
         self._state = self._snapshots.recover(setup.recovered.snapshot, self._state)
+        self._responses = Responses(ClientAddresses(setup.options))
+        self._exports = Exports(self._responses, setup.options.log_tail_bytes_max)
+        self._exports.begin(self._state)
         self._clock = LogClock()
         self._authorizer = authorizer = Authorizer.of(self.definition, setup.grants)
         self._validator = SubmitValidator(self.definition, setup.options, authorizer)
         self._buffer = BatchBuffer(setup.options)
         self._in_flight = InFlightBatches(self.definition)
-        self._responses = Responses(ClientAddresses(setup.options))
         self.reads = Reads(self.definition, self._responses, setup.options, authorizer)
+
         self._directives = Directives(setup.options.directives_max)
         self._halt: Halt | None = None
         self.core: Core = setup.make_core()
@@ -180,7 +188,9 @@ class Replica(Account):
             case ClientGone():
                 self._responses.addresses.gone(event.source)
                 self.reads.forget(event.source)
+                self._exports.gone(event.source)
             case Captured() | Staged() | PeerUp() | PeerDown():
+                self._snapshots.on_event(event)
                 self._drive(event)
             case StateHashed() | Voted():
                 self._divergence.on_event(event, now)
@@ -234,6 +244,7 @@ class Replica(Account):
                 self._responses.effects.append(effect)
             elif isinstance(effect, Apply):
                 self._apply(effect)
+                self._exports.applied(effect.entry, self._state)
             else:
                 self._carry_out(effect)
             if self._halt is not None:
@@ -243,6 +254,8 @@ class Replica(Account):
         match effect:
             case Release() | Stage():
                 self._responses.effects.append(effect)
+            case Answer() | Refuse() if effect.token < 0:
+                self._exports.on_round(effect, self._state)
             case Answer():
                 self.reads.answer(effect.token, self._state)
             case Refuse():
@@ -266,7 +279,7 @@ class Replica(Account):
     def _requested(self, event: Requested) -> None:
         message, source, judge = event.message, event.source, self._divergence
         if judge.busy and judge.withholds and not isinstance(message, AskStatus | AdminRequest | Identify):
-            self._responses.say(source, sent_away(message, judge.reason))
+            self._responses.say(source, turned_away(message, judge.reason))
             return
         match message:
             case Submit() | OpenSession() | KeepAlive() | CloseSession() | QueryRequest() if (
@@ -281,10 +294,8 @@ class Replica(Account):
                 self.reads.on_request(source, message, self._state, event.principal)
             case Identify():
                 self._responses.identify(source, message)
-            case AskStatus():
-                self._responses.say(source, StatusReply(message.request, self.status(self._now)))
-            case AdminRequest():
-                self._directed(source, message)
+            case AskStatus() | AdminRequest() | ReadPosition() | ReadSnapshot() | ReadLog():
+                self._operated(source, message)
             case _:
                 assert_never(message)
         if self._authorizer is not None:
@@ -318,6 +329,19 @@ class Replica(Account):
         else:
             # No call to refuse: a client that is sent away asks again, here or elsewhere.
             self._responses.redirect(decoded, self._other_leader(), OVERLOADED)
+
+    def _operated(self, source: ClientAddress, message: OperatorMessage) -> None:
+        match message:
+            case AskStatus():
+                self._responses.say(source, StatusReply(message.request, self.status(self._now)))
+            case AdminRequest():
+                self._directed(source, message)
+            case ReadPosition() | ReadSnapshot() | ReadLog():
+                token = self._exports.on_request(source, message, self._state, self._snapshots.newest)
+                if token is not None:
+                    self._drive(Queried(token))
+            case _:
+                assert_never(message)
 
     def _directed(self, source: ClientAddress, message: AdminRequest) -> None:
         if (refusal := directive_refusal(self._state.versions, message.directive)) is not None:
@@ -434,6 +458,7 @@ class Replica(Account):
     def _install(self, snapshot: Snapshot) -> None:
         try:
             self._state = self._snapshots.install(snapshot, self._state)
+            self._exports.begin(self._state)
         except snapshot_body.SnapshotUnreadable as error:
             self._halt = Halt.diverged(self.node, str(error))
         except NewerCodeNeeded as error:

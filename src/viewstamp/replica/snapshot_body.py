@@ -11,6 +11,7 @@ import msgspec
 
 from viewstamp.core.effects import Capture
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.events import Captured, PeerDown, PeerUp, Staged
 from viewstamp.core.ids import LogTime, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.snapshots import (
@@ -148,13 +149,15 @@ def _require_same(preface: Preface, state: ReplicatedState) -> None:
 class Snapshots:
     """The snapshot that is made of the state in the current step, and the one that the state came from."""
 
-    __slots__ = ("_parts", "_restored", "too_new")
+    __slots__ = ("_parts", "_restored", "newest", "too_new")
 
     def __init__(self) -> None:
         self._parts: Parts | None = None
         """Of the `Save` of the current step."""
         self._restored: SnapshotMeta | None = None
         """The snapshot whose state the machine has exactly, if nothing was applied since."""
+        self.newest: Snapshot | None = None
+        """The newest one that is durable here. Read-only for callers."""
         self.too_new: tuple[Viewstamp, str] | None = None
         """Where the snapshot stands that was found on the disk, and why this code cannot restore it."""
 
@@ -162,6 +165,13 @@ class Snapshots:
         """Return what the driver is to save."""
         self._parts = capture(state)
         return Save(effect.token, effect.viewstamp, effect.header, self._parts, state.versions or NEWEST)
+
+    def on_event(self, event: Captured | Staged | PeerUp | PeerDown) -> None:
+        """Keep a snapshot that became durable here, made or received."""
+        if isinstance(event, Captured | Staged) and (snapshot := event.snapshot) is not None:
+            newest = self.newest
+            if newest is None or newest.meta.viewstamp < snapshot.meta.viewstamp:
+                self.newest = snapshot
 
     def state_changes(self) -> None:
         """Freeze what is being saved: the core asked for it earlier in this step, before this change."""
@@ -176,6 +186,7 @@ class Snapshots:
         """As `recover`; the state as it is where there is no snapshot, or where it is for newer code."""
         if snapshot is None:
             return state
+        self.newest = snapshot
         try:
             state = recover(snapshot, state)
         except NewerCodeNeeded as error:

@@ -20,7 +20,7 @@ from typing import Final
 
 from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
-from viewstamp.core.messages import AdminRequest, AskStatus, decode_client_message
+from viewstamp.core.messages import OperatorMessage, decode_client_message
 from viewstamp.link.acceptor import Acceptor, Greeted
 from viewstamp.link.framing import PEER, UnfinishedBytes
 from viewstamp.link.handshake import Doorkeeper, Hello
@@ -410,7 +410,7 @@ class Transport:
             connection.deliver = partial(self._from_client, connection, sender.address)
             connection.deliver(payload)
             return
-        if not isinstance(decode_client_message(payload), AskStatus | AdminRequest):
+        if not isinstance(decode_client_message(payload), OperatorMessage):
             self._metrics.connections_refused += 1
             assert isinstance(connection.link, Acceptor)
             connection.link.refuse(self._places.full)

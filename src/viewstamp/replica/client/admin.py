@@ -2,8 +2,17 @@
 
 import msgspec
 
+from viewstamp.core.events import Directive
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import AdminReply, AdminRequest, AskStatus, StatusReply
+from viewstamp.core.messages import (
+    AdminRequest,
+    AskStatus,
+    OperatorMessage,
+    OperatorReply,
+    ReadLog,
+    ReadPosition,
+    ReadSnapshot,
+)
 from viewstamp.replica.events import CallId, Complete, Failed, Operated, Returned
 
 
@@ -32,9 +41,9 @@ class AdminCalls:
             return None
         return min(operated.deadline for operated in self.open.values())
 
-    def sendable(self, up: set[NodeId]) -> list[tuple[NodeId, AskStatus | AdminRequest]]:
+    def sendable(self, up: set[NodeId]) -> list[tuple[NodeId, OperatorMessage]]:
         """Return what can be sent now, each once."""
-        messages: list[tuple[NodeId, AskStatus | AdminRequest]] = []
+        messages: list[tuple[NodeId, OperatorMessage]] = []
         for request, operated in self.open.items():
             if request not in self._sent and operated.node in up:
                 self._sent.add(request)
@@ -47,7 +56,7 @@ class AdminCalls:
             return False
         return any(request not in self._sent and open_.node in up for request, open_ in self.open.items())
 
-    def replied(self, reply: StatusReply | AdminReply) -> list[Complete]:
+    def replied(self, reply: OperatorReply) -> list[Complete]:
         """Return what the reply ends; nothing where it was not awaited."""
         operated = self.open.pop(reply.request, None)
         if operated is None:
@@ -80,7 +89,7 @@ class AdminCalls:
         completes: list[Complete] = []
         for request in requests:
             operated = self.open.pop(request)
-            perhaps = request in self._sent and operated.directive is not None
+            perhaps = request in self._sent and isinstance(operated.directive, Directive)
             self._sent.discard(request)
             where = f"node {operated.node}: {why}"
             outcome = Failed("unknown" if perhaps else "not_executed", where)
@@ -88,7 +97,10 @@ class AdminCalls:
         return completes
 
 
-def _message(request: int, operated: Operated) -> AskStatus | AdminRequest:
-    if operated.directive is None:
+def _message(request: int, operated: Operated) -> OperatorMessage:
+    directive = operated.directive
+    if directive is None:
         return AskStatus(request)
-    return AdminRequest(request, operated.directive)
+    if isinstance(directive, ReadPosition | ReadSnapshot | ReadLog):
+        return msgspec.structs.replace(directive, request=request)
+    return AdminRequest(request, directive)

@@ -25,19 +25,18 @@ from viewstamp.core.messages import (
     EXPIRED,
     NO_SESSION,
     REFUSED,
-    AdminReply,
     CloseSession,
     Identify,
     KeepAlive,
     Logged,
     Notified,
     OpenSession,
+    OperatorReply,
     QueryRequest,
     Redirect,
     Results,
     ServerMessage,
     SessionOpened,
-    StatusReply,
     Submit,
     client_number,
 )
@@ -396,7 +395,7 @@ class ClientCore:
             case Notified():
                 if message.client == self.number:
                     self._notified(message)
-            case StatusReply() | AdminReply():
+            case OperatorReply():
                 self._effects += self._admin.replied(message)
             case _:
                 assert_never(message)
