@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "status": ("viewstamp.cli.status:status", "Show every node: role, view, positions, lag."),
     "transfer": ("viewstamp.cli.operate:transfer", "Hand leadership to another node."),
     "snapshot": ("viewstamp.cli.operate:snapshot", "Take a snapshot now, and shorten the log."),
+    "audit": ("viewstamp.cli.audit:audit", "Print who called what at which viewstamp, out of the log."),
     "journal dump": ("viewstamp.cli.journal:dump", "Print what a data directory holds, in order."),
     "journal show": ("viewstamp.cli.journal_skip:show", "Print one entry of the log in a data directory."),
     "journal skip": ("viewstamp.cli.journal_skip:skip", "Give up an entry that no member can execute."),
@@ -32,6 +33,24 @@ COMMANDS: Final = {
     "demo": ("viewstamp.cli.demo:demo", "See three servers survive the death of their leader."),
 }
 """Name: (where it is, what it does). To add a command, add its line."""
+
+MAIN: Final = frozenset(
+    {
+        "init",
+        "serve",
+        "kv",
+        "lock",
+        "locks",
+        "status",
+        "transfer",
+        "snapshot",
+        "journal",
+        "check",
+        "sim",
+        "demo",
+    }
+)
+"""First words of the commands that the overview explains; it names the others, so that it fits a screen."""
 
 GROUPS: Final = {
     "kv": "Read and write the stock key/value service.",

@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
 from viewstamp.cli import failures
-from viewstamp.cli.app import COMMANDS, GROUPS
+from viewstamp.cli.app import COMMANDS, GROUPS, MAIN
 from viewstamp.cli.fast_path import ENVIRONMENT_PREFIX, is_switch
 from viewstamp.cli.flags import QUICK, Flag
 
@@ -20,9 +20,10 @@ _EPILOGUE: Final = "Each flag may also be set as VIEWSTAMP_NAME in the environme
 
 def make_app() -> App:
     """Return the whole command line; no command is imported yet."""
+    others = sorted({name.split()[0] for name in COMMANDS} - MAIN)
     app = App(
         name="viewstamp",
-        help=_SUMMARY,
+        help=f"{_SUMMARY}\n\nMore commands: {', '.join(others)}.",
         help_epilogue=_EPILOGUE,
         version=_version,
         help_formatter="plain",
@@ -31,11 +32,12 @@ def make_app() -> App:
         exit_on_error=False,
         print_error=False,
     )
-    groups = {name: App(name=name, help=summary) for name, summary in GROUPS.items()}
+    groups = {name: App(name=name, help=summary, show=name in MAIN) for name, summary in GROUPS.items()}
     for name, (where, summary) in COMMANDS.items():
         group, _, leaf = name.rpartition(" ")
         parent = groups[group] if group else app
-        parent.command(f"{__name__}:{name}" if name in QUICK else where, name=leaf, help=summary)
+        shown = bool(group) or name in MAIN
+        parent.command(f"{__name__}:{name}" if name in QUICK else where, name=leaf, help=summary, show=shown)
     for group_app in groups.values():
         app.command(group_app)
     return app

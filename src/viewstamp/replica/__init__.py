@@ -13,7 +13,8 @@ Read in this order; `client` is another program, and has an order of its own:
 8. `divergence`, `recent_commands`: replicas that differ, judged by the majority;
 9. `skip_mark`: an entry that no replica can execute;
 10. `versions`: what is in force, and code that is too old for an entry;
-11. `account`: what a replica says of itself.
+11. `account`: what a replica says of itself;
+12. `audit`: which principal did what, out of the entries of the log.
 
 The way of a write, function by function. At the leader:
 
