@@ -25,8 +25,8 @@ STATUS = Status(
 )
 CLIENT_BYTES: list[tuple[m.ClientMessage, str]] = [
     (m.Submit(7, 0, 0, [(1, RAW)]), "9501070000919201" + "92a361646403"),
-    (m.OpenSession(7, 9), "93020709"),
-    (m.KeepAlive(7, 8, 9, 10), "95030708090a"),
+    (m.OpenSession(7, 9, 5_000), "94020709cd1388"),
+    (m.KeepAlive(7, 8, 9, 10, 5_000), "96030708090acd1388"),
     (m.CloseSession(7, 8), "93040708"),
     (m.Identify(7, b"0123456789abcdef"), "930807c410" + "30313233343536373839616263646566"),
     (m.QueryRequest(7, "stale", [(1, RAW)]), "940507a57374616c65919201" + "92a361646403"),

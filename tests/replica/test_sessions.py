@@ -58,6 +58,55 @@ def test_the_one_idle_longest_expires_first_whenever_it_was_opened() -> None:
     assert sessions.overdue(LogTime(10_001)) is opened[1]
 
 
+def test_each_session_expires_by_the_time_that_its_client_asked_for_within_the_bounds() -> None:
+    sessions = Sessions(SessionLimits(time_to_live_ms=60, time_to_live_min_ms=5, time_to_live_max_ms=100))
+    wanted = {1: 0, 2: 1, 3: 50, 4: 1_000}
+    for client, milliseconds in wanted.items():
+        sessions.want(sessions.open(client, client, T0), milliseconds)
+    granted = {session.client: sessions.time_to_live_ms(session) for session in sessions}
+    assert granted == {1: 60, 2: 5, 3: 50, 4: 100}
+    ended = []
+    while (session := sessions.overdue(LogTime(100_000))) is not None:
+        sessions.end(session)
+        ended.append(session.client)
+    assert ended == [2, 3, 1, 4], "in the order in which they were due"
+
+
+def test_the_clusters_own_time_is_granted_when_the_bounds_leave_it_out() -> None:
+    limits = SessionLimits(time_to_live_ms=60, time_to_live_min_ms=100, time_to_live_max_ms=200)
+    assert [limits.granted_ms(wanted) for wanted in (0, 1, 150, 1_000)] == [60, 60, 150, 200]
+    assert SessionLimits(time_to_live_ms=700_000).granted_ms(650_000) == 650_000
+
+
+def test_a_session_ends_sooner_when_its_client_asks_for_less_and_later_when_for_more() -> None:
+    sessions = Sessions(SessionLimits(time_to_live_ms=60, time_to_live_min_ms=5))
+    session = sessions.open(7, 100, T0)
+    sessions.want(session, 5)
+    assert sessions.overdue(LogTime(4_999)) is None
+    assert sessions.overdue(LogTime(5_000)) is session
+    sessions.want(session, 100)
+    assert sessions.overdue(LogTime(99_999)) is None
+    sessions.want(session, 0)
+    assert sessions.overdue(LogTime(99_999)) is None, "0 asks for nothing"
+    assert sessions.overdue(LogTime(100_000)) is session
+
+
+def test_a_session_keeps_what_its_client_asked_for_when_it_comes_from_a_snapshot() -> None:
+    sessions = Sessions(SessionLimits(time_to_live_ms=60, time_to_live_min_ms=5))
+    sessions.want(sessions.open(7, 100, T0), 5)
+    images = [image for chunk in sessions.images(sessions_max=9, bytes_max=99) for image in chunk]
+    again = Sessions(sessions.limits, images)
+    assert again.overdue(LogTime(4_999)) is None
+    assert again.overdue(LogTime(5_000)) is not None
+
+
+def test_alarms_of_sessions_that_ended_do_not_pile_up() -> None:
+    sessions = Sessions(LIMITS)
+    for number in range(1_000):
+        sessions.end(sessions.open(7, number, T0))
+    assert len(sessions._alarms) < 100
+
+
 def test_results_are_dropped_when_they_are_acknowledged() -> None:
     sessions = Sessions(LIMITS)
     session = sessions.open(7, 100, T0)

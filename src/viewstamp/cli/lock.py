@@ -67,6 +67,10 @@ def lock(
         Literal["stop", "warn"],
         Parameter(help="When another may hold the lock: end the command, or say so and let it go on."),
     ] = "stop",
+    session: Annotated[
+        float | None,
+        Parameter(help="Seconds after which the lock is free when this machine is gone; else the cluster's."),
+    ] = None,
     cluster: ClusterFile = Path(CLUSTER_FILE),
     servers: Servers = None,
 ) -> int:
@@ -80,7 +84,8 @@ def lock(
         raise ConfigurationError("no command: write it after --, as in `viewstamp lock NAME -- COMMAND`")
     if timeout is not None:
         check_timeout(timeout)
-    run = _Run(locate(cluster, servers), name, command, timeout_s=timeout, on_loss=on_loss)
+    where = locate(cluster, servers)
+    run = _Run(where, name, command, timeout_s=timeout, on_loss=on_loss, session_s=session)
     try:
         return asyncio.run(run.run())
     except LockService.raises as error:
@@ -153,7 +158,9 @@ class _Run:
         *,
         timeout_s: float | None,
         on_loss: Literal["stop", "warn"],
+        session_s: float | None,
     ) -> None:
+        self._session_s = session_s
         self._where = where
         self._name = name
         self._command = command
@@ -179,7 +186,9 @@ class _Run:
     async def _under_lock(self) -> int:
         label = f"{socket.gethostname()} pid {os.getpid()}"
         find_s = _FIND_S if self._timeout_s is None else min(_FIND_S, self._timeout_s)
-        async with LockClient(self._where, label=label[: LABEL_BYTES_MAX // 4], timeout_s=find_s) as locks:
+        label = label[: LABEL_BYTES_MAX // 4]
+        session_s = self._session_s
+        async with LockClient(self._where, label=label, timeout_s=find_s, session_s=session_s) as locks:
             held = await self._acquire(locks)
             try:
                 return await self._run_command(held)

@@ -30,7 +30,7 @@ from viewstamp.core.ids import MICROSECONDS_PER_SECOND, Instant
 from viewstamp.replica.events import Failed, Outcome, Raised, Returned
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.client import AsyncClient, CallFuture
-from viewstamp.runtime.client_base import Errors
+from viewstamp.runtime.client_base import Errors, with_session
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.system import Clock, monotonic_us
 from viewstamp.services.lock_cache import LockCache
@@ -160,6 +160,7 @@ class LockDriver:
         label: str,
         timeout_s: float,
         options: ClientOptions | None = None,
+        session_s: float | None = None,
         clock: Clock = monotonic_us,
     ) -> None:
         """Prepare it; `start` it on the loop that it shall run on.
@@ -172,7 +173,11 @@ class LockDriver:
         retry_us = None if retry_s is None else int(retry_s * MICROSECONDS_PER_SECOND)
         self._cache = LockCache(CacheOptions(retry_us, hooked=on_release is not None, label=label))
         self.client = AsyncClient(
-            where, timeout_s=timeout_s, options=options, notified=self._notified, clock=clock
+            where,
+            timeout_s=timeout_s,
+            options=with_session(options, session_s),
+            notified=self._notified,
+            clock=clock,
         )
         self._part = part
         self._hook = on_release

@@ -31,6 +31,7 @@ class LockClient:
         label: str = "",
         timeout_s: float = 10.0,
         options: ClientOptions | None = None,
+        session_s: float | None = None,
     ) -> None:
         """Prepare a client; enter it with `async with`, or `start` and `close` it.
 
@@ -45,6 +46,8 @@ class LockClient:
             label: the name of this client in the list of holders.
             timeout_s: how long to look for the cluster.
             options: limits and times of the client underneath.
+            session_s: seconds after which the locks of this client are free when nothing more comes from it,
+                within the cluster's bounds (`sessions.time_to_live_min_ms`). None: the cluster's own.
 
         Raises:
             ConfigurationError: `where` names no cluster, or a setting makes no sense.
@@ -57,6 +60,7 @@ class LockClient:
             label=label,
             timeout_s=timeout_s,
             options=options,
+            session_s=session_s,
         )
         self.service: type[LockService] = make_proxy(LockService, self._driver.client, part=part)
         """For questions, such as `await locks.service.stat("name")`."""

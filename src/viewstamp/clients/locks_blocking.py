@@ -33,6 +33,7 @@ class BlockingLockClient:
         label: str = "",
         timeout_s: float = 10.0,
         options: ClientOptions | None = None,
+        session_s: float | None = None,
     ) -> None:
         """Find the cluster; the arguments are those of `LockClient`. `on_release` runs in a worker thread.
 
@@ -48,6 +49,7 @@ class BlockingLockClient:
             label=label,
             timeout_s=timeout_s,
             options=options,
+            session_s=session_s,
         )
         self._service: type[LockService] = make_proxy(LockService, self._driver.client, part=part)
         self._loop = asyncio.new_event_loop()

@@ -45,6 +45,9 @@ MESSAGE_CALLS_MAX: Final = 16_384
 Calls: TypeAlias = Annotated[list[tuple[int, msgspec.Raw]], msgspec.Meta(max_length=MESSAGE_CALLS_MAX)]
 
 
+TimeToLive: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=1 << 40)]
+
+
 class Submit(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     """Execute these commands. The encoded message goes into the log as it came."""
 
@@ -62,6 +65,8 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     client: int
     question: int = 0
     """Comes back in the answer; a client gives each question another number."""
+    time_to_live_ms: TimeToLive = 0
+    """How long the session is to live without a message; 0: as it is, and the cluster's own for a new one."""
 
 
 class KeepAlive(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
@@ -73,6 +78,8 @@ class KeepAlive(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     """As in `OpenSession`."""
     acknowledged: int = 0
     """As in `Submit`: a client that makes no more calls keeps no results either."""
+    time_to_live_ms: TimeToLive = 0
+    """As in `OpenSession`."""
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):

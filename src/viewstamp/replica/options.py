@@ -11,6 +11,7 @@ from viewstamp.core.messages import MESSAGE_CALLS_MAX
 
 NEVER: Final = 1 << 64
 """More entries than any log will have."""
+TIME_TO_LIVE_MAX_MS: Final = 10 * 366 * 86_400_000
 
 
 def _require(fits: bool, what: str) -> None:  # noqa: FBT001  a condition
@@ -26,7 +27,11 @@ class SessionLimits(msgspec.Struct, frozen=True):
     """
 
     time_to_live_ms: int = 60_000
-    """A session without a message for this long, in log time, expires."""
+    """A session without a message for this long, in log time, expires, unless its client asked otherwise."""
+    time_to_live_min_ms: int = 1_000
+    """A client that asks for less gets this, or `time_to_live_ms` where that is less still."""
+    time_to_live_max_ms: int = 600_000
+    """A client that asks for more gets this, or `time_to_live_ms` where that is more still."""
     sessions_max: int = 100_000
     """One more is refused until another ends."""
     results_per_session_max: int = 16_384
@@ -40,11 +45,24 @@ class SessionLimits(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
-        _require(self.time_to_live_ms >= 1, "sessions: time_to_live_ms must be 1 or more")
+        for name in ("time_to_live_ms", "time_to_live_min_ms", "time_to_live_max_ms"):
+            within = 1 <= getattr(self, name) <= TIME_TO_LIVE_MAX_MS
+            _require(within, f"sessions: {name}: 1 to {TIME_TO_LIVE_MAX_MS}")
+        _require(
+            self.time_to_live_min_ms <= self.time_to_live_max_ms,
+            "sessions: time_to_live_min_ms exceeds time_to_live_max_ms",
+        )
         _require(1 <= self.sessions_max <= COMMANDS_PER_ENTRY_MAX // 2, "sessions: sessions_max: 1 to 524288")
         _require(self.results_per_session_max >= 1, "sessions: results_per_session_max must be 1 or more")
         _require(self.result_bytes_per_session_max >= 1, "sessions: result_bytes_per_session_max: 1 or more")
         _require(self.result_bytes_max >= 1, "sessions: result_bytes_max must be 1 or more")
+
+    def granted_ms(self, wanted_ms: int) -> int:
+        """Return the time to live of a session whose client asked for this one; 0: it did not ask."""
+        own = self.time_to_live_ms
+        if not wanted_ms:
+            return own
+        return max(min(self.time_to_live_min_ms, own), min(wanted_ms, max(self.time_to_live_max_ms, own)))
 
 
 class ReplicaOptions(msgspec.Struct, frozen=True):
@@ -127,11 +145,17 @@ class ClientOptions(msgspec.Struct, frozen=True):
     backoff_min_ms: int = 10
     """Pause after all servers were tried without progress; doubles up to the next field, with jitter."""
     backoff_max_ms: int = 1_000
+    session_time_to_live_ms: int = 0
+    """How long the session is to live when nothing comes from this client, within the cluster's bounds
+    (`SessionLimits`). 0: the cluster's own."""
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         for name in self.__struct_fields__:
-            _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+            if name != "session_time_to_live_ms":
+                _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        within = 0 <= self.session_time_to_live_ms <= TIME_TO_LIVE_MAX_MS
+        _require(within, f"session_time_to_live_ms: 0 (the cluster's) to {TIME_TO_LIVE_MAX_MS}")
         _require(
             self.message_calls_max <= MESSAGE_CALLS_MAX, f"message_calls_max exceeds {MESSAGE_CALLS_MAX}"
         )

@@ -346,7 +346,7 @@ class ReplicatedState:
             return
         if session is not None:
             assert not isinstance(message, CloseSession), message
-            time_to_live_ms = self.sessions.limits.time_to_live_ms
+            time_to_live_ms = self.sessions.time_to_live_ms(session)
             answers.opened.append(
                 SessionOpened(message.client, session.number, time_to_live_ms, message.question)
             )
@@ -362,7 +362,9 @@ class ReplicatedState:
                 return None
             number = fencing_token(self.applied.seqno, self._offset)
             self._offset += 1
-            return self.sessions.open(message.client, number, self.log_time)
+            opened = self.sessions.open(message.client, number, self.log_time)
+            self.sessions.want(opened, message.time_to_live_ms)
+            return opened
         session = self.sessions.use(message.session, message.client, self.log_time)
         if session is None:
             return None
@@ -370,6 +372,7 @@ class ReplicatedState:
             self._end(session)
             return None
         self.sessions.acknowledge(session, message.acknowledged)
+        self.sessions.want(session, message.time_to_live_ms)
         return session
 
     def _full(self) -> bytes:

@@ -5,7 +5,8 @@ Rules of this file:
 - a session's number is the fencing token of the entry that opened it: never used twice;
 - a client number has one session at a time; opening again while it lives returns the same one;
 - a result is kept until the client acknowledges it, and every copy of its command is answered with it;
-- sessions are kept in the order of their last use, so that expiry looks at the front only;
+- each session expires by its own time to live; two that expire by the same entry end in the order of the
+  moments at which they were due;
 - where a limit is reached, the new session or command is refused: what lives within its time is not ended;
 - time is log time.
 
@@ -14,11 +15,16 @@ Source: Ongaro, "Consensus: Bridging Theory and Practice", section 6.3.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 import msgspec
 
 from viewstamp.core.ids import MICROSECONDS_PER_MS, LogTime
 from viewstamp.replica.options import SessionLimits
+
+_SPARE_ALARMS: Final = 64
+"""Alarms of sessions that have ended; with more than this, and more than of living ones, they are dropped."""
 
 
 class Remembered(msgspec.Struct, frozen=True, gc=False):
@@ -38,12 +44,23 @@ class SessionImage(msgspec.Struct, frozen=True, array_like=True):
     acknowledged: int
     results: list[tuple[int, int, bytes, int]]
     """(sequence number, kind, payload, digest) in the order of execution."""
+    wanted_ms: int = 0
+    """As in `Session`."""
 
 
 class Session:
     """What is promised to one client."""
 
-    __slots__ = ("acknowledged", "client", "last_used", "newest", "number", "result_bytes", "results")
+    __slots__ = (
+        "acknowledged",
+        "client",
+        "last_used",
+        "newest",
+        "number",
+        "result_bytes",
+        "results",
+        "wanted_ms",
+    )
 
     def __init__(self, client: int, number: int, last_used: LogTime) -> None:
         self.client = client
@@ -56,6 +73,8 @@ class Session:
         """No higher sequence number was acknowledged or has a result."""
         self.result_bytes = 0
         """Sum of the payloads' lengths."""
+        self.wanted_ms = 0
+        """The time to live that the client asked for; 0: the cluster's own."""
 
     def acknowledge(self, upto: int) -> int:
         """Forget the results up to this sequence number and return how many bytes that freed."""
@@ -80,20 +99,23 @@ class Session:
     def image(self) -> SessionImage:
         """Return this session as it stands in a snapshot."""
         results = [(seq, known.kind, known.payload, known.digest) for seq, known in self.results.items()]
-        return SessionImage(self.client, self.number, self.last_used, self.acknowledged, results)
+        return SessionImage(
+            self.client, self.number, self.last_used, self.acknowledged, results, self.wanted_ms
+        )
 
 
 class Sessions:
     """All sessions of one replica."""
 
-    __slots__ = ("_by_client", "_by_number", "_time_to_live_us", "limits", "result_bytes")
+    __slots__ = ("_alarms", "_by_client", "_by_number", "limits", "result_bytes")
 
     def __init__(self, limits: SessionLimits, images: Iterable[SessionImage] = ()) -> None:
         """Start with none, or with those of a snapshot, in the order in which it holds them."""
         self.limits = limits
-        self._time_to_live_us = limits.time_to_live_ms * MICROSECONDS_PER_MS
         self._by_number: OrderedDict[int, Session] = OrderedDict()
         """Ordered by `last_used`, oldest first."""
+        self._alarms: list[tuple[int, int]] = []
+        """A heap of (log time, number): every session has an alarm that is not later than its end."""
         self._by_client: dict[int, Session] = {}
         """Holds the same sessions as `_by_number`."""
         self.result_bytes = 0
@@ -132,7 +154,18 @@ class Sessions:
         assert number not in self._by_number, number
         session = Session(client, number, now)
         self._by_number[number] = self._by_client[client] = session
+        self._set_alarm(session)
         return session
+
+    def want(self, session: Session, time_to_live_ms: int) -> None:
+        """Let a session live as long as its client asks for, within the limits; 0: it does not ask."""
+        if time_to_live_ms and time_to_live_ms != session.wanted_ms:
+            session.wanted_ms = time_to_live_ms
+            self._set_alarm(session)
+
+    def time_to_live_ms(self, session: Session) -> int:
+        """Return how long a session lives after its last use."""
+        return self.limits.granted_ms(session.wanted_ms)
 
     def end(self, session: Session) -> None:
         """Forget a session and its results."""
@@ -143,11 +176,27 @@ class Sessions:
 
     def overdue(self, now: LogTime) -> Session | None:
         """Return a session that has expired; None where all live."""
-        for oldest in self._by_number.values():
-            if oldest.last_used + self._time_to_live_us <= now:
-                return oldest
-            break
+        alarms = self._alarms
+        while alarms and alarms[0][0] <= now:
+            at, number = alarms[0]
+            session = self._by_number.get(number)
+            if session is not None and (ends_at := self._ends_at(session)) > at:
+                heappop(alarms)  # it was used since
+                heappush(alarms, (ends_at, number))
+            elif session is not None:
+                return session
+            else:
+                heappop(alarms)
         return None
+
+    def _ends_at(self, session: Session) -> int:
+        return session.last_used + self.limits.granted_ms(session.wanted_ms) * MICROSECONDS_PER_MS
+
+    def _set_alarm(self, session: Session) -> None:
+        heappush(self._alarms, (self._ends_at(session), session.number))
+        if len(self._alarms) > 2 * len(self._by_number) + _SPARE_ALARMS:
+            self._alarms = [(self._ends_at(each), each.number) for each in self._by_number.values()]
+            heapify(self._alarms)
 
     def may_open(self, client: int) -> bool:
         """Return whether this client has a session, or there is room for another."""
@@ -210,5 +259,7 @@ class Sessions:
             session.results[sequence] = Remembered(kind, payload, digest)
             session.result_bytes += len(payload)
             session.newest = max(session.newest, sequence)
+        session.wanted_ms = image.wanted_ms
         self._by_number[image.number] = self._by_client[image.client] = session
+        self._set_alarm(session)
         self.result_bytes += session.result_bytes

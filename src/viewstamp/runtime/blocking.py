@@ -44,6 +44,7 @@ from viewstamp.runtime.client_base import (
     make_asker,
     refusals_of,
     result_of,
+    session_ms,
     with_refusals,
 )
 from viewstamp.runtime.discovery import Known, Where, learn
@@ -52,7 +53,7 @@ from viewstamp.runtime.sockets import SocketLink, ask_blocking
 from viewstamp.runtime.system import Clock, monotonic_us
 
 _WOKE: Final = Woke()
-_UPKEEP_S: Final = 2.0
+_UPKEEP_S: Final = 0.25
 """How often the session is looked after while nobody calls; far below any time to live."""
 _WAIT_MAX_S: Final = 1.0
 _ASK_TIMEOUT_S: Final = CLIENT_LIMITS.dial_timeout_ms / 1000
@@ -155,6 +156,17 @@ class BlockingClient(ClientBase):
             with_refusals(outcome, {node: refusals[node]} if node in refusals else {})
             for outcome, (node, _) in zip(outcomes, asked, strict=True)
         ]
+
+    def set_session_time_to_live(self, seconds: float) -> None:
+        """Let the session live this long without a message, as `AsyncClient.set_session_time_to_live`.
+
+        Raises:
+            ConfigurationError: it is out of range.
+        """
+        milliseconds = session_ms(seconds)
+        with self._changed:
+            self._core.want_session(milliseconds)
+            self._wake_reader()
 
     def close(self) -> None:
         """End every open call, give the session back, close the connections. May be repeated."""

@@ -45,6 +45,7 @@ from viewstamp.runtime.client_base import (
     make_asker,
     refusals_of,
     result_of,
+    session_ms,
     with_refusals,
 )
 from viewstamp.runtime.connection import Connection
@@ -185,6 +186,21 @@ class AsyncClient(ClientBase):
         call, future, deadline = self._begin(now, timeout_s, None, NO_ERRORS)
         self._feed(Operated(call, node, directive, deadline), now)
         return future
+
+    def set_session_time_to_live(self, seconds: float) -> None:
+        """Let the session live this long without a message, within the cluster's bounds; 0: its own.
+
+        The cluster is asked at once. What is counted on (`session`) changes when it has answered.
+
+        Raises:
+            ConfigurationError: it is out of range.
+            NotExecuted: the client is closed or was not started.
+        """
+        milliseconds = session_ms(seconds)
+        if self._core is None or self._closed or self._turns is None:
+            raise NotExecuted("the client is closed or was not started: its session cannot be changed")
+        self._core.want_session(milliseconds)
+        self._turns.plan()
 
     def abandon(self, call: CallId) -> None:
         """Record that nobody waits for this call."""

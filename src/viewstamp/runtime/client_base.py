@@ -3,6 +3,7 @@
 A call ends as a value or as an exception: `result_of` says which of the two.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any, Final, Protocol
@@ -12,6 +13,7 @@ import msgspec
 from viewstamp.core.errors import (
     CallError,
     CommandFailed,
+    ConfigurationError,
     InvalidCall,
     NotExecuted,
     OutcomeUnknown,
@@ -28,7 +30,7 @@ from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.client.client import ClientCore
 from viewstamp.replica.client.failures import names
 from viewstamp.replica.events import CallId, Deliver, Failed, Outcome, Raised, Returned
-from viewstamp.replica.options import ClientOptions, ClientSetup
+from viewstamp.replica.options import TIME_TO_LIVE_MAX_MS, ClientOptions, ClientSetup
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.config import KIB, MIB
 from viewstamp.runtime.discovery import Known, Where, locate
@@ -109,6 +111,27 @@ class ClientBase:
     def _no_server(self, troubles: Mapping[Address, str]) -> NotExecuted:
         where = "; ".join(f"{format_address(address)}: {trouble}" for address, trouble in troubles.items())
         return NotExecuted(f"no server answered within {self.timeout_s:g} s: {where}")
+
+
+def session_ms(seconds: float) -> int:
+    """Return a session's time to live in milliseconds.
+
+    Raises:
+        ConfigurationError: it is out of range.
+    """
+    if not 0 <= seconds <= TIME_TO_LIVE_MAX_MS / 1000:
+        raise ConfigurationError(
+            f"a session cannot live {seconds} s: give seconds, or 0 for the cluster's own"
+        )
+    return math.ceil(seconds * 1000)
+
+
+def with_session(options: ClientOptions | None, session_s: float | None) -> ClientOptions:
+    """Return the options, with this time to live of the session where one is given."""
+    options = options or ClientOptions()
+    if session_s is None:
+        return options
+    return msgspec.structs.replace(options, session_time_to_live_ms=session_ms(session_s))
 
 
 def make_asker(rng: Random) -> Dialer:

@@ -111,6 +111,21 @@ def test_the_session_is_kept_alive_when_nothing_else_is_sent() -> None:
     assert len(bench.take(KeepAlive)) == 1
 
 
+def test_the_cluster_is_asked_at_once_when_the_client_wants_another_time_to_live() -> None:
+    bench = opened_bench()
+    before = bench.core.session_until
+    bench.core.want_session(5_000)
+    bench.run_until(1)
+    ((_, asked),) = bench.take(KeepAlive)
+    assert asked.time_to_live_ms == 5_000
+    assert bench.core.session_until == before, "the old one is counted on until a server has answered"
+    bench.receive(S1, SessionOpened(NUMBER, SESSION, 5_000, asked.question))
+    assert bench.core.session_until is not None
+    assert bench.core.session_until < 6 * SECOND
+    bench.run_until(3 * SECOND)
+    assert bench.take(KeepAlive), "a shorter life is kept alive more often"
+
+
 def test_the_session_is_sure_for_nine_tenths_of_its_life_from_the_question_on() -> None:
     bench = opened_bench()
     first = bench.core.session_until

@@ -92,7 +92,7 @@ class ClientCore:
         self._router = Router(setup.servers, setup.rng, setup.options, setup.write_routing, setup.now)
         self._calls = Calls()
         self._admin = AdminCalls()
-        self._session = ClientSession()
+        self._session = ClientSession(setup.options.session_time_to_live_ms)
         self._last_session = NO_SESSION
         """The session of the last `Submit`: queued calls that may have been executed were sent under it."""
         self._timeout_ms = setup.options.answer_timeout_ms
@@ -113,6 +113,10 @@ class ClientCore:
         What depends on the session, such as a lock, may belong to another client from then on.
         """
         return self._session.sure_until
+
+    def want_session(self, time_to_live_ms: int) -> None:
+        """Ask for another time to live of the session, at the next wake; 0: the cluster's."""
+        self._session.want(time_to_live_ms)
 
     @property
     def leader(self) -> NodeId:
@@ -332,8 +336,8 @@ class ClientCore:
         due = session.keep_alive_due
         if due is not None and due <= self._now and session.number is not None:
             question = session.ask(target, self._answer_due(), self._now)
-            done = self._calls.acknowledged
-            self._send(target, KeepAlive(self.number, session.number, question, done))
+            done, wanted_ms = self._calls.acknowledged, session.wanted_ms
+            self._send(target, KeepAlive(self.number, session.number, question, done, wanted_ms))
 
     def _send_commands(self, target: NodeId) -> None:
         session = self._session
@@ -345,7 +349,8 @@ class ClientCore:
                 self._last_session = session.number
             self._submit(target, session.number)
         elif session.asked is None:
-            self._send(target, OpenSession(self.number, session.ask(target, self._answer_due(), self._now)))
+            question = session.ask(target, self._answer_due(), self._now)
+            self._send(target, OpenSession(self.number, question, session.wanted_ms))
 
     def _end_calls_of_lost_session(self) -> None:
         """End queued calls that may have been executed under a session that is lost."""

@@ -14,9 +14,21 @@ _QUESTIONS_MAX = 8
 class ClientSession:
     """The session of one client."""
 
-    __slots__ = ("_confirmed", "_last_question", "_life_us", "_questions", "_used", "asked", "due", "number")
+    __slots__ = (
+        "_confirmed",
+        "_last_question",
+        "_life_us",
+        "_questions",
+        "_used",
+        "asked",
+        "due",
+        "number",
+        "wanted_ms",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, wanted_ms: int = 0) -> None:
+        self.wanted_ms = wanted_ms
+        """The time to live that the cluster is asked for; 0: its own."""
         self.number: int | None = None
         """The session; None while there is none."""
         self.asked: NodeId | None = None
@@ -89,6 +101,11 @@ class ClientSession:
     def use_at_once(self) -> None:
         """The new leader may not know this client's connection: send it something now."""
         self._used = None
+
+    def want(self, time_to_live_ms: int) -> None:
+        """Ask for another time to live. Until a server has answered, the old one is counted on."""
+        self.wanted_ms = time_to_live_ms
+        self.use_at_once()
 
     def lost(self) -> None:
         """The session is gone."""

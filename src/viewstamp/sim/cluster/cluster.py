@@ -236,7 +236,7 @@ class Cluster:
                 now=Instant(self.world.now_us),
                 exactly_once=exactly_once or self.workload.needs_sessions,
                 write_routing=self.definition.write_routing,
-                options=client_options(self.options.tuning),
+                options=client_options(self.options.tuning, -name),
             )
         )
         client = (self.workload.client_kind or SimClient)(name, self.host, core, rng, observer)

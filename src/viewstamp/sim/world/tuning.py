@@ -16,6 +16,8 @@ from viewstamp.sim.world.options import TuningOptions
 
 _T = TypeVar("_T")
 
+_OWN_SESSION_S: Final = 5
+"""What a client asks for that has a session of its own length."""
 _ENTRY_BYTES: Final = 200
 """About what an entry of the workloads takes in a journal."""
 
@@ -107,8 +109,17 @@ def replica_options(tuning: TuningOptions) -> ReplicaOptions:
     return msgspec.structs.replace(options, sessions=sessions)
 
 
-def client_options(tuning: TuningOptions) -> ClientOptions:
-    """Return a client's options that fit those of the replicas."""
+def client_options(tuning: TuningOptions, client: int) -> ClientOptions:
+    """Return the options of the client with this number; they fit those of the replicas.
+
+    One client in three asks for a session of its own length: shorter than the cluster's or longer.
+    """
+    wanted_ms = 0 if client % 3 else 1_000 * (_OWN_SESSION_S if client % 2 else 2 * tuning.session_seconds)
     return with_fields(
-        ClientOptions(), {"message_calls_max": tuning.batch_max, "window": tuning.results_max // 2}
+        ClientOptions(),
+        {
+            "message_calls_max": tuning.batch_max,
+            "window": tuning.results_max // 2,
+            "session_time_to_live_ms": wanted_ms,
+        },
     )
