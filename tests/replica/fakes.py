@@ -36,6 +36,7 @@ from viewstamp.core.snapshots import BytesSnapshot, Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.replica.authorization import Grant
+from viewstamp.replica.disk_watch import DiskWatch
 from viewstamp.replica.events import ClientGone, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.replica import Replica
@@ -227,7 +228,9 @@ class Bench:
         self.replica = make_replica(
             machine, options, snapshot, node=node, members=members, last=last, grants=grants
         )
-        core = self.replica.core
+        watch = self.replica.core
+        assert isinstance(watch, DiskWatch)
+        core = watch.core
         assert isinstance(core, FakeCore)
         self.core = core
         self.now = 0

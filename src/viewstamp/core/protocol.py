@@ -148,6 +148,11 @@ class WrappedCore:
         self._core = core
 
     @property
+    def core(self) -> Core:
+        """The core inside, for tests and tools that look into it."""
+        return self._core
+
+    @property
     def deadline(self) -> Instant | None:
         """See `Core`."""
         return self._core.deadline

@@ -10,7 +10,8 @@ Read in this order; `client` is another program, and has an order of its own:
 6. `responses`, `refusals`, `reads`, `directives`: what clients and operators are told, and queries, which
    pass no log;
 7. `snapshot_body`: the replicated state as bytes; `exports`: what readers of the log get;
-8. `divergence`, `recent_commands`: replicas that differ, judged by the majority;
+8. `divergence`, `recent_commands`: replicas that differ, judged by the majority; `disk_watch`: a
+   member gives way while its disk does not answer;
 9. `skip_mark`: an entry that no replica can execute;
 10. `versions`: what is in force, and code that is too old for an entry;
 11. `account`: what a replica says of itself;

@@ -33,6 +33,7 @@ from viewstamp.core.quorum import majority
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.schema import schema_of
 from viewstamp.machine.state_digest import digest_of_pieces, digest_pieces
+from viewstamp.replica.disk_watch import DiskReport
 from viewstamp.replica.events import DigestVote, Kind, Notice, ReplicaEffect, Respond, StateHashed, Voted
 from viewstamp.replica.recent_commands import RecentCommands
 from viewstamp.replica.replicated_state import ReplicatedState
@@ -51,7 +52,7 @@ STATES_KEPT: Final = 64
 
 def peer_message_type(message_type: Any) -> Any:
     """Return the type of all that members send to each other, where the protocol sends `message_type`."""
-    return Union[message_type, DigestVote]  # noqa: UP007  an alias of a union may come in
+    return Union[message_type, DigestVote, DiskReport]  # noqa: UP007  an alias of a union may come in
 
 
 class StateHasher(Protocol):

@@ -91,6 +91,8 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     directives_max: int = 64
     log_tail_bytes_max: int = 16 << 20
     """Bytes of the last entries that are kept for those who follow the log; older ones are gone for them."""
+    disk_stall_ms: int = 500
+    """A leader whose disk has not finished a write for this long lets another member lead; 0: never."""
     state_check_every: int = 8_192
     """The state is hashed at each entry whose number is a multiple of this, where a hundredth of the time
     allows it, and compared between members. Equal on all members; 0: never."""
@@ -106,6 +108,7 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
         _require(within, "batch_commands_max must be from 1 to 524288")
         for name in ("batch_bytes_max", "command_bytes_max", "gathered_commands_max", "gathered_bytes_max"):
             _require(getattr(self, name) >= 1, f"{name} must be 1 or more")
+        _require(self.disk_stall_ms >= 0, "disk_stall_ms must be 0 (never) or more")
         _require(self.state_check_every >= 0, "state_check_every must be 0 (never) or more")
         for name in (
             "reads_max",

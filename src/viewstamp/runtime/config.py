@@ -29,6 +29,8 @@ SnapshotPlacement = Literal["auto", "inline", "fork"]
 Loop = Literal["auto", "asyncio", "uvloop"]
 
 MEMBERS_MAX: Final = 31
+_MAY_BE_ZERO: Final = frozenset({"command_limit_ms", "sync_hang_ms"})
+"""Of a node's options: 0 means never, or none."""
 CLUSTER_ID_LENGTH_MAX: Final = 63
 """As in the files of a data directory (`storage.framing.CLUSTER_ID_BYTES_MAX`)."""
 KIB: Final = 1 << 10
@@ -274,11 +276,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How long the snapshot may take that a node leaves when it is asked to stop."""
     command_limit_ms: int = 60_000
     """A server whose command or query runs longer ends with exit code 75 and names it; 0: never."""
+    sync_hang_ms: int = 20_000
+    """A server whose disk takes longer for a sync closes its sockets and ends with code 74; 0: never."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if type(value) is int and value < (0 if name == "command_limit_ms" else 1):
+            if type(value) is int and value < (0 if name in _MAY_BE_ZERO else 1):
                 raise ConfigurationError(f"{name} is {value}: it must be 1 or more")
         _ = self.advertised
         if self.dial_backoff_min_ms > self.dial_backoff_max_ms:

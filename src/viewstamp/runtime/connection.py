@@ -171,6 +171,12 @@ class Connection(asyncio.Protocol):
         return str(name[0]) if isinstance(name, tuple) else ""
 
     @property
+    def descriptor(self) -> int | None:
+        """The number of its socket; None where it has none."""
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        return None if sock is None or sock.fileno() < 0 else int(sock.fileno())
+
+    @property
     def peer_name(self) -> str:
         """The other side's host and port, for messages to people."""
         name = None if self._transport is None else self._transport.get_extra_info("peername")

@@ -142,6 +142,11 @@ class Driver:
             failed=self.fail,
         )
 
+    @property
+    def sync_running(self) -> object:
+        """What stands for the sync that runs now, or None; read by another thread."""
+        return self._syncer.running
+
     def start(self, outlet: Outlet) -> None:
         """Begin to run: from now on frames may come and deadlines pass."""
         self._outlet = outlet

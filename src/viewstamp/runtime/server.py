@@ -33,6 +33,7 @@ from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.differences import fingerprint_of
+from viewstamp.runtime.disk_hang import DiskHang
 from viewstamp.runtime.driver import Driver
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.state_hashing import RuntimeHasher
@@ -114,6 +115,7 @@ class Server:
         self._ends_when_stuck = ends_when_stuck
         self._guard = guard
         self._watchdog: Watchdog | None = None
+        self._disk_hang: DiskHang | None = None
         self._directory: DataDirectory | None = None
         self._driver: Driver | None = None
         self._transport: Transport | None = None
@@ -189,6 +191,14 @@ class Server:
             end=end_process if self._ends_when_stuck else None,
         )
         self._watchdog.start()
+        self._disk_hang = DiskHang(
+            self.node,
+            lambda: driver.sync_running,
+            limit_ms=self.config.sync_hang_ms if self._ends_when_stuck else 0,
+            sever=self._transport.sever,
+            end=lambda: end_process(EXIT_STORAGE),
+        )
+        self._disk_hang.start()
         LOG.info("node %d of cluster %s serves", self.node, self.cluster.cluster_id)
 
     async def stop(self, *, hand_over: bool = False) -> None:
@@ -205,6 +215,8 @@ class Server:
         driver, self._driver = self._driver, None
         if self._watchdog is not None:
             self._watchdog.stop()
+        if self._disk_hang is not None:
+            self._disk_hang.stop()
         await driver.stop()
         await self._transport.stop()
         self._over.set()

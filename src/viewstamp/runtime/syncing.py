@@ -100,6 +100,8 @@ class Syncer:
         self._failed = failed
         self._in_flight = False
         self._upkeep = False
+        self.running: SyncJob | None = None
+        """The sync that runs now, on whichever thread; read by another one (`disk_hang`)."""
 
     @property
     def off_loop(self) -> bool:
@@ -122,6 +124,7 @@ class Syncer:
         job = self._journal.begin_sync()
         if job is None:
             return None
+        self.running = job
         if not self._policy.off_loop:
             return self._conclude(job, _run_timed(job, self._clock))
         self._in_flight = True
@@ -142,6 +145,7 @@ class Syncer:
 
     def _conclude(self, job: SyncJob, took_us: int) -> PersistSeq:
         metrics, journal = self._metrics, self._journal
+        self.running = None
         metrics.syncs += 1
         metrics.sync_us += took_us
         self._policy.measured(took_us)

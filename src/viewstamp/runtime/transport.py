@@ -32,6 +32,7 @@ from viewstamp.runtime.connection import Connection, LinkStep, Overflow
 from viewstamp.runtime.deadlines import Deadlines
 from viewstamp.runtime.dialing import LINGER_S, OutgoingLink, link_limits
 from viewstamp.runtime.differences import Differences
+from viewstamp.runtime.disk_hang import shut_down
 from viewstamp.runtime.inbox import Inbox
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.places import Client, ClientPlaces, Newcomer, Peer
@@ -181,6 +182,14 @@ class Transport:
                 connection.abort("the server failed")
             else:
                 connection.close("the server stops")
+
+    def sever(self) -> None:
+        """Shut every socket down at once. May be called in any thread: this one may hang."""
+        listening = () if self._server is None else self._server.sockets
+        ours = (link.up for link in tuple(self._links.values()))
+        connected = (each.descriptor for each in (*tuple(self._open), *ours) if each is not None)
+        open_ones = (number for number in connected if number is not None)
+        shut_down([*(each.fileno() for each in listening), *open_ones])
 
     def send(self, to: NodeId, payload: bytes) -> None:
         """Send a message of the protocol to a member; lost where it is away or is not a member."""
