@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from viewstamp.core.errors import StorageError
-from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq, View, Viewstamp
+from viewstamp.core.ids import ORIGIN, ClientAddress, Instant, NodeId, PersistSeq, View, Viewstamp
 from viewstamp.core.protocol import Status
 from viewstamp.link.framing import HELLO, Splitter, encode_frame
 from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, encode_hello
@@ -53,6 +53,9 @@ class ScriptedReplica:
         self.leader_news: object = None
         self.now = Instant(0)
         self.reads = SimpleNamespace(ready={}, slice_calls=64)
+        self.applied = ORIGIN
+        self.has_waiting = False
+        self.refused = 0
 
     def step(self, event: ReplicaEvent, now: Instant) -> Sequence[ReplicaEffect]:
         self.events.append(event)

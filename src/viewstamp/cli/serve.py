@@ -14,7 +14,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.config import Loop, NodeConfig
-from viewstamp.runtime.server import Server, serve_forever
+from viewstamp.runtime.server import Beside, Server, serve_forever
 from viewstamp.storage.files import read_named
 
 STOCK_MACHINE: Final = "viewstamp.services.stock:StockService"
@@ -38,6 +38,12 @@ def serve(
     accept_class: Annotated[
         bool, Parameter(negative="", help="The class has changed on purpose, on all members.")
     ] = False,
+    http: Annotated[
+        str | None, Parameter(help="Health, metrics and status over HTTP: HOST:PORT or unix:PATH.")
+    ] = None,
+    http_secret: Annotated[
+        Path | None, Parameter(help="File with the secret that operators send; without it no verb is taken.")
+    ] = None,
     verbose: Annotated[bool, Parameter(negative="", help="Log more.")] = False,
 ) -> int:
     """Run one member of a cluster until SIGTERM, which hands leadership over first.
@@ -54,7 +60,34 @@ def serve(
     own = load_settings(
         settings, data=str(data), listen_host=listen_host, loop=loop, paranoid=paranoid or None
     )
-    return serve_forever(config, member, machine_class, own, started=announce, accept_class=accept_class)
+    return serve_forever(
+        config,
+        member,
+        machine_class,
+        own,
+        started=announce,
+        beside=None if http is None else http_beside(http, http_secret),
+        accept_class=accept_class,
+    )
+
+
+def http_beside(where: str, secret_file: Path | None) -> Beside:
+    """Return what serves HTTP beside a node; the port is bound, and the secret read, before this returns.
+
+    Raises:
+        ConfigurationError: the port or the file cannot be used, or the libraries are not installed.
+    """
+    try:
+        from viewstamp.web.admin import bearer, read_secret
+        from viewstamp.web.app import make_app
+        from viewstamp.web.serving import listen, serving
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"--http needs {error.name}: install the extra, as in `pip install 'viewstamp[http]'`"
+        ) from None
+    proof = bearer(None if secret_file is None else read_secret(secret_file))
+    listener = listen(where)
+    return lambda server: serving(make_app(server, proof=proof), listener)
 
 
 def warn_of(machine: type[StateMachine]) -> None:

@@ -15,7 +15,7 @@ from viewstamp.replica.events import Halt
 from viewstamp.replica.exports import Exports
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads
-from viewstamp.replica.replicated_state import ReplicatedState
+from viewstamp.replica.replicated_state import LogClock, ReplicatedState
 from viewstamp.replica.responses import Responses
 
 
@@ -24,6 +24,7 @@ class Account:
 
     __slots__ = (
         "_buffer",
+        "_clock",
         "_directives",
         "_divergence",
         "_exports",
@@ -45,6 +46,7 @@ class Account:
     reads: Reads
     """The queries that wait. The driver, which has a clock, sets how many are evaluated at once."""
     _buffer: BatchBuffer
+    _clock: LogClock
     _directives: Directives
     _divergence: Divergence
     _exports: Exports
@@ -77,6 +79,20 @@ class Account:
     def applied(self) -> Viewstamp:
         """The last entry that was applied."""
         return self._state.applied
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether messages of clients wait to be proposed."""
+        return bool(self._buffer.messages)
+
+    @property
+    def refused(self) -> int:
+        """How many calls were refused since the start because too many, or too much, waited."""
+        return self._responses.refused
+
+    def commit_took_us(self, now: Instant) -> int | None:
+        """Return how long ago the entry was proposed that was executed last; None: another node leads."""
+        return self._clock.elapsed(now, self._state.log_time)
 
     @property
     def digest(self) -> int:

@@ -102,7 +102,6 @@ class Replica(Account):
     __slots__ = (
         "_authorizer",
         "_check_every",
-        "_clock",
         "_now",
         "_snapshots",
         "_uncaptured",
@@ -324,11 +323,8 @@ class Replica(Account):
             self._responses.redirect(decoded, self._other_leader(), "another node leads")
         elif self._buffer.add(decoded):
             self._responses.addresses.waiting.add(message.client)
-        elif isinstance(message, Submit):
-            self._responses.refuse(decoded.source, message, self._state.position, OVERLOADED)
         else:
-            # No call to refuse: a client that is sent away asks again, here or elsewhere.
-            self._responses.redirect(decoded, self._other_leader(), OVERLOADED)
+            self._responses.turn_back(decoded, self._other_leader(), self._state.position, OVERLOADED)
 
     def _operated(self, source: ClientAddress, message: OperatorMessage) -> None:
         match message:

@@ -463,6 +463,10 @@ class LogClock:
         if self._since is None:
             self._since, self._anchor = now, applied
 
+    def elapsed(self, now: Instant, since: LogTime) -> int | None:
+        """Return how long a log time has been past; None while this replica does not lead."""
+        return None if self._since is None else max(0, self._anchor + (now - self._since) - since)
+
     def stop(self) -> None:
         """Stand still: another replica leads, or none does."""
         self._since = None

@@ -117,9 +117,11 @@ _PAYLOAD: Final = itemgetter(2)
 class Responses:
     """Writes answers for clients behind the other effects of a step."""
 
-    __slots__ = ("addresses", "answers", "effects")
+    __slots__ = ("addresses", "answers", "effects", "refused")
 
     def __init__(self, addresses: ClientAddresses) -> None:
+        self.refused = 0
+        """Calls that were refused since the start because a limit was reached."""
         self.addresses = addresses
         self.effects: list[ReplicaEffect] = []
         """Of the current step, in order. The replica takes them at its end."""
@@ -137,11 +139,23 @@ class Responses:
 
     def refuse(self, source: ClientAddress, message: Submit, position: int, reason: str) -> None:
         """Say for each call of a message that this attempt will never be executed."""
+        self.refused += len(message.calls)
         self.lines(source, message.client, position, refuse_all(message.calls, reason))
 
     def deny(self, source: ClientAddress, message: Logged, position: int, denial: Denial) -> None:
         """Say that a client's principal may have no session."""
         self.lines(source, message.client, position, [(SESSION_LINE, DENIED, denial_payload(denial))])
+
+    def turn_back(self, decoded: DecodedMessage, leader: NodeId | None, position: int, reason: str) -> None:
+        """Say that this message is not taken now: its calls are refused.
+
+        Where it has none, its client is sent away, and asks again here or elsewhere.
+        """
+        message = decoded.message
+        if isinstance(message, Submit):
+            self.refuse(decoded.source, message, position, reason)
+        else:
+            self.redirect(decoded, leader, reason)
 
     def redirect(self, waiting: DecodedMessage, leader: NodeId | None, reason: str) -> None:
         """Say that a message did not enter the log here."""

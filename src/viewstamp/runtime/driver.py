@@ -23,7 +23,7 @@ import msgspec
 from viewstamp.core.effects import Persist, Release, Send, Stage
 from viewstamp.core.errors import Diverged, EntryNotExecutable, NodeRemoved, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Persisted, TakeSnapshot, Woke
-from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq
+from viewstamp.core.ids import ClientAddress, Instant, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.messages import (
     UNREADABLE,
     AdminReply,
@@ -60,6 +60,8 @@ from viewstamp.storage.directory import DataDirectory
 LOG: Final = logging.getLogger("viewstamp.runtime")
 _WOKE: Final = Woke()
 _AT_ONCE: Final = Instant(0)
+MEASURED_EVERY: Final = 16
+"""Of this many steps one is measured: two looks at the clock cost as much as a small step."""
 SLICE_CALLS_MAX: Final = 1_024
 """Queries that one step evaluates, however quick they are."""
 
@@ -124,6 +126,10 @@ class Driver:
         self._last_sent: Any = None
         """The last message to a member: a broadcast is encoded once, as `_last_payload`."""
         self._last_payload = b""
+        self._queued_at: Instant | None = None
+        """When the replica first had messages of clients that could not be proposed; None: it has none."""
+        self._applied = replica.applied
+        """What was executed when a turn last ended."""
         self._answers = 0
         """Messages to clients since the start."""
         self._log = BoundedLog(LOG, clock)
@@ -189,6 +195,11 @@ class Driver:
     def status(self) -> Status:
         """Return the replica's account of itself."""
         return self._replica.status(self._clock())
+
+    @property
+    def refused(self) -> int:
+        """How many calls the replica refused because a limit was reached."""
+        return self._replica.refused
 
     def usage(self) -> Iterator[tuple[str, int, int]]:
         """Yield the replica's budgets: (what, how much is used, how much at most)."""
@@ -257,6 +268,7 @@ class Driver:
         assert not self._stepping, "an effect led back into the replica"
         self._stepping = True
         self.metrics.events += 1
+        measured = self._begin_measure() if not self.metrics.events % MEASURED_EVERY else None
         try:
             for effect in self._step_replica(event, self._turns.now):
                 # Nearly all effects are these; they come first, because a `match` of classes costs more.
@@ -274,6 +286,11 @@ class Driver:
                 raise
         finally:
             self._stepping = False
+        if measured is not None and self._replica.applied is not measured[0]:
+            self.metrics.apply_time.observe(self._clock() - measured[1])
+
+    def _begin_measure(self) -> tuple[Viewstamp, Instant]:
+        return self._replica.applied, self._clock()
 
     def _carry_out(self, effect: RareEffect) -> None:
         match effect:
@@ -287,6 +304,7 @@ class Driver:
                 self.metrics.calls_denied += count
                 self._log.write(logging.WARNING, "denied", text)
             case Notice(text):
+                self.metrics.notices += 1
                 LOG.error("node %d: %s", self._node, text)
             case Halt(reason, cause):
                 raise _ENDS[cause](reason)
@@ -320,8 +338,7 @@ class Driver:
         self.metrics.stalls = self._turns.stalls
         deadline = self._deadline()
         if deadline is not None and deadline <= self._turns.now:
-            self.metrics.wakes += 1
-            self._step(_WOKE)
+            self._wake()
         if self._replica.reads.ready and self._has_time:
             self._evaluate()
         work_waits = False
@@ -336,7 +353,28 @@ class Driver:
         if self._journal.durable < self._journal.written:
             self._sync()
         self._log_leader()
+        self._note_commits()
         return _AT_ONCE if work_waits else self._deadline()
+
+    def _wake(self) -> None:
+        """Wake the replica; measure how long the oldest message waited, if all that waited was proposed."""
+        metrics, replica = self.metrics, self._replica
+        metrics.wakes += 1
+        if self._queued_at is None and replica.has_waiting:
+            self._queued_at = self._turns.now
+        self._step(_WOKE)
+        if self._queued_at is not None and not replica.has_waiting:
+            metrics.queue_time.observe(self._clock() - self._queued_at)
+            self._queued_at = None
+
+    def _note_commits(self) -> None:
+        """Measure how long the entry took that was executed last, where this node proposed it."""
+        applied = self._replica.applied
+        if applied is not self._applied:
+            self._applied = applied
+            took_us = self._replica.commit_took_us(self._clock())
+            if took_us is not None:
+                self.metrics.commit_time.observe(took_us)
 
     def _deadline(self) -> Instant | None:
         return self._replica.deadline if self._has_time else None
@@ -381,6 +419,7 @@ class Driver:
         led = self._replica.leader_news
         if led is not self._led:
             self._led = led
+            self.metrics.leader_changes += 1
             view, leader = self._replica.view, self._replica.leader
             leading = "no leader is known" if leader is None else f"node {leader} leads"
             LOG.info("node %d: view %d, %s", self._node, view, leading)

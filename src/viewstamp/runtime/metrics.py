@@ -1,6 +1,30 @@
 """Counters as plain integers: raising one costs as much as an attribute, reading them all makes a dict."""
 
-from dataclasses import dataclass, fields
+from bisect import bisect_left
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+BOUNDS_US: Final = (
+    *(100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000),
+    *(100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000),
+)
+"""Upper bounds of the buckets of durations, in microseconds; what is longer is counted beyond the last."""
+
+
+class Histogram:
+    """How long something took, counted by buckets."""
+
+    __slots__ = ("counts", "sum_us")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_US) + 1)
+        """How many fell into each bucket of `BOUNDS_US`, and beyond the last. Read-only for callers."""
+        self.sum_us = 0
+
+    def observe(self, took_us: int) -> None:
+        """Count one."""
+        self.counts[bisect_left(BOUNDS_US, took_us)] += 1
+        self.sum_us += took_us
 
 
 @dataclass(slots=True)
@@ -60,6 +84,24 @@ class Metrics:
     stalls: int = 0
     """Times that the loop came late to a deadline by so much that the sockets were emptied first."""
 
+    leader_changes: int = 0
+    """Times that another leader or view became known."""
+    notices: int = 0
+    """Lines for the operator: a member differs, or this one was in doubt."""
+    commands_refused: int = 0
+    """Calls refused because too many, or too much, waited."""
+    sync_time: Histogram = field(default_factory=Histogram)
+    """Of syncs of the journal."""
+    commit_time: Histogram = field(default_factory=Histogram)
+    """From proposing to executing, of the last entry of a step, at the leader."""
+    apply_time: Histogram = field(default_factory=Histogram)
+    """Of steps that executed entries; one step in `driver.MEASURED_EVERY` is measured."""
+    queue_time: Histogram = field(default_factory=Histogram)
+    """How long the oldest message of a client waited until all that waited was proposed."""
+    snapshot_time: Histogram = field(default_factory=Histogram)
+    """Of saving snapshots."""
+
     def snapshot(self) -> dict[str, int]:
         """Return all counters by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        values = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return {name: value for name, value in values if isinstance(value, int)}

@@ -13,8 +13,9 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from random import Random
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import msgspec
 
@@ -61,7 +62,7 @@ EXIT_STORAGE: Final = 74
 EXIT_CONFIGURATION: Final = 78
 """Nothing was started (EX_CONFIG)."""
 
-_DESCRIPTORS_BESIDES_CLIENTS: Final = 256
+_DESCRIPTORS_BESIDES_CLIENTS: Final = 512
 
 
 class Server:
@@ -120,6 +121,8 @@ class Server:
         self._driver: Driver | None = None
         self._transport: Transport | None = None
         self._failure: BaseException | None = None
+        self.draining = False
+        """Whether it is about to stop: clients should go elsewhere."""
         self._over = asyncio.Event()
         """Set when the server has stopped or failed."""
 
@@ -209,6 +212,7 @@ class Server:
         """
         if self._driver is None or self._transport is None or self._directory is None:
             return
+        self.draining = True
         if hand_over and self.running:
             await self._hand_over(self._driver)
             await self._leave_snapshot(self._driver, self._transport)
@@ -248,6 +252,8 @@ class Server:
         """Return what happened here since the start, as numbers by name (`metrics.Metrics`)."""
         if self._transport is not None:
             self._transport.tally()
+        if self._driver is not None:
+            self.metrics.commands_refused = self._driver.refused
         return self.metrics.snapshot()
 
     def budgets(self) -> dict[str, tuple[int, int]]:
@@ -401,6 +407,10 @@ def check_assertions(*, enabled: bool = __debug__) -> None:
         raise ConfigurationError("python -O drops the checks that keep data safe: start without -O")
 
 
+Beside: TypeAlias = Callable[[Server], AbstractAsyncContextManager[None]]
+"""What else runs on the loop of a server, for as long as the block lasts that it returns."""
+
+
 def serve_forever(
     cluster: ClusterConfig,
     node: NodeId,
@@ -408,11 +418,13 @@ def serve_forever(
     config: NodeConfig,
     *,
     started: Callable[[Server], None] | None = None,
+    beside: Beside | None = None,
     accept_class: bool = False,
 ) -> int:
     """Run a server as this process's only task until a signal; return the exit code.
 
-    `started` is called once it listens. After a failure the process ends here, without further clean-up.
+    `started` is called once it listens, and what `beside` returns is entered before that, and left when the
+    server has stopped. After a failure the process ends here, without further clean-up.
 
     Raises:
         ConfigurationError, JournalCorrupt, StorageError: it could not start.
@@ -422,11 +434,18 @@ def serve_forever(
     raise_descriptor_limit(connections_max + _DESCRIPTORS_BESIDES_CLIENTS)
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
         server = Server(cluster, node, machine, config, accept_class=accept_class, ends_when_stuck=True)
-        return runner.run(_serve(server, started))
+        return runner.run(_serve_beside(server, started, beside))
+
+
+async def _serve_beside(
+    server: Server, started: Callable[[Server], None] | None, beside: Beside | None
+) -> int:
+    await server.start()
+    async with nullcontext() if beside is None else beside(server):
+        return await _serve(server, started)
 
 
 async def _serve(server: Server, started: Callable[[Server], None] | None) -> int:
-    await server.start()
     stop = asyncio.Event()
     now = asyncio.Event()
     loop = asyncio.get_running_loop()

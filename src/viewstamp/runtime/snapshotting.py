@@ -76,6 +76,8 @@ class Snapshotter:
     def save(self, save: Save) -> None:
         """Begin to save a snapshot. When this returns, the machine may change."""
         parts: Iterable[bytes]
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         if self._forks():
             self._metrics.snapshots_forked += 1
             parts = fork_and_stream(save.parts, self._child)
@@ -85,9 +87,8 @@ class Snapshotter:
             except Exception as error:  # noqa: BLE001  the machine's code may raise anything; see `_drain_in_child`
                 self._not_encoded(save, _reason(error))
                 return
-        loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._executor, self._save, save, parts)
-        future.add_done_callback(lambda done: self._on_saved(save, done))
+        future.add_done_callback(lambda done: self._on_saved(save, loop.time() - began_s, done))
 
     def abandon(self) -> None:
         """Give up a snapshot that is being encoded: the node stops."""
@@ -118,7 +119,7 @@ class Snapshotter:
         self._metrics.snapshots_failed += 1
         asyncio.get_running_loop().call_soon(self._feed, Captured(save.token, None))
 
-    def _on_saved(self, save: Save, done: "asyncio.Future[Snapshot | None]") -> None:
+    def _on_saved(self, save: Save, took_s: float, done: "asyncio.Future[Snapshot | None]") -> None:
         if done.cancelled():
             return
         error = done.exception()
@@ -130,6 +131,7 @@ class Snapshotter:
             self._metrics.snapshots_failed += 1
         else:
             self._metrics.snapshots += 1
+            self._metrics.snapshot_time.observe(int(took_s * 1e6))
             self._last_bytes = snapshot.meta.size_bytes
         self._feed(Captured(save.token, snapshot))
 

@@ -148,6 +148,7 @@ class Syncer:
         self.running = None
         metrics.syncs += 1
         metrics.sync_us += took_us
+        metrics.sync_time.observe(took_us)
         self._policy.measured(took_us)
         before, durable = journal.durable, journal.finish_sync(job)
         metrics.persisted += durable - before

@@ -1,0 +1,96 @@
+"""The listening socket of the app, and uvicorn on the loop of the node.
+
+uvicorn would install signal handlers, configure logging and end the process where a port is taken. All three
+are this project's own business, so it gets a socket that is bound already, and nothing else to decide.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.runtime.addresses import format_address, parse_address
+from viewstamp.runtime.system import explain
+
+UNIX: Final = "unix:"
+_CONNECTIONS_MAX: Final = 256
+_BACKLOG: Final = 64
+_STOP_S: Final = 1
+
+
+class _Quiet(uvicorn.Server):
+    """uvicorn without signal handlers: they are the node's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def listen(where: str) -> socket.socket:
+    """Return a bound socket for HOST:PORT or unix:PATH.
+
+    Raises:
+        ConfigurationError: it cannot be bound.
+    """
+    if where.startswith(UNIX):
+        return _listen_unix(where.removeprefix(UNIX))
+    host, port = address = parse_address(where)
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        shown = format_address(address)
+        raise ConfigurationError(f"--http cannot listen on {shown}: {explain(error)}") from None
+
+
+def _listen_unix(path: str) -> socket.socket:
+    """Bind a socket that this user alone may use; one that an earlier process left is replaced."""
+    listener = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o177)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                Path(path).unlink()
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"--http cannot listen on {UNIX}{path}: {explain(error)}") from None
+    finally:
+        os.umask(mask)
+    return listener
+
+
+@asynccontextmanager
+async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve an ASGI app on this loop until the block ends; the listener is closed then."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_CONNECTIONS_MAX,
+        timeout_graceful_shutdown=_STOP_S,
+        backlog=_BACKLOG,
+    )
+    server = _Quiet(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="viewstamp-http")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
