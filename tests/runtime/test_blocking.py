@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -187,6 +188,23 @@ def test_calls_are_refused_when_the_client_is_closed(cluster: BlockingLocalClust
     connection.close()
     with pytest.raises(NotExecuted, match="closed"):
         connection.proxy.add(1)
+
+
+def test_nothing_is_read_when_the_client_closes_while_its_session_is_looked_after() -> None:
+    client = blocking.BlockingClient(cluster_of(*free_ports(3)))
+    client.close()
+    client._over = SimpleNamespace(wait=_Waits())  # type: ignore[assignment]
+    client._keep_session()
+
+
+class _Waits:
+    """Ends one wait by its time, and the next because the client is closed."""
+
+    def __init__(self) -> None:
+        self.answers = [True, False]
+
+    def __call__(self, timeout: float) -> bool:
+        return self.answers.pop()
 
 
 def test_waiting_call_ends_when_another_thread_closes_the_client() -> None:

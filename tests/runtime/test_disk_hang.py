@@ -9,7 +9,8 @@ import pytest
 
 from tests.runtime.machines import Counter
 from viewstamp.core.ids import NodeId
-from viewstamp.runtime.disk_hang import SAMPLE_S, DiskHang
+from viewstamp.runtime import transport
+from viewstamp.runtime.disk_hang import SAMPLE_S, DiskHang, shut_down
 from viewstamp.runtime.local import local_cluster
 
 
@@ -58,15 +59,27 @@ def test_there_is_no_thread_when_the_limit_is_zero() -> None:
     assert threading.active_count() == before
 
 
-async def test_every_socket_is_dead_when_the_transport_is_severed_in_another_thread() -> None:
-    async with local_cluster(Counter, replicas=2) as cluster:
-        leader = await cluster.leader()
-        address = cluster.config.addresses[leader]
-        with closing(await asyncio.to_thread(socket.create_connection, address, 10)) as client:
-            transport = cluster.servers[leader]._transport
-            assert transport is not None
-            await asyncio.to_thread(transport.sever)
-            client.settimeout(10)
-            assert await asyncio.to_thread(client.recv, 1) == b""
+def test_the_other_side_hears_the_end_at_once_and_nobody_connects_when_sockets_are_shut_down() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, closing(_connected(listening)) as client:
+        server, _ = listening.accept()
+        shut_down([server.fileno(), listening.fileno(), 1 << 20])
+        client.settimeout(10)
+        assert client.recv(1) == b""
         with pytest.raises(OSError):  # noqa: PT011  refused or reset, as the system likes
-            (await asyncio.to_thread(socket.create_connection, address, 10)).close()
+            _connected(listening).close()
+        server.close()
+
+
+def _connected(listening: socket.socket) -> socket.socket:
+    return socket.create_connection(listening.getsockname(), 10)
+
+
+async def test_every_socket_of_a_node_is_severed(monkeypatch: pytest.MonkeyPatch) -> None:
+    severed: list[int] = []
+    monkeypatch.setattr(transport, "shut_down", severed.extend)
+    async with local_cluster(Counter, replicas=2) as cluster, cluster.connect() as counter:
+        await counter.add(1)
+        server = cluster.servers[await cluster.leader()]
+        assert server._transport is not None
+        await asyncio.to_thread(server._transport.sever)
+    assert len(set(severed)) == len(severed) >= 4, "the port, the client, and the other member both ways"

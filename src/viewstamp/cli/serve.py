@@ -32,17 +32,17 @@ def serve(
     loop: Annotated[Loop | None, Parameter(help="Event loop; auto if not given.")] = None,
     paranoid: Annotated[
         bool,
-        Parameter(negative="", help="Check the protocol's invariants after each step; stop if one breaks."),
+        Parameter(negative="", help="Check invariants after each step; stop if one breaks."),
     ] = False,
     settings: Annotated[Path | None, Parameter(help="TOML file with this node's limits.")] = None,
     accept_class: Annotated[
-        bool, Parameter(negative="", help="The class has changed on purpose, on all members.")
+        bool, Parameter(negative="", help="The class changed on purpose, everywhere.")
     ] = False,
     http: Annotated[
         str | None, Parameter(help="Health, metrics and status over HTTP: HOST:PORT or unix:PATH.")
     ] = None,
     http_secret: Annotated[
-        Path | None, Parameter(help="File with the secret that operators send; without it no verb is taken.")
+        Path | None, Parameter(help="File with the operators' secret for verbs over HTTP.")
     ] = None,
     verbose: Annotated[bool, Parameter(negative="", help="Log more.")] = False,
 ) -> int:

@@ -323,7 +323,7 @@ class BlockingClient(ClientBase):
     def _keep_session(self) -> None:
         while not self._over.wait(_UPKEEP_S):
             with self._changed:
-                if not self._reading:
+                if not self._reading and not self._closed:  # it may be closed since the wait ended
                     self._read_once(0)
 
     def _discover(self, addresses: list[Address]) -> Known:

@@ -108,10 +108,7 @@ class ClientCore:
 
     @property
     def session_until(self) -> Instant | None:
-        """Until when the session lives for certain, as far as this client has heard; None: there is none.
-
-        What depends on the session, such as a lock, may belong to another client from then on.
-        """
+        """Until when the session, and what depends on it, lives for certain; None: there is none."""
         return self._session.sure_until
 
     def want_session(self, time_to_live_ms: int) -> None:
