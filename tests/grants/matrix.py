@@ -13,6 +13,9 @@ from viewstamp.core.messages import (
     KeepAlive,
     OpenSession,
     QueryRequest,
+    ReadLog,
+    ReadPosition,
+    ReadSnapshot,
     Submit,
 )
 from viewstamp.machine.state_machine import StateMachine
@@ -79,6 +82,9 @@ MESSAGES: dict[type[Any], str] = {
     Identify: "secret",
     AskStatus: "status",
     AdminRequest: "operator",
+    ReadPosition: "operator",
+    ReadSnapshot: "operator",
+    ReadLog: "operator",
 }
 """What decides whether a message of a client is taken: its calls, whether its principal has any grant
 (session), the secret alone, nothing (status), the role of an operator, before it comes to a replica."""

@@ -8,8 +8,9 @@ import pytest
 from tests.runtime.fakes import CLIENT_HELLO, Visitor, hello_frame, quick_config, until, visiting
 from tests.runtime.test_transport import greet, lone_node
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.core.ids import Instant
+from viewstamp.core.ids import ClientAddress, Instant
 from viewstamp.core.messages import AskStatus, KeepAlive, encode_message
+from viewstamp.core.principals import ANONYMOUS, LOCAL_OPERATOR
 from viewstamp.link.framing import (
     CLIENT,
     FREE_BYTES,
@@ -21,6 +22,7 @@ from viewstamp.link.framing import (
 )
 from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, decode_refusal
 from viewstamp.runtime.bounded_log import BURST, BoundedLog
+from viewstamp.runtime.places import Client, ClientPlaces
 
 ASK = encode_frame(CLIENT, encode_message(AskStatus(1)))
 OTHER = encode_frame(CLIENT, encode_message(KeepAlive(1, 1)))
@@ -84,6 +86,24 @@ async def test_one_address_has_a_limit_of_its_own() -> None:
         await until(lambda: node.transport.clients_connected == 0)
         async with visiting(node.port) as third:
             assert await first_kind(third) == WELCOME
+
+
+async def test_a_principal_with_a_name_has_a_limit_of_its_own_wherever_it_connects_from() -> None:
+    places = ClientPlaces(quick_config(clients_per_address_max=1))
+    async with lone_node(quick_config()) as node, visiting(node.port) as one, visiting(node.port) as two:
+        await greet(one)
+        await greet(two)
+        first, second = (
+            connection for connection in node.transport._open if isinstance(connection.tag, Client)
+        )
+        first.principal = second.principal = "client/shop"
+        assert {first.owner, second.owner} == {"client/shop"}
+        places.admit(first, ClientAddress(1), first.owner, Instant(0))
+        assert "1 clients of client/shop are connected" in str(places.room_for(second.owner, Instant(0)))
+        for unnamed in (ANONYMOUS, LOCAL_OPERATOR):
+            second.principal = unnamed
+            assert second.owner == second.host != ""
+            assert places.room_for(second.owner, Instant(0)) is None
 
 
 async def test_the_frame_that_goes_over_the_budget_is_given_up_and_the_others_end() -> None:
@@ -197,7 +217,7 @@ async def test_each_budget_is_named_with_its_use() -> None:
         await until(lambda: node.transport.strangers_connected == 1)
         usage = {what: (used, limit) for what, used, limit in node.transport.usage()}
     assert usage["clients"] == (1, 7)
-    assert usage["clients of one address"] == (1, config.clients_per_address_max)
+    assert usage["clients of one owner"] == (1, config.clients_per_address_max)
     assert usage["connections without a hello"] == (1, config.strangers_max)
     assert usage["bytes of unfinished frames"] == (515, config.unfinished_bytes_max)
     assert usage["operators in the reserve"] == (0, config.operators_max)

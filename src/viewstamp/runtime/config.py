@@ -242,7 +242,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     clients_max: int = 4096
     """Connections of clients. Other members have room of their own."""
     clients_per_address_max: int = 1024
-    """Of these, from one address."""
+    """Of these, of one principal that has proved its name, or else from one address."""
     operators_max: int = 64
     """Connections beyond `clients_max` that may ask for status and give directives; the oldest gives way."""
     silent_timeout_ms: int = 5_000

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final, Protocol, TypeAlias, cast
 
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.core.principals import ANONYMOUS
+from viewstamp.core.principals import ANONYMOUS, LOCAL_OPERATOR, Role, role_of
 from viewstamp.link.acceptor import Greeted
 from viewstamp.link.dialer import Refused, Welcomed
 from viewstamp.link.framing import FrameQueue, Splitter
@@ -175,6 +175,12 @@ class Connection(asyncio.Protocol):
         """The number of its socket; None where it has none."""
         sock = None if self._transport is None else self._transport.get_extra_info("socket")
         return None if sock is None or sock.fileno() < 0 else int(sock.fileno())
+
+    @property
+    def owner(self) -> str:
+        """Against whose limit of connections it counts: its principal, where it has a name, or its host."""
+        named = role_of(self.principal) is not Role.ANONYMOUS and self.principal != LOCAL_OPERATOR
+        return self.principal if named else self.host
 
     @property
     def peer_name(self) -> str:

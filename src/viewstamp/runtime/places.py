@@ -1,7 +1,8 @@
-"""The places of clients: how many connections there may be, in all and from one address, and who gives way.
+"""The places of clients: how many connections there may be, in all and of one owner, and who gives way.
 
 Rules of this file:
 
+- An owner is a principal that has a name, wherever it connects from, or else an address.
 - A client that has said something after its hello keeps its place: when the node is full, the new one is
   refused.
 - A client that has said nothing keeps it while there is room. When there is none it gives way after
@@ -13,6 +14,7 @@ Rules of this file:
 from collections.abc import Iterator
 
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
+from viewstamp.core.principals import Role, role_of
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.connection import Connection
 
@@ -20,11 +22,11 @@ from viewstamp.runtime.connection import Connection
 class Client:
     """The tag of a client's connection."""
 
-    __slots__ = ("address", "host")
+    __slots__ = ("address", "owner")
 
-    def __init__(self, address: ClientAddress, host: str) -> None:
+    def __init__(self, address: ClientAddress, owner: str) -> None:
         self.address = address
-        self.host = host
+        self.owner = owner
 
     def __str__(self) -> str:
         return f"client {self.address}"
@@ -57,12 +59,12 @@ class Visitor(Client):
 class ClientPlaces:
     """The clients that have a place."""
 
-    __slots__ = ("_config", "_hosts", "_regular", "_reserve", "_silent")
+    __slots__ = ("_config", "_owners", "_regular", "_reserve", "_silent")
 
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
-        self._hosts: dict[str, dict[Connection, None]] = {}
-        """The connections with a place outside the reserve, by address. None of them is empty."""
+        self._owners: dict[str, dict[Connection, None]] = {}
+        """The connections with a place outside the reserve, by owner. None of them is empty."""
         self._regular = 0
         """How many there are."""
         self._silent: dict[Connection, Instant] = {}
@@ -73,13 +75,15 @@ class ClientPlaces:
     def __len__(self) -> int:
         return self._regular
 
-    def room_for(self, host: str, now: Instant) -> "Connection | str | None":
-        """Return who must give way to a new client of this address, or why it is refused; None: no one."""
+    def room_for(self, owner: str, now: Instant) -> "Connection | str | None":
+        """Return who must give way to a new client of this owner, or why it is refused; None: no one."""
         limit = self._config.clients_per_address_max
-        mine = self._hosts.get(host, ())
+        mine = self._owners.get(owner, ())
         if len(mine) >= limit:
             silent = next((each for each in self._overdue(now) if each in mine), None)
-            return silent or f"{limit} clients of this address are connected, which is the limit: close some"
+            return (
+                silent or f"{limit} clients of {_named(owner)} are connected, which is the limit: close some"
+            )
         if self._regular >= self._config.clients_max:
             return next(self._overdue(now), None)
         return None
@@ -95,16 +99,16 @@ class ClientPlaces:
         return self._regular >= self._config.clients_max
 
     def admit(
-        self, connection: Connection, address: ClientAddress, host: str, now: Instant
+        self, connection: Connection, address: ClientAddress, owner: str, now: Instant
     ) -> Connection | None:
         """Give a connection its tag; return the one that must give way to it in the reserve."""
         if self.is_full:
-            connection.tag = Visitor(address, host)
+            connection.tag = Visitor(address, owner)
             self._reserve[connection] = None
             full = len(self._reserve) > self._config.operators_max
             return next(iter(self._reserve)) if full else None
-        connection.tag = Newcomer(address, host)
-        self._hosts.setdefault(host, {})[connection] = None
+        connection.tag = Newcomer(address, owner)
+        self._owners.setdefault(owner, {})[connection] = None
         self._silent[connection] = now
         self._regular += 1
         return None
@@ -112,7 +116,7 @@ class ClientPlaces:
     def spoke(self, connection: Connection, sender: Client) -> None:
         """A newcomer has said something: it keeps its place from now on."""
         self._silent.pop(connection, None)
-        connection.tag = Client(sender.address, sender.host)
+        connection.tag = Client(sender.address, sender.owner)
 
     def left(self, connection: Connection, sender: Client) -> None:
         """A connection has ended."""
@@ -120,18 +124,18 @@ class ClientPlaces:
             self._reserve.pop(connection, None)
             return
         self._silent.pop(connection, None)
-        mine = self._hosts.get(sender.host, {})
+        mine = self._owners.get(sender.owner, {})
         if connection in mine:
             del mine[connection]
             self._regular -= 1
             if not mine:
-                del self._hosts[sender.host]
+                del self._owners[sender.owner]
 
     def usage(self) -> Iterator[tuple[str, int, int]]:
         """Yield (what, how many, how many at most)."""
-        most = max(map(len, self._hosts.values()), default=0)
+        most = max(map(len, self._owners.values()), default=0)
         yield "clients", self._regular, self._config.clients_max
-        yield "clients of one address", most, self._config.clients_per_address_max
+        yield "clients of one owner", most, self._config.clients_per_address_max
         yield "operators in the reserve", len(self._reserve), self._config.operators_max
 
     def _overdue(self, now: Instant) -> Iterator[Connection]:
@@ -140,3 +144,7 @@ class ClientPlaces:
             if now - since < 1000 * self._config.silent_timeout_ms:
                 return
             yield connection
+
+
+def _named(owner: str) -> str:
+    return owner if role_of(owner) is not Role.ANONYMOUS else "this address"

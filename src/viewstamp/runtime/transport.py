@@ -386,7 +386,7 @@ class Transport:
     def _admit_client(self, connection: Connection) -> None:
         self._last_client += 1
         address = ClientAddress(self._last_client)
-        displaced = self._places.admit(connection, address, connection.host, self._clock())
+        displaced = self._places.admit(connection, address, connection.owner, self._clock())
         connection.deliver = partial(self._from_newcomer, connection)
         self._clients[address] = connection
         self._deadlines.client_came(connection)
@@ -395,7 +395,7 @@ class Transport:
 
     def _make_room(self, connection: Connection) -> str | None:
         """Return why a client finds no place here; None: it does, if another gives way then by that."""
-        room = self._places.room_for(connection.host, self._clock())
+        room = self._places.room_for(connection.owner, self._clock())
         if isinstance(room, Connection):
             self._displace(room)
             return None
