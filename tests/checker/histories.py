@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from viewstamp.checker.history import Operation
-from viewstamp.checker.models import ILLEGAL, Model
+from viewstamp.checker.models import ILLEGAL, Either, Model
 
 
 def intervals(rng: Random, count: int, clients: int, pause: int) -> list[tuple[int, int, int, int]]:
@@ -95,12 +95,16 @@ def _legal(order: Sequence[Operation], model: Model) -> bool:
     for place, later in enumerate(order):
         if any(later.returned is not None and later.returned < earlier.call for earlier in order[:place]):
             return False
-    state = model.initial_of_part(order)
+    states = {model.initial_of_part(order)}
     for operation in order:
-        state = model.step(state, operation)
-        if state is ILLEGAL:
-            return False
-    return True
+        after = [model.step(state, operation) for state in states]
+        states = {
+            one
+            for state in after
+            if state is not ILLEGAL
+            for one in (state.states if isinstance(state, Either) else (state,))
+        }
+    return bool(states)
 
 
 def puts_that_count(history: Sequence[Operation]) -> list[tuple[int, Operation]]:

@@ -12,7 +12,8 @@ from viewstamp.checker.drawing import draw_html, draw_svg, draw_text
 from viewstamp.checker.history import HistoryError, read_history
 from viewstamp.checker.linearizable import check
 from viewstamp.checker.machine_model import MachineModel
-from viewstamp.checker.models import CounterModel, LockModel, Model, Register
+from viewstamp.checker.models import CounterModel, LockModel, Model
+from viewstamp.checker.register_model import Register
 from viewstamp.checker.store_model import VersionedStore
 
 MODELS: dict[str, tuple[Callable[[], Model], list[str]]] = {

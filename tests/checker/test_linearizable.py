@@ -15,9 +15,10 @@ from tests.checker.histories import (
 )
 from viewstamp.checker.history import HistoryError, Operation
 from viewstamp.checker.linearizable import check
-from viewstamp.checker.models import CounterModel, LockModel, Model, Register
+from viewstamp.checker.models import CounterModel, LockModel, Model
+from viewstamp.checker.register_model import Register
 from viewstamp.checker.search import Budget, Search
-from viewstamp.checker.store_model import VersionedStore
+from viewstamp.checker.store_model import NEW, VersionedStore
 
 Call = tuple[str, tuple[Any, ...]]
 Planter = Callable[[Random, list[Operation]], list[Operation]]
@@ -47,7 +48,7 @@ ANSWERS: dict[str, tuple[Model, Callable[[Random], Call], list[tuple[str, Any]]]
     "counter": (CounterModel(), counter_call, [("ok", value) for value in (-1, 0, 1, 1, 2)]),
     "lock": (LockModel(), lock_call, [("ok", value) for value in (0, 1, 2, None, True, False)]),
     "store": (
-        VersionedStore(),
+        VersionedStore(initial=NEW),
         store_call,
         [
             *(("ok", (value, version)) for value in "ab" for version in (1, 2)),
@@ -99,7 +100,7 @@ def test_prefix_of_counterexample_is_illegal_and_nothing_shorter_is_when_a_histo
 def test_history_passes_when_each_call_took_effect_at_one_moment(unknown: float, clients: int) -> None:
     for seed in range(10):
         history = store_history(Random(seed), 400, clients, 3, unknown)
-        assert check(history, VersionedStore()).outcome == "ok", seed
+        assert check(history, VersionedStore(initial=NEW)).outcome == "ok", seed
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_anomaly_is_found_when_one_is_planted(plant: Planter) -> None:
     for seed in range(60):
         rng = Random(seed)
         history = plant(rng, store_history(rng, 300, 4, 2))
-        verdict = check(history, VersionedStore())
+        verdict = check(history, VersionedStore(initial=NEW))
         assert verdict.outcome == "violation", (plant.__name__, seed)
 
 
@@ -121,7 +122,7 @@ def test_counterexample_is_two_lines_when_a_read_is_stale() -> None:
         Operation(3, 12, 30, "get", "x", (), "ok", ("b", 2)),
         Operation(2, 20, 25, "get", "x", (), "ok", ("a", 1)),
     ]
-    assert str(check(history, VersionedStore())) == (
+    assert str(check(history, VersionedStore(initial=NEW))) == (
         "violation (5 operations in 2 parts, 3 configurations): no order of the operations "
         "on key 'x' explains their results.\n"
         "  first [10 .. 15] client 1: put('x', 'b', 1) -> 2\n"
@@ -166,10 +167,13 @@ def test_operation_is_left_out_when_it_failed() -> None:
 
 def test_verdict_is_unknown_when_the_budget_runs_out() -> None:
     history = store_history(Random(1), 100)
-    verdict = check(history, VersionedStore(), steps_max=20)
+    model = VersionedStore(initial=NEW)
+    verdict = check(history, model, steps_max=20)
     assert verdict.outcome == "unknown"
     assert "key 'k" in str(verdict)
-    assert check(history, VersionedStore(), expired=lambda: True, steps_max=300).outcome == "unknown"
+    assert (
+        check(history, VersionedStore(initial=NEW), expired=lambda: True, steps_max=300).outcome == "unknown"
+    )
 
 
 def test_history_is_refused_when_the_model_does_not_know_an_operation() -> None:
@@ -180,7 +184,58 @@ def test_history_is_refused_when_the_model_does_not_know_an_operation() -> None:
 def test_the_work_is_in_proportion_to_the_history_when_ten_clients_use_ten_keys() -> None:
     """Counted in configurations; `benchmarks.checker` says how long they take."""
     history = store_history(Random(7), 10_000, clients=10, keys=10, unknown=0.02)
-    verdict = check(history, VersionedStore())
+    verdict = check(history, VersionedStore(initial=NEW))
     assert verdict.outcome == "ok"
     assert verdict.operations == 10_000
     assert verdict.steps < 10 * verdict.operations
+
+
+def lost_writes(count: int, op: str = "write") -> list[Operation]:
+    return [Operation(100 + i, i, None, op, "x", (f"lost {i}",), "unknown") for i in range(count)]
+
+
+def test_lost_writes_cost_little_when_results_are_right_and_when_they_are_not() -> None:
+    """Counted in configurations: without the rules about unknown operations there are millions."""
+    history = lost_writes(200)
+    value: str | None = None
+    rng = Random(5)
+    for moment in range(1_000, 3_000, 10):
+        if rng.random() < 0.3:
+            value = f"written {moment}"
+            history.append(Operation(1, moment, moment + 15, "write", "x", (value,), "ok"))
+        elif rng.random() < 0.2:
+            value = f"lost {moment // 10 - 100}"
+        history.append(Operation(2, moment + 16, moment + 17, "read", "x", (), "ok", value))
+    assert check(history, Register(), steps_max=10_000).outcome == "ok"
+    wrong = Operation(3, 9_000, 9_001, "read", "x", (), "ok", "never written")
+    assert check([*history, wrong], Register(), steps_max=100_000).outcome == "violation"
+
+
+@pytest.mark.parametrize("count", [20, 100])
+def test_lost_writes_of_a_versioned_key_cost_little_when_half_of_them_were_read(count: int) -> None:
+    history = lost_writes(count, "set")
+    version = 0
+    for number in range(0, count, 2):
+        version += 1 + (number % 3 == 0)  # now and then a write that nobody read comes between
+        moment = 500 + 10 * number
+        history.append(Operation(1, moment, moment + 1, "get", "x", (), "ok", (f"lost {number}", version)))
+    assert check(history, VersionedStore(initial=NEW), steps_max=10 * count).outcome == "ok"
+    skipped = Operation(1, 9_000, 9_001, "get", "x", (), "ok", ("lost 0", count + 1))
+    assert check([*history, skipped], VersionedStore(initial=NEW), steps_max=10**5).outcome != "ok"
+
+
+def test_easy_parts_are_judged_when_a_hard_one_takes_the_budget() -> None:
+    hard = [Operation(i, 0, 1_000, "write", "hard", (i,), "ok") for i in range(30)]
+    hard += [Operation(99, 1_001 + 2 * i, 1_002 + 2 * i, "read", "hard", (), "ok", i) for i in range(2)]
+    right = [
+        call
+        for name in "abcd"
+        for call in (
+            Operation(1, 0, 1, "write", name, (1,), "ok"),
+            Operation(1, 2, 3, "read", name, (), "ok", 1),
+        )
+    ]
+    verdict = check([*hard, *right], Register(), steps_max=20_000)
+    assert (verdict.outcome, verdict.undecided) == ("unknown", ("key 'hard'",))
+    wrong = Operation(1, 4, 5, "read", "d", (), "ok", 2)
+    assert check([*hard, *right, wrong], Register(), steps_max=20_000).outcome == "violation"

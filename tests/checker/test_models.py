@@ -6,8 +6,9 @@ import pytest
 from viewstamp.checker.history import HistoryError, Operation, OutcomeKind, RecordedContext, freeze
 from viewstamp.checker.linearizable import check
 from viewstamp.checker.machine_model import MachineModel
-from viewstamp.checker.models import CounterModel, LockModel, Model, Register
-from viewstamp.checker.store_model import VersionedStore
+from viewstamp.checker.models import CounterModel, LockModel, Model
+from viewstamp.checker.register_model import Register
+from viewstamp.checker.store_model import NEW, VersionedStore
 from viewstamp.machine.state_machine import StateMachine, command, query, running_at
 
 Call = tuple[str, str | None, tuple[Any, ...], OutcomeKind, Any]
@@ -81,7 +82,7 @@ DELETE: Call = ("delete", "x", (), "ok", True)
     ],
 )
 def test_store_is_judged_by_values_versions_and_errors(verdict: str, calls: list[Any]) -> None:
-    assert judge(VersionedStore(), *calls) == verdict
+    assert judge(VersionedStore(initial=NEW), *calls) == verdict
 
 
 @pytest.mark.parametrize(

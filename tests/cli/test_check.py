@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 from random import Random
@@ -7,6 +8,7 @@ import pytest
 from tests.checker.histories import plant_stale_read, store_history
 from viewstamp.checker.history import Operation, write_history
 from viewstamp.cli.check import BAD_INPUT, OK, UNKNOWN, VIOLATION, check
+from viewstamp.machine.state_machine import StateMachine, query
 
 
 def written(path: Path, history: list[Operation]) -> Path:
@@ -125,3 +127,59 @@ def test_nothing_is_claimed_when_the_history_lacks_what_the_class_reads(
     gone = written(tmp_path / "gone.jsonl", [Operation(1, 0, 9, "count", result=1)])
     assert check(gone, model="tests.sim.own:Door") == BAD_INPUT
     assert "does not record when sessions ended: nothing is proved" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "initial", "verdict"),
+    [
+        ("register", "", VIOLATION),
+        ("register", "unknown", OK),
+        ("register", "7", OK),
+        ("register", "8", VIOLATION),
+        ("counter", "7", OK),
+        ("counter", "[7]", BAD_INPUT),
+        ("counter", "true", BAD_INPUT),
+        ("counter", "{", BAD_INPUT),
+        ("set", "[7]", VIOLATION),
+        ("kv", "7", BAD_INPUT),
+        ("viewstamp.services.kv:KeyValueStore", "7", BAD_INPUT),
+    ],
+)
+def test_a_recording_may_begin_in_the_middle(tmp_path: Path, model: str, initial: str, verdict: int) -> None:
+    file = written(tmp_path / "calls.jsonl", [Operation(1, 0, 1, "read", "x", (), "ok", 7)])
+    assert check(file, model=model, initial=initial) == verdict
+
+
+def test_a_class_that_serve_refuses_is_not_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path / "calls.jsonl", [Operation(1, 0, 1, "read", None, (), "ok", 1)])
+    assert check(file, model="tests.cli.test_check:Forgetful") == BAD_INPUT
+    assert "Forgetful.total" in capsys.readouterr().err
+
+
+class Forgetful(StateMachine):
+    """Has state without an annotation: no snapshot would hold it."""
+
+    total = 0
+
+    @query
+    def read(self) -> int:
+        return self.total
+
+
+@pytest.mark.parametrize("closed", ["before", "after a line"])
+def test_the_verdict_stays_when_nobody_reads_the_output(tmp_path: Path, closed: str) -> None:
+    bad = written(tmp_path / "bad.jsonl", plant_stale_read(Random(2), store_history(Random(1), 300, 4, 2)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "viewstamp", "check", str(bad)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    if closed == "after a line":
+        process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(30) == VIOLATION
+    assert said == b""

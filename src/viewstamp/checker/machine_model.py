@@ -21,7 +21,7 @@ import msgspec
 import msgspec.inspect
 
 from viewstamp.checker.history import HistoryError, Operation, RecordedContext, freeze, show
-from viewstamp.checker.models import ILLEGAL, parts_by_key
+from viewstamp.checker.models import ILLEGAL, parts_by_key, same_call
 from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, Seqno, fencing_token
 from viewstamp.machine.context import Context
 from viewstamp.machine.state_machine import Command, Query, StateMachine, running_at
@@ -101,6 +101,10 @@ class MachineModel:
     def changes_nothing(self, operation: Operation) -> bool:
         """Return whether it is a query."""
         return isinstance(self._methods[operation.op], Query)
+
+    def alike(self, operation: Operation) -> Hashable:
+        """Return the call: only equal ones are alike."""
+        return same_call(operation)
 
     def objection(self, operation: Operation) -> str | None:
         """Say why the machine does not take this call."""

@@ -3,11 +3,16 @@
 A model is a deterministic machine whose states can be hashed. `step` says whether an operation could have
 ended as it did in a given state, and what the state is then; of an operation with unknown outcome it says
 what the state is if it took effect. The state must hold everything that later results depend on.
+
+A recording may begin in the middle of a service's life. With `initial=ANYTHING` a model takes the first
+results for what they show of the state, and claims a contradiction only between results.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, ClassVar, Final, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 from viewstamp.checker.history import Operation, show
 
@@ -20,6 +25,24 @@ ILLEGAL: Final = _Illegal.ILLEGAL
 """Returned by `Model.step`: the operation cannot have ended like this in this state."""
 
 
+class _Start(Enum):
+    DEFAULT = "default"
+    ANYTHING = "anything"
+
+
+DEFAULT: Final = _Start.DEFAULT
+"""As `initial`: what a new object of this kind holds."""
+ANYTHING: Final = _Start.ANYTHING
+"""As `initial`: nobody knows what the object held when the recording began."""
+
+
+class Either(msgspec.Struct, frozen=True):
+    """Returned by `Model.step`: the operation may have led to any of these states."""
+
+    states: tuple[Hashable, ...]
+    """One or more, all different."""
+
+
 class Model(Protocol):
     """A sequential specification."""
 
@@ -28,7 +51,10 @@ class Model(Protocol):
         ...
 
     def step(self, state: Hashable, operation: Operation) -> Hashable:
-        """Return the state after the operation, or `ILLEGAL`. Never called for outcome `failed`."""
+        """Return the state after the operation, `Either` of several, or `ILLEGAL`.
+
+        Never called for outcome `failed`.
+        """
         ...
 
     def changes_nothing(self, operation: Operation) -> bool:
@@ -36,6 +62,14 @@ class Model(Protocol):
 
         Reads and refusals do, a write of what is there already does not: elsewhere it would change something.
         False is always right, and slower.
+        """
+        ...
+
+    def alike(self, operation: Operation) -> Hashable:
+        """Return what makes an operation with unknown outcome different from others of its part.
+
+        Two that are alike may change places in any order, and no result of the part tells it. `same_call`
+        is always right.
         """
         ...
 
@@ -53,6 +87,21 @@ class Model(Protocol):
     def describe(self, state: Hashable) -> str:
         """Return the state as a short text for people."""
         ...
+
+
+def either(*states: Hashable) -> Hashable:
+    """Return `Either` of the states that are legal, the one that is, or `ILLEGAL`."""
+    found: dict[Hashable, None] = {}
+    for state in states:
+        if state is not ILLEGAL:
+            found.update(dict.fromkeys(state.states if isinstance(state, Either) else (state,)))
+    legal = tuple(found)
+    return Either(legal) if len(legal) > 1 else legal[0] if legal else ILLEGAL
+
+
+def same_call(operation: Operation) -> Hashable:
+    """Return the call itself: name, key, arguments, context."""
+    return operation.op, operation.key, operation.args, operation.context
 
 
 def parts_by_key(operations: Sequence[Operation]) -> list[tuple[str, list[Operation]]]:
@@ -75,6 +124,14 @@ def raises(operation: Operation, kind: str) -> bool:
     return operation.outcome == "unknown" or (operation.outcome == "raised" and operation.result == kind)
 
 
+def values_in(value: Any) -> Iterator[Hashable]:
+    """Yield a frozen value and all that it holds."""
+    yield value
+    if isinstance(value, tuple):
+        for item in value:
+            yield from values_in(item)
+
+
 class KeyedModel:
     """What the models below share: a table of operations, and division by key."""
 
@@ -82,10 +139,18 @@ class KeyedModel:
     """For each operation the smallest and largest number of arguments."""
     reads: ClassVar[frozenset[str]] = frozenset({"read"})
     """Operations that never change anything."""
+    writes: ClassVar[frozenset[str]] = frozenset()
+    """Operations whose first argument becomes the value, and is compared with results alone."""
+
+    def __init__(self, *, initial: Any = DEFAULT) -> None:
+        """Begin each key with this value; `DEFAULT`: as a new one; `ANYTHING`: nobody knows."""
+        self.given = initial
+        self._told: frozenset[Hashable] = frozenset()
+        """The values that results of the history hold, and those that calls compare with."""
 
     def initial(self) -> Hashable:
         """Return the state of one key before the first operation."""
-        return None
+        return None if self.given is DEFAULT else self.given
 
     def initial_of_part(self, operations: Sequence[Operation]) -> Hashable:
         """Return the state before the first operation; it is the same for all parts."""
@@ -95,6 +160,17 @@ class KeyedModel:
     def changes_nothing(self, operation: Operation) -> bool:
         """Return whether it is a read, or was refused."""
         return operation.op in self.reads or (operation.outcome == "ok" and operation.result is False)
+
+    def alike(self, operation: Operation) -> Hashable:
+        """Return the call; a value that no result tells stands for all such values."""
+        if operation.op in self.writes and operation.args[0] not in self._told:
+            return operation.op, operation.key, operation.args[1:]
+        return same_call(operation)
+
+    def compares_with(self, operation: Operation) -> Iterable[Any]:
+        """Return the values which this call compares the state with."""
+        del operation
+        return ()
 
     def objection(self, operation: Operation) -> str | None:
         """Say why the model cannot judge this operation at all."""
@@ -108,33 +184,15 @@ class KeyedModel:
         return None
 
     def parts(self, operations: Sequence[Operation]) -> list[tuple[str, list[Operation]]]:
-        """Divide by key."""
+        """Divide by key. Learns which values the results hold."""
+        if any(operation.outcome == "unknown" for operation in operations):
+            compared = ((operation.result, *self.compares_with(operation)) for operation in operations)
+            self._told = frozenset(value for values in compared for value in values_in(values))
         return parts_by_key(operations)
 
     def describe(self, state: Hashable) -> str:
         """Return the state as it is."""
         return show(state)
-
-
-class Register(KeyedModel):
-    """Registers with compare-and-set, one for each key; null until they are written.
-
-    `read` -> value; `write` [value] -> null; `cas` [expected, value] -> true or false.
-    """
-
-    arguments: ClassVar = {"read": (0, 0), "write": (1, 1), "cas": (2, 2)}
-
-    def step(self, state: Hashable, operation: Operation) -> Hashable:
-        """Return the value after the operation."""
-        match operation.op:
-            case "read":
-                return state if accepts(operation, state) else ILLEGAL
-            case "write":
-                return operation.args[0] if accepts(operation, None) else ILLEGAL
-            case _:
-                fits = state == operation.args[0]
-                after = operation.args[1] if fits else state
-                return after if accepts(operation, fits) else ILLEGAL
 
 
 class CounterModel(KeyedModel):
@@ -143,8 +201,10 @@ class CounterModel(KeyedModel):
     arguments: ClassVar = {"add": (1, 1), "read": (0, 0)}
 
     def initial(self) -> Hashable:
-        """Return zero."""
-        return 0
+        """Return zero unless told otherwise."""
+        if self.given is ANYTHING:
+            return Shifted(0)
+        return 0 if self.given is DEFAULT else self.given
 
     def objection(self, operation: Operation) -> str | None:
         """Say why the model cannot judge this operation at all."""
@@ -154,13 +214,34 @@ class CounterModel(KeyedModel):
 
     def step(self, state: Hashable, operation: Operation) -> Hashable:
         """Return the value after the operation."""
+        amount = operation.args[0] if operation.op == "add" else 0
+        if isinstance(state, Shifted):
+            if operation.outcome == "unknown":
+                return Shifted(state.by + amount)
+            return operation.result if accepts(operation, operation.result) else ILLEGAL
         assert isinstance(state, int)
-        after = state + operation.args[0] if operation.op == "add" else state
+        after = state + amount
         return after if accepts(operation, after) else ILLEGAL
+
+    def describe(self, state: Hashable) -> str:
+        """Return the value."""
+        return f"{state.by} more than at the beginning" if isinstance(state, Shifted) else show(state)
+
+
+class Shifted(NamedTuple):
+    """A counter of which no client has learned the value since the recording began."""
+
+    by: int
+    """What was added since."""
 
 
 Holder: TypeAlias = int | tuple[int, ...] | None
 """The token that holds a lock; or those that do not, where no client learned which does; None: it is free."""
+
+
+_FREE: Final = (None, -1)
+_HELD_BY_ANY: Final = ((), -1)
+_ANY_LOCK: Final = "any"
 
 
 class LockModel(KeyedModel):
@@ -175,11 +256,16 @@ class LockModel(KeyedModel):
     arguments: ClassVar = {"acquire": (0, 0), "release": (1, 1)}
 
     def initial(self) -> Hashable:
-        """Return a free lock that was never granted."""
-        return (None, -1)
+        """Return a free lock that was never granted, unless told otherwise."""
+        if self.given is ANYTHING:
+            return _ANY_LOCK
+        return (None, -1) if self.given is DEFAULT else (self.given, self.given)
 
     def step(self, state: Hashable, operation: Operation) -> Hashable:
         """Return (holding token, last token) after the operation."""
+        if state == _ANY_LOCK:
+            held, free = ((self.step(one, operation)) for one in (_HELD_BY_ANY, _FREE))
+            return either(held, free)
         assert isinstance(state, tuple)
         holder, last = state
         if operation.op == "acquire":
@@ -214,6 +300,8 @@ class LockModel(KeyedModel):
 
     def describe(self, state: Hashable) -> str:
         """Return the holder of the lock."""
+        if state == _ANY_LOCK:
+            return "held or free, nobody knows"
         assert isinstance(state, tuple)
         holder, last = state
         if holder is None:

@@ -12,10 +12,16 @@ Rules of this file:
 - A legal answered operation that changes nothing in any state, a read, is taken at once and without
   alternative: every order that is possible without it here is possible with it. A write of what is there
   already is different: it may be needed later. An unknown one that leaves the state is never taken.
-- Of unknown operations that are the same call, only the earliest is tried.
+- Of unknown operations that `Model.alike` calls exchangeable, only the earliest is tried.
 - A configuration is (answered taken: all below `low`, and the bits of `window` from there; unknown taken;
   state). As operations are numbered by call, `window` stays as narrow as the concurrency, however long the
   history.
+- An unknown operation need not be taken at all. So a configuration that differs from a visited one only in
+  having taken more of them leads nowhere that the visited one does not lead: it is not visited.
+- For the same reason two unknown operations are not taken in a row where the second alone leads to the same
+  state: the second overwrites the first, and nobody saw the first.
+- Where nothing answered can come next, unknown operations after which the next return is explained go first,
+  then those that no result tells apart from others: what a result names may be needed for that result.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -24,7 +30,7 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 
 from viewstamp.checker.history import Operation
-from viewstamp.checker.models import ILLEGAL, Model
+from viewstamp.checker.models import ILLEGAL, Either, Model, same_call
 
 _NODES_BETWEEN_LOOKS_AT_THE_CLOCK: Final = 256
 
@@ -107,33 +113,54 @@ class Search:
         self._model = model
         self._budget = budget
         self._until = until
-        self._twin_before = _earlier_twins(self.unknown)
+        kinds = [model.alike(operation) for operation in self.unknown]
+        self._twin_before = _earlier_twins(kinds)
+        self._is_named = [
+            kind == same_call(operation) for kind, operation in zip(kinds, self.unknown, strict=True)
+        ]
+        """For each unknown operation, whether results may tell it from others."""
+        self._fewest: dict[tuple[int, int, Hashable], list[int]] = {}
+        """For what was taken of the answered and the state: the unknown taken, no set within another."""
+        self._path: list[tuple[Configuration, int, list[Choice]]] = []
+        """How the search came here: what was left, what was taken there, what is still to be tried there."""
         self._link_events()
-
-    def run(self) -> bool | None:
-        """Return whether there is a legal order; None if the budget ran out first."""
         self.seen[self.last] = None
+        self._waiting: list[Choice] | None = None
+        """What is to be tried next from `last`; None before the search has begun."""
+        self._turn = -1
+        """Steps left of this call of `run`; below zero: as many as the budget has."""
+
+    def run(self, steps_max: int | None = None) -> bool | None:
+        """Return whether there is a legal order; None if the budget or `steps_max` did not suffice.
+
+        Called again after None, it goes on from where it stood.
+        """
+        self._turn = -1 if steps_max is None else steps_max
         if self._done():
             return True
-        path: list[tuple[Configuration, int, list[Choice]]] = []
-        choices = self._choices()
-        while True:
-            if choices:
-                taken = self._take(choices)
-                if taken is None:
-                    continue
-                if not self._budget.spend():
-                    return None
-                path.append((taken[0], taken[1], choices))
-                if self._done():
-                    return True
-                choices = self._choices()
-            elif path:
-                self.last, number, choices = path.pop()
+        choices = self._choices() if self._waiting is None else self._waiting
+        while choices or self._path:
+            if not choices:
+                self.last, number, choices = self._path.pop()
                 if number >= 0:
                     self._unlift(number)
-            else:
-                return False
+                continue
+            taken = self._take(choices)
+            if taken is None:
+                continue
+            self._path.append((*taken, choices))
+            if self._done():
+                return True
+            choices = self._choices()
+            if not self._spend_step():
+                self._waiting = choices
+                return None
+        return False
+
+    def _spend_step(self) -> bool:
+        """Spend one step of the budget and of this turn; return whether the search may go on."""
+        self._turn -= 1
+        return self._budget.spend() and self._turn != 0
 
     def order(self, end: Configuration) -> list[tuple[Operation, Hashable]]:
         """Return the order that led to a visited configuration: each operation with the state after it."""
@@ -187,7 +214,9 @@ class Search:
         while is_call[node]:
             number = self._number[node]
             after = step(state, self.answered[number])
-            if after is not ILLEGAL:
+            if isinstance(after, Either):
+                choices += [(number, one) for one in after.states]
+            elif after is not ILLEGAL:
                 if after == state and self._model.changes_nothing(self.answered[number]):
                     return [(number, state)]
                 choices.append((number, after))
@@ -203,20 +232,28 @@ class Search:
             self.furthest = number
 
     def _unknown_choices(self, first_return: int) -> list[Choice]:
-        limit = self.answered[first_return].returned
+        """Return what of the unknown may come next, the most useful last."""
+        blocked = self.answered[first_return]
+        limit = blocked.returned
         assert limit is not None
-        state, taken = self.last.state, self.last.unknown
-        choices: list[Choice] = []
+        state, taken, step = self.last.state, self.last.unknown, self._model.step
+        before_last = self._path[-1][0].state if self._path and self._path[-1][1] < 0 else None
+        ranked: tuple[list[Choice], list[Choice], list[Choice]] = ([], [], [])
         for number, operation in enumerate(self.unknown):
             if operation.call > limit:
                 break
             twin = self._twin_before[number]
             if taken >> number & 1 or (twin is not None and not taken >> twin & 1):
                 continue
-            after = self._model.step(state, operation)
-            if after is not ILLEGAL and after != state:
-                choices.append((-1 - number, after))
-        return choices
+            for after in _states(step(state, operation)):
+                if after == state or (
+                    before_last is not None and after in _states(step(before_last, operation))
+                ):
+                    continue
+                explains = step(after, blocked) is not ILLEGAL
+                rank = 2 if explains else 0 if self._is_named[number] else 1
+                ranked[rank].append((-1 - number, after))
+        return [choice for choices in ranked for choice in choices]
 
     def _take(self, choices: list[Choice]) -> tuple[Configuration, int] | None:
         """Take the best choice: go to the next configuration, or return None if that has been seen.
@@ -232,13 +269,24 @@ class Search:
             while window & 1:
                 low, window = low + 1, window >> 1
             after = Configuration(low, window, before.unknown, state)
-        if after in self.seen:
+        if after in self.seen or (after.unknown and not self._takes_fewest(after)):
             return None
         self.seen[after] = (before, number)
         self.last = after
         if number >= 0:
             self._lift(number)
         return before, number
+
+    def _takes_fewest(self, after: Configuration) -> bool:
+        """Return whether nothing visited is equal but for having taken fewer of the unknown; then keep it."""
+        place = (after.low, after.window, after.state)
+        if Configuration(after.low, after.window, 0, after.state) in self.seen:
+            return False
+        taken, kept = after.unknown, self._fewest.get(place, [])
+        if any(fewer & taken == fewer for fewer in kept):
+            return False
+        self._fewest[place] = [*(more for more in kept if more & taken != taken), taken]
+        return True
 
     def _lift(self, number: int) -> None:
         following, previous = self._next, self._previous
@@ -253,12 +301,17 @@ class Search:
             previous[following[node]] = node
 
 
-def _earlier_twins(unknown: Sequence[Operation]) -> list[int | None]:
-    """Return for each unknown operation the number of the one before it that is the same call, if any."""
+def _earlier_twins(kinds: Sequence[Hashable]) -> list[int | None]:
+    """Return for each unknown operation the number of the one before it that is exchangeable, if any."""
     latest: dict[Hashable, int] = {}
     twins: list[int | None] = []
-    for number, operation in enumerate(unknown):
-        call = (operation.op, operation.key, operation.args, operation.context)
-        twins.append(latest.get(call))
-        latest[call] = number
+    for number, kind in enumerate(kinds):
+        twins.append(latest.get(kind))
+        latest[kind] = number
     return twins
+
+
+def _states(after: Hashable) -> tuple[Hashable, ...]:
+    if after is ILLEGAL:
+        return ()
+    return after.states if isinstance(after, Either) else (after,)

@@ -7,15 +7,18 @@ the client cannot know). A put of version 0 creates a missing key.
 VersionMismatch. `range` [prefix, after, limit], without key -> [[[key, value, version], ...], more].
 
 A new version that was returned as null is not compared. The course's own checker compares the values of gets
-only; this one compares versions and errors as well. A key is created with version 1; where anything is ever
-deleted, with any version above the last that the key had, for the store goes on above all deleted ones.
+only; this one compares versions and errors as well. A key is created with version 1; where anything was ever
+deleted, with any version above the last that the key had, for the store goes on above all deleted ones. What
+was deleted before the recording began is not in it: so the first version may be any, unless the caller says
+that the store is `NEW`.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from enum import Enum
 from typing import Any, ClassVar, Final, NamedTuple
 
 from viewstamp.checker.history import Operation, show
-from viewstamp.checker.models import ILLEGAL, KeyedModel, accepts, parts_by_key, raises
+from viewstamp.checker.models import ANYTHING, DEFAULT, ILLEGAL, Either, KeyedModel, accepts, either, raises
 
 _REFUSALS: Final = frozenset({"InvalidKey", "ValueTooLong"})
 """Raised for what the model does not know the limits of; nothing has changed."""
@@ -33,9 +36,20 @@ class Cell(NamedTuple):
     """False: no client has learned the version yet, it is at least this."""
 
 
+class Unlearned(Enum):
+    """What no client has learned since the recording began."""
+
+    VALUE = "value"
+    KEY = "key"
+
+
 MISSING: Final = Cell(None, 0, exists=False)
-Cells = tuple[tuple[Any, Cell], ...]
-"""All keys that were ever written, sorted: the state of a part that contains ranges."""
+NEW: Final = "new"
+"""As `initial`: nothing was ever in the store, so that nothing was deleted before the recording began."""
+_DELETED: Final = Cell(None, 0, exists=False, exact=False)
+_UNSEEN: Final = Cell(Unlearned.VALUE, 1, exists=True, exact=False)
+Cells = tuple[tuple[Any, Hashable], ...]
+"""All keys that were ever seen, sorted: the state of a part that contains ranges."""
 
 
 class VersionedStore(KeyedModel):
@@ -50,14 +64,18 @@ class VersionedStore(KeyedModel):
     }
 
     reads: ClassVar[frozenset[str]] = frozenset({"get", "range"})
+    writes: ClassVar[frozenset[str]] = frozenset({"put", "set"})
 
-    def __init__(self) -> None:
-        self._deletes = False
-        """Whether anything is deleted in the history: then keys may begin with higher versions than 1."""
+    def __init__(self, *, initial: Any = DEFAULT) -> None:
+        """Begin with an empty store, with a `NEW` one, or, for `ANYTHING`, with keys that nobody knows."""
+        super().__init__(initial=initial)
+        self._deletes = initial != NEW
+        """Whether anything was ever deleted: then keys may begin with higher versions than 1."""
+        self._absent: Hashable = Unlearned.KEY if initial is ANYTHING else MISSING
 
     def initial_of_part(self, operations: Sequence[Operation]) -> Hashable:
         """Return the empty store for a part with ranges, otherwise a missing key."""
-        return () if any(operation.key is None for operation in operations) else MISSING
+        return () if any(operation.key is None for operation in operations) else self._absent
 
     def objection(self, operation: Operation) -> str | None:
         """Say why the model cannot judge this operation at all."""
@@ -81,30 +99,42 @@ class VersionedStore(KeyedModel):
 
     def parts(self, operations: Sequence[Operation]) -> list[tuple[str, list[Operation]]]:
         """Divide by key; a range ties all keys together."""
-        self._deletes = any(operation.op == "delete" for operation in operations)
-        return parts_by_key(operations)
+        self._deletes = self.given != NEW or any(operation.op == "delete" for operation in operations)
+        return super().parts(operations)
 
     def step(self, state: Hashable, operation: Operation) -> Hashable:
         """Return the state after the operation."""
         if operation.outcome == "raised" and operation.result in _REFUSALS:
             return state
-        if isinstance(state, Cell):
-            return self._step_cell(state, operation)
+        if isinstance(state, Cell) or state is Unlearned.KEY:
+            return self._step_key(state, operation)
         assert isinstance(state, tuple)
         if operation.op == "range":
-            return _range(state, operation)
+            return _range(state, operation, all_known=self._absent is MISSING)
         cells = dict(state)
-        after = self._step_cell(cells.get(operation.key, MISSING), operation)
-        if not isinstance(after, Cell):
-            return after
-        cells[operation.key] = after
-        return tuple(sorted((pair for pair in cells.items() if pair[1] != MISSING), key=_key_of))
+        after = self._step_key(cells.get(operation.key, self._absent), operation)
+        if after is ILLEGAL:
+            return ILLEGAL
+        ends = after.states if isinstance(after, Either) else (after,)
+        return either(*(self._with(cells, operation.key, cell) for cell in ends))
+
+    def _with(self, cells: Mapping[Any, Hashable], key: Any, cell: Hashable) -> Hashable:
+        changed = {**cells, key: cell}
+        return tuple(sorted((pair for pair in changed.items() if pair[1] != self._absent), key=_key_of))
+
+    def _step_key(self, state: Hashable, operation: Operation) -> Hashable:
+        if isinstance(state, Cell):
+            return self._step_cell(state, operation)
+        return either(self._step_cell(_DELETED, operation), self._step_cell(_UNSEEN, operation))
 
     def describe(self, state: Hashable) -> str:
         """Return value and version of the key, or of the whole store."""
+        if state is Unlearned.KEY:
+            return "not known yet"
         if isinstance(state, Cell):
             version = f"{'' if state.exact else 'some version from '}{state.version}"
-            return f"{show(state.value)} at version {version}" if state.exists else "no such key"
+            value = "a value that nobody read" if state.value is Unlearned.VALUE else show(state.value)
+            return f"{value} at version {version}" if state.exists else "no such key"
         assert isinstance(state, tuple)
         return "; ".join(f"{show(key)}: {self.describe(cell)}" for key, cell in state) or "an empty store"
 
@@ -125,12 +155,12 @@ class VersionedStore(KeyedModel):
             if version == 0:
                 return self._written(cell, operation)
             return cell if raises(operation, "NoKey") else ILLEGAL
-        if _may_be(cell, version):
-            after = self._written(cell._replace(version=version, exact=True), operation)
-            if after is not ILLEGAL or cell.exact:
-                return after
+        fits = _may_be(cell, version)
+        after = self._written(cell._replace(version=version, exact=True), operation) if fits else ILLEGAL
+        if fits and cell.exact:
+            return after
         mismatched = raises(operation, "VersionMismatch") or raises(operation, "Maybe")
-        return cell if mismatched else ILLEGAL
+        return either(after, cell if mismatched else ILLEGAL)
 
     def _written(self, cell: Cell, operation: Operation) -> Hashable:
         """Return the cell with the new value. `Maybe` is how a put ends whose first attempt succeeded."""
@@ -175,8 +205,8 @@ def _get(cell: Cell, operation: Operation) -> Hashable:
     if operation.outcome != "ok" or not _is_pair(operation.result):
         return ILLEGAL
     value, version = operation.result
-    legal = value == cell.value and _may_be(cell, version)
-    return cell._replace(version=version, exact=True) if legal else ILLEGAL
+    legal = cell.value in (value, Unlearned.VALUE) and _may_be(cell, version)
+    return Cell(value, version, exists=True) if legal else ILLEGAL
 
 
 def _delete(cell: Cell, operation: Operation) -> Hashable:
@@ -189,29 +219,44 @@ def _delete(cell: Cell, operation: Operation) -> Hashable:
     return gone if accepts(operation, cell.exists) or accepts(operation, None) else ILLEGAL
 
 
-def _range(cells: Cells, operation: Operation) -> Hashable:
-    """Judge a page: the first keys of the range. A page may end early and say that there is more."""
+def _range(cells: Cells, operation: Operation, *, all_known: bool) -> Hashable:
+    """Judge a page: the first keys of the range. A page may end early and say that there is more.
+
+    Without `all_known` a page may show keys that nobody has seen before.
+    """
     defaults: tuple[Any, ...] = ("", "", _LIMIT)
     prefix, after, limit = operation.args + defaults[len(operation.args) :]
-    found = [
-        pair
-        for pair in cells
-        if pair[1].exists and _key_of(pair).startswith(prefix) and _key_of(pair) > after
-    ]
     if operation.outcome == "unknown":
         return cells
     if operation.outcome != "ok" or not _is_page(operation.result):
         return ILLEGAL
     items, more = operation.result
-    if len(items) > limit or more != (len(items) < len(found)):
-        return ILLEGAL
     seen = dict(cells)
-    for (key, cell), item in zip(found, items, strict=False):
-        if (key, cell.value) != item[:2] or not _may_be(cell, item[2]):
+    shown = [str(item[0]) for item in items]
+    found = [
+        key for key, cell in cells if isinstance(cell, Cell) and cell.exists and _is_in(key, prefix, after)
+    ]
+    if all_known:
+        unseen_more = False
+    else:
+        unseen_more = bool(more)
+        strangers = [key for key in shown if key not in seen and _is_in(key, prefix, after)]
+        seen.update(dict.fromkeys(strangers, _UNSEEN))
+        found = sorted([*found, *strangers], key=str)
+    if len(items) > limit or bool(more) != (len(items) < len(found) or unseen_more):
+        return ILLEGAL
+    for key, item in zip(found, items, strict=False):
+        cell = seen[key]
+        assert isinstance(cell, Cell), "`found` holds keys that are there"
+        if key != item[0] or cell.value not in (item[1], Unlearned.VALUE) or not _may_be(cell, item[2]):
             return ILLEGAL
-        seen[key] = cell._replace(version=item[2], exact=True)
+        seen[key] = Cell(item[1], item[2], exists=True)
     return tuple(sorted(seen.items(), key=_key_of))
 
 
-def _key_of(pair: tuple[Any, Cell]) -> str:
+def _is_in(key: Any, prefix: str, after: str) -> bool:
+    return str(key).startswith(prefix) and str(key) > after
+
+
+def _key_of(pair: tuple[Any, Hashable]) -> str:
     return str(pair[0])

@@ -14,16 +14,19 @@ from typing import Annotated, Any, Final
 import msgspec
 from cyclopts import Parameter
 
+from viewstamp.checker.collection_models import QueueModel, SetModel
 from viewstamp.checker.drawing import draw_html, draw_svg, draw_text
-from viewstamp.checker.history import HistoryError, Operation, bounded_lines, plain, read_history
+from viewstamp.checker.history import HistoryError, Operation, bounded_lines, freeze, plain, read_history
 from viewstamp.checker.linearizable import STEPS_MAX, Verdict
 from viewstamp.checker.linearizable import check as judge
 from viewstamp.checker.machine_model import MachineModel
-from viewstamp.checker.models import CounterModel, LockModel, Model, Register
-from viewstamp.checker.store_model import VersionedStore
+from viewstamp.checker.models import ANYTHING, DEFAULT, CounterModel, LockModel, Model
+from viewstamp.checker.register_model import Register
+from viewstamp.checker.store_model import NEW, VersionedStore
 from viewstamp.cli.failures import explain_os_error
 from viewstamp.cli.serve import load_machine
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.machine.definition import MachineDefinition
 from viewstamp.storage.files import open_named
 
 STANDARD_INPUT: Final = Path("/dev/stdin")
@@ -35,12 +38,16 @@ UNKNOWN: Final = 3
 _EXIT_CODES: Final = {"ok": OK, "violation": VIOLATION, "unknown": UNKNOWN}
 _REASON_CHARACTERS_MAX: Final = 300
 _DRAWINGS: Final = (".svg", ".html", ".txt")
-_MODELS: Final[dict[str, Callable[[], Model]]] = {
+_MODELS: Final[dict[str, Callable[..., Model]]] = {
     "kv": VersionedStore,
     "register": Register,
     "lock": LockModel,
     "counter": CounterModel,
+    "queue": QueueModel,
+    "set": SetModel,
 }
+_UNKNOWN_START: Final = "unknown"
+_NEW_START: Final = "new"
 
 
 def check(
@@ -49,6 +56,7 @@ def check(
     *,
     model: str = "kv",
     independent_keys: Annotated[bool, Parameter(negative="")] = False,
+    initial: str = "",
     draw: Path | None = None,
     steps_max: int = STEPS_MAX,
     seconds_max: float = 600.0,
@@ -61,15 +69,16 @@ def check(
 
     Args:
         file: The recorded history, one JSON object a line; /dev/stdin reads standard input.
-        model: What the operations mean: kv, register, lock, counter, or a machine's class as module:Class.
+        model: What the operations mean: kv, register, lock, counter, queue, set, or a class as module:Class.
         independent_keys: With module:Class: calls with different keys do not influence each other.
+        initial: What each key held when the recording began: unknown, a JSON value, or new (kv).
         draw: Write a drawing there: text (.txt), .svg or .html, by its ending.
         steps_max: Give up after this number of configurations.
         seconds_max: Give up after this number of seconds.
         json: Print the verdict as a JSON object.
     """
     try:
-        chosen = find_model(model, independent_keys=independent_keys)
+        chosen = find_model(model, independent_keys=independent_keys, initial=initial)
         check_options(draw, steps_max, seconds_max)
         operations = _read(file)
         expired = partial(_is_over, monotonic() + seconds_max)
@@ -89,17 +98,46 @@ def check(
     return _EXIT_CODES[verdict.outcome]
 
 
-def find_model(name: str, *, independent_keys: bool) -> Model:
+def find_model(name: str, *, independent_keys: bool, initial: str = "") -> Model:
     """Return the model of this name, or made from the class at `module:Class`.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is none, `serve` would refuse the class, or it cannot begin like this.
     """
     if name in _MODELS:
-        return _MODELS[name]()
+        return _MODELS[name](initial=_beginning(name, initial))
     if ":" not in name:
         raise ConfigurationError(f"no model {name!r}: choose {', '.join(_MODELS)}, or module:Class")
-    return MachineModel(load_machine(name), independent_keys=independent_keys)
+    if initial:
+        raise ConfigurationError(f"--initial {initial}: a class begins as its attributes say; leave it out")
+    machine = load_machine(name)
+    MachineDefinition.of(machine)
+    return MachineModel(machine, independent_keys=independent_keys)
+
+
+def _beginning(model: str, initial: str) -> Any:
+    """Return what a model is to begin with."""
+    if not initial:
+        return DEFAULT
+    if initial == _UNKNOWN_START:
+        return ANYTHING
+    if model == "kv":
+        if initial == _NEW_START:
+            return NEW
+        raise ConfigurationError(
+            f"--initial {initial}: with --model kv write {_UNKNOWN_START} or {_NEW_START}"
+        )
+    try:
+        value = freeze(msgspec.json.decode(initial))
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(
+            f"--initial {initial}: write {_UNKNOWN_START}, or a JSON value: {error}"
+        ) from None
+    kind = {"counter": int, "lock": int, "queue": tuple, "set": tuple}.get(model)
+    if kind is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        wanted = "a list" if kind is tuple else "an integer"
+        raise ConfigurationError(f"--initial {initial}: with --model {model} write {wanted}")
+    return value
 
 
 def check_options(draw: Path | None, steps_max: int, seconds_max: float) -> None:

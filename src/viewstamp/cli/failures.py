@@ -4,6 +4,7 @@ The codes from 65 up are those of `sysexits.h`; a server that stops by itself en
 (`runtime.server.exit_code`).
 """
 
+import io
 import os
 import sys
 from typing import Final
@@ -102,3 +103,31 @@ def give_up_output() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
+
+
+class _Forgiving(io.TextIOWrapper):
+    """Standard output of a command that goes on to its end without a reader."""
+
+    def write(self, text: str, /) -> int:
+        """Write, or drop the text where nobody reads."""
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            give_up_output()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        try:
+            super().flush()
+        except BrokenPipeError:
+            give_up_output()
+
+
+def go_on_without_readers() -> None:
+    """Let this process print to a reader that has gone (`viewstamp check ... | head`) and go on."""
+    out = sys.stdout
+    if out is sys.__stdout__ and isinstance(out, io.TextIOWrapper):
+        sys.stdout = _Forgiving(
+            out.detach(), encoding=out.encoding, errors=out.errors, line_buffering=out.line_buffering
+        )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from viewstamp.checker.history import Recorder
 from viewstamp.checker.linearizable import check
-from viewstamp.checker.store_model import VersionedStore
+from viewstamp.checker.store_model import NEW, VersionedStore
 from viewstamp.clients.clerk import Clerk, Maybe
 from viewstamp.core.ids import NodeId
 from viewstamp.services.kv import KeyValueStore, NoKey, VersionMismatch
@@ -77,7 +77,7 @@ class KvTest:
 
     def check_history(self) -> None:
         """Judge all that the clerks saw. A verdict that is unknown is a failure."""
-        verdict = check(self.history.operations(), VersionedStore())
+        verdict = check(self.history.operations(), VersionedStore(initial=NEW))
         assert verdict.outcome == "ok", str(verdict)
 
     def check_sizes(self) -> None:

@@ -10,8 +10,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from viewstamp.checker.models import CounterModel, Model, Register
-from viewstamp.checker.store_model import VersionedStore
+from viewstamp.checker.models import CounterModel, Model
+from viewstamp.checker.register_model import Register
+from viewstamp.checker.store_model import NEW, VersionedStore
 from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.sim.workloads.clients import CallKind, Plan, SimClient
@@ -19,7 +20,7 @@ from viewstamp.sim.world.options import LoadOptions, SwarmOptions
 
 
 class Registers(StateMachine):
-    """Registers with compare-and-set, as `models.Register` describes them; null until they are written."""
+    """Registers with compare-and-set, as `register_model.Register` describes them; null until written."""
 
     values: dict[str, str] = {}  # noqa: RUF012  StateMachine copies the default for each instance
 
@@ -188,7 +189,7 @@ class TallyWorkload(Keyed):
 class StoreWorkload(Keyed):
     """The versioned key/value store of 6.5840: puts, sets, deletes and gets."""
 
-    model: Model = VersionedStore()
+    model: Model = VersionedStore(initial=NEW)
 
     def __init__(self, load: LoadOptions) -> None:
         super().__init__(load)
