@@ -19,7 +19,7 @@ from viewstamp.sim.workloads.hostile_frames import Frame, peer_grammar
 from viewstamp.sim.workloads.hostile_values import encode_tree, nested_arrays, places, replaced
 from viewstamp.storage.files import OsFileSystem
 from viewstamp.storage.inspect import inspect_identity
-from viewstamp.testkit.hostile_wire import Attacker, member_hello
+from viewstamp.testkit.hostile_wire import Attacker, member_prover
 
 VICTIM = NodeId(3)
 FRAMES = 300
@@ -53,7 +53,7 @@ def test_frames_that_are_no_messages_close_the_connection(attack: MakeVictim, pr
         if number == FRAMES:
             break
         to = others[number % 2]
-        hello = member_hello(cluster, VICTIM, to, incarnation)
+        hello = member_prover(cluster, VICTIM, to, incarnation)
         with Attacker(cluster.addresses[to], hello=hello) as member:
             assert member.welcomed
             member.send(frame.data)

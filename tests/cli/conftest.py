@@ -10,6 +10,7 @@ import pytest
 
 from viewstamp.cli.app import run
 from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
+from viewstamp.runtime.secret_file import make_secret
 from viewstamp.services.kv import KeyValueStore
 
 
@@ -52,8 +53,10 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with local_cluster(KeyValueStore) as running:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    secret = tmp_path_factory.mktemp("secret") / "secret"
+    make_secret(secret)
+    with local_cluster(KeyValueStore, secret=secret) as running:
         running.leader()
         yield running
 

@@ -14,6 +14,9 @@ def test_three_on_loopback_when_nothing_is_said(command: Command, tmp_path: Path
     config = ClusterConfig.load(tmp_path / "viewstamp.toml")
     assert (ran.code, config.protocol) == (failures.DONE, "raft")
     assert config.addresses == {1: ("127.0.0.1", 7101), 2: ("127.0.0.1", 7102), 3: ("127.0.0.1", 7103)}
+    assert config.secret == str(tmp_path / "viewstamp.secret")
+    assert (tmp_path / "viewstamp.secret").stat().st_mode & 0o777 == 0o600
+    assert config.local_secret is not None
 
 
 def test_two_clusters_differ_when_no_id_is_given(command: Command, tmp_path: Path) -> None:
@@ -27,7 +30,16 @@ def test_members_get_ids_in_order_when_they_are_listed(command: Command, tmp_pat
     command("init", "five.toml", "--members", "a:1,b:2,[::1]:3", "--cluster-id", "mine")
     config = ClusterConfig.load(tmp_path / "five.toml")
     assert config.addresses == {1: ("a", 1), 2: ("b", 2), 3: ("::1", 3)}
-    assert config.cluster_id == "mine"
+    assert (config.cluster_id, config.secret) == ("mine", None)
+    assert not (tmp_path / "five.secret").exists()
+
+
+def test_secret_is_kept_when_there_is_one(command: Command, tmp_path: Path) -> None:
+    command("init")
+    before = (tmp_path / "viewstamp.secret").read_text()
+    (tmp_path / "viewstamp.toml").unlink()
+    assert command("init").code == failures.DONE
+    assert (tmp_path / "viewstamp.secret").read_text() == before
 
 
 def test_existing_file_is_left_as_it_is(command: Command, tmp_path: Path) -> None:

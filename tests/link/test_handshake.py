@@ -130,9 +130,9 @@ def test_hello_of_a_member_is_accepted_when_what_differs_may(fields: dict[str, o
 
 def test_member_is_known_to_differ_when_its_options_do_until_they_are_equal() -> None:
     door = doorkeeper()
-    door.refuse(msgspec.structs.replace(PEER_HELLO, options=6))
+    door.compare(msgspec.structs.replace(PEER_HELLO, options=6))
     assert door.differing == {2}
-    door.refuse(PEER_HELLO)
+    door.compare(PEER_HELLO)
     assert not door.differing
 
 
@@ -143,17 +143,17 @@ def test_member_is_known_to_run_another_class_when_both_fingerprints_are_known(
     mine: int, theirs: int, differs: bool
 ) -> None:
     door = doorkeeper(fingerprint=mine)
-    door.refuse(msgspec.structs.replace(PEER_HELLO, fingerprint=theirs))
+    door.compare(msgspec.structs.replace(PEER_HELLO, fingerprint=theirs))
     assert (door.other_class == {2}) is differs
-    door.refuse(msgspec.structs.replace(PEER_HELLO, fingerprint=mine))
+    door.compare(msgspec.structs.replace(PEER_HELLO, fingerprint=mine))
     assert not door.other_class
 
 
 def test_member_is_known_to_permit_other_calls_when_its_grants_differ() -> None:
     door = doorkeeper(grants=5)
-    door.refuse(PEER_HELLO)
+    door.compare(PEER_HELLO)
     assert door.other_grants == {2}
-    door.refuse(msgspec.structs.replace(PEER_HELLO, grants=5))
+    door.compare(msgspec.structs.replace(PEER_HELLO, grants=5))
     assert not door.other_grants
 
 
@@ -162,13 +162,15 @@ def test_lists_of_members_are_not_compared_when_the_cluster_is_open() -> None:
 
 
 def test_bytes_of_a_clients_hello_are_those_of_version_one() -> None:
-    assert client_hello("c", NodeId(1)).hex() == "9f920101a6636c69656e74a16300ff0100920001920001908000c00000"
+    expected = "dc0010920101a6636c69656e74a16300ff0100920001920001908000c00000c400"
+    assert client_hello("c", NodeId(1)).hex() == expected
 
 
 def test_bytes_of_a_members_hello_are_those_of_version_one() -> None:
     hello = msgspec.structs.replace(PEER_HELLO, digest=3, advertise=("h", 9))
     assert encode_hello(hello).hex() == (
-        "9f920101a470656572a46d696e650302014d9200019200019301020381ac73657373696f6e735f6d61780a0592a168090000"
+        "dc0010920101a470656572a46d696e650302014d920001920001930102"
+        "0381ac73657373696f6e735f6d61780a0592a168090000c400"
     )
 
 

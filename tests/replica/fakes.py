@@ -31,6 +31,7 @@ from viewstamp.core.messages import (
     Submit,
     encode_message,
 )
+from viewstamp.core.principals import LOCAL_OPERATOR
 from viewstamp.core.protocol import Core, CoreSetup, Guarantees, ProtocolDefinition, Recovered, Status
 from viewstamp.core.snapshots import BytesSnapshot, Snapshot
 from viewstamp.machine.definition import MachineDefinition
@@ -247,7 +248,7 @@ class Bench:
         """Send a message over a connection that speaks for its client: these have no secrets."""
         if isinstance(message, Submit | OpenSession | KeepAlive | CloseSession | QueryRequest):
             self.replica._responses.addresses.bind(message.client, source)
-        return self.step(Requested(source, message, encode_message(message)))
+        return self.step(Requested(source, message, encode_message(message), LOCAL_OPERATOR))
 
     def wake(self) -> list[ReplicaEffect]:
         """Do what a driver does until nothing is due."""

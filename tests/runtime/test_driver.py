@@ -27,10 +27,10 @@ from viewstamp.core.protocol import Guarantees, ProtocolDefinition
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.replica.events import ClientGone, Halt, ReplicaEffect, ReplicaEvent, Requested, Respond
 from viewstamp.replica.replica import Replica
-from viewstamp.runtime.config import Loop, NodeConfig
+from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.driver import Driver
 from viewstamp.runtime.metrics import Metrics
-from viewstamp.runtime.system import loop_factory, monotonic_us
+from viewstamp.runtime.system import Loop, loop_factory, monotonic_us
 from viewstamp.runtime.turns import STALL_US
 from viewstamp.storage.memory import MemoryMedium, open_memory_directory
 

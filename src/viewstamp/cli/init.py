@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 from cyclopts import Parameter
 
 from viewstamp.cli.target import CLUSTER_FILE
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.runtime.addresses import parse_address
 from viewstamp.runtime.config import ClusterConfig, Member
+from viewstamp.runtime.secret_file import make_secret, read_secret
+from viewstamp.runtime.security import is_loopback
 from viewstamp.runtime.system import fresh_number
 
 FIRST_PORT: Final = 7101
@@ -24,7 +27,9 @@ def init(
 ) -> None:
     """Write a cluster file; without members, of three on this machine.
 
-    Every node and every client may have the file. Nodes get the ids 1, 2, 3, ... in the order given.
+    Every node and every client may have the file. Nodes get the ids 1, 2, 3, ... in the order given. Where
+    all members are on this machine, the secret beside it, which this user alone can read, is what members and
+    operators know each other by.
     """
     addresses = _addresses(members)
     config = ClusterConfig(
@@ -32,14 +37,28 @@ def init(
         members=tuple(Member(node, host, port) for node, (host, port) in enumerate(addresses, start=1)),
         protocol=protocol,
     )
+    secret = cluster.with_suffix(".secret")
+    is_local = all(is_loopback(host) for host, _ in addresses)
+    if is_local:
+        config = msgspec.structs.replace(config, secret=secret.name)
     config.check()
     if cluster.exists():
         raise ConfigurationError(
             f"{cluster} exists and is left as it is: name another file, or remove it first"
         )
+    if is_local:
+        _provide_secret(secret)
     config.save(cluster)
     print(f"wrote {cluster}: {len(addresses)} members, protocol {protocol}")
     print(f"start each: viewstamp serve --cluster {cluster} --node 1 --data data1    (and 2, 3, ...)")
+
+
+def _provide_secret(path: Path) -> None:
+    """See to it that there is a secret, of which one that exists is kept."""
+    if path.exists():
+        read_secret(path)
+    else:
+        make_secret(path)
 
 
 def _addresses(members: str | None) -> list[tuple[str, int]]:

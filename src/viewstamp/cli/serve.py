@@ -13,8 +13,9 @@ from viewstamp.cli.target import CLUSTER_FILE, check_member, load_cluster, look_
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.addresses import format_address
-from viewstamp.runtime.config import Loop, NodeConfig
+from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.server import Beside, Server, serve_forever
+from viewstamp.runtime.system import Loop
 from viewstamp.storage.files import read_named
 
 STOCK_MACHINE: Final = "viewstamp.services.stock:StockService"
@@ -32,7 +33,11 @@ def serve(
     loop: Annotated[Loop | None, Parameter(help="Event loop; auto if not given.")] = None,
     paranoid: Annotated[
         bool,
-        Parameter(negative="", help="Check invariants after each step; stop if one breaks."),
+        Parameter(negative="", help="Stop where an invariant breaks."),
+    ] = False,
+    insecure: Annotated[
+        bool,
+        Parameter(negative="", help="Start unprotected on a network."),
     ] = False,
     settings: Annotated[Path | None, Parameter(help="TOML file with this node's limits.")] = None,
     accept_class: Annotated[
@@ -58,7 +63,12 @@ def serve(
     machine_class = load_machine(machine)
     warn_of(machine_class)
     own = load_settings(
-        settings, data=str(data), listen_host=listen_host, loop=loop, paranoid=paranoid or None
+        settings,
+        data=str(data),
+        listen_host=listen_host,
+        loop=loop,
+        paranoid=paranoid or None,
+        insecure=insecure or None,
     )
     return serve_forever(
         config,

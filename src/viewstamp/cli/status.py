@@ -65,8 +65,10 @@ def _show(config: ClusterConfig, answers: dict[NodeId, Status | str], leader: No
     show_table(_HEAD, [_row(config, node, answer, front) for node, answer in answers.items()])
     for node, answer in answers.items():
         trouble = answer if isinstance(answer, str) else answer.waiting_for
-        if trouble:
-            print(f"node {node}: {printable(trouble.removeprefix(f'node {node}: '))}")
+        warnings = () if isinstance(answer, str) else answer.warnings
+        for line in (trouble, *warnings):
+            if line:
+                print(f"node {node}: {printable(line.removeprefix(f'node {node}: '))}")
     if leader is None:
         print("nobody is known to lead")
 

@@ -100,6 +100,9 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     """Of the node's data directory; 0: the protocol does not tell."""
     membership: MembershipStatus | None = None
     """None: the protocol's members are those of the cluster file, or this node does not know yet."""
+    warnings: tuple[str, ...] = ()
+    """What an operator should know although the node serves, a line each: it was started without protection,
+    or its certificate is about to expire."""
 
 
 class Core(Protocol):

@@ -6,5 +6,6 @@ opens connections to one server, `acceptor.Acceptor` the end that accepts one. T
 
 Read in this order: `framing` (frames on a stream, and what they may take that have not ended),
 `handshake` (what the two ends say first, and what is
-refused), `dialer`, `acceptor`. The bytes are described in docs/reference/wire-format.md.
+refused), `credentials` and `proof` (with whom a connection speaks), `dialer`, `acceptor`,
+`admission`. The bytes are described in docs/reference/wire-format.md.
 """

@@ -3,7 +3,8 @@
 Rules of this file:
 
 1. Until a hello has come there is a deadline, and frames are short.
-2. After the hello the owner answers with `accept` or `refuse`; nothing else may arrive before.
+2. After the hello the owner answers with `accept`, `refuse` or `challenge`; nothing else may arrive before.
+   A challenge is answered by a proof, within the time of the hello; then it is `accept` or `refuse`.
 3. Afterwards only the kind of frame that belongs to the accepted role may arrive.
 """
 
@@ -14,10 +15,12 @@ import msgspec
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Instant
 from viewstamp.link.framing import (
+    CHALLENGE,
     CLIENT,
     HELLO,
     NOTHING,
     PEER,
+    PROOF,
     REFUSAL,
     SERVER,
     WELCOME,
@@ -32,18 +35,27 @@ class Greeted(msgspec.Struct, frozen=True):
     """The other end said hello: answer with `Acceptor.accept` or `Acceptor.refuse`."""
 
     hello: Hello
+    encoded: bytes
+    """The hello as it came."""
+
+
+class Proved(msgspec.Struct, frozen=True):
+    """The other end answered a challenge: look at it, then `Acceptor.accept` or `Acceptor.refuse`."""
+
+    proof: bytes
 
 
 class Acceptor:
     """One accepted connection."""
 
-    __slots__ = ("_expected", "deadline", "message_kind", "out", "splitter")
+    __slots__ = ("_expected", "_hello_until", "deadline", "message_kind", "out", "splitter")
 
     def __init__(self, hello_bytes_max: int, hello_until: Instant) -> None:
         self.out = FrameQueue(SERVER)
         """What is to be sent."""
         self.deadline: Instant | None = hello_until
-        """When to give up on the hello; None: it has come."""
+        """When to give up on the hello, and on the proof of it; None: it has come."""
+        self._hello_until = hello_until
         self.splitter = Splitter(hello_bytes_max)
         self._expected = HELLO
         """The one kind of frame that may arrive now."""
@@ -64,7 +76,7 @@ class Acceptor:
         """Whether a frame has begun and not ended."""
         return self.splitter.in_frame
 
-    def receive(self, data: bytes) -> Iterable[Greeted | bytes]:
+    def receive(self, data: bytes) -> Iterable[Greeted | Proved | bytes]:
         """Take in bytes and return what they mean: a hello, or the payloads of messages.
 
         The result is consumed to its end, or the connection is given up: the answer to a hello decides how
@@ -77,7 +89,7 @@ class Acceptor:
         if frame is None:
             return self._receive_many(data)
         kind, payload = frame
-        if kind == self._expected != HELLO:  # nearly always, and on the way of every message
+        if kind == self.message_kind:  # nearly always, and on the way of every message
             return (payload,)
         return (self._event(kind, payload),)
 
@@ -94,27 +106,36 @@ class Acceptor:
         self.splitter.budget = budget
         self.out.add(WELCOME, welcome)
 
+    def challenge(self, frame: bytes) -> None:
+        """Answer the hello with this challenge; a proof may arrive until the hello's deadline."""
+        assert self._expected == NOTHING, "a challenge answers a hello"
+        self._expected = PROOF
+        self.deadline = self._hello_until
+        self.out.add(CHALLENGE, frame)
+
     def refuse(self, reason: str) -> None:
         """Answer with a refusal, after which the connection is to be closed."""
         self.deadline = None
         self._expected = self.message_kind = NOTHING
         self.out.add(REFUSAL, encode_refusal(reason))
 
-    def _receive_many(self, data: bytes) -> Iterator[Greeted | bytes]:
+    def _receive_many(self, data: bytes) -> Iterator[Greeted | Proved | bytes]:
         for kind, payload in self.splitter.split(data):
             yield self._event(kind, payload)
 
-    def _event(self, kind: int, payload: bytes) -> Greeted | bytes:
+    def _event(self, kind: int, payload: bytes) -> Greeted | Proved | bytes:
         if kind != self._expected:
             raise ProtocolViolation(self._explain(kind))
-        if kind != HELLO:
+        if kind == self.message_kind:
             return payload
         self.deadline = None
         self._expected = NOTHING
-        return Greeted(decode_hello(payload))
+        return Proved(payload) if kind == PROOF else Greeted(decode_hello(payload), payload)
 
     def _explain(self, kind: int) -> str:
         if self._expected == HELLO:
             return "the first frame is not a hello"
+        if self._expected == PROOF:
+            return "the answer to the challenge is not a proof"
         sender = {PEER: "a member", CLIENT: "a client"}.get(self._expected, "a connection without a welcome")
         return f"a frame of kind {kind} may not come from {sender}"

@@ -20,8 +20,19 @@ import msgspec
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Instant
-from viewstamp.link.framing import HELLO, NOTHING, REFUSAL, SERVER, WELCOME, FrameQueue, Splitter
+from viewstamp.link.framing import (
+    CHALLENGE,
+    HELLO,
+    NOTHING,
+    PROOF,
+    REFUSAL,
+    SERVER,
+    WELCOME,
+    FrameQueue,
+    Splitter,
+)
 from viewstamp.link.handshake import Welcome, check_welcome, decode_refusal, decode_welcome
+from viewstamp.link.proof import Prover
 
 _US_PER_MS: Final = 1_000
 
@@ -74,6 +85,10 @@ class Welcomed(msgspec.Struct, frozen=True):
     welcome: Welcome
 
 
+class Challenged(msgspec.Struct, frozen=True):
+    """The server has proved itself, and wants a proof: send what waits in `out`."""
+
+
 class Refused(msgspec.Struct, frozen=True):
     """The server refused the hello: close the connection and call `lost`."""
 
@@ -120,7 +135,9 @@ class Dialer:
         "_on_demand",
         "_opened_at",
         "_overdue",
+        "_prover",
         "_reported",
+        "_unproved",
         "deadline",
         "dials",
         "dropped",
@@ -133,13 +150,18 @@ class Dialer:
     )
 
     def __init__(
-        self, hello: bytes, kind: int, limits: DialLimits, rng: Random, *, on_demand: bool = False
+        self, hello: bytes | Prover, kind: int, limits: DialLimits, rng: Random, *, on_demand: bool = False
     ) -> None:
         """`kind` is that of the frames this end sends: PEER or CLIENT.
 
+        With a `Prover` a server is not told more than a hello until it has shown that it has the secret.
+
         With `on_demand` nothing is dialled before there is something to send, and nothing a second time.
         """
-        self._hello = hello
+        self._prover = hello if isinstance(hello, Prover) else None
+        self._hello = b"" if isinstance(hello, Prover) else hello
+        self._unproved = False
+        """Whether the server at the other end has still to prove itself."""
         self._limits = limits
         self._on_demand = on_demand
         self._backoff = Backoff(limits.backoff_min_ms * _US_PER_MS, limits.backoff_max_ms * _US_PER_MS, rng)
@@ -219,7 +241,8 @@ class Dialer:
         self._opened_at = now
         self.splitter = Splitter(self._limits.hello_bytes_max)
         self.out.clear()
-        self.out.add(HELLO, self._hello)
+        self._unproved = self._prover is not None and self._prover.insists
+        self.out.add(HELLO, self._hello if self._prover is None else self._prover.begin())
 
     def lost(self, reason: str, now: Instant) -> bool:
         """The connection ended, or did not come about; return whether the server's absence is news."""
@@ -269,7 +292,7 @@ class Dialer:
 
     # What the server says
 
-    def receive(self, data: bytes) -> Iterable[Welcomed | Refused | bytes]:
+    def receive(self, data: bytes) -> Iterable[Welcomed | Challenged | Refused | bytes]:
         """Take in bytes and return what they mean: the answer to our hello, or payloads of messages.
 
         The result is consumed to its end, or the connection is given up.
@@ -285,20 +308,24 @@ class Dialer:
             return (payload,)
         return (self._event(kind, payload),)
 
-    def _receive_many(self, data: bytes) -> Iterator[Welcomed | Refused | bytes]:
+    def _receive_many(self, data: bytes) -> Iterator[Welcomed | Challenged | Refused | bytes]:
         for kind, payload in self.splitter.split(data):
             yield self._event(kind, payload)
 
-    def _event(self, kind: int, payload: bytes) -> Welcomed | Refused | bytes:
+    def _event(self, kind: int, payload: bytes) -> Welcomed | Challenged | Refused | bytes:
         if kind == SERVER and self.phase is UP:
             return payload
+        if kind == CHALLENGE and self.phase is Phase.GREETING and self._prover is not None:
+            self.out.add(PROOF, self._prover.answer(payload))
+            self._unproved = False
+            return Challenged()
         if kind == WELCOME and self.phase is Phase.GREETING:
+            if self._unproved:
+                raise ProtocolViolation("the server there did not prove that it has this cluster's secret")
             return self._welcomed(decode_welcome(payload))
         if kind == REFUSAL and self.phase in {Phase.GREETING, Phase.UP}:
             reason = decode_refusal(payload)
-            is_news, self.refusal = reason != self.refusal, reason
-            self._backoff.exhaust()
-            return Refused(reason, is_news)
+            return Refused(reason, self.distrust(reason))
         raise ProtocolViolation(f"a frame of kind {kind} does not come this way")
 
     def _welcomed(self, welcome: Welcome) -> Welcomed:
@@ -313,6 +340,12 @@ class Dialer:
             self.out.put(held)
         self._held.clear()
         return Welcomed(welcome)
+
+    def distrust(self, reason: str) -> bool:
+        """The server is not the one that was meant; return whether that is news. Trying soon cannot help."""
+        is_news, self.refusal = reason != self.refusal, reason
+        self._backoff.exhaust()
+        return is_news
 
     def _timeout(self, now: Instant) -> Instant:
         return Instant(now + self._limits.dial_timeout_ms * _US_PER_MS)

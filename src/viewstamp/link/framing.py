@@ -34,6 +34,10 @@ CLIENT: Final = 5
 """A `core.messages.ClientMessage`."""
 SERVER: Final = 6
 """A `core.messages.ServerMessage`."""
+CHALLENGE: Final = 7
+"""The answer to a hello that must be proved (`proof`)."""
+PROOF: Final = 8
+"""The answer to a challenge."""
 
 HEADER_BYTES: Final = 16
 _HEADER: Final = Struct("<QQ")
@@ -42,7 +46,7 @@ _pack: Final = _HEADER.pack
 _MAGIC: Final = 0x5356  # "VS", little-endian
 _PREFIX: Final = _MAGIC | FRAME_VERSION << 16
 _PREFIX_MASK: Final = 0xFFFFFF
-_KIND_PREFIXES: Final = tuple(_PREFIX | kind << 24 for kind in range(SERVER + 1))
+_KIND_PREFIXES: Final = tuple(_PREFIX | kind << 24 for kind in range(PROOF + 1))
 
 
 def frame_header(kind: int, payload: bytes) -> bytes:

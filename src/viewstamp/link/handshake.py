@@ -54,7 +54,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     """The first frame of a connection."""
 
     wire: Range
-    role: Literal["peer", "client"]
+    role: Literal["peer", "client", "operator"]
     cluster_id: str
     """A client that knows only an address leaves it empty."""
     digest: int
@@ -64,7 +64,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     to: int
     """The node that is meant; `ANY_NODE` for clients that do not care."""
     incarnation: int
-    """Of the speaker's data directory; 0 for clients."""
+    """Of the speaker's data directory; 0 for clients, and before both ends have proved themselves."""
     level: Range = LEVEL
     machine: Range = MACHINE
     members: list[int] = []
@@ -79,6 +79,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     """Of the speaker's class; 0: not known."""
     grants: int = 0
     """Digest of the speaker's grants (`replica.authorization.policy_digest`); 0: it has none."""
+    nonce: bytes = b""
+    """Drawn for this connection, where the speaker can prove what it says by a secret."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True):
@@ -141,8 +143,13 @@ def encode_hello(message: Hello | Welcome) -> bytes:
 
 def client_hello(cluster_id: str, to: NodeId | None) -> bytes:
     """Return the payload of a client's HELLO frame; an empty cluster id and None accept any server."""
+    return encode_hello(hello_of(cluster_id, to))
+
+
+def hello_of(cluster_id: str, to: NodeId | None, *, operator: bool = False) -> Hello:
+    """Return the hello of a client or an operator."""
     target = ANY_NODE if to is None else to
-    return encode_hello(Hello(WIRE, "client", cluster_id, 0, ANY_NODE, target, 0))
+    return Hello(WIRE, "operator" if operator else "client", cluster_id, 0, ANY_NODE, target, 0)
 
 
 def decode_hello(payload: bytes) -> Hello:
@@ -244,8 +251,12 @@ class Doorkeeper:
 
     def hello_to(self, peer: NodeId, incarnation: Incarnation) -> bytes:
         """Return the payload of the HELLO frame that this node sends to another member."""
+        return encode_hello(self.greeting(peer, incarnation))
+
+    def greeting(self, peer: NodeId, incarnation: Incarnation) -> Hello:
+        """Return the hello that this node says to another member."""
         me = self._me
-        hello = Hello(
+        return Hello(
             wire=me.wire,
             role="peer",
             cluster_id=me.cluster_id,
@@ -262,13 +273,12 @@ class Doorkeeper:
             fingerprint=me.fingerprint,
             grants=me.grants,
         )
-        return encode_hello(hello)
 
     def refuse(self, hello: Hello) -> str | None:
         """Return why this hello is not accepted, in one line; None: it is accepted."""
         me = self._me
         is_peer = hello.role == "peer"
-        they = f"node {hello.node}" if is_peer else "the client"
+        they = f"node {hello.node}" if is_peer else f"the {hello.role}"
         if reason := _refuse_range("wire version", hello.wire, they, me.wire, f"node {me.node}"):
             return reason
         if hello.cluster_id != me.cluster_id and (is_peer or hello.cluster_id):
@@ -278,6 +288,15 @@ class Doorkeeper:
         if hello.to not in {me.node, ANY_NODE}:
             return f"this is node {me.node}, not {hello.to}: check the addresses in the cluster file"
         return self._refuse_peer(hello) if is_peer else None
+
+    def compare(self, hello: Hello) -> None:
+        """A member was admitted: record in what it differs from this node, which may be."""
+        me = self._me
+        (self.differing.discard if hello.options == me.options else self.differing.add)(NodeId(hello.node))
+        same = hello.fingerprint in {0, me.fingerprint} or not me.fingerprint
+        (self.other_class.discard if same else self.other_class.add)(NodeId(hello.node))
+        permits_alike = hello.grants == me.grants
+        (self.other_grants.discard if permits_alike else self.other_grants.add)(NodeId(hello.node))
 
     def _refuse_peer(self, hello: Hello) -> str | None:
         me, peer = self._me, NodeId(hello.node)
@@ -314,11 +333,6 @@ class Doorkeeper:
                     f"{name} is {theirs} at node {hello.node} and {mine} at node {me.node}: "
                     "it must be the same at all members; make the cluster files equal"
                 )
-        (self.differing.discard if hello.options == me.options else self.differing.add)(NodeId(hello.node))
-        same = hello.fingerprint in {0, me.fingerprint} or not me.fingerprint
-        (self.other_class.discard if same else self.other_class.add)(NodeId(hello.node))
-        permits_alike = hello.grants == me.grants
-        (self.other_grants.discard if permits_alike else self.other_grants.add)(NodeId(hello.node))
         return None
 
 

@@ -37,6 +37,7 @@ class Account:
         "node",
         "options",
         "reads",
+        "warnings",
     )
 
     node: NodeId
@@ -45,6 +46,8 @@ class Account:
     core: Core
     reads: Reads
     """The queries that wait. The driver, which has a clock, sets how many are evaluated at once."""
+    warnings: tuple[str, ...]
+    """What the driver wants to be said in each status."""
     _buffer: BatchBuffer
     _clock: LogClock
     _directives: Directives
@@ -108,7 +111,11 @@ class Account:
         """Return this node's own account of itself."""
         status = self.core.status(now)
         why = self._divergence.describe() if self._halt is None else self._halt.reason
-        return msgspec.structs.replace(status, waiting_for=why) if why else status
+        if why or self.warnings:
+            status = msgspec.structs.replace(
+                status, waiting_for=why or status.waiting_for, warnings=self.warnings
+            )
+        return status
 
     def queues(self) -> Iterator[tuple[str, int, int]]:
         """Yield what waits or is remembered here: (what, how much, how much at most)."""

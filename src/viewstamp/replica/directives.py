@@ -7,6 +7,9 @@ from viewstamp.core.ids import ClientAddress
 
 OWN_ADDRESS: Final = ClientAddress(0)
 """Under which a node itself gives directives to its replica; connections count from 1."""
+NOT_AN_OPERATOR: Final = (
+    "this needs an operator: not carried out; show an operator's certificate, or the cluster's secret"
+)
 TOO_MANY: Final = "too many directives are in flight: not carried out, try again later"
 
 

@@ -59,6 +59,7 @@ from viewstamp.core.messages import (
     StatusReply,
     Submit,
 )
+from viewstamp.core.permissions import may_send
 from viewstamp.core.protocol import Core
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
@@ -74,7 +75,7 @@ from viewstamp.replica.batches import (
     SubmitValidator,
     encode_logged,
 )
-from viewstamp.replica.directives import OWN_ADDRESS, TOO_MANY, Directives
+from viewstamp.replica.directives import NOT_AN_OPERATOR, OWN_ADDRESS, TOO_MANY, Directives
 from viewstamp.replica.divergence import Divergence
 from viewstamp.replica.events import (
     ClientGone,
@@ -136,6 +137,7 @@ class Replica(Account):
         self._in_flight = InFlightBatches(self.definition)
         self.reads = Reads(self.definition, self._responses, setup.options, authorizer)
 
+        self.warnings = ()
         self._directives = Directives(setup.options.directives_max)
         self._halt: Halt | None = None
         self.core: Core = setup.make_core()
@@ -294,7 +296,7 @@ class Replica(Account):
             case Identify():
                 self._responses.identify(source, message)
             case AskStatus() | AdminRequest() | ReadPosition() | ReadSnapshot() | ReadLog():
-                self._operated(source, message)
+                self._operated(source, message, event.principal)
             case _:
                 assert_never(message)
         if self._authorizer is not None:
@@ -326,12 +328,17 @@ class Replica(Account):
         else:
             self._responses.turn_back(decoded, self._other_leader(), self._state.position, OVERLOADED)
 
-    def _operated(self, source: ClientAddress, message: OperatorMessage) -> None:
+    def _operated(self, source: ClientAddress, message: OperatorMessage, principal: str) -> None:
+        permitted = may_send(principal, message)
         match message:
             case AskStatus():
                 self._responses.say(source, StatusReply(message.request, self.status(self._now)))
+            case AdminRequest() if not permitted:
+                self._responses.say(source, AdminReply(message.request, NOT_AN_OPERATOR))
             case AdminRequest():
                 self._directed(source, message)
+            case ReadPosition() | ReadSnapshot() | ReadLog() if not permitted:
+                self._responses.say(source, turned_away(message, NOT_AN_OPERATOR))
             case ReadPosition() | ReadSnapshot() | ReadLog():
                 token = self._exports.on_request(source, message, self._state, self._snapshots.newest)
                 if token is not None:

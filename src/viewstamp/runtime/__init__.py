@@ -7,7 +7,8 @@ Read in this order; each file says its rules at its top:
    `watchdog`: what finds a class that differs or runs too long; `disk_hang`: the end of a node whose disk
    does not answer;
 3. `transport`, `inbox`, `connection`, `dialing`: the port of a server, over `viewstamp.link`; `places`,
-   `deadlines`, `backlog`, `bounded_log`: what one client may take of it;
+   `deadlines`, `backlog`, `bounded_log`: what one client may take of it; `admissions`,
+   `security`, `secret_file`: with what the ends of a connection prove themselves;
 4. `server`: all of it from start to stop; `local`: a cluster in one process;
 5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`: what
    users of the library call;

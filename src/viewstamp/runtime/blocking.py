@@ -19,7 +19,6 @@ from viewstamp.core.errors import NotExecuted, ProtocolViolation
 from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import ServerMessage, decode_server_message, encode_message
-from viewstamp.link.handshake import client_hello
 from viewstamp.machine.definition import Method
 from viewstamp.replica.events import (
     CallId,
@@ -74,8 +73,9 @@ class BlockingClient(ClientBase):
         options: ClientOptions | None = None,
         notified: Callable[[bytes], None] | None = None,
         clock: Clock = monotonic_us,
+        operator: bool = False,
     ) -> None:
-        """Find the cluster and begin to connect to its members.
+        """Find the cluster and begin to connect to its members; as an `operator` one may give directives.
 
         Raises:
             ConfigurationError: `where` does not name a cluster, or `timeout_s` makes no sense.
@@ -88,6 +88,7 @@ class BlockingClient(ClientBase):
             options=options,
             notified=notified,
             clock=clock,
+            operator=operator,
         )
         self._changed = threading.Condition(threading.Lock())
         """Holds the lock; told whenever a call ended or the reader left its place."""
@@ -110,7 +111,7 @@ class BlockingClient(ClientBase):
             server: SocketLink(
                 server,
                 address,
-                client_hello(known.cluster_id, server),
+                self._greeting(known, server),
                 limits=CLIENT_LIMITS,
                 selector=self._selector,
                 rng=self._rng,

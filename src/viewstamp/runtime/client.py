@@ -15,7 +15,7 @@ from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import UNREADABLE, Redirect, decode_server_message, encode_message
 from viewstamp.link.dialer import Dialer, Refused, Welcomed
 from viewstamp.link.framing import CLIENT
-from viewstamp.link.handshake import Welcome, client_hello
+from viewstamp.link.handshake import Welcome
 from viewstamp.machine.definition import Method
 from viewstamp.replica.client.client import ClientCore
 from viewstamp.replica.events import (
@@ -144,7 +144,7 @@ class AsyncClient(ClientBase):
             link = self._links[server] = OutgoingLink(
                 server,
                 address,
-                hello=client_hello(known.cluster_id, server),
+                hello=self._greeting(known, server),
                 kind=CLIENT,
                 limits=CLIENT_LIMITS,
                 rng=self._rng,

@@ -25,6 +25,7 @@ from viewstamp.core.messages import Redirect, ServerMessage
 from viewstamp.link.dialer import Dialer, DialLimits
 from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import client_hello
+from viewstamp.link.proof import Prover
 from viewstamp.machine.definition import Method
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.client.client import ClientCore
@@ -34,6 +35,7 @@ from viewstamp.replica.options import TIME_TO_LIVE_MAX_MS, ClientOptions, Client
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.config import KIB, MIB
 from viewstamp.runtime.discovery import Known, Where, locate
+from viewstamp.runtime.security import client_security
 from viewstamp.runtime.system import Clock, check_timeout_s, fresh_rng, fresh_secret
 
 CLIENT_LIMITS: Final = DialLimits(
@@ -73,8 +75,12 @@ class ClientBase:
         options: ClientOptions | None,
         notified: Callable[[bytes], None] | None,
         clock: Clock,
+        operator: bool = False,
     ) -> None:
-        self._located = locate(where)
+        self._located = located = locate(where)
+        cluster = located.cluster if isinstance(located, Known) else None
+        self._operator = operator
+        self._security = client_security(cluster, operator=operator)
         self.timeout_s = check_timeout_s(timeout_s)
         self._exactly_once = exactly_once
         self._options = options or ClientOptions()
@@ -96,6 +102,10 @@ class ClientBase:
                 write_routing="any" if known.write_routing == "any" else "leader",
             )
         )
+
+    def _greeting(self, known: Known, server: NodeId) -> bytes | Prover:
+        """Return the hello for a server, or what makes and proves it."""
+        return self._security.greet_server(known.cluster_id, server, operator=self._operator)
 
     def _next_call(self) -> CallId:
         self._last_call += 1

@@ -17,16 +17,18 @@ import xxhash
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
 from viewstamp.link.handshake import Identity, cluster_digest
+from viewstamp.link.proof import Secret
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
 from viewstamp.replica.authorization import GRANTS_MAX, Grant, policy_digest
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.runtime.addresses import PORT_MAX, Address, check_address, parse_address
+from viewstamp.runtime.secret_file import read_secret, user_secret
+from viewstamp.runtime.system import Loop
 from viewstamp.storage.files import read_named
 
 T = TypeVar("T", bound=msgspec.Struct)
 Placement = Literal["auto", "inline", "executor"]
 SnapshotPlacement = Literal["auto", "inline", "fork"]
-Loop = Literal["auto", "asyncio", "uvloop"]
 
 MEMBERS_MAX: Final = 31
 _MAY_BE_ZERO: Final = frozenset({"command_limit_ms", "sync_hang_ms"})
@@ -70,6 +72,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The replica's options that are not at their defaults (batches, sessions), by name."""
     grants: tuple[Grant, ...] = ()
     """Which principals may make which calls. As soon as there is one, what none permits is denied."""
+    secret: str | None = None
+    """File with the secret of members and operators, on one machine; relative to the cluster file. None: that
+    of the user who starts the servers (`runtime.secret_file`)."""
     open_host: str | None = None
     """A node that is not listed may take part as well: its id is its port on this host. Members and
     protocol options may then differ from node to node. None: only those that are listed."""
@@ -137,6 +142,17 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         meaning = (self.protocol_options, self.replica_options)
         return xxhash.xxh3_64_intdigest(_CANONICAL.encode(meaning)) >> 1
 
+    @cached_property
+    def local_secret(self) -> Secret:
+        """The secret of members and operators; `ConfigurationError` where this user cannot read it."""
+        return user_secret() if self.secret is None else read_secret(self.secret)
+
+    def holding(self, secret: Secret) -> "ClusterConfig":
+        """Return the same configuration with a secret that stands in no file, for clusters in one process."""
+        held = msgspec.structs.replace(self)
+        held.__dict__["local_secret"] = secret
+        return held
+
     def identity(
         self, node: NodeId, write_routing: str, advertise: Address | None = None, fingerprint: int = 0
     ) -> Identity:
@@ -166,6 +182,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def to_toml(self) -> str:
         """Return the text of a cluster file."""
         lines = [f"cluster_id = {_toml(self.cluster_id)}", f"protocol = {_toml(self.protocol)}"]
+        if self.secret is not None:
+            lines.append(f"secret = {_toml(self.secret)}")
         if self.open_host is not None:
             lines.append(f"open_host = {_toml(self.open_host)}")
         for name, table in (("options", self.options), ("replica", self.replica)):
@@ -207,7 +225,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             ConfigurationError: it cannot be read, is not TOML, or cannot be used; one line that names the
             file.
         """
-        return cls.from_toml(read_named(path, bytes_max=_CLUSTER_FILE_BYTES_MAX), name=str(path))
+        config = cls.from_toml(read_named(path, bytes_max=_CLUSTER_FILE_BYTES_MAX), name=str(path))
+        if config.secret is not None:
+            config = msgspec.structs.replace(config, secret=str(Path(path).parent / config.secret))
+        return config
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -226,6 +247,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     loop: Loop = "auto"
     """`auto` takes uvloop where it is installed."""
 
+    insecure: bool = False
+    """Start although others can reach this node and nothing protects it; each status says so."""
     paranoid: bool = False
     """Check the protocol's invariants of this node after each step, and stop at once where one is broken."""
     sync_placement: Placement = "auto"

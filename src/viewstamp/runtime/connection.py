@@ -15,8 +15,8 @@ from typing import Final, Protocol, TypeAlias, cast
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.principals import ANONYMOUS, LOCAL_OPERATOR, Role, role_of
-from viewstamp.link.acceptor import Greeted
-from viewstamp.link.dialer import Refused, Welcomed
+from viewstamp.link.acceptor import Greeted, Proved
+from viewstamp.link.dialer import Challenged, Refused, Welcomed
 from viewstamp.link.framing import FrameQueue, Splitter
 from viewstamp.runtime.system import tune_socket
 
@@ -24,7 +24,7 @@ READ_PAUSE_BYTES: Final = 1 << 20
 """Unread replies at which we stop reading from a client; under a quarter of it we go on."""
 
 
-LinkStep: TypeAlias = Greeted | Welcomed | Refused
+LinkStep: TypeAlias = Greeted | Proved | Welcomed | Challenged | Refused
 """A step of the handshake."""
 
 

@@ -7,7 +7,8 @@ from random import Random
 from typing import Final, Protocol
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.link.dialer import Action, Dialer, DialLimits, Phase, Refused, Welcomed
+from viewstamp.link.dialer import Action, Challenged, Dialer, DialLimits, Phase, Refused, Welcomed
+from viewstamp.link.proof import Prover
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.connection import Connection, LinkStep, Overflow
@@ -39,7 +40,7 @@ class OutgoingLink:
         peer: NodeId,
         address: Address,
         *,
-        hello: bytes,
+        hello: bytes | Prover,
         kind: int,
         limits: DialLimits,
         rng: Random,
@@ -150,6 +151,8 @@ class OutgoingLink:
             self._set_timer()
             connection.flush()
             self._owner.link_changed(self.peer, True)
+        elif isinstance(step, Challenged):
+            connection.flush()
         elif isinstance(step, Refused):
             if step.is_news:
                 where = format_address(self.address)

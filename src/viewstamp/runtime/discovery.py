@@ -25,6 +25,8 @@ class Known(msgspec.Struct, frozen=True):
     cluster_id: str
     addresses: dict[NodeId, Address]
     write_routing: str = "leader"
+    cluster: ClusterConfig | None = None
+    """The whole configuration, where it is known."""
 
 
 def locate(where: Where) -> Known | list[Address]:
@@ -41,7 +43,7 @@ def locate(where: Where) -> Known | list[Address]:
         from viewstamp.protocols.registry import protocol_definition
 
         routing = protocol_definition(where.protocol).write_routing
-        return Known(where.cluster_id, dict(where.addresses), routing)
+        return Known(where.cluster_id, dict(where.addresses), routing, where)
     texts = where.split(",") if isinstance(where, str) else list(where)
     if not texts:
         raise ConfigurationError("no address was given: name at least one member of the cluster")

@@ -15,13 +15,14 @@ import msgspec
 
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
+from viewstamp.link.proof import KEY_BYTES, Secret
 from viewstamp.machine.guard import Guard
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.addresses import LOOPBACK, free_ports
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
 from viewstamp.runtime.connecting import BlockingConnection, Connecting, connect, connect_blocking
 from viewstamp.runtime.server import Server
-from viewstamp.runtime.system import loop_factory
+from viewstamp.runtime.system import fresh_bytes, loop_factory
 from viewstamp.storage.memory import MemoryMedium
 
 M = TypeVar("M", bound=StateMachine)
@@ -43,7 +44,7 @@ class LocalCluster(Generic[M]):
         self.machine = machine
         self.guard = guard
         """What watched the machine's methods, and what it found."""
-        self.config = cluster
+        self.config = cluster if cluster.secret else cluster.holding(Secret(fresh_bytes(KEY_BYTES)))
         """Where the replicas listen: what `connect` needs."""
         self._node_config = node_config
         self._data = data
@@ -208,13 +209,16 @@ def local_cluster(
     directory: Path | str | None = None,
     node_config: NodeConfig | None = None,
     guard: bool = False,
+    secret: Path | str | None = None,
 ) -> LocalClusterMaker[M]:
     """Return a cluster of replicas of `machine` in this process, to be entered by `async with` or `with`.
 
     `directory` keeps the data of each replica, synced to disk; without it everything is in memory. `options`
     and `replica` are those of `ClusterConfig`, `node_config` holds for every replica. With `guard` a command
     that calls what differs between replicas (a clock, randomness, files) ends in `CommandFailed` of the kind
-    `ForbiddenCall`, which names the rule and the line: for tests.
+    `ForbiddenCall`, which names the rule and the line: for tests. `secret` names the file by which operators
+    in other processes are known (`viewstamp init` makes one); without it only this process can give
+    directives.
 
     Raises:
         ConfigurationError: an option or the machine cannot be used.
@@ -225,6 +229,7 @@ def local_cluster(
         protocol=protocol,
         options=options or {},
         replica=replica or {},
+        secret=None if secret is None else str(secret),
     )
     cluster.check()
     # A fork of a process that is not ours to fork may copy locks that other threads hold.

@@ -42,7 +42,7 @@ def direct(where: Where, node: NodeId, directive: Directive, *, timeout_s: float
         ConfigurationError: `where` names no cluster.
         NotExecuted, OutcomeUnknown: the node did not answer.
     """
-    client = BlockingClient(where, timeout_s=timeout_s)
+    client = BlockingClient(where, timeout_s=timeout_s, operator=True)
     try:
         (outcome,) = client.operate([(node, directive)])
     finally:

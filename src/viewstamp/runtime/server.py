@@ -37,8 +37,16 @@ from viewstamp.runtime.differences import fingerprint_of
 from viewstamp.runtime.disk_hang import DiskHang
 from viewstamp.runtime.driver import Driver
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.security import Security, server_security
 from viewstamp.runtime.state_hashing import RuntimeHasher
-from viewstamp.runtime.system import Clock, fresh_number, fresh_rng, loop_factory, monotonic_us
+from viewstamp.runtime.system import (
+    Clock,
+    fresh_number,
+    fresh_rng,
+    loop_factory,
+    monotonic_us,
+    raise_descriptor_limit,
+)
 from viewstamp.runtime.transport import Transport
 from viewstamp.runtime.watchdog import Watchdog, end_process
 from viewstamp.storage.directory import DataDirectory, open_data_directory
@@ -144,9 +152,10 @@ class Server:
             JournalCorrupt: the directory does not hold what was written to it.
             StorageError: the disk failed.
         """
+        security = server_security(self.cluster, self.config, self._listen_address())
         self._directory = directory = await asyncio.to_thread(self._open_directory)
         try:
-            await self._start(directory)
+            await self._start(directory, security)
         except BaseException:
             if self._driver is not None:
                 driver, self._driver = self._driver, None
@@ -154,11 +163,14 @@ class Server:
             directory.close()
             raise
 
-    async def _start(self, directory: DataDirectory) -> None:
+    async def _start(self, directory: DataDirectory, security: Security) -> None:
         definition = self._definition
         rng = fresh_rng()
         hasher = self._make_hasher()
         replica = self._make_replica(directory, rng, hasher)
+        replica.warnings = security.warnings
+        for warning in security.warnings:
+            LOG.warning("node %d is %s", self.node, warning)
         await asyncio.to_thread(directory.confirm_service)  # the class could read what is there
         self._driver = driver = Driver(
             replica,
@@ -183,6 +195,7 @@ class Server:
             metrics=self.metrics,
             inbox=driver,
             guests=None if self.cluster.open_host is None else lambda: driver.status().members,
+            security=security,
             machine=(self.machine.__name__, await asyncio.to_thread(fingerprint_of, self.machine)),
         )
         driver.start(self._transport)
@@ -481,18 +494,3 @@ def _die(failure: BaseException) -> NoReturn:
     logging.shutdown()
     sys.stderr.flush()
     os._exit(exit_code(failure))
-
-
-def raise_descriptor_limit(wanted: int) -> None:
-    """Allow this process as many open files as its limits on connections need, if the system does."""
-    try:
-        import resource
-    except ImportError:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < target:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
-        soft = target
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        LOG.warning("only %d files may be open, the limits on connections need %d", soft, wanted)

@@ -9,9 +9,10 @@ from typing import Final
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.link.dialer import Action, Dialer, DialLimits, Phase, Refused, Welcomed
+from viewstamp.link.dialer import Action, Challenged, Dialer, DialLimits, Phase, Refused, Welcomed
 from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import Welcome
+from viewstamp.link.proof import Prover
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.config import KIB
 from viewstamp.runtime.system import Clock, explain, tune_socket
@@ -26,7 +27,7 @@ class SocketLink:
         self,
         peer: NodeId,
         address: Address,
-        hello: bytes,
+        hello: bytes | Prover,
         *,
         limits: DialLimits,
         selector: selectors.BaseSelector,
@@ -132,6 +133,8 @@ class SocketLink:
                 yield event
             elif isinstance(event, Welcomed):
                 yield None
+            elif isinstance(event, Challenged):
+                self._write(sock)
             else:
                 raise ProtocolViolation(event.reason)
 

@@ -3,21 +3,25 @@
 Everything else takes an `Instant`, a `Random` or a loop as an argument.
 """
 
+import logging
+import os
 import socket
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from random import Random, SystemRandom
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Instant
 from viewstamp.core.messages import SECRET_BYTES
-from viewstamp.runtime.config import Loop
 
 if TYPE_CHECKING:
     import asyncio
 
+Loop = Literal["auto", "asyncio", "uvloop"]
+LOG: Final = logging.getLogger("viewstamp.runtime")
 TIMEOUT_S_MAX: Final = 1e9
 """Thirty years. Calls end; a caller that wants to wait longer calls again."""
 
@@ -43,6 +47,18 @@ _SYSTEM: Final = SystemRandom()
 def fresh_number() -> int:
     """Return 63 random bits, such as for an incarnation."""
     return _SYSTEM.getrandbits(63)
+
+
+def fresh_bytes(count: int) -> bytes:
+    """Return bytes that nobody can foresee."""
+    return _SYSTEM.randbytes(count)
+
+
+def state_directory() -> Path:
+    """Return where this user keeps what programs remember (XDG base directories)."""
+    home = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(home) if home.startswith("/") else Path("~/.local/state").expanduser()
+    return base / "viewstamp"
 
 
 def fresh_secret() -> bytes:
@@ -95,3 +111,18 @@ def explain(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def raise_descriptor_limit(wanted: int) -> None:
+    """Allow this process as many open files as its limits on connections need, if the system does."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+        soft = target
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        LOG.warning("only %d files may be open, the limits on connections need %d", soft, wanted)

@@ -21,10 +21,12 @@ from typing import Final
 from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
 from viewstamp.core.messages import OperatorMessage, decode_client_message
-from viewstamp.link.acceptor import Acceptor, Greeted
+from viewstamp.link.acceptor import Acceptor
+from viewstamp.link.admission import Admitted
 from viewstamp.link.framing import PEER, UnfinishedBytes
 from viewstamp.link.handshake import Doorkeeper, Hello
 from viewstamp.runtime.addresses import Address, check_address, format_address
+from viewstamp.runtime.admissions import Admissions
 from viewstamp.runtime.backlog import Backlog
 from viewstamp.runtime.bounded_log import BoundedLog
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
@@ -36,6 +38,7 @@ from viewstamp.runtime.disk_hang import shut_down
 from viewstamp.runtime.inbox import Inbox
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.places import Client, ClientPlaces, Newcomer, Peer
+from viewstamp.runtime.security import OPEN, Security
 from viewstamp.runtime.system import Clock
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -62,6 +65,7 @@ class Transport:
         guests: Callable[[], Iterable[NodeId]] | None = None,
         dials_on_demand: bool = False,
         machine: tuple[str, int] = ("", 0),
+        security: Security = OPEN,
     ) -> None:
         """`guests` returns the nodes that take part now, where some may that the configuration does not list.
 
@@ -78,12 +82,13 @@ class Transport:
         self._clock = clock
         self._metrics = metrics
         self._inbox = inbox
+        self._security = security
         self._doorkeeper = Doorkeeper(cluster.identity(node, write_routing, config.advertised, machine[1]))
+        self._admissions = Admissions(self._doorkeeper, cluster.cluster_id, security)
         self._differences = Differences(self._doorkeeper, node, machine[0])
         self._open: set[Connection] = set()
         """All connections that others opened."""
-        self._all_closed = asyncio.Event()
-        """Set while `_open` is empty."""
+        self._all_closed = asyncio.Event()  # set while `_open` is empty
         self._all_closed.set()
         self._log = BoundedLog(LOG, clock)
         self._deadlines = Deadlines(config, clock, metrics, self._log, self._refuse, lambda: self.silenced)
@@ -92,8 +97,7 @@ class Transport:
         self._backlog = Backlog()
         self.waiting = self._backlog.queues
         self._unfinished = UnfinishedBytes(config.unfinished_bytes_max)
-        self._refused = ""
-        """The refusal that was logged last. A refused peer retries every second: log each reason once."""
+        self._refused = ""  # what was logged last: a refused peer retries every second
         self._clients: dict[ClientAddress, Connection] = {}
         self._peers: dict[NodeId, Connection] = {}
         """The newest connection that each member opened to us."""
@@ -102,8 +106,7 @@ class Transport:
         """Connections with something to write in this turn. Read-only for callers."""
         self._server: asyncio.Server | None = None
         self._stopped = False
-        self.silenced = False
-        """For tests: as if every cable were pulled. Nothing is sent, and what arrives is not looked at."""
+        self.silenced = False  # for tests: as if every cable were pulled
         self._node = node
         others = ((peer, address) for peer, address in cluster.addresses.items() if peer != node)
         self._links = {peer: self._make_link(peer, address) for peer, address in others}
@@ -112,7 +115,7 @@ class Transport:
         return OutgoingLink(
             peer,
             address,
-            hello=self._doorkeeper.hello_to(peer, self._incarnation),
+            hello=self._security.greet_member(self._doorkeeper, peer, self._incarnation),
             kind=PEER,
             limits=link_limits(self._config),
             rng=self._rng,
@@ -285,10 +288,12 @@ class Transport:
         self._deadlines.plan()
 
     def greeted(self, connection: Connection, step: LinkStep) -> None:
-        """Answer a hello (`connection.Handler`)."""
-        if not self.silenced:
-            assert isinstance(step, Greeted), step
-            self._greet(connection, step.hello)
+        """Answer a hello, or the proof of one (`connection.Handler`)."""
+        if self.silenced:
+            return
+        decided = self._admissions.decide(connection, step)
+        if decided is not None:
+            self._greet(connection, decided)
 
     def _from_client(self, connection: Connection, source: ClientAddress, payload: bytes) -> None:
         if not self.silenced:
@@ -313,6 +318,7 @@ class Transport:
         if not self._open:
             self._all_closed.set()
         self._deadlines.forget(connection)
+        self._admissions.forget(connection)
         self._backlog.drop(connection)
         sender = connection.tag
         if isinstance(sender, Client):
@@ -357,21 +363,21 @@ class Transport:
             overflow=Overflow.CLOSE,
         )
 
-    def _greet(self, connection: Connection, hello: Hello) -> None:
-        reason = self._doorkeeper.refuse(hello)
-        if reason is None and hello.role == "client":
-            reason = self._make_room(connection)
-        if reason is not None:
-            told = f"{hello.role}: {reason}"
-            level = logging.DEBUG if told == self._refused else logging.WARNING
-            self._refused = told
-            self._log.write(level, f"refused {hello.role}", f"at {connection.peer_name}: {reason}")
-            self._refuse(connection, reason)
+    def _greet(self, connection: Connection, decided: Admitted | str) -> None:
+        if isinstance(decided, Admitted):
+            connection.principal = decided.principal
+            if not decided.is_peer:
+                decided = self._make_room(connection) or decided
+        if isinstance(decided, str):
+            level = logging.DEBUG if decided == self._refused else logging.WARNING
+            self._refused = decided
+            self._log.write(level, "refused", f"at {connection.peer_name}: {decided}")
+            self._refuse(connection, decided)
             return
         acceptor = self._strangers.pop(connection)
-        guests, is_peer = self._guests, hello.role == "peer"
+        guests, is_peer = self._guests, decided.is_peer
         if is_peer:
-            self._admit_peer(connection, hello)
+            self._admit_peer(connection, decided.hello)
         else:
             self._admit_client(connection)
         door, config = self._doorkeeper, self._config

@@ -20,11 +20,13 @@ from viewstamp.core.messages import (
     decode_server_message,
     encode_message,
 )
-from viewstamp.link.framing import CLIENT, HELLO, SERVER, WELCOME, Splitter, encode_frame
+from viewstamp.link.framing import CHALLENGE, CLIENT, HELLO, PROOF, SERVER, WELCOME, Splitter, encode_frame
 from viewstamp.link.handshake import Doorkeeper, client_hello
+from viewstamp.link.proof import Prover
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.config import ClusterConfig
+from viewstamp.runtime.security import fresh_nonce
 
 T = TypeVar("T", bound=ServerMessage)
 FROM: Final = "127.0.0.2"
@@ -34,10 +36,11 @@ _READ_BYTES: Final = 1 << 16
 _FRAME_BYTES_MAX: Final = 64 << 20
 
 
-def member_hello(cluster: ClusterConfig, node: NodeId, to: NodeId, incarnation: int) -> bytes:
-    """Return the frame with which a member begins; a holder of the cluster file knows all of it."""
+def member_prover(cluster: ClusterConfig, node: NodeId, to: NodeId, incarnation: int) -> Prover:
+    """Return what says and proves the hello of a member; a holder of the cluster's secret can make it."""
     keeper = Doorkeeper(cluster.identity(node, protocol_definition(cluster.protocol).write_routing))
-    return encode_frame(HELLO, keeper.hello_to(to, Incarnation(incarnation)))
+    hello = keeper.greeting(to, Incarnation(incarnation))
+    return Prover(cluster.local_secret, hello, fresh_nonce, Incarnation(incarnation), insists=True)
 
 
 def secret_of(client: int) -> bytes:
@@ -49,7 +52,12 @@ class Attacker:
     """One connection. Every wait has a bound; a connection that the server ends is `closed`."""
 
     def __init__(
-        self, address: Address, *, hello: bytes | None = None, source: str = FROM, within_s: float = WITHIN_S
+        self,
+        address: Address,
+        *,
+        hello: bytes | Prover | None = None,
+        source: str = FROM,
+        within_s: float = WITHIN_S,
     ) -> None:
         """Connect, and say hello as a client unless told to say something else; b"": say nothing."""
         self._within_s = within_s
@@ -62,13 +70,24 @@ class Attacker:
         if first:
             self.welcomed = self._greet(first)
 
-    def _greet(self, first: bytes) -> bool:
-        self.send(first)
+    def _greet(self, first: bytes | Prover) -> bool:
         try:
-            return self.receive_frame()[0] == WELCOME
+            return self._answer_to(first) == WELCOME
         except BaseException:
             self.close()
             raise
+
+    def _answer_to(self, first: bytes | Prover) -> int:
+        """Return the kind of the frame that answers our hello, and our proof if one is wanted."""
+        if not isinstance(first, Prover):
+            self.send(first)
+            return self.receive_frame()[0]
+        self.send(encode_frame(HELLO, first.begin()))
+        kind, payload = self.receive_frame()
+        if kind == CHALLENGE:
+            self.send(encode_frame(PROOF, first.answer(payload)))
+            kind, _ = self.receive_frame()
+        return kind
 
     def __enter__(self) -> Self:
         return self

@@ -12,8 +12,7 @@ from typing import Final, TypeAlias
 
 from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.runtime.addresses import format_address
-from viewstamp.runtime.server import raise_descriptor_limit
-from viewstamp.runtime.system import loop_factory, monotonic_us
+from viewstamp.runtime.system import loop_factory, monotonic_us, raise_descriptor_limit
 from viewstamp_labs.cs6650.arguments import ClientArguments, parse_client_arguments
 from viewstamp_labs.cs6650.messages import NO_ORDER, CustomerRequest, RequestType, is_found
 from viewstamp_labs.cs6650.output import give_up_output

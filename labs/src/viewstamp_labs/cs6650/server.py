@@ -17,8 +17,8 @@ from viewstamp.core.events import Woke
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.primary_backup.course.messages import Fetch, Greet, Replicate
 from viewstamp.protocols.primary_backup.options import CourseOptions
-from viewstamp.runtime.server import check_assertions, raise_descriptor_limit
-from viewstamp.runtime.system import Clock, fresh_rng, loop_factory, monotonic_us
+from viewstamp.runtime.server import check_assertions
+from viewstamp.runtime.system import Clock, fresh_rng, loop_factory, monotonic_us, raise_descriptor_limit
 from viewstamp_labs.cs6650.arguments import ServerArguments, parse_server_arguments
 from viewstamp_labs.cs6650.auditor import AuditorRole
 from viewstamp_labs.cs6650.engineer import Engineer

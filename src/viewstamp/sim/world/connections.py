@@ -23,10 +23,13 @@ from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.events import PeerDown, PeerUp
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.protocol import ProtocolDefinition
-from viewstamp.link.acceptor import Acceptor, Greeted
-from viewstamp.link.dialer import Action, Dialer, DialLimits, Welcomed
+from viewstamp.link.acceptor import Acceptor, Greeted, Proved
+from viewstamp.link.admission import Admitted, Claim, Entrance
+from viewstamp.link.credentials import Trust
+from viewstamp.link.dialer import Action, Challenged, Dialer, DialLimits, Welcomed
 from viewstamp.link.framing import PEER
 from viewstamp.link.handshake import Doorkeeper, Identity
+from viewstamp.link.proof import KEY_BYTES, NONCE_BYTES, Prover, Secret
 from viewstamp.replica.divergence import peer_event, peer_message_type
 from viewstamp.sim.world.network import Network
 from viewstamp.sim.world.process import CLUSTER_ID, Process
@@ -41,6 +44,7 @@ LIMITS: Final = DialLimits(
     backoff_max_ms=1_000,
 )
 """As a server's defaults (`runtime.config.NodeConfig`)."""
+_SECRET: Final = Secret(bytes(KEY_BYTES))
 _HELLO_TIMEOUT_US: Final = 3_000_000
 _NOTICE_US: Final = 3_000
 _SYN_AGAIN_US: Final = 1_000_000
@@ -51,7 +55,18 @@ _RESEND_US: Final = 200_000
 class Link:
     """The connections from one life of a server to another server, one after the other."""
 
-    __slots__ = ("acceptor", "armed_at", "arrives_us", "attempt", "dialer", "life", "source", "to", "to_life")
+    __slots__ = (
+        "acceptor",
+        "armed_at",
+        "arrives_us",
+        "attempt",
+        "claim",
+        "dialer",
+        "life",
+        "source",
+        "to",
+        "to_life",
+    )
 
     def __init__(self, source: NodeId, to: NodeId, life: int, dialer: Dialer) -> None:
         self.source = source
@@ -60,6 +75,8 @@ class Link:
         self.dialer = dialer
         self.acceptor: Acceptor | None = None
         """The other end; None: there is no connection."""
+        self.claim: Claim | None = None
+        """What the other end was asked to prove."""
         self.to_life = 0
         """The life of the server that accepted."""
         self.attempt = 0
@@ -103,7 +120,8 @@ class Connections:
             for node in processes
         }
         """What each server says of itself from its next start on."""
-        self._doors: dict[NodeId, Doorkeeper] = {}
+        self._doors: dict[NodeId, tuple[Doorkeeper, Entrance]] = {}
+        self._drawn = 0
         self._links: dict[tuple[NodeId, NodeId], Link] = {}
 
     # What the cluster tells
@@ -112,12 +130,14 @@ class Connections:
         """A server came up: it dials the others."""
         process = self._processes[node]
         assert process.incarnation is not None
-        door = self._doors[node] = Doorkeeper(self.identities[node])
+        door = Doorkeeper(self.identities[node])
+        self._doors[node] = door, Entrance(door, CLUSTER_ID, Trust.SECRET, _SECRET, self._draw)
         for to in self._processes:
             if to == node:
                 continue
-            hello = door.hello_to(to, process.incarnation)
-            dialer = Dialer(hello, PEER, LIMITS, self._rng, on_demand=self._on_demand)
+            hello = door.greeting(to, process.incarnation)
+            prover = Prover(_SECRET, hello, self._draw, process.incarnation, insists=True)
+            dialer = Dialer(prover, PEER, LIMITS, self._rng, on_demand=self._on_demand)
             link = self._links[node, to] = Link(node, to, process.life, dialer)
             if not self._on_demand:
                 dialer.start(self._now)
@@ -160,6 +180,11 @@ class Connections:
     def dials(self, source: NodeId, to: NodeId) -> int:
         """Return how often a server has dialled another in its present life."""
         return self._links[source, to].dialer.dials
+
+    def _draw(self) -> bytes:
+        """Return a number that is used once; a simulation has nobody who could foresee it."""
+        self._drawn += 1
+        return self._drawn.to_bytes(NONCE_BYTES, "big")
 
     # Dialling
 
@@ -263,17 +288,24 @@ class Connections:
         assert acceptor is not None
         for event in acceptor.receive(data):
             if isinstance(event, Greeted):
-                self._greet(link, acceptor, event)
+                self._greet(link, acceptor, self._doors[link.to][1].on_hello(event, None))
+            elif isinstance(event, Proved):
+                claim, link.claim = link.claim, None
+                assert claim is not None, "a proof answers a challenge"
+                self._greet(link, acceptor, self._doors[link.to][1].on_proof(claim, event.proof))
             else:
                 self._processes[link.to].feed(peer_event(link.source, self._decode(event)))
 
-    def _greet(self, link: Link, acceptor: Acceptor, event: Greeted) -> None:
-        door = self._doors[link.to]
-        reason = door.refuse(event.hello)
-        if reason is not None:
-            acceptor.refuse(reason)
+    def _greet(self, link: Link, acceptor: Acceptor, decided: Admitted | Claim | str) -> None:
+        if isinstance(decided, str):
+            acceptor.refuse(decided)
+        elif isinstance(decided, Claim):
+            link.claim = decided
+            acceptor.challenge(decided.challenge.frame)
         else:
-            acceptor.accept(door.welcome, is_peer=True, frame_bytes_max=LIMITS.frame_bytes_max)
+            acceptor.accept(
+                self._doors[link.to][0].welcome, is_peer=True, frame_bytes_max=LIMITS.frame_bytes_max
+            )
             backward = self._links.get((link.to, link.source))
             if backward is not None and not self._on_demand:
                 backward.dialer.nudge(self._now)
@@ -287,6 +319,8 @@ class Connections:
                 if link.dialer.out.parts:
                     self._flush(link)
                 self._processes[link.source].feed(PeerUp(link.to))
+            elif isinstance(event, Challenged):
+                self._carry(link, attempt, self._cut_up(link.dialer.out.take()), self._at_acceptor)
             else:
                 self._counts["hellos refused"] += 1
                 self._lost(link, attempt, "")
