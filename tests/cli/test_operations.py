@@ -32,7 +32,39 @@ def test_dead_node_is_named_when_it_does_not_answer(command: Command, here: Clus
         here.restart(victim)
     assert ran.code == failures.REFUSED
     assert f"node {victim}: " in ran.out
+    assert "the cluster is one failure from outage: 2 of 3 voters serve, 2 are needed" in ran.out
+    assert document["state"] == "one failure from outage"
     assert [node["node"] for node in document["nodes"] if not node["reachable"]] == [victim]
+
+
+def test_status_waits_until_the_cluster_is_healthy(command: Command, here: Cluster) -> None:
+    victim = next(node for node in here.config.node_ids if node != here.leader())
+    here.kill(victim)
+    here.restart(victim)
+    assert command("status", "--wait", "30").code == failures.DONE
+
+
+def test_one_node_is_shown_with_its_budgets_when_it_is_named(command: Command, here: Cluster) -> None:
+    node = here.leader()
+    ran = command("status", "--node", str(node))
+    assert ran.code == failures.DONE
+    assert "commands waiting: 0 of 65536" in ran.out
+    assert "fingerprint of the class: " in ran.out
+    assert [each["node"] for each in command("status", "--node", str(node), "--json").json["nodes"]] == [node]
+    assert command("status", "--node", "99").code == failures.CONFIGURATION
+
+
+def test_nobody_serves_when_the_majority_is_down(command: Command, here: Cluster) -> None:
+    victims = [node for node in here.config.node_ids if node != here.leader()]
+    for node in victims:
+        here.kill(node)
+    try:
+        ran = command("status", "--timeout", "0.5", "--wait", "1")
+    finally:
+        for node in victims:
+            here.restart(node)
+    assert ran.code == failures.DOWN
+    assert "the cluster is down: " in ran.out
 
 
 def test_leadership_moves_when_it_is_transferred(command: Command, here: Cluster) -> None:

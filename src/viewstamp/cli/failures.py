@@ -35,6 +35,8 @@ OUTCOME_UNKNOWN: Final = 4
 """The call may have had an effect: read before you repeat it."""
 LOCK_LOST: Final = 5
 """`viewstamp lock` ended its command, because another may hold the lock."""
+DOWN: Final = 6
+"""`viewstamp status`: nobody serves."""
 DIVERGED: Final = 65
 NOT_EXECUTABLE: Final = 69
 """A committed entry cannot be executed by this node. No data is lost."""
@@ -56,6 +58,7 @@ EXIT_CODES: Final = {
     NOT_EXECUTED: "the call certainly had no effect: it is safe to repeat the call",
     OUTCOME_UNKNOWN: "the call may have had an effect: read the state before you repeat the call",
     LOCK_LOST: "another may hold the lock: `viewstamp lock` ended its command, which may have had effects",
+    DOWN: "nobody serves: no leader with enough members is known",
     DIVERGED: "this replica differed from a majority of the members; it has stopped",
     NOT_EXECUTABLE: "a committed entry cannot be executed: see `viewstamp journal show` and `journal skip`",
     INTERNAL: "an invariant of the program's own does not hold: please report it",

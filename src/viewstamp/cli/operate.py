@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from viewstamp.cli.flags import ClusterFile, Flag, Timeout
-from viewstamp.cli.status import ask_all, leader_of
+from viewstamp.cli.status import ask_all
 from viewstamp.cli.target import CLUSTER_FILE, check_member, check_timeout, load_cluster
 from viewstamp.core.errors import NotExecuted, ViewstampError
 from viewstamp.core.events import Directive, TakeSnapshot, TransferLeadership
@@ -12,6 +12,7 @@ from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.runtime import operator
+from viewstamp.runtime.cluster_health import leader_of
 from viewstamp.runtime.config import ClusterConfig
 
 

@@ -1,56 +1,85 @@
-"""`viewstamp status`: every node's own account of itself, side by side."""
+"""`viewstamp status`: every node's own account, side by side, and how far the cluster is from an outage."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from viewstamp.cli.failures import DONE, REFUSED
-from viewstamp.cli.flags import AsJson, ClusterFile, Timeout
+from viewstamp.cli.failures import DONE, DOWN, REFUSED
+from viewstamp.cli.flags import AsJson, ClusterFile, Flag, Timeout
 from viewstamp.cli.output import printable, show_json, show_table
-from viewstamp.cli.target import CLUSTER_FILE, check_timeout, load_cluster
+from viewstamp.cli.target import CLUSTER_FILE, check_member, check_timeout, load_cluster
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
+from viewstamp.protocols.registry import protocol_definition
 from viewstamp.runtime import operator
 from viewstamp.runtime.addresses import format_address
+from viewstamp.runtime.cluster_health import Account, Health, assess, seconds_behind
 from viewstamp.runtime.config import ClusterConfig
 
-_COLUMNS: Final = "NODE ADDRESS ROLE VIEW LEADER LAST COMMITTED APPLIED SNAPSHOT LAG LOG_BYTES"
+_COLUMNS: Final = "NODE ADDRESS ROLE VIEW LEADER LAST COMMITTED APPLIED SNAPSHOT LAG BEHIND_S LOG_BYTES"
 _HEAD: Final = _COLUMNS.split()
+_POLL_S: Final = 0.2
+_CODES: Final = {"healthy": DONE, "degraded": REFUSED, "one failure from outage": REFUSED, "down": DOWN}
+
+OneNode = Annotated[int | None, Flag("Only this node, with its budgets.")]
+Wait = Annotated[float | None, Flag("Wait until the cluster is healthy, at most this many seconds.")]
+Watch = Annotated[float | None, Flag("Show it again and again, with this many seconds between.")]
 
 
-def status(*, cluster: ClusterFile = Path(CLUSTER_FILE), timeout: Timeout = 2.0, json: AsJson = False) -> int:
-    """Show every node: role, view, positions, lag behind the leader, and who does not answer.
+def status(
+    *,
+    cluster: ClusterFile = Path(CLUSTER_FILE),
+    node: OneNode = None,
+    wait: Wait = None,
+    watch: Watch = None,
+    timeout: Timeout = 2.0,
+    json: AsJson = False,
+) -> int:
+    """Show every node: role, view, positions, lag, and how far the cluster is from an outage.
 
-    Exit code 1: a node does not answer, does not serve, or nobody leads.
+    Exit code 1: a node does not answer or does not serve. 6: nobody serves.
     """
     config = load_cluster(cluster)
-    answers = ask_all(config, check_timeout(timeout))
-    leader = leader_of(answers)
-    if json:
-        nodes = [{"node": node, **document_of(answer)} for node, answer in answers.items()]
-        show_json({"cluster_id": config.cluster_id, "leader": leader, "nodes": nodes})
-    else:
-        _show(config, answers, leader)
-    well = leader is not None and all(
-        isinstance(answer, Status) and not answer.waiting_for for answer in answers.values()
-    )
-    return DONE if well else REFUSED
+    only = None if node is None else check_member(config, node)
+    check_timeout(timeout)
+    pause = threading.Event()
+    for seconds in (wait, watch):
+        if seconds is not None:
+            check_timeout(seconds)
+    accounts, health = _ask_until_healthy(config, timeout, wait, pause)
+    _show_all(config, accounts, health, only, as_json=json)
+    while watch is not None:
+        pause.wait(watch)
+        accounts, health = _ask(config, timeout)
+        _show_all(config, accounts, health, only, as_json=json)
+    return _code(accounts, health, only)
 
 
-def ask_all(cluster: ClusterConfig, timeout_s: float) -> dict[NodeId, Status | str]:
+def _ask(config: ClusterConfig, timeout_s: float) -> tuple[dict[NodeId, Account], Health]:
+    accounts = ask_all(config, timeout_s)
+    return accounts, assess(accounts, tolerates=protocol_definition(config.protocol).guarantees.tolerates)
+
+
+def _ask_until_healthy(
+    config: ClusterConfig, timeout_s: float, wait_s: float | None, pause: threading.Event
+) -> tuple[dict[NodeId, Account], Health]:
+    accounts, health = _ask(config, timeout_s)
+    rounds = 0 if wait_s is None else max(1, round(wait_s / _POLL_S))
+    for _ in range(rounds):
+        if health.word == "healthy":
+            break
+        pause.wait(_POLL_S)
+        accounts, health = _ask(config, timeout_s)
+    return accounts, health
+
+
+def ask_all(cluster: ClusterConfig, timeout_s: float) -> dict[NodeId, Account]:
     """Return every node's status or, in one line, why there is none. Takes no longer than `timeout_s`."""
     return operator.cluster_status(cluster, timeout_s=timeout_s)
 
 
-def leader_of(answers: dict[NodeId, Status | str]) -> NodeId | None:
-    """Return the node that leads in the highest view that any node speaks of; None: nobody is known to."""
-    known = [
-        answer for answer in answers.values() if isinstance(answer, Status) and answer.leader is not None
-    ]
-    newest = max(known, key=lambda status: status.view, default=None)
-    return None if newest is None else newest.leader
-
-
-def document_of(answer: Status | str) -> dict[str, object]:
+def document_of(answer: Account) -> dict[str, object]:
     """Return what JSON says of a node."""
     if isinstance(answer, str):
         return {"reachable": False, "reason": answer}
@@ -60,26 +89,71 @@ def document_of(answer: Status | str) -> dict[str, object]:
     return {"reachable": True, **fields, "last": {"view": stamp.view, "seqno": stamp.seqno}, "peers": peers}
 
 
-def _show(config: ClusterConfig, answers: dict[NodeId, Status | str], leader: NodeId | None) -> None:
-    front = max((answer.committed for answer in answers.values() if isinstance(answer, Status)), default=0)
-    show_table(_HEAD, [_row(config, node, answer, front) for node, answer in answers.items()])
-    for node, answer in answers.items():
-        trouble = answer if isinstance(answer, str) else answer.waiting_for
-        warnings = () if isinstance(answer, str) else answer.warnings
+def _code(accounts: dict[NodeId, Account], health: Health, only: NodeId | None) -> int:
+    if only is None:
+        return _CODES[health.word]
+    return DONE if only in health.serving or _is_well(accounts[only]) else REFUSED
+
+
+def _is_well(account: Account) -> bool:
+    return isinstance(account, Status) and not account.waiting_for and account.leader is not None
+
+
+def _show_all(
+    config: ClusterConfig,
+    accounts: dict[NodeId, Account],
+    health: Health,
+    only: NodeId | None,
+    *,
+    as_json: bool,
+) -> None:
+    shown = accounts if only is None else {only: accounts[only]}
+    if as_json:
+        nodes = [{"node": node, **document_of(account)} for node, account in shown.items()]
+        state = {"state": health.word, "may_fail": health.may_fail, "needed": health.needed}
+        show_json({"cluster_id": config.cluster_id, "leader": health.leader, **state, "nodes": nodes})
+        return
+    front = max((each.committed for each in accounts.values() if isinstance(each, Status)), default=0)
+    show_table(_HEAD, [_row(config, node, account, front, accounts) for node, account in shown.items()])
+    for node, account in shown.items():
+        trouble = account if isinstance(account, str) else account.waiting_for
+        warnings = () if isinstance(account, str) else account.warnings
         for line in (trouble, *warnings):
             if line:
                 print(f"node {node}: {printable(line.removeprefix(f'node {node}: '))}")
-    if leader is None:
-        print("nobody is known to lead")
+    if only is None:
+        for line in _sentences(health):
+            print(line)
+    elif isinstance(account := accounts[only], Status):
+        _show_details(account)
 
 
-def _row(config: ClusterConfig, node: NodeId, answer: Status | str, front: int) -> list[object]:
+def _sentences(health: Health) -> Iterator[str]:
+    if health.leader is None:
+        yield "nobody is known to lead"
+    if health.word != "healthy":
+        serving = f"{len(health.serving)} of {len(health.voters)} voters serve, {health.needed} are needed"
+        yield f"the cluster is {health.word}: {serving}"
+
+
+def _show_details(account: Status) -> None:
+    print(f"fingerprint of the class: {account.fingerprint:016x}")
+    for what, used, limit in account.budgets:
+        print(f"{what}: {used} of {limit}")
+    for why, count in account.dropped:
+        print(f"messages of members ignored, {printable(why)}: {count}")
+
+
+def _row(
+    config: ClusterConfig, node: NodeId, answer: Account, front: int, accounts: dict[NodeId, Account]
+) -> list[object]:
     address = format_address(config.addresses[node])
     if isinstance(answer, str):
         return [node, address, "unreachable", *["-"] * (len(_HEAD) - 3)]
     lag = max(0, front - answer.applied)
     leader = "-" if answer.leader is None else answer.leader
+    behind = f"{seconds_behind(answer, accounts):.1f}"
     return [
         node, address, answer.role, answer.view, leader, answer.last, answer.committed, answer.applied,
-        answer.snapshot, lag, answer.log_bytes,
+        answer.snapshot, lag, behind, answer.log_bytes,
     ]  # fmt: skip

@@ -103,6 +103,14 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     warnings: tuple[str, ...] = ()
     """What an operator should know although the node serves, a line each: it was started without protection,
     or its certificate is about to expire."""
+    log_time: int = 0
+    """Log time of the last entry that was executed, in microseconds: how far behind a node is in time."""
+    budgets: tuple[tuple[str, int, int], ...] = ()
+    """(what waits or is remembered here, how much, how much at most)."""
+    dropped: tuple[tuple[str, int], ...] = ()
+    """(why, how many): messages of members that were ignored."""
+    fingerprint: int = 0
+    """Of the class that is replicated; 0: not known."""
 
 
 class Core(Protocol):

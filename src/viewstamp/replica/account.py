@@ -34,6 +34,7 @@ class Account:
         "_state",
         "core",
         "definition",
+        "fingerprint",
         "node",
         "options",
         "reads",
@@ -41,6 +42,8 @@ class Account:
     )
 
     node: NodeId
+    fingerprint: int
+    """Of the class; 0: not known."""
     options: ReplicaOptions
     definition: MachineDefinition
     core: Core
@@ -111,11 +114,14 @@ class Account:
         """Return this node's own account of itself."""
         status = self.core.status(now)
         why = self._divergence.describe() if self._halt is None else self._halt.reason
-        if why or self.warnings:
-            status = msgspec.structs.replace(
-                status, waiting_for=why or status.waiting_for, warnings=self.warnings
-            )
-        return status
+        return msgspec.structs.replace(
+            status,
+            waiting_for=why or status.waiting_for,
+            warnings=self.warnings,
+            log_time=self._state.log_time,
+            budgets=tuple(self.queues()),
+            fingerprint=self.fingerprint,
+        )
 
     def queues(self) -> Iterator[tuple[str, int, int]]:
         """Yield what waits or is remembered here: (what, how much, how much at most)."""

@@ -140,6 +140,7 @@ class Replica(Account):
         self.warnings = ()
         self._directives = Directives(setup.options.directives_max)
         self._halt: Halt | None = None
+        self.fingerprint = 0
         self.core: Core = setup.make_core()
         self._check_every = setup.options.check_interval
         self._divergence = Divergence(

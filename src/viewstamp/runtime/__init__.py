@@ -12,7 +12,8 @@ Read in this order; each file says its rules at its top:
 4. `server`: all of it from start to stop; `local`: a cluster in one process;
 5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`: what
    users of the library call;
-6. `config`, `addresses`, `discovery`, `system`, `metrics`, `operator`: what the others need.
+6. `config`, `addresses`, `discovery`, `system`, `metrics`, `operator`,
+   `cluster_health`: what the others need.
 
 The way of a write, from a call to its result:
 

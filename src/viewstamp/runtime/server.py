@@ -171,6 +171,7 @@ class Server:
         replica.warnings = security.warnings
         for warning in security.warnings:
             LOG.warning("node %d is %s", self.node, warning)
+        replica.fingerprint = await asyncio.to_thread(fingerprint_of, self.machine)
         await asyncio.to_thread(directory.confirm_service)  # the class could read what is there
         self._driver = driver = Driver(
             replica,
@@ -196,7 +197,7 @@ class Server:
             inbox=driver,
             guests=None if self.cluster.open_host is None else lambda: driver.status().members,
             security=security,
-            machine=(self.machine.__name__, await asyncio.to_thread(fingerprint_of, self.machine)),
+            machine=(self.machine.__name__, replica.fingerprint),
         )
         driver.start(self._transport)
         await self._transport.start(self._listen)

@@ -29,6 +29,7 @@ def of(state: State, leader: Leader, campaign: EpochCampaign, bootstrap: Bootstr
             for progress in leader.progress.values()
         ),
         waiting_for=_waiting_for(state, leader, campaign, bootstrap),
+        dropped=tuple(sorted(state.counters.items())),
     )
 
 

@@ -27,6 +27,7 @@ def of(state: State, leader: Leader, election: Election, bootstrap: Bootstrap, n
         waiting_for=_waiting_for(state, leader, election, bootstrap),
         incarnation=state.incarnation,
         membership=_membership(state),
+        dropped=tuple(sorted(state.counters.items())),
     )
 
 

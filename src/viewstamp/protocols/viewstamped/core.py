@@ -351,4 +351,5 @@ class ViewstampedCore:
     def status(self, now: Instant) -> Status:
         """Return this node's own account of itself."""
         waiting = status.waiting_for(self._joining, self._proposer, self.role)
-        return status.of(self.node, self.leader, self.role, self.positions, waiting, now)
+        dropped = tuple(sorted(self.counters.items()))
+        return status.of(self.node, self.leader, self.role, self.positions, waiting, now, dropped)

@@ -11,7 +11,13 @@ from viewstamp.protocols.viewstamped.state_transfer import Progress
 
 
 def of(
-    node: NodeId, leader: NodeId | None, role: Role, positions: LogPositions, waiting: str, now: Instant
+    node: NodeId,
+    leader: NodeId | None,
+    role: Role,
+    positions: LogPositions,
+    waiting: str,
+    now: Instant,
+    dropped: tuple[tuple[str, int], ...],
 ) -> Status:
     """Return the status of the node that these are parts of."""
     views, primary = role.views, role.primary
@@ -29,6 +35,7 @@ def of(
         members=() if current is None else current.nodes,
         peers=() if primary is None else tuple(peer_status(each, now) for each in primary.backups.values()),
         waiting_for=waiting,
+        dropped=dropped,
     )
 
 

@@ -128,4 +128,5 @@ class CourseState:
             members=self._members,
             peers=tuple(peer.status() for peer in self.peers.values()) if self.is_primary else (),
             waiting_for=f"bringing server {names} up to date before the next write" if awaited else "",
+            dropped=tuple(sorted(self.counters.items())),
         )
