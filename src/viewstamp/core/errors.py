@@ -67,6 +67,26 @@ class NotExecuted(CallError):
     retry = True
 
 
+class Overloaded(NotExecuted):
+    """The service takes no such command for now: what it needs is nearly used up. Others may be taken.
+
+    Attributes:
+        what: what is nearly used up: `disk`.
+    """
+
+    def __init__(
+        self,
+        text: str = "",
+        what: str = "",
+        *,
+        unreachable: Iterable[int] = (),
+        silent: Iterable[int] = (),
+        method: str = "",
+    ) -> None:
+        super().__init__(text, unreachable=unreachable, silent=silent, method=method)
+        self.what = what
+
+
 class SessionExpired(NotExecuted):
     """The server has forgotten this session and cannot promise exactly-once; the call was not executed."""
 

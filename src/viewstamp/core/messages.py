@@ -172,6 +172,8 @@ REFUSED: Final = 4
 """Not executed, and this attempt never will be: a limit was reached; the payload is the explanation."""
 SKIPPED: Final = 5
 """Not executed, and no copy of it ever will be: an operator skipped its entry; the payload says so."""
+FULL: Final = 7
+"""Not executed: what the call needs is nearly used up; the payload is [explanation, what: "disk"]."""
 DENIED: Final = 6
 """Not executed: the caller's principal may not make this call; the payload is `machine.access.Denial`."""
 
@@ -183,7 +185,7 @@ class Results(msgspec.Struct, frozen=True, array_like=True, tag=1):
     position: int
     """Fencing token (`core.ids.fencing_token`) of the log at which these results hold."""
     results: list[tuple[int, int, msgspec.Raw]]
-    """(sequence or request number, one of RESULT .. DENIED, payload)."""
+    """(sequence or request number, one of RESULT .. FULL, payload)."""
 
 
 class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=2):

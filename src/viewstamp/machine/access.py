@@ -60,6 +60,8 @@ class Access(msgspec.Struct, frozen=True):
     """(first, end): the keys from the one argument on that come before the other; an empty end is none."""
     roles: tuple[str, ...] = ()
     """Roles, or globs of principals, that may call it; empty: every caller."""
+    frees: bool = False
+    """Whether it gives room back: it is taken even where the disk is nearly full."""
 
     @property
     def is_declared(self) -> bool:

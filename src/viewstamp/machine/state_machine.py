@@ -362,6 +362,7 @@ def command(
     prefixes: Iterable[str] = (),
     ranges: Iterable[tuple[str, str]] = (),
     roles: Iterable[str] = (),
+    frees: bool = False,
 ) -> _Marks: ...
 
 
@@ -373,6 +374,7 @@ def command(
     prefixes: Iterable[str] = (),
     ranges: Iterable[tuple[str, str]] = (),
     roles: Iterable[str] = (),
+    frees: bool = False,
 ) -> Command[P, R] | _Marks:
     """Let clients call this method through the log; arguments and result are types that msgspec knows.
 
@@ -385,8 +387,10 @@ def command(
         ranges: pairs of arguments, the first key and the end, which is not in the range.
         roles: roles, such as `operator`, or globs of principals that may call it; empty: every caller. It is
             checked where the command enters and again, on each replica, where it is executed.
+        frees: it gives room back, as a removal or a release does: it is taken even where the disk of the
+            server is nearly full.
     """
-    access = _access(keys, prefixes, ranges, roles)
+    access = _access(keys, prefixes, ranges, roles, frees=frees)
     return partial(Command, access=access) if function is None else Command(function, access)
 
 
@@ -423,9 +427,11 @@ def _access(
     prefixes: Iterable[str],
     ranges: Iterable[tuple[str, str]],
     roles: Iterable[str],
+    *,
+    frees: bool = False,
 ) -> Access:
     declared = None if keys is None else _names(keys)
-    return Access(declared, _names(prefixes), tuple(ranges), _names(roles))
+    return Access(declared, _names(prefixes), tuple(ranges), _names(roles), frees)
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:

@@ -271,7 +271,7 @@ def _decoded(raw: msgspec.Raw, decode: Callable[[Any], Any]) -> Any:
 class SubmitValidator:
     """Checks what clients submit before it enters the log."""
 
-    __slots__ = ("_authorizer", "_bytes_max", "_calls_max", "_decode", "_definition")
+    __slots__ = ("_authorizer", "_bytes_max", "_calls_max", "_decode", "_definition", "_freeing", "is_full")
 
     def __init__(
         self, definition: MachineDefinition, options: ReplicaOptions, authorizer: Authorizer | None = None
@@ -283,6 +283,10 @@ class SubmitValidator:
         """None: the commands of this class have to be encoded one by one."""
         self._bytes_max = options.command_bytes_max
         self._calls_max = options.message_calls_max
+        methods = definition.methods.values()
+        self._freeing = frozenset(method.arguments for method in methods if method.access.frees)
+        self.is_full = False
+        """Whether only commands that free something may enter: the disk is nearly full."""
 
     def validate(
         self, source: ClientAddress, message: Submit, encoded: bytes, principal: str = ANONYMOUS
@@ -293,7 +297,7 @@ class SubmitValidator:
         """
         if len(message.calls) > self._calls_max:
             return None, refuse_all(message.calls, f"more than {self._calls_max} calls in one message")
-        if self._decode is not None and len(encoded) <= self._bytes_max:
+        if self._decode is not None and len(encoded) <= self._bytes_max and not self.is_full:
             try:
                 typed = self._decode(encoded)
                 if self._authorizer is None or self._authorizer.permits_all(principal, typed.calls):
@@ -329,6 +333,9 @@ class SubmitValidator:
                 arguments, data = self._check(sequence, raw)
                 if self._authorizer is not None and (denial := self._authorizer.denial(principal, arguments)):
                     refused.deny(sequence, denial)
+                    continue
+                if self.is_full and type(arguments) not in self._freeing:
+                    refused.full(sequence)
                     continue
                 calls.append((sequence, arguments))
                 kept.append((sequence, msgspec.Raw(data)))

@@ -68,8 +68,14 @@ class StateHashed(msgspec.Struct, frozen=True, gc=False):
     digest: int | None
 
 
+class SpaceChanged(msgspec.Struct, frozen=True, gc=False):
+    """The disk of this node is nearly full, or has room again."""
+
+    is_low: bool
+
+
 CoreEvent: TypeAlias = Received | Woke | Persisted | Captured | Staged | PeerUp | PeerDown
-ReplicaEvent: TypeAlias = CoreEvent | Requested | ClientGone | StateHashed | Voted
+ReplicaEvent: TypeAlias = CoreEvent | Requested | ClientGone | StateHashed | Voted | SpaceChanged
 
 
 def is_of_client(event: ReplicaEvent) -> bool:
@@ -227,6 +233,8 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     """Members that were asked over a connection and did not answer."""
     denial: Denial | None = None
     """Where the outcome is `denied`: what is missing."""
+    overloaded: str = ""
+    """Where the service takes no such command for now: what is nearly used up."""
 
 
 Outcome: TypeAlias = Returned | Raised | Failed

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from viewstamp.core.messages import DENIED, INVALID, REFUSED
+from viewstamp.core.messages import DENIED, FULL, INVALID, REFUSED
 from viewstamp.machine.access import Denial
 
 RefusalLine: TypeAlias = tuple[int, int, msgspec.Raw]
@@ -28,6 +28,12 @@ _SEE_FIRST: Final = encoded_text("not executed: refused with the first call of i
 _UNREAD: Final = encoded_text(
     f"not executed: {EXPLAINED_MAX} calls before it in its message are refused; send it in another one"
 )
+
+_DISK_IS_FULL: Final = (
+    "not executed: the leader's disk is nearly full, and it takes only commands that free something: delete "
+    "what you can, or try again later"
+)
+_DISK_FULL: Final = msgspec.Raw(msgspec.msgpack.encode((_DISK_IS_FULL, "disk")))
 
 
 def refuse_all(calls: Sequence[tuple[int, object]], reason: str) -> list[RefusalLine]:
@@ -67,6 +73,10 @@ class Sieve:
         """Record that the caller may not make a call."""
         self.lines.append((number, DENIED, denial_payload(denial)))
         self._room -= 1
+
+    def full(self, number: int) -> None:
+        """Record that a call needs room on the disk, of which there is little."""
+        self.lines.append((number, FULL, _DISK_FULL))
 
     def refuse(self, number: int) -> None:
         """Record that a call was not read."""

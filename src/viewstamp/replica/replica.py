@@ -83,6 +83,7 @@ from viewstamp.replica.events import (
     ReplicaEffect,
     ReplicaEvent,
     Requested,
+    SpaceChanged,
     StateHashed,
     Voted,
 )
@@ -194,8 +195,8 @@ class Replica(Account):
             case Captured() | Staged() | PeerUp() | PeerDown():
                 self._snapshots.on_event(event)
                 self._drive(event)
-            case StateHashed() | Voted():
-                self._divergence.on_event(event, now)
+            case StateHashed() | Voted() | SpaceChanged():
+                self._told(event)
             case _:
                 assert_never(event)
         self._end_snapshots()
@@ -208,6 +209,12 @@ class Replica(Account):
             responses.say_answers()
         effects, responses.effects = responses.effects, []
         return self._judged(effects) if self._divergence.busy else effects
+
+    def _told(self, event: StateHashed | Voted | SpaceChanged) -> None:
+        if isinstance(event, SpaceChanged):
+            self._validator.is_full = event.is_low
+        else:
+            self._divergence.on_event(event, self._now)
 
     def _judged(self, effects: list[ReplicaEffect]) -> list[ReplicaEffect]:
         """Return the effects that may happen while replicas differ; halt where this one is odd."""

@@ -4,8 +4,8 @@ Read in this order; each file says its rules at its top:
 
 1. `driver`: the four rules by which one replica runs, and `turns`, what happens once a round of the loop;
 2. `syncing`, `snapshotting`: where the disk's work is done; `state_hashing`, `differences`,
-   `watchdog`: what finds a class that differs or runs too long; `disk_hang`: the end of a node whose disk
-   does not answer;
+   `watchdog`: what finds a class that differs or runs too long; `disk_hang`, `space`: a disk that does not
+   answer, or is full;
 3. `transport`, `inbox`, `connection`, `dialing`: the port of a server, over `viewstamp.link`; `places`,
    `deadlines`, `backlog`, `bounded_log`: what one client may take of it; `admissions`,
    `security`, `secret_file`: with what the ends of a connection prove themselves;

@@ -17,6 +17,7 @@ from viewstamp.core.errors import (
     InvalidCall,
     NotExecuted,
     OutcomeUnknown,
+    Overloaded,
     PermissionDenied,
     SessionExpired,
 )
@@ -218,6 +219,8 @@ def failure_of(outcome: Raised | Failed, errors: Errors, method: str = "") -> Ex
             missing=denial.missing,
             key=denial.key,
         )
+    if outcome.overloaded:
+        return Overloaded(outcome.reason, outcome.overloaded, method=method)
     kind = _FAILURES[outcome.outcome]
     return kind(outcome.reason, unreachable=outcome.unreachable, silent=outcome.silent, method=method)
 

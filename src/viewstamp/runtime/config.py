@@ -31,7 +31,7 @@ Placement = Literal["auto", "inline", "executor"]
 SnapshotPlacement = Literal["auto", "inline", "fork"]
 
 MEMBERS_MAX: Final = 31
-_MAY_BE_ZERO: Final = frozenset({"command_limit_ms", "sync_hang_ms"})
+_MAY_BE_ZERO: Final = frozenset({"command_limit_ms", "sync_hang_ms", "space_low_bytes", "ballast_bytes"})
 """Of a node's options: 0 means never, or none."""
 CLUSTER_ID_LENGTH_MAX: Final = 63
 """As in the files of a data directory (`storage.framing.CLUSTER_ID_BYTES_MAX`)."""
@@ -301,6 +301,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A server whose command or query runs longer ends with exit code 75 and names it; 0: never."""
     sync_hang_ms: int = 20_000
     """A server whose disk takes longer for a sync closes its sockets and ends with code 74; 0: never."""
+
+    space_low_bytes: int = 64 * MIB
+    """With less room than this on its disk a leader takes only commands that free something; 0: never."""
+    ballast_bytes: int = 0
+    """Size of a file that gives room when the disk is full to the last; 0: there is none."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -44,6 +44,7 @@ from viewstamp.replica.events import (
     Requested,
     Respond,
     Save,
+    SpaceChanged,
 )
 from viewstamp.replica.replica import Replica
 from viewstamp.runtime.bounded_log import BoundedLog
@@ -51,6 +52,7 @@ from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.inbox import Outlet
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.snapshotting import Snapshotter
+from viewstamp.runtime.space import SpaceWatch
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.syncing import Syncer
 from viewstamp.runtime.system import Clock
@@ -104,6 +106,7 @@ class Driver:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix=f"viewstamp-sync-{node}")
         self._background = ThreadPoolExecutor(1, thread_name_prefix=f"viewstamp-snapshot-{node}")
         self._syncer = self._make_syncer(config)
+        self.space = SpaceWatch(node, config)
         self._snapshotter = Snapshotter(
             directory.snapshots,
             placement=config.snapshot_placement,
@@ -157,6 +160,7 @@ class Driver:
         """Begin to run: from now on frames may come and deadlines pass."""
         self._outlet = outlet
         self._turns.plan()
+        self.space.start(self._on_space)
 
     async def last_snapshot(self) -> str | None:
         """Let time stand still for the replica, and take a snapshot of all that it has executed.
@@ -178,6 +182,7 @@ class Driver:
     async def stop(self) -> None:
         """Feed nothing more, give up a snapshot that is being encoded, and wait for the threads."""
         self._stopped = True
+        self.space.stop()
         self._snapshotter.abandon()
         self._turns.stop()
         for waiting in self._directives.values():
@@ -196,10 +201,11 @@ class Driver:
         """Return the replica's account of itself."""
         return self._replica.status(self._clock())
 
-    @property
-    def refused(self) -> int:
-        """How many calls the replica refused because a limit was reached."""
-        return self._replica.refused
+    def tally(self) -> None:
+        """Bring the counters up to date that are kept elsewhere."""
+        self.metrics.commands_refused = self._replica.refused
+        self.metrics.disk_free_bytes = self.space.free_bytes or 0
+        self.metrics.disk_is_low = int(self.space.told)
 
     def usage(self) -> Iterator[tuple[str, int, int]]:
         """Yield the replica's budgets: (what, how much is used, how much at most)."""
@@ -326,6 +332,9 @@ class Driver:
             waiting = self._directives.get(message.request)
             if waiting is not None and not waiting.done():
                 waiting.set_result(message.refusal)
+
+    def _on_space(self, is_low: bool) -> None:  # noqa: FBT001  the only word of an event
+        self.feed(SpaceChanged(is_low))
 
     def _persisted(self, seq: PersistSeq) -> None:
         self.feed(Persisted(seq))

@@ -90,6 +90,10 @@ class Metrics:
     """Lines for the operator: a member differs, or this one was in doubt."""
     commands_refused: int = 0
     """Calls refused because too many, or too much, waited."""
+    disk_free_bytes: int = 0
+    """Room for the data directory at the last look; not a count. 0: not known."""
+    disk_is_low: int = 0
+    """1 while only commands are taken that free something; not a count."""
     sync_time: Histogram = field(default_factory=Histogram)
     """Of syncs of the journal."""
     commit_time: Histogram = field(default_factory=Histogram)

@@ -267,7 +267,7 @@ class Server:
         if self._transport is not None:
             self._transport.tally()
         if self._driver is not None:
-            self.metrics.commands_refused = self._driver.refused
+            self._driver.tally()
         return self.metrics.snapshot()
 
     def budgets(self) -> dict[str, tuple[int, int]]:

@@ -128,7 +128,7 @@ class KeyValueStore(StateMachine):
             _check(key, value)  # a key that exists was checked when it was created
         return self._create(key, value) if found is None else self._replace(key, value, found[1])
 
-    @command(keys=("key",))
+    @command(keys=("key",), frees=True)
     def delete(self, key: str, version: int | None = None) -> bool:
         """Delete, with `version` only if the key has it; return whether there was such a key.
 

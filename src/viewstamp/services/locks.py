@@ -235,7 +235,7 @@ class LockService(StateMachine):
             self._require_room(client, lock)
         return self._take_or_wait(name, lock, Waiter(client, sequence, label))
 
-    @command(keys=("name",))
+    @command(keys=("name",), frees=True)
     def release(self, name: str, sequence: int) -> Released:
         """Give back the lock that was asked for under this number, or wait for it no more.
 

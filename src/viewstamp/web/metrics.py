@@ -68,6 +68,12 @@ DURATIONS: Final = {
     "snapshot_time": ("snapshot", "How long saving a snapshot took."),
 }
 
+LEVELS: Final = {
+    "disk_free_bytes": ("disk_free_bytes", "Room for the data directory; 0: not known."),
+    "disk_is_low": ("disk_is_low", "Whether only commands are taken that free something."),
+}
+"""Field of `Metrics`: name of the metric, and its help."""
+
 GAUGES: Final = {
     "view": ("view", "The current view, term or epoch."),
     "committed": ("committed_seqno", "Seqno up to which this node knows the log to be committed."),
@@ -99,6 +105,8 @@ class NodeCollector(Collector):
         yield refused
         for field, (name, text) in DURATIONS.items():
             yield _histogram(f"viewstamp_{name}_seconds", text, getattr(server.metrics, field))
+        for field, (name, text) in LEVELS.items():
+            yield GaugeMetricFamily(f"viewstamp_{name}", text, value=counters[field])
         yield from _of_status(server.status())
         yield from self._budgets()
         for extra in self._extras:

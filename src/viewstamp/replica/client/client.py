@@ -23,6 +23,7 @@ from viewstamp.core.ids import MICROSECONDS_PER_MS, Instant, NodeId
 from viewstamp.core.messages import (
     DENIED,
     EXPIRED,
+    FULL,
     NO_SESSION,
     REFUSED,
     CloseSession,
@@ -443,7 +444,7 @@ class ClientCore:
                 self._session.lost()
             self._complete(call, expired(call, text_of(payload)))
         else:
-            if kind == DENIED:
+            if kind in {DENIED, FULL}:
                 call.possible_executions = max(0, call.possible_executions - 1)
             self._complete(call, without_result(call, kind, payload))
 

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from viewstamp.core.ids import NodeId
-from viewstamp.core.messages import DENIED, FAILED, INVALID, SKIPPED, UNREADABLE
+from viewstamp.core.messages import DENIED, FAILED, FULL, INVALID, SKIPPED, UNREADABLE
 from viewstamp.machine.access import Denial
 from viewstamp.replica.client.calls import Call
 from viewstamp.replica.events import Failed, Outcome, Raised
@@ -70,6 +70,17 @@ def _denied(call: Call, payload: msgspec.Raw) -> Failed:
     return Failed("denied", denial.text, denial=denial)
 
 
+def _full(call: Call, payload: msgspec.Raw) -> Failed:
+    """Return the outcome of a call for which a server has no room."""
+    try:
+        text, what = _FAILURE.decode(payload)
+    except UNREADABLE:
+        text, what = "not executed: the server has no room for it", ""
+    if call.possible_executions and call.kind == "command":
+        return Failed("unknown", f"outcome unknown, read before you repeat it: an attempt was {text}")
+    return Failed("not_executed", text, overloaded=what or "server")
+
+
 def without_result(call: Call, kind: int, payload: msgspec.Raw) -> Outcome:
     """Return the outcome that a server's line says, for one that is final and not a `RESULT`."""
     if kind == FAILED:
@@ -79,6 +90,8 @@ def without_result(call: Call, kind: int, payload: msgspec.Raw) -> Outcome:
             return Raised("unreadable", "the server's account of the exception cannot be read")
     if kind == INVALID:
         return Failed("invalid", text_of(payload))
+    if kind == FULL:
+        return _full(call, payload)
     if kind == DENIED:
         return _denied(call, payload)
     if kind == SKIPPED:
