@@ -70,22 +70,21 @@ class AgainstModel(RuleBasedStateMachine):
             call = list(self.calls.in_flight.values())[which % len(self.calls.in_flight)]
             self._end(call.call)
 
-    @rule(which=st.lists(st.integers(1, 20), max_size=5))
-    def answer_together(self, which: list[int]) -> None:
+    @rule(places=st.lists(st.integers(0, 7), max_size=5))
+    def answer_together(self, places: list[int]) -> None:
         """One message with results: also of what is not open, and twice."""
-        value = msgspec.Raw(b"\x01")
-        lines = [(sequence, RESULT if sequence % 5 else INVALID, value) for sequence in which]
+        known = [*self.calls.in_flight, 0, 1_000]
+        which = [known[place % len(known)] for place in places]
         open_now = {sequence: call.call for sequence, call in self.calls.in_flight.items()}
-        expected = [
-            open_now[sequence] for sequence in dict.fromkeys(which) if sequence % 5 and sequence in open_now
-        ]
+        expected = [sequence for sequence in dict.fromkeys(which) if sequence % 3 and sequence in open_now]
+        value = msgspec.Raw(b"\x01")
+        lines = [(sequence, RESULT if sequence % 3 else INVALID, value) for sequence in which]
         done, others = self.calls.answered(lines)
-        assert [call for call, _ in done] == expected
+        assert [call for call, _ in done] == [open_now[sequence] for sequence in expected]
         assert len(done) + len(others) == len(lines)
-        for sequence, call in open_now.items():
-            if call in expected:
-                del self.open[call]
-                self.over.add(sequence)
+        for sequence in expected:
+            del self.open[open_now[sequence]]
+            self.over.add(sequence)
 
     def _end(self, number: CallId) -> None:
         call = self.calls.by_id[number]
@@ -122,3 +121,14 @@ def test_a_call_with_a_number_is_sent_again_when_operators_have_used_up_the_wind
     calls.requeue(calls.at(NodeId(1)))
     assert calls.can_send("command", OPTIONS.window)
     assert calls.launch("command", NodeId(1), Instant(20), OPTIONS) == [call]
+
+
+def test_a_call_that_was_queued_again_leaves_the_queue_when_its_result_comes() -> None:
+    calls = Calls()
+    for number in (1, 2):
+        calls.add(Call(CallId(number), "command", b"\x91\xa1a", Instant(50)))
+    calls.launch("command", NodeId(1), Instant(10), OPTIONS)
+    calls.requeue(calls.at(NodeId(1)))
+    value = msgspec.Raw(b"\x01")
+    assert calls.answered([(1, RESULT, value), (9, RESULT, value)]) == ([(1, value)], [(9, RESULT, value)])
+    assert [call.sequence for call in calls.launch("command", NodeId(2), Instant(20), OPTIONS)] == [2]
