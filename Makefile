@@ -15,7 +15,7 @@ ROUNDS ?= 20
 RSM_TESTS ?= 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-run lock demo test coverage test-fast check fix sim soak rsm-tests mutants fuzz torture bench bench-tools bench-compare bench-wait bench-all bench-page cs6650-report docs ci clean
+.PHONY: help install install-run lock demo test coverage test-fast check fix sim soak rsm-tests mutants fuzz torture bench bench-gate bench-tools bench-compare bench-wait bench-all bench-page cs6650-report docs ci clean
 
 help:            ## say what each verb does
 	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -89,6 +89,9 @@ bench: install   ## a few minutes: the service, each part of it alone, the simul
 	$(BIN)/python -m benchmarks.micro --json benchmarks/results/micro.json
 	$(BIN)/python -m benchmarks.simulator
 	$(BIN)/python -m benchmarks.checker
+
+bench-gate: install ## is the path of a write slower than the committed figures? Processor time, half a minute
+	$(BIN)/python -m benchmarks.gate
 
 fuzz: MINUTES = 20
 fuzz: install    ## fuzz every decoder and every protocol's step for MINUTES (20) in all, adding to docs/fuzz-ledger.md

@@ -26,17 +26,29 @@ import msgspec
 from benchmarks import keep
 from benchmarks.checker import recorded
 from benchmarks.tables import markdown
-from benchmarks.trio import CLIENT, Trio
+from benchmarks.trio import CLIENT, SECRET, Trio
 from viewstamp.checker.linearizable import check
 from viewstamp.checker.store_model import VersionedStore
-from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
-from viewstamp.core.messages import OpenSession, Submit, decode_client_message, encode_message
+from viewstamp.core.effects import Send
+from viewstamp.core.events import PeerUp, Received, Woke
+from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.messages import (
+    RESULT,
+    OpenSession,
+    Results,
+    SessionOpened,
+    Submit,
+    decode_client_message,
+    encode_message,
+)
 from viewstamp.link.framing import CLIENT as CLIENT_FRAME
 from viewstamp.link.framing import Splitter, encode_frame
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.protocols.registry import PROTOCOL_NAMES
 from viewstamp.replica.batches import Decoders, decode_batch, encode_batch
-from viewstamp.replica.options import SessionLimits
+from viewstamp.replica.client.client import ClientCore
+from viewstamp.replica.events import CallId, ClientEffect
+from viewstamp.replica.options import ClientSetup, SessionLimits
 from viewstamp.replica.replicated_state import Answers, ReplicatedState
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.sim.run.plan import RunPlan
@@ -51,6 +63,7 @@ SHORTEST_S: Final = 0.1
 BATCH: Final = 64
 TURN: Final = "turn"
 """The name of the loop that all others are compared with."""
+NOTHING: Final = msgspec.Raw(msgspec.msgpack.encode(None))
 COMMANDS: Final = [msgspec.msgpack.encode(["set", f"key{number}", b"x" * 32]) for number in range(BATCH)]
 
 
@@ -83,6 +96,34 @@ def codec() -> Iterator[tuple[str, int, Action]]:
         1,
         lambda: [*splitter.split(frame[:99]), *splitter.split(frame[99:])],
     )
+
+
+def calls() -> Iterator[tuple[str, int, Action]]:
+    """Yield what a client's core does: calls made in one turn, sent as one message, and answered."""
+    setup = ClientSetup(servers=(NodeId(1),), secret=SECRET, rng=Random(1), now=Instant(0))
+    core, made = ClientCore(setup), {"calls": 0}
+    core.step(PeerUp(NodeId(1)), Instant(0))
+
+    def answered(effects: list[ClientEffect]) -> None:
+        for effect in effects:
+            if not isinstance(effect, Send):
+                continue
+            if isinstance(effect.message, OpenSession):
+                opened = SessionOpened(CLIENT, 1, 60_000, effect.message.question)
+                answered(core.step(Received(NodeId(1), opened), Instant(0)))
+            elif isinstance(effect.message, Submit):
+                results = [(sequence, RESULT, NOTHING) for sequence, _ in effect.message.calls]
+                core.step(Received(NodeId(1), Results(CLIENT, 1, results)), Instant(0))
+
+    def call(count: int) -> None:
+        for command in COMMANDS[:count]:
+            made["calls"] += 1
+            core.invoke(CallId(made["calls"]), "command", command, Instant(10_000_000), Instant(0))
+        while core.has_queued:
+            answered(core.step(Woke(), Instant(0)))
+
+    yield "client: one call, sent and answered", 1, partial(call, 1)
+    yield f"client: each of {BATCH} calls, sent and answered", BATCH, partial(call, BATCH)
 
 
 def sessions() -> Iterator[tuple[str, int, Action]]:
@@ -174,6 +215,7 @@ def timed_s(action: Action, calls: int) -> float:
 def cases(folder: Path) -> Iterator[tuple[str, int, Action]]:
     """Yield every measurement."""
     yield from codec()
+    yield from calls()
     yield from sessions()
     yield from steps()
     yield from journal(folder)
