@@ -1,11 +1,14 @@
 """What certificates prove: the role in a URI, the member that a hello may be, the server that was meant."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from tests.link.test_proof import Numbers, door
 from viewstamp.core.ids import NodeId
 from viewstamp.link.acceptor import Greeted
-from viewstamp.link.admission import Admitted, Entrance
+from viewstamp.link.admission import Admitted, Bearer, Claim, Entrance
 from viewstamp.link.credentials import Certified, Trust, principal_of, read_uris, refuse_server, uri_of
 from viewstamp.link.handshake import decode_hello, encode_hello, hello_of
 
@@ -102,3 +105,37 @@ def test_certificate_decides_when_a_hello_claims_more() -> None:
     admitted = entrance.on_hello(Greeted(decode_hello(client), client), CLIENT)
     assert isinstance(admitted, Admitted)
     assert (admitted.principal, admitted.is_peer) == ("client/shop", False)
+
+
+def bearer(token: str) -> Bearer | str:
+    return Bearer("client/bea", 60.0) if token == "good" else "it is not"
+
+
+def entered(
+    role: str, token: str, certified: Certified | None = None, **fields: Any
+) -> Admitted | Claim | str:
+    entrance = Entrance(door(1), "mine", Trust.NOTHING, None, Numbers(), **{"verify": bearer} | fields)
+    hello = msgspec.structs.replace(hello_of("mine", NodeId(1), token=token), role=role)
+    return entrance.on_hello(Greeted(hello, encode_hello(hello)), None)
+
+
+def test_a_token_names_a_client_and_nobody_else() -> None:
+    admitted = entered("client", "good")
+    assert isinstance(admitted, Admitted)
+    assert (admitted.principal, admitted.ends_after_s, admitted.is_peer) == ("client/bea", 60.0, False)
+    assert entered("client", "bad") == "it is not"
+    assert entered("operator", "good") == "a token is for clients: it was shown by a operator"
+    assert isinstance(entered("peer", "good"), str)
+    assert entered("client", "good", verify=None) == "this cluster accepts no tokens"
+
+
+def test_a_certificate_counts_where_a_token_was_shown_as_well() -> None:
+    entrance = Entrance(door(1), "mine", Trust.CERTIFICATE, None, Numbers(), bearer)
+    hello = hello_of("mine", NodeId(1), token="good")
+    admitted = entrance.on_hello(Greeted(hello, encode_hello(hello)), CLIENT)
+    assert isinstance(admitted, Admitted)
+    assert (admitted.principal, admitted.ends_after_s) == ("client/shop", None)
+
+
+def test_a_token_does_not_stand_in_the_text_of_a_hello() -> None:
+    assert "good" not in repr(hello_of("mine", NodeId(1), token="good"))

@@ -22,6 +22,9 @@ COMMANDS: Final = {
     "status": ("viewstamp.cli.status:status", "Show every node: role, view, positions, lag."),
     "transfer": ("viewstamp.cli.operate:transfer", "Hand leadership to another node."),
     "snapshot": ("viewstamp.cli.operate:snapshot", "Take a snapshot now, and shorten the log."),
+    "token key": ("viewstamp.cli.token:key", "Make a key that signs tokens."),
+    "token issue": ("viewstamp.cli.token:issue_one", "Print a token for a client."),
+    "token show": ("viewstamp.cli.token:show", "Print whose token it is, and until when."),
     "audit": ("viewstamp.cli.audit:audit", "Print who called what at which viewstamp, out of the log."),
     "journal dump": ("viewstamp.cli.journal:dump", "Print what a data directory holds, in order."),
     "journal show": ("viewstamp.cli.journal_skip:show", "Print one entry of the log in a data directory."),
@@ -57,6 +60,7 @@ VERDICTS: Final = frozenset({"audit", "bench", "check", "demo", "lint", "sim", "
 
 GROUPS: Final = {
     "kv": "Read and write the stock key/value service.",
+    "token": "Let clients prove their names without certificates.",
     "journal": "Look into a data directory without a server.",
 }
 """First words of the commands that have two."""

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from viewstamp.cli import failures
 from viewstamp.cli.output import quoted, show_json, show_table
-from viewstamp.cli.target import CLUSTER_FILE, check_timeout, locate
+from viewstamp.cli.target import CLUSTER_FILE, check_timeout, client_token, locate
 from viewstamp.clients.lock_driver import HeldLock, LockTimeout
 from viewstamp.clients.locks import LockClient
 from viewstamp.core.errors import ConfigurationError, ViewstampError
@@ -105,7 +105,7 @@ def list_locks(
     """Show which locks are held, by whom, and how many wait."""
     if not is_text(prefix):
         raise ConfigurationError(f"the prefix {quoted(prefix)} is not UTF-8 text")
-    client = BlockingClient(locate(cluster, servers), timeout_s=check_timeout(timeout))
+    client = BlockingClient(locate(cluster, servers), timeout_s=check_timeout(timeout), token=client_token())
     try:
         service: LockService = make_proxy(LockService, client, part=STOCK_PART)
         states = _all_held(service, prefix)
@@ -188,7 +188,9 @@ class _Run:
         find_s = _FIND_S if self._timeout_s is None else min(_FIND_S, self._timeout_s)
         label = label[: LABEL_BYTES_MAX // 4]
         session_s = self._session_s
-        async with LockClient(self._where, label=label, timeout_s=find_s, session_s=session_s) as locks:
+        async with LockClient(
+            self._where, label=label, timeout_s=find_s, session_s=session_s, token=client_token()
+        ) as locks:
             held = await self._acquire(locks)
             try:
                 return await self._run_command(held)

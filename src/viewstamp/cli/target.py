@@ -10,6 +10,7 @@ from viewstamp.core.ids import NodeId
 from viewstamp.runtime.config import ClusterConfig
 
 CLUSTER_FILE: Final = "viewstamp.toml"
+TOKEN_VARIABLE: Final = "VIEWSTAMP_TOKEN"  # noqa: S105  its name
 
 TIMEOUT_S_MAX: Final = 86_400
 
@@ -17,6 +18,11 @@ TIMEOUT_S_MAX: Final = 86_400
 def locate(cluster: Path, servers: str | None) -> ClusterConfig | str:
     """Return what `viewstamp.connect` wants; `ConfigurationError` where it cannot be used."""
     return servers if servers is not None else load_cluster(cluster)
+
+
+def client_token() -> str | None:
+    """Return the token in the environment (`VIEWSTAMP_TOKEN`): everybody can read the flags of a process."""
+    return os.environ.get(TOKEN_VARIABLE) or None
 
 
 def load_cluster(path: Path) -> ClusterConfig:

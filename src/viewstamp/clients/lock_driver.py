@@ -33,6 +33,7 @@ from viewstamp.runtime.client import AsyncClient, CallFuture
 from viewstamp.runtime.client_base import Errors, with_session
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.system import Clock, monotonic_us
+from viewstamp.runtime.tokens import TokenSource
 from viewstamp.services.lock_cache import LockCache
 from viewstamp.services.lock_events import (
     Abandoned,
@@ -161,6 +162,7 @@ class LockDriver:
         timeout_s: float,
         options: ClientOptions | None = None,
         session_s: float | None = None,
+        token: TokenSource | None = None,
         clock: Clock = monotonic_us,
     ) -> None:
         """Prepare it; `start` it on the loop that it shall run on.
@@ -176,6 +178,7 @@ class LockDriver:
             where,
             timeout_s=timeout_s,
             options=with_session(options, session_s),
+            token=token,
             notified=self._notified,
             clock=clock,
         )

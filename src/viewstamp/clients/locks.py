@@ -9,6 +9,7 @@ from viewstamp.clients.lock_driver import HeldLock, Hook, LockDriver, LockTimeou
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.proxies import make_proxy
+from viewstamp.runtime.tokens import TokenSource
 from viewstamp.services.lock_wire import STOCK_PART
 from viewstamp.services.locks import LockService
 
@@ -32,6 +33,7 @@ class LockClient:
         timeout_s: float = 10.0,
         options: ClientOptions | None = None,
         session_s: float | None = None,
+        token: TokenSource | None = None,
     ) -> None:
         """Prepare a client; enter it with `async with`, or `start` and `close` it.
 
@@ -48,6 +50,7 @@ class LockClient:
             options: limits and times of the client underneath.
             session_s: seconds after which the locks of this client are free when nothing more comes from it,
                 within the cluster's bounds (`sessions.time_to_live_min_ms`). None: the cluster's own.
+            token: proves the name of a client that has no certificate: see `viewstamp.connect`.
 
         Raises:
             ConfigurationError: `where` names no cluster, or a setting makes no sense.
@@ -61,6 +64,7 @@ class LockClient:
             timeout_s=timeout_s,
             options=options,
             session_s=session_s,
+            token=token,
         )
         self.service: type[LockService] = make_proxy(LockService, self._driver.client, part=part)
         """For questions, such as `await locks.service.stat("name")`."""

@@ -10,6 +10,7 @@ from viewstamp.clients.lock_driver import HeldLock, Hook, LockDriver, LockTimeou
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.proxies import make_proxy
+from viewstamp.runtime.tokens import TokenSource
 from viewstamp.services.lock_events import Grant
 from viewstamp.services.lock_wire import STOCK_PART
 from viewstamp.services.locks import LockPage, LockService, LockState
@@ -34,6 +35,7 @@ class BlockingLockClient:
         timeout_s: float = 10.0,
         options: ClientOptions | None = None,
         session_s: float | None = None,
+        token: TokenSource | None = None,
     ) -> None:
         """Find the cluster; the arguments are those of `LockClient`. `on_release` runs in a worker thread.
 
@@ -50,6 +52,7 @@ class BlockingLockClient:
             timeout_s=timeout_s,
             options=options,
             session_s=session_s,
+            token=token,
         )
         self._service: type[LockService] = make_proxy(LockService, self._driver.client, part=part)
         self._loop = asyncio.new_event_loop()

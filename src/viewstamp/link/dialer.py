@@ -11,10 +11,10 @@ Two members can therefore never disagree about which of two crossed connections 
 that is cut one way looks like what it is.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -35,6 +35,10 @@ from viewstamp.link.handshake import Welcome, check_welcome, decode_refusal, dec
 from viewstamp.link.proof import Prover
 
 _US_PER_MS: Final = 1_000
+
+
+Greeting: TypeAlias = bytes | Callable[[], bytes] | Prover
+"""A hello, or what makes one for each connection."""
 
 
 class DialLimits(msgspec.Struct, frozen=True):
@@ -150,10 +154,17 @@ class Dialer:
     )
 
     def __init__(
-        self, hello: bytes | Prover, kind: int, limits: DialLimits, rng: Random, *, on_demand: bool = False
+        self,
+        hello: Greeting,
+        kind: int,
+        limits: DialLimits,
+        rng: Random,
+        *,
+        on_demand: bool = False,
     ) -> None:
         """`kind` is that of the frames this end sends: PEER or CLIENT.
 
+        A function makes the hello of each connection.
         With a `Prover` a server is not told more than a hello until it has shown that it has the secret.
 
         With `on_demand` nothing is dialled before there is something to send, and nothing a second time.
@@ -242,7 +253,8 @@ class Dialer:
         self.splitter = Splitter(self._limits.hello_bytes_max)
         self.out.clear()
         self._unproved = self._prover is not None and self._prover.insists
-        self.out.add(HELLO, self._hello if self._prover is None else self._prover.begin())
+        hello = self._hello() if callable(self._hello) else self._hello
+        self.out.add(HELLO, hello if self._prover is None else self._prover.begin())
 
     def lost(self, reason: str, now: Instant) -> bool:
         """The connection ended, or did not come about; return whether the server's absence is news."""

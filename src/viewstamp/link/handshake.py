@@ -81,6 +81,12 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     """Digest of the speaker's grants (`replica.authorization.policy_digest`); 0: it has none."""
     nonce: bytes = b""
     """Drawn for this connection, where the speaker can prove what it says by a secret."""
+    token: str = ""
+    """Of a client that proves its name by one (docs/how-to/grant-access.md)."""
+
+    def __repr__(self) -> str:
+        """Keep the token out of logs and traces."""
+        return f"Hello({self.role} {self.node} of {self.cluster_id!r})"
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True):
@@ -146,10 +152,11 @@ def client_hello(cluster_id: str, to: NodeId | None) -> bytes:
     return encode_hello(hello_of(cluster_id, to))
 
 
-def hello_of(cluster_id: str, to: NodeId | None, *, operator: bool = False) -> Hello:
+def hello_of(cluster_id: str, to: NodeId | None, *, operator: bool = False, token: str = "") -> Hello:
     """Return the hello of a client or an operator."""
     target = ANY_NODE if to is None else to
-    return Hello(WIRE, "operator" if operator else "client", cluster_id, 0, ANY_NODE, target, 0)
+    role: Literal["client", "operator"] = "operator" if operator else "client"
+    return Hello(WIRE, role, cluster_id, 0, ANY_NODE, target, 0, token=token)
 
 
 def decode_hello(payload: bytes) -> Hello:

@@ -17,7 +17,9 @@ class Admissions:
     __slots__ = ("_claims", "_entrance")
 
     def __init__(self, doorkeeper: Doorkeeper, cluster_id: str, security: Security) -> None:
-        self._entrance = Entrance(doorkeeper, cluster_id, security.trust, security.secret, fresh_nonce)
+        self._entrance = Entrance(
+            doorkeeper, cluster_id, security.trust, security.secret, fresh_nonce, security.verify
+        )
         self._claims: dict[Connection, Claim] = {}
         """Hellos that are to be proved, by connection."""
 

@@ -50,6 +50,7 @@ from viewstamp.runtime.discovery import Known, Where, learn
 from viewstamp.runtime.proxies import CallKind
 from viewstamp.runtime.sockets import SocketLink, ask_blocking
 from viewstamp.runtime.system import Clock, monotonic_us
+from viewstamp.runtime.tokens import TokenSource
 
 _WOKE: Final = Woke()
 _UPKEEP_S: Final = 0.25
@@ -72,6 +73,7 @@ class BlockingClient(ClientBase):
         exactly_once: bool = True,
         options: ClientOptions | None = None,
         notified: Callable[[bytes], None] | None = None,
+        token: TokenSource | None = None,
         clock: Clock = monotonic_us,
         operator: bool = False,
     ) -> None:
@@ -87,6 +89,7 @@ class BlockingClient(ClientBase):
             exactly_once=exactly_once,
             options=options,
             notified=notified,
+            token=token,
             clock=clock,
             operator=operator,
         )

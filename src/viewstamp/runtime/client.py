@@ -53,6 +53,7 @@ from viewstamp.runtime.dialing import OutgoingLink
 from viewstamp.runtime.discovery import Known, Where, learn
 from viewstamp.runtime.proxies import CallKind
 from viewstamp.runtime.system import Clock, explain, monotonic_us
+from viewstamp.runtime.tokens import TokenSource
 from viewstamp.runtime.turns import Turns
 
 _WOKE: Final = Woke()
@@ -88,6 +89,7 @@ class AsyncClient(ClientBase):
         exactly_once: bool = True,
         options: ClientOptions | None = None,
         notified: Callable[[bytes], None] | None = None,
+        token: TokenSource | None = None,
         clock: Clock = monotonic_us,
     ) -> None:
         """Prepare a client. `notified` is called with each one-way message of the machine.
@@ -101,6 +103,7 @@ class AsyncClient(ClientBase):
             exactly_once=exactly_once,
             options=options,
             notified=notified,
+            token=token,
             clock=clock,
         )
         self._core: ClientCore | None = None

@@ -23,10 +23,9 @@ from viewstamp.core.errors import (
 )
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import Redirect, ServerMessage
-from viewstamp.link.dialer import Dialer, DialLimits
+from viewstamp.link.dialer import Dialer, DialLimits, Greeting
 from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import client_hello
-from viewstamp.link.proof import Prover
 from viewstamp.machine.definition import Method
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.client.client import ClientCore
@@ -38,6 +37,7 @@ from viewstamp.runtime.config import KIB, MIB
 from viewstamp.runtime.discovery import Known, Where, locate
 from viewstamp.runtime.security import client_security
 from viewstamp.runtime.system import Clock, check_timeout_s, fresh_rng, fresh_secret
+from viewstamp.runtime.tokens import TokenSource
 
 CLIENT_LIMITS: Final = DialLimits(
     hello_bytes_max=16 * KIB,
@@ -77,10 +77,12 @@ class ClientBase:
         notified: Callable[[bytes], None] | None,
         clock: Clock,
         operator: bool = False,
+        token: TokenSource | None = None,
     ) -> None:
         self._located = located = locate(where)
         cluster = located.cluster if isinstance(located, Known) else None
         self._operator = operator
+        self._token = token
         self._security = client_security(cluster, operator=operator)
         self.timeout_s = check_timeout_s(timeout_s)
         self._exactly_once = exactly_once
@@ -104,9 +106,11 @@ class ClientBase:
             )
         )
 
-    def _greeting(self, known: Known, server: NodeId) -> bytes | Prover:
-        """Return the hello for a server, or what makes and proves it."""
-        return self._security.greet_server(known.cluster_id, server, operator=self._operator)
+    def _greeting(self, known: Known, server: NodeId) -> Greeting:
+        """Return the hello for a server, or what makes it for each connection."""
+        return self._security.greet_server(
+            known.cluster_id, server, operator=self._operator, token=self._token
+        )
 
     def _next_call(self) -> CallId:
         self._last_call += 1

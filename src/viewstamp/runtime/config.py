@@ -24,6 +24,7 @@ from viewstamp.replica.options import ReplicaOptions
 from viewstamp.runtime.addresses import PORT_MAX, Address, check_address, parse_address
 from viewstamp.runtime.secret_file import read_secret, user_secret
 from viewstamp.runtime.system import Loop
+from viewstamp.runtime.tokens import TokenConfig
 from viewstamp.storage.files import read_named
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -75,6 +76,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     secret: str | None = None
     """File with the secret of members and operators, on one machine; relative to the cluster file. None: that
     of the user who starts the servers (`runtime.secret_file`)."""
+    tokens: TokenConfig = TokenConfig()
+    """Which tokens of clients are accepted; none, where no key is listed."""
     open_host: str | None = None
     """A node that is not listed may take part as well: its id is its port on this host. Members and
     protocol options may then differ from node to node. None: only those that are listed."""
@@ -188,6 +191,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             lines.append(f"open_host = {_toml(self.open_host)}")
         for name, table in (("options", self.options), ("replica", self.replica)):
             lines += _toml_table(name, table)
+        if self.tokens != TokenConfig():
+            lines += ["", "[tokens]", f"keys = {_toml(self.tokens.keys)}"]
+            lines += [f"lifetime_max_s = {_toml(self.tokens.lifetime_max_s)}"]
         for grant in self.grants:
             lines += ["", "[[grants]]", f"principal = {_toml(grant.principal)}"]
             lines += [f"methods = {_toml(grant.methods)}"]

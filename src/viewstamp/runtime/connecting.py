@@ -10,6 +10,7 @@ from viewstamp.runtime.blocking import BlockingClient
 from viewstamp.runtime.client import AsyncClient
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.proxies import Reads, binding_of, make_proxy
+from viewstamp.runtime.tokens import TokenSource
 
 M = TypeVar("M", bound=StateMachine)
 
@@ -52,6 +53,7 @@ def connect(
     options: ClientOptions | None = None,
     notified: Callable[[bytes], None] | None = None,
     part: str = "",
+    token: TokenSource | None = None,
 ) -> Connecting[M]:
     """Connect to a cluster that replicates `machine`.
 
@@ -62,14 +64,20 @@ def connect(
     Each call ends within `timeout_s` in its result, in the exception that the machine raised, in
     `NotExecuted` or in `OutcomeUnknown`. With `exactly_once=False` a command is sent at most once, and may
     end as unknown. `notified` is called with each one-way message of the machine, encoded. `part` is the name
-    of `machine` where the cluster replicates it as a part of a composed one.
+    of `machine` where the cluster replicates it as a part of a composed one. `token` proves the client's name
+    where it has no certificate: the text, or a function that returns the present one for each connection.
 
     Raises:
         ConfigurationError: `where` or `machine` cannot be used.
         NotExecuted: when awaited or entered: only addresses were given, and none of them answered.
     """
     client = AsyncClient(
-        where, timeout_s=timeout_s, exactly_once=exactly_once, options=options, notified=notified
+        where,
+        timeout_s=timeout_s,
+        exactly_once=exactly_once,
+        options=options,
+        notified=notified,
+        token=token,
     )
     return Connecting(client, machine, reads, part)
 
@@ -106,6 +114,7 @@ def connect_blocking(
     options: ClientOptions | None = None,
     notified: Callable[[bytes], None] | None = None,
     part: str = "",
+    token: TokenSource | None = None,
 ) -> BlockingConnection[M]:
     """Connect as `connect` does, without async.
 
@@ -119,7 +128,12 @@ def connect_blocking(
         NotExecuted: only addresses were given, and none of them answered.
     """
     client = BlockingClient(
-        where, timeout_s=timeout_s, exactly_once=exactly_once, options=options, notified=notified
+        where,
+        timeout_s=timeout_s,
+        exactly_once=exactly_once,
+        options=options,
+        notified=notified,
+        token=token,
     )
     try:
         return BlockingConnection(client, machine, reads, part)

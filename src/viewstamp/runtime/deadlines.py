@@ -45,6 +45,8 @@ class Deadlines:
         """Connections in the middle of a frame, and when it began."""
         self._clients: dict[Connection, int] = {}
         """Clients, and for how many quarters of the idle timeout they have sent nothing."""
+        self._ends: dict[Connection, asyncio.TimerHandle] = {}
+        """Connections that end at a certain moment, such as that of a token."""
         self._timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -52,7 +54,7 @@ class Deadlines:
     def stop(self) -> None:
         """Wait for nothing from now on."""
         self._stopped = True
-        for timer in (self._timer, self._idle_timer):
+        for timer in (self._timer, self._idle_timer, *self._ends.values()):
             if timer is not None:
                 timer.cancel()
         self._timer = self._idle_timer = None
@@ -62,6 +64,11 @@ class Deadlines:
         self._clients[connection] = 0
         if self._idle_timer is None and not self._stopped:
             self._plan_idle()
+
+    def end_after(self, connection: Connection, seconds: float, reason: str) -> None:
+        """Close a connection after this time."""
+        loop = asyncio.get_running_loop()
+        self._ends[connection] = loop.call_later(seconds, connection.close, reason)
 
     def paused(self, connection: Connection, *, paused: bool) -> None:
         """The other side does not read, or does again."""
@@ -79,6 +86,8 @@ class Deadlines:
         """It has ended."""
         for known in (self.strangers, self._paused, self._frames, self._clients):
             known.pop(connection, None)
+        if (timer := self._ends.pop(connection, None)) is not None:
+            timer.cancel()
 
     def unread_bytes(self) -> int:
         """Return how many bytes of replies wait for clients that do not read."""

@@ -7,8 +7,7 @@ from random import Random
 from typing import Final, Protocol
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.link.dialer import Action, Challenged, Dialer, DialLimits, Phase, Refused, Welcomed
-from viewstamp.link.proof import Prover
+from viewstamp.link.dialer import Action, Challenged, Dialer, DialLimits, Greeting, Phase, Refused, Welcomed
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.connection import Connection, LinkStep, Overflow
@@ -40,7 +39,7 @@ class OutgoingLink:
         peer: NodeId,
         address: Address,
         *,
-        hello: bytes | Prover,
+        hello: Greeting,
         kind: int,
         limits: DialLimits,
         rng: Random,

@@ -4,6 +4,7 @@ Closed by default: a node that can be reached from another machine does not star
 operator asks for that.
 """
 
+from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
@@ -11,12 +12,15 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.link.admission import VerifyToken
 from viewstamp.link.credentials import Trust
+from viewstamp.link.dialer import Greeting
 from viewstamp.link.handshake import Doorkeeper, encode_hello, hello_of
 from viewstamp.link.proof import NONCE_BYTES, Prover, Secret
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.system import fresh_bytes
+from viewstamp.runtime.tokens import TokenSource, TokenVerifier, current_token
 
 INSECURE: Final = "insecure: this node was started without protection (--insecure)"
 """What each status of such a node says."""
@@ -29,6 +33,8 @@ class Security(msgspec.Struct, frozen=True):
     secret: Secret | None = None
     insecure: bool = False
     """Whether others can read and change what goes over the connections."""
+    verify: VerifyToken | None = None
+    """Of a node: what verifies the tokens of clients; None: it accepts none."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -46,8 +52,12 @@ class Security(msgspec.Struct, frozen=True):
             )
         return door.hello_to(peer, incarnation if self.trust is Trust.CERTIFICATE else Incarnation(0))
 
-    def greet_server(self, cluster_id: str, server: NodeId, *, operator: bool) -> bytes | Prover:
-        """Return the hello of a client or an operator, or what makes and proves it."""
+    def greet_server(
+        self, cluster_id: str, server: NodeId, *, operator: bool, token: TokenSource | None = None
+    ) -> Greeting:
+        """Return the hello of a client or an operator, or what makes it for each connection."""
+        if token is not None and not operator:
+            return partial(_hello_with_token, cluster_id, server, token)
         hello = hello_of(cluster_id, server, operator=operator and self.trust is not Trust.CERTIFICATE)
         if operator and self.secret is not None:
             # Not insisting: a server that has no secret is given a directive, and nothing that is secret.
@@ -57,6 +67,10 @@ class Security(msgspec.Struct, frozen=True):
 
 OPEN: Final = Security(Trust.NOTHING, insecure=True)
 """What a hello says is believed."""
+
+
+def _hello_with_token(cluster_id: str, server: NodeId, token: TokenSource) -> bytes:
+    return encode_hello(hello_of(cluster_id, server, token=current_token(token)))
 
 
 def fresh_nonce() -> bytes:
@@ -71,7 +85,7 @@ def server_security(cluster: ClusterConfig, config: NodeConfig, listen: Address)
         ConfigurationError: others can reach it, and nothing protects it; or its secret cannot be read.
     """
     if config.insecure and cluster.secret is None:
-        return OPEN
+        return msgspec.structs.replace(OPEN, verify=_verifier(cluster))
     beyond = _beyond_loopback(cluster, [listen] if config.advertised is None else [listen, config.advertised])
     if beyond is not None and not config.insecure:
         raise ConfigurationError(
@@ -79,7 +93,12 @@ def server_security(cluster: ClusterConfig, config: NodeConfig, listen: Address)
             "was started: use addresses of 127.0.0.0/8, or start with --insecure, which lets everybody who "
             "reaches the port do everything"
         )
-    return Security(Trust.SECRET, cluster.local_secret, insecure=config.insecure)
+    return Security(Trust.SECRET, cluster.local_secret, config.insecure, _verifier(cluster))
+
+
+def _verifier(cluster: ClusterConfig) -> VerifyToken | None:
+    tokens = cluster.tokens
+    return TokenVerifier(cluster.cluster_id, tokens).admit if tokens.keys else None
 
 
 def client_security(cluster: ClusterConfig | None, *, operator: bool) -> Security:

@@ -9,10 +9,9 @@ from typing import Final
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.link.dialer import Action, Challenged, Dialer, DialLimits, Phase, Refused, Welcomed
+from viewstamp.link.dialer import Action, Challenged, Dialer, DialLimits, Greeting, Phase, Refused, Welcomed
 from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import Welcome
-from viewstamp.link.proof import Prover
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.config import KIB
 from viewstamp.runtime.system import Clock, explain, tune_socket
@@ -27,7 +26,7 @@ class SocketLink:
         self,
         peer: NodeId,
         address: Address,
-        hello: bytes | Prover,
+        hello: Greeting,
         *,
         limits: DialLimits,
         selector: selectors.BaseSelector,

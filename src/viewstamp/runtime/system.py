@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random, SystemRandom
@@ -64,6 +65,11 @@ def state_directory() -> Path:
 def fresh_secret() -> bytes:
     """Return the secret of a new client."""
     return _SYSTEM.randbytes(SECRET_BYTES)
+
+
+def utc_now() -> datetime:
+    """Return the date and time: for a token's end. Nothing that replicas do depends on it."""
+    return datetime.now(UTC)  # noqa: TID251  the one place that reads the date
 
 
 def fresh_rng() -> Random:
