@@ -265,11 +265,11 @@ def restrict(options: SwarmOptions, guarantees: Guarantees) -> SwarmOptions:
         options = replace(options, load=replace(options.load, stale_reads=1.0))
     if not guarantees.survives_full_restart:
         options = replace(options, processes=replace(options.processes, crash_all_rate=0.0))
-    if guarantees.dynamic_membership:
-        # Until the misdirected write is noticed, the view may come to need this disk.
-        options = replace(options, disk=replace(options.disk, misdirect_rate=0.0))
     if not guarantees.changes_members:
         options = replace(options, membership=MembershipOptions())
+    if guarantees.dynamic_membership or options.membership.rate:
+        # Until the misdirected write is noticed, the view may come to need this disk.
+        options = replace(options, disk=replace(options.disk, misdirect_rate=0.0))
     if options.nodes < 3:
         # With one or two members a lost disk is a lost cluster: nothing is promised then.
         options = replace(
