@@ -20,6 +20,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
         (errors.OutcomeUnknown("x"), failures.OUTCOME_UNKNOWN),
         (errors.CommandFailed("NoKey", "x"), failures.REFUSED),
         (OSError("x"), failures.STORAGE),
+        (errors.NodeRemoved("x"), failures.REMOVED),
         (AssertionError("x"), None),
         (ValueError("x"), None),
     ],
@@ -32,6 +33,7 @@ def test_codes_are_the_servers_own_when_both_have_one() -> None:
     assert failures.CONFIGURATION == server.EXIT_CONFIGURATION
     assert failures.STORAGE == server.EXIT_STORAGE
     assert failures.DIVERGED == server.EXIT_DIVERGED
+    assert failures.REMOVED == server.EXIT_REMOVED
     assert failures.STUCK == watchdog.EXIT_STUCK
     assert failures.INTERNAL == server.EXIT_INVARIANT
 

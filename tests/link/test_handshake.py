@@ -176,7 +176,7 @@ def test_bytes_of_a_members_hello_are_those_of_version_one() -> None:
 
 def test_bytes_of_a_welcome_are_those_of_version_one() -> None:
     assert doorkeeper().welcome.hex() == (
-        "98920101a46d696e6501a472616674a66c6561646572939301a168019302a168029303a16803920001920001"
+        "99920101a46d696e6501a472616674a66c6561646572939301a168019302a168029303a1680392000192000180"
     )
 
 
@@ -227,3 +227,23 @@ def test_refusal_is_one_short_printable_line_when_it_is_anything(payload: bytes)
 
 def test_refusal_is_cut_when_it_is_long() -> None:
     assert decode_refusal(encode_refusal("é" * 1000)) == "é" * REASON_LENGTH_MAX
+
+
+def test_hello_of_a_node_that_is_not_listed_is_accepted_when_it_says_where_it_is() -> None:
+    stranger = msgspec.structs.replace(PEER_HELLO, node=9, members=[])
+    door = doorkeeper(admits=True)
+    assert door.refuse(stranger) == "node 9 is not a member of cluster 'mine'"
+    assert door.refuse(msgspec.structs.replace(stranger, advertise=("h", 9))) is None
+    assert doorkeeper().refuse(msgspec.structs.replace(stranger, advertise=("h", 9))) is not None
+
+
+def test_lists_of_members_are_not_compared_when_the_log_names_them() -> None:
+    other = msgspec.structs.replace(PEER_HELLO, members=[1, 2])
+    assert doorkeeper(admits=True).refuse(other) is not None
+    assert doorkeeper(admits=True, established=lambda: True).refuse(other) is None
+
+
+def test_welcome_names_the_members_by_the_log_when_it_names_them() -> None:
+    door = doorkeeper(admits=True, address_of={**ADDRESSES, NodeId(4): ("h", 4)}.get)
+    assert {node for node, _, _ in door.members_with(())} == {1, 2, 3}
+    assert {node for node, _, _ in door.members_with([NodeId(3), NodeId(4), NodeId(5)])} == {3, 4}

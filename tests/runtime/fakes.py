@@ -89,6 +89,9 @@ class Diary:
     def flush(self) -> None:
         self.lines.append("flush")
 
+    def move(self, node: NodeId, address: tuple[str, int]) -> None:
+        self.lines.append(f"node {node} is at {address[0]}:{address[1]}")
+
     def serve_waiting(self) -> bool:
         return False
 

@@ -26,6 +26,12 @@ COMMANDS: Final = {
     "token issue": ("viewstamp.cli.token:issue_one", "Print a token for a client."),
     "token show": ("viewstamp.cli.token:show", "Print whose token it is, and until when."),
     "audit": ("viewstamp.cli.audit:audit", "Print who called what at which viewstamp, out of the log."),
+    "member list": ("viewstamp.cli.member:list_members", "Show who takes part, and where each is found."),
+    "member add": ("viewstamp.cli.member:add", "Add a node that waits to join."),
+    "member promote": ("viewstamp.cli.member:promote", "Let a learner vote when it keeps up."),
+    "member remove": ("viewstamp.cli.member:remove", "Remove nodes; a leader hands over first."),
+    "member replace": ("viewstamp.cli.member:replace", "Let waiting nodes take the places of members."),
+    "member move": ("viewstamp.cli.member:move", "Tell the nodes where a member is found."),
     "journal dump": ("viewstamp.cli.journal:dump", "Print what a data directory holds, in order."),
     "journal show": ("viewstamp.cli.journal_skip:show", "Print one entry of the log in a data directory."),
     "journal skip": ("viewstamp.cli.journal_skip:skip", "Give up an entry that no member can execute."),
@@ -61,6 +67,7 @@ VERDICTS: Final = frozenset({"audit", "bench", "check", "demo", "lint", "sim", "
 GROUPS: Final = {
     "kv": "Read and write the stock key/value service.",
     "token": "Let clients prove their names without certificates.",
+    "member": "Change who takes part, while the cluster runs.",
     "journal": "Look into a data directory without a server.",
 }
 """First words of the commands that have two."""

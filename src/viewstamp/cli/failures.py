@@ -16,6 +16,7 @@ from viewstamp.core.errors import (
     Diverged,
     EntryNotExecutable,
     InvalidCall,
+    NodeRemoved,
     NotExecuted,
     OutcomeUnknown,
     PermissionDenied,
@@ -38,6 +39,8 @@ LOCK_LOST: Final = 5
 DOWN: Final = 6
 """`viewstamp status`: nobody serves."""
 DIVERGED: Final = 65
+REMOVED: Final = 67
+"""This node was removed from its cluster; it will never serve from this directory again."""
 NOT_EXECUTABLE: Final = 69
 """A committed entry cannot be executed by this node. No data is lost."""
 INTERNAL: Final = 70
@@ -60,6 +63,7 @@ EXIT_CODES: Final = {
     LOCK_LOST: "another may hold the lock: `viewstamp lock` ended its command, which may have had effects",
     DOWN: "nobody serves: no leader with enough members is known",
     DIVERGED: "this replica differed from a majority of the members; it has stopped",
+    REMOVED: "this node was removed from its cluster: start it with an empty data directory to add it again",
     NOT_EXECUTABLE: "a committed entry cannot be executed: see `viewstamp journal show` and `journal skip`",
     INTERNAL: "an invariant of the program's own does not hold: please report it",
     STORAGE: "the disk failed, or a data directory is damaged",
@@ -79,6 +83,7 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (CommandFailed, REFUSED),
     (Diverged, DIVERGED),
     (EntryNotExecutable, NOT_EXECUTABLE),
+    (NodeRemoved, REMOVED),
     (ProtocolViolation, NOT_EXECUTED),
     (ViewstampError, REFUSED),
     (OSError, STORAGE),

@@ -25,6 +25,7 @@ QUICK: Final = frozenset(
     {
         *("kv get", "kv put", "kv delete", "kv range"),
         *("status", "transfer", "snapshot", "journal dump"),
+        *(f"member {verb}" for verb in ("list", "add", "promote", "remove", "replace", "move")),
     }
 )
 """Commands of which neither the module nor what it imports needs the command-line library."""

@@ -1,6 +1,7 @@
 """`viewstamp serve`: run one member."""
 
 import logging
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,9 +12,12 @@ from cyclopts import Parameter
 from viewstamp.cli.output import printable
 from viewstamp.cli.target import CLUSTER_FILE, check_member, load_cluster, look_here
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import NodeId
 from viewstamp.machine.state_machine import StateMachine
-from viewstamp.runtime.addresses import format_address
-from viewstamp.runtime.config import NodeConfig
+from viewstamp.runtime import joining
+from viewstamp.runtime.addresses import format_address, parse_address
+from viewstamp.runtime.config import ClusterConfig, NodeConfig
+from viewstamp.runtime.joining import Joined, keep
 from viewstamp.runtime.server import Beside, Server, serve_forever
 from viewstamp.runtime.system import Loop
 from viewstamp.storage.files import read_named
@@ -23,22 +27,22 @@ _SETTINGS_BYTES_MAX: Final = 1 << 20
 
 
 def serve(
-    machine: Annotated[str, Parameter(help="The state machine, as MODULE:CLASS.")] = STOCK_MACHINE,
+    machine: Annotated[
+        str, Parameter(help="The state machine, as MODULE:CLASS; else the stock service.", show_default=False)
+    ] = STOCK_MACHINE,
     /,
     *,
-    node: Annotated[int, Parameter(help="Which member this is.")],
+    node: Annotated[int | None, Parameter(help="Which member this is; may be left out with --join.")] = None,
     data: Annotated[Path, Parameter(help="Data directory of this node alone; made if missing.")],
     cluster: Annotated[Path, Parameter(help="Cluster file.")] = Path(CLUSTER_FILE),
+    join: Annotated[
+        str | None, Parameter(help="HOST:PORT of a member whose cluster this node is to join.")
+    ] = None,
+    listen: Annotated[str | None, Parameter(help="HOST:PORT of this node, with --join.")] = None,
     listen_host: Annotated[str | None, Parameter(help="Listen here, not on the member's host.")] = None,
-    loop: Annotated[Loop | None, Parameter(help="Event loop; auto if not given.")] = None,
-    paranoid: Annotated[
-        bool,
-        Parameter(negative="", help="Stop where an invariant breaks."),
-    ] = False,
-    insecure: Annotated[
-        bool,
-        Parameter(negative="", help="Start unprotected on a network."),
-    ] = False,
+    loop: Annotated[Loop | None, Parameter(help="Event loop; auto if not given.", show=False)] = None,
+    paranoid: Annotated[bool, Parameter(negative="", help="Stop where an invariant breaks.")] = False,
+    insecure: Annotated[bool, Parameter(negative="", help="Start unprotected on a network.")] = False,
     settings: Annotated[Path | None, Parameter(help="TOML file with this node's limits.")] = None,
     accept_class: Annotated[
         bool, Parameter(negative="", help="The class changed on purpose, everywhere.")
@@ -57,8 +61,8 @@ def serve(
     listens; the log goes to standard error.
     """
     configure_logging(verbose=verbose)
-    config = load_cluster(cluster)
-    member = check_member(config, node)
+    joined = None if join is None else _join(join, data, node, listen)
+    config, member = _listed(cluster, node) if joined is None else (joined.cluster, NodeId(joined.node))
     config.check()
     machine_class = load_machine(machine)
     warn_of(machine_class)
@@ -69,16 +73,27 @@ def serve(
         loop=loop,
         paranoid=paranoid or None,
         insecure=insecure or None,
+        advertise=None if joined is None else format_address(config.addresses[member]),
     )
+    beside = None if http is None else http_beside(http, http_secret)
     return serve_forever(
-        config,
-        member,
-        machine_class,
-        own,
-        started=announce,
-        beside=None if http is None else http_beside(http, http_secret),
-        accept_class=accept_class,
-    )
+        config, member, machine_class, own,
+        started=announce if joined is None else partial(_keep_and_announce, data, joined),
+        beside=beside, accept_class=accept_class, joining=joined is not None,
+    )  # fmt: skip
+
+
+def _listed(cluster: Path, node: int | None) -> tuple[ClusterConfig, NodeId]:
+    """Return the cluster of a file, and which of its members this is."""
+    config = load_cluster(cluster)
+    if node is None:
+        raise ConfigurationError("say which member this is with --node, or name a cluster with --join")
+    return config, check_member(config, node)
+
+
+def _keep_and_announce(data: Path, joined: Joined, server: Server) -> None:
+    keep(data, joined)
+    announce(server)
 
 
 def http_beside(where: str, secret_file: Path | None) -> Beside:
@@ -98,6 +113,11 @@ def http_beside(where: str, secret_file: Path | None) -> Beside:
     proof = bearer(None if secret_file is None else read_secret(secret_file))
     listener = listen(where)
     return lambda server: serving(make_app(server, proof=proof), listener)
+
+
+def _join(seed: str, data: Path, node: int | None, listen: str | None) -> Joined:
+    own = None if listen is None else parse_address(listen)
+    return joining.join(parse_address(seed), data, node=node, listen=own)
 
 
 def warn_of(machine: type[StateMachine]) -> None:

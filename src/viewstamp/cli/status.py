@@ -83,7 +83,7 @@ def document_of(answer: Account) -> dict[str, object]:
     """Return what JSON says of a node."""
     if isinstance(answer, str):
         return {"reachable": False, "reason": answer}
-    fields = {name: getattr(answer, name) for name in answer.__struct_fields__}
+    fields = {name: getattr(answer, name) for name in answer.__struct_fields__ if name != "membership"}
     stamp = answer.last
     peers = [{name: getattr(peer, name) for name in peer.__struct_fields__} for peer in answer.peers]
     return {"reachable": True, **fields, "last": {"view": stamp.view, "seqno": stamp.seqno}, "peers": peers}
@@ -147,7 +147,8 @@ def _show_details(account: Status) -> None:
 def _row(
     config: ClusterConfig, node: NodeId, answer: Account, front: int, accounts: dict[NodeId, Account]
 ) -> list[object]:
-    address = format_address(config.addresses[node])
+    known = config.addresses.get(node)
+    address = "-" if known is None else format_address(known)
     if isinstance(answer, str):
         return [node, address, "unreachable", *["-"] * (len(_HEAD) - 3)]
     lag = max(0, front - answer.applied)

@@ -106,12 +106,24 @@ class ChangeMembers(msgspec.Struct, frozen=True, tag="members", array_like=True)
     """(old, new): as soon as all of the new ones have caught up, they vote and the old ones are removed."""
 
 
+class MoveMember(msgspec.Struct, frozen=True, tag="move", array_like=True):
+    """Look for a member at this address from now on: it changes address books, and not the log."""
+
+    node: NodeId
+    host: str
+    port: int
+
+
 MEMBERS_FIXED: Final = (
     "nothing was done: with this protocol and this cluster file the members do not change while they run"
 )
 """The refusal of `ChangeMembers` by a protocol that cannot."""
 
 Directive: TypeAlias = TransferLeadership | TakeSnapshot | ChangeMembers
+
+
+OperatorRequest: TypeAlias = Directive | MoveMember
+"""All that an operator may ask of one node."""
 
 
 class Directed(msgspec.Struct, frozen=True, gc=False):

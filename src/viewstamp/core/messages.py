@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.core.events import Directive
+from viewstamp.core.events import OperatorRequest
 from viewstamp.core.ids import NodeId, Viewstamp
 from viewstamp.core.protocol import Status
 from viewstamp.core.snapshots import SnapshotMeta
@@ -108,7 +108,7 @@ class AdminRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     """An admin request."""
 
     request: int
-    directive: Directive
+    directive: OperatorRequest
 
 
 class ReadPosition(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
@@ -237,6 +237,16 @@ class AdminReply(OperatorReply, frozen=True, array_like=True, tag=6):
     refusal: str | None
 
 
+MEMBERS_TOLD_MAX: Final = 256
+
+
+class MembersChanged(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """These are the members from now on, and where they are found. Sent unasked."""
+
+    members: Annotated[list[tuple[int, str, int]], msgspec.Meta(max_length=MEMBERS_TOLD_MAX, min_length=1)]
+    """(id, host, port)."""
+
+
 class PositionReply(OperatorReply, frozen=True, array_like=True, tag=7):
     """Answer to `ReadPosition`: what was acknowledged before the question is in the state at `viewstamp`."""
 
@@ -279,6 +289,7 @@ ServerMessage: TypeAlias = (
     | PositionReply
     | SnapshotPart
     | LogPart
+    | MembersChanged
 )
 
 

@@ -15,7 +15,7 @@ What two members must agree on, and what happens otherwise:
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import xxhash
@@ -101,6 +101,8 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True):
     """(id, host, port) of every member: a client needs one address to find them all."""
     level: Range = LEVEL
     machine: Range = MACHINE
+    settings: dict[str, dict[str, Any]] = {}
+    """`options` and `replica` of the cluster that are not at their defaults."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -124,6 +126,12 @@ class Identity(msgspec.Struct, frozen=True):
     wire: Range = WIRE
     level: Range = LEVEL
     machine: Range = MACHINE
+    admits: bool = False
+    """Whether a node may introduce itself that is not a member yet: it says in its hello where it is."""
+    established: Callable[[], bool] = lambda: False
+    """Whether the log says who the members are: then the lists in cluster files are not compared."""
+    settings: dict[str, dict[str, Any]] = {}
+    """Options of the cluster that are not at their defaults, for nodes that join without its file."""
 
     @property
     def member_ids(self) -> list[int]:
@@ -226,14 +234,25 @@ class Doorkeeper:
         """The payload of this node's WELCOME frame."""
         return self._welcome
 
+    def members_with(self, guests: Iterable[NodeId]) -> list[tuple[int, str, int]]:
+        """Return the listed members and these nodes, with their addresses.
+
+        Where the log says who the members are, the guests are all of them, and others are not named.
+        """
+        me = self._me
+        known = dict(self._addresses)
+        nodes = list(guests)
+        for node in nodes:
+            address = me.address_of(node)
+            if address is not None:
+                known.setdefault(node, address)
+        chosen = set(nodes) if me.admits and nodes else set(known)
+        return [(node, *address) for node, address in known.items() if node in chosen]
+
     def welcome_with(self, guests: Iterable[NodeId]) -> bytes:
         """Return the payload of a WELCOME frame that names the listed members and these nodes."""
         me = self._me
-        members: list[tuple[int, str, int]] = [(node, *address) for node, address in self._addresses.items()]
-        for node in guests:
-            address = me.address_of(node)
-            if address is not None and node not in self._addresses:
-                members.append((node, *address))
+        members = self.members_with(guests)
         welcome = Welcome(
             wire=me.wire,
             cluster_id=me.cluster_id,
@@ -243,6 +262,7 @@ class Doorkeeper:
             members=members,
             level=me.level,
             machine=me.machine,
+            settings=me.settings,
         )
         return encode_hello(welcome)
 
@@ -309,7 +329,7 @@ class Doorkeeper:
         me, peer = self._me, NodeId(hello.node)
         if peer == me.node:
             return f"node {peer} is this node itself: each server needs its own id"
-        if me.address_of(peer) is None:
+        if me.address_of(peer) is None and not (me.admits and hello.advertise is not None):
             return f"node {peer} is not a member of cluster {me.cluster_id!r}"
         if hello.digest != cluster_digest(me.cluster_id, me.protocol):
             return f"node {peer} runs another protocol than node {me.node}: make their cluster files equal"
@@ -322,7 +342,7 @@ class Doorkeeper:
 
     def _refuse_members(self, hello: Hello) -> str | None:
         mine, theirs = set(self._me.member_ids), set(hello.members)
-        if mine == theirs or not mine or not theirs:
+        if mine == theirs or not mine or not theirs or self._me.established():
             return None
         differences = [
             f"only node {node} lists {_ids(ids)}"

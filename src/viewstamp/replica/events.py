@@ -12,7 +12,17 @@ import msgspec
 
 from viewstamp.core.effects import Persist, Release, Send, Stage
 from viewstamp.core.errors import MOVE_AWAY
-from viewstamp.core.events import Captured, PeerDown, PeerUp, Persisted, Received, SnapshotToken, Staged, Woke
+from viewstamp.core.events import (
+    Captured,
+    MoveMember,
+    PeerDown,
+    PeerUp,
+    Persisted,
+    Received,
+    SnapshotToken,
+    Staged,
+    Woke,
+)
 from viewstamp.core.ids import ClientAddress, Instant, NodeId, Viewstamp
 from viewstamp.core.messages import ClientMessage, ServerMessage
 from viewstamp.core.principals import ANONYMOUS
@@ -161,7 +171,13 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     """Of the last of them, one line."""
 
 
-RareReplicaEffect: TypeAlias = Release | Stage | Save | Halt | Notice | Denied
+class Moved(msgspec.Struct, frozen=True, gc=False):
+    """An operator says where a member is found: the driver's business, and nobody else's."""
+
+    move: MoveMember
+
+
+RareReplicaEffect: TypeAlias = Moved | Release | Stage | Save | Halt | Notice | Denied
 """What few steps ask for: a driver looks at the other three first."""
 
 ReplicaEffect: TypeAlias = Send | Persist | Respond | RareReplicaEffect

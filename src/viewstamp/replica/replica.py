@@ -31,6 +31,7 @@ from viewstamp.core.events import (
     Captured,
     Directed,
     Event,
+    MoveMember,
     PeerDown,
     PeerUp,
     Persisted,
@@ -80,6 +81,7 @@ from viewstamp.replica.divergence import Divergence
 from viewstamp.replica.events import (
     ClientGone,
     Halt,
+    Moved,
     ReplicaEffect,
     ReplicaEvent,
     Requested,
@@ -357,6 +359,10 @@ class Replica(Account):
     def _directed(self, source: ClientAddress, message: AdminRequest) -> None:
         if (refusal := directive_refusal(self._state.versions, message.directive)) is not None:
             self._responses.say(source, AdminReply(message.request, refusal))
+            return
+        if isinstance(message.directive, MoveMember):
+            self._responses.effects.append(Moved(message.directive))
+            self._responses.say(source, AdminReply(message.request, None))
             return
         token = self._directives.begin(source, message.request)
         if token is None:

@@ -9,10 +9,13 @@ Read in this order; each file says its rules at its top:
 3. `transport`, `inbox`, `connection`, `dialing`: the port of a server, over `viewstamp.link`; `places`,
    `deadlines`, `backlog`, `bounded_log`: what one client may take of it; `admissions`,
    `security`, `secret_file`: with what the ends of a connection prove themselves;
-4. `server`: all of it from start to stop; `local`: a cluster in one process;
+4. `server`: all of it from start to stop; `local`: a cluster in one process; `paranoid`: cores that check
+   themselves; `stopping`: what comes before the end;
 5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`: what
    users of the library call;
-6. `config`, `addresses`, `discovery`, `system`, `metrics`, `operator`,
+6. `address_book`, `member_watch`, `joining`, `removal`, `moves`, `members`: members that change while the
+   cluster runs, on the side of the node and of the operator;
+7. `config`, `addresses`, `discovery`, `system`, `metrics`, `operator`,
    `cluster_health`: what the others need.
 
 The way of a write, from a call to its result:

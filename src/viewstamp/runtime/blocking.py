@@ -16,9 +16,9 @@ from typing import Any, Final, TypeAlias
 
 from viewstamp.core.effects import Send
 from viewstamp.core.errors import NotExecuted, ProtocolViolation
-from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
+from viewstamp.core.events import OperatorRequest, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import ServerMessage, decode_server_message, encode_message
+from viewstamp.core.messages import MembersChanged, ServerMessage, decode_server_message, encode_message
 from viewstamp.machine.definition import Method
 from viewstamp.replica.events import (
     CallId,
@@ -38,6 +38,7 @@ from viewstamp.runtime.client_base import (
     CLIENT_LIMITS,
     ClientBase,
     Errors,
+    change_of,
     hurry_leader,
     hurry_others,
     make_asker,
@@ -110,20 +111,20 @@ class BlockingClient(ClientBase):
         self._waker, self._wakened = socket.socketpair()
         self._wakened.setblocking(False)
         self._selector.register(self._wakened, selectors.EVENT_READ)
-        self._links = {
-            server: SocketLink(
-                server,
-                address,
-                self._greeting(known, server),
-                limits=CLIENT_LIMITS,
-                selector=self._selector,
-                rng=self._rng,
-                clock=clock,
-            )
-            for server, address in known.addresses.items()
-        }
+        self._links = {server: self._link_to(server, at) for server, at in known.addresses.items()}
         self._keeper = threading.Thread(target=self._keep_session, name="viewstamp-session", daemon=True)
         self._keeper.start()
+
+    def _link_to(self, server: NodeId, address: Address) -> SocketLink:
+        return SocketLink(
+            server,
+            address,
+            self._greeting(server),
+            limits=CLIENT_LIMITS,
+            selector=self._selector,
+            rng=self._rng,
+            clock=self._clock,
+        )
 
     @property
     def servers(self) -> tuple[NodeId, ...]:
@@ -147,7 +148,7 @@ class BlockingClient(ClientBase):
         return result_of(self._call(kind, payload, timeout_s), method, errors)
 
     def operate(
-        self, requests: Iterable[tuple[NodeId, Directive | None]], *, timeout_s: float | None = None
+        self, requests: Iterable[tuple[NodeId, OperatorRequest | None]], *, timeout_s: float | None = None
     ) -> list[Outcome]:
         """Ask nodes for their status (None), or to follow a directive, all at once; return how each ended.
 
@@ -283,12 +284,26 @@ class BlockingClient(ClientBase):
 
     def _received(self, source: NodeId, message: ServerMessage) -> None:
         hurry_leader(self._links, message)
+        if type(message) is MembersChanged:
+            self._follow(message)
         self._feed(Received(source, message))
+
+    def _follow(self, message: MembersChanged) -> None:
+        """Connect to the members that a server names, and to no others."""
+        change = change_of(self._links, message)
+        for server, address in change.new.items():
+            self._links[server] = self._link_to(server, address)
+        for server, address in change.moved.items():
+            if not self._links[server].is_up:
+                self._links[server].address = address
+        for server in change.gone:
+            self._feed(PeerDown(server))
+            self._links.pop(server).close()
 
     def _advance(self) -> None:
         """Let time pass: wake the core if it is due, dial what is due, write what waits."""
         now = self._clock()
-        for link in self._links.values():
+        for link in list(self._links.values()):
             if link.due is not None and link.due <= now and link.advance():
                 self._feed(PeerDown(link.peer))
         deadline = self._core.deadline
@@ -309,7 +324,8 @@ class BlockingClient(ClientBase):
                     if ended.call in self._outcomes:
                         self._outcomes[ended.call] = ended.outcome
             elif isinstance(effect, Send):
-                self._links[effect.to].send(encode_message(effect.message))
+                if effect.to in self._links:  # else that server was removed meanwhile
+                    self._links[effect.to].send(encode_message(effect.message))
             else:
                 self._deliver(effect)
 
@@ -329,6 +345,23 @@ class BlockingClient(ClientBase):
             with self._changed:
                 if not self._reading and not self._closed:  # it may be closed since the wait ended
                     self._read_once(0)
+            self._ask_if_lost()
+
+    def _ask_if_lost(self) -> None:
+        """None of the members can be reached: perhaps all of them were replaced. Ask the places once."""
+        with self._changed:
+            if self._closed or any(link.is_up for link in self._links.values()):
+                return
+            places = self._places(self._links.values())
+        for address in places:
+            answer = ask_blocking(address, make_asker(self._rng), self._clock, _ASK_TIMEOUT_S)
+            if not isinstance(answer, str) and answer.cluster_id == self._cluster_id:
+                known = learn(answer, address)
+                members = [(int(node), *at) for node, at in known.addresses.items()]
+                with self._changed:
+                    if not self._closed:
+                        self._received(NodeId(answer.node), MembersChanged(members))
+                return
 
     def _discover(self, addresses: list[Address]) -> Known:
         """Ask the addresses in turn which server is there, until one answers or the time is up."""
@@ -347,5 +380,5 @@ class BlockingClient(ClientBase):
         raise self._no_server(troubles)
 
 
-def _operating(node: NodeId, directive: Directive | None) -> MakeEvent:
+def _operating(node: NodeId, directive: OperatorRequest | None) -> MakeEvent:
     return lambda call, deadline: Operated(call, node, directive, deadline)

@@ -10,9 +10,15 @@ from typing import Any, Final
 
 from viewstamp.core.effects import Send
 from viewstamp.core.errors import NotExecuted, ProtocolViolation
-from viewstamp.core.events import Directive, PeerDown, PeerUp, Received, Woke
+from viewstamp.core.events import OperatorRequest, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import UNREADABLE, Redirect, decode_server_message, encode_message
+from viewstamp.core.messages import (
+    UNREADABLE,
+    MembersChanged,
+    Redirect,
+    decode_server_message,
+    encode_message,
+)
 from viewstamp.link.dialer import Dialer, Refused, Welcomed
 from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import Welcome
@@ -35,11 +41,13 @@ from viewstamp.replica.events import (
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.client_base import (
+    ASK_AGAIN_S,
     ASK_PAUSE_S,
     CLIENT_LIMITS,
     NO_ERRORS,
     ClientBase,
     Errors,
+    change_of,
     hurry_leader,
     hurry_others,
     make_asker,
@@ -111,6 +119,10 @@ class AsyncClient(ClientBase):
         self._calls: dict[CallId, CallFuture] = {}
         self._dirty: list[Connection] = []
         """Connections with something to write in this turn."""
+        self._asking: asyncio.Task[None] | None = None
+        """Asks for the members, while none that was known can be reached."""
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Closes connections to servers that were removed."""
         self._turns: Turns | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -144,17 +156,20 @@ class AsyncClient(ClientBase):
         self._core = self._make_core(known)
         self._turns = Turns(self._loop, self._clock, self._work)
         for server, address in sorted(known.addresses.items()):
-            link = self._links[server] = OutgoingLink(
-                server,
-                address,
-                hello=self._greeting(known, server),
-                kind=CLIENT,
-                limits=CLIENT_LIMITS,
-                rng=self._rng,
-                owner=self,
-                dirty=self._dirty,
-            )
-            link.start()
+            self._link_to(server, address)
+
+    def _link_to(self, server: NodeId, address: Address) -> None:
+        link = self._links[server] = OutgoingLink(
+            server,
+            address,
+            hello=self._greeting(server),
+            kind=CLIENT,
+            limits=CLIENT_LIMITS,
+            rng=self._rng,
+            owner=self,
+            dirty=self._dirty,
+        )
+        link.start()
 
     def invoke(
         self,
@@ -182,7 +197,7 @@ class AsyncClient(ClientBase):
         return future
 
     def operate(
-        self, node: NodeId, directive: Directive | None, *, timeout_s: float | None = None
+        self, node: NodeId, directive: OperatorRequest | None, *, timeout_s: float | None = None
     ) -> CallFuture:
         """Ask one node for its status (None), or to follow a directive; the result is its encoded reply."""
         now = self._clock()
@@ -219,7 +234,9 @@ class AsyncClient(ClientBase):
         self._flush()
         if self._turns is not None:
             self._turns.stop()
-        await asyncio.gather(*(link.stop() for link in self._links.values()))
+        if self._asking is not None:
+            self._asking.cancel()
+        await asyncio.gather(*(link.stop() for link in self._links.values()), *self._leaving)
         await asyncio.sleep(0)
 
     def trouble(self, node: NodeId) -> str:
@@ -232,6 +249,9 @@ class AsyncClient(ClientBase):
         """Feed that a server can be reached, or cannot (`dialing.LinkOwner`)."""
         if not is_up:
             hurry_others(self._links, peer)
+            self._ask_if_lost()
+        if peer not in self._links:
+            return  # it was removed meanwhile
         self._feed(PeerUp(peer) if is_up else PeerDown(peer))
 
     def link_received(self, peer: NodeId, payload: bytes) -> None:
@@ -239,7 +259,51 @@ class AsyncClient(ClientBase):
         message = decode_server_message(payload)
         if type(message) is Redirect:
             hurry_leader(self._links, message)
+        elif type(message) is MembersChanged:
+            self._follow(message)
         self._feed(Received(peer, message))
+
+    # Members that change
+
+    def _follow(self, message: MembersChanged) -> None:
+        """Connect to the members that a server names, and to no others."""
+        change = change_of(self._links, message)
+        for server, address in change.new.items():
+            self._link_to(server, address)
+        for server, address in change.moved.items():
+            if not self._links[server].is_up:
+                self._links[server].address = address
+        for server in change.gone:
+            self._feed(PeerDown(server))
+            task = self.loop.create_task(self._links.pop(server).stop())
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    def _ask_if_lost(self) -> None:
+        """None of the members can be reached: perhaps all of them were replaced. Ask until one answers."""
+        if self._closed or any(link.is_up for link in self._links.values()):
+            return
+        if self._asking is None or self._asking.done():
+            self._asking = self.loop.create_task(self._ask_again())
+
+    async def _ask_again(self) -> None:
+        while True:
+            await asyncio.sleep(ASK_AGAIN_S)
+            if self._closed or any(link.is_up for link in self._links.values()):
+                return
+            for address in self._places(self._links.values()):
+                answer = await ask(address, make_asker(self._rng), self._clock)
+                if not isinstance(answer, str) and answer.cluster_id == self._cluster_id:
+                    self._learn(answer, address)
+                    break
+
+    def _learn(self, welcome: Welcome, reached_at: Address) -> None:
+        """Follow what a welcome names; the server that gave it is found where it was reached."""
+        known = learn(welcome, reached_at)
+        members = [(int(node), *address) for node, address in known.addresses.items()]
+        message = MembersChanged(members)
+        self._follow(message)
+        self._feed(Received(NodeId(welcome.node), message))
 
     # The driver's rules, as for a replica
 
@@ -270,7 +334,9 @@ class AsyncClient(ClientBase):
             elif type(effect) is Complete:
                 self._complete(effect.call, effect.outcome)
             elif type(effect) is Send:
-                link = self._links[effect.to]
+                link = self._links.get(effect.to)
+                if link is None:
+                    continue  # that server was removed meanwhile
                 if link.up is not None:
                     link.up.send(encode_message(effect.message))
                 else:
@@ -333,7 +399,7 @@ class AsyncClient(ClientBase):
             async with asyncio.timeout(self.timeout_s):
                 while True:
                     for address in addresses:
-                        answer = await _ask(address, make_asker(self._rng), self._clock)
+                        answer = await ask(address, make_asker(self._rng), self._clock)
                         if not isinstance(answer, str):
                             return learn(answer, address)
                         troubles[address] = answer
@@ -342,7 +408,7 @@ class AsyncClient(ClientBase):
             raise self._no_server(troubles) from None
 
 
-async def _ask(address: Address, dialer: Dialer, clock: Clock) -> Welcome | str:
+async def ask(address: Address, dialer: Dialer, clock: Clock) -> Welcome | str:
     """Connect once and return the server's welcome, or in a few words why there was none."""
     dialer.start(clock())
     dialer.advance(clock())

@@ -19,10 +19,11 @@ from viewstamp.core.errors import (
     OutcomeUnknown,
     Overloaded,
     PermissionDenied,
+    ProtocolViolation,
     SessionExpired,
 )
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import Redirect, ServerMessage
+from viewstamp.core.messages import MembersChanged, Redirect, ServerMessage
 from viewstamp.link.dialer import Dialer, DialLimits, Greeting
 from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import client_hello
@@ -32,7 +33,7 @@ from viewstamp.replica.client.client import ClientCore
 from viewstamp.replica.client.failures import names
 from viewstamp.replica.events import CallId, Deliver, Failed, Outcome, Raised, Returned
 from viewstamp.replica.options import TIME_TO_LIVE_MAX_MS, ClientOptions, ClientSetup
-from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.runtime.addresses import Address, check_address, format_address
 from viewstamp.runtime.config import KIB, MIB
 from viewstamp.runtime.discovery import Known, Where, locate
 from viewstamp.runtime.security import client_security
@@ -47,6 +48,8 @@ CLIENT_LIMITS: Final = DialLimits(
     backoff_min_ms=20,
     backoff_max_ms=1_000,
 )
+ASK_AGAIN_S: Final = 0.5
+"""Pause before members are asked for again, while none that was known can be reached."""
 ASK_PAUSE_S: Final = 0.05
 """Pause between two rounds of asking addresses that do not answer."""
 
@@ -64,6 +67,37 @@ class ServerLink(Protocol):
         ...
 
 
+class AddressedLink(Protocol):
+    """A link whose server may be found elsewhere from now on."""
+
+    address: Address
+
+
+class MemberChange(msgspec.Struct, frozen=True):
+    """How the links of a client differ from the members that a server named."""
+
+    new: dict[NodeId, Address]
+    gone: tuple[NodeId, ...]
+    moved: dict[NodeId, Address]
+
+
+def change_of(links: Mapping[NodeId, AddressedLink], message: MembersChanged) -> MemberChange:
+    """Return which links are missing, which are to go, and which servers are found elsewhere.
+
+    Raises:
+        ProtocolViolation: the message names what cannot be an address.
+    """
+    try:
+        named = {NodeId(node): check_address(host, port) for node, host, port in message.members}
+    except ConfigurationError as error:
+        raise ProtocolViolation(f"a server names members that cannot be found: {error}") from error
+    return MemberChange(
+        new={node: at for node, at in named.items() if node not in links},
+        gone=tuple(node for node in links if node not in named),
+        moved={node: at for node, at in named.items() if node in links and links[node].address != at},
+    )
+
+
 class ClientBase:
     """A client of one cluster, without its sockets and its way of waiting."""
 
@@ -79,11 +113,14 @@ class ClientBase:
         operator: bool = False,
         token: TokenSource | None = None,
     ) -> None:
+        self._where = where
         self._located = located = locate(where)
         cluster = located.cluster if isinstance(located, Known) else None
         self._operator = operator
         self._token = token
         self._security = client_security(cluster, operator=operator)
+        self._cluster_id = ""
+        """Of the cluster that was found."""
         self.timeout_s = check_timeout_s(timeout_s)
         self._exactly_once = exactly_once
         self._options = options or ClientOptions()
@@ -93,7 +130,20 @@ class ClientBase:
         self._last_call = 0
         self._closed = False
 
+    def _places(self, links: Iterable[AddressedLink]) -> list[Address]:
+        """Return where to ask who the members are, when none of those that were known can be reached.
+
+        What the user wrote, read again if it is a file, and where the members were.
+        """
+        try:
+            located = locate(self._where)
+        except ConfigurationError:
+            located = self._located
+        written = list(located.addresses.values()) if isinstance(located, Known) else located
+        return list(dict.fromkeys([*written, *(link.address for link in links)]))
+
     def _make_core(self, known: Known) -> ClientCore:
+        self._cluster_id = known.cluster_id
         return ClientCore(
             ClientSetup(
                 servers=tuple(sorted(known.addresses)),
@@ -106,10 +156,10 @@ class ClientBase:
             )
         )
 
-    def _greeting(self, known: Known, server: NodeId) -> Greeting:
+    def _greeting(self, server: NodeId) -> Greeting:
         """Return the hello for a server, or what makes it for each connection."""
         return self._security.greet_server(
-            known.cluster_id, server, operator=self._operator, token=self._token
+            self._cluster_id, server, operator=self._operator, token=self._token
         )
 
     def _next_call(self) -> CallId:

@@ -6,10 +6,10 @@ limits, placement of work.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 import xxhash
@@ -40,6 +40,14 @@ KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 _CLUSTER_FILE_BYTES_MAX: Final = MIB
 _CANONICAL: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+
+class Addresses(Protocol):
+    """What knows where nodes are found."""
+
+    def address_of(self, node: NodeId) -> Address | None:
+        """Return where a node listens; None: it is not known, or the node may not take part."""
+        ...
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,16 +165,28 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return held
 
     def identity(
-        self, node: NodeId, write_routing: str, advertise: Address | None = None, fingerprint: int = 0
+        self,
+        node: NodeId,
+        write_routing: str,
+        advertise: Address | None = None,
+        fingerprint: int = 0,
+        book: Addresses | None = None,
+        established: Callable[[], bool] = lambda: False,
     ) -> Identity:
-        """Return what this node says when it meets another, and compares with what the other says."""
+        """Return what this node says when it meets another, and compares with what the other says.
+
+        `book` knows more addresses than this file; `established` says whether the log names the members.
+        """
         return Identity(
             cluster_id=self.cluster_id,
             protocol=self.protocol,
             node=node,
             write_routing=write_routing,
             addresses=self.addresses,
-            address_of=self.address_of,
+            address_of=(book or self).address_of,
+            established=established,
+            admits=protocol_definition(self.protocol).guarantees.changes_members,
+            settings={"options": self.options, "replica": self.replica},
             is_open=self.open_host is not None,
             must_agree=self.must_agree,
             options=self.options_digest,

@@ -39,6 +39,7 @@ from viewstamp.replica.events import (
     ClientGone,
     Denied,
     Halt,
+    Moved,
     Notice,
     ReplicaEvent,
     Requested,
@@ -68,7 +69,7 @@ SLICE_CALLS_MAX: Final = 1_024
 """Queries that one step evaluates, however quick they are."""
 
 
-RareEffect: TypeAlias = Release | Save | Stage | Halt | Notice | Denied
+RareEffect: TypeAlias = Release | Save | Stage | Halt | Notice | Denied | Moved
 _ENDS: Final = {"diverged": Diverged, "not executable": EntryNotExecutable, "removed": NodeRemoved}
 """Why a replica halts, as the exception that ends the node."""
 """What `Driver._step` does not carry out itself."""
@@ -306,6 +307,9 @@ class Driver:
                 self._snapshotter.save(effect)
             case Stage():
                 self._snapshotter.stage(effect)
+            case Moved(move):
+                assert self._outlet is not None
+                self._outlet.move(move.node, (move.host, move.port))
             case Denied(count, text):
                 self.metrics.calls_denied += count
                 self._log.write(logging.WARNING, "denied", text)

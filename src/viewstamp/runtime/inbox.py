@@ -54,6 +54,10 @@ class Outlet(Protocol):
         """Write everything sent so far."""
         ...
 
+    def move(self, node: NodeId, address: tuple[str, int]) -> None:
+        """An operator says where a node is found."""
+        ...
+
     @property
     def waiting(self) -> Sized:
         """What `serve_waiting` would pass on."""

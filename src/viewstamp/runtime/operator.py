@@ -6,7 +6,7 @@ These functions block, and need no event loop: they are for the command line and
 from typing import TypeAlias
 
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.core.events import Directive
+from viewstamp.core.events import OperatorRequest
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import AdminReply, StatusReply, decode_server_message
 from viewstamp.core.protocol import Status
@@ -35,7 +35,7 @@ def cluster_status(where: Where, *, timeout_s: float = 2.0) -> dict[NodeId, Acco
     return {server: _account(outcome) for server, outcome in zip(servers, outcomes, strict=True)}
 
 
-def direct(where: Where, node: NodeId, directive: Directive, *, timeout_s: float = 10.0) -> str | None:
+def direct(where: Where, node: NodeId, directive: OperatorRequest, *, timeout_s: float = 10.0) -> str | None:
     """Let one node follow a directive; return why it refused, in one line, or None: done.
 
     Raises:

@@ -12,31 +12,36 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from random import Random
 from typing import Any, Final, NoReturn, TypeAlias
 
-import msgspec
-
-from viewstamp.core.effects import Effect
 from viewstamp.core.errors import ConfigurationError, Diverged, EntryNotExecutable, NodeRemoved, StorageError
-from viewstamp.core.events import Directive, Event, TransferLeadership
-from viewstamp.core.ids import Incarnation, Instant, NodeId
-from viewstamp.core.judge import InvariantViolated, Oracle
-from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Status, WrappedCore
+from viewstamp.core.events import Directive
+from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.judge import InvariantViolated
+from viewstamp.core.protocol import ProtocolDefinition, Status
+from viewstamp.link.handshake import Welcome
 from viewstamp.machine.guard import Guard
 from viewstamp.machine.schema import schema_of
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.replica import Replica
 from viewstamp.replica.setup import ReplicaSetup
+from viewstamp.runtime import stopping
+from viewstamp.runtime.address_book import AddressBook
 from viewstamp.runtime.addresses import Address
+from viewstamp.runtime.client import ask
+from viewstamp.runtime.client_base import make_asker
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.differences import fingerprint_of
 from viewstamp.runtime.disk_hang import DiskHang
 from viewstamp.runtime.driver import Driver
+from viewstamp.runtime.member_watch import MemberWatch, members_of
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.paranoid import paranoid
+from viewstamp.runtime.removal import refuse_removed, remember_removal
 from viewstamp.runtime.security import Security, server_security
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.system import (
@@ -88,6 +93,7 @@ class Server:
         clock: Clock = monotonic_us,
         definition: ProtocolDefinition | None = None,
         accept_class: bool = False,
+        joining: bool = False,
         ends_when_stuck: bool = False,
         guard: Guard | None = None,
     ) -> None:
@@ -96,9 +102,9 @@ class Server:
         `medium` keeps a node in memory over restarts, where `config.data` is None; `listen` overrides the
         address in the configurations; `definition` the protocol that the configuration names, with one that
         speaks and writes the same: for programs that look into a core. With `accept_class` the data
-        directory may have been written with another class. With `ends_when_stuck` this process ends where a
-        command or query runs longer than `command_limit_ms`; else it is only named in the log. A `guard`
-        watches the machine's methods for forbidden calls, in tests.
+        directory may have been written with another class; with `joining` the node waits to be added; with
+        `ends_when_stuck` this process ends where a command or query runs longer than `command_limit_ms`, else
+        it is only named in the log. A `guard` watches the machine for forbidden calls, in tests.
 
         Raises:
             ConfigurationError: the node is not a member, an option does not fit, or Python runs without
@@ -123,6 +129,8 @@ class Server:
         self._accept_class = accept_class
         self._ends_when_stuck = ends_when_stuck
         self._guard = guard
+        self._joining = joining
+        self._watch: MemberWatch | None = None
         self._watchdog: Watchdog | None = None
         self._disk_hang: DiskHang | None = None
         self._directory: DataDirectory | None = None
@@ -153,6 +161,7 @@ class Server:
             StorageError: the disk failed.
         """
         security = server_security(self.cluster, self.config, self._listen_address())
+        refuse_removed(self.config.data)
         self._directory = directory = await asyncio.to_thread(self._open_directory)
         try:
             await self._start(directory, security)
@@ -172,6 +181,7 @@ class Server:
         for warning in security.warnings:
             LOG.warning("node %d is %s", self.node, warning)
         replica.fingerprint = await asyncio.to_thread(fingerprint_of, self.machine)
+        self._read_addresses(replica)
         await asyncio.to_thread(directory.confirm_service)  # the class could read what is there
         self._driver = driver = Driver(
             replica,
@@ -195,12 +205,21 @@ class Server:
             rng=rng,
             metrics=self.metrics,
             inbox=driver,
-            guests=None if self.cluster.open_host is None else lambda: driver.status().members,
+            guests=self._guests(driver),
+            book=self._book,
             security=security,
             machine=(self.machine.__name__, replica.fingerprint),
         )
         driver.start(self._transport)
         await self._transport.start(self._listen)
+        self._start_watching(driver, replica, self._transport)
+        LOG.info("node %d of cluster %s serves", self.node, self.cluster.cluster_id)
+
+    def _start_watching(self, driver: Driver, replica: Replica, transport: Transport) -> None:
+        """Look after what may hang, and after who the members are."""
+        if self._definition.guarantees.changes_members:
+            self._watch = MemberWatch(driver.status, self._book, transport, self._ask)
+            self._watch.start()
         self._watchdog = Watchdog(
             self.node,
             lambda: replica.state.runner,
@@ -212,11 +231,10 @@ class Server:
             self.node,
             lambda: driver.sync_running,
             limit_ms=self.config.sync_hang_ms if self._ends_when_stuck else 0,
-            sever=self._transport.sever,
+            sever=transport.sever,
             end=lambda: end_process(EXIT_STORAGE),
         )
         self._disk_hang.start()
-        LOG.info("node %d of cluster %s serves", self.node, self.cluster.cluster_id)
 
     async def stop(self, *, hand_over: bool = False) -> None:
         """Stop serving. May be repeated.
@@ -228,13 +246,15 @@ class Server:
             return
         self.draining = True
         if hand_over and self.running:
-            await self._hand_over(self._driver)
-            await self._leave_snapshot(self._driver, self._transport)
+            await stopping.hand_over(self._driver, self.config, self.node)
+            await stopping.leave_snapshot(self._driver, self._transport, self.config, self.node)
         driver, self._driver = self._driver, None
         if self._watchdog is not None:
             self._watchdog.stop()
         if self._disk_hang is not None:
             self._disk_hang.stop()
+        if self._watch is not None:
+            await self._watch.stop()
         await driver.stop()
         await self._transport.stop()
         self._over.set()
@@ -311,6 +331,7 @@ class Server:
             ReplicaSetup(
                 node=self.node,
                 members=self.cluster.node_ids,
+                joining=self._joining,
                 incarnation=directory.identity.incarnation,
                 definition=self._definition,
                 protocol_options=self.cluster.protocol_options,
@@ -325,79 +346,41 @@ class Server:
             )
         )
 
+    def _read_addresses(self, replica: Replica) -> None:
+        self._book = AddressBook(self.cluster, self.node, self.config.data)
+        why = self._book.contradiction(replica.status(self._clock()).membership)
+        if why is not None:
+            raise ConfigurationError(why)
+
+    def _guests(self, driver: Driver) -> Callable[[], Iterable[NodeId]] | None:
+        """Return what names the nodes that take part now; None: those of the cluster file do."""
+        if not self._definition.guarantees.changes_members:
+            return None if self.cluster.open_host is None else lambda: driver.status().members
+        if self._joining:  # until the log tells it, this node goes by the members that it asked
+            return lambda: members_of(driver.status()) or driver.status().members
+        return lambda: members_of(driver.status())
+
+    async def _ask(self, address: Address) -> Welcome | str:
+        return await ask(address, make_asker(fresh_rng()), self._clock)
+
     def _listen_address(self) -> Address:
         host, port = self.cluster.addresses[self.node]
         return self.config.listen_host or host, port
 
-    async def _hand_over(self, driver: Driver) -> None:
-        if driver.status().leader != self.node or len(self.cluster.members) == 1:
-            return
-        try:
-            async with asyncio.timeout(self.config.stop_timeout_ms / 1000):
-                refusal = await driver.direct(TransferLeadership())
-        except TimeoutError:
-            refusal = "it took too long"
-        if refusal is not None:
-            LOG.warning("node %d stops without handing leadership over: %s", self.node, refusal)
-
-    async def _leave_snapshot(self, driver: Driver, transport: Transport) -> None:
-        """Take a snapshot, unless the last one holds everything that was executed here."""
-        if self.config.data is None or driver.status().applied == 0:
-            return
-        LOG.info("node %d leaves a snapshot before it stops; another SIGTERM stops it without", self.node)
-        transport.halt(abort=False)  # nothing more arrives, so that the snapshot is the last word
-        limit_ms = self.config.stop_snapshot_timeout_ms
-        try:
-            async with asyncio.timeout(limit_ms / 1000):
-                refusal = await driver.last_snapshot()
-        except TimeoutError:
-            refusal = f"it took longer than stop_snapshot_timeout_ms, {limit_ms} ms"
-        if refusal is not None:
-            LOG.warning(
-                "node %d stops without a last snapshot: %s; nothing is lost, but the next start executes the "
-                "entries since the snapshot before it again: start it with the same class",
-                self.node,
-                refusal,
-            )
-
     def _fail(self, error: BaseException) -> None:
         """Stop at once. What has not been written to a connection never will be."""
         self._failure = error
+        remember_removal(self.config.data, error)
         reason = " ".join(str(error).split()) or type(error).__name__
         is_bug = exit_code(error) == EXIT_INVARIANT and not isinstance(error, InvariantViolated)
         detail = error if is_bug else None  # an invariant says in its one line what does not hold
         LOG.critical("node %d stops, nothing acknowledged is lost: %s", self.node, reason, exc_info=detail)
         if self._transport is not None:
-            self._transport.halt(abort=True)
+            gone = isinstance(error, NodeRemoved)
+            if gone and self._driver is not None:  # its last word: clients may know no other member
+                self._transport.members_are(members_of(self._driver.status()) - {self.node})
+            self._transport.halt(abort=not gone)
         self._over.set()
-
-
-class ParanoidCore(WrappedCore):
-    """A core whose node's invariants are checked after each step, before an effect of it is carried out."""
-
-    __slots__ = ("_node", "_oracle")
-
-    def __init__(self, core: Core, oracle: Oracle, node: NodeId) -> None:
-        super().__init__(core)
-        self._oracle = oracle
-        self._node = node
-
-    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
-        """As the core; raise `core.judge.InvariantViolated` where it breaks an invariant."""
-        effects = self._core.step(event, now)
-        self._oracle.check_node(self._core)
-        self._oracle.check_step(self._node, self._core)
-        return effects
-
-
-def paranoid(definition: ProtocolDefinition) -> ProtocolDefinition:
-    """Return the protocol with `ParanoidCore`s."""
-
-    def make_core(setup: CoreSetup) -> Core:
-        oracle = definition.make_oracle(setup.members)
-        return ParanoidCore(definition.make_core(setup), oracle, setup.node)
-
-    return msgspec.structs.replace(definition, make_core=make_core)
 
 
 def exit_code(error: BaseException | None) -> int:
@@ -434,6 +417,7 @@ def serve_forever(
     started: Callable[[Server], None] | None = None,
     beside: Beside | None = None,
     accept_class: bool = False,
+    joining: bool = False,
 ) -> int:
     """Run a server as this process's only task until a signal; return the exit code.
 
@@ -447,7 +431,15 @@ def serve_forever(
     connections_max = config.clients_max + config.operators_max + config.strangers_max
     raise_descriptor_limit(connections_max + _DESCRIPTORS_BESIDES_CLIENTS)
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-        server = Server(cluster, node, machine, config, accept_class=accept_class, ends_when_stuck=True)
+        server = Server(
+            cluster,
+            node,
+            machine,
+            config,
+            accept_class=accept_class,
+            joining=joining,
+            ends_when_stuck=True,
+        )
         return runner.run(_serve_beside(server, started, beside))
 
 

@@ -34,7 +34,7 @@ class SocketLink:
         clock: Clock,
     ) -> None:
         self.peer = peer
-        self._address = address
+        self.address = address
         self._selector = selector
         self._dialer = Dialer(hello, CLIENT, limits, rng)
         self._dialer.start(clock())
@@ -102,7 +102,7 @@ class SocketLink:
 
     def _dial(self) -> bool:
         try:
-            found = socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(*self.address, type=socket.SOCK_STREAM)
             family, kind, protocol, _, target = found[0]
             self._socket = socket.socket(family, kind, protocol)
         except (OSError, UnicodeError) as error:  # a label of the host may be too long

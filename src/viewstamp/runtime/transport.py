@@ -20,12 +20,13 @@ from typing import Final
 
 from viewstamp.core.errors import ConfigurationError, ProtocolViolation
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
-from viewstamp.core.messages import OperatorMessage, decode_client_message
+from viewstamp.core.messages import MembersChanged, OperatorMessage, decode_client_message, encode_message
 from viewstamp.link.acceptor import Acceptor
 from viewstamp.link.admission import Admitted
 from viewstamp.link.framing import PEER, UnfinishedBytes
 from viewstamp.link.handshake import Doorkeeper, Hello
-from viewstamp.runtime.addresses import Address, check_address, format_address
+from viewstamp.runtime.address_book import AddressBook
+from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.admissions import Admissions
 from viewstamp.runtime.backlog import Backlog
 from viewstamp.runtime.bounded_log import BoundedLog
@@ -37,6 +38,7 @@ from viewstamp.runtime.differences import Differences
 from viewstamp.runtime.disk_hang import shut_down
 from viewstamp.runtime.inbox import Inbox
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.moves import Moves
 from viewstamp.runtime.places import Client, ClientPlaces, Newcomer, Peer
 from viewstamp.runtime.security import OPEN, Security
 from viewstamp.runtime.system import Clock
@@ -63,6 +65,7 @@ class Transport:
         metrics: Metrics,
         inbox: Inbox,
         guests: Callable[[], Iterable[NodeId]] | None = None,
+        book: AddressBook | None = None,
         dials_on_demand: bool = False,
         machine: tuple[str, int] = ("", 0),
         security: Security = OPEN,
@@ -71,7 +74,7 @@ class Transport:
 
         With `dials_on_demand` nobody is called before something is sent to it, and each send to a member
         without a connection leads to `peer_changed`: it was reached, with this message, or it was not.
-        `machine` is the name and the fingerprint of the class that is served.
+        `book` holds addresses; `machine` is the name and the fingerprint of the class that is served.
         """
         self._config = config
         self._cluster = cluster
@@ -83,11 +86,12 @@ class Transport:
         self._metrics = metrics
         self._inbox = inbox
         self._security = security
-        self._doorkeeper = Doorkeeper(cluster.identity(node, write_routing, config.advertised, machine[1]))
+        self._book = book or AddressBook(cluster, node)
+        self._node = node
+        self._doorkeeper = self._make_doorkeeper(write_routing, machine[1])
         self._admissions = Admissions(self._doorkeeper, cluster.cluster_id, security)
         self._differences = Differences(self._doorkeeper, node, machine[0])
-        self._open: set[Connection] = set()
-        """All connections that others opened."""
+        self._open: set[Connection] = set()  # all connections that others opened
         self._all_closed = asyncio.Event()  # set while `_open` is empty
         self._all_closed.set()
         self._log = BoundedLog(LOG, clock)
@@ -99,17 +103,31 @@ class Transport:
         self._unfinished = UnfinishedBytes(config.unfinished_bytes_max)
         self._refused = ""  # what was logged last: a refused peer retries every second
         self._clients: dict[ClientAddress, Connection] = {}
-        self._peers: dict[NodeId, Connection] = {}
-        """The newest connection that each member opened to us."""
+        self._peers: dict[NodeId, Connection] = {}  # the newest that each member opened to us
         self._last_client = 0
         self.dirty: list[Connection] = []
         """Connections with something to write in this turn. Read-only for callers."""
         self._server: asyncio.Server | None = None
         self._stopped = False
         self.silenced = False  # for tests: as if every cable were pulled
-        self._node = node
-        others = ((peer, address) for peer, address in cluster.addresses.items() if peer != node)
-        self._links = {peer: self._make_link(peer, address) for peer, address in others}
+        self._links = self._make_links()
+        self._moves = Moves(self._links, self._book, self._doorkeeper)
+
+    def _make_doorkeeper(self, write_routing: str, fingerprint: int) -> Doorkeeper:
+        advertised, book = self._config.advertised, self._book
+        return Doorkeeper(
+            self._cluster.identity(
+                self._node, write_routing, advertised, fingerprint, book, self._is_established
+            )
+        )
+
+    def _make_links(self) -> dict[NodeId, OutgoingLink]:
+        listed = {peer: self._book.address_of(peer) or at for peer, at in self._cluster.addresses.items()}
+        return {peer: self._make_link(peer, at) for peer, at in listed.items() if peer != self._node}
+
+    def _is_established(self) -> bool:
+        """Return whether the log names the members."""
+        return self._guests is not None and any(True for _ in self._guests())
 
     def _make_link(self, peer: NodeId, address: Address) -> OutgoingLink:
         return OutgoingLink(
@@ -126,7 +144,7 @@ class Transport:
 
     def _link_to_guest(self, peer: NodeId) -> OutgoingLink | None:
         """Begin to dial a node that the configuration does not list, if it may take part."""
-        address = self._cluster.address_of(peer)
+        address = self._book.address_of(peer)
         if address is None or peer == self._node or self._stopped or len(self._links) >= _LINKS_MAX:
             return None
         link = self._links[peer] = self._make_link(peer, address)
@@ -328,7 +346,7 @@ class Transport:
                 self._inbox.client_gone(sender.address)
         elif isinstance(sender, Peer) and self._peers.get(sender.node) is connection:
             del self._peers[sender.node]
-            self._move_back(sender.node)
+            self._moves.silent(sender.node)
             if self._dials_on_demand and not self._stopped:
                 self._inbox.peer_changed(sender.node, False)  # we may have no connection to it of our own
 
@@ -438,6 +456,8 @@ class Transport:
 
     def _admit_peer(self, connection: Connection, hello: Hello) -> None:
         peer = NodeId(hello.node)
+        if hello.advertise is not None and peer not in self._cluster.addresses:
+            self._book.learn(peer, hello.advertise)  # no file says where it is, so its own word is kept
         older = self._peers.pop(peer, None)
         if older is not None:
             older.abort("")
@@ -448,26 +468,25 @@ class Transport:
         link = self._links.get(peer) or self._link_to_guest(peer)
         if link is not None:
             if hello.advertise is not None:
-                self._move(link, hello.advertise)
+                self._moves.said(link, hello.advertise)
             link.nudge()
 
-    def _move(self, link: OutgoingLink, advertised: Address) -> None:
-        """Take the address that a member says it has: those in the cluster file are hints."""
-        try:
-            address = check_address(*advertised)
-        except ConfigurationError as error:
-            raise ProtocolViolation(f"node {link.peer} advertises what is not an address: {error}") from error
-        if address != link.address:
-            LOG.info("node %d is reached at %s from now on", link.peer, format_address(address))
-            link.address = address
-            self._doorkeeper.move(link.peer, address)
+    def move(self, node: NodeId, address: Address) -> None:
+        """An operator says where a node is found."""
+        self._moves.told(node, address)
 
-    def _move_back(self, peer: NodeId) -> None:
-        """Forget where a member said that it is: its word holds as long as its connection."""
-        link, address = self._links.get(peer), self._cluster.address_of(peer)
-        if link is not None and address is not None and link.address != address:
-            link.address = address
-            self._doorkeeper.move(peer, None)
+    def members_are(self, members: frozenset[NodeId]) -> None:
+        """The log names these members: dial them, no longer those that were removed; tell the clients."""
+        if not members or self._stopped:
+            return
+        for peer in members - self._links.keys() - {self._node}:
+            self._link_to_guest(peer)
+        told = self._doorkeeper.members_with(sorted(members))
+        if told and told != self._moves.announced:
+            self._moves.announced = told
+            for connection in self._clients.values():
+                connection.send(encode_message(MembersChanged(told)))
+                connection.flush()
 
     def _refuse(self, connection: Connection, reason: str) -> None:
         """Refuse a stranger."""

@@ -11,7 +11,7 @@ from typing import IO, Final, Self
 
 from viewstamp.core.errors import StorageError
 from viewstamp.core.ids import NodeId
-from viewstamp.runtime.addresses import LOOPBACK, free_ports
+from viewstamp.runtime.addresses import LOOPBACK, Address, format_address, free_ports
 from viewstamp.runtime.config import ClusterConfig, Member
 
 STARTS_WITHIN_S: Final = 30.0
@@ -27,14 +27,18 @@ class ServerDied(StorageError):
 class ServerProcess:
     """One server as a process of its own. It keeps its data directory over restarts."""
 
-    def __init__(self, folder: Path, node: NodeId, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, node: NodeId, arguments: Sequence[str] = (), *, place: Sequence[str] = ()
+    ) -> None:
+        """`place` says which cluster it belongs to, where that is not the file in the folder."""
         self.node = node
         self.data = folder / f"data{node}"
         self.log = folder / f"node{node}.log"
         """Standard error of all its lives."""
         self._arguments = [
             *(sys.executable, "-P", "-m", "viewstamp", "serve", *arguments),
-            *("--cluster", str(folder / "cluster.toml"), "--node", str(node), "--data", str(self.data)),
+            *(place or ("--cluster", str(folder / "cluster.toml"))),
+            *("--node", str(node), "--data", str(self.data)),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -144,7 +148,8 @@ class ServerGroup:
         self.cluster.save(self.cluster_file)
         settings_file = folder / "settings.toml"
         settings_file.write_text(settings, encoding="utf-8")
-        arguments = [*arguments, "--settings", str(settings_file)]
+        self._folder = folder
+        self._arguments = arguments = [*arguments, "--settings", str(settings_file)]
         self.servers = {node: ServerProcess(folder, node, arguments) for node in self.cluster.node_ids}
 
     def __enter__(self) -> Self:
@@ -161,6 +166,15 @@ class ServerGroup:
             server.start()
         for server in started:
             server.wait_ready()
+
+    def join(self, node: NodeId, seed: NodeId) -> Address:
+        """Start one more node, which waits to be added to the cluster of a member; return where it is."""
+        listen = LOOPBACK, free_ports(1)[0]
+        place = ["--join", format_address(self.cluster.addresses[seed]), "--listen", format_address(listen)]
+        server = self.servers[node] = ServerProcess(self._folder, node, self._arguments, place=place)
+        server.start()
+        server.wait_ready()
+        return listen
 
     def kill_all(self) -> None:
         """End all with SIGKILL, as near to at once as signals allow."""

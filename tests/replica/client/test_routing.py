@@ -101,3 +101,22 @@ def test_a_pause_ends_when_the_first_server_comes_back() -> None:
     router.up.clear()
     router.connected(B, Instant(5))
     assert router.choose(Instant(5)) == B
+
+
+def test_members_when_they_change_are_the_servers_from_then_on() -> None:
+    router = _router(A, B)
+    d = NodeId(4)
+    router.serve((B, C, d))
+    assert router.up == {B}
+    assert router.choose(T0) == B, "the target was removed"
+    router.connected(d, T0)
+    assert router.up == {B, d}
+    assert {router.choose_any() for _ in range(6)} == {B, d}
+
+
+def test_target_when_all_members_are_others_is_one_of_them() -> None:
+    router = _router(A, B, C)
+    router.serve((NodeId(8), NodeId(9)))
+    assert router.choose(T0) is None
+    router.connected(NodeId(9), T0)
+    assert router.choose(T0) == 9

@@ -30,6 +30,7 @@ from viewstamp.core.messages import (
     Identify,
     KeepAlive,
     Logged,
+    MembersChanged,
     Notified,
     OpenSession,
     OperatorReply,
@@ -198,19 +199,17 @@ class ClientCore:
         return None
 
     def _operated(self, event: Operated) -> None:
-        if self._closed or event.node not in self._router.servers:
-            reason = CLOSED if self._closed else f"node {event.node} is not a server of this cluster"
+        reason = CLOSED if self._closed else ""
+        if event.node not in self._router.servers:
+            reason = reason or f"node {event.node} is not a server of this cluster"
+        if reason or len(self._admin) >= self._options.calls_max:
+            reason = reason or "too many operations are open"
             self._effects.append(Complete(event.call, Failed("not_executed", f"not executed: {reason}")))
-            return
-        if len(self._admin) >= self._options.calls_max:
-            reason = "not executed: too many operations are open"
-            self._effects.append(Complete(event.call, Failed("not_executed", reason)))
             return
         self._admin.add(self._calls.draw(), event)
 
     def _cancelled(self, event: Cancelled) -> None:
-        call = self._calls.by_id.get(event.call)
-        if call is not None:
+        if (call := self._calls.by_id.get(event.call)) is not None:
             self._calls.over(call)
         self._admin.cancel(event.call)
 
@@ -384,7 +383,7 @@ class ClientCore:
 
     # What servers say
 
-    def _received(self, source: NodeId, message: ServerMessage) -> None:
+    def _received(self, source: NodeId, message: ServerMessage) -> None:  # noqa: C901  one case a kind
         match message:
             case Results():
                 if message.client == self.number:
@@ -400,6 +399,8 @@ class ClientCore:
                     self._notified(message)
             case OperatorReply():
                 self._effects += self._admin.replied(message)
+            case MembersChanged():
+                self._router.serve(tuple(sorted({NodeId(node) for node, _, _ in message.members})))
             case _:
                 assert_never(message)
 

@@ -44,6 +44,15 @@ class Router:
         """Servers tried without progress since the last progress."""
         self._turn = rng.randrange(len(servers))
 
+    def serve(self, servers: tuple[NodeId, ...]) -> None:
+        """From now on these are the servers. One that stays and is connected stays connected."""
+        assert servers
+        self.servers = servers
+        self.up.intersection_update(servers)
+        self._turn %= len(servers)
+        if self.target not in servers:
+            self.target = min(self.up, default=servers[0])
+
     def choose(self, now: Instant) -> NodeId | None:
         """Return the server for commands and linearizable reads; None: none is available now."""
         if now < self.not_before:

@@ -25,7 +25,7 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import Recovered
 from viewstamp.machine.state_digest import digest_of_pieces
 from viewstamp.replica import events, snapshot_body
-from viewstamp.replica.events import Denied, Halt, Notice, ReplicaEffect, ReplicaEvent, Respond, Save
+from viewstamp.replica.events import Denied, Halt, Moved, Notice, ReplicaEffect, ReplicaEvent, Respond, Save
 from viewstamp.replica.replica import Replica
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.sim.judge.whole_snapshots import check_whole
@@ -333,7 +333,7 @@ class Process:
                 self._save(effect)
             case Stage():
                 self._stage(effect)
-            case Denied():
+            case Denied() | Moved():
                 pass  # its client was told; the judge looks at what was executed
             case Halt(cause="removed"):
                 self.removed = self.joins = True

@@ -1,0 +1,208 @@
+"""What an operator asks about the members: who they are, one more, one less, another instead.
+
+These functions block, and need no event loop. Each change returns when it is committed; what needs
+two configurations, when the second is. Asked again, it changes nothing.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from viewstamp.core.errors import ConfigurationError, NotExecuted, OutcomeUnknown
+from viewstamp.core.events import ChangeMembers, MoveMember
+from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.core.protocol import MembershipStatus, Status
+from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.runtime.client_base import make_asker
+from viewstamp.runtime.config import ClusterConfig, Member
+from viewstamp.runtime.discovery import Known as Located
+from viewstamp.runtime.discovery import Where, locate
+from viewstamp.runtime.operator import cluster_status, direct
+from viewstamp.runtime.sockets import ask_blocking
+from viewstamp.runtime.system import fresh_rng, monotonic_us
+
+TIMEOUT_S: Final = 30.0
+_PAUSE_S: Final = 0.1
+_PAUSE: Final = threading.Event()
+"""Never set: waiting for it is a pause."""
+_TRY_AGAIN: Final = ("does not lead", "try again", "may still come")
+"""Parts of refusals after which the same change may be asked for again."""
+
+
+class Members(msgspec.Struct, frozen=True):
+    """The members, as the leader names them."""
+
+    leader: NodeId
+    membership: MembershipStatus
+
+
+def members(where: Where, *, timeout_s: float = TIMEOUT_S) -> Members:
+    """Return the members by the log of the node that leads.
+
+    Raises:
+        ConfigurationError: `where` names no cluster, or its protocol does not say.
+        NotExecuted: nobody was known to lead in time.
+    """
+    return _until(lambda: _leading(where), timeout_s, "nobody is known to lead")
+
+
+def add_member(
+    where: Where, address: Address, *, learner: bool = False, timeout_s: float = TIMEOUT_S
+) -> Members:
+    """Add the node that waits at this address; it votes when it keeps up, unless it is to stay a learner.
+
+    Raises:
+        ConfigurationError: no node of this cluster answers there.
+        NotExecuted: it was refused, with the reason. OutcomeUnknown: it may still come.
+    """
+    node, incarnation = node_at(address)
+    promoted = () if learner else (node,)
+    return change_members(
+        where, ChangeMembers(add=((node, incarnation),), promote=promoted), timeout_s=timeout_s
+    )
+
+
+def promote_member(where: Where, node: NodeId, *, timeout_s: float = TIMEOUT_S) -> Members:
+    """Let a learner vote as soon as it keeps up; raises as `add_member`."""
+    return change_members(where, ChangeMembers(promote=(node,)), timeout_s=timeout_s)
+
+
+def remove_members(where: Where, nodes: Iterable[NodeId], *, timeout_s: float = TIMEOUT_S) -> Members:
+    """Remove these nodes, all at once; a leader among them hands over first. Raises as `add_member`."""
+    return change_members(where, ChangeMembers(remove=tuple(nodes)), timeout_s=timeout_s)
+
+
+def replace_members(
+    where: Where, pairs: Iterable[tuple[NodeId, Address]], *, timeout_s: float = TIMEOUT_S
+) -> Members:
+    """Let the nodes at these addresses take the places of members, all in one change, when all keep up.
+
+    Returns when the new nodes are learners; the change itself follows when they have caught up. Raises as
+    `add_member`.
+    """
+    found = [(old, *node_at(address)) for old, address in pairs]
+    change = ChangeMembers(
+        add=tuple((node, incarnation) for _, node, incarnation in found),
+        replace=tuple((old, node) for old, node, _ in found),
+    )
+    return change_members(where, change, timeout_s=timeout_s)
+
+
+def move_member(where: Where, node: NodeId, address: Address, *, timeout_s: float = 10.0) -> list[NodeId]:
+    """Tell every node that answers where a member is found; return which were told. No quorum is needed."""
+    places, move = _current(where), MoveMember(node, *address)
+    answers = cluster_status(places)
+    others = [other for other in answers if other != node and isinstance(answers[other], Status)]
+    return [other for other in others if direct(places, other, move, timeout_s=timeout_s) is None]
+
+
+def change_members(where: Where, change: ChangeMembers, *, timeout_s: float = TIMEOUT_S) -> Members:
+    """Ask the leader, whichever node that is by then, for a change; return the members after it.
+
+    Raises:
+        NotExecuted: it was refused, with the reason. OutcomeUnknown: it may still come.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        leader = members(where, timeout_s=max(_PAUSE_S, deadline - time.monotonic())).leader
+        refusal = direct(_current(where), leader, change, timeout_s=max(1.0, deadline - time.monotonic()))
+        if refusal is None:
+            break
+        if not any(part in refusal for part in _TRY_AGAIN) or time.monotonic() >= deadline:
+            raise NotExecuted(refusal)
+        _PAUSE.wait(_PAUSE_S)
+    try:
+        left_s = max(_PAUSE_S, deadline - time.monotonic())
+        return _until(lambda: _settled(where), left_s, "the change is committed, and not complete yet")
+    except NotExecuted as error:
+        raise OutcomeUnknown(f"{error}: look with `viewstamp member list`") from None
+
+
+def node_at(address: Address, *, timeout_s: float = 5.0) -> tuple[NodeId, Incarnation]:
+    """Return the id of the node that listens there, and the incarnation of its data directory.
+
+    Raises:
+        ConfigurationError: no node answers there, or it does not say.
+    """
+    where = format_address(address)
+    welcome = ask_blocking(address, make_asker(fresh_rng()), monotonic_us, timeout_s)
+    if isinstance(welcome, str):
+        raise ConfigurationError(
+            f"no node answers at {where}: {welcome}; nothing was changed: start it with `viewstamp serve "
+            "APP:CLASS --join HOST:PORT`, and repeat this"
+        )
+    account = cluster_status([where]).get(NodeId(welcome.node))
+    if not isinstance(account, Status) or not account.incarnation:
+        raise ConfigurationError(f"node {welcome.node} at {where} does not say which data directory it has")
+    return account.node, account.incarnation
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What a member says of its cluster to a stranger."""
+
+    cluster_id: str
+    protocol: str
+    addresses: dict[NodeId, Address]
+
+
+def cluster_of(where: Where, *, timeout_s: float = 2.0) -> Known:
+    """Return what the first member says that answers: a cluster file may be older than the members.
+
+    Raises:
+        ConfigurationError: `where` names no cluster.
+        NotExecuted: no member answered.
+    """
+    troubles = []
+    for place in _places(where):
+        welcome = ask_blocking(place, make_asker(fresh_rng()), monotonic_us, timeout_s)
+        if not isinstance(welcome, str):
+            addresses = {NodeId(node): (host, port) for node, host, port in welcome.members}
+            return Known(welcome.cluster_id, welcome.protocol, addresses)
+        troubles.append(f"{format_address(place)}: {welcome}")
+    raise NotExecuted(f"no member answers: {'; '.join(troubles)}")
+
+
+def _places(where: Where) -> list[Address]:
+    located = locate(where)
+    return located if isinstance(located, list) else list(located.addresses.values())
+
+
+def _current(where: Where) -> ClusterConfig:
+    """Return the cluster with its members as they are now."""
+    known, located = cluster_of(where), locate(where)
+    listed = tuple(Member(node, *address) for node, address in known.addresses.items())
+    cluster = located.cluster if isinstance(located, Located) else None
+    if cluster is not None:
+        now = msgspec.structs.replace(cluster, members=listed)
+        held = vars(cluster).get("local_secret")  # of a cluster in one process
+        return now if held is None else now.holding(held)
+    return ClusterConfig(cluster_id=known.cluster_id, members=listed, protocol=known.protocol)
+
+
+def _leading(where: Where) -> Members | None:
+    """Return the members by the node of the highest view that takes itself for the leader."""
+    answers = cluster_status(_current(where)).values()
+    leading = [each for each in answers if isinstance(each, Status) and each.leader == each.node]
+    if not leading:
+        return None
+    best = max(leading, key=lambda account: account.view)
+    if best.membership is None:
+        raise ConfigurationError("the members of this cluster are those of its file, and do not change")
+    return Members(best.node, best.membership)
+
+
+def _settled(where: Where) -> Members | None:
+    known = _leading(where)
+    return known if known is not None and known.membership.settled else None
+
+
+def _until(look: Callable[[], Members | None], timeout_s: float, why: str) -> Members:
+    deadline = time.monotonic() + timeout_s
+    while (found := look()) is None:
+        if time.monotonic() >= deadline:
+            raise NotExecuted(f"not done within {timeout_s:g} s: {why}")
+        _PAUSE.wait(_PAUSE_S)
+    return found

@@ -1,0 +1,72 @@
+"""`viewstamp member`, against a cluster in this process."""
+
+import msgspec
+
+from tests.cli.conftest import Cluster, Command
+from viewstamp.cli import failures
+from viewstamp.runtime.addresses import format_address, free_ports
+from viewstamp.runtime.config import ClusterConfig
+
+
+def test_members_are_shown_when_they_are_asked_for(command: Command, here: Cluster) -> None:
+    document = command("member", "list", "--json").json
+    assert document["leader"] == here.leader()
+    assert document["settled"]
+    assert [(member["node"], member["member"]) for member in document["members"]] == [
+        (node, "voter") for node in here.config.node_ids
+    ]
+    shown = command("member", "list").out
+    assert "voter   leads" in shown
+    assert "committed at " in shown
+
+
+def test_cluster_file_is_printed_when_it_is_asked_for(command: Command, here: Cluster) -> None:
+    printed = command("member", "list", "--toml").out
+    made = msgspec.toml.decode(printed, type=ClusterConfig)
+    assert made.addresses == here.config.addresses
+    assert made.cluster_id == here.config.cluster_id
+    by_address = format_address(here.config.addresses[here.config.node_ids[0]])
+    again = command("member", "list", "--toml", "--servers", by_address).out
+    assert msgspec.toml.decode(again, type=ClusterConfig).addresses == here.config.addresses
+
+
+def test_nothing_is_changed_when_no_node_waits_at_the_address(command: Command, here: Cluster) -> None:
+    nobody = f"127.0.0.1:{free_ports(1)[0]}"
+    for verb in (["add"], ["replace", here.config.node_ids[0]]):
+        ran = command("member", *verb, nobody)
+        assert ran.code == failures.CONFIGURATION
+        assert f"no node answers at {nobody}" in ran.complaint
+        assert "--join" in ran.complaint
+
+
+def test_change_is_refused_with_the_reason_when_it_cannot_be_made(command: Command, here: Cluster) -> None:
+    everybody = ",".join(map(str, here.config.node_ids))
+    ran = command("member", "remove", everybody)
+    assert ran.code == failures.NOT_EXECUTED
+    assert "no voter would be left" in ran.complaint
+    ran = command("member", "promote", "99")
+    assert "node 99 is not a member: add it first" in ran.complaint
+
+
+def test_arguments_are_refused_when_they_cannot_be_used(command: Command, here: Cluster) -> None:
+    assert "is not the number of a node" in command("member", "remove", "one").complaint
+    ran = command("member", "replace", "1,2", "127.0.0.1:1")
+    assert ran.code == failures.CONFIGURATION
+    assert "2 nodes and 1 addresses" in ran.complaint
+
+
+def test_member_is_moved_when_an_operator_says_so(command: Command, here: Cluster) -> None:
+    node = here.config.node_ids[-1]
+    where = format_address(here.config.addresses[node])
+    ran = command("member", "move", node, where)
+    assert ran.code == failures.DONE
+    assert ran.out == f"told: {', '.join(str(other) for other in here.config.node_ids[:-1])}\n"
+
+
+def test_serve_says_what_is_missing_when_neither_member_nor_cluster_is_named(
+    command: Command, here: Cluster
+) -> None:
+    ran = command("serve", "--data", "d")
+    assert ran.code == failures.CONFIGURATION
+    assert "--node" in ran.complaint
+    assert "--join" in ran.complaint

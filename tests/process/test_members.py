@@ -1,0 +1,60 @@
+"""A cluster grows and shrinks under load and SIGKILL: no acknowledged write is lost or executed twice."""
+
+import asyncio
+
+import pytest
+
+from tests.process.conftest import MakeGroup
+from viewstamp.core.ids import NodeId
+from viewstamp.runtime import members
+from viewstamp.runtime.server import EXIT_REMOVED
+from viewstamp.testkit.load import Load, read_all, wait_for_leader, wait_until
+from viewstamp.testkit.processes import ServerGroup
+
+pytestmark = pytest.mark.process
+
+WRITES = 200
+FOUR, FIVE = NodeId(4), NodeId(5)
+
+
+async def voters(group: ServerGroup) -> list[int]:
+    found = await asyncio.to_thread(members.members, group.cluster)
+    return [node for node, _ in found.membership.voters] if found.membership.settled else []
+
+
+async def wait_for_voters(group: ServerGroup, *wanted: int) -> None:
+    async with asyncio.timeout(30):
+        while await voters(group) != list(wanted):  # noqa: ASYNC110  what other processes do
+            await asyncio.sleep(0.05)
+
+
+async def test_nothing_is_lost_when_the_cluster_grows_and_shrinks_and_leaders_are_killed(
+    make_group: MakeGroup,
+) -> None:
+    group = make_group(3)
+    leader = await wait_for_leader(group)
+    async with Load(group) as load:
+        await load.more(WRITES)
+        for node in (FOUR, FIVE):
+            address = group.join(node, leader.node)
+            await asyncio.to_thread(members.add_member, group.cluster, address)
+        await wait_for_voters(group, 1, 2, 3, 4, 5)
+        await load.more(WRITES)
+        found = await asyncio.to_thread(members.members, group.cluster)
+        killed = group.servers[found.leader]
+        killed.kill()
+        await load.more(WRITES)
+        killed.start()
+        killed.wait_ready()
+        await asyncio.to_thread(members.remove_members, group.cluster, [NodeId(1), NodeId(2)])
+        await wait_for_voters(group, 3, 4, 5)
+        await load.more(WRITES)
+        for gone in (group.servers[NodeId(1)], group.servers[NodeId(2)]):
+            await wait_until(lambda gone=gone: not gone.running, 20.0, "it was removed")  # type: ignore[misc]
+            assert gone.wait() == EXIT_REMOVED
+            assert "was removed from the cluster at" in gone.last_line()
+    assert load.ledger.audit(await read_all(group)) == []
+    assert load.ledger.refused == {}
+    again = group.servers[NodeId(1)]
+    again.start()
+    assert again.wait() == EXIT_REMOVED

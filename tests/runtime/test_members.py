@@ -1,0 +1,182 @@
+"""Members that change while servers and clients run, in one process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.fakes import cluster_of, quick_config, until
+from tests.runtime.machines import Counter
+from viewstamp.core.errors import ConfigurationError, NodeRemoved, NotExecuted
+from viewstamp.core.ids import NodeId
+from viewstamp.runtime import joining, members
+from viewstamp.runtime.addresses import Address, format_address, free_ports
+from viewstamp.runtime.connecting import connect, connect_blocking
+from viewstamp.runtime.proxies import binding_of
+from viewstamp.runtime.server import Server
+
+SLOW_S = 20.0
+
+
+class Town:
+    """Servers of one cluster that come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cluster = cluster_of(*free_ports(3))
+        self.servers: dict[int, Server] = {}
+        self.where: dict[int, Address] = {int(node): at for node, at in self.cluster.addresses.items()}
+
+    async def start(self, node: int) -> Server:
+        """Start a member that the cluster file lists."""
+        config = quick_config(data=str(self.folder / f"data{node}"), segment_bytes=1 << 20)
+        server = self.servers[node] = Server(self.cluster, NodeId(node), Counter, config)
+        await server.start()
+        return server
+
+    async def join(self, node: int | None = None, seed: int = 1) -> int:
+        """Start a node that waits to be added; return its id."""
+        listen = "127.0.0.1", free_ports(1)[0]
+        data = self.folder / f"data{listen[1]}"
+        joined = await asyncio.to_thread(joining.join, self.where[seed], data, node=node, listen=listen)
+        config = quick_config(data=str(data), segment_bytes=1 << 20, advertise=format_address(listen))
+        server = Server(joined.cluster, NodeId(joined.node), Counter, config, joining=True)
+        self.servers[joined.node] = server
+        self.where[joined.node] = listen
+        await server.start()
+        joining.keep(data, joined)
+        return joined.node
+
+    async def do(self, change: Callable[..., Any], *arguments: Any, via: int = 1, **options: Any) -> Any:
+        """Let an operator ask, by the address of one member."""
+        return await asyncio.to_thread(change, [format_address(self.where[via])], *arguments, **options)
+
+    async def voters(self, via: int = 1) -> list[int]:
+        found = await self.do(members.members, via=via)
+        known = found.membership
+        return [] if known.outgoing else [node for node, _ in known.voters]
+
+    async def wait_for(self, *wanted: int, via: int = 1) -> None:
+        async with asyncio.timeout(SLOW_S):
+            while await self.voters(via) != list(wanted):  # noqa: ASYNC110  what another thread finds out
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def town(tmp_path: Path) -> AsyncIterator[Town]:
+    made = Town(tmp_path)
+    async with AsyncExitStack() as stack:
+
+        async def stop() -> None:
+            await asyncio.gather(*(server.stop() for server in made.servers.values()))
+
+        stack.push_async_callback(stop)
+        for node in (1, 2, 3):
+            await made.start(node)
+        yield made
+
+
+async def test_node_when_it_joined_and_was_added_votes_and_clients_know_it(town: Town) -> None:
+    async with connect(town.cluster, Counter, timeout_s=SLOW_S) as counter:
+        assert await counter.add(1) == 1
+        node = await town.join()
+        assert node == 4
+        done = await town.do(members.add_member, town.where[4])
+        assert done.membership.settled
+        await town.wait_for(1, 2, 3, 4)
+        client: Any = binding_of(counter).caller
+        await until(lambda: 4 in client.servers, timeout_s=SLOW_S)
+        assert await counter.add(1) == 2
+
+
+async def test_clients_when_all_members_are_replaced_go_on(town: Town) -> None:
+    """A client, a blocking one too, that knew only members that are gone now."""
+    blocking = connect_blocking(town.cluster, Counter, timeout_s=SLOW_S)
+    async with connect(town.cluster, Counter, timeout_s=SLOW_S) as counter:
+        assert await counter.add(1) == 1
+        assert await asyncio.to_thread(blocking.proxy.add, 1) == 2
+        for node in (4, 5, 6):
+            await town.join(node)
+        pairs = [(NodeId(old), town.where[new]) for old, new in ((1, 4), (2, 5), (3, 6))]
+        await town.do(members.replace_members, pairs)
+        await town.wait_for(4, 5, 6, via=4)
+        for node in (1, 2, 3):
+            server = town.servers[node]
+            await until(lambda server=server: isinstance(server.failure, NodeRemoved), timeout_s=SLOW_S)  # type: ignore[misc]
+        assert await counter.add(1) == 3
+        assert await asyncio.to_thread(blocking.proxy.add, 1) == 4
+    await asyncio.to_thread(blocking.close)
+
+
+async def test_directory_when_its_node_was_removed_says_so_at_the_next_start(town: Town) -> None:
+    await town.do(members.remove_members, [NodeId(2)])
+    await until(lambda: isinstance(town.servers[2].failure, NodeRemoved), timeout_s=SLOW_S)
+    await town.servers.pop(2).stop()
+    with pytest.raises(NodeRemoved, match="node 2 was removed from the cluster at"):
+        await town.start(2)
+    del town.servers[2]
+
+
+async def test_node_when_it_joined_before_starts_again_without_a_seed(town: Town) -> None:
+    await town.join(4)
+    await town.do(members.add_member, town.where[4])
+    await town.wait_for(1, 2, 3, 4)
+    data = town.folder / f"data{town.where[4][1]}"
+    await town.servers[4].stop()
+    nobody = "127.0.0.1", free_ports(1)[0]
+    again = await asyncio.to_thread(joining.join, nobody, data, node=None, listen=None)
+    assert again.node == 4
+    assert again.cluster.addresses[NodeId(4)] == town.where[4]
+    config = quick_config(data=str(data), segment_bytes=1 << 20, advertise=format_address(town.where[4]))
+    server = town.servers[4] = Server(again.cluster, NodeId(4), Counter, config, joining=True)
+    await server.start()
+    await until(lambda: server.status().role in {"follower", "leader"}, timeout_s=SLOW_S)
+    with pytest.raises(ConfigurationError, match="belongs to node 4"):
+        await asyncio.to_thread(joining.join, town.where[1], data, node=7, listen=None)
+
+
+async def test_join_when_nobody_answers_or_no_address_is_given_is_refused(town: Town) -> None:
+    nobody = "127.0.0.1", free_ports(1)[0]
+    with pytest.raises(ConfigurationError, match="no member answers at"):
+        await asyncio.to_thread(joining.join, nobody, town.folder / "x", node=4, listen=nobody)
+    with pytest.raises(ConfigurationError, match="--listen HOST:PORT"):
+        await asyncio.to_thread(joining.join, town.where[1], town.folder / "x", node=4, listen=None)
+    with pytest.raises(ConfigurationError, match="node 2 is a member already"):
+        await asyncio.to_thread(joining.join, town.where[1], town.folder / "x", node=2, listen=nobody)
+
+
+async def test_change_when_it_would_stop_the_cluster_is_refused_with_the_reason(town: Town) -> None:
+    status = await town.do(members.members)
+    dead = next(node for node in (1, 2, 3) if node != status.leader)
+    alive = next(node for node in (1, 2, 3) if node not in {dead, status.leader})
+    await town.servers[dead].stop()
+    leader = town.servers[int(status.leader)]
+    await until(lambda: (leader.status().peers[0].heard_us_ago or 0) > 700_000
+                or (leader.status().peers[1].heard_us_ago or 0) > 700_000, timeout_s=SLOW_S)  # fmt: skip
+    with pytest.raises(NotExecuted, match=f"without node {alive} the cluster would stop, since node {dead}"):
+        await town.do(members.remove_members, [NodeId(alive)], via=alive)
+
+
+async def test_address_when_an_operator_moves_a_member_is_told_without_a_quorum(town: Town) -> None:
+    for node in (2, 3):
+        await town.servers[node].stop()
+    told = await town.do(members.move_member, NodeId(3), ("127.0.0.1", 9))
+    assert told == [1]
+    known = await asyncio.to_thread(members.cluster_of, [format_address(town.where[1])])
+    assert known.addresses[NodeId(3)] == ("127.0.0.1", 9)
+
+
+async def test_cluster_when_all_its_addresses_changed_at_once_forms_again(town: Town) -> None:
+    async with connect(town.cluster, Counter, timeout_s=SLOW_S) as counter:
+        assert await counter.add(5) == 5
+    for node in (1, 2, 3):
+        await town.servers[node].stop()
+    town.cluster = cluster_of(*free_ports(3))
+    town.where = {int(node): at for node, at in town.cluster.addresses.items()}
+    for node in (1, 2, 3):
+        await town.start(node)
+    async with connect(town.cluster, Counter, timeout_s=SLOW_S) as counter:
+        assert await counter.add(1) == 6
