@@ -8,7 +8,7 @@ Read in this order; each file says its rules at its top:
    answer, or is full;
 3. `transport`, `inbox`, `connection`, `dialing`: the port of a server, over `viewstamp.link`; `places`,
    `deadlines`, `backlog`, `bounded_log`: what one client may take of it; `admissions`,
-   `security`, `secret_file`: with what the ends of a connection prove themselves;
+   `security`, `secret_file`, `tokens`: with what the ends of a connection prove themselves;
 4. `server`: all of it from start to stop; `local`: a cluster in one process; `paranoid`: cores that check
    themselves; `stopping`: what comes before the end;
 5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`: what
