@@ -142,6 +142,7 @@ class Cluster:
             protocol_options=overrides or protocol_options(definition, options.tuning),
             replica_options=replica_options(options.tuning),
             machine=self.workload.machine,
+            grants=self.workload.grants,
             segment_bytes=options.tuning.segment_bytes,
             state_check_every=options.tuning.state_check_every,
             process_options=options.processes,

@@ -31,6 +31,7 @@ from viewstamp.core.messages import (
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
+from viewstamp.replica.authorization import Grant
 from viewstamp.replica.events import Failed, Outcome, Raised, Requested, Returned
 from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.cluster.operators import make_operator
@@ -62,6 +63,7 @@ class _NoWorkload:
 
     model: Any = None
     needs_sessions = False
+    grants: tuple[Grant, ...] = ()
     client_kind: type[SimClient] | None = None
 
     def __init__(self, machine: type[StateMachine]) -> None:

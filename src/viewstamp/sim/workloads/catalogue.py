@@ -6,6 +6,7 @@ from typing import Final
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.state_machine import StateMachine
+from viewstamp.sim.workloads.granted import GrantedStoreWorkload
 from viewstamp.sim.workloads.locks import LockWorkload, notified_workload
 from viewstamp.sim.workloads.own_machine import OwnMachine
 from viewstamp.sim.workloads.workload import (
@@ -18,6 +19,7 @@ from viewstamp.sim.workloads.workload import (
 from viewstamp.sim.world.options import LoadOptions
 
 WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
+    "granted": GrantedStoreWorkload,
     "hostile": HostileStoreWorkload,
     "kv": StoreWorkload,
     "locks": LockWorkload,

@@ -25,6 +25,7 @@ from viewstamp.core.messages import (
     decode_server_message,
     encode_message,
 )
+from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.client.client import ClientCore
 from viewstamp.replica.events import (
@@ -181,6 +182,11 @@ class SimClient:
         self.reachable = reachable
         self.healed_us = self.host.world.now_us
 
+    @property
+    def principal(self) -> str:
+        """On whose behalf the servers take its messages."""
+        return ANONYMOUS
+
     # Calls
 
     def invoke(self, plan: Plan, timeout_us: int, done: Callable[[Outcome], None] | None = None) -> CallId:
@@ -321,7 +327,7 @@ class SimClient:
         if connection.open and process.running and process.life == connection.life:
             message = decode_client_message(encoded)
             self.host.judge.requested(connection.server, message)
-            process.feed(Requested(connection.address, message, encoded))
+            process.feed(Requested(connection.address, message, encoded, self.principal))
 
     # The core
 

@@ -18,6 +18,7 @@ from viewstamp.checker.models import ILLEGAL, Model
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica.authorization import Grant
 from viewstamp.sim.workloads.clients import CallKind, Plan, SimClient
 from viewstamp.sim.world.options import LoadOptions, SwarmOptions
 
@@ -42,6 +43,7 @@ class OwnMachine:
     independent_keys: ClassVar[bool] = False
     """A promise: calls with different first arguments do not influence each other. Much faster to judge."""
     needs_sessions = False
+    grants: tuple[Grant, ...] = ()
     client_kind: type[SimClient] | None = None
 
     def __init__(self, load: LoadOptions) -> None:

@@ -14,6 +14,7 @@ from viewstamp.checker.models import CounterModel, Model
 from viewstamp.checker.register_model import Register
 from viewstamp.checker.store_model import NEW, VersionedStore
 from viewstamp.machine.state_machine import StateMachine, command, query
+from viewstamp.replica.authorization import Grant
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.sim.workloads.clients import CallKind, Plan, SimClient
 from viewstamp.sim.world.options import LoadOptions, SwarmOptions
@@ -71,6 +72,8 @@ class Workload(Protocol):
     model: Model
     needs_sessions: bool
     """Whether clients without exactly-once sessions are refused."""
+    grants: tuple[Grant, ...]
+    """Which clients may make which calls; none: every call may be made."""
     client_kind: type[SimClient] | None
     """What stands between the plans and the client's core; None: a call is a call of the machine."""
 
@@ -99,6 +102,7 @@ class Keyed:
     """What workloads share: few keys, so that clients meet; unique values, so nothing hides."""
 
     needs_sessions = False
+    grants: tuple[Grant, ...] = ()
     client_kind: type[SimClient] | None = None
 
     def __init__(self, load: LoadOptions) -> None:

@@ -221,6 +221,7 @@ class Process:
                 recovered=recovered,
                 now=self.now,
                 strict=True,
+                grants=setup.grants,
                 guard=guard_of(setup.machine),
             )
         )

@@ -9,6 +9,7 @@ from viewstamp.core.messages import ServerMessage
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.machine.guard import Guard
 from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica.authorization import Grant
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.sim.judge.judge import Judge
 from viewstamp.sim.world.disk import DiskFaults, SimFileSystem
@@ -55,6 +56,7 @@ class ProcessSetup(msgspec.Struct, frozen=True):
     protocol_options: Any
     replica_options: ReplicaOptions
     machine: type[StateMachine]
+    grants: tuple[Grant, ...]
     segment_bytes: int
     state_check_every: int
     process_options: ProcessOptions
