@@ -1,14 +1,18 @@
 """`viewstamp serve`: run one member."""
 
 import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from cyclopts import Parameter
 
+from viewstamp.cli.json_log import JsonFormatter, Place, RateLimit
 from viewstamp.cli.output import printable
 from viewstamp.cli.target import CLUSTER_FILE, check_member, load_cluster, look_here
 from viewstamp.core.errors import ConfigurationError
@@ -19,6 +23,7 @@ from viewstamp.runtime.addresses import format_address, parse_address
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.joining import Joined, keep
 from viewstamp.runtime.server import Beside, Server, serve_forever
+from viewstamp.runtime.supervisor import supervised
 from viewstamp.runtime.system import Loop
 from viewstamp.storage.files import read_named
 
@@ -51,8 +56,9 @@ def serve(
         str | None, Parameter(help="Health, metrics and status over HTTP: HOST:PORT or unix:PATH.")
     ] = None,
     http_secret: Annotated[
-        Path | None, Parameter(help="File with the operators' secret for verbs over HTTP.")
+        Path | None, Parameter(help="File with the operators' secret for verbs over HTTP.", show=False)
     ] = None,
+    log_format: Annotated[Literal["text", "json"], Parameter(help="Lines of the log.")] = "text",
     verbose: Annotated[bool, Parameter(negative="", help="Log more.")] = False,
 ) -> int:
     """Run one member of a cluster until SIGTERM, which hands leadership over first.
@@ -60,7 +66,7 @@ def serve(
     MODULE is looked for in the current directory too, after what is installed. Prints one line when it
     listens; the log goes to standard error.
     """
-    configure_logging(verbose=verbose)
+    log = configure_logging(verbose=verbose, log_format=log_format)
     joined = None if join is None else _join(join, data, node, listen)
     config, member = _listed(cluster, node) if joined is None else (joined.cluster, NodeId(joined.node))
     config.check()
@@ -79,7 +85,7 @@ def serve(
     return serve_forever(
         config, member, machine_class, own,
         started=announce if joined is None else partial(_keep_and_announce, data, joined),
-        beside=beside, accept_class=accept_class, joining=joined is not None,
+        beside=beside_of(log, beside), accept_class=accept_class, joining=joined is not None,
     )  # fmt: skip
 
 
@@ -94,6 +100,29 @@ def _listed(cluster: Path, node: int | None) -> tuple[ClusterConfig, NodeId]:
 def _keep_and_announce(data: Path, joined: Joined, server: Server) -> None:
     keep(data, joined)
     announce(server)
+
+
+def beside_of(log: logging.Formatter, http: Beside | None) -> Beside:
+    """Return what runs beside a node: HTTP, signs for a supervisor, and lines that say where the node is."""
+
+    @asynccontextmanager
+    async def beside(server: Server) -> AsyncIterator[None]:
+        if isinstance(log, JsonFormatter):
+            log.place = lambda: _place_of(server)
+        async with AsyncExitStack() as stack:
+            if http is not None:
+                await stack.enter_async_context(http(server))
+            await stack.enter_async_context(supervised(os.environ))
+            yield
+
+    return beside
+
+
+def _place_of(server: Server) -> Place:
+    if not server.running:
+        return Place(server.cluster.cluster_id, server.node)
+    status = server.status()
+    return Place(server.cluster.cluster_id, server.node, status.view, status.applied)
 
 
 def http_beside(where: str, secret_file: Path | None) -> Beside:
@@ -184,10 +213,15 @@ class _OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-def configure_logging(*, verbose: bool) -> None:
-    """Log to standard error. Only a program does this, never the library."""
+def configure_logging(*, verbose: bool, log_format: str = "text") -> logging.Formatter:
+    """Log to standard error, and return what makes the lines. Only a program does this, never the library."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    formatter: logging.Formatter = _OneLine("%(asctime)s %(levelname)s %(message)s")
+    if log_format == "json":
+        formatter = JsonFormatter()
+        handler.addFilter(RateLimit())
+    handler.setFormatter(formatter)
     logger = logging.getLogger("viewstamp")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    return formatter
