@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from viewstamp.machine.evolution import migration
 from viewstamp.machine.state_machine import Context, StateMachine, command, compose, query
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "connect",
     "connect_blocking",
     "local_cluster",
+    "migration",
     "query",
     "with_options",
 ]

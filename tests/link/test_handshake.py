@@ -162,15 +162,15 @@ def test_lists_of_members_are_not_compared_when_the_cluster_is_open() -> None:
 
 
 def test_bytes_of_a_clients_hello_are_those_of_version_one() -> None:
-    expected = "dc0011920101a6636c69656e74a16300ff0100920001920001908000c00000c400a0"
+    expected = "dc0012920101a6636c69656e74a16300ff0100920001920001908000c00000c400a000"
     assert client_hello("c", NodeId(1)).hex() == expected
 
 
 def test_bytes_of_a_members_hello_are_those_of_version_one() -> None:
     hello = msgspec.structs.replace(PEER_HELLO, digest=3, advertise=("h", 9))
     assert encode_hello(hello).hex() == (
-        "dc0011920101a470656572a46d696e650302014d920001920001930102"
-        "0381ac73657373696f6e735f6d61780a0592a168090000c400a0"
+        "dc0012920101a470656572a46d696e650302014d920001920001930102"
+        "0381ac73657373696f6e735f6d61780a0592a168090000c400a000"
     )
 
 

@@ -159,7 +159,7 @@ def test_client_is_anonymous_when_it_says_so_and_an_operator_is_asked() -> None:
 
 def test_codes_are_those_of_version_one() -> None:
     member = prover()
-    assert member.begin().hex().endswith("c41000000000000000000000000000000001a0")
+    assert member.begin().hex().endswith("c41000000000000000000000000000000001a000")
     member._sent = b"a hello"
     challenge = Challenge(OURS, member._sent, bytes(NONCE_BYTES))
     assert challenge.frame.hex() == CHALLENGE_BYTES

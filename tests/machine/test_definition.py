@@ -56,9 +56,9 @@ def test_a_definition_is_made_once_when_it_is_asked_for_twice() -> None:
     assert MachineDefinition.of(Typed) is DEFINITION
 
 
-def test_keyword_arguments_become_positional_and_defaults_are_filled_when_a_call_is_encoded() -> None:
+def test_keyword_arguments_become_positional_and_defaults_are_left_out_when_a_call_is_encoded() -> None:
     payload = DEFINITION.methods["place"].encode_call((Point(1, 2),), {"label": "a"})
-    assert msgspec.msgpack.decode(payload) == ["place", {"x": 1, "y": 2}, "a", 1.0]
+    assert msgspec.msgpack.decode(payload) == ["place", {"x": 1, "y": 2}, "a"]
     assert _run(payload) == "a:1.0"
 
 

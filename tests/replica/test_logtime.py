@@ -1,7 +1,7 @@
 """Log time: elapsed time of the leader, and nothing else."""
 
 from viewstamp.core.ids import Instant, LogTime
-from viewstamp.replica.replicated_state import LogClock
+from viewstamp.replica.log_clock import LogClock
 
 
 def test_time_goes_on_from_the_last_applied_entry_when_a_leader_starts() -> None:

@@ -11,7 +11,7 @@ from viewstamp.core.ids import ORIGIN, ClientAddress, Instant, NodeId, PersistSe
 from viewstamp.core.protocol import Status
 from viewstamp.link.framing import HELLO, Splitter, encode_frame
 from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, encode_hello
-from viewstamp.replica.events import ReplicaEffect, ReplicaEvent
+from viewstamp.replica.events import Announced, ReplicaEffect, ReplicaEvent
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
 from viewstamp.runtime.transport import Transport
 from viewstamp.storage.memory import MemoryJob, MemoryJournal
@@ -137,6 +137,7 @@ class RecordingInbox:
         self.client_frames: list[tuple[ClientAddress, bytes]] = []
         self.changes: list[tuple[NodeId, bool]] = []
         self.gone: list[ClientAddress] = []
+        self.announced: list[Announced] = []
         self.in_time = True
         self.turns_wanted = 0
 
@@ -154,6 +155,9 @@ class RecordingInbox:
 
     def peer_changed(self, peer: NodeId, is_up: bool) -> None:
         self.changes.append((peer, is_up))
+
+    def peer_announced(self, said: Announced) -> None:
+        self.announced.append(said)
 
     def client_gone(self, source: ClientAddress) -> None:
         self.gone.append(source)

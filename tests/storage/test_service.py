@@ -99,6 +99,14 @@ def test_started_and_recorded_when_the_class_has_a_new_attribute(path: Path) -> 
     assert recorded(path) == changed(added="int")
 
 
+def test_any_schema_is_started_when_the_log_says_what_it_needs_of_the_class(path: Path) -> None:
+    versioned = msgspec.structs.replace(WRITTEN, version=2)
+    serve(path, versioned)
+    older = msgspec.structs.replace(WRITTEN, schema={"total": "int"}, version=1)
+    serve(path, older)
+    assert recorded(path) == older
+
+
 def test_another_class_is_started_when_it_is_accepted_and_another_protocol_never(path: Path) -> None:
     serve(path, WRITTEN)
     serve(path, changed(total="str"), accept_class=True)

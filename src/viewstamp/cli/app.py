@@ -21,6 +21,12 @@ COMMANDS: Final = {
     "locks": ("viewstamp.cli.lock:list_locks", "Show which locks are held, and by whom."),
     "status": ("viewstamp.cli.status:status", "Show every node: role, view, positions, lag."),
     "transfer": ("viewstamp.cli.operate:transfer", "Hand leadership to another node."),
+    "upgrade status": (
+        "viewstamp.cli.upgrade:status",
+        "Show which versions are in force.",
+    ),
+    "upgrade check": ("viewstamp.cli.upgrade:check", "Say whether a class may be deployed."),
+    "upgrade finalize": ("viewstamp.cli.upgrade:finalize", "Raise them to what every member can do."),
     "snapshot": ("viewstamp.cli.operate:snapshot", "Take a snapshot now, and shorten the log."),
     "token key": ("viewstamp.cli.token:key", "Make a key that signs tokens."),
     "token issue": ("viewstamp.cli.token:issue_one", "Print a token for a client."),
@@ -68,6 +74,7 @@ GROUPS: Final = {
     "kv": "Read and write the stock key/value service.",
     "token": "Let clients prove their names without certificates.",
     "member": "Change who takes part, while the cluster runs.",
+    "upgrade": "Change the program and the class while the cluster runs.",
     "journal": "Look into a data directory without a server.",
 }
 """First words of the commands that have two."""

@@ -7,7 +7,7 @@ from viewstamp.cli.flags import ClusterFile, Flag, Timeout
 from viewstamp.cli.status import ask_all
 from viewstamp.cli.target import CLUSTER_FILE, check_member, check_timeout, load_cluster
 from viewstamp.core.errors import NotExecuted, ViewstampError
-from viewstamp.core.events import Directive, TakeSnapshot, TransferLeadership
+from viewstamp.core.events import OperatorRequest, TakeSnapshot, TransferLeadership
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.protocols.registry import protocol_definition
@@ -55,7 +55,7 @@ def snapshot(
     print(f"node {taker} took a snapshot")
 
 
-def direct(cluster: ClusterConfig, node: NodeId, directive: Directive, timeout_s: float) -> None:
+def direct(cluster: ClusterConfig, node: NodeId, directive: OperatorRequest, timeout_s: float) -> None:
     """Let one node follow a directive.
 
     Raises:

@@ -119,10 +119,19 @@ MEMBERS_FIXED: Final = (
 )
 """The refusal of `ChangeMembers` by a protocol that cannot."""
 
+
+class Finalize(msgspec.Struct, frozen=True, tag="finalize", array_like=True):
+    """Raise what is in force to what every member can do: the level, and the version of the class."""
+
+    level: int | None = None
+    """The level to raise to; None: the highest that this node knows."""
+
+
 Directive: TypeAlias = TransferLeadership | TakeSnapshot | ChangeMembers
+"""What a protocol core carries out."""
 
 
-OperatorRequest: TypeAlias = Directive | MoveMember
+OperatorRequest: TypeAlias = Directive | MoveMember | Finalize
 """All that an operator may ask of one node."""
 
 

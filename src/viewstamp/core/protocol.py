@@ -78,6 +78,21 @@ class MembershipStatus(msgspec.Struct, frozen=True, array_like=True):
         return self.committed and not self.outgoing
 
 
+class VersionsStatus(msgspec.Struct, frozen=True, array_like=True):
+    """What is in force at the last entry that a node applied, and what its code can do."""
+
+    level: int
+    """In force; -1: no entry has said it yet."""
+    machine: int
+    """The version of the class in force; 0: as `level`."""
+    level_max: int
+    """The highest level that the node's code knows."""
+    machine_max: int
+    """The version of the node's class."""
+    pending: bool
+    """Whether the node's class defines more than what is in force."""
+
+
 class Status(msgspec.Struct, frozen=True, array_like=True):
     """A node's own account of itself, for operators, tests and the simulator."""
 
@@ -111,6 +126,8 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     """(why, how many): messages of members that were ignored."""
     fingerprint: int = 0
     """Of the class that is replicated; 0: not known."""
+    versions: VersionsStatus | None = None
+    """None: of a core alone, which knows no class."""
 
 
 class Core(Protocol):

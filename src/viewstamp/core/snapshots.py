@@ -26,6 +26,8 @@ class Versions(msgspec.Struct, frozen=True, array_like=True):
     """The version of the user's class."""
 
 
+NOTHING: Final = Versions(1, UNVERSIONED)
+"""No entry has said yet what is in force. Level 1 was the first at which entries say it."""
 NEWEST: Final = Versions()
 """The highest level that this code knows, and a class that says no version."""
 

@@ -83,6 +83,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     """Drawn for this connection, where the speaker can prove what it says by a secret."""
     token: str = ""
     """Of a client that proves its name by one (docs/how-to/grant-access.md)."""
+    interface: int = 0
+    """Digest of what the speaker's class defines (`machine.interface`); 0: not known."""
 
     def __repr__(self) -> str:
         """Keep the token out of logs and traces."""
@@ -105,6 +107,21 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True):
     """`options` and `replica` of the cluster that are not at their defaults."""
 
 
+class ServedClass(msgspec.Struct, frozen=True):
+    """What a node says of the user's class that it serves."""
+
+    name: str = ""
+    version: int = 1
+    fingerprint: int = 0
+    """Of its source; 0: not known."""
+    interface: int = 0
+    """Digest of what it defines; 0: not known."""
+
+
+NO_CLASS: Final = ServedClass()
+"""Of a node of which nobody asks."""
+
+
 class Identity(msgspec.Struct, frozen=True):
     """What a node says of itself in a hello or welcome, and compares with what others say."""
 
@@ -123,6 +140,7 @@ class Identity(msgspec.Struct, frozen=True):
     advertise: tuple[str, int] | None = None
     fingerprint: int = 0
     grants: int = 0
+    interface: int = 0
     wire: Range = WIRE
     level: Range = LEVEL
     machine: Range = MACHINE
@@ -299,6 +317,7 @@ class Doorkeeper:
             advertise=me.advertise,
             fingerprint=me.fingerprint,
             grants=me.grants,
+            interface=me.interface,
         )
 
     def refuse(self, hello: Hello) -> str | None:
@@ -320,7 +339,9 @@ class Doorkeeper:
         """A member was admitted: record in what it differs from this node, which may be."""
         me = self._me
         (self.differing.discard if hello.options == me.options else self.differing.add)(NodeId(hello.node))
-        same = hello.fingerprint in {0, me.fingerprint} or not me.fingerprint
+        # Two versions of a class meet while it is deployed: what counts then is the one in force.
+        same = hello.machine.high != me.machine.high or hello.fingerprint in {0, me.fingerprint}
+        same = same or not me.fingerprint
         (self.other_class.discard if same else self.other_class.add)(NodeId(hello.node))
         permits_alike = hello.grants == me.grants
         (self.other_grants.discard if permits_alike else self.other_grants.add)(NodeId(hello.node))

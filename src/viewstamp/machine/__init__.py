@@ -10,6 +10,8 @@ Read in this order:
 6. `nesting`: the same depth for arguments and results on every replica, as `runner` has for recursion;
 7. `default_snapshot`, `schema`, `state_digest`: the annotated attributes as bytes, what stands in them, and
    its digest, to be compared;
+7. `evolution`, `interface`, `in_force`: versions and migrations, what a class defines at one of them, and a
+   class whose code defines more than is in force;
 8. `rules`: the ways to be different, by number; `forbidden_calls`: what a command may not call;
    `soundness`: classes that would lose or split state, refused before they serve; `lint`: the same and more
    from the source, reported; `guard`: forbidden calls while a command runs, in tests.

@@ -40,6 +40,7 @@ class Context:
         "reading",
         "running",
         "session",
+        "version",
         "viewstamp",
     )
 
@@ -59,6 +60,8 @@ class Context:
 
         `anonymous` where nobody was proved, and in `session_ended`.
         """
+        self.version = 1
+        """The version of the class that is in force at this place of the log (`machine.evolution`)."""
         self.running = False
         """Whether a command or a query runs: at other moments the machine has no context."""
         self.reading = False
@@ -123,12 +126,14 @@ def running_at(
     offset: int = 0,
     principal: str = ANONYMOUS,
     reading: bool = False,
+    version: int | None = None,
 ) -> Iterator[Context]:
     """Lend a machine a context outside any replica, for a test of the machine as an ordinary object."""
     context = Context()
     context.viewstamp = Viewstamp(View(view), Seqno(seqno))
     context.now, context.client, context.session = LogTime(now), client, session
     context.offset, context.principal, context.reading = offset, principal, reading
+    context.version = machine.version if version is None else version
     context.running = True
     machine.bind_context(context)
     try:

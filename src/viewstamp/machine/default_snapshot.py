@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
+from viewstamp.machine.evolution import REMOVED
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _SCALARS: Final = frozenset((int, float, str, bytes, bool, type(None)))
@@ -33,7 +35,11 @@ def encode_state(machine: Any, state: Mapping[str, Any]) -> bytes:
     if extra:
         raise StateNotKept(f"attribute {extra[0]!r} is not declared: annotate it in the class")
     return _ENCODER.encode(
-        [(name, msgspec.Raw(_encoded(machine, name, hint))) for name, hint in state.items()]
+        [
+            (name, msgspec.Raw(_encoded(machine, name, hint)))
+            for name, hint in state.items()
+            if getattr(machine, name, None) is not REMOVED
+        ]
     )
 
 

@@ -6,7 +6,7 @@ struct whose tag is the method's name, so one decoder of the union of all of the
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal, Union, get_type_hints
 
@@ -15,6 +15,7 @@ import msgspec
 from viewstamp.core.errors import ConfigurationError, InvalidCall
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.machine.default_snapshot import encoder_of, holds_set
+from viewstamp.machine.evolution import require_evolution, version_of
 from viewstamp.machine.nesting import DEPTH_MAX, RESULT_DEPTH_MAX, deeper_than, encode_within, is_bounded
 from viewstamp.machine.soundness import require_sound
 from viewstamp.machine.state_machine import Command, Operation, StateMachine, annotated_state, require_machine
@@ -24,6 +25,10 @@ KINDS: Final[tuple[Kind, ...]] = ("command", "query")
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
+_FIXED_ARRAY: Final = 0x90
+_FIXED_ARRAY_MASK: Final = 0xF0
+_ARRAY_16: Final = 0xDC
+"""How a msgpack array of up to 15 members begins, and one of up to 65,535."""
 _NAME: Final[msgspec.msgpack.Decoder[list[Any]]] = msgspec.msgpack.Decoder(list[Any])
 _REFUSED_PARAMETERS: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -41,6 +46,7 @@ class Method:
     """One command or query: how it is called, decoded and answered."""
 
     __slots__ = (
+        "_defaults",
         "access",
         "arguments",
         "decode_result",
@@ -52,6 +58,7 @@ class Method:
         "part",
         "result_type",
         "signature",
+        "since",
     )
 
     def __init__(self, owner: type[StateMachine], operation: Operation[Any, Any], part: str) -> None:
@@ -64,6 +71,8 @@ class Method:
         self.name = f"{part}.{operation.name}" if part else operation.name
         """As clients call it."""
         self.kind: Kind = "command" if isinstance(operation, Command) else "query"
+        self.since = operation.since if isinstance(operation, Command) else 1
+        """The lowest version in force under which it may be called."""
         self.function = operation.function
         where = f"{owner.__qualname__}.{operation.name}"
         hints = _hints_of(where, operation.function)
@@ -73,6 +82,7 @@ class Method:
         self.access.check(where, self.signature.parameters)
         self.arguments = _struct_of(where, self.name, self.signature, hints)
         """The struct of the arguments; its tag is `name`."""
+        self._defaults = _encoded_defaults(where, self.signature)
         self.encode_arguments: Callable[[Any], bytes] = _arguments_encoder(self.arguments)
         """Makes the one form in which a command stands in the log: raises `UNREADABLE` for what may not."""
         self.result_type: Any = hints["return"]
@@ -85,8 +95,31 @@ class Method:
         self.decode_result: Callable[[bytes], Any] = msgspec.msgpack.Decoder(self.result_type).decode
         """Turns a payload into what the method returned, or raises `msgspec.MsgspecError`."""
 
+    @property
+    def has_optional(self) -> bool:
+        """Whether an argument has a default."""
+        return bool(self._defaults)
+
+    def encode_first(self, arguments: Any, count: int) -> bytes:
+        """As `encode_arguments`, with the first `count` of them only: the others have their defaults."""
+        values = msgspec.structs.astuple(arguments)[:count]
+        encode = (_SORTING_ENCODER if holds_set(self.arguments) else _ENCODER).encode
+        data = encode([self.name, *values])
+        if not is_bounded(self.arguments) and len(data) > DEPTH_MAX:
+            self.encode_arguments(arguments)
+        return data
+
+    def given(self, values: Sequence[Any]) -> int:
+        """Return how many of these arguments have to be named: what follows them has its default."""
+        count = len(values)
+        for default in reversed(self._defaults):
+            if _SORTING_ENCODER.encode(values[count - 1]) != default:
+                break
+            count -= 1
+        return count
+
     def encode_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """Return a call as it goes over the wire, defaults filled in.
+        """Return a call as it goes over the wire.
 
         Raises:
             InvalidCall: the arguments do not fit the method, or one cannot be encoded.
@@ -97,7 +130,9 @@ class Method:
             raise InvalidCall(f"{self.name}: {error}; nothing was sent", method=self.name) from None
         bound.apply_defaults()
         try:
-            return _ENCODER.encode([self.name, *bound.arguments.values()])
+            # As it will stand in the log: no server has to know an argument that is left at its default.
+            values = [*bound.arguments.values()]
+            return _ENCODER.encode([self.name, *values[: self.given(values)]])
         except UNSENDABLE as error:
             raise unsendable(self.name, error) from error
 
@@ -105,7 +140,7 @@ class Method:
 class MachineDefinition:
     """A machine's class as the library sees it. Made once for each class, by `of`."""
 
-    __slots__ = ("_decoders", "_encoders", "cls", "methods")
+    __slots__ = ("_decoders", "_encoders", "_optional", "cls", "methods")
 
     def __init__(self, cls: type[StateMachine]) -> None:
         self.cls = cls
@@ -114,9 +149,16 @@ class MachineDefinition:
         if not self.methods:
             raise ConfigurationError(f"{cls.__qualname__} has no method marked @command or @query")
         self._decoders = {kind: self._decoder(kind) for kind in KINDS}
+        self._optional = {each.arguments: each for each in self.methods.values() if each.has_optional}
         self._encoders = {method.arguments: method.encode_arguments for method in self.methods.values()}
         _require_sound(cls)
         _require_restorable(cls)
+        late = [method for method in self.methods.values() if method.since > version_of(cls)]
+        if late:
+            raise ConfigurationError(
+                f"{cls.__qualname__}.{late[0].name} exists since version {late[0].since}: write "
+                f"version = {late[0].since} into the class"
+            )
 
     @staticmethod
     def of(machine: type[StateMachine]) -> "MachineDefinition":
@@ -161,12 +203,25 @@ class MachineDefinition:
             raise InvalidCall(self.explain(kind, payload, error)) from None
         return arguments
 
-    def canonical(self, arguments: Any) -> bytes:
+    def canonical(self, arguments: Any, payload: Any = None) -> bytes:
         """Return the one encoding of a decoded call, which is what the log holds.
+
+        Of a call that came as `payload` it names as many arguments as that does: a copy that another leader
+        takes in, whose class has more optional ones, must have the same bytes.
 
         It raises what msgspec raises where an argument is nested deeper than `nesting.DEPTH_MAX`.
         """
-        return self._encoders[type(arguments)](arguments)
+        kind = type(arguments)
+        if payload is not None and kind in self._optional:
+            count = arity_of(payload)
+            if count < len(kind.__struct_fields__):
+                return self._optional[kind].encode_first(arguments, count)
+        return self._encoders[kind](arguments)
+
+    @property
+    def has_optional(self) -> bool:
+        """Whether any method has an argument with a default."""
+        return bool(self._optional)
 
     def explain(self, kind: Kind, payload: Any, error: Exception) -> str:
         """Say in one line what is wrong with a call that could not be decoded."""
@@ -191,6 +246,14 @@ class MachineDefinition:
 
 
 _DEFINITIONS: Final[dict[type[StateMachine], MachineDefinition]] = {}
+
+
+def arity_of(payload: Any) -> int:
+    """Return how many arguments an encoded call names, whatever they are."""
+    head = memoryview(payload)[:5].tobytes()
+    if head[0] & _FIXED_ARRAY_MASK == _FIXED_ARRAY:
+        return (head[0] & ~_FIXED_ARRAY_MASK & 0xFF) - 1
+    return int.from_bytes(head[1 : 3 if head[0] == _ARRAY_16 else 5], "big") - 1
 
 
 def _refuse_all(kind: str, _payload: Any) -> Any:
@@ -285,6 +348,14 @@ def _arguments_encoder(arguments: type[msgspec.Struct]) -> Callable[[Any], bytes
     return encode_bounded
 
 
+def _encoded_defaults(where: str, signature: inspect.Signature) -> list[bytes]:
+    defaults = [p.default for p in signature.parameters.values() if p.default is not p.empty]
+    try:
+        return [_SORTING_ENCODER.encode(default) for default in defaults]
+    except (TypeError, *UNSENDABLE) as error:
+        raise ConfigurationError(f"{where}: a default cannot be sent: {error}") from None
+
+
 def _require_encodable(where: str, hint: Any) -> None:
     try:
         msgspec.msgpack.Decoder(hint)
@@ -320,6 +391,7 @@ def _require_sound(cls: type[StateMachine]) -> None:
     for part in cls.parts.values():
         _require_sound(part)
     if not cls.parts:
+        require_evolution(cls, annotated_state(cls))
         require_sound(cls)
 
 

@@ -25,7 +25,9 @@ from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.access import Denial, has_role
 from viewstamp.machine.context import NOBODY, Context, Notification
 from viewstamp.machine.definition import MachineDefinition, Method
+from viewstamp.machine.evolution import migrations_of
 from viewstamp.machine.guard import Guard
+from viewstamp.machine.in_force import VersionInForce
 from viewstamp.machine.nesting import RESULT_DEPTH_MAX, encode_within
 from viewstamp.machine.state_machine import StateMachine
 
@@ -54,7 +56,17 @@ Runner = Callable[[Any], tuple[int, bytes]]
 class MachineRunner:
     """The machine of one replica, its context, and a table from argument structs to what runs them."""
 
-    __slots__ = ("_guard", "_limit_before", "_strict", "context", "definition", "machine", "runners")
+    __slots__ = (
+        "_guard",
+        "_limit_before",
+        "_strict",
+        "context",
+        "definition",
+        "in_force",
+        "machine",
+        "projected",
+        "runners",
+    )
 
     def __init__(
         self,
@@ -63,6 +75,7 @@ class MachineRunner:
         *,
         strict: bool = False,
         guard: Guard | None = None,
+        in_force: VersionInForce | None = None,
     ) -> None:
         """With `strict` each query is checked, which costs two snapshots: for tests and the simulator.
 
@@ -70,9 +83,13 @@ class MachineRunner:
         """
         self.definition = definition
         self._guard = guard
+        self.in_force = in_force or VersionInForce.newest(definition)
+        self.projected = b""
+        """The last result as the interface in force has it; made where the class defines more than that."""
         self._strict = strict
         self.machine: StateMachine = definition.cls() if machine is None else machine
         self.context = Context()
+        self.context.version = self.in_force.version
         self._limit_before = 0
         """The recursion limit of the process, while an entry runs under its own."""
         self.machine.bind_context(self.context)
@@ -83,8 +100,19 @@ class MachineRunner:
         self.runners[type(None)] = _unreadable
 
     def _runner_of(self, method: Method) -> Runner:
-        run = _runner(method, _part_of(self.machine, method.part), self.context)
+        run = _runner(method, _part_of(self.machine, method.part), self.context, self._projection(method))
         return run if self._guard is None else self._guard.watched(run)
+
+    def _projection(self, method: Method) -> Callable[[Any], int] | None:
+        in_force, encode = self.in_force, method.encode_result
+        if in_force.is_whole:
+            return None
+
+        def project(value: Any) -> int:
+            self.projected = encode(in_force.project(value))
+            return len(self.projected)
+
+        return project
 
     def begin_entry(self, viewstamp: Viewstamp, now: LogTime) -> None:
         """Say which entry the next commands belong to; until it is ended the machine has its context."""
@@ -154,22 +182,83 @@ class MachineRunner:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the machine's snapshot while it is consumed."""
-        taken = self.machine.snapshot()
-        return iter((taken,) if isinstance(taken, bytes) else taken)
+        return self.in_force.pieces(self.machine)
 
-    def restored(self, snapshot: bytes) -> "MachineRunner":
+    def beginning(self, target: VersionInForce) -> "MachineRunner":
+        """Return a runner of the same machine with this in force."""
+        target.strip(self.machine)
+        if target.is_whole and self.in_force.is_whole:
+            self.in_force, self.context.version = target, target.version
+            return self
+        return MachineRunner(
+            self.definition, self.machine, strict=self._strict, guard=self._guard, in_force=target
+        )
+
+    def raised(self, target: VersionInForce, viewstamp: Viewstamp, now: LogTime) -> "MachineRunner":
+        """Return a new runner with what is in force from this entry on; this one stays as it is.
+
+        What the interface in force did not define begins with its default, on every replica, whatever code
+        that ran before has left there. Then the migrations run.
+
+        Raises:
+            MigrationFailed: one raised, or left a state that cannot be kept.
+        """
+        before = self.in_force.version
+        fresh = self.restored(b"".join(self.pieces()), self.in_force)
+        for step in range(before + 1, target.version + 1):
+            fresh.begin_entry(viewstamp, now)
+            fresh.context.version = step
+            try:
+                _migrate(fresh.machine, step)
+            finally:
+                fresh.end_entry()
+        migrated = fresh.beginning(target)
+        try:
+            for _ in migrated.pieces():
+                pass
+        except Exception as error:  # noqa: BLE001  the user's code may raise anything
+            raise MigrationFailed(f"the migrated state cannot be kept: {error}") from None
+        return migrated
+
+    def restored(self, snapshot: bytes, in_force: VersionInForce | None = None) -> "MachineRunner":
         """Return a new runner whose machine has this state; this one stays as it is.
 
         Raises:
             ConfigurationError: the machine refused its own snapshot, so its class has changed.
         """
         machine = self.definition.cls()
+        in_force = in_force or self.in_force
+        in_force.expect(machine)
         try:
             machine.restore(snapshot)
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             _require_memory(error)
             raise ConfigurationError(f"{type(machine).__qualname__}.restore: {error}") from None
-        return MachineRunner(self.definition, machine, strict=self._strict, guard=self._guard)
+        in_force.strip(machine)
+        return MachineRunner(
+            self.definition,
+            machine,
+            strict=self._strict,
+            guard=self._guard,
+            in_force=in_force,
+        )
+
+
+class MigrationFailed(Exception):
+    """A migration did not come to its end: the state is as it was before."""
+
+
+def _migrate(machine: StateMachine, to: int) -> None:
+    for part in vars(machine).get("machines", {}).values():
+        _migrate(part, to)
+    for migration in migrations_of(type(machine)):
+        if migration.to == to:
+            try:
+                getattr(machine, migration.name)()
+            except BaseException as error:  # noqa: BLE001  equal on every replica
+                _require_memory(error)
+                where = f"{type(machine).__qualname__}.{migration.name}"
+                raise MigrationFailed(f"{where}: {type(error).__name__}: {_text(error)}") from None
 
 
 def depth() -> int:
@@ -210,7 +299,9 @@ def positional(method: Method) -> Callable[..., Any]:
     return call
 
 
-def _runner(method: Method, machine: StateMachine, context: Context) -> Runner:
+def _runner(
+    method: Method, machine: StateMachine, context: Context, project: Callable[[Any], int] | None
+) -> Runner:
     function, encode, astuple = positional(method), method.encode_result, msgspec.structs.astuple
     roles = method.access.roles
 
@@ -223,11 +314,12 @@ def _runner(method: Method, machine: StateMachine, context: Context) -> Runner:
             return FAILED, failure(type(error).__name__, _text(error))
         try:
             payload = encode(value)
+            length = len(payload) if project is None else project(value)
         except BaseException as error:  # noqa: BLE001  what cannot be encoded fails on every replica alike
             _require_memory(error)
             return FAILED, failure(UNENCODABLE, _text(error))
-        if len(payload) > RESULT_BYTES_MAX:
-            return FAILED, failure(TOO_LONG, f"the result has {len(payload)} bytes: return less at a time")
+        if length > RESULT_BYTES_MAX:
+            return FAILED, failure(TOO_LONG, f"the result has {length} bytes: return less at a time")
         return RESULT, payload
 
     def run_for_roles(arguments: Any) -> tuple[int, bytes]:

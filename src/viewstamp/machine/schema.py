@@ -21,13 +21,13 @@ REQUIRED: Final = " (required)"
 def schema_of(cls: type[StateMachine]) -> dict[str, str]:
     """Return the type of each attribute of the state, and of each field of the structs in it, by name."""
     schema: dict[str, str] = {}
-    for prefix, part in _parts(cls, ""):
+    for prefix, part in parts_of(cls, ""):
         if part.snapshot is not StateMachine.snapshot:
             schema[f"{prefix}()"] = "its own snapshot"
             continue
         for name, hint in annotated_state(part).items():
             info = kinds.type_info(hint)
-            schema[f"{prefix}{name}"] = _text(info)
+            schema[f"{prefix}{name}"] = text_of(info)
             _add_structs(info, schema)
     return schema
 
@@ -47,18 +47,19 @@ def _struct_known(field: str, before: Mapping[str, str]) -> bool:
     return field.partition("[")[0] in before
 
 
-def _parts(cls: type[StateMachine], prefix: str) -> Iterator[tuple[str, type[StateMachine]]]:
+def parts_of(cls: type[StateMachine], prefix: str) -> Iterator[tuple[str, type[StateMachine]]]:
+    """Yield the parts of a class that are not composed, each with what stands before its names."""
     if not cls.parts:
         yield prefix, cls
     for name, part in cls.parts.items():
-        yield from _parts(part, f"{prefix}{name}." if name else prefix)
+        yield from parts_of(part, f"{prefix}{name}." if name else prefix)
 
 
 def _add_structs(info: Any, schema: dict[str, str]) -> None:
     """Add the fields of the structs in this type; each struct is entered once."""
     fields = getattr(info, "fields", ())
     if fields:
-        name = _name(info)
+        name = struct_name(info)
         if name in schema:
             return
         is_array = getattr(info, "array_like", False)
@@ -66,12 +67,13 @@ def _add_structs(info: Any, schema: dict[str, str]) -> None:
         for place, field in enumerate(fields):
             where = f"{place} " if is_array else ""
             required = REQUIRED if field.required else ""
-            schema[f"{name}[{where}{field.encode_name}]"] = f"{_text(field.type)}{required}"
-    for child in _children(info):
+            schema[f"{name}[{where}{field.encode_name}]"] = f"{text_of(field.type)}{required}"
+    for child in inner_types(info):
         _add_structs(child, schema)
 
 
-def _children(info: Any) -> Iterator[Any]:
+def inner_types(info: Any) -> Iterator[Any]:
+    """Yield the types that a type is made of."""
     for name in ("item_type", "key_type", "value_type"):
         child = getattr(info, name, None)
         if child is not None:
@@ -82,22 +84,23 @@ def _children(info: Any) -> Iterator[Any]:
         yield field.type
 
 
-def _name(info: Any) -> str:
+def struct_name(info: Any) -> str:
+    """Return the name under which a struct stands in a schema."""
     name: str = getattr(info, "cls", type(info)).__name__
     return f"struct {name}"
 
 
-def _text(info: Any) -> str:
+def text_of(info: Any) -> str:
     """Return a type as text; a struct by its name."""
     if isinstance(info, kinds.Metadata):
-        return _text(info.type)
+        return text_of(info.type)
     if getattr(info, "fields", ()):
-        return _name(info)
+        return struct_name(info)
     inner = getattr(info, "cls", None)
     plain: str = inner.__name__ if inner is not None else type(info).__name__.removesuffix("Type").lower()
     if isinstance(info, kinds.UnionType):
-        return " | ".join(sorted(map(_text, info.types)))
+        return " | ".join(sorted(map(text_of, info.types)))
     if isinstance(info, kinds.LiteralType):
         return f"literal[{', '.join(map(repr, info.values))}]"
-    children = [_text(child) for child in _children(info)]
+    children = [text_of(child) for child in inner_types(info)]
     return f"{plain}[{', '.join(children)}]" if children else plain

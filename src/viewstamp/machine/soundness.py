@@ -30,7 +30,7 @@ from viewstamp.machine.state_machine import Operation, StateMachine, annotated_s
 
 _MUTABLE: Final = (list, dict, set, bytearray, deque)
 _IMMUTABLE: Final = (int, float, complex, str, bytes, bool, type(None), Enum, frozenset, tuple, range)
-_OF_THE_LIBRARY: Final = frozenset({"raises", "parts"})
+_OF_THE_LIBRARY: Final = frozenset({"raises", "parts", "version"})
 """Class attributes that the library reads."""
 _HELPERS_MAX: Final = 200
 """Functions of the module that are read for one class."""

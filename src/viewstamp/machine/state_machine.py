@@ -50,6 +50,8 @@ class StateMachine:
     Commands must depend on nothing but the state, their arguments and `self.context`.
     """
 
+    version: ClassVar[int] = 1
+    """The version that this code can do; which one is in force stands in the log (`machine.evolution`)."""
     __context: Context | None = None
     __declared: ClassVar[frozenset[str]] = frozenset()
     """Names of the annotated state, once it was read: most assignments need no other look."""
@@ -189,6 +191,9 @@ def _is_class_variable(hint: Any) -> bool:
 class _Composition(StateMachine):
     """A machine made of named machines. Its own state is that of its parts."""
 
+    lacks: ClassVar[frozenset[str]] = frozenset()
+    """Parts that a snapshot may lack, because the class got them later."""
+
     def __init__(self) -> None:
         self.machines: dict[str, StateMachine] = {name: part() for name, part in self.parts.items()}
 
@@ -200,20 +205,17 @@ class _Composition(StateMachine):
     def snapshot(self) -> Iterable[bytes]:
         """Yield each part: its name framed, its pieces framed, then an empty frame."""
         for name, machine in self.machines.items():
-            yield _frame(_framed_name(name))
             pieces = machine.snapshot()
-            for piece in (pieces,) if isinstance(pieces, bytes) else pieces:
-                if piece:
-                    yield _frame(piece)
-            yield _frame(b"")
+            yield from framed_part(name, (pieces,) if isinstance(pieces, bytes) else pieces)
 
     def restore(self, snapshot: bytes) -> None:
         found = _split_parts(snapshot)
         wanted = {_framed_name(name): machine for name, machine in self.machines.items()}
-        if set(found) != set(wanted):
+        if not set(wanted) - set(map(_framed_name, self.lacks)) <= set(found) <= set(wanted):
             raise ValueError(f"a snapshot of {sorted(found)}, not of {sorted(wanted)}")
         for name, machine in wanted.items():
-            machine.restore(found[name])
+            if name in found:  # a part that the class got later begins as it is
+                machine.restore(found[name])
 
     def session_ended(self, client: int) -> None:
         for machine in self.machines.values():
@@ -226,6 +228,15 @@ class _Composition(StateMachine):
     def pending_notifications_for(self, clients: Collection[int]) -> Iterable[tuple[int, Any]]:
         for machine in self.machines.values():
             yield from machine.pending_notifications_for(clients)
+
+
+def framed_part(name: str, pieces: Iterable[bytes]) -> Iterable[bytes]:
+    """Yield a part of a composed machine's snapshot."""
+    yield _frame(_framed_name(name))
+    for piece in pieces:
+        if piece:
+            yield _frame(piece)
+    yield _frame(b"")
 
 
 def _framed_name(name: str) -> bytes:
@@ -332,6 +343,13 @@ class Command(Operation[P, R]):
 
     kind = "command"
 
+    def __init__(
+        self, function: Callable[Concatenate[Any, P], R], access: Access = NOT_DECLARED, *, since: int = 1
+    ) -> None:
+        super().__init__(function, access)
+        self.since = since
+        """The lowest version in force under which it may be called."""
+
 
 class Query(Operation[P, R]):
     """A method that only reads: it runs on one replica, at a moment when that is safe."""
@@ -363,6 +381,7 @@ def command(
     ranges: Iterable[tuple[str, str]] = (),
     roles: Iterable[str] = (),
     frees: bool = False,
+    since: int = 1,
 ) -> _Marks: ...
 
 
@@ -375,6 +394,7 @@ def command(
     ranges: Iterable[tuple[str, str]] = (),
     roles: Iterable[str] = (),
     frees: bool = False,
+    since: int = 1,
 ) -> Command[P, R] | _Marks:
     """Let clients call this method through the log; arguments and result are types that msgspec knows.
 
@@ -389,9 +409,12 @@ def command(
             checked where the command enters and again, on each replica, where it is executed.
         frees: it gives room back, as a removal or a release does: it is taken even where the disk of the
             server is nearly full.
+        since: it is refused, and nothing is executed, before this version of the class is in force.
     """
     access = _access(keys, prefixes, ranges, roles, frees=frees)
-    return partial(Command, access=access) if function is None else Command(function, access)
+    if function is None:
+        return partial(Command, access=access, since=since)
+    return Command(function, access, since=since)
 
 
 @overload

@@ -13,9 +13,10 @@ from viewstamp.replica.directives import Directives
 from viewstamp.replica.divergence import Divergence
 from viewstamp.replica.events import Halt
 from viewstamp.replica.exports import Exports
+from viewstamp.replica.log_clock import LogClock
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads
-from viewstamp.replica.replicated_state import LogClock, ReplicatedState
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.responses import Responses
 
 
@@ -30,6 +31,7 @@ class Account:
         "_exports",
         "_halt",
         "_in_flight",
+        "_now",
         "_responses",
         "_state",
         "core",
@@ -58,8 +60,26 @@ class Account:
     _exports: Exports
     _halt: Halt | None
     _in_flight: InFlightBatches
+    _now: Instant
     _responses: Responses
     _state: ReplicatedState
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The next moment at which it has to be woken; in the past means at once. None: never."""
+        if self._halt is not None:
+            return None
+        core = self.core
+        if self._divergence.busy and self._divergence.withholds:
+            return min(self._divergence.deadline, core.deadline or self._divergence.deadline)
+        if (
+            (self._buffer.messages and core.accepting)
+            or self.reads.gathered
+            or self.reads.ready
+            or (self._responses.addresses.arrived and core.leader == self.node)
+        ):
+            return self._now
+        return core.deadline
 
     @property
     def leader(self) -> NodeId | None:
@@ -121,6 +141,7 @@ class Account:
             log_time=self._state.log_time,
             budgets=tuple(self.queues()),
             fingerprint=self.fingerprint,
+            versions=self._state.versions_status(),
         )
 
     def queues(self) -> Iterator[tuple[str, int, int]]:

@@ -23,7 +23,7 @@ from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.access import EVERY_KEY, Span
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.batches import Batch
-from viewstamp.replica.replicated_state import DIGESTS_KEPT
+from viewstamp.replica.digest_chain import DIGESTS_KEPT
 from viewstamp.replica.skip_mark import read_skip_mark
 
 OPEN_SESSION: Final = "(open session)"

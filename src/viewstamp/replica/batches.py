@@ -20,7 +20,6 @@ from typing import Annotated, Any, Final, TypeAlias, Union
 import msgspec
 import xxhash
 
-from viewstamp.core.errors import InvalidCall
 from viewstamp.core.ids import COMMANDS_PER_ENTRY_MAX, LEVEL, LEVEL_MIN, ClientAddress
 from viewstamp.core.messages import (
     MESSAGE_CALLS_MAX,
@@ -33,9 +32,7 @@ from viewstamp.core.messages import (
 )
 from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.replica.authorization import Authorizer
 from viewstamp.replica.options import ReplicaOptions
-from viewstamp.replica.refusals import RefusalLine, Sieve, refuse_all
 from viewstamp.replica.versions import Declaration, NewerCodeNeeded
 
 FORMAT: Final = 1
@@ -266,93 +263,6 @@ def _decoded(raw: msgspec.Raw, decode: Callable[[Any], Any]) -> Any:
         return decode(raw)
     except UNREADABLE:
         return None
-
-
-class SubmitValidator:
-    """Checks what clients submit before it enters the log."""
-
-    __slots__ = ("_authorizer", "_bytes_max", "_calls_max", "_decode", "_definition", "_freeing", "is_full")
-
-    def __init__(
-        self, definition: MachineDefinition, options: ReplicaOptions, authorizer: Authorizer | None = None
-    ) -> None:
-        """`authorizer` None: every principal may make every call."""
-        self._definition = definition
-        self._authorizer = authorizer
-        self._decode = Decoders.of(definition).message if definition.encodes_alike else None
-        """None: the commands of this class have to be encoded one by one."""
-        self._bytes_max = options.command_bytes_max
-        self._calls_max = options.message_calls_max
-        methods = definition.methods.values()
-        self._freeing = frozenset(method.arguments for method in methods if method.access.frees)
-        self.is_full = False
-        """Whether only commands that free something may enter: the disk is nearly full."""
-
-    def validate(
-        self, source: ClientAddress, message: Submit, encoded: bytes, principal: str = ANONYMOUS
-    ) -> tuple[DecodedMessage | None, list[RefusalLine]]:
-        """Decode all calls; where some are invalid or denied, encode the message again without them.
-
-        Returns what may enter the log, if anything, and the lines for the calls that may not.
-        """
-        if len(message.calls) > self._calls_max:
-            return None, refuse_all(message.calls, f"more than {self._calls_max} calls in one message")
-        if self._decode is not None and len(encoded) <= self._bytes_max and not self.is_full:
-            try:
-                typed = self._decode(encoded)
-                if self._authorizer is None or self._authorizer.permits_all(principal, typed.calls):
-                    return self._canonical(source, principal, message, typed, encoded), []
-            except UNREADABLE:
-                pass  # at least one call is invalid: look at each
-        return self._sift(source, message, principal)
-
-    @staticmethod
-    def _canonical(
-        source: ClientAddress, principal: str, message: Submit, typed: Any, encoded: bytes
-    ) -> DecodedMessage:
-        """Return the message in the one form in which it may stand in the log: what this program encodes.
-
-        A client's own bytes could mean something else to a replica that decodes them at another depth, or
-        with another version of the decoder.
-        """
-        data = _ENCODER.encode(typed)
-        own = message if data == encoded else _SUBMIT.decode(data)
-        return DecodedMessage(own, typed.calls, principal, source, data)
-
-    def _sift(
-        self, source: ClientAddress, message: Submit, principal: str
-    ) -> tuple[DecodedMessage | None, list[RefusalLine]]:
-        calls: list[DecodedCall] = []
-        kept: list[tuple[int, msgspec.Raw]] = []
-        refused = Sieve()
-        for sequence, raw in message.calls:
-            if refused.is_full:
-                refused.refuse(sequence)
-                continue
-            try:
-                arguments, data = self._check(sequence, raw)
-                if self._authorizer is not None and (denial := self._authorizer.denial(principal, arguments)):
-                    refused.deny(sequence, denial)
-                    continue
-                if self.is_full and type(arguments) not in self._freeing:
-                    refused.full(sequence)
-                    continue
-                calls.append((sequence, arguments))
-                kept.append((sequence, msgspec.Raw(data)))
-            except InvalidCall as error:
-                refused.explain(sequence, str(error))
-        if refused.lines and not kept:
-            return None, refused.lines
-        own = Submit(message.client, message.session, message.acknowledged, kept)
-        return DecodedMessage(own, calls, principal, source, _ENCODER.encode(own)), refused.lines
-
-    def _check(self, sequence: int, raw: msgspec.Raw) -> tuple[Any, bytes]:
-        if sequence <= 0:
-            raise InvalidCall("sequence numbers start from 1")
-        if len(memoryview(raw)) > self._bytes_max:
-            raise InvalidCall(f"the call is longer than {self._bytes_max} bytes")
-        arguments = self._definition.decode("command", raw)
-        return arguments, self._definition.canonical(arguments)
 
 
 def _weight(message: DecodedMessage) -> int:

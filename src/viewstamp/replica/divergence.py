@@ -1,6 +1,6 @@
 """Replicas that differ are found and judged by the majority: the odd one out stops, also when it leads.
 
-Two digests are compared. That of *results* is chained by each replica (`replicated_state.DigestChain`); the
+Two digests are compared. That of *results* is chained by each replica (`digest_chain.DigestChain`); the
 leader writes its own into each batch, so that a replica that differs notices at the next entry. That of the
 *state* is made at agreed entries (`ReplicaOptions.state_check_every`) and sent to the other members.
 
@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, Protocol, Union
 
 import msgspec
-import xxhash
 
 from viewstamp.core.effects import Send
 from viewstamp.core.events import Received
@@ -31,8 +30,7 @@ from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import Logged, OperatorReply, QueryRequest, Redirect, Submit
 from viewstamp.core.quorum import majority
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.machine.schema import schema_of
-from viewstamp.machine.state_digest import digest_of_pieces, digest_pieces
+from viewstamp.machine.state_digest import digest_of_pieces
 from viewstamp.replica.disk_watch import DiskReport
 from viewstamp.replica.events import DigestVote, Kind, Notice, ReplicaEffect, Respond, StateHashed, Voted
 from viewstamp.replica.recent_commands import RecentCommands
@@ -110,7 +108,6 @@ class Divergence:
         "_node",
         "_odd",
         "_replayed",
-        "_schema",
         "_state",
         "_states",
         "_votes",
@@ -136,7 +133,6 @@ class Divergence:
         """Begin without a doubt. Entries up to `replayed` were in the log when the replica started."""
         self._node = node
         self._replayed = replayed
-        self._schema = xxhash.xxh3_64_intdigest(repr(schema_of(definition.cls)).encode())
         self._state = state
         self._members = members
         self._hasher = hasher or InlineHasher()
@@ -282,7 +278,7 @@ class Divergence:
 
     def on_vote(self, source: NodeId, vote: DigestVote, now: Instant) -> None:
         """Take in what another member says of its digest; answer if it asks."""
-        if vote.kind == "state" and vote.schema != self._schema:
+        if vote.kind == "state" and vote.schema != self._schema():
             return
         key = (vote.kind, vote.seqno)
         votes = self._votes.pop(key, {})
@@ -393,6 +389,10 @@ class Divergence:
 
     # Helpers
 
+    def _schema(self) -> int:
+        """Of what is in force: states are compared by what it defines, whatever else their classes have."""
+        return self._state().runner.in_force.digest
+
     def _own(self, kind: Kind, seqno: int) -> int | None:
         return self._state().chain.at(seqno) if kind == "results" else self._states.get(seqno)
 
@@ -400,7 +400,11 @@ class Divergence:
         state = self._state()
         seqno = state.applied.seqno
         if seqno not in self._states:
-            self.hashed(seqno, self._hasher.begin(seqno, digest_pieces(state.runner.machine)), now)
+            self.hashed(
+                seqno,
+                self._hasher.begin(seqno, state.runner.in_force.digest_pieces(state.runner.machine)),
+                now,
+            )
 
     def _others(self) -> list[NodeId]:
         return [member for member in self._members() if member != self._node]
@@ -412,7 +416,7 @@ class Divergence:
                 self._send(member, kind, seqno, own, asks=True)
 
     def _send(self, to: NodeId, kind: Kind, seqno: int, digest: int, *, asks: bool) -> None:
-        self.outgoing.append((to, DigestVote(kind, seqno, digest, not self.withholds, asks, self._schema)))
+        self.outgoing.append((to, DigestVote(kind, seqno, digest, not self.withholds, asks, self._schema())))
         self.busy = True
 
     def _notice(self, text: str, about: Literal["difference", "versions"] = "difference") -> None:

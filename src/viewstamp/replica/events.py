@@ -71,6 +71,18 @@ class Voted(msgspec.Struct, frozen=True, gc=False):
     vote: DigestVote
 
 
+class Announced(msgspec.Struct, frozen=True, gc=False):
+    """Another member said in its hello what its code can do. Not trusted: who says too much waits later."""
+
+    peer: NodeId
+    level: int
+    """The highest level that it knows."""
+    machine: int
+    """The version of its class."""
+    interface: int
+    """Digest of what its class defines (`machine.interface`); 0: not known."""
+
+
 class StateHashed(msgspec.Struct, frozen=True, gc=False):
     """A digest of the state was made beside the work (`divergence.StateHasher`); None: it failed."""
 

@@ -31,6 +31,7 @@ from viewstamp.core.events import (
     Captured,
     Directed,
     Event,
+    Finalize,
     MoveMember,
     PeerDown,
     PeerUp,
@@ -38,12 +39,11 @@ from viewstamp.core.events import (
     Proposed,
     Queried,
     Received,
-    SnapshotToken,
     Staged,
     TransferLeadership,
     Woke,
 )
-from viewstamp.core.ids import LEVEL, ClientAddress, Instant, NodeId, Viewstamp
+from viewstamp.core.ids import ClientAddress, Instant, NodeId, Viewstamp
 from viewstamp.core.messages import (
     AdminReply,
     AdminRequest,
@@ -73,12 +73,12 @@ from viewstamp.replica.batches import (
     DecodedBatch,
     DecodedMessage,
     InFlightBatches,
-    SubmitValidator,
     encode_logged,
 )
 from viewstamp.replica.directives import NOT_AN_OPERATOR, OWN_ADDRESS, TOO_MANY, Directives
 from viewstamp.replica.divergence import Divergence
 from viewstamp.replica.events import (
+    Announced,
     ClientGone,
     Halt,
     Moved,
@@ -90,11 +90,14 @@ from viewstamp.replica.events import (
     Voted,
 )
 from viewstamp.replica.exports import Exports, turned_away
+from viewstamp.replica.log_clock import LogClock
 from viewstamp.replica.reads import Reads
-from viewstamp.replica.replicated_state import LogClock, ReplicatedState
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.responses import OVERLOADED, UNIDENTIFIED, ClientAddresses, Responses
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.replica.skip_mark import read_skip_mark
+from viewstamp.replica.upgrades import OTHER_LEADER, Raise, Upgrades
+from viewstamp.replica.validation import SubmitValidator
 from viewstamp.replica.versions import NewerCodeNeeded, directive_refusal
 
 _WOKE: Final = Woke()
@@ -106,9 +109,8 @@ class Replica(Account):
     __slots__ = (
         "_authorizer",
         "_check_every",
-        "_now",
         "_snapshots",
-        "_uncaptured",
+        "_upgrades",
         "_validator",
         "leader_news",
     )
@@ -135,11 +137,12 @@ class Replica(Account):
         self._exports.begin(self._state)
         self._clock = LogClock()
         self._authorizer = authorizer = Authorizer.of(self.definition, setup.grants)
-        self._validator = SubmitValidator(self.definition, setup.options, authorizer)
+        self._validator = SubmitValidator(
+            self.definition, setup.options, authorizer, lambda: self._state.runner.in_force.allows
+        )
         self._buffer = BatchBuffer(setup.options)
         self._in_flight = InFlightBatches(self.definition)
         self.reads = Reads(self.definition, self._responses, setup.options, authorizer)
-
         self.warnings = ()
         self._directives = Directives(setup.options.directives_max)
         self._halt: Halt | None = None
@@ -154,27 +157,13 @@ class Replica(Account):
             members=lambda: self.core.status(self._now).members,
             hasher=setup.hasher,
         )
-        self._uncaptured: list[SnapshotToken] = []
-        """Snapshots that the core asked for and this replica cannot make: it is told after the step."""
+        self._upgrades = Upgrades(setup.node, setup.members, self.definition)
         if self._snapshots.too_new is not None:
             self._wait(*self._snapshots.too_new)
 
-    @property
-    def deadline(self) -> Instant | None:
-        """The next moment at which it has to be woken; in the past means at once. None: never."""
-        if self._halt is not None:
-            return None
-        core = self.core
-        if self._divergence.busy and self._divergence.withholds:
-            return min(self._divergence.deadline, core.deadline or self._divergence.deadline)
-        if (
-            (self._buffer.messages and core.accepting)
-            or self.reads.gathered
-            or self.reads.ready
-            or (self._responses.addresses.arrived and core.leader == self.node)
-        ):
-            return self._now
-        return core.deadline
+    def hear(self, said: Announced) -> None:
+        """Record what another member's code can do; it said so when it opened a connection."""
+        self._upgrades.announced[said.peer] = said
 
     def step(self, event: ReplicaEvent, now: Instant) -> list[ReplicaEffect]:
         """Take in one event and return what must be done, in order. `now` never goes back."""
@@ -357,18 +346,34 @@ class Replica(Account):
                 assert_never(message)
 
     def _directed(self, source: ClientAddress, message: AdminRequest) -> None:
-        if (refusal := directive_refusal(self._state.versions, message.directive)) is not None:
+        directive = message.directive
+        if isinstance(directive, Finalize):
+            self._finalize(source, message.request, directive.level)
+            return
+        if (refusal := directive_refusal(self._state.versions, directive)) is not None:
             self._responses.say(source, AdminReply(message.request, refusal))
             return
-        if isinstance(message.directive, MoveMember):
-            self._responses.effects.append(Moved(message.directive))
+        if isinstance(directive, MoveMember):
+            self._responses.effects.append(Moved(directive))
             self._responses.say(source, AdminReply(message.request, None))
             return
         token = self._directives.begin(source, message.request)
         if token is None:
             self._responses.say(source, AdminReply(message.request, TOO_MANY))
             return
-        self._drive(Directed(token, message.directive))
+        self._drive(Directed(token, directive))
+
+    def _finalize(self, source: ClientAddress, request: int, level: int | None) -> None:
+        """Raise what is in force by an entry, if every member can; answer when it is applied."""
+        state, doubt = self._state, self._divergence.describe()
+        raised = doubt or self._upgrades.raise_to(level, state, self.core, self._now)
+        if not isinstance(raised, Raise):
+            self._responses.say(source, AdminReply(request, raised))
+            return
+        self._upgrades.waiting.append((source, request))
+        log_time, check = self._clock.read(self._now, state.log_time), state.chain.position
+        entries, _ = self._in_flight.propose(log_time, check, [], raised.level, raised.declares)
+        self._drive(Proposed(entries[0]))
 
     # Proposing and redirecting
 
@@ -376,8 +381,9 @@ class Replica(Account):
         assert messages
         state = self._state
         log_time = self._clock.read(self._now, state.log_time)
-        level = LEVEL if state.versions is None else state.versions.level
-        entries, unreadable = self._in_flight.propose(log_time, state.chain.position, messages, level)
+        level, declares = self._upgrades.stamp(state)
+        check = state.chain.position
+        entries, unreadable = self._in_flight.propose(log_time, check, messages, level, declares)
         for data in entries:
             self._drive(Proposed(data))
         for message in unreadable:
@@ -393,6 +399,7 @@ class Replica(Account):
             return
         self._clock.stop()
         if news.leader is not None:
+            self._upgrades.settle(self._responses, OTHER_LEADER)
             self._redirect_all()
 
     def _redirect_all(self) -> None:
@@ -453,6 +460,7 @@ class Replica(Account):
         except Exception as error:
             raise EntryNotExecutable(Halt.not_executable(self.node, viewstamp, error).reason) from error
         self._divergence.recent.note(viewstamp.seqno, batch)
+        self._upgrades.settle(responses)
         if responses.answers.notifications:
             responses.deliver_notifications(state, leads=self.core.leader == self.node)
         if viewstamp.seqno % self._check_every == 0:
@@ -462,15 +470,15 @@ class Replica(Account):
 
     def _capture(self, effect: Capture) -> None:
         if self._divergence.waiting is not None:
-            self._uncaptured.append(effect.token)
+            self._snapshots.refused.append(effect.token)
             return
         assert effect.viewstamp.seqno == self._state.applied.seqno, (effect.viewstamp, self._state.applied)
         self._responses.effects.append(self._snapshots.capture(effect, self._state))
 
     def _end_snapshots(self) -> None:
         self._snapshots.end_step()
-        while self._uncaptured:
-            self._drive(Captured(self._uncaptured.pop(), None))
+        while self._snapshots.refused:
+            self._drive(Captured(self._snapshots.refused.pop(), None))
 
     def _install(self, snapshot: Snapshot) -> None:
         try:

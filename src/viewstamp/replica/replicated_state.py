@@ -3,24 +3,14 @@
 `ReplicatedState` is sessions, log time, digest chain and the user's machine. Two of one class that applied
 the same entries are equal, whatever copies, restarts or snapshots lay between (docs/faults.md#i13). It knows
 no addresses, no leader and no clock: the replica decides which clients are answered.
-
-`DigestChain` finds a replica whose state differs. Each replica chains a digest of all results of its machine;
-the leader writes the digest at a recent position into each batch, and a replica that had another one there
-differs from the leader. The chain covers results, kinds of failures and notifications, but not the text of an
-exception, in which an object's address may stand without any harm.
-
-`LogClock` is the cluster's own clock, made of the leader's elapsed monotonic time. No wall clock can expire a
-session, and while no node leads no time passes (docs/design/seam.md). A new leader continues from the time of
-the last entry that it applied, so no lease is cut short by a change of leaders.
 """
 
 from collections.abc import Container, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
-import xxhash
 
-from viewstamp.core.ids import ORIGIN, Instant, LogTime, Seqno, Viewstamp, fencing_token
+from viewstamp.core.ids import LEVEL, ORIGIN, LogTime, Viewstamp, fencing_token
 from viewstamp.core.messages import (
     EXPIRED,
     INVALID,
@@ -34,15 +24,20 @@ from viewstamp.core.messages import (
     SessionOpened,
     Submit,
 )
+from viewstamp.core.protocol import VersionsStatus
 from viewstamp.core.snapshots import Versions
 from viewstamp.machine.context import Notification
 from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.evolution import version_of
 from viewstamp.machine.guard import Guard
-from viewstamp.machine.runner import MachineRunner
+from viewstamp.machine.in_force import VersionInForce
+from viewstamp.machine.runner import MachineRunner, MigrationFailed
 from viewstamp.replica.batches import DecodedBatch, DecodedCall, DecodedMessage, call_digest
+from viewstamp.replica.digest_chain import DigestChain
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.sessions import Remembered, Session, Sessions
 from viewstamp.replica.skip_mark import SkipMark, SkippedCalls
+from viewstamp.replica.versions import NewerCodeNeeded
 
 ResultLine: TypeAlias = tuple[int, int, msgspec.Raw]
 """(sequence number, one of RESULT .. REFUSED, payload), as in `messages.Results`."""
@@ -72,7 +67,7 @@ _SKIPPED: Final = _encoded("not executed: an operator skipped the entry that hel
 class Answers:
     """What the entries applied in one step mean for clients that wait at this replica."""
 
-    __slots__ = ("lines", "notifications", "opened", "positions")
+    __slots__ = ("lines", "notifications", "opened", "positions", "raised")
 
     def __init__(self) -> None:
         self.lines: dict[int, list[ResultLine]] = {}
@@ -81,6 +76,8 @@ class Answers:
         """Fencing token of the last command of each client in `lines`."""
         self.opened: list[SessionOpened] = []
         self.notifications: list[Notification] = []
+        self.raised: str | None = None
+        """Why an entry did not raise what it should; empty: it did; None: no entry should."""
 
 
 class ReplicatedState:
@@ -122,6 +119,13 @@ class ReplicatedState:
         self._outcomes: list[bytes] = []
         """What the current entry adds to the digest chain."""
 
+    def versions_status(self) -> VersionsStatus:
+        """Return what is in force, beside what this code can do."""
+        in_force, own = self.versions, version_of(self.definition.cls)
+        level, machine = (-1, 0) if in_force is None else (in_force.level, in_force.machine)
+        pending = not self.runner.in_force.is_whole or machine not in {0, own} or level not in {-1, LEVEL}
+        return VersionsStatus(level, machine, LEVEL, own, pending)
+
     @property
     def position(self) -> int:
         """Fencing token of the last command that was applied."""
@@ -147,12 +151,11 @@ class ReplicatedState:
     ) -> None:
         """Execute an entry; write into `answers` what concerns the clients in `wanted`, and notifications."""
         assert not self._outcomes, "the entry before was executed in part"
-        versions = self.versions
-        if versions is None or batch.level > versions.level:
-            self._adopt(batch)
         self.applied, self._offset = viewstamp, 0
         if batch.log_time > self.log_time:
             self.log_time = LogTime(batch.log_time)
+        if self.versions is None or batch.level > self.versions.level or batch.declares is not None:
+            self._take_over(batch, answers)
         runner = self.runner
         runner.begin_entry(viewstamp, self.log_time)
         sessions = self.sessions
@@ -172,14 +175,41 @@ class ReplicatedState:
         Raises:
             NewerCodeNeeded: it cannot.
         """
+        target = None if self.versions is not None and batch.declares is None else self._target(batch)
+        if target is not None and (reason := target.needs()):
+            raise NewerCodeNeeded(reason)
 
-    def _adopt(self, batch: DecodedBatch) -> None:
-        """Take over what the first entry of a log says, and a higher level of a later one."""
-        before = self.versions
-        if before is not None:
-            self.versions = Versions(batch.level, before.machine)
-        else:
-            self.versions = Versions(batch.level, 1)
+    def _target(self, batch: DecodedBatch) -> VersionInForce | None:
+        """Return what an entry puts in force of the user's class; None: it leaves it as it is."""
+        declares = batch.declares
+        if self.versions is None:
+            machine = 1 if declares is None else declares.machine
+            return VersionInForce(self.definition, machine, declares.interface or None if declares else None)
+        if declares is None or not declares.raises or declares.machine < self.versions.machine:
+            return None
+        return VersionInForce(self.definition, declares.machine, declares.interface or None)
+
+    def _take_over(self, batch: DecodedBatch, answers: Answers) -> None:
+        """Put in force what the first entry of a log says, and what a later one raises."""
+        before, target = self.versions, self._target(batch)
+        level = batch.level if before is None else max(batch.level, before.level)
+        if before is None:
+            assert target is not None
+            self.runner = self.runner.beginning(target)
+            self.versions = Versions(level, target.version)
+            return
+        self.versions = Versions(level, before.machine)
+        if target is None:
+            return
+        try:
+            self.runner = self.runner.raised(target, self.applied, self.log_time)
+        except MigrationFailed as error:
+            answers.raised = str(error)
+            self._outcomes.append(b"not raised")
+            return
+        answers.raised = ""
+        self.versions = Versions(level, target.version)
+        self._outcomes.append(b"raised")
 
     def apply_mark(
         self, viewstamp: Viewstamp, mark: SkipMark, wanted: Container[int], answers: Answers
@@ -226,8 +256,8 @@ class ReplicatedState:
         context = self.runner.context
         context.client, context.session = message.client, message.session
         if message.session == NO_SESSION:
-            for sequence, arguments in calls:
-                kind, payload = self._run(arguments)
+            for (sequence, arguments), (_, encoded) in zip(calls, message.calls, strict=True):
+                kind, payload = self._run(arguments, encoded)
                 if lines is not None:
                     lines.append((sequence, kind, msgspec.Raw(payload)))
             return
@@ -266,6 +296,7 @@ class ReplicatedState:
             or numbers != tuple(range(first, first + count))
             or len(results) + count > limits.results_per_session_max
             or room_bytes <= 0
+            or self._is_mixed
         ):
             return 0
         runners, context, offset = self.runner.runners, self.runner.context, self._offset
@@ -302,7 +333,8 @@ class ReplicatedState:
         crowded_from = limits.result_bytes_max // 2
         for place in range(done, len(calls)):
             sequence, arguments = calls[place]
-            digest = call_digest(message.calls[place][1])
+            encoded = message.calls[place][1]
+            digest = call_digest(encoded)
             known = results.get(sequence)
             if known is None:
                 if sequence <= session.acknowledged:
@@ -317,7 +349,7 @@ class ReplicatedState:
                     self._outcomes.append(b"refused")
                     _answer_all([calls[place]], REFUSED, _NO_ROOM, lines)
                     continue
-                kind, payload = self._run(arguments)
+                kind, payload = self._run(arguments, encoded)
                 self.sessions.remember(session, sequence, Remembered(kind, payload, digest))
             elif known.digest == digest:
                 kind, payload = known.kind, known.payload
@@ -326,13 +358,22 @@ class ReplicatedState:
             if lines is not None:
                 lines.append((sequence, kind, msgspec.Raw(payload)))
 
-    def _run(self, arguments: Any) -> tuple[int, bytes]:
+    def _run(self, arguments: Any, encoded: Any) -> tuple[int, bytes]:
         runner = self.runner
         runner.context.offset = self._offset
         self._offset += 1
+        allows = runner.in_force.allows
+        if allows is not None and arguments is not None and allows(arguments, encoded):
+            arguments = None  # code of the version in force could not read it
         kind, payload = runner.runners[type(arguments)](arguments)
-        self._outcomes.append(_in_chain(kind, payload))
+        covered = payload if runner.in_force.is_whole or kind != RESULT else runner.projected
+        self._outcomes.append(_in_chain(kind, covered))
         return kind, payload
+
+    @property
+    def _is_mixed(self) -> bool:
+        in_force = self.runner.in_force
+        return not in_force.is_whole or in_force.allows is not None
 
     def _maintain(
         self,
@@ -405,79 +446,3 @@ def _in_chain(kind: int, payload: bytes) -> bytes:
         return b"invalid"
     failure: str = msgspec.msgpack.decode(payload)[0]
     return failure.encode()
-
-
-DIGESTS_KEPT: Final = 4_096
-"""Positions that can be compared: more than a leader can have proposed beyond what it has applied."""
-
-
-class DigestChain:
-    """The rolling digest and the last positions it had."""
-
-    __slots__ = ("_history", "digest", "seqno")
-
-    def __init__(self, seqno: Seqno, digest: int) -> None:
-        self.seqno = seqno
-        self.digest = digest
-        """Digest of all results up to and including the entry at `seqno`."""
-        self._history: dict[int, int] = {seqno: digest}
-        """By position, contiguous up to `seqno`."""
-
-    @property
-    def position(self) -> tuple[int, int]:
-        """What a leader writes into its batches."""
-        return self.seqno, self.digest
-
-    def extend(self, seqno: Seqno, outcomes: list[bytes]) -> None:
-        """Chain the outcomes of the entry at `seqno`, the one after the last."""
-        assert seqno == self.seqno + 1, (seqno, self.seqno)
-        if outcomes:
-            self.digest = xxhash.xxh3_64_intdigest(b"".join(outcomes), self.digest)
-        self.seqno = seqno
-        self._history[seqno] = self.digest
-        self._history.pop(seqno - DIGESTS_KEPT, None)
-
-    def at(self, seqno: int) -> int | None:
-        """Return the digest at a position; None where it is not known here, or no longer."""
-        return self._history.get(seqno)
-
-    def contradicts(self, check: tuple[int, int]) -> bool:
-        """Return whether the leader had another digest at a position that is still known here."""
-        seqno, digest = check
-        known = self._history.get(seqno)
-        return known is not None and known != digest
-
-
-class LogClock:
-    """The log time of one replica while it leads."""
-
-    __slots__ = ("_anchor", "_since")
-
-    def __init__(self) -> None:
-        self._anchor = LogTime(0)
-        self._since: Instant | None = None
-        """When the log time was `_anchor`; None while this replica does not lead."""
-
-    def start(self, now: Instant, applied: LogTime) -> None:
-        """Continue from the time of the last applied entry; without effect where the clock runs already."""
-        if self._since is None:
-            self._since, self._anchor = now, applied
-
-    def elapsed(self, now: Instant, since: LogTime) -> int | None:
-        """Return how long a log time has been past; None while this replica does not lead."""
-        return None if self._since is None else max(0, self._anchor + (now - self._since) - since)
-
-    def stop(self) -> None:
-        """Stand still: another replica leads, or none does."""
-        self._since = None
-
-    def read(self, now: Instant, applied: LogTime) -> LogTime:
-        """Return the time to stamp an entry with: never before that of the last applied one."""
-        self.start(now, applied)
-        assert self._since is not None
-        elapsed = now - self._since
-        if self._anchor + elapsed < applied:
-            # Entries of an earlier leader were still to be applied when this one started its clock.
-            self._since, self._anchor = now, applied
-            return applied
-        return LogTime(self._anchor + elapsed)

@@ -11,20 +11,22 @@ import msgspec
 
 from viewstamp.core.effects import Capture
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.events import Captured, PeerDown, PeerUp, Staged
+from viewstamp.core.events import Captured, PeerDown, PeerUp, SnapshotToken, Staged
 from viewstamp.core.ids import LogTime, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.snapshots import (
     FORMAT,
-    NEWEST,
+    NOTHING,
     Snapshot,
     SnapshotMeta,
     Versions,
     read_whole,
     version_refusal,
 )
+from viewstamp.machine.in_force import VersionInForce
+from viewstamp.replica.digest_chain import DigestChain
 from viewstamp.replica.events import Save
-from viewstamp.replica.replicated_state import DigestChain, ReplicatedState
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.sessions import SessionImage, Sessions
 from viewstamp.replica.versions import NewerCodeNeeded
 
@@ -43,6 +45,8 @@ class Preface(msgspec.Struct, frozen=True, array_like=True):
     """The class's name: a snapshot of another machine is refused by name."""
     log_time: int
     digest: int
+    interface: dict[str, str] | None = None
+    """What the version in force defines of the class; None: the log has not said it."""
 
 
 class SnapshotUnreadable(Exception):
@@ -87,8 +91,16 @@ def capture(state: ReplicatedState) -> Parts:
 
 def _pieces(state: ReplicatedState) -> Iterator[bytes]:
     name = state.definition.cls.__name__
-    versions = state.versions or NEWEST
-    preface = Preface(FORMAT, versions.level, versions.machine, name, state.log_time, state.chain.digest)
+    versions = state.versions or NOTHING
+    preface = Preface(
+        FORMAT,
+        versions.level,
+        versions.machine,
+        name,
+        state.log_time,
+        state.chain.digest,
+        state.runner.in_force.declared,
+    )
     yield _framed(_ENCODER.encode(preface))
     chunks = state.sessions.images(sessions_max=SESSIONS_PER_CHUNK, bytes_max=BYTES_PER_CHUNK)
     for chunk in chunks:
@@ -101,11 +113,24 @@ def _framed(piece: bytes) -> bytes:
     return len(piece).to_bytes(_LENGTH_BYTES, "big") + piece
 
 
+def read_preface(snapshot: Snapshot) -> Preface:
+    """Return what stands first in a body.
+
+    Raises:
+        SnapshotUnreadable: it is not one.
+    """
+    try:
+        return _PREFACE.decode(_Reader(memoryview(read_whole(snapshot))).chunk())
+    except UNREADABLE as error:
+        raise SnapshotUnreadable(f"a snapshot cannot be read: {error}") from None
+
+
 def restore(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
     """Return a new replicated state made of the snapshot; the old one stays as it is, whatever is wrong.
 
     Raises:
         SnapshotUnreadable: the body is not a snapshot of this machine.
+        NewerCodeNeeded: it is one, of a version that this code cannot do.
     """
     reader = _Reader(memoryview(read_whole(snapshot)))
     try:
@@ -113,12 +138,19 @@ def restore(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
         _require_same(preface, state)
         fresh = ReplicatedState(state.definition, state.sessions.limits)
         fresh.sessions = Sessions(state.sessions.limits, reader.sessions())
-        fresh.runner = state.runner.restored(reader.rest())
+        versions = Versions(preface.level, preface.machine_version)
+        if versions == NOTHING:
+            in_force = VersionInForce.newest(state.definition)
+        else:
+            fresh.versions = Versions(preface.level, preface.machine_version or 1)
+            in_force = VersionInForce(state.definition, fresh.versions.machine, preface.interface)
+        if reason := in_force.needs():
+            raise NewerCodeNeeded(reason)
+        fresh.runner = state.runner.restored(reader.rest(), in_force)
     except (*UNREADABLE, ConfigurationError) as error:
         raise SnapshotUnreadable(f"a snapshot cannot be restored: {error}") from None
     if any(session.last_used > preface.log_time for session in fresh.sessions):
         raise SnapshotUnreadable("a snapshot cannot be restored: a session was used after its log time")
-    fresh.versions = Versions(preface.level, preface.machine_version or 1)
     fresh.log_time = LogTime(preface.log_time)
     fresh.move_to(snapshot.meta.viewstamp)
     fresh.chain = DigestChain(fresh.applied.seqno, preface.digest)
@@ -149,7 +181,7 @@ def _require_same(preface: Preface, state: ReplicatedState) -> None:
 class Snapshots:
     """The snapshot that is made of the state in the current step, and the one that the state came from."""
 
-    __slots__ = ("_parts", "_restored", "newest", "too_new")
+    __slots__ = ("_parts", "_restored", "newest", "refused", "too_new")
 
     def __init__(self) -> None:
         self._parts: Parts | None = None
@@ -158,13 +190,15 @@ class Snapshots:
         """The snapshot whose state the machine has exactly, if nothing was applied since."""
         self.newest: Snapshot | None = None
         """The newest one that is durable here. Read-only for callers."""
+        self.refused: list[SnapshotToken] = []
+        """Those that the core asked for and this replica cannot make: the core is told after the step."""
         self.too_new: tuple[Viewstamp, str] | None = None
         """Where the snapshot stands that was found on the disk, and why this code cannot restore it."""
 
     def capture(self, effect: Capture, state: ReplicatedState) -> Save:
         """Return what the driver is to save."""
         self._parts = capture(state)
-        return Save(effect.token, effect.viewstamp, effect.header, self._parts, state.versions or NEWEST)
+        return Save(effect.token, effect.viewstamp, effect.header, self._parts, state.versions or NOTHING)
 
     def on_event(self, event: Captured | Staged | PeerUp | PeerDown) -> None:
         """Keep a snapshot that became durable here, made or received."""

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from viewstamp.core.events import ChangeMembers
 from viewstamp.core.ids import LEVEL
 from viewstamp.core.snapshots import Versions
 
-LEVEL_OF_DIRECTIVE: Final[dict[type[Any], int]] = {}
+LEVEL_OF_DIRECTIVE: Final[dict[type[Any], int]] = {ChangeMembers: 1}
 """The level that must be in force before an operator may give a directive of this type; 0 where unsaid."""
 
 

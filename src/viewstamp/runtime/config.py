@@ -16,7 +16,8 @@ import xxhash
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
-from viewstamp.link.handshake import Identity, cluster_digest
+from viewstamp.core.snapshots import UNVERSIONED
+from viewstamp.link.handshake import NO_CLASS, Identity, Range, ServedClass, cluster_digest
 from viewstamp.link.proof import Secret
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
 from viewstamp.replica.authorization import GRANTS_MAX, Grant, policy_digest
@@ -169,7 +170,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         node: NodeId,
         write_routing: str,
         advertise: Address | None = None,
-        fingerprint: int = 0,
+        served: ServedClass = NO_CLASS,
         book: Addresses | None = None,
         established: Callable[[], bool] = lambda: False,
     ) -> Identity:
@@ -191,7 +192,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             must_agree=self.must_agree,
             options=self.options_digest,
             advertise=advertise,
-            fingerprint=fingerprint,
+            fingerprint=served.fingerprint,
+            interface=served.interface,
+            machine=Range(UNVERSIONED, served.version),
             grants=policy_digest(self.grants),
         )
 

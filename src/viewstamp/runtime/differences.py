@@ -17,9 +17,12 @@ import msgspec
 import xxhash
 
 from viewstamp.core.ids import NodeId
-from viewstamp.link.handshake import Doorkeeper
+from viewstamp.link.handshake import Doorkeeper, ServedClass
+from viewstamp.machine.evolution import version_of
+from viewstamp.machine.interface import code_of, interface_digest, own_interface
 from viewstamp.machine.schema import schema_of
 from viewstamp.machine.state_machine import StateMachine
+from viewstamp.storage.identity import Service
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 UNKNOWN: Final = 0
@@ -52,8 +55,8 @@ class Differences:
             )
         if _is_new(peer, self._doorkeeper.other_class, self._of_class):
             LOG.warning(
-                "node %d runs another version of %s than node %d (their fingerprints differ): "
-                "where commands do something else, replicas will stop: run the same code on all members",
+                "node %d runs other code of %s than node %d under the same version (their fingerprints "
+                "differ): where commands do something else, replicas will stop: raise the class's version",
                 peer,
                 self._machine,
                 self._node,
@@ -83,6 +86,17 @@ def fingerprint_of(machine: type[StateMachine]) -> int:
     except (OSError, TypeError):
         return UNKNOWN
     return xxhash.xxh3_64_intdigest(_ENCODER.encode((sources, schema_of(machine)))) >> 1 or 1
+
+
+def served_class(machine: type[StateMachine]) -> ServedClass:
+    """Return what other members are told of this class."""
+    interface = interface_digest(own_interface(machine))
+    return ServedClass(machine.__name__, version_of(machine), fingerprint_of(machine), interface)
+
+
+def service_of(protocol: str, machine: type[StateMachine]) -> Service:
+    """Return what a data directory records of what runs on it."""
+    return Service(protocol, machine.__name__, schema_of(machine), version_of(machine), code_of(machine))
 
 
 def _classes(machine: type[StateMachine]) -> Iterator[type]:

@@ -36,6 +36,7 @@ from viewstamp.core.protocol import ProtocolDefinition, Status
 from viewstamp.replica.directives import OWN_ADDRESS
 from viewstamp.replica.divergence import peer_event, peer_message_type
 from viewstamp.replica.events import (
+    Announced,
     ClientGone,
     Denied,
     Halt,
@@ -257,6 +258,10 @@ class Driver:
     def peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  as in Inbox
         """Feed that the connection to a member stands or is gone."""
         self.feed(PeerUp(peer) if is_up else PeerDown(peer))
+
+    def peer_announced(self, said: Announced) -> None:
+        """Pass on what a member said of its code."""
+        self._replica.hear(said)
 
     def client_gone(self, source: ClientAddress) -> None:
         """Feed that a client's connection is closed."""

@@ -4,6 +4,7 @@ from collections.abc import Sized
 from typing import Protocol
 
 from viewstamp.core.ids import ClientAddress, NodeId
+from viewstamp.replica.events import Announced
 
 
 class Inbox(Protocol):
@@ -27,6 +28,10 @@ class Inbox(Protocol):
 
     def peer_changed(self, peer: NodeId, is_up: bool) -> None:  # noqa: FBT001  the second word of an event
         """This node's connection to a member is up, went down, or could not be opened."""
+        ...
+
+    def peer_announced(self, said: Announced) -> None:
+        """A member has opened a connection, and said in its hello what its code can do."""
         ...
 
     def client_gone(self, source: ClientAddress) -> None:

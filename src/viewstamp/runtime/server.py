@@ -24,7 +24,6 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.protocol import ProtocolDefinition, Status
 from viewstamp.link.handshake import Welcome
 from viewstamp.machine.guard import Guard
-from viewstamp.machine.schema import schema_of
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.replica import Replica
@@ -35,7 +34,7 @@ from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.client import ask
 from viewstamp.runtime.client_base import make_asker
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
-from viewstamp.runtime.differences import fingerprint_of
+from viewstamp.runtime.differences import served_class, service_of
 from viewstamp.runtime.disk_hang import DiskHang
 from viewstamp.runtime.driver import Driver
 from viewstamp.runtime.member_watch import MemberWatch, members_of
@@ -56,7 +55,6 @@ from viewstamp.runtime.transport import Transport
 from viewstamp.runtime.watchdog import Watchdog, end_process
 from viewstamp.storage.directory import DataDirectory, open_data_directory
 from viewstamp.storage.files import OsFileSystem
-from viewstamp.storage.identity import Service
 from viewstamp.storage.memory import MemoryMedium, open_memory_directory
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -180,7 +178,8 @@ class Server:
         replica.warnings = security.warnings
         for warning in security.warnings:
             LOG.warning("node %d is %s", self.node, warning)
-        replica.fingerprint = await asyncio.to_thread(fingerprint_of, self.machine)
+        served = await asyncio.to_thread(served_class, self.machine)
+        replica.fingerprint = served.fingerprint
         self._read_addresses(replica)
         await asyncio.to_thread(directory.confirm_service)  # the class could read what is there
         self._driver = driver = Driver(
@@ -208,7 +207,7 @@ class Server:
             guests=self._guests(driver),
             book=self._book,
             security=security,
-            machine=(self.machine.__name__, replica.fingerprint),
+            machine=served,
         )
         driver.start(self._transport)
         await self._transport.start(self._listen)
@@ -314,7 +313,7 @@ class Server:
             node=node,
             incarnation=incarnation,
             segment_bytes=self.config.segment_bytes,
-            service=Service(self.cluster.protocol, self.machine.__name__, schema_of(self.machine)),
+            service=service_of(self.cluster.protocol, self.machine),
             accept_class=self._accept_class,
         )
 

@@ -24,7 +24,8 @@ from viewstamp.core.messages import MembersChanged, OperatorMessage, decode_clie
 from viewstamp.link.acceptor import Acceptor
 from viewstamp.link.admission import Admitted
 from viewstamp.link.framing import PEER, UnfinishedBytes
-from viewstamp.link.handshake import Doorkeeper, Hello
+from viewstamp.link.handshake import NO_CLASS, Doorkeeper, Hello, ServedClass
+from viewstamp.replica.events import Announced
 from viewstamp.runtime.address_book import AddressBook
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.admissions import Admissions
@@ -67,14 +68,14 @@ class Transport:
         guests: Callable[[], Iterable[NodeId]] | None = None,
         book: AddressBook | None = None,
         dials_on_demand: bool = False,
-        machine: tuple[str, int] = ("", 0),
+        machine: ServedClass = NO_CLASS,
         security: Security = OPEN,
     ) -> None:
         """`guests` returns the nodes that take part now, where some may that the configuration does not list.
 
         With `dials_on_demand` nobody is called before something is sent to it, and each send to a member
         without a connection leads to `peer_changed`: it was reached, with this message, or it was not.
-        `book` holds addresses; `machine` is the name and the fingerprint of the class that is served.
+        `book` holds addresses; `machine` is what the others are told of the class that is served.
         """
         self._config = config
         self._cluster = cluster
@@ -88,9 +89,9 @@ class Transport:
         self._security = security
         self._book = book or AddressBook(cluster, node)
         self._node = node
-        self._doorkeeper = self._make_doorkeeper(write_routing, machine[1])
+        self._doorkeeper = self._make_doorkeeper(write_routing, machine)
         self._admissions = Admissions(self._doorkeeper, cluster.cluster_id, security)
-        self._differences = Differences(self._doorkeeper, node, machine[0])
+        self._differences = Differences(self._doorkeeper, node, machine.name)
         self._open: set[Connection] = set()  # all connections that others opened
         self._all_closed = asyncio.Event()  # set while `_open` is empty
         self._all_closed.set()
@@ -113,12 +114,10 @@ class Transport:
         self._links = self._make_links()
         self._moves = Moves(self._links, self._book, self._doorkeeper)
 
-    def _make_doorkeeper(self, write_routing: str, fingerprint: int) -> Doorkeeper:
+    def _make_doorkeeper(self, write_routing: str, served: ServedClass) -> Doorkeeper:
         advertised, book = self._config.advertised, self._book
         return Doorkeeper(
-            self._cluster.identity(
-                self._node, write_routing, advertised, fingerprint, book, self._is_established
-            )
+            self._cluster.identity(self._node, write_routing, advertised, served, book, self._is_established)
         )
 
     def _make_links(self) -> dict[NodeId, OutgoingLink]:
@@ -465,6 +464,7 @@ class Transport:
         connection.deliver = partial(self._from_peer, peer)
         self._peers[peer] = connection
         self._differences.compare(peer)
+        self._inbox.peer_announced(Announced(peer, hello.level.high, hello.machine.high, hello.interface))
         link = self._links.get(peer) or self._link_to_guest(peer)
         if link is not None:
             if hello.advertise is not None:

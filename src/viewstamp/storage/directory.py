@@ -241,7 +241,8 @@ def _compare_service(path: str, found: Service, wanted: Service, *, accept_class
     if accept_class:
         return
     difference = f"the class is {wanted.machine}" if found.machine != wanted.machine else ""
-    difference = difference or incompatible(found.schema, wanted.schema)
+    if not difference and not found.version:  # else the log says what it needs of the class
+        difference = incompatible(found.schema, wanted.schema)
     if difference:
         raise ConfigurationError(
             f"{path} was written with the class {found.machine}, and {difference}: nothing was changed; "

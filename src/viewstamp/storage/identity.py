@@ -19,7 +19,7 @@ IDENTITY_NAME: Final = "identity"
 IDENTITY_BYTES_MAX: Final = 4 << 20
 
 
-class Service(msgspec.Struct, frozen=True):
+class Service(msgspec.Struct, frozen=True, omit_defaults=True):
     """What runs on a data directory."""
 
     protocol: str
@@ -27,6 +27,10 @@ class Service(msgspec.Struct, frozen=True):
     """Name of the machine's class."""
     schema: dict[str, str]
     """What its snapshot consists of, by name (`machine.schema`)."""
+    version: int = 0
+    """Of the class; 0: written before the log said what is in force, so that the schemas are compared."""
+    code: dict[str, str] = {}
+    """A digest of what each of its methods does (`machine.interface.code_of`)."""
 
 
 class SkippedEntry(msgspec.Struct, frozen=True):

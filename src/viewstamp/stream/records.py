@@ -66,7 +66,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     wall_time_ms: int
     """When the stream was begun, by the clock of the machine that wrote it, in ms since 1970 (UTC)."""
     digest: int
-    """The digest chain of results up to `viewstamp` (`replica.replicated_state.DigestChain`)."""
+    """The digest chain of results up to `viewstamp` (`replica.digest_chain.DigestChain`)."""
     members: tuple[NodeId, ...]
     limits: dict[str, int]
     """The cluster's limits of sessions: they decide what a replica does, so a replay needs them."""

@@ -31,6 +31,7 @@ from viewstamp.link.framing import PEER
 from viewstamp.link.handshake import Doorkeeper, Identity
 from viewstamp.link.proof import KEY_BYTES, NONCE_BYTES, Prover, Secret
 from viewstamp.replica.divergence import peer_event, peer_message_type
+from viewstamp.replica.events import Announced
 from viewstamp.sim.world.network import Network
 from viewstamp.sim.world.process import CLUSTER_ID, Process
 from viewstamp.sim.world.world import World
@@ -303,6 +304,10 @@ class Connections:
             link.claim = decided
             acceptor.challenge(decided.challenge.frame)
         else:
+            hello = decided.hello
+            said = Announced(link.source, hello.level.high, hello.machine.high, hello.interface)
+            if (replica := self._processes[link.to].replica) is not None:
+                replica.hear(said)
             acceptor.accept(
                 self._doors[link.to][0].welcome, is_peer=True, frame_bytes_max=LIMITS.frame_bytes_max
             )

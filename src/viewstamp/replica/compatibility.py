@@ -1,0 +1,191 @@
+"""Whether a class may be deployed on a log and its snapshot: what `viewstamp upgrade check` finds out.
+
+The class must do all that is in force there. What was executed is executed again, and must give the results
+that the log knows of. Then the migrations run, on a copy that nobody keeps.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from viewstamp.core.effects import Entry
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.snapshots import Snapshot
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.evolution import migrations_of, version_of
+from viewstamp.machine.in_force import VersionInForce
+from viewstamp.machine.interface import code_of, differences, interface_of
+from viewstamp.machine.runner import MigrationFailed
+from viewstamp.machine.schema import parts_of
+from viewstamp.machine.state_machine import Operation, StateMachine
+from viewstamp.replica.batches import BatchUnreadable, Decoders, decode_batch
+from viewstamp.replica.options import SessionLimits
+from viewstamp.replica.replicated_state import Answers, ReplicatedState
+from viewstamp.replica.skip_mark import read_skip_mark
+from viewstamp.replica.snapshot_body import SnapshotUnreadable, read_preface, restore
+from viewstamp.replica.versions import NewerCodeNeeded
+
+
+class Verdict(msgspec.Struct):
+    """What was found out. No problem: the class may be deployed."""
+
+    problems: list[str] = []
+    """What would split the replicas or lose state, with the name of the attribute or method."""
+    oldest: int = 0
+    """The lowest version that a snapshot or an entry still needs; 0: nothing says."""
+    in_force: int = 0
+    """The version in force at the end; 0: nothing says."""
+    deletable: list[str] = []
+    """Migrations that nothing needs."""
+    executed: int = 0
+    """Entries that were executed again."""
+    migrated: bool = False
+    """Whether the state was raised to the version of the class, on a copy."""
+
+
+def judge_class(
+    cls: type[StateMachine],
+    snapshot: Snapshot | None,
+    entries: Iterable[Entry],
+    limits: SessionLimits,
+    code: Mapping[str, str] | None = None,
+    allow: Collection[str] = (),
+) -> Verdict:
+    """Return what would happen if this class ran on this snapshot and the entries after it.
+
+    `code` is that of the class that ran; None: not known. `allow` names methods that may do something else.
+
+    Raises:
+        ConfigurationError: the class cannot be replicated at all.
+    """
+    definition = MachineDefinition.of(cls)
+    verdict, state = Verdict(), ReplicatedState(definition, limits)
+    if snapshot is not None:
+        verdict.problems += _interface_problems(cls, *_standing(snapshot))
+        try:
+            state = restore(snapshot, state)
+        except (NewerCodeNeeded, SnapshotUnreadable) as error:
+            verdict.problems = verdict.problems or [str(error)]
+            return verdict
+        verdict.oldest = verdict.in_force = state.runner.in_force.version
+    whole = _execute(state, entries, verdict)
+    if verdict.in_force:
+        verdict.problems += code_problems(cls, code or {}, verdict.in_force, allow)
+    if whole and not verdict.problems:
+        _raise(cls, state, verdict)
+    verdict.deletable = [
+        f"{prefix}{migration.name}"
+        for prefix, part in parts_of(cls, "")
+        for migration in migrations_of(part)
+        if migration.to <= verdict.oldest
+    ]
+    return verdict
+
+
+def _standing(snapshot: Snapshot) -> tuple[int, Mapping[str, str] | None]:
+    preface = read_preface(snapshot)
+    return preface.machine_version or 1, preface.interface
+
+
+def _execute(state: ReplicatedState, entries: Iterable[Entry], verdict: Verdict) -> bool:
+    """Execute what follows the state. False: a problem was found."""
+    decoders = Decoders.of(state.definition)
+    for entry in entries:
+        if entry.viewstamp.seqno <= state.applied.seqno:
+            continue
+        where = f"entry {entry.viewstamp}"
+        try:
+            if not entry.data:
+                state.skip(entry.viewstamp)
+                continue
+            batch = decode_batch(entry.data, decoders)
+            declares = batch.declares
+            if declares is not None and (state.versions is None or declares.raises):
+                found = _interface_problems(state.definition.cls, declares.machine, declares.interface)
+                verdict.problems += (problem for problem in found if problem not in verdict.problems)
+            state.require_code_for(batch)
+        except BatchUnreadable as error:
+            mark = read_skip_mark(entry.data)
+            if mark is None:
+                verdict.problems.append(f"{where}: {error}")
+                return False
+            state.apply_mark(entry.viewstamp, mark, (), Answers())
+            continue
+        except NewerCodeNeeded as error:
+            verdict.problems = verdict.problems or [f"{where}: {error}"]
+            return False
+        if state.chain.contradicts(batch.check):
+            verdict.problems.append(
+                f"{where}: a command before it gives another result than it did: raise the version, and let "
+                "it depend on self.context.version"
+            )
+            return False
+        state.apply(entry.viewstamp, batch, (), Answers())
+        verdict.executed += 1
+        verdict.in_force = state.runner.in_force.version
+        verdict.oldest = verdict.oldest or verdict.in_force
+    return not verdict.problems
+
+
+def _raise(cls: type[StateMachine], state: ReplicatedState, verdict: Verdict) -> None:
+    target = VersionInForce(state.definition, version_of(cls), interface_of(cls, version_of(cls)))
+    if state.versions is None:
+        return
+    try:
+        state.runner.raised(target, state.applied, state.log_time)
+    except MigrationFailed as error:
+        verdict.problems.append(f"the version would not be raised: {error}")
+    except ConfigurationError as error:
+        verdict.problems.append(str(error))
+    else:
+        verdict.migrated = target.version > verdict.in_force
+
+
+def _interface_problems(
+    cls: type[StateMachine], version: int, interface: Mapping[str, str] | None
+) -> Iterator[str]:
+    """Yield what this class lacks of an interface."""
+    own_version = version_of(cls)
+    if version > own_version:
+        yield f"version {version} is in force and this class has version {own_version}: it never goes down"
+    elif interface is not None:
+        yield from differences(interface_of(cls, version), interface)
+
+
+def code_problems(
+    cls: type[StateMachine], before: Mapping[str, str], in_force: int, allow: Collection[str]
+) -> Iterator[str]:
+    """Yield the methods that do something else than `before` (`machine.interface.code_of`), unversioned."""
+    own_version = version_of(cls)
+    now = code_of(cls)
+    for name, digest in before.items():
+        if name in allow or not digest or now.get(name, digest) in {digest, ""}:
+            continue
+        if own_version == in_force:
+            yield (
+                f"{name}() does something else than before, and version is {in_force} as before: raise it, "
+                f"or allow the change with --allow {name}"
+            )
+        elif not _asks_for_version(cls, name):
+            yield (
+                f"{name}() does something else than before whatever version is in force: let it depend on "
+                f"self.context.version, or allow the change with --allow {name}"
+            )
+
+
+def _asks_for_version(cls: type[StateMachine], name: str) -> bool:
+    """Return whether a method looks at `context.version`; True where its source is not known."""
+    for prefix, part in parts_of(cls, ""):
+        found: Any = inspect.getattr_static(part, name.removeprefix(prefix), None)
+        if name.startswith(prefix) and found is not None:
+            function = found.function if isinstance(found, Operation) else found
+            try:
+                tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+            except (OSError, TypeError, SyntaxError, ValueError):
+                return True
+            return any(isinstance(node, ast.Attribute) and node.attr == "version" for node in ast.walk(tree))
+    return True

@@ -1,0 +1,53 @@
+"""`viewstamp upgrade`, against a cluster in this process."""
+
+from pathlib import Path
+from typing import Final
+
+from tests.cli.conftest import Cluster, Command
+from viewstamp.runtime.local import local_cluster
+from viewstamp.services.kv import KeyValueStore
+
+STORE: Final = "viewstamp.services.kv:KeyValueStore"
+
+
+def test_a_new_cluster_has_all_in_force_that_its_code_can_do(here: Cluster, command: Command) -> None:
+    with here.connect() as kv:
+        kv.put("versions", b"1", 0)
+    ran = command("upgrade", "status", "--json")
+    assert ran.code == 0
+    leader = here.leader()
+    (row,) = [node for node in ran.json["nodes"] if node["node"] == leader]
+    assert (row["level"], row["machine"], row["state"]) == (1, 1, "in force")
+    assert "in force" in command("upgrade", "status").out
+
+
+def test_finalize_says_what_is_in_force_when_nothing_is_to_be_raised(here: Cluster, command: Command) -> None:
+    with here.connect() as kv:
+        kv.get("versions")
+    ran = command("upgrade", "finalize")
+    assert (ran.code, ran.out) == (0, "in force: level 1, class version 1\n")
+
+
+def test_finalize_is_refused_by_name_when_the_level_is_not_known(here: Cluster, command: Command) -> None:
+    ran = command("upgrade", "finalize", 9)
+    assert ran.code == 1
+    assert "nothing was raised: this code can raise to level 1, not to 9" in ran.complaint
+
+
+def test_check_says_that_a_class_may_be_deployed_on_a_data_directory(
+    command: Command, tmp_path: Path
+) -> None:
+    with local_cluster(KeyValueStore, directory=tmp_path / "nodes") as cluster:
+        with cluster.connect() as kv:
+            kv.put("a", b"1", 0)
+        node = cluster.leader()
+    ran = command("upgrade", "check", STORE, "--data", tmp_path / "nodes" / f"node-{node}")
+    assert (ran.code, ran.err) == (0, "")
+    assert "in force: version 1; this class has version 1" in ran.out
+    assert "entries executed again with equal results: it may be deployed" in ran.out
+
+
+def test_check_asks_for_something_to_check_the_class_on(command: Command) -> None:
+    ran = command("upgrade", "check", STORE)
+    assert ran.code == 78
+    assert "say on what to check the class: --data DIR or --backup FILE" in ran.complaint
