@@ -19,6 +19,10 @@ COMMANDS: Final = {
     "kv range": ("viewstamp.cli.kv:list_range", "Print keys with their versions and values, in order."),
     "lock": ("viewstamp.cli.lock:lock", "Run a command under a lock."),
     "locks": ("viewstamp.cli.lock:list_locks", "Show which locks are held, and by whom."),
+    "doctor": (
+        "viewstamp.cli.doctor:doctor",
+        "Look at what breaks clusters; compare states.",
+    ),
     "status": ("viewstamp.cli.status:status", "Show every node: role, view, positions, lag."),
     "transfer": ("viewstamp.cli.operate:transfer", "Hand leadership to another node."),
     "upgrade status": (
@@ -67,7 +71,7 @@ MAIN: Final = frozenset(
 )
 """First words of the commands that the overview explains; it names the others, so that it fits a screen."""
 
-VERDICTS: Final = frozenset({"audit", "bench", "check", "demo", "lint", "sim", "status"})
+VERDICTS: Final = frozenset({"audit", "bench", "check", "demo", "doctor", "lint", "sim", "status"})
 """Commands whose exit code is what they found out: it stays when nobody reads their output to the end."""
 
 GROUPS: Final = {

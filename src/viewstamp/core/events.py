@@ -131,7 +131,11 @@ Directive: TypeAlias = TransferLeadership | TakeSnapshot | ChangeMembers
 """What a protocol core carries out."""
 
 
-OperatorRequest: TypeAlias = Directive | MoveMember | Finalize
+class HashState(msgspec.Struct, frozen=True, tag="hash", array_like=True):
+    """Hash the state as it is now; the digest stands in the node's status when it is made."""
+
+
+OperatorRequest: TypeAlias = Directive | MoveMember | Finalize | HashState
 """All that an operator may ask of one node."""
 
 

@@ -128,6 +128,12 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     """Of the class that is replicated; 0: not known."""
     versions: VersionsStatus | None = None
     """None: of a core alone, which knows no class."""
+    connected: tuple[NodeId, ...] = ()
+    """Members to or from which there is a connection."""
+    digests: tuple[tuple[int, int], ...] = ()
+    """(seqno, digest of the state there), the newest last: equal on all replicas."""
+    figures: tuple[tuple[str, int], ...] = ()
+    """What the process measures: wall_us, sync_us, disk_free_bytes, disk_is_low."""
 
 
 class Core(Protocol):

@@ -142,6 +142,7 @@ class Account:
             budgets=tuple(self.queues()),
             fingerprint=self.fingerprint,
             versions=self._state.versions_status(),
+            digests=self._divergence.digests,
         )
 
     def queues(self) -> Iterator[tuple[str, int, int]]:

@@ -26,7 +26,16 @@ from typing import Final
 import msgspec
 
 from viewstamp.core.effects import Effect, Persist, Send, Settled
-from viewstamp.core.events import Directed, DirectiveToken, Event, Persisted, Received, TransferLeadership
+from viewstamp.core.events import (
+    Directed,
+    DirectiveToken,
+    Event,
+    PeerDown,
+    PeerUp,
+    Persisted,
+    Received,
+    TransferLeadership,
+)
 from viewstamp.core.ids import Instant, NodeId, PersistSeq
 from viewstamp.core.protocol import Core, Status, WrappedCore
 from viewstamp.core.quorum import majority
@@ -58,6 +67,7 @@ class DiskWatch(WrappedCore):
         "_ask_at",
         "_away_until",
         "_away_us",
+        "_connected",
         "_limit_us",
         "_node",
         "_now",
@@ -83,6 +93,8 @@ class DiskWatch(WrappedCore):
         self._reports: dict[NodeId, DiskReport] | None = None
         """What the others said since they were asked; None: they were not, as long as this disk answers."""
         self._ask_at = Instant(0)
+        self._connected: set[NodeId] = set()
+        """Members to or from which there is a connection."""
         self._retry_at: Instant | None = Instant(0)
         """When leadership may be handed over; None while that is under way."""
 
@@ -104,6 +116,7 @@ class DiskWatch(WrappedCore):
     def status(self, now: Instant) -> Status:
         """See `Core`; says as well that the disk does not answer."""
         status = self._core.status(now)
+        status = msgspec.structs.replace(status, connected=tuple(sorted(self._connected)))
         if self._reports is None:
             return status
         why = f"the disk has not answered for {self.waited_us / 1e6:.1f} s"
@@ -117,6 +130,10 @@ class DiskWatch(WrappedCore):
         effects = self._core.step(event, now)
         if effects and type(effects[0]) is Persist:  # the outbox puts a write before all else
             self._waiting.append((effects[0].seq, now))
+        if type(event) is PeerUp:
+            self._connected.add(event.peer)
+        elif type(event) is PeerDown:
+            self._connected.discard(event.peer)
         if type(event) is Persisted:
             self._durable(event.seq)
         if self._limit_us and 2 * self.waited_us >= self._limit_us:

@@ -46,6 +46,8 @@ POSITIONS_KEPT: Final = 64
 """Positions whose votes are remembered: those touched last."""
 STATES_KEPT: Final = 64
 """Own digests of states that are remembered: the newest."""
+DIGESTS_SHOWN: Final = 8
+"""Of these, in a status."""
 
 
 def peer_message_type(message_type: Any) -> Any:
@@ -395,6 +397,15 @@ class Divergence:
 
     def _own(self, kind: Kind, seqno: int) -> int | None:
         return self._state().chain.at(seqno) if kind == "results" else self._states.get(seqno)
+
+    def hash_state(self, now: Instant) -> None:
+        """Hash the state as it is now, because an operator asks."""
+        self._hash_now(now)
+
+    @property
+    def digests(self) -> tuple[tuple[int, int], ...]:
+        """The newest own digests of states: (seqno, digest)."""
+        return tuple(sorted(self._states.items())[-DIGESTS_SHOWN:])
 
     def _hash_now(self, now: Instant) -> None:
         state = self._state()

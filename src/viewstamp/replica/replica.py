@@ -32,6 +32,7 @@ from viewstamp.core.events import (
     Directed,
     Event,
     Finalize,
+    HashState,
     MoveMember,
     PeerDown,
     PeerUp,
@@ -353,8 +354,11 @@ class Replica(Account):
         if (refusal := directive_refusal(self._state.versions, directive)) is not None:
             self._responses.say(source, AdminReply(message.request, refusal))
             return
-        if isinstance(directive, MoveMember):
-            self._responses.effects.append(Moved(directive))
+        if isinstance(directive, MoveMember | HashState):
+            if isinstance(directive, HashState):
+                self._divergence.hash_state(self._now)
+            else:
+                self._responses.effects.append(Moved(directive))
             self._responses.say(source, AdminReply(message.request, None))
             return
         token = self._directives.begin(source, message.request)

@@ -28,6 +28,7 @@ from viewstamp.core.messages import (
     UNREADABLE,
     AdminReply,
     AdminRequest,
+    StatusReply,
     decode_client_message,
     encode_message,
 )
@@ -57,7 +58,7 @@ from viewstamp.runtime.snapshotting import Snapshotter
 from viewstamp.runtime.space import SpaceWatch
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.syncing import Syncer
-from viewstamp.runtime.system import Clock
+from viewstamp.runtime.system import Clock, utc_now
 from viewstamp.runtime.turns import SHARE_US, TURN_US, Turns
 from viewstamp.storage.directory import DataDirectory
 
@@ -200,8 +201,18 @@ class Driver:
             self._on_failure(error)
 
     def status(self) -> Status:
-        """Return the replica's account of itself."""
-        return self._replica.status(self._clock())
+        """Return the replica's account of itself, and what the process measures."""
+        return self._with_figures(self._replica.status(self._clock()))
+
+    def _with_figures(self, status: Status) -> Status:
+        metrics, space = self.metrics, self.space
+        figures = (
+            ("wall_us", int(utc_now().timestamp() * 1e6)),
+            ("sync_us", metrics.sync_us // max(1, metrics.syncs)),
+            ("disk_free_bytes", space.free_bytes or 0),
+            ("disk_is_low", int(space.told)),
+        )
+        return msgspec.structs.replace(status, figures=figures)
 
     def tally(self) -> None:
         """Bring the counters up to date that are kept elsewhere."""
@@ -335,6 +346,8 @@ class Driver:
     def _respond(self, to: ClientAddress, message: Any) -> None:
         assert self._outlet is not None
         self._answers += 1
+        if type(message) is StatusReply:
+            message = StatusReply(message.request, self._with_figures(message.status))
         if to != OWN_ADDRESS:
             self._outlet.respond(to, encode_message(message))
         elif isinstance(message, AdminReply):

@@ -1,0 +1,100 @@
+"""`viewstamp doctor` against a cluster in this process, and what it says of accounts that are made up."""
+
+import msgspec
+import pytest
+
+from tests.cli.conftest import Cluster, Command
+from viewstamp.cli import failures
+from viewstamp.cli.doctor import compared, examine
+from viewstamp.core.ids import ORIGIN, NodeId, View
+from viewstamp.core.protocol import Status
+from viewstamp.runtime.cluster_health import Account
+from viewstamp.runtime.config import MIB, ClusterConfig, Member
+
+NODES = (NodeId(1), NodeId(2), NodeId(3))
+CONFIG = ClusterConfig(
+    cluster_id="c", members=tuple(Member(node, "127.0.0.1", 7_000 + node) for node in NODES)
+)
+
+
+def _well(node: NodeId) -> Status:
+    status = Status(node, "follower", View(3), NodeId(1), ORIGIN, 0, 0, 0, 0, NODES, fingerprint=7)
+    figures = (("wall_us", 10**15), ("sync_us", 500), ("disk_free_bytes", 4_000 * MIB), ("disk_is_low", 0))
+    others = tuple(other for other in NODES if other != node)
+    return msgspec.structs.replace(status, connected=others, figures=figures)
+
+
+def _found(**changed: object) -> dict[str, tuple[str, str]]:
+    """Return what is said of a cluster that is well but for these fields of node 2."""
+    accounts: dict[NodeId, Account] = {node: _well(node) for node in NODES}
+    accounts[NodeId(2)] = msgspec.structs.replace(_well(NodeId(2)), **changed)
+    return {each.what: (each.verdict, each.text) for each in examine(CONFIG, accounts)}
+
+
+def _figures(**changed: int) -> tuple[tuple[str, int], ...]:
+    return tuple({**dict(_well(NodeId(2)).figures), **changed}.items())
+
+
+def test_all_is_well_when_nothing_is_wrong() -> None:
+    assert {verdict for verdict, _ in _found().values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "what", "verdict", "text"),
+    [
+        ({"waiting_for": "no quorum"}, "node 2", "wrong", "no quorum"),
+        ({"waiting_for": "no quorum"}, "cluster", "warning", "one failure from outage"),
+        ({"warnings": ("expires soon",)}, "node 2", "warning", "expires soon"),
+        ({"fingerprint": 8}, "versions", "warning", "node 2: 0000000000000008"),
+        ({"figures": _figures(wall_us=10**15 + 3_000_000)}, "clocks", "warning", "at most 3.0 s"),
+        ({"figures": _figures(sync_us=200_000)}, "disk of node 2", "warning", "a sync takes 200.0 ms"),
+        ({"figures": _figures(disk_free_bytes=100 * MIB)}, "disk of node 2", "warning", "100 MiB are free"),
+        ({"figures": _figures(disk_is_low=1)}, "disk of node 2", "wrong", "refuses commands"),
+    ],
+)
+def test_what_is_wrong_is_named(changed: dict[str, object], what: str, verdict: str, text: str) -> None:
+    found = _found(**changed)
+    assert found[what][0] == verdict
+    assert text in found[what][1]
+
+
+def test_a_pair_that_is_not_connected_either_way_is_named() -> None:
+    accounts: dict[NodeId, Account] = {node: _well(node) for node in NODES}
+    accounts[NodeId(2)] = msgspec.structs.replace(_well(NodeId(2)), connected=(NodeId(1),))
+    assert all(each.verdict == "ok" for each in examine(CONFIG, accounts)), "one way is enough"
+    accounts[NodeId(3)] = msgspec.structs.replace(_well(NodeId(3)), connected=(NodeId(1),))
+    (pairs,) = (each for each in examine(CONFIG, accounts) if each.what == "pairs")
+    assert (pairs.verdict, "nodes 2 and 3 do not reach each other" in pairs.text) == ("wrong", True)
+
+
+def test_states_are_compared_where_most_nodes_stand() -> None:
+    assert compared({NodeId(1): ((5, 1),), NodeId(2): ((6, 1),)}) is None
+    equal = compared({NodeId(1): ((5, 1), (6, 2)), NodeId(2): ((6, 2),), NodeId(3): ((5, 9),)})
+    assert equal is not None
+    assert (equal.verdict, "at entry 6 are equal" in equal.text) == ("ok", True)
+    odd = compared({NodeId(1): ((5, 1),), NodeId(2): ((5, 1),), NodeId(3): ((5, 9),)})
+    assert odd is not None
+    assert odd.verdict == "wrong"
+    assert "node 3: 0000000000000009" in odd.text
+
+
+def test_a_living_cluster_is_well_and_its_states_are_equal(command: Command, here: Cluster) -> None:
+    command("kv", "put", "doctor", "1")
+    ran = command("doctor", "--compare-state", "--json")
+    found = {each["what"]: each for each in ran.json["findings"]}
+    assert found["pairs"]["verdict"] == "ok", found
+    assert found["state"]["verdict"] == "ok", found
+    assert found["state"]["text"].count("node ") == len(here.config.node_ids)
+    assert ran.code == failures.DONE, found
+    assert "wall clocks differ by at most" in command("doctor").out
+
+
+def test_a_dead_node_is_wrong(command: Command, here: Cluster) -> None:
+    victim = next(node for node in here.config.node_ids if node != here.leader())
+    here.kill(victim)
+    try:
+        ran = command("doctor", "--timeout", "0.5")
+    finally:
+        here.restart(victim)
+    assert ran.code == failures.REFUSED
+    assert f"wrong   node {victim}: " in ran.out
