@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import NodeId
 from viewstamp.link.credentials import Trust
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
 from viewstamp.runtime.secret_file import make_secret, read_secret, user_secret
@@ -13,6 +14,7 @@ from viewstamp.runtime.security import INSECURE, client_security, is_loopback, s
 LOCAL = ClusterConfig(cluster_id="c", members=(Member(1, "127.0.0.1", 7001), Member(2, "localhost", 7002)))
 WIDE = ClusterConfig(cluster_id="c", members=(Member(1, "10.0.0.1", 7001), Member(2, "10.0.0.2", 7002)))
 HERE = ("127.0.0.1", 7001)
+ONE = NodeId(1)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ def test_host_is_loopback_when_only_this_machine_reaches_it(host: str, local: bo
 
 
 def test_members_are_proved_by_the_secret_when_all_is_on_one_machine() -> None:
-    security = server_security(LOCAL, NodeConfig(), HERE)
+    security = server_security(LOCAL, ONE, NodeConfig(), HERE)
     assert (security.trust, security.warnings) == (Trust.SECRET, ())
     assert security.secret is not None
 
@@ -52,18 +54,18 @@ def test_node_does_not_start_when_others_can_reach_it_and_nothing_protects_it(
     cluster: ClusterConfig, config: NodeConfig, listen: tuple[str, int]
 ) -> None:
     with pytest.raises(ConfigurationError, match="--insecure"):
-        server_security(cluster, config, listen)
+        server_security(cluster, ONE, config, listen)
 
 
 def test_each_status_says_so_when_a_node_was_started_insecure() -> None:
-    security = server_security(WIDE, NodeConfig(insecure=True), ("10.0.0.1", 7001))
+    security = server_security(WIDE, ONE, NodeConfig(insecure=True), ("10.0.0.1", 7001))
     assert (security.trust, security.warnings) == (Trust.NOTHING, (INSECURE,))
 
 
 def test_secret_still_counts_when_a_node_was_started_insecure(tmp_path: Path) -> None:
     make_secret(tmp_path / "s")
     cluster = ClusterConfig(cluster_id="c", members=WIDE.members, secret=str(tmp_path / "s"))
-    security = server_security(cluster, NodeConfig(insecure=True), ("10.0.0.1", 7001))
+    security = server_security(cluster, ONE, NodeConfig(insecure=True), ("10.0.0.1", 7001))
     assert (security.trust, security.warnings) == (Trust.SECRET, (INSECURE,))
 
 

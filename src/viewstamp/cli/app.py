@@ -49,6 +49,10 @@ COMMANDS: Final = {
     "check": ("viewstamp.cli.check:check", "Judge whether a recorded history is linearizable."),
     "lint": ("viewstamp.cli.lint:lint", "Find what in a class makes its replicas differ."),
     "sim": ("viewstamp.cli.sim:sim", "Run a simulated cluster through disasters."),
+    "cert init": ("viewstamp.cli.cert:init", "Make the CA of a cluster."),
+    "cert node": ("viewstamp.cli.cert:node", "Make the certificate of a member."),
+    "cert client": ("viewstamp.cli.cert:client", "Make the certificate of a client or an operator."),
+    "cert show": ("viewstamp.cli.cert:show", "Say whom certificates name, and how long they are valid."),
     "demo": ("viewstamp.cli.demo:demo", "See three servers survive the death of their leader."),
 }
 """Name: (where it is, what it does). To add a command, add its line."""
@@ -75,6 +79,7 @@ VERDICTS: Final = frozenset({"audit", "bench", "check", "demo", "doctor", "lint"
 """Commands whose exit code is what they found out: it stays when nobody reads their output to the end."""
 
 GROUPS: Final = {
+    "cert": "Certificates of nodes, clients and operators.",
     "kv": "Read and write the stock key/value service.",
     "token": "Let clients prove their names without certificates.",
     "member": "Change who takes part, while the cluster runs.",

@@ -6,10 +6,10 @@ from typing import Annotated, Final
 import msgspec
 from cyclopts import Parameter
 
-from viewstamp.cli.target import CLUSTER_FILE
+from viewstamp.cli.target import CERTIFICATES, CLUSTER_FILE
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.runtime.addresses import parse_address
-from viewstamp.runtime.config import ClusterConfig, Member
+from viewstamp.runtime.config import ClusterConfig, Member, TlsFiles
 from viewstamp.runtime.secret_file import make_secret, read_secret
 from viewstamp.runtime.security import is_loopback
 from viewstamp.runtime.system import fresh_number
@@ -24,12 +24,16 @@ def init(
     members: Annotated[str | None, Parameter(help="HOST:PORT,... one for each member.")] = None,
     protocol: Annotated[str, Parameter(help="The protocol.")] = "raft",
     cluster_id: Annotated[str | None, Parameter(help="Drawn at random if not given.")] = None,
+    tls: Annotated[bool, Parameter(negative="", help="Make certificates, and speak TLS.")] = False,
 ) -> None:
     """Write a cluster file; without members, of three on this machine.
 
     Every node and every client may have the file. Nodes get the ids 1, 2, 3, ... in the order given. Where
     all members are on this machine, the secret beside it, which this user alone can read, is what members and
     operators know each other by.
+
+    With --tls it also makes a CA and the certificates of all nodes, of a client and of an operator, in the
+    folder tls beside the file. Each machine gets ca.pem and what its own processes show; ca.key stays here.
     """
     addresses = _addresses(members)
     config = ClusterConfig(
@@ -39,18 +43,34 @@ def init(
     )
     secret = cluster.with_suffix(".secret")
     is_local = all(is_loopback(host) for host, _ in addresses)
-    if is_local:
+    if tls:
+        config = msgspec.structs.replace(config, tls=TlsFiles(ca=f"{CERTIFICATES}/ca.pem"))
+    elif is_local:
         config = msgspec.structs.replace(config, secret=secret.name)
     config.check()
     if cluster.exists():
         raise ConfigurationError(
             f"{cluster} exists and is left as it is: name another file, or remove it first"
         )
-    if is_local:
+    if tls:
+        _provide_certificates(config, cluster.parent / CERTIFICATES)
+    elif is_local:
         _provide_secret(secret)
     config.save(cluster)
     print(f"wrote {cluster}: {len(addresses)} members, protocol {protocol}")
     print(f"start each: viewstamp serve --cluster {cluster} --node 1 --data data1    (and 2, 3, ...)")
+
+
+def _provide_certificates(config: ClusterConfig, folder: Path) -> None:
+    """Make a CA, and what each node, a client and an operator show."""
+    from viewstamp.cli import cert
+
+    cert.make_authority(folder, config.cluster_id)
+    for member in config.members:
+        cert.issue_node(folder, config.cluster_id, member.id, (member.host,))
+    for name in ("client", "operator"):
+        cert.issue_client(folder, config.cluster_id, name, name)
+    print(f"wrote {folder}: a CA, {len(config.members)} nodes, client and operator, for 365 days")
 
 
 def _provide_secret(path: Path) -> None:

@@ -11,6 +11,8 @@ from viewstamp.runtime.config import ClusterConfig
 
 CLUSTER_FILE: Final = "viewstamp.toml"
 TOKEN_VARIABLE: Final = "VIEWSTAMP_TOKEN"  # noqa: S105  its name
+CERTIFICATES: Final = "tls"
+"""Folder of the certificates, beside the cluster file."""
 
 TIMEOUT_S_MAX: Final = 86_400
 

@@ -145,6 +145,10 @@ class Account:
             digests=self._divergence.digests,
         )
 
+    def warn(self, warnings: tuple[str, ...]) -> None:
+        """From now on say these lines in each status."""
+        self.warnings = warnings
+
     def queues(self) -> Iterator[tuple[str, int, int]]:
         """Yield what waits or is remembered here: (what, how much, how much at most)."""
         options, sessions = self.options, self._state.sessions

@@ -6,9 +6,10 @@ Read in this order; each file says its rules at its top:
 2. `syncing`, `snapshotting`: where the disk's work is done; `state_hashing`, `differences`,
    `watchdog`: what finds a class that differs or runs too long; `disk_hang`, `space`: a disk that does not
    answer, or is full;
-3. `transport`, `inbox`, `connection`, `dialing`: the port of a server, over `viewstamp.link`; `places`,
-   `deadlines`, `backlog`, `bounded_log`: what one client may take of it; `admissions`,
-   `security`, `secret_file`, `tokens`: with what the ends of a connection prove themselves;
+3. `transport`, `listening`, `inbox`, `connection`, `dialing`: the port of a server, over `viewstamp.link`;
+   `places`, `deadlines`, `backlog`, `bounded_log`: what one client may take of it; `admissions`,
+   `security`, `secret_file`, `certificates`, `tls`, `rotation`, `tokens`: with what the ends of a connection
+   prove themselves;
 4. `server`: all of it from start to stop; `local`: a cluster in one process; `paranoid`: cores that check
    themselves; `stopping`: what comes before the end; `supervisor`: what
    systemd is told;

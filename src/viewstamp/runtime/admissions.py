@@ -35,7 +35,11 @@ class Admissions:
         if isinstance(step, Proved):
             return self._entrance.on_proof(self._claims.pop(connection), step.proof)
         assert isinstance(step, Greeted), step
-        decided = self._entrance.on_hello(step, None)
+        tls = connection.tls
+        certified = None if tls is None or tls.peer is None else tls.peer.certified
+        if isinstance(certified, str):
+            return certified
+        decided = self._entrance.on_hello(step, certified)
         if not isinstance(decided, Claim):
             return decided
         self._claims[connection] = decided

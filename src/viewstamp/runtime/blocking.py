@@ -47,6 +47,7 @@ from viewstamp.runtime.client_base import (
     session_ms,
     with_refusals,
 )
+from viewstamp.runtime.config import TlsFiles
 from viewstamp.runtime.discovery import Known, Where, learn
 from viewstamp.runtime.proxies import CallKind
 from viewstamp.runtime.sockets import SocketLink, ask_blocking
@@ -77,8 +78,11 @@ class BlockingClient(ClientBase):
         token: TokenSource | None = None,
         clock: Clock = monotonic_us,
         operator: bool = False,
+        tls: TlsFiles | None = None,
     ) -> None:
         """Find the cluster and begin to connect to its members; as an `operator` one may give directives.
+
+        `tls` goes before the files that the cluster file names.
 
         Raises:
             ConfigurationError: `where` does not name a cluster, or `timeout_s` makes no sense.
@@ -93,6 +97,7 @@ class BlockingClient(ClientBase):
             token=token,
             clock=clock,
             operator=operator,
+            tls=tls,
         )
         self._changed = threading.Condition(threading.Lock())
         """Holds the lock; told whenever a call ended or the reader left its place."""
@@ -124,6 +129,7 @@ class BlockingClient(ClientBase):
             selector=self._selector,
             rng=self._rng,
             clock=self._clock,
+            secure=self._security.dial(self._cluster_id, server),
         )
 
     @property
@@ -370,9 +376,9 @@ class BlockingClient(ClientBase):
         while self._clock() < deadline:
             for address in addresses:
                 left_s = max(ASK_PAUSE_S, (deadline - self._clock()) / 1e6)
-                answer = ask_blocking(
-                    address, make_asker(self._rng), self._clock, min(left_s, _ASK_TIMEOUT_S)
-                )
+                secure = self._security.dial("", None)
+                wait_s = min(left_s, _ASK_TIMEOUT_S)
+                answer = ask_blocking(address, make_asker(self._rng), self._clock, wait_s, secure)
                 if not isinstance(answer, str):
                     return learn(answer, address)
                 troubles[address] = answer

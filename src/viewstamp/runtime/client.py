@@ -56,10 +56,12 @@ from viewstamp.runtime.client_base import (
     session_ms,
     with_refusals,
 )
+from viewstamp.runtime.config import TlsFiles
 from viewstamp.runtime.connection import Connection
 from viewstamp.runtime.dialing import OutgoingLink
 from viewstamp.runtime.discovery import Known, Where, learn
 from viewstamp.runtime.proxies import CallKind
+from viewstamp.runtime.security import SecureDial
 from viewstamp.runtime.system import Clock, explain, monotonic_us
 from viewstamp.runtime.tokens import TokenSource
 from viewstamp.runtime.turns import Turns
@@ -99,8 +101,12 @@ class AsyncClient(ClientBase):
         notified: Callable[[bytes], None] | None = None,
         token: TokenSource | None = None,
         clock: Clock = monotonic_us,
+        operator: bool = False,
+        tls: TlsFiles | None = None,
     ) -> None:
         """Prepare a client. `notified` is called with each one-way message of the machine.
+
+        An `operator` may give directives. `tls` goes before the files that the cluster file names.
 
         Raises:
             ConfigurationError: `where` does not name a cluster, or `timeout_s` makes no sense.
@@ -113,6 +119,8 @@ class AsyncClient(ClientBase):
             notified=notified,
             token=token,
             clock=clock,
+            operator=operator,
+            tls=tls,
         )
         self._core: ClientCore | None = None
         self._links: dict[NodeId, OutgoingLink] = {}
@@ -168,6 +176,7 @@ class AsyncClient(ClientBase):
             rng=self._rng,
             owner=self,
             dirty=self._dirty,
+            secure=self._security.dial(self._cluster_id, server),
         )
         link.start()
 
@@ -399,7 +408,8 @@ class AsyncClient(ClientBase):
             async with asyncio.timeout(self.timeout_s):
                 while True:
                     for address in addresses:
-                        answer = await ask(address, make_asker(self._rng), self._clock)
+                        secure = self._security.dial("", None)
+                        answer = await ask(address, make_asker(self._rng), self._clock, secure)
                         if not isinstance(answer, str):
                             return learn(answer, address)
                         troubles[address] = answer
@@ -408,14 +418,19 @@ class AsyncClient(ClientBase):
             raise self._no_server(troubles) from None
 
 
-async def ask(address: Address, dialer: Dialer, clock: Clock) -> Welcome | str:
+async def ask(
+    address: Address, dialer: Dialer, clock: Clock, secure: SecureDial | None = None
+) -> Welcome | str:
     """Connect once and return the server's welcome, or in a few words why there was none."""
     dialer.start(clock())
     dialer.advance(clock())
     writer = None
     try:
         async with asyncio.timeout(CLIENT_LIMITS.dial_timeout_ms / 1000):
-            reader, writer = await asyncio.open_connection(*address)
+            context = None if secure is None else secure.credentials.context
+            reader, writer = await asyncio.open_connection(*address, ssl=context)
+            if secure is not None and (reason := secure.refuse_end(writer.get_extra_info("ssl_object"))):
+                return reason
             dialer.opened(clock())
             writer.write(dialer.out.take())
             while data := await reader.read(CLIENT_LIMITS.hello_bytes_max):

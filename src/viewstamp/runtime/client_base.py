@@ -34,7 +34,7 @@ from viewstamp.replica.client.failures import names
 from viewstamp.replica.events import CallId, Deliver, Failed, Outcome, Raised, Returned
 from viewstamp.replica.options import TIME_TO_LIVE_MAX_MS, ClientOptions, ClientSetup
 from viewstamp.runtime.addresses import Address, check_address, format_address
-from viewstamp.runtime.config import KIB, MIB
+from viewstamp.runtime.config import KIB, MIB, TlsFiles
 from viewstamp.runtime.discovery import Known, Where, locate
 from viewstamp.runtime.security import client_security
 from viewstamp.runtime.system import Clock, check_timeout_s, fresh_rng, fresh_secret
@@ -112,13 +112,14 @@ class ClientBase:
         clock: Clock,
         operator: bool = False,
         token: TokenSource | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._where = where
         self._located = located = locate(where)
         cluster = located.cluster if isinstance(located, Known) else None
         self._operator = operator
         self._token = token
-        self._security = client_security(cluster, operator=operator)
+        self._security = client_security(cluster, tls, operator=operator)
         self._cluster_id = ""
         """Of the cluster that was found."""
         self.timeout_s = check_timeout_s(timeout_s)

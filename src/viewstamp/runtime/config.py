@@ -64,6 +64,25 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return check_address(self.host, self.port)
 
 
+class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files in PEM.
+
+    Where certificate and key are not named they stand beside the CA's: `node-1.pem` and `node-1.key` for
+    node 1, `client.pem` for clients, `operator.pem` for operators.
+    """
+
+    ca: str
+    """The CAs that are trusted."""
+    cert: str | None = None
+    """This process's certificate, with those that lead to the CA."""
+    key: str | None = None
+
+    def beside(self, folder: Path) -> "TlsFiles":
+        """Return the same files, where relative names are relative to a folder."""
+        cert, key = (None if name is None else str(folder / name) for name in (self.cert, self.key))
+        return TlsFiles(str(folder / self.ca), cert, key)
+
+
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """What every node of a cluster must agree on.
 
@@ -87,6 +106,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     of the user who starts the servers (`runtime.secret_file`)."""
     tokens: TokenConfig = TokenConfig()
     """Which tokens of clients are accepted; none, where no key is listed."""
+    tls: TlsFiles | None = None
+    """Certificates of members and clients; relative to the cluster file. None: no TLS."""
     open_host: str | None = None
     """A node that is not listed may take part as well: its id is its port on this host. Members and
     protocol options may then differ from node to node. None: only those that are listed."""
@@ -212,6 +233,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             lines.append(f"secret = {_toml(self.secret)}")
         if self.open_host is not None:
             lines.append(f"open_host = {_toml(self.open_host)}")
+        if self.tls is not None:
+            files = {name: value for name, value in msgspec.structs.asdict(self.tls).items() if value}
+            lines += _toml_table("tls", files)
         for name, table in (("options", self.options), ("replica", self.replica)):
             lines += _toml_table(name, table)
         if self.tokens != TokenConfig():
@@ -255,9 +279,12 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             file.
         """
         config = cls.from_toml(read_named(path, bytes_max=_CLUSTER_FILE_BYTES_MAX), name=str(path))
-        if config.secret is not None:
-            config = msgspec.structs.replace(config, secret=str(Path(path).parent / config.secret))
-        return config
+        folder = Path(path).parent
+        return msgspec.structs.replace(
+            config,
+            secret=None if config.secret is None else str(folder / config.secret),
+            tls=None if config.tls is None else config.tls.beside(folder),
+        )
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -276,6 +303,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     loop: Loop = "auto"
     """`auto` takes uvloop where it is installed."""
 
+    tls: TlsFiles | None = None
+    """This node's certificate; None: as in the cluster file."""
     insecure: bool = False
     """Start although others can reach this node and nothing protects it; each status says so."""
     paranoid: bool = False

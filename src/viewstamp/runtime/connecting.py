@@ -8,6 +8,7 @@ from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.blocking import BlockingClient
 from viewstamp.runtime.client import AsyncClient
+from viewstamp.runtime.config import TlsFiles
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.proxies import Reads, binding_of, make_proxy
 from viewstamp.runtime.tokens import TokenSource
@@ -54,6 +55,7 @@ def connect(
     notified: Callable[[bytes], None] | None = None,
     part: str = "",
     token: TokenSource | None = None,
+    tls: TlsFiles | None = None,
 ) -> Connecting[M]:
     """Connect to a cluster that replicates `machine`.
 
@@ -66,6 +68,8 @@ def connect(
     end as unknown. `notified` is called with each one-way message of the machine, encoded. `part` is the name
     of `machine` where the cluster replicates it as a part of a composed one. `token` proves the client's name
     where it has no certificate: the text, or a function that returns the present one for each connection.
+    of `machine` where the cluster replicates it as a part of a composed one. `tls` names this client's
+    certificate, where the cluster file does not.
 
     Raises:
         ConfigurationError: `where` or `machine` cannot be used.
@@ -78,6 +82,7 @@ def connect(
         options=options,
         notified=notified,
         token=token,
+        tls=tls,
     )
     return Connecting(client, machine, reads, part)
 
@@ -115,6 +120,7 @@ def connect_blocking(
     notified: Callable[[bytes], None] | None = None,
     part: str = "",
     token: TokenSource | None = None,
+    tls: TlsFiles | None = None,
 ) -> BlockingConnection[M]:
     """Connect as `connect` does, without async.
 
@@ -134,6 +140,7 @@ def connect_blocking(
         options=options,
         notified=notified,
         token=token,
+        tls=tls,
     )
     try:
         return BlockingConnection(client, machine, reads, part)

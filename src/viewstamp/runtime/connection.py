@@ -11,14 +11,18 @@ Rules of this file:
 import asyncio
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.principals import ANONYMOUS, LOCAL_OPERATOR, Role, role_of
 from viewstamp.link.acceptor import Greeted, Proved
 from viewstamp.link.dialer import Challenged, Refused, Welcomed
 from viewstamp.link.framing import FrameQueue, Splitter
+from viewstamp.runtime.security import ENDED_EARLY
 from viewstamp.runtime.system import tune_socket
+
+if TYPE_CHECKING:
+    from viewstamp.runtime.tls import TlsStream
 
 READ_PAUSE_BYTES: Final = 1 << 20
 """Unread replies at which we stop reading from a client; under a quarter of it we go on."""
@@ -110,6 +114,7 @@ class Connection(asyncio.Protocol):
         "deliver",
         "dropped",
         "heard",
+        "is_distrusted",
         "is_full",
         "is_held",
         "is_stalled",
@@ -118,6 +123,7 @@ class Connection(asyncio.Protocol):
         "principal",
         "send_bytes_max",
         "tag",
+        "tls",
     )
 
     def __init__(
@@ -129,8 +135,13 @@ class Connection(asyncio.Protocol):
         deliver: Callable[[bytes], None],
         send_bytes_max: int,
         overflow: Overflow,
+        tls: "TlsStream | None" = None,
     ) -> None:
-        """`dirty` is where it adds itself when something waits to be sent, once until the next `flush`."""
+        """`dirty` is where it adds itself when something waits to be sent, once until the next `flush`.
+
+        With `tls` a connection that this side opened stands, for its handler, once its handshake is over.
+        """
+        self.tls = tls
         self.link = link
         self.deliver = deliver
         """Called with each message. `ProtocolViolation` closes the connection."""
@@ -156,6 +167,8 @@ class Connection(asyncio.Protocol):
         """Frames lost to `Overflow.DROP`."""
         self.tag: object = None
         """Whatever the handler wants to know it by."""
+        self.is_distrusted = False
+        """Whether TLS failed: this end does not trust the other, or the reverse."""
         self.principal = ANONYMOUS
         """The name of the other end, as far as it has been proved (`core.principals`)."""
 
@@ -193,11 +206,19 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=READ_PAUSE_BYTES)
         tune_socket(transport.get_extra_info("socket"))
-        self._handler.opened(self)
+        if self.tls is None or self.tls.server_side:
+            self._handler.opened(self)
+        else:
+            self.tls.start()
+            self._transport.write(self.tls.output())
 
     def data_received(self, data: bytes) -> None:
         """Hand on what these bytes complete. Called by the loop."""
         self.heard = True
+        if self.tls is not None:
+            data = self._decrypt(self.tls, data)
+            if not data:
+                return
         link = self.link
         frame = link.splitter.single(data)
         try:
@@ -216,6 +237,25 @@ class Connection(asyncio.Protocol):
         except ProtocolViolation as violation:
             self.abort(str(violation))
 
+    def _decrypt(self, tls: "TlsStream", data: bytes) -> bytes:
+        """Return what can be read now; nothing while the handshake goes on."""
+        transport, was_ready = self._transport, tls.ready
+        try:
+            plain = tls.receive(data)
+        except ProtocolViolation as violation:
+            self.is_distrusted = True
+            if transport is not None and not self._closed:
+                transport.write(tls.output())
+                self._closed, self._reason = True, str(violation)
+                transport.close()
+            return b""
+        answer = tls.output()
+        if answer and transport is not None:
+            transport.write(answer)
+        if tls.ready and not was_ready and not tls.server_side and not self._closed:
+            self._handler.opened(self)
+        return plain
+
     def _note_unfinished(self) -> None:
         unfinished = self.link.unfinished
         if unfinished != self._unfinished:
@@ -230,6 +270,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End. Called by the loop, once."""
+        if self.tls is not None and not self.tls.ready and not self.tls.server_side and not self._closed:
+            self._reason, self.is_distrusted = ENDED_EARLY, True
         self._closed = True
         self._transport = None
         self.link.closed()
@@ -288,7 +330,11 @@ class Connection(asyncio.Protocol):
             self._overflow(len(out.parts) // 2)
             out.clear()
             return
-        transport.write(out.take())
+        data, tls = out.take(), self.tls
+        if tls is None:
+            transport.write(data)
+        elif tls.ready:
+            transport.write(tls.send(data))
 
     def close(self, reason: str) -> None:
         """Send what waits, then close."""

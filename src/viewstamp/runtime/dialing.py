@@ -11,6 +11,7 @@ from viewstamp.link.dialer import Action, Challenged, Dialer, DialLimits, Greeti
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.connection import Connection, LinkStep, Overflow
+from viewstamp.runtime.security import SecureDial
 from viewstamp.runtime.system import explain
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -46,7 +47,11 @@ class OutgoingLink:
         owner: LinkOwner,
         dirty: list[Connection],
         on_demand: bool = False,
+        secure: SecureDial | None = None,
     ) -> None:
+        self._secure = secure
+        self._opening: Connection | None = None
+        """Set while its TLS handshake goes on."""
         self.peer = peer
         self.address = address
         self._limits = limits
@@ -108,6 +113,9 @@ class OutgoingLink:
         if self._attempt is not None:
             self._attempt.cancel()
             await asyncio.gather(self._attempt, return_exceptions=True)
+        if self._opening is not None:
+            self._opening.abort("")
+            await self._over.wait()
         if self._connection is not None:
             self._connection.close("")
             try:
@@ -133,7 +141,16 @@ class OutgoingLink:
         self._dialer.dropped += 1
 
     def opened(self, connection: Connection) -> None:
-        """Say hello (`connection.Handler`)."""
+        """Say hello, if the other end is the server that was meant (`connection.Handler`)."""
+        self._opening = None
+        if self._secure is not None and self._dialer.phase is Phase.DIALLING:
+            reason = self._secure.refuse(None if connection.tls is None else connection.tls.peer)
+            if reason is not None:
+                self._distrust(reason)
+                connection.abort("")
+                self._over.set()
+                self._lost(reason)
+                return
         if self._dialer.phase is not Phase.DIALLING:
             connection.abort("")  # it came too late
             return
@@ -163,6 +180,12 @@ class OutgoingLink:
         if reason:
             LOG.debug("connection to node %d ended: %s", self.peer, reason)
         self._dialer.dropped += connection.dropped
+        if connection is self._opening:
+            self._opening = None
+            self._over.set()
+            if connection.is_distrusted:
+                self._distrust(reason)
+            self._lost(reason)
         if connection is self._connection:
             self._connection = self.up = None
             self._over.set()
@@ -204,6 +227,10 @@ class OutgoingLink:
             return
         if self._attempt is not None:
             self._attempt.cancel()
+        if self._opening is not None:
+            opening, self._opening = self._opening, None
+            opening.abort("")
+            self._over.set()
         self._lost("")
 
     def _lost(self, reason: str) -> None:
@@ -212,15 +239,25 @@ class OutgoingLink:
         if is_news:
             self._owner.link_changed(self.peer, False)
 
+    def _distrust(self, reason: str) -> None:
+        if self._dialer.distrust(reason):
+            LOG.warning("node %d at %s: %s", self.peer, format_address(self.address), reason)
+
     def _make_connection(self) -> Connection:
-        return Connection(
+        tls = None if self._secure is None else self._secure.open()
+        connection = Connection(
             self,
             self._dialer,
             dirty=self._dirty,
             deliver=self._deliver,
             send_bytes_max=self._limits.send_bytes_max,
             overflow=Overflow.DROP,
+            tls=tls,
         )
+        if tls is not None:
+            self._opening = connection
+            self._over.clear()
+        return connection
 
 
 def _now() -> Instant:

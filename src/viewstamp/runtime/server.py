@@ -2,8 +2,8 @@
 
 SIGTERM hands leadership over, if this node leads, leaves a snapshot of all that was executed here, so that
 the next start, perhaps with changed code, executes none of it again, and exits with 0. SIGINT, or a second
-signal, stops at once. A failed disk or a broken invariant ends the process with a code that says which: see
-`exit_code`.
+signal, stops at once. SIGHUP loads the certificates again. A failed disk or a broken invariant ends the
+process with a code that says which: see `exit_code`.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from random import Random
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from viewstamp.core.errors import ConfigurationError, Diverged, EntryNotExecutable, NodeRemoved, StorageError
 from viewstamp.core.events import Directive
@@ -41,7 +41,8 @@ from viewstamp.runtime.member_watch import MemberWatch, members_of
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.paranoid import paranoid
 from viewstamp.runtime.removal import refuse_removed, remember_removal
-from viewstamp.runtime.security import Security, server_security
+from viewstamp.runtime.rotation import Rotation
+from viewstamp.runtime.security import OPEN, Security, server_security
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.system import (
     Clock,
@@ -78,6 +79,8 @@ _DESCRIPTORS_BESIDES_CLIENTS: Final = 512
 
 class Server:
     """One node of a cluster on the running loop."""
+
+    _security = OPEN
 
     def __init__(
         self,
@@ -120,9 +123,8 @@ class Server:
         self.metrics = Metrics()
         self._medium = medium or MemoryMedium()
         self._listen = listen or self._listen_address()
-        self._definition = definition or protocol_definition(cluster.protocol)
-        if self.config.paranoid:
-            self._definition = paranoid(self._definition)
+        known_as = definition or protocol_definition(cluster.protocol)
+        self._definition = paranoid(known_as) if self.config.paranoid else known_as
         self._clock = clock
         self._accept_class = accept_class
         self._ends_when_stuck = ends_when_stuck
@@ -131,6 +133,7 @@ class Server:
         self._watch: MemberWatch | None = None
         self._watchdog: Watchdog | None = None
         self._disk_hang: DiskHang | None = None
+        self._rotation: Rotation | None = None
         self._directory: DataDirectory | None = None
         self._driver: Driver | None = None
         self._transport: Transport | None = None
@@ -158,7 +161,7 @@ class Server:
             JournalCorrupt: the directory does not hold what was written to it.
             StorageError: the disk failed.
         """
-        security = server_security(self.cluster, self.config, self._listen_address())
+        security = server_security(self.cluster, self.node, self.config, self._listen_address())
         refuse_removed(self.config.data)
         self._directory = directory = await asyncio.to_thread(self._open_directory)
         try:
@@ -175,9 +178,6 @@ class Server:
         rng = fresh_rng()
         hasher = self._make_hasher()
         replica = self._make_replica(directory, rng, hasher)
-        replica.warnings = security.warnings
-        for warning in security.warnings:
-            LOG.warning("node %d is %s", self.node, warning)
         served = await asyncio.to_thread(served_class, self.machine)
         replica.fingerprint = served.fingerprint
         self._read_addresses(replica)
@@ -209,6 +209,7 @@ class Server:
             security=security,
             machine=served,
         )
+        self._security = security
         driver.start(self._transport)
         await self._transport.start(self._listen)
         self._start_watching(driver, replica, self._transport)
@@ -219,6 +220,8 @@ class Server:
         if self._definition.guarantees.changes_members:
             self._watch = MemberWatch(driver.status, self._book, transport, self._ask)
             self._watch.start()
+        self._rotation = Rotation(self.node, self._security, transport.connections, replica.warn)
+        self._rotation.start()
         self._watchdog = Watchdog(
             self.node,
             lambda: replica.state.runner,
@@ -248,6 +251,8 @@ class Server:
             await stopping.hand_over(self._driver, self.config, self.node)
             await stopping.leave_snapshot(self._driver, self._transport, self.config, self.node)
         driver, self._driver = self._driver, None
+        if self._rotation is not None:
+            self._rotation.stop()
         if self._watchdog is not None:
             self._watchdog.stop()
         if self._disk_hang is not None:
@@ -258,6 +263,11 @@ class Server:
         await self._transport.stop()
         self._over.set()
         self._directory.close()
+
+    def reload_certificates(self) -> None:
+        """Load the files of certificates again now; the log says whether they are in use."""
+        if self._rotation is not None:
+            self._rotation.look(force=True)
 
     async def kill(self) -> None:
         """Stop without a word to anybody, as if the process had ended: what was not synced is lost."""
@@ -360,7 +370,8 @@ class Server:
         return lambda: members_of(driver.status())
 
     async def _ask(self, address: Address) -> Welcome | str:
-        return await ask(address, make_asker(fresh_rng()), self._clock)
+        secure = self._security.dial(self.cluster.cluster_id, None)
+        return await ask(address, make_asker(fresh_rng()), self._clock, secure)
 
     def _listen_address(self) -> Address:
         host, port = self.cluster.addresses[self.node]
@@ -462,23 +473,15 @@ async def _serve(server: Server, started: Callable[[Server], None] | None) -> in
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    loop.add_signal_handler(signal.SIGHUP, server.reload_certificates)
     if started is not None:
         started(server)
-    await _first(server.wait(), stop.wait())
+    await stopping.first_of(server.wait(), stop.wait())
     if server.failure is not None:
         _die(server.failure)
-    await _first(server.stop(hand_over=not now.is_set()), now.wait())
+    await stopping.first_of(server.stop(hand_over=not now.is_set()), now.wait())
     await server.stop()
     return EXIT_OK
-
-
-async def _first(*awaited: Coroutine[Any, Any, object]) -> None:
-    """Wait for one of these, and give the others up."""
-    tasks = [asyncio.ensure_future(one) for one in awaited]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _die(failure: BaseException) -> NoReturn:

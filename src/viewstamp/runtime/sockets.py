@@ -5,7 +5,7 @@ import selectors
 import socket
 from collections.abc import Iterator
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import Instant, NodeId
@@ -14,7 +14,11 @@ from viewstamp.link.framing import CLIENT
 from viewstamp.link.handshake import Welcome
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.config import KIB
+from viewstamp.runtime.security import ENDED_EARLY, SecureDial
 from viewstamp.runtime.system import Clock, explain, tune_socket
+
+if TYPE_CHECKING:
+    from viewstamp.runtime.tls import TlsStream
 
 _READ_BYTES: Final = 256 * KIB
 
@@ -32,7 +36,10 @@ class SocketLink:
         selector: selectors.BaseSelector,
         rng: Random,
         clock: Clock,
+        secure: SecureDial | None = None,
     ) -> None:
+        self._secure = secure
+        self._tls: TlsStream | None = None
         self.peer = peer
         self.address = address
         self._selector = selector
@@ -81,13 +88,15 @@ class SocketLink:
     def ready(self, events: int) -> Iterator[bytes | None]:
         """The socket can be read or written. Yield the server's messages; None: `is_up` has changed."""
         try:
-            if self._socket is not None and self._dialer.phase is Phase.DIALLING:
+            if self._socket is not None and self._dialer.phase is Phase.DIALLING and self._tls is None:
                 self._opened(self._socket)
             if events & selectors.EVENT_WRITE and self._socket is not None:
                 self._write(self._socket)
             if events & selectors.EVENT_READ and self._socket is not None:
                 yield from self._read(self._socket)
         except (OSError, ProtocolViolation) as error:
+            if isinstance(error, OSError) and self._tls is not None and not self._tls.ready:
+                self._dialer.distrust(ENDED_EARLY)
             if self._lost(explain(error)):
                 yield None
 
@@ -118,7 +127,30 @@ class SocketLink:
         failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if failure:
             raise OSError(failure, "it cannot be reached")
-        self._dialer.opened(self._clock())
+        if self._secure is None:
+            self._dialer.opened(self._clock())
+            return
+        self._tls = self._secure.open()
+        self._tls.start()
+        self._unsent = self._tls.output()
+
+    def _decrypt(self, tls: "TlsStream", sock: socket.socket, data: bytes) -> bytes:
+        """Return what can be read; say hello where the handshake with the server that was meant is over."""
+        was_ready = tls.ready
+        try:
+            plain = tls.receive(data)
+        except ProtocolViolation as violation:
+            self._dialer.distrust(str(violation))
+            raise
+        self._unsent += tls.output()
+        if tls.ready and not was_ready and self._secure is not None:
+            reason = self._secure.refuse(tls.peer)
+            if reason is not None:
+                self._dialer.distrust(reason)
+                raise ProtocolViolation(reason)
+            self._dialer.opened(self._clock())
+        self._write(sock)
+        return plain
 
     def _read(self, sock: socket.socket) -> Iterator[bytes | None]:
         try:
@@ -127,6 +159,10 @@ class SocketLink:
             return
         if not data:
             raise ConnectionResetError("it closed the connection")
+        if self._tls is not None:
+            data = self._decrypt(self._tls, sock, data)
+            if not data:
+                return
         for event in self._dialer.receive(data):
             if isinstance(event, bytes):
                 yield event
@@ -139,7 +175,7 @@ class SocketLink:
 
     def _write(self, sock: socket.socket) -> None:
         # Only then the next: what waits in the dialer counts toward its limit.
-        while data := self._unsent or self._dialer.out.take():
+        while data := self._unsent or self._encrypted(self._dialer.out.take()):
             try:
                 written = sock.send(data)
             except BlockingIOError:
@@ -151,13 +187,16 @@ class SocketLink:
         if self._selector.get_key(sock).events != wanted:
             self._selector.modify(sock, wanted, self)
 
+    def _encrypted(self, data: bytes) -> bytes:
+        return self._tls.send(data) if self._tls is not None and data else data
+
     def _lost(self, reason: str) -> bool:
         """Drop the connection and plan the next dial; return whether the server's absence is news."""
         self._drop()
         return self._dialer.lost(reason, self._clock())
 
     def _drop(self) -> None:
-        self._unsent = b""
+        self._unsent, self._tls = b"", None
         if self._socket is not None:
             if self._socket in self._selector.get_map():
                 self._selector.unregister(self._socket)
@@ -165,12 +204,14 @@ class SocketLink:
             self._socket = None
 
 
-def ask_blocking(address: Address, dialer: Dialer, clock: Clock, timeout_s: float) -> Welcome | str:
+def ask_blocking(
+    address: Address, dialer: Dialer, clock: Clock, timeout_s: float, secure: SecureDial | None = None
+) -> Welcome | str:
     """Connect once, blocking, and return the server's welcome, or in a few words why there was none."""
     dialer.start(clock())
     dialer.advance(clock())
     try:
-        with socket.create_connection(address, timeout=timeout_s) as sock:
+        with _connected(address, timeout_s, secure) as sock:
             dialer.opened(clock())
             sock.sendall(dialer.out.take())
             while data := sock.recv(_READ_BYTES):
@@ -182,3 +223,16 @@ def ask_blocking(address: Address, dialer: Dialer, clock: Clock, timeout_s: floa
     except (OSError, UnicodeError, ProtocolViolation) as error:
         return explain(error)
     return "it closed the connection"
+
+
+def _connected(address: Address, timeout_s: float, secure: SecureDial | None) -> socket.socket:
+    """Connect, blocking; with TLS to any node of the CA's."""
+    sock = socket.create_connection(address, timeout=timeout_s)
+    if secure is None:
+        return sock
+    secured = secure.credentials.context.wrap_socket(sock)
+    reason = secure.refuse_end(secured)
+    if reason is not None:
+        secured.close()
+        raise ProtocolViolation(reason)
+    return secured

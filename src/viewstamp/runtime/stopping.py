@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import NodeId
@@ -45,3 +46,12 @@ async def leave_snapshot(driver: Driver, transport: Transport, config: NodeConfi
             node,
             refusal,
         )
+
+
+async def first_of(*awaited: Coroutine[Any, Any, object]) -> None:
+    """Wait for one of these, and give the others up."""
+    tasks = [asyncio.ensure_future(one) for one in awaited]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random, SystemRandom
-from time import monotonic_ns
+from time import monotonic_ns, time_ns  # noqa: TID251  certificates end at a date
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from viewstamp.core.errors import ConfigurationError
@@ -31,8 +31,13 @@ Clock: TypeAlias = Callable[[], Instant]
 
 
 def monotonic_us() -> Instant:
-    """Return this moment of the monotonic clock, in microseconds. No wall clock is read anywhere."""
+    """Return this moment of the monotonic clock, in microseconds."""
     return monotonic_ns() // 1000  # type: ignore[return-value]  # a call of Instant costs as much as the clock
+
+
+def wall_s() -> float:
+    """Return the date, in seconds since 1970: for the dates of certificates, and for nothing else."""
+    return time_ns() / 1e9
 
 
 def check_timeout_s(timeout_s: float) -> float:

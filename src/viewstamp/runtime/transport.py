@@ -11,14 +11,13 @@ Rules of this file:
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from random import Random
 from typing import Final
 
-from viewstamp.core.errors import ConfigurationError, ProtocolViolation
+from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
 from viewstamp.core.messages import MembersChanged, OperatorMessage, decode_client_message, encode_message
 from viewstamp.link.acceptor import Acceptor
@@ -27,7 +26,7 @@ from viewstamp.link.framing import PEER, UnfinishedBytes
 from viewstamp.link.handshake import NO_CLASS, Doorkeeper, Hello, ServedClass
 from viewstamp.replica.events import Announced
 from viewstamp.runtime.address_book import AddressBook
-from viewstamp.runtime.addresses import Address, format_address
+from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.admissions import Admissions
 from viewstamp.runtime.backlog import Backlog
 from viewstamp.runtime.bounded_log import BoundedLog
@@ -38,6 +37,7 @@ from viewstamp.runtime.dialing import LINGER_S, OutgoingLink, link_limits
 from viewstamp.runtime.differences import Differences
 from viewstamp.runtime.disk_hang import shut_down
 from viewstamp.runtime.inbox import Inbox
+from viewstamp.runtime.listening import listen_on
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.moves import Moves
 from viewstamp.runtime.places import Client, ClientPlaces, Newcomer, Peer
@@ -45,7 +45,6 @@ from viewstamp.runtime.security import OPEN, Security
 from viewstamp.runtime.system import Clock
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
-_BACKLOG: Final = 1024
 _LINKS_MAX: Final = 256
 """Nodes that are dialled; what is sent to more is lost."""
 
@@ -139,6 +138,7 @@ class Transport:
             owner=self,
             dirty=self.dirty,
             on_demand=self._dials_on_demand,
+            secure=self._security.dial(self._cluster.cluster_id, peer),
         )
 
     def _link_to_guest(self, peer: NodeId) -> OutgoingLink | None:
@@ -157,19 +157,7 @@ class Transport:
         Raises:
             ConfigurationError: the address cannot be listened on.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            if isinstance(listen, socket.socket):
-                self._server = await loop.create_server(self._accept, sock=listen, backlog=_BACKLOG)
-            else:
-                self._server = await loop.create_server(self._accept, *listen, backlog=_BACKLOG)
-        except OSError as error:
-            where = "its socket" if isinstance(listen, socket.socket) else format_address(listen)
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            raise ConfigurationError(
-                f"cannot listen on {where}: {why}; nothing was served: stop the process that uses it, "
-                "or choose another address"
-            ) from error
+        self._server = await listen_on(listen, self._accept)
         if not self._dials_on_demand:
             for link in self._links.values():
                 link.start()
@@ -265,6 +253,13 @@ class Transport:
         """Bring the counters that the links keep into the metrics."""
         self._metrics.dials = sum(link.dials for link in self._links.values())
         self._metrics.peer_messages_dropped = sum(link.dropped for link in self._links.values())
+
+    def connections(self) -> Iterator[Connection]:
+        """Yield every connection, whichever end opened it."""
+        yield from self._open
+        for link in self._links.values():
+            if link.up is not None:
+                yield link.up
 
     def connected_peers(self) -> list[NodeId]:
         """Return the members that have welcomed us."""
@@ -378,6 +373,7 @@ class Transport:
             deliver=_from_a_stranger,
             send_bytes_max=config.client_send_bytes_max,
             overflow=Overflow.CLOSE,
+            tls=self._security.accept(),
         )
 
     def _greet(self, connection: Connection, decided: Admitted | str) -> None:
