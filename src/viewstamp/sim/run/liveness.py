@@ -56,12 +56,15 @@ class LivenessPhase:
 
         They are taken from those whose disks were never lost, as far as there are enough.
         """
-        cluster, size = self._cluster, self._cluster.options.nodes
+        cluster = self._cluster
         sound = [node for node in cluster.members if not cluster.processes[node].damaged]
         if self._rng.random() < 0.5:
             return sound
+        listed = cluster.judge.listed() or dict.fromkeys(cluster.first_members)
+        sound = [node for node in sound if node in listed]
         kept = [node for node in sound if node not in self._injector.atlas.lost]
-        needed = majority(size) if cluster.definition.guarantees.tolerates == "minority" else 1
+        needed = majority(len(listed)) if cluster.definition.guarantees.tolerates == "minority" else 1
+        needed = min(needed, len(kept))
         chosen = self._rng.sample(kept, min(len(kept), self._rng.randint(needed, max(needed, len(kept)))))
         others = [node for node in sound if node not in chosen]
         self._rng.shuffle(others)

@@ -17,6 +17,7 @@ from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import (
     REFUSED,
+    AdminRequest,
     ClientMessage,
     Results,
     ServerMessage,
@@ -25,7 +26,7 @@ from viewstamp.core.messages import (
     decode_server_message,
     encode_message,
 )
-from viewstamp.core.principals import ANONYMOUS
+from viewstamp.core.principals import ANONYMOUS, LOCAL_OPERATOR
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.client.client import ClientCore
 from viewstamp.replica.events import (
@@ -327,7 +328,9 @@ class SimClient:
         if connection.open and process.running and process.life == connection.life:
             message = decode_client_message(encoded)
             self.host.judge.requested(connection.server, message)
-            process.feed(Requested(connection.address, message, encoded, self.principal))
+            # What it asks as an operator comes over a connection that proved it.
+            principal = LOCAL_OPERATOR if isinstance(message, AdminRequest) else self.principal
+            process.feed(Requested(connection.address, message, encoded, principal))
 
     # The core
 
