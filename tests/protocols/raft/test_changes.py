@@ -4,7 +4,7 @@ from tests.protocols.raft.harness import Cluster, propose_all
 from viewstamp.core.events import ChangeMembers, TransferLeadership
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft.membership import Membership
-from viewstamp.protocols.raft.messages import AppendEntries, Dismissed, RequestVote
+from viewstamp.protocols.raft.messages import AppendEntries, Dismissed, Introduce, RequestVote
 from viewstamp.protocols.raft.options import RaftOptions
 from viewstamp.protocols.raft.state import Role
 
@@ -425,3 +425,26 @@ def test_wiped_member_when_all_that_it_knew_are_gone_is_heard_by_the_leader_that
     silent = next(node for node in (4, 5) if node != cluster.leader)
     cluster.blocked = lambda letter: {letter.source, letter.to} == {3, silent}
     cluster.run_until(lambda: voters(cluster) == [3, 4, 5] and cluster.core(3).state.is_voter)
+
+
+def test_node_when_its_removal_is_not_committed_is_not_told() -> None:
+    cluster, leader = settled()
+    gone, other = cluster.followers()
+    cluster.blocked = lambda letter: isinstance(letter.message, AppendEntries) and letter.to == other
+    cluster.direct(leader, 1, ChangeMembers(remove=nodes(gone)))
+    assert gone not in membership(cluster, leader).voters
+    introduced = Introduce(incarnation=Incarnation(100 * gone), bootstrapped=True, known=())
+    cluster.feed_message(gone, leader, introduced)
+    assert not [letter for letter in cluster.letters if isinstance(letter.message, Dismissed)]
+    cluster.heal()
+    cluster.run_until(lambda: cluster.nodes[NodeId(gone)].removed is not None)
+
+
+def test_stranger_when_it_introduces_itself_is_not_admitted() -> None:
+    cluster, leader = settled()
+    cluster.join(9)
+    cluster.run(1_000)
+    last = cluster.core(leader).state.log.last_seqno
+    cluster.run(1_000)
+    assert cluster.core(leader).state.log.last_seqno == last
+    assert not membership(cluster).current.learners

@@ -65,10 +65,10 @@ class Half(Proposal):
 
     __slots__ = ()
 
-    def may_propose(self, members: Collection[NodeId]) -> bool:
+    def may_propose(self, members: Collection[NodeId], forgot: Collection[NodeId] = ()) -> bool:
         return self.phase == "preparing" and 2 * len(self.promisers) >= len(members)
 
-    def has_chosen(self, members: Collection[NodeId]) -> bool:
+    def has_chosen(self, members: Collection[NodeId], forgot: Collection[NodeId] = ()) -> bool:
         return self.phase == "accepting" and 2 * len(self.accepters) >= len(members)
 
 

@@ -150,9 +150,9 @@ class Proposal:
         if accepted is not None and value is not None and (self.best is None or accepted > self.best[0]):
             self.best = (accepted, value)
 
-    def may_propose(self, members: Collection[NodeId]) -> bool:
-        """Return whether a majority has promised and phase 2 has not begun."""
-        return self.phase == "preparing" and has_majority(self.promisers, members)
+    def may_propose(self, members: Collection[NodeId], forgot: Collection[NodeId] = ()) -> bool:
+        """Return whether enough have promised and phase 2 has not begun (see `are_enough`)."""
+        return self.phase == "preparing" and are_enough(self.promisers, members, forgot)
 
     def propose(self, value: Membership) -> None:
         """Start phase 2: with the value of `best` if there is one, else with one's own."""
@@ -165,6 +165,21 @@ class Proposal:
         """Count an acceptance."""
         self.accepters.add(node)
 
-    def has_chosen(self, members: Collection[NodeId]) -> bool:
-        """Return whether a majority has accepted: the value is chosen and cannot change."""
-        return self.phase == "accepting" and has_majority(self.accepters, members)
+    def has_chosen(self, members: Collection[NodeId], forgot: Collection[NodeId] = ()) -> bool:
+        """Return whether enough have accepted: the value is chosen and cannot change (see `are_enough`)."""
+        return self.phase == "accepting" and are_enough(self.accepters, members, forgot)
+
+
+def are_enough(
+    supporters: Collection[NodeId], members: Collection[NodeId], forgot: Collection[NodeId]
+) -> bool:
+    """Return whether these decide: a majority of the members, or half of them where one forgot.
+
+    A member that forgot, since its disk was lost, never promises or accepts again. So all that decide from
+    now on are among the others, fewer than the members; two halves of those have one in common. And each
+    majority that decided before has, without those that forgot, one in common with each such half.
+    """
+    if has_majority(supporters, members):
+        return True
+    standing = [node for node in members if node in supporters and node not in forgot]
+    return any(node in forgot for node in members) and 2 * len(standing) >= len(members)

@@ -68,6 +68,8 @@ class Proposer:
         if message.member.node != source or current is None or not message.view >= 0:
             return
         views.send_views(source, min(message.view, views.view))
+        if views.note_forgotten(message.member, message.view):
+            self.pursue()
         # A member that asks has not heard yet that it was admitted: remembered, it would be admitted again
         # right after its removal.
         if current.primary == self._state.node and source not in current.nodes and message.answered:
@@ -155,7 +157,7 @@ class Proposer:
         current, proposal, acceptor = self._views.current, self._views.proposal, self._views.acceptor
         assert current is not None
         # Lab 6: "else if prepare_ok(n_a, v_a) from majority in current view"
-        if not proposal.may_propose(current.nodes):
+        if not proposal.may_propose(current.nodes, self._views.forgot):
             return
         if acceptor.promised > proposal.ballot:
             # Another proposer reached this node's own acceptor meanwhile.
@@ -189,7 +191,7 @@ class Proposer:
         current, value = views.current, proposal.value
         assert current is not None
         # Lab 6: "if accept_ok(n) from majority"
-        if not proposal.has_chosen(current.nodes):
+        if not proposal.has_chosen(current.nodes, views.forgot):
             return
         assert value is not None
         self._state.reach(Point.CHOSEN)

@@ -70,6 +70,7 @@ class DecidedViews:
         "_state",
         "acceptor",
         "current",
+        "forgot",
         "heartbeats",
         "history",
         "is_member",
@@ -101,6 +102,8 @@ class DecidedViews:
         """The highest view known to have completed its synchronisation; never higher than the newest."""
         self.preferred_primary: NodeId | None = None
         """The node that an operator wants as primary of the next view; None: no such request."""
+        self.forgot: set[NodeId] = set()
+        """Nodes of the newest view that came back without what they promised in it."""
         self.heartbeats = Heartbeats(state)
         self.joiners = Joiners(state)
         self.renewal_wanted = (
@@ -121,6 +124,20 @@ class DecidedViews:
         """Return whether this is another node of the newest view."""
         current = self.current
         return current is not None and node in current.nodes and node != self._state.node
+
+    def note_forgotten(self, member: Member, view: View) -> bool:
+        """A node that knows this view asks to join; return whether it is one that forgot a promise in it.
+
+        It knows a view in which its node is a member under another incarnation: so it began after that one,
+        whose disk is gone.
+        """
+        current = self.current
+        if current is None or view != current.view or member in current.members:
+            return False
+        if member.node not in current.nodes or member.node in self.forgot:
+            return False
+        self.forgot.add(member.node)
+        return True
 
     def may_follow(self, value: Membership) -> bool:
         """Return whether a view that a peer names may be the one after the newest."""
@@ -147,6 +164,7 @@ class DecidedViews:
         self.proposal.end_instance()
         self.renewal_wanted = False
         self.preferred_primary = None
+        self.forgot.clear()
         self.heartbeats.begin_view(membership)
         self.joiners.forget(membership.nodes)
 

@@ -5,7 +5,8 @@ gone. A view with too few living members would then be decided, and wait without
 member proposes: it may leave out a living member that was silent or, which costs as much, admit a node that
 has died since. Its value may be known to the proposer alone, or in flight. What was decided may be known to
 the dead alone. So the living must be able to go on in the newest view they know, and in each that may come
-next. When in doubt nothing is owed.
+next. When in doubt nothing is owed: so not by half of a view either, although that can go on where a
+member forgot (`paxos.are_enough`); test_forgetting.py has those.
 """
 
 from collections.abc import Collection, Mapping

@@ -72,7 +72,11 @@ class ViewAgreement(_OfViews):
 
     def _was_chosen(self, before: AgreedView, view: AgreedView) -> bool:
         supporters = {each for each in before.nodes if self._agrees(self.ghosts.nodes[each], view)}
-        return has_majority(supporters, before.nodes)
+        if has_majority(supporters, before.nodes):
+            return True
+        # A member whose disk was lost never accepts again: then half of the view is enough.
+        lost = any(self.ghosts.nodes[each].losses for each in before.nodes)
+        return lost and 2 * len(supporters) >= len(before.nodes)
 
     def _agrees(self, ghost: NodeGhost, view: AgreedView) -> bool:
         # A disk that was lost after it accepted did hold the view when it was counted.
