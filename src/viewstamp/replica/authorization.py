@@ -21,7 +21,7 @@ import msgspec
 import xxhash
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.machine.access import EVERY_KEY, Denial, shown
+from viewstamp.machine.access import EVERY_KEY, Access, Denial, shown
 from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.runner import role_denial
 from viewstamp.replica.events import Denied, ReplicaEffect
@@ -70,6 +70,22 @@ _Prefixes = tuple[str, ...]
 """Of all grants for one principal and method; empty: every key."""
 
 
+class _Permissions:
+    """What one principal may do, as far as it can be said without a call."""
+
+    __slots__ = ("methods", "quick")
+
+    def __init__(self) -> None:
+        self.methods: dict[str, _Prefixes] = {}
+        """By method. One that is missing is denied."""
+        self.quick: dict[type[Any], tuple[str, _Prefixes]] = {}
+        """By the type of arguments, for most methods: (argument that is the only key, its prefixes).
+
+        A call is permitted where this text begins with one of them, and always where there is no prefix.
+        Otherwise it is looked at closely.
+        """
+
+
 class Authorizer:
     """Answers for each call whether its principal may make it, and keeps account of those that are denied."""
 
@@ -80,8 +96,8 @@ class Authorizer:
         self._methods: dict[type[Any], Method] = {
             method.arguments: method for method in definition.methods.values()
         }
-        self._by_principal: dict[str, dict[str, _Prefixes]] = {}
-        """By principal and method, as far as it was asked for. A method that is missing is denied."""
+        self._by_principal: dict[str, _Permissions] = {}
+        """By principal, as far as it was asked for."""
         self._denied: list[Denial] = []
         """Since `report` was last called."""
 
@@ -100,15 +116,30 @@ class Authorizer:
 
     def session_denial(self, principal: str) -> Denial | None:
         """Return why this principal may have no session here; None: it may."""
-        if not self._grants or self._permissions(principal):
+        if not self._grants or self._permissions(principal).methods:
             return None
         denial = Denial(principal, "", "grant")
         self._denied.append(denial)
         return denial
 
     def permits_all(self, principal: str, calls: Iterable[tuple[int, Any]]) -> bool:
-        """Return whether all these decoded calls may be made, and keep no account of those that may not."""
-        return all(self._judge(principal, arguments) is None for _, arguments in calls)
+        """Return whether all these decoded calls may be made, and keep no account of those that may not.
+
+        Most calls have one key, and are not looked at closely: it is done for each message.
+        """
+        quick = self._permissions(principal).quick
+        for _, arguments in calls:
+            found = quick.get(type(arguments))
+            if found is not None:
+                name, prefixes = found
+                if not prefixes:
+                    continue
+                key = getattr(arguments, name)
+                if type(key) is str and key.startswith(prefixes):
+                    continue
+            if self._judge(principal, arguments) is not None:
+                return False
+        return True
 
     def report(self, effects: list[ReplicaEffect]) -> None:
         """Add the account of what was denied since this was last called; nothing where nothing was."""
@@ -124,7 +155,7 @@ class Authorizer:
         return denial
 
     def _grant_denial(self, principal: str, method: Method, arguments: Any) -> Denial | None:
-        permissions = self._permissions(principal)
+        permissions = self._permissions(principal).methods
         if not permissions:
             return Denial(principal, method.name, "grant")
         prefixes = permissions.get(method.name)
@@ -138,7 +169,7 @@ class Authorizer:
                 return Denial(principal, method.name, "key", key)
         return None
 
-    def _permissions(self, principal: str) -> dict[str, _Prefixes]:
+    def _permissions(self, principal: str) -> _Permissions:
         known = self._by_principal.get(principal)
         if known is None:
             if len(self._by_principal) >= _PRINCIPALS_KEPT:
@@ -146,7 +177,18 @@ class Authorizer:
             known = self._by_principal[principal] = self._compute(principal)
         return known
 
-    def _compute(self, principal: str) -> dict[str, _Prefixes]:
+    def _compute(self, principal: str) -> _Permissions:
+        found = _Permissions()
+        found.methods = permissions = self._granted(principal)
+        for arguments, method in self._methods.items():
+            prefixes = permissions.get(method.name) if self._grants else ()
+            if prefixes is not None and role_denial(method, principal) is None:
+                name = _only_key(method.access)
+                if name or not prefixes:
+                    found.quick[arguments] = name, prefixes
+        return found
+
+    def _granted(self, principal: str) -> dict[str, _Prefixes]:
         permissions: dict[str, _Prefixes] = {}
         for grant in self._grants:
             if not fnmatchcase(principal, grant.principal):
@@ -158,3 +200,10 @@ class Authorizer:
                     every = before == () or not grant.prefixes
                     permissions[method.name] = () if every else (before or ()) + grant.prefixes
         return permissions
+
+
+def _only_key(access: Access) -> str:
+    """Return the argument that is all which the method touches; empty: there is more to look at."""
+    keys = access.keys
+    alone = keys is not None and len(keys) == 1 and not access.prefixes and not access.ranges
+    return keys[0] if keys and alone and "." not in keys[0] else ""
