@@ -22,6 +22,8 @@ IMPORTS_BY_NAME = {
     "viewstamp/protocols/registry.py": "the protocols by name",
     "viewstamp/sim/run/campaign.py": "the extra `dask`",
     "viewstamp/sim/workloads/catalogue.py": "MODULE:CLASS of a user",
+    "viewstamp/testing/__init__.py": "the public names, each imported when it is first used",
+    "viewstamp/testing/plugin.py": "MODULE:CLASS of a user",
 }
 """Files that may import a module by a string, and why. Elsewhere it would hide an import from the checks."""
 

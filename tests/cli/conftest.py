@@ -66,3 +66,11 @@ def here(cluster: Cluster, tmp_path: Path) -> Cluster:
     """The cluster, with its file where a command looks for it."""
     cluster.config.save(tmp_path / "viewstamp.toml")
     return cluster
+
+
+@pytest.fixture(autouse=True)
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let seed files and drawings go into a folder of the test."""
+    folder = tmp_path / "reports"
+    monkeypatch.setenv("VIEWSTAMP_REPORTS", str(folder))
+    return folder

@@ -99,7 +99,7 @@ def test_standard_output_is_one_json_object_when_asked_for(
     assert sim(seeds="0..1", jobs=1, json=True, keep=True) == VIOLATION
     said = capsys.readouterr()
     assert json.loads(said.out)["failed"][0]["violation"]["name"] == "I1 ElectionSafety"
-    assert "replay     viewstamp sim --protocol raft --seed 0" in said.err
+    assert "replay     viewstamp sim --replay " in said.err
 
 
 def test_failing_seeds_and_what_none_reached_are_named(
@@ -113,11 +113,15 @@ def test_failing_seeds_and_what_none_reached_are_named(
     assert "never      committed in a later view, disk lost, leader crashed" in printed
 
 
-def test_end_of_a_failed_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert sim(seeds="0..3", jobs=1, workload="tests.sim.own:Forgetful") == VIOLATION
+def test_end_of_a_failed_run_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "local_executor", lambda _jobs: Failing())
+    monkeypatch.setattr(campaign, "execute", failing)
+    assert sim(seeds="0..3", jobs=1, keep=True) == VIOLATION
     printed = capsys.readouterr().out
-    head, _, end = printed.partition("\nits end (all of it: the command above, with --trace FILE):\n")
-    assert "shrunk:" in head
+    head, _, end = printed.partition("\nits end (all of it: the command above, with --tell):\n")
+    assert "violation  I1 ElectionSafety" in head
     lines = end.splitlines()
     assert len(lines) == 16
     assert all(" s  node " in line or " s  -" in line for line in lines)

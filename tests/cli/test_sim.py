@@ -111,7 +111,15 @@ def test_violation_exits_with_one_and_prints_how_to_replay_it(
     assert sim(seed=9, without=("disk",)) == VIOLATION
     printed = capsys.readouterr().out
     assert "violation  I1 ElectionSafety at 0.123456 s" in printed
-    assert printed.endswith("replay     viewstamp sim --protocol raft --seed 9 --without disk\n")
+    assert printed.endswith("raft-9.json\n")
+    shown = Path(printed.splitlines()[-1].rpartition(" ")[2])
+    assert printed.splitlines()[-1].startswith("replay     viewstamp sim --replay ")
+    assert sim(replay=shown) == VIOLATION
+    assert "violation  I1 ElectionSafety at 0.123456 s" in capsys.readouterr().out
+    assert sim(replay=shown.with_name("none.json")) == BAD_INPUT
+    shown.write_text("{}")
+    assert sim(replay=shown) == BAD_INPUT
+    assert "this is not a seed file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -119,7 +127,7 @@ def test_violation_exits_with_one_and_prints_how_to_replay_it(
     [
         ({"protocol": "paxos"}, "no protocol is called 'paxos'"),
         ({"seeds": "5..1"}, "must be 0 or more and not above the last"),
-        ({"seeds": "many"}, "write FIRST..LAST"),
+        ({"seeds": "many"}, "write how many, or FIRST..LAST"),
         ({"seeds": "-3..4"}, "must be 0 or more"),
         ({"seeds": "new"}, "name the --ledger"),
         ({"seed": 1, "without": ("weather",)}, "no option is called 'weather'"),
@@ -139,6 +147,34 @@ def test_bad_option_exits_with_two_and_says_what_to_do(
 
 def test_seeds_are_read_as_a_range() -> None:
     assert seed_range("3..7", "raft", None) == range(3, 8)
-    assert seed_range("4", "raft", None) == range(4, 5)
+    assert seed_range("4", "raft", None) == range(4)
     with pytest.raises(ConfigurationError):
         seed_range("4..", "raft", None)
+
+
+def test_trace_is_told_by_node_kind_and_time_when_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = tmp_path / "history.jsonl"
+    assert sim(seed=3, kind=("role", "crash"), node=(1,), between=(0.0, 3.0), history=history) == OK
+    told = [line for line in capsys.readouterr().out.splitlines() if " s  " in line]
+    assert told
+    assert all(("node 1" in line or "  -1 " in line) and ("role" in line or "crash" in line) for line in told)
+    assert all(0.0 <= float(line.split()[0]) <= 3.0 for line in told)
+    assert '"op":' in history.read_text()
+
+
+def test_no_line_is_wider_than_a_terminal_when_a_run_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sim(seed=3, nodes=5, tell=True) == OK
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 160
+
+
+def test_report_of_a_users_class_replays_when_it_fails_in_a_cluster(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert sim(seeds="0..5", jobs=1, workload="tests.testing.shops:Halves") == VIOLATION
+    printed = capsys.readouterr().out
+    assert printed.startswith("tests.testing.shops:Halves: VS013 half-done\n")
+    replay = next(line for line in printed.splitlines() if line.startswith("replay: "))
+    assert sim(replay=Path(replay.rpartition(" ")[2])) == VIOLATION
+    assert capsys.readouterr().out == printed

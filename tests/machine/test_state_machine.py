@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Iterable
 from typing import Any, assert_type
 
+import msgspec
 import pytest
 
 from tests.replica.fakes import Counter
@@ -196,3 +197,38 @@ def test_composing_is_refused_when_there_is_nothing_to_compose() -> None:
         compose()
     with pytest.raises(ConfigurationError, match="not a class derived"):
         compose(kv=int)  # type: ignore[arg-type]
+
+
+class Member(msgspec.Struct, frozen=True):
+    name: str
+    roles: frozenset[str] = frozenset()
+    seats: dict[str, set[int]] = {}
+
+
+class Groups(StateMachine):
+    members: dict[str, Member] = {}  # noqa: RUF012
+    names: dict[str, set[str]] = {}  # noqa: RUF012
+
+    @command
+    def join(self, group: str, names: list[str]) -> dict[str, set[str]]:
+        self.names.setdefault(group, set()).update(names)
+        self.members[group] = Member(group, frozenset(names), {name: {1, 8, 0} for name in names})
+        return self.names
+
+
+def test_bytes_are_equal_when_sets_in_dicts_were_filled_in_another_order() -> None:
+    names = [f"name{number}" for number in range(40)]
+    one, other = Groups(), Groups()
+    one.join("b", names)
+    one.join("a", names[:3])
+    for name in reversed(names):
+        other.join("b", [name])
+    other.join("b", names)
+    other.join("a", names[:3])
+    assert one.snapshot() == other.snapshot()
+    method = MachineDefinition.of(Groups).methods["join"]
+    assert method.encode_result(one.names) == method.encode_result(other.names)
+    again = Groups()
+    again.restore(bytes(one.snapshot()))  # type: ignore[arg-type]
+    assert list(again.names) == ["b", "a"]
+    assert again.members == one.members

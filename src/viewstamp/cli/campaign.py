@@ -5,9 +5,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from textwrap import wrap
 from threading import current_thread, main_thread
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -18,9 +19,7 @@ from viewstamp.sim.run.plan import RunPlan, RunReport
 _BAR_CHARACTERS: Final = 24
 _REFRESH_S: Final = 0.5
 _INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM)
-_EVENTS_TOLD: Final = 16
-_CHARACTERS_TOLD: Final = 200
-_DULL: Final = frozenset({"Woke", "persisted"})
+_COLUMNS: Final = 158
 
 
 class Show(msgspec.Struct):
@@ -110,32 +109,18 @@ def table(summary: CampaignSummary) -> str:
     reached = ", ".join(
         f"{name} in {count} seeds ({summary.rare[name]})" for name, count in sorted(summary.reached.items())
     )
-    lines.append(f"{'rare':<10} {reached or 'none'}")
+    lines += titled("rare", reached or "none")
     missed = [name for name in RARE_STATES if name not in summary.reached]
-    return "\n".join(lines + ([f"{'never':<10} {', '.join(missed)}"] if missed else []))
+    return "\n".join([*lines, *(titled("never", ", ".join(missed)) if missed else ())])
 
 
 def counts(title: str, numbers: dict[str, int]) -> Iterator[str]:
-    """Yield counts by name as a line."""
+    """Yield counts by name as lines."""
     text = ", ".join(f"{name} {count}" for name, count in sorted(numbers.items()))
-    yield f"{title:<10} {text or 'none'}"
+    yield from titled(title, text or "none")
 
 
-def last_events(trace: str) -> str:
-    """Return the last lines of a trace as text for people, without what is of no interest to them."""
-    told: list[str] = []
-    for text in reversed(trace.splitlines()):
-        line = msgspec.json.decode(text, type=dict[str, Any])
-        if line["kind"] not in _DULL:
-            told.append(_told(line))
-        if len(told) == _EVENTS_TOLD:
-            break
-    return "\n".join(reversed(told))
-
-
-def _told(line: dict[str, Any]) -> str:
-    at, node, kind = line.pop("at_us"), line.pop("node"), line.pop("kind")
-    who = f"node {node}" if node >= 0 else f"{node}"
-    rest = ", ".join(f"{name} {value}" for name, value in line.items() if value != [])
-    text = f"  {at / 1e6:.6f} s  {who:<7} {kind:<9} {rest}"
-    return text if len(text) <= _CHARACTERS_TOLD else f"{text[:_CHARACTERS_TOLD]}..."
+def titled(title: str, text: str) -> Iterator[str]:
+    """Yield a title and a text that may be long, in lines that fit a terminal."""
+    for number, line in enumerate(wrap(text, _COLUMNS - 11, break_on_hyphens=False)):
+        yield f"{title if number == 0 else '':<10} {line}"

@@ -187,6 +187,16 @@ def load_machine(name: str) -> type[StateMachine]:
     Raises:
         ConfigurationError: there is none, or it is not a state machine.
     """
+    return load_machine_or(name, StateMachine)
+
+
+def load_machine_or(name: str, *others: type) -> type[Any]:
+    """Return the class at MODULE:CLASS, which is a state machine or derived from one of the others.
+
+    Raises:
+        ConfigurationError: there is none, or it is neither.
+    """
+    kinds = (StateMachine, *others)
     module_name, colon, class_name = name.partition(":")
     if not colon or not module_name or not class_name:
         raise ConfigurationError(f"{name!r}: write the machine as MODULE:CLASS, such as app:Counter")
@@ -197,7 +207,7 @@ def load_machine(name: str) -> type[StateMachine]:
         what = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         raise ConfigurationError(f"cannot import {module_name!r}: {what}{error}") from error
     found = vars(module).get(class_name)
-    if not (isinstance(found, type) and issubclass(found, StateMachine)):
+    if not (isinstance(found, type) and issubclass(found, kinds)):
         raise ConfigurationError(
             f"{class_name!r} of {module_name!r} ({getattr(module, '__file__', None) or 'built in'}) is not a "
             "subclass of viewstamp.StateMachine"

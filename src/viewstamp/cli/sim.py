@@ -11,19 +11,24 @@ from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from io import StringIO
 from itertools import takewhile
 from pathlib import Path
+from textwrap import wrap
 from time import monotonic
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 import msgspec
 from cyclopts import Parameter
 
-from viewstamp.cli.campaign import Show, counts, last_events, run_and_show, table
+from viewstamp.checker.history import write_history
+from viewstamp.cli.campaign import Show, counts, run_and_show, table, titled
 from viewstamp.cli.failures import INTERRUPTED, explain_os_error
+from viewstamp.cli.sim_replay import command_for, examine_first, explain, read, replay_difference
+from viewstamp.cli.sim_trace import FilteredSink, TraceFilter, last_events, told
 from viewstamp.cli.target import look_here
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.sim.run.campaign import CampaignSummary, dask_executor, local_executor
+from viewstamp.sim.run.finished import run_plan
 from viewstamp.sim.run.ledger import append_to_ledger, next_seed
 from viewstamp.sim.run.plan import RunPlan, RunReport
 from viewstamp.sim.run.run import NOT_DETERMINISTIC, checked_elsewhere, execute, options_of
@@ -36,7 +41,13 @@ VIOLATION: Final = 1
 BAD_INPUT: Final = 2
 UNFINISHED: Final = 3
 NEW_SEEDS_MAX: Final = 1_000_000
+ENDLESS: Final = f"0..{NEW_SEEDS_MAX - 1}"
 NODES_MAX: Final = 99
+
+
+_T = TypeVar("_T")
+Unusual = Annotated[_T, Parameter(show=False, negative="")]
+"""A flag that only docs/reference/cli.md tells of: the help fits a screen."""
 
 
 def sim(
@@ -44,59 +55,121 @@ def sim(
     protocol: str = "raft",
     seed: int | None = None,
     seeds: str | None = None,
+    until_failure: Annotated[bool, Parameter(negative="")] = False,
+    replay: Path | None = None,
     nodes: int | None = None,
-    duration_ms: int | None = None,
+    duration_ms: Unusual[int | None] = None,
     workload: str | None = None,
     without: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     trace: Path | None = None,
-    jobs: int | None = None,
-    dask: str | None = None,
-    keep: Annotated[bool, Parameter(negative="")] = False,
+    tell: Annotated[bool, Parameter(negative="")] = False,
+    node: Annotated[tuple[int, ...], Parameter(negative="", show_default=False)] = (),
+    kind: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    between: Annotated[tuple[float, float], Parameter(negative="", show_default=False)] = (0.0, 1e9),
+    history: Path | None = None,
+    jobs: Unusual[int | None] = None,
+    dask: Unusual[str | None] = None,
+    keep: Unusual[bool] = False,
     minutes: float | None = None,
-    ledger: Path | None = None,
+    ledger: Unusual[Path | None] = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Run a cluster in a simulated world of disasters, and judge it.
 
-    Exit code 0: every invariant held. 1: one did not; the command that replays it is printed. 2: an option
-    cannot be used. 3: a worker process was lost. 130: it was interrupted; what it had done is printed.
-
     Args:
         protocol: raft, viewstamped or primary_backup.
-        seed: Run this one (0 where neither --seed nor --seeds is given).
-        seeds: A campaign: FIRST..LAST, or "new" to the ledger.
-        nodes: Number of servers; otherwise the seed draws it.
-        duration_ms: Simulated time of the disasters; otherwise drawn.
-        workload: kv, hostile, registers, tally, locks, locks-notified, MODULE:CLASS; otherwise drawn.
-        without: Leave out disk or network.loss or such; may repeat.
-        trace: With one seed: write everything there as JSON lines.
-        jobs: Processes of a campaign; otherwise one for each processor.
-        dask: Run a campaign on the Dask scheduler at this address.
+        seed: Run this one.
+        seeds: Run 5, or 3..7, or "new" to the ledger.
+        until_failure: Run seeds until one fails.
+        replay: Show the failure in this seed file.
+        nodes: Number of servers.
+        duration_ms: Simulated time of the disasters.
+        workload: kv, locks, ... or MODULE:CLASS.
+        without: Leave out disk or network.loss.
+        trace: Write all events as JSON lines.
+        tell: Print the events in words.
+        node: Only events of this node.
+        kind: Only events such as role or crash.
+        between: Only events of these seconds.
+        history: Write the calls for `check`.
+        jobs: Processes of a campaign.
+        dask: Run a campaign on this Dask scheduler.
         keep: Do not shrink the first failing seed.
-        minutes: Begin no more seeds after this number of minutes.
-        ledger: Append what a campaign did to this file.
+        minutes: Begin no more seeds after that.
+        ledger: Append what a campaign did.
         json: Print a JSON object.
     """
+    chosen = TraceFilter(node, kind, *between)
+    looks = Looks(trace, chosen if tell or not chosen.is_open else None, history)
+    many = Many(seeds or (ENDLESS if until_failure else None), jobs, dask, minutes, ledger)
+    plan = RunPlan(protocol, seed or 0, nodes, duration_ms and duration_ms * 1_000, without, workload)
     try:
         check_numbers(seed=seed, nodes=nodes, duration_ms=duration_ms, jobs=jobs, minutes=minutes)
-        check_together(seed=seed, seeds=seeds, trace=trace, ledger=ledger)
-        duration_us = None if duration_ms is None else duration_ms * 1_000
-        template = RunPlan(protocol, seed or 0, nodes, duration_us, without, workload)
-        definition = protocol_definition(protocol)
-        require_workload(workload)
-        options_of(template, definition)
-        if seeds is None:
-            return _one(template, trace, as_json=json)
-        chosen = seed_range(seeds, protocol, ledger)
-        ends_s = float("inf") if minutes is None else monotonic() + minutes * 60
-        show = _campaign(template, chosen, ends_s, dask, jobs or os.cpu_count() or 1)
-        if ledger is not None and show.summary.seeds:
-            append_to_ledger(ledger, protocol, f"{chosen[0]}..{show.summary.last_seed}", show.summary)
+        check_together(seed=seed, seeds=many.seeds, looks=looks, ledger=ledger)
+        shown_again = None if replay is None else _replay(replay, looks, as_json=json)
+        return _begin(plan, looks, many, keep=keep, as_json=json) if shown_again is None else shown_again
     except (ConfigurationError, OSError) as error:
-        why = explain_os_error(error) if isinstance(error, OSError) else error
-        print(f"viewstamp sim: {why}", file=sys.stderr)
-        return BAD_INPUT
-    return _conclude(show, definition, keep=keep, as_json=json)
+        return _refused(error)
+
+
+def _refused(error: Exception) -> int:
+    why = explain_os_error(error) if isinstance(error, OSError) else error
+    print(f"viewstamp sim: {why}", file=sys.stderr)
+    return BAD_INPUT
+
+
+class Many(NamedTuple):
+    """A campaign, where `seeds` says so."""
+
+    seeds: str | None
+    jobs: int | None
+    dask: str | None
+    minutes: float | None
+    ledger: Path | None
+
+
+def _begin(plan: RunPlan, looks: "Looks", many: Many, *, keep: bool, as_json: bool) -> int:
+    """Run one seed, or many; of a class of the user's only after its source and equal runs."""
+    definition = protocol_definition(plan.protocol)
+    require_workload(plan.workload)
+    options_of(plan, definition)
+    if plan.is_of_own_machine and not as_json and examine_first(plan.workload or "") == VIOLATION:
+        return VIOLATION
+    if many.seeds is None:
+        return _one(plan, looks, as_json=as_json)
+    numbers = seed_range(many.seeds, plan.protocol, many.ledger)
+    ends_s = float("inf") if many.minutes is None else monotonic() + many.minutes * 60
+    show = _campaign(plan, numbers, ends_s, many.dask, many.jobs or os.cpu_count() or 1)
+    if many.ledger is not None and show.summary.seeds:
+        ran = f"{numbers[0]}..{show.summary.last_seed}"
+        append_to_ledger(many.ledger, plan.protocol, ran, show.summary)
+    return _conclude(show, definition, keep=keep, as_json=as_json)
+
+
+class Looks(NamedTuple):
+    """What is looked at beside the verdict of one run."""
+
+    trace: Path | None = None
+    told: TraceFilter | None = None
+    """Print the trace in words, what passes."""
+    history: Path | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Return the flags that were given."""
+        given = {"--trace": self.trace, "--tell": self.told, "--history": self.history}
+        return [name for name, value in given.items() if value is not None]
+
+
+def _replay(path: Path, looks: Looks, *, as_json: bool) -> int:
+    """Show again what a seed file holds."""
+    seed = read(path)
+    look_here()
+    if seed.plan is None:
+        return replay_difference(seed)
+    if seed.plan.is_of_own_machine and not looks.names and not as_json:
+        return explain(seed.plan)
+    return _one(seed.plan, looks, as_json=as_json)
 
 
 def check_numbers(
@@ -129,7 +202,7 @@ def require_workload(name: str | None) -> None:
         make_workload(name, LoadOptions())
 
 
-def check_together(*, seed: int | None, seeds: str | None, trace: Path | None, ledger: Path | None) -> None:
+def check_together(*, seed: int | None, seeds: str | None, looks: Looks, ledger: Path | None) -> None:
     """Refuse flags of which one would be ignored, and a ledger that a long campaign could not write.
 
     Raises:
@@ -139,17 +212,14 @@ def check_together(*, seed: int | None, seeds: str | None, trace: Path | None, l
         if ledger is not None:
             raise ConfigurationError("--ledger is for campaigns: give --seeds FIRST..LAST as well")
         return
-    for name, value in (("--seed", seed), ("--trace", trace)):
-        if value is not None:
-            raise ConfigurationError(
-                f"{name} is for a single run and --seeds for a campaign: give one of them"
-            )
+    for name in [*(["--seed"] if seed is not None else []), *looks.names]:
+        raise ConfigurationError(f"{name} is for a single run and --seeds for a campaign: give one of them")
     if ledger is not None and not os.access(ledger if ledger.exists() else ledger.parent, os.W_OK):
         raise ConfigurationError(f"--ledger {ledger}: it cannot be written")
 
 
 def seed_range(seeds: str, protocol: str, ledger: Path | None) -> range:
-    """Return the seeds that FIRST..LAST stands for, or "new" together with a ledger.
+    """Return the seeds that a number or FIRST..LAST stands for, or "new" together with a ledger.
 
     Raises:
         ConfigurationError: it stands for none.
@@ -161,23 +231,36 @@ def seed_range(seeds: str, protocol: str, ledger: Path | None) -> range:
         return range(first, first + NEW_SEEDS_MAX)
     first_text, dots, last_text = seeds.partition("..")
     try:
-        first, last = int(first_text), int(last_text) if dots else int(first_text)
+        first, last = (int(first_text), int(last_text)) if dots else (0, int(first_text) - 1)
     except ValueError:
-        raise ConfigurationError(f"--seeds {seeds}: write FIRST..LAST, two whole numbers") from None
+        raise ConfigurationError(
+            f"--seeds {seeds}: write how many, or FIRST..LAST, two whole numbers"
+        ) from None
     if not 0 <= first <= last:
         raise ConfigurationError(f"--seeds {seeds}: the first must be 0 or more and not above the last")
     return range(first, last + 1)
 
 
-def _one(plan: RunPlan, trace: Path | None, *, as_json: bool) -> int:
+def _one(plan: RunPlan, looks: Looks, *, as_json: bool) -> int:
     started = monotonic()
-    if trace is None:
-        report = execute(plan)
+    sink = FilteredSink(looks.told or TraceFilter())
+    is_told = bool(looks.trace or looks.told)
+    if looks.history is not None:
+        run = run_plan(plan)
+        report = run.report
+        with looks.history.open("wb") as file:
+            write_history(run.history, file)
     else:
-        with trace.open("w", encoding="utf-8") as sink:
-            report = execute(plan, sink=sink)
+        report = execute(plan)
+    if is_told:
+        report = execute(plan, sink=sink)
+    if looks.trace is not None:
+        looks.trace.write_text(sink.getvalue(), encoding="utf-8")
     if plan.is_of_own_machine:
         report = checked_elsewhere(report)
+    if looks.told is not None and not as_json:
+        for line in told(sink.getvalue()):
+            print(line)
     print(msgspec.json.encode(report).decode() if as_json else describe(report, monotonic() - started))
     return OK if report.ok else VIOLATION
 
@@ -213,6 +296,8 @@ def _conclude(show: Show, definition: ProtocolDefinition, *, keep: bool, as_json
 def _explain(summary: CampaignSummary, definition: ProtocolDefinition, *, keep: bool) -> int:
     """Print the first failure, shrunk unless it is to be kept."""
     failed = min(summary.failed, key=lambda report: report.seed)
+    if failed.plan.is_of_own_machine and not keep and explain(failed.plan) == VIOLATION:
+        return VIOLATION
     print(describe(failed, 0.0))
     plan = failed.plan
     if not keep and failed.violation is not None and failed.violation.name != NOT_DETERMINISTIC:
@@ -222,16 +307,25 @@ def _explain(summary: CampaignSummary, definition: ProtocolDefinition, *, keep: 
             print(describe(report, 0.0))
     sink = StringIO()
     execute(plan, sink=sink)
-    print("\nits end (all of it: the command above, with --trace FILE):")
+    print("\nits end (all of it: the command above, with --tell):")
     print(last_events(sink.getvalue()))
     return VIOLATION
+
+
+def _wrapped(text: str) -> list[str]:
+    """Return a text as indented lines that fit a terminal."""
+    return [
+        part
+        for line in text.splitlines()
+        for part in wrap(line, 158, initial_indent="  ", subsequent_indent="    ")
+    ]
 
 
 def describe(report: RunReport, seconds: float) -> str:
     """Return a report as text for people."""
     lines = [
         f"seed {report.seed}: {'every invariant held' if report.ok else 'VIOLATION'}",
-        f"options    {report.options}",
+        *titled("options", report.options),
         f"time       {report.virtual_us / 1e6:.1f} s simulated, {report.events:,} events"
         + (f", {report.events / seconds:,.0f} a second" if seconds else ""),
         f"committed  {report.committed} entries",
@@ -242,7 +336,10 @@ def describe(report: RunReport, seconds: float) -> str:
     ]
     if report.violation is not None:
         at = report.violation.at_us / 1e6
-        lines += [f"violation  {report.violation.name} at {at:.6f} s", f"  {report.violation.explanation}"]
+        lines += [
+            f"violation  {report.violation.name} at {at:.6f} s",
+            *_wrapped(report.violation.explanation),
+        ]
         lines += report.violation.details.splitlines()
-        lines += [f"replay     {report.replay}"]
+        lines += [f"replay     {command_for(report.plan)}"]
     return "\n".join(lines)

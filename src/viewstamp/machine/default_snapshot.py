@@ -4,14 +4,15 @@ A snapshot that would come back as something else is not made: each attribute is
 types included, before its bytes are handed out. What a restart would lose is found while it is still there.
 
 The order inside a dict is state, since a machine may depend on it; it is kept. Sets have no order that a
-machine may depend on; they are sorted, unless a dict is near them, whose order counts for more.
+machine may depend on: they are sorted, also inside a dict, which keeps its own.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -142,9 +143,43 @@ def holds_any(hint: Any) -> bool:
     return msgspec.inspect.AnyType in set(_kinds(msgspec.inspect.type_info(hint), frozenset()))
 
 
-def encoder_of(hint: Any) -> msgspec.msgpack.Encoder:
+class Encodes(Protocol):
+    """Makes bytes of a value."""
+
+    def encode(self, value: Any, /) -> bytes:
+        """Return the value as msgpack; raise what msgspec raises where that cannot be."""
+        ...
+
+
+class _SetsSorted:
+    """Encodes sets in the order of their members' bytes, and everything else in its own order."""
+
+    def encode(self, value: Any, /) -> bytes:
+        return _ENCODER.encode(_with_sorted_sets(value))
+
+
+def encoder_of(hint: Any) -> Encodes:
     """Return the encoder that makes equal bytes of equal values of this type on every replica."""
-    return _SORTING_ENCODER if _sorts(hint) else _ENCODER
+    if _sorts(hint):
+        return _SORTING_ENCODER
+    return _SETS_SORTED if holds_set(hint) else _ENCODER
+
+
+def _with_sorted_sets(value: Any) -> Any:
+    """Return the value with a sorted list in the place of each set; what holds one is copied."""
+    if isinstance(value, set | frozenset):
+        return sorted(map(_with_sorted_sets, value), key=_SORTING_ENCODER.encode)
+    if isinstance(value, dict):
+        return {key: _with_sorted_sets(item) for key, item in value.items()}
+    if type(value) in {list, tuple}:
+        return [_with_sorted_sets(item) for item in value]
+    names = _field_names(value)
+    if not names:
+        return value
+    fresh = copy.copy(value)
+    for name in names:
+        _set_field(fresh, name, _with_sorted_sets(getattr(value, name)))
+    return fresh
 
 
 def _kinds(info: Any, seen: frozenset[Any]) -> Iterator[type[Any]]:
@@ -165,3 +200,13 @@ def _children(info: Any) -> Iterable[Any]:
     yield from getattr(info, "types", ())
     for field in getattr(info, "fields", ()):
         yield field.type
+
+
+def _set_field(value: Any, name: str, field: Any) -> None:
+    if isinstance(value, msgspec.Struct):
+        msgspec.structs.force_setattr(value, name, field)
+    else:
+        object.__setattr__(value, name, field)
+
+
+_SETS_SORTED: Final = _SetsSorted()

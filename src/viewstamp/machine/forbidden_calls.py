@@ -58,7 +58,7 @@ BY_RULE: Final[dict[Rule, tuple[str, ...]]] = {
         "os.getcwdb", "os.sched_getaffinity", "os.process_cpu_count", "socket.gethostname", "socket.getfqdn",
         "time.localtime", "time.mktime", "time.tzset", "time.ctime", "sys.getrecursionlimit",
         "sys.getdefaultencoding", "sys.getfilesystemencoding", "sys.setrecursionlimit", "os.path.expanduser",
-        "os.path.expandvars", "os.path.abspath", "os.path.realpath", "getpass.getuser", "sys.intern",
+        "os.path.expandvars", "os.path.abspath", "os.path.realpath", "getpass.getuser",
         "os.get_terminal_size",
     ),
     INPUT_OUTPUT: ("builtins.open", "builtins.input", "builtins.breakpoint", "io.open", "io.open_code"),

@@ -8,6 +8,7 @@ inside libraries, such as `copy.deepcopy`; a `Random` that was given a seed.
 """
 
 import ast
+import gc
 import inspect
 import linecache
 import random
@@ -53,19 +54,27 @@ class Guard:
         self._builtins: dict[Any, tuple[Rule, str] | None] = {}
         self._codes: dict[int, tuple[CodeType, tuple[Rule, str] | None]] = {}
         self._forbidden = _forbidden_codes()
+        self._made: list[random.Random] = []
+        """Generators that were made during this command: they give what their seed says."""
+        self._limit = sys.getrecursionlimit()
 
     def watched(self, run: Runner) -> Runner:
         """Return a runner that does the same under watch."""
 
         def run_watched(arguments: Any) -> tuple[int, bytes]:
-            before, known = sys.getprofile(), len(self.findings)
+            before, known, collects = sys.getprofile(), len(self.findings), gc.isenabled()
+            self._made.clear()
+            gc.disable()  # else finalizers of others would seem to be called here
             sys.setprofile(self._saw)
             try:
                 outcome = run(arguments)
             finally:
                 sys.setprofile(before)
+                if collects:
+                    gc.enable()
             if self._is_fatal and len(self.findings) > known:
                 finding = self.findings[known]
+                sys.setrecursionlimit(self._limit)
                 raise InvariantViolated(str(finding.rule), str(finding))
             return outcome
 
@@ -89,10 +98,14 @@ class Guard:
             if called not in self._builtins:
                 self._builtins[called] = rule_of(called)
             return self._builtins[called]
-        return rule_of(called) if isinstance(owner, random.Random) else None
+        if not isinstance(owner, random.Random) or any(owner is made for made in self._made):
+            return None
+        return rule_of(called) or (ENTROPY, f"{called.__name__} of a generator that outlives the command")
 
     def _of_code(self, frame: FrameType) -> tuple[Rule, str] | None:
         code = frame.f_code
+        if code is _SEEDED:
+            self._made.append(frame.f_locals["self"])
         known = self._codes.get(id(code))
         if known is None:
             known = self._codes[id(code)] = (code, self._rule_of_code(frame))

@@ -153,6 +153,7 @@ class MachineRunner:
         outcome = self.runners[type(arguments)](arguments)
         if b"".join(self.pieces()) != before:
             name = type(arguments).__struct_config__.tag
+            sys.setrecursionlimit(self._limit_before)
             raise InvariantViolated(
                 "I28 BackupPrefix", f"the query {name} changes the state: make it a command"
             )

@@ -165,6 +165,10 @@ class Driver:
         self._turns.plan()
         self.space.start(self._on_space)
 
+    def send_by(self, outlet: Outlet) -> None:
+        """Send by this from now on: for tests, which lose or delay messages."""
+        self._outlet = outlet
+
     async def last_snapshot(self) -> str | None:
         """Let time stand still for the replica, and take a snapshot of all that it has executed.
 

@@ -6,13 +6,14 @@ without, in memory, where it outlives a kill of a replica but not the cluster.
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from viewstamp.core.events import TakeSnapshot
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.link.proof import KEY_BYTES, Secret
@@ -22,7 +23,7 @@ from viewstamp.runtime.addresses import LOOPBACK, free_ports
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
 from viewstamp.runtime.connecting import BlockingConnection, Connecting, connect, connect_blocking
 from viewstamp.runtime.server import Server
-from viewstamp.runtime.system import fresh_bytes, loop_factory
+from viewstamp.runtime.system import Clock, fresh_bytes, loop_factory, monotonic_us
 from viewstamp.storage.memory import MemoryMedium
 
 M = TypeVar("M", bound=StateMachine)
@@ -40,8 +41,12 @@ class LocalCluster(Generic[M]):
         node_config: NodeConfig,
         data: Path | None,
         guard: Guard | None = None,
+        clock: Clock = monotonic_us,
     ) -> None:
         self.machine = machine
+        self._clock = clock
+        self._groups: list[set[NodeId]] = []
+        self._delay_s = 0.0
         self.guard = guard
         """What watched the machine's methods, and what it found."""
         self.config = cluster if cluster.secret else cluster.holding(Secret(fresh_bytes(KEY_BYTES)))
@@ -82,9 +87,44 @@ class LocalCluster(Generic[M]):
         config = self._node_config
         if self._data is not None:
             config = msgspec.structs.replace(config, data=str(self._data / f"node-{node}"))
-        server = Server(self.config, node, self.machine, config, medium=self._media[node], guard=self.guard)
+        server = Server(
+            self.config,
+            node,
+            self.machine,
+            config,
+            medium=self._media[node],
+            guard=self.guard,
+            clock=self._clock,
+        )
         await server.start()
         self.servers[node] = server
+        self._disturb()
+
+    def partition(self, *groups: Iterable[NodeId | int]) -> None:
+        """Let replicas reach only those of their own group, until `heal`. Clients still reach all."""
+        self._groups = [{NodeId(node) for node in group} for group in groups]
+        self._disturb()
+
+    def delay(self, seconds: float) -> None:
+        """Hold back each message between replicas, until `heal`."""
+        self._delay_s = seconds
+        self._disturb()
+
+    def heal(self) -> None:
+        """Connect all replicas again, without a delay."""
+        self._groups, self._delay_s = [], 0.0
+        self._disturb()
+
+    def _disturb(self) -> None:
+        for node, server in self.servers.items():
+            reached = next((group for group in self._groups if node in group), set(self.config.node_ids))
+            cut = set(self.config.node_ids) - reached if self._groups else set()
+            server.disturb(cut - {node}, self._delay_s)
+
+    async def snapshot(self, node: NodeId | int) -> None:
+        """Let a replica take a snapshot now, and release the log before it."""
+        refusal = await self.servers[NodeId(node)].direct(TakeSnapshot())
+        assert refusal is None, refusal
 
     def connect(self, **options: Any) -> Connecting[M]:
         """Return a client, as `viewstamp.connect` does with the same options."""
@@ -148,6 +188,27 @@ class BlockingLocalCluster(Generic[M]):
         """Return the replica that leads, as soon as there is one; `TimeoutError` otherwise."""
         return self._run(self._inner.leader(timeout_s=timeout_s))
 
+    def partition(self, *groups: Iterable[NodeId | int]) -> None:
+        """Let replicas reach only those of their own group, until `heal`. Clients still reach all."""
+        self._loop.call_soon_threadsafe(self._inner.partition, *[tuple(group) for group in groups])
+
+    def delay(self, seconds: float) -> None:
+        """Hold back each message between replicas, until `heal`."""
+        self._loop.call_soon_threadsafe(self._inner.delay, seconds)
+
+    def heal(self) -> None:
+        """Connect all replicas again, without a delay."""
+        self._loop.call_soon_threadsafe(self._inner.heal)
+
+    def snapshot(self, node: NodeId | int) -> None:
+        """Let a replica take a snapshot now, and release the log before it."""
+        self._run(self._inner.snapshot(node))
+
+    @property
+    def guard(self) -> Guard | None:
+        """What watched the machine's methods, and what it found."""
+        return self._inner.guard
+
     def statuses(self) -> dict[NodeId, Status]:
         """Return the account of every replica that runs."""
 
@@ -210,6 +271,7 @@ def local_cluster(
     node_config: NodeConfig | None = None,
     guard: bool = False,
     secret: Path | str | None = None,
+    clock: Clock = monotonic_us,
 ) -> LocalClusterMaker[M]:
     """Return a cluster of replicas of `machine` in this process, to be entered by `async with` or `with`.
 
@@ -218,7 +280,7 @@ def local_cluster(
     that calls what differs between replicas (a clock, randomness, files) ends in `CommandFailed` of the kind
     `ForbiddenCall`, which names the rule and the line: for tests. `secret` names the file by which operators
     in other processes are known (`viewstamp init` makes one); without it only this process can give
-    directives.
+    directives. `clock` is for tests: microseconds that never go back, for all replicas.
 
     Raises:
         ConfigurationError: an option or the machine cannot be used.
@@ -238,5 +300,5 @@ def local_cluster(
     if data is not None:
         data.mkdir(parents=True, exist_ok=True)
     return LocalClusterMaker(
-        lambda: LocalCluster(machine, cluster, config, data, Guard(machine) if guard else None)
+        lambda: LocalCluster(machine, cluster, config, data, Guard(machine) if guard else None, clock)
     )

@@ -36,6 +36,7 @@ from viewstamp.runtime.client_base import make_asker
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.differences import served_class, service_of
 from viewstamp.runtime.disk_hang import DiskHang
+from viewstamp.runtime.disturbed import Disturbed
 from viewstamp.runtime.driver import Driver
 from viewstamp.runtime.member_watch import MemberWatch, members_of
 from viewstamp.runtime.metrics import Metrics
@@ -237,6 +238,12 @@ class Server:
             end=lambda: end_process(EXIT_STORAGE),
         )
         self._disk_hang.start()
+
+    def disturb(self, cut: Iterable[NodeId] = (), delay_s: float = 0.0) -> None:
+        """For tests: send nothing to these members, and to the others only after a delay; none: as always."""
+        assert self._driver is not None and self._transport is not None  # noqa: PT018
+        is_calm = not cut and not delay_s
+        self._driver.send_by(self._transport if is_calm else Disturbed(self._transport, cut, delay_s))
 
     async def stop(self, *, hand_over: bool = False) -> None:
         """Stop serving. May be repeated.

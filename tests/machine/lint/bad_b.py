@@ -146,7 +146,7 @@ class GlobalSetting(StateMachine):
 
 
 class GlobalGenerator(StateMachine):
-    """VS006"""
+    """VS002"""
 
     rolls: list[int] = []
 

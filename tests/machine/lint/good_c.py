@@ -8,7 +8,7 @@ import statistics
 from fractions import Fraction
 import msgspec
 from typing import Any
-from collections import Counter, deque
+from collections import Counter
 from typing import Annotated
 from viewstamp.machine.state_machine import StateMachine, command, query
 
@@ -240,14 +240,14 @@ class Inbox(StateMachine):
 
 
 class Ring(StateMachine):
-    last: deque[int] = deque()
+    last: list[int] = []
     seen: int = 0
 
     @command
     def push(self, n: int) -> int:
         self.last.append(n)
         if len(self.last) > 3:
-            self.last.popleft()
+            self.last.pop(0)
         self.seen += 1
         return sum(self.last)
 

@@ -16,7 +16,7 @@ from viewstamp.protocols.registry import protocol_definition
 from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.run.contexts import with_contexts
 from viewstamp.sim.run.plan import RunPlan
-from viewstamp.sim.run.run import _Run, checked_elsewhere, execute, options_of
+from viewstamp.sim.run.run import Run, checked_elsewhere, execute, options_of
 from viewstamp.sim.workloads.catalogue import make_workload
 from viewstamp.sim.workloads.own_machine import drawn_arguments
 from viewstamp.sim.world.options import LoadOptions
@@ -59,7 +59,7 @@ def test_mistake_of_a_machine_is_found_by_name(name: str, expected: set[str]) ->
 def cluster_after(name: str, seed: int) -> Cluster:
     """Return the cluster of a run that is over."""
     definition = protocol_definition("raft")
-    run = _Run(plan(name, seed), options_of(plan(name, seed), definition), definition, Trace())
+    run = Run(plan(name, seed), options_of(plan(name, seed), definition), definition, Trace())
     assert run.execute().violation is None
     return run.cluster
 
@@ -100,13 +100,12 @@ def test_order_of_a_set_is_found_when_the_run_is_repeated_elsewhere() -> None:
 
 def test_command_line_repeats_the_run_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     assert "PYTHONHASHSEED" not in os.environ or os.environ["PYTHONHASHSEED"] != "1"
-    assert sim(seed=1, workload="tests.sim.own:Unordered") == VIOLATION
-    assert "violation  I22 Deterministic" in capsys.readouterr().out
+    assert sim(seed=1, workload="tests.sim.own:Unordered", json=True) == VIOLATION
+    assert '"name":"I22 Deterministic"' in capsys.readouterr().out
     assert sim(seed=1, workload="tests.sim.own:Stack") == OK
+    capsys.readouterr()
     assert sim(seeds="1..2", jobs=1, workload="tests.sim.own:Unordered") == VIOLATION
-    printed = capsys.readouterr().out
-    assert "1 violations (seeds 1)" in printed
-    assert "replay     viewstamp sim --protocol raft --seed 1 --workload tests.sim.own:Unordered" in printed
+    assert capsys.readouterr().out.startswith("tests.sim.own:Unordered: VS003 set-order\n")
 
 
 def test_arguments_fit_their_types_and_few_of_them_differ() -> None:

@@ -212,9 +212,7 @@ class Reader(ast.NodeVisitor):
         if found is None:
             return
         if isinstance(found[0], Random) and rule_of(getattr(found[0], node.func.attr, None)) is None:
-            self._report(
-                HIDDEN_STATE, node, f"draws from {ast.unparse(node.func.value)}, which no replica keeps"
-            )
+            self._report(ENTROPY, node, f"draws from {ast.unparse(node.func.value)}, which no replica keeps")
 
     def _path_used(self, node: ast.Call) -> None:
         function = node.func

@@ -10,6 +10,7 @@ for the services of this library, whose derived attributes are known, is everyth
 """
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Final
 
 from viewstamp.core.ids import NodeId
@@ -46,7 +47,7 @@ def check_whole(node: NodeId, state: ReplicatedState, save: Save, body: bytes) -
         raise InvariantViolated(NAME, f"node {node}, snapshot of {viewstamp}: {error}") from None
     difference = None
     if state.applied == viewstamp:  # not where entries were applied since, within the same step
-        difference = _difference(state.runner.machine, fresh.runner.machine)
+        difference = difference_of(state.runner.machine, fresh.runner.machine)
     if difference is None and b"".join(snapshot_body.capture(fresh)) != body:
         difference = (
             f"{state.definition.cls.__name__}: taken again of what `restore` made, it has other bytes"
@@ -55,11 +56,11 @@ def check_whole(node: NodeId, state: ReplicatedState, save: Save, body: bytes) -
         raise InvariantViolated(NAME, f"node {node}, snapshot of {viewstamp}: {difference}")
 
 
-def _difference(machine: StateMachine, fresh: StateMachine) -> str | None:
-    """Say what of a machine its restored copy lacks."""
+def difference_of(machine: StateMachine, fresh: StateMachine) -> str | None:
+    """Say what of a machine its restored copy lacks; None: nothing that the class declares."""
     if machine.parts:
         pairs = zip(_parts(machine), _parts(fresh), strict=True)
-        return next((found for one, other in pairs if (found := _difference(one, other))), None)
+        return next((found for one, other in pairs if (found := difference_of(one, other))), None)
     cls = type(machine)
     had, has = _attributes(machine), _attributes(fresh)
     if absent := sorted(had.keys() - has.keys()):
@@ -93,7 +94,7 @@ def _shape(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_shape(item) for item in value]
     equality: Any = type(value).__eq__
-    if equality is not object.__eq__:
+    if equality is not object.__eq__ or isinstance(value, Enum):
         return value
     slots = getattr(type(value), "__slots__", ())
     names = [*getattr(value, "__dict__", ()), *((slots,) if isinstance(slots, str) else slots)]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -67,15 +68,25 @@ def execute(
         ConfigurationError: the plan names a protocol, a workload or an option that does not exist.
     """
     definition = definition or protocol_definition(plan.protocol)
-    return _Run(plan, options_of(plan, definition), definition, Trace(sink)).execute()
+    return Run(plan, options_of(plan, definition), definition, Trace(sink)).execute()
 
 
-class _Run:
+class Run:
+    """One run, from its first event to its verdict."""
+
     def __init__(
-        self, plan: RunPlan, options: SwarmOptions, definition: ProtocolDefinition, trace: Trace
+        self,
+        plan: RunPlan,
+        options: SwarmOptions,
+        definition: ProtocolDefinition,
+        trace: Trace,
+        *,
+        make: Callable[[LoadOptions], Workload] | None = None,
     ) -> None:
+        """Prepare it. `make` makes the workload where the plan names none that can be imported."""
         self.plan = plan
         self.trace = trace
+        self._make = make
         self.workload = self._make_workload(options.load)
         self.options = options = self.workload.fit(options)
         self.cluster = Cluster(
@@ -91,6 +102,8 @@ class _Run:
         self._outcomes: Counter[str] = Counter()
 
     def _make_workload(self, load: LoadOptions) -> Workload:
+        if self._make is not None:
+            return self._make(load)
         return make_workload(self.plan.workload or drawn_workload(self.plan.seed), load)
 
     def execute(self) -> RunReport:

@@ -28,6 +28,16 @@ _TIMEOUT_MIN_US: Final = 3_000_000
 _READS: Final = 0.5
 _FEW: Final = 3
 _INTEGERS: Final = 4
+_TEXTS: Final = {
+    "DateTimeType": ("2026-11-30T10:00:00Z", "2026-11-30T10:00:00.5Z", "2027-01-01T00:00:00Z"),
+    "DateType": ("2026-11-30", "2026-12-01", "2027-01-01"),
+    "TimeType": ("10:00:00", "10:00:00.5", "23:59:59"),
+    "TimeDeltaType": ("PT1S", "PT90S", "P1D"),
+    "DecimalType": ("1", "0.10", "2.5"),
+    "UUIDType": tuple(f"00000000-0000-4000-8000-00000000000{digit}" for digit in "123"),
+    "ByteArrayType": ("YQ==", "Yg=="),
+}
+"""Of types that travel as text: some texts that msgspec converts to them."""
 
 
 class OwnMachine:
@@ -146,6 +156,8 @@ def _drawn(rng: Random, wanted: inspect.Type, where: str) -> Any:
             return rng.choice(list(wanted.cls)).value
         case inspect.UnionType():
             return _drawn(rng, rng.choice(list(wanted.types)), where)
+        case _ if type(wanted).__name__ in _TEXTS:
+            return rng.choice(_TEXTS[type(wanted).__name__])
         case _:
             return _drawn_container(rng, wanted, where)
 
