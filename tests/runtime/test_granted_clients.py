@@ -4,18 +4,20 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 import viewstamp
 from tests.runtime.fakes import until
+from viewstamp.cli.authority import Authority, write_pair
 from viewstamp.clients.locks import LockClient
 from viewstamp.core.errors import NotExecuted, PermissionDenied
 from viewstamp.core.ids import NodeId
 from viewstamp.core.principals import ANONYMOUS
 from viewstamp.replica.authorization import Grant
 from viewstamp.runtime.addresses import free_ports
-from viewstamp.runtime.config import ClusterConfig, Member
+from viewstamp.runtime.config import ClusterConfig, Member, TlsFiles
 from viewstamp.runtime.server import Server
 from viewstamp.runtime.system import utc_now
 from viewstamp.runtime.tokens import KEY_BYTES, TokenConfig, issue, new_key, public_text
@@ -31,13 +33,16 @@ def token(name: str, lifetime: timedelta = timedelta(hours=1)) -> str:
 
 
 @asynccontextmanager
-async def serving(*grants: Grant, keys: tuple[str, ...] = (public_text(KEY),)) -> AsyncIterator[Server]:
+async def serving(
+    *grants: Grant, keys: tuple[str, ...] = (public_text(KEY),), tls: TlsFiles | None = None
+) -> AsyncIterator[Server]:
     (port,) = free_ports(1)
     cluster = ClusterConfig(
         cluster_id="granted",
         members=(Member(1, "127.0.0.1", port),),
         grants=grants,
         tokens=TokenConfig(keys=keys),
+        tls=tls,
     )
     server = Server(cluster, NodeId(1), StockService)
     await server.start()
@@ -144,3 +149,28 @@ async def test_a_token_is_refused_where_none_is_accepted_and_a_failing_source_sh
 
         async with viewstamp.connect(server.cluster, KeyValueStore, token=fails) as store:
             assert await store.set("shop/a", b"1") == 1
+
+
+def certify(folder: Path) -> TlsFiles:
+    """Make what a node and the client `shop` show, where no client finds a certificate by itself."""
+    authority = Authority.new("granted")
+    authority.save(folder)
+    write_pair(folder / "node-1", authority.issue("granted", "node/1", is_server=True))
+    write_pair(folder / "shop", authority.issue("granted", "client/shop", is_server=False))
+    return TlsFiles(str(folder / "ca.pem"))
+
+
+async def test_with_tls_a_client_needs_a_certificate_or_a_token(tmp_path: Path) -> None:
+    files = certify(tmp_path)
+    shop = TlsFiles(files.ca, str(tmp_path / "shop.pem"), str(tmp_path / "shop.key"))
+    async with serving(SHOP, tls=files) as server:
+        where = server.cluster
+        async with viewstamp.connect(where, KeyValueStore, token=token("shop")) as store:
+            assert await store.set("shop/a", b"1") == 1
+        async with viewstamp.connect(where, KeyValueStore, tls=shop) as store:
+            assert await store.set("shop/a", b"2") == 2
+        async with viewstamp.connect(where, KeyValueStore, tls=shop, token=token("other")) as store:
+            assert await store.set("shop/a", b"3") == 3, "the certificate counts"
+        async with viewstamp.connect(where, KeyValueStore, timeout_s=2) as store:
+            with pytest.raises(NotExecuted, match="certificate is needed"):
+                await store.set("shop/a", b"4")

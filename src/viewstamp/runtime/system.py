@@ -36,7 +36,7 @@ def monotonic_us() -> Instant:
 
 
 def wall_s() -> float:
-    """Return the date, in seconds since 1970: for the dates of certificates, and for nothing else."""
+    """Return the date, in seconds since 1970: for the dates of certificates and tokens, and nothing else."""
     return time_ns() / 1e9
 
 
@@ -73,8 +73,8 @@ def fresh_secret() -> bytes:
 
 
 def utc_now() -> datetime:
-    """Return the date and time: for a token's end. Nothing that replicas do depends on it."""
-    return datetime.now(UTC)  # noqa: TID251  the one place that reads the date
+    """Return the date and time, as `wall_s` does."""
+    return datetime.fromtimestamp(wall_s(), UTC)
 
 
 def fresh_rng() -> Random:
