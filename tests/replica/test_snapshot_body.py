@@ -86,9 +86,9 @@ def test_the_bytes_of_a_body_are_pinned() -> None:
     copy = Copy()
     copy.apply(OpenSession(CLIENT))
     assert copy.snapshot().body.hex(" ") == (
-        "00 00 00 00 00 00 00 0f"  # length of the preface
+        "00 00 00 00 00 00 00 10"  # length of the preface
         # [format, level, machine version, class, time, digest, interface]
-        " 97 01 01 01 a7 43 6f 75 6e 74 65 72 00 00 c0"
+        " 98 01 01 01 a7 43 6f 75 6e 74 65 72 00 00 c0 80"
         " 00 00 00 00 00 00 00 0e"  # length of the only chunk of sessions
         " 91 96 cd 10 92 ce 00 10 00 00 00 00 90 00"
         " 00 00 00 00 00 00 00 00"  # no further chunk

@@ -23,6 +23,7 @@ COMMANDS: Final = {
         "viewstamp.cli.doctor:doctor",
         "Look at what breaks clusters; compare states.",
     ),
+    "set": ("viewstamp.cli.set_limit:set_limit", "Change a limit of sessions while the cluster runs."),
     "status": ("viewstamp.cli.status:status", "Show every node: role, view, positions, lag."),
     "transfer": ("viewstamp.cli.operate:transfer", "Hand leadership to another node."),
     "upgrade status": (

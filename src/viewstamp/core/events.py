@@ -131,11 +131,19 @@ Directive: TypeAlias = TransferLeadership | TakeSnapshot | ChangeMembers
 """What a protocol core carries out."""
 
 
+class SetLimit(msgspec.Struct, frozen=True, tag="set", array_like=True):
+    """Change a limit of sessions on all replicas, at one place of the log."""
+
+    name: str
+    """A field of `replica.options.SessionLimits`."""
+    value: int
+
+
 class HashState(msgspec.Struct, frozen=True, tag="hash", array_like=True):
     """Hash the state as it is now; the digest stands in the node's status when it is made."""
 
 
-OperatorRequest: TypeAlias = Directive | MoveMember | Finalize | HashState
+OperatorRequest: TypeAlias = Directive | MoveMember | Finalize | SetLimit | HashState
 """All that an operator may ask of one node."""
 
 

@@ -57,6 +57,15 @@ class SessionLimits(msgspec.Struct, frozen=True):
         _require(self.result_bytes_per_session_max >= 1, "sessions: result_bytes_per_session_max: 1 or more")
         _require(self.result_bytes_max >= 1, "sessions: result_bytes_max must be 1 or more")
 
+    def changed(self, name: str, value: int) -> "SessionLimits":
+        """Return the limits with one of them changed.
+
+        Raises:
+            ConfigurationError: there is no such limit, or it does not fit.
+        """
+        _require(name in self.__struct_fields__, f"sessions: there is no limit {name[:80]!r}")
+        return msgspec.structs.replace(self, **{name: value})
+
     def granted_ms(self, wanted_ms: int) -> int:
         """Return the time to live of a session whose client asked for this one; 0: it did not ask."""
         own = self.time_to_live_ms

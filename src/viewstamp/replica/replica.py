@@ -40,6 +40,7 @@ from viewstamp.core.events import (
     Proposed,
     Queried,
     Received,
+    SetLimit,
     Staged,
     TransferLeadership,
     Woke,
@@ -146,8 +147,7 @@ class Replica(Account):
         self.reads = Reads(self.definition, self._responses, setup.options, authorizer)
         self.warnings = ()
         self._directives = Directives(setup.options.directives_max)
-        self._halt: Halt | None = None
-        self.fingerprint = 0
+        self._halt, self.fingerprint = None, 0
         self.core: Core = setup.make_core()
         self._check_every = setup.options.check_interval
         self._divergence = Divergence(
@@ -348,8 +348,8 @@ class Replica(Account):
 
     def _directed(self, source: ClientAddress, message: AdminRequest) -> None:
         directive = message.directive
-        if isinstance(directive, Finalize):
-            self._finalize(source, message.request, directive.level)
+        if isinstance(directive, Finalize | SetLimit):
+            self._change(source, message.request, directive)
             return
         if (refusal := directive_refusal(self._state.versions, directive)) is not None:
             self._responses.say(source, AdminReply(message.request, refusal))
@@ -367,10 +367,10 @@ class Replica(Account):
             return
         self._drive(Directed(token, directive))
 
-    def _finalize(self, source: ClientAddress, request: int, level: int | None) -> None:
-        """Raise what is in force by an entry, if every member can; answer when it is applied."""
+    def _change(self, source: ClientAddress, request: int, directive: Finalize | SetLimit) -> None:
+        """Change by an entry what holds for all members; answer when it is applied."""
         state, doubt = self._state, self._divergence.describe()
-        raised = doubt or self._upgrades.raise_to(level, state, self.core, self._now)
+        raised = doubt or self._upgrades.entry_for(directive, state, self.core, self._now)
         if not isinstance(raised, Raise):
             self._responses.say(source, AdminReply(request, raised))
             return

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import LEVEL, ORIGIN, LogTime, Viewstamp, fencing_token
 from viewstamp.core.messages import (
     EXPIRED,
@@ -191,6 +192,9 @@ class ReplicatedState:
 
     def _take_over(self, batch: DecodedBatch, answers: Answers) -> None:
         """Put in force what the first entry of a log says, and what a later one raises."""
+        if self.versions is not None and batch.declares is not None and batch.declares.limit is not None:
+            self._change_limit(*batch.declares.limit, answers)
+            return
         before, target = self.versions, self._target(batch)
         level = batch.level if before is None else max(batch.level, before.level)
         if before is None:
@@ -210,6 +214,16 @@ class ReplicatedState:
         answers.raised = ""
         self.versions = Versions(level, target.version)
         self._outcomes.append(b"raised")
+
+    def _change_limit(self, name: str, value: int, answers: Answers) -> None:
+        try:
+            self.sessions.change({name: value})
+        except ConfigurationError as error:
+            answers.raised = f"nothing was changed: {error}"
+            self._outcomes.append(b"limit kept")
+            return
+        answers.raised = ""
+        self._outcomes.append(f"limit {name} {value}".encode())
 
     def apply_mark(
         self, viewstamp: Viewstamp, mark: SkipMark, wanted: Container[int], answers: Answers

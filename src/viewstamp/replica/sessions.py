@@ -14,7 +14,7 @@ Source: Ongaro, "Consensus: Bridging Theory and Practice", section 6.3.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -107,11 +107,13 @@ class Session:
 class Sessions:
     """All sessions of one replica."""
 
-    __slots__ = ("_alarms", "_by_client", "_by_number", "limits", "result_bytes")
+    __slots__ = ("_alarms", "_by_client", "_by_number", "limits", "overrides", "result_bytes")
 
     def __init__(self, limits: SessionLimits, images: Iterable[SessionImage] = ()) -> None:
         """Start with none, or with those of a snapshot, in the order in which it holds them."""
         self.limits = limits
+        self.overrides: dict[str, int] = {}
+        """Limits that the log has changed, by name: the others are those of the cluster file."""
         self._by_number: OrderedDict[int, Session] = OrderedDict()
         """Ordered by `last_used`, oldest first."""
         self._alarms: list[tuple[int, int]] = []
@@ -156,6 +158,20 @@ class Sessions:
         self._by_number[number] = self._by_client[client] = session
         self._set_alarm(session)
         return session
+
+    def change(self, overrides: Mapping[str, int]) -> None:
+        """Change limits by name, as an entry of the log or a snapshot says; what lives goes on living.
+
+        Raises:
+            ConfigurationError: one does not exist or does not fit; nothing was changed.
+        """
+        limits = self.limits
+        for name, value in overrides.items():
+            limits = limits.changed(name, value)
+        self.limits = limits
+        self.overrides.update(overrides)
+        self._alarms = [(self._ends_at(each), each.number) for each in self._by_number.values()]
+        heapify(self._alarms)
 
     def want(self, session: Session, time_to_live_ms: int) -> None:
         """Let a session live as long as its client asks for, within the limits; 0: it does not ask."""

@@ -47,6 +47,8 @@ class Preface(msgspec.Struct, frozen=True, array_like=True):
     digest: int
     interface: dict[str, str] | None = None
     """What the version in force defines of the class; None: the log has not said it."""
+    limits: dict[str, int] = {}
+    """Limits of sessions that the log has changed."""
 
 
 class SnapshotUnreadable(Exception):
@@ -100,6 +102,7 @@ def _pieces(state: ReplicatedState) -> Iterator[bytes]:
         state.log_time,
         state.chain.digest,
         state.runner.in_force.declared,
+        state.sessions.overrides,
     )
     yield _framed(_ENCODER.encode(preface))
     chunks = state.sessions.images(sessions_max=SESSIONS_PER_CHUNK, bytes_max=BYTES_PER_CHUNK)
@@ -138,6 +141,7 @@ def restore(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
         _require_same(preface, state)
         fresh = ReplicatedState(state.definition, state.sessions.limits)
         fresh.sessions = Sessions(state.sessions.limits, reader.sessions())
+        fresh.sessions.change(preface.limits)
         versions = Versions(preface.level, preface.machine_version)
         if versions == NOTHING:
             in_force = VersionInForce.newest(state.definition)

@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.events import Finalize, SetLimit
 from viewstamp.core.ids import LEVEL, LEVEL_MIN, ClientAddress, Instant, NodeId
 from viewstamp.core.messages import AdminReply
 from viewstamp.core.protocol import Core, Status
@@ -23,7 +25,7 @@ from viewstamp.replica.responses import Responses
 from viewstamp.replica.versions import Declaration
 
 OTHER_LEADER: Final = (
-    "another node leads now, and the raise may still happen: see `viewstamp upgrade status`, and ask again"
+    "another node leads now, and the change may still happen: see `viewstamp upgrade status`, and ask again"
 )
 
 
@@ -57,12 +59,33 @@ class Upgrades:
 
     def settle(self, responses: Responses, outcome: str | None = None) -> None:
         """Tell operators that wait how it ended: as an entry did that was applied, or as `outcome` says."""
-        if outcome is None:
+        ended = self.waiting
+        if outcome is None:  # entries are applied in the order in which they were asked for
             outcome, responses.answers.raised = responses.answers.raised, None
+            ended = self.waiting[:1]
         if outcome is not None:
-            for source, request in self.waiting:
+            for source, request in ended:
                 responses.say(source, AdminReply(request, outcome or None))
-            self.waiting = []
+            self.waiting = self.waiting[len(ended) :]
+
+    def entry_for(
+        self, directive: Finalize | SetLimit, state: ReplicatedState, core: Core, now: Instant
+    ) -> Raise | str | None:
+        """Return what to propose, or why it cannot be done; None: it is so already."""
+        if isinstance(directive, Finalize):
+            return self.raise_to(directive.level, state, core, now)
+        if not core.accepting:
+            return f"node {self._node} does not lead, or has no room for another entry: ask the leader"
+        if state.versions is None:
+            return "nothing was changed: no entry was executed yet; try again"
+        limits = state.sessions.limits
+        try:
+            if limits.changed(directive.name, directive.value) == limits:
+                return None
+        except ConfigurationError as error:
+            return f"nothing was changed: {error}"
+        level, machine = state.versions.level, state.versions.machine
+        return Raise(level, Declaration(machine, {}, limit=(directive.name, directive.value)))
 
     def raise_to(
         self, level: int | None, state: ReplicatedState, core: Core, now: Instant

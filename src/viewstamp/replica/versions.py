@@ -33,6 +33,8 @@ class Declaration(msgspec.Struct, frozen=True, array_like=True):
     """What the class defines at that version (`machine.interface`); empty: not known."""
     raises: bool = False
     """Whether this raises what is in force. Else it counts only where nothing is in force yet."""
+    limit: tuple[str, int] | None = None
+    """A limit of sessions that this entry changes, and to what."""
 
 
 def may_write(in_force: Versions | None, level: int) -> str | None:
