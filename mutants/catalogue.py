@@ -7,7 +7,16 @@ from typing import Final, Literal
 import msgspec
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-FOLDERS: Final = ("border", "locks", "primary_backup", "raft", "replica", "storage", "viewstamped")
+FOLDERS: Final = (
+    "border",
+    "locks",
+    "primary_backup",
+    "raft",
+    "replica",
+    "storage",
+    "versions",
+    "viewstamped",
+)
 _COPIED: Final = ("src", "tests", "mutants", "fuzz")
 
 

@@ -172,6 +172,6 @@ def test_nothing_is_in_force_after_a_snapshot_that_was_taken_before_the_first_en
     bench = Bench(OLD)
     bench.feed(Apply(Entry(Viewstamp(View(1), Seqno(1)), b"")))
     taken = bench.save()
-    again = Bench(OLD, snapshot=taken)
+    again = Bench(NEW, snapshot=taken)
     assert again.replica.state.versions is None
     assert again.save().body == taken.body

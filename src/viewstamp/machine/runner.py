@@ -221,6 +221,10 @@ class MachineRunner:
             raise MigrationFailed(f"the migrated state cannot be kept: {error}") from None
         return migrated
 
+    def fresh(self) -> "MachineRunner":
+        """Return a runner of a new machine, as where a log begins."""
+        return MachineRunner(self.definition, strict=self._strict, guard=self._guard)
+
     def restored(self, snapshot: bytes, in_force: VersionInForce | None = None) -> "MachineRunner":
         """Return a new runner whose machine has this state; this one stays as it is.
 

@@ -91,6 +91,7 @@ class ReplicatedState:
         "chain",
         "definition",
         "log_time",
+        "raised_at",
         "runner",
         "sessions",
         "versions",
@@ -115,6 +116,8 @@ class ReplicatedState:
         """The last applied entry, or that of the snapshot."""
         self.versions: Versions | None = None
         """What is in force; None: no entry has said it yet."""
+        self.raised_at: Viewstamp | None = None
+        """The entry that put the version of the class in force, if this replica has executed it itself."""
         self._offset = 0
         """Tokens handed out in the current entry."""
         self._outcomes: list[bytes] = []
@@ -200,19 +203,25 @@ class ReplicatedState:
         if before is None:
             assert target is not None
             self.runner = self.runner.beginning(target)
-            self.versions = Versions(level, target.version)
+            self.versions, self.raised_at = Versions(level, target.version), self.applied
             return
         self.versions = Versions(level, before.machine)
         if target is None:
             return
+        answers.raised = ""
+        in_force = self.runner.in_force
+        if in_force.declared is not None and (in_force.version, in_force.digest) == (
+            target.version,
+            target.digest,
+        ):
+            return  # two operators asked for the same
         try:
             self.runner = self.runner.raised(target, self.applied, self.log_time)
         except MigrationFailed as error:
             answers.raised = str(error)
             self._outcomes.append(b"not raised")
             return
-        answers.raised = ""
-        self.versions = Versions(level, target.version)
+        self.versions, self.raised_at = Versions(level, target.version), self.applied
         self._outcomes.append(b"raised")
 
     def _change_limit(self, name: str, value: int, answers: Answers) -> None:

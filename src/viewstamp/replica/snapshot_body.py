@@ -109,7 +109,8 @@ def _pieces(state: ReplicatedState) -> Iterator[bytes]:
     for chunk in chunks:
         yield _framed(_ENCODER.encode(chunk))
     yield _framed(b"")
-    yield from state.runner.pieces()
+    if state.versions is not None:  # else no command was executed, and classes may differ in their defaults
+        yield from state.runner.pieces()
 
 
 def _framed(piece: bytes) -> bytes:
@@ -144,13 +145,13 @@ def restore(snapshot: Snapshot, state: ReplicatedState) -> ReplicatedState:
         fresh.sessions.change(preface.limits)
         versions = Versions(preface.level, preface.machine_version)
         if versions == NOTHING:
-            in_force = VersionInForce.newest(state.definition)
+            fresh.runner = state.runner.fresh()
         else:
             fresh.versions = Versions(preface.level, preface.machine_version or 1)
             in_force = VersionInForce(state.definition, fresh.versions.machine, preface.interface)
-        if reason := in_force.needs():
-            raise NewerCodeNeeded(reason)
-        fresh.runner = state.runner.restored(reader.rest(), in_force)
+            if reason := in_force.needs():
+                raise NewerCodeNeeded(reason)
+            fresh.runner = state.runner.restored(reader.rest(), in_force)
     except (*UNREADABLE, ConfigurationError) as error:
         raise SnapshotUnreadable(f"a snapshot cannot be restored: {error}") from None
     if any(session.last_used > preface.log_time for session in fresh.sessions):

@@ -20,7 +20,7 @@ from viewstamp.core.messages import Submit
 from viewstamp.machine.context import NOBODY
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import Runner
-from viewstamp.replica.batches import BatchUnreadable, DecodedCall, Decoders, decode_batch
+from viewstamp.replica.batches import BatchUnreadable, DecodedBatch, DecodedCall, Decoders, decode_batch
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import Answers, ReplicatedState, ResultLine
 from viewstamp.replica.sessions import Session
@@ -49,9 +49,7 @@ class Replay(ReplicatedState):
         """The log time after each entry, from seqno 0 on."""
         self._sequences: dict[int, int] = {}
         """Of the calls of the current message, by the identity of their arguments."""
-        runners = self.runner.runners
-        for arguments, run in runners.items():
-            runners[arguments] = partial(self._recorded, run)
+        self._watch()
         decoders = Decoders.of(definition)
         for seqno in range(1, committed.length + 1):
             entry = committed.entry(seqno)
@@ -65,6 +63,17 @@ class Replay(ReplicatedState):
                 assert mark is not None, f"no replica can read entry {entry.viewstamp}"
                 self.apply_mark(entry.viewstamp, mark, (), Answers())
             self.times.append(self.log_time)
+
+    def _watch(self) -> None:
+        runners = self.runner.runners
+        for arguments, run in runners.items():
+            runners[arguments] = partial(self._recorded, run)
+
+    def _take_over(self, batch: DecodedBatch, answers: Answers) -> None:
+        before = self.runner
+        super()._take_over(batch, answers)
+        if self.runner is not before:
+            self._watch()
 
     def _submit(self, message: Submit, calls: Sequence[DecodedCall], lines: list[ResultLine] | None) -> None:
         self._sequences = {id(arguments): sequence for sequence, arguments in calls}
@@ -93,7 +102,8 @@ def with_contexts(cluster: Cluster, operations: Sequence[Operation]) -> list[Ope
     """
     definition, limits = cluster.host.machine, replica_options(cluster.options.tuning).sessions
     committed = cluster.judge.ghosts.committed
-    replay = Replay(definition, limits, committed)
+    newest = getattr(cluster.workload, "later", ())[-1:]
+    replay = Replay(MachineDefinition.of(*newest) if newest else definition, limits, committed)
     placed = []
     for operation in operations:
         if definition.methods[operation.op].kind == "command":

@@ -24,6 +24,7 @@ from viewstamp.replica.events import Failed, Outcome
 from viewstamp.sim.cluster.cluster import Cluster
 from viewstamp.sim.cluster.hostile import Forger, HostileClient
 from viewstamp.sim.cluster.operators import make_operator
+from viewstamp.sim.faults.deploys import Deploys
 from viewstamp.sim.faults.faults import FaultInjector
 from viewstamp.sim.faults.stories import StoryRunner
 from viewstamp.sim.run.contexts import with_contexts
@@ -31,6 +32,7 @@ from viewstamp.sim.run.liveness import LivenessPhase
 from viewstamp.sim.run.plan import RunPlan, RunReport, Violation
 from viewstamp.sim.workloads.catalogue import drawn_workload, make_workload
 from viewstamp.sim.workloads.clients import Plan, SimClient
+from viewstamp.sim.workloads.own_machine import OwnMachine
 from viewstamp.sim.workloads.workload import Workload
 from viewstamp.sim.world.options import LoadOptions, SwarmOptions, draw_options, override
 from viewstamp.sim.world.trace import Trace
@@ -93,6 +95,7 @@ class Run:
             definition, options, plan.seed, self.workload, trace, make_operator=make_operator
         )
         self.injector = FaultInjector(self.cluster)
+        self.deploys = self._make_deploys()
         self.world = self.cluster.world
         self._thinking = self.cluster.tree.stream("load", "think")
         self._planning = self.cluster.tree.stream("load", "plan")
@@ -106,12 +109,20 @@ class Run:
             return self._make(load)
         return make_workload(self.plan.workload or drawn_workload(self.plan.seed), load)
 
+    def _make_deploys(self) -> Deploys | None:
+        later = self.workload.later if isinstance(self.workload, OwnMachine) else ()
+        if not later:
+            return None
+        return Deploys(self.cluster, (self.workload.machine, *later), self.cluster.tree.stream("deploys"))
+
     def execute(self) -> RunReport:
         """Run all of it, and report what goes wrong."""
         violation = None
         try:
             self._safety()
             self._loading = False
+            if self.deploys is not None:
+                self.deploys.finish()
             LivenessPhase(self.cluster, self.injector).run()
             self._judge()
         except InvariantViolated as error:
@@ -142,6 +153,8 @@ class Run:
         forger = Forger(self.cluster, self.options.load.hostile_rate)
         forger.begin()
         self.injector.begin()
+        if self.deploys is not None:
+            self.deploys.begin()
         StoryRunner(self.injector).begin()
         self._pass(self.options.duration_us)
         self._shake()

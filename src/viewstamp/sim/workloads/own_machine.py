@@ -52,6 +52,8 @@ class OwnMachine:
     """Whether the history must be what the class alone would have answered."""
     independent_keys: ClassVar[bool] = False
     """A promise: calls with different first arguments do not influence each other. Much faster to judge."""
+    later: tuple[type[StateMachine], ...] = ()
+    """Later versions of the class, to be deployed while the cluster runs (`faults.deploys`)."""
     needs_sessions = False
     grants: tuple[Grant, ...] = ()
     client_kind: type[SimClient] | None = None

@@ -25,6 +25,7 @@ from viewstamp.sim.judge.invariants.election import ElectionSafety, VoteOnce
 from viewstamp.sim.judge.invariants.log import CommittedImmutable, LeaderCompleteness, LogMatching
 from viewstamp.sim.judge.invariants.membership import ConfigSafety
 from viewstamp.sim.judge.invariants.node import Bounded, LogTimeMonotonic, Monotonic, Ordering, SessionOrder
+from viewstamp.sim.judge.invariants.versions import RaisedOnce
 from viewstamp.sim.judge.invariants.views import NoGap, PrimaryContinuity, SyncBeforeServe, ViewAgreement
 
 ALL: tuple[type[Invariant], ...] = (
@@ -55,6 +56,7 @@ ALL: tuple[type[Invariant], ...] = (
     LogTimeMonotonic,
     SessionOrder,
     Bounded,
+    RaisedOnce,
 )
 
 __all__ = ["ALL", "Invariant"]
