@@ -54,6 +54,7 @@ COMMANDS: Final = {
     "cert node": ("viewstamp.cli.cert:node", "Make the certificate of a member."),
     "cert client": ("viewstamp.cli.cert:client", "Make the certificate of a client or an operator."),
     "cert show": ("viewstamp.cli.cert:show", "Say whom certificates name, and how long they are valid."),
+    "chaos": ("viewstamp.cli.chaos:chaos", "Disturb the servers of a staging cluster, and judge."),
     "demo": ("viewstamp.cli.demo:demo", "See three servers survive the death of their leader."),
 }
 """Name: (where it is, what it does). To add a command, add its line."""

@@ -58,6 +58,7 @@ def serve(
     http_secret: Annotated[
         Path | None, Parameter(help="File with the operators' secret for verbs over HTTP.", show=False)
     ] = None,
+    chaos: Annotated[Path | None, Parameter(show=False)] = None,
     log_format: Annotated[Literal["text", "json"], Parameter(help="Lines of the log.")] = "text",
     verbose: Annotated[bool, Parameter(negative="", help="Log more.")] = False,
 ) -> int:
@@ -85,7 +86,7 @@ def serve(
     return serve_forever(
         config, member, machine_class, own,
         started=announce if joined is None else partial(_keep_and_announce, data, joined),
-        beside=beside_of(log, beside), accept_class=accept_class, joining=joined is not None,
+        beside=beside_of(log, beside, chaos), accept_class=accept_class, joining=joined is not None,
     )  # fmt: skip
 
 
@@ -102,8 +103,11 @@ def _keep_and_announce(data: Path, joined: Joined, server: Server) -> None:
     announce(server)
 
 
-def beside_of(log: logging.Formatter, http: Beside | None) -> Beside:
-    """Return what runs beside a node: HTTP, signs for a supervisor, and lines that say where the node is."""
+def beside_of(log: logging.Formatter, http: Beside | None, chaos: Path | None = None) -> Beside:
+    """Return what runs beside a node: HTTP, signs for a supervisor, and lines that say where the node is.
+
+    With `chaos` it obeys the orders in that file.
+    """
 
     @asynccontextmanager
     async def beside(server: Server) -> AsyncIterator[None]:
@@ -112,6 +116,10 @@ def beside_of(log: logging.Formatter, http: Beside | None) -> Beside:
         async with AsyncExitStack() as stack:
             if http is not None:
                 await stack.enter_async_context(http(server))
+            if chaos is not None:
+                from viewstamp.runtime.chaos_orders import obeying
+
+                await stack.enter_async_context(obeying(server, chaos))
             await stack.enter_async_context(supervised(os.environ))
             yield
 

@@ -108,6 +108,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Which tokens of clients are accepted; none, where no key is listed."""
     tls: TlsFiles | None = None
     """Certificates of members and clients; relative to the cluster file. None: no TLS."""
+    chaos: bool = False
+    """Whether `viewstamp chaos` may disturb this cluster: for staging, never for production."""
     open_host: str | None = None
     """A node that is not listed may take part as well: its id is its port on this host. Members and
     protocol options may then differ from node to node. None: only those that are listed."""
@@ -231,6 +233,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         lines = [f"cluster_id = {_toml(self.cluster_id)}", f"protocol = {_toml(self.protocol)}"]
         if self.secret is not None:
             lines.append(f"secret = {_toml(self.secret)}")
+        if self.chaos:
+            lines.append("chaos = true")
         if self.open_host is not None:
             lines.append(f"open_host = {_toml(self.open_host)}")
         if self.tls is not None:

@@ -169,6 +169,10 @@ class Driver:
         """Send by this from now on: for tests, which lose or delay messages."""
         self._outlet = outlet
 
+    def slow_disk(self, delay_s: float) -> None:
+        """Let each sync take this much longer from now on: for tests."""
+        self._syncer.delay_s = delay_s
+
     async def last_snapshot(self) -> str | None:
         """Let time stand still for the replica, and take a snapshot of all that it has executed.
 

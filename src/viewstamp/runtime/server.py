@@ -239,10 +239,11 @@ class Server:
         )
         self._disk_hang.start()
 
-    def disturb(self, cut: Iterable[NodeId] = (), delay_s: float = 0.0) -> None:
-        """For tests: send nothing to these members, and to the others only after a delay; none: as always."""
+    def disturb(self, cut: Iterable[NodeId] = (), delay_s: float = 0.0, disk_s: float = 0.0) -> None:
+        """For tests: send nothing to these members, to the others late, and sync slowly; none: as always."""
         assert self._driver is not None and self._transport is not None  # noqa: PT018
         is_calm = not cut and not delay_s
+        self._driver.slow_disk(disk_s)
         self._driver.send_by(self._transport if is_calm else Disturbed(self._transport, cut, delay_s))
 
     async def stop(self, *, hand_over: bool = False) -> None:

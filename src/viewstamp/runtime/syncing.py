@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from threading import Event
 from typing import Final
 
 from viewstamp.core.ids import PersistSeq
@@ -103,6 +104,9 @@ class Syncer:
         self.running: SyncJob | None = None
         """The sync that runs now, on whichever thread; read by another one (`disk_hang`)."""
 
+    delay_s: float = 0.0
+    """For `viewstamp chaos`: each sync takes this much longer, beside the loop."""
+
     @property
     def off_loop(self) -> bool:
         """Whether the next sync runs beside the loop's thread."""
@@ -125,11 +129,13 @@ class Syncer:
         if job is None:
             return None
         self.running = job
-        if not self._policy.off_loop:
+        if not self._policy.off_loop and not self.delay_s:
             return self._conclude(job, _run_timed(job, self._clock))
         self._in_flight = True
         self._metrics.syncs_off_loop += 1
-        future = asyncio.get_running_loop().run_in_executor(self._executor, _run_timed, job, self._clock)
+        future = asyncio.get_running_loop().run_in_executor(
+            self._executor, _run_timed, job, self._clock, self.delay_s
+        )
         future.add_done_callback(lambda done: self._on_done(job, done))
         return None
 
@@ -167,8 +173,10 @@ class Syncer:
             self._failed(error)
 
 
-def _run_timed(job: SyncJob, clock: Clock) -> int:
+def _run_timed(job: SyncJob, clock: Clock, delay_s: float = 0.0) -> int:
     """Run a sync and return how long it took, in microseconds."""
     begun = clock()
+    if delay_s:
+        Event().wait(delay_s)
     job.run()
     return clock() - begun
