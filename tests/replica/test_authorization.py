@@ -11,14 +11,21 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import ClientAddress
 from viewstamp.core.messages import (
     DENIED,
+    EXPIRED,
     NO_SESSION,
+    REFUSED,
     RESULT,
+    SECRET_BYTES,
     ClientMessage,
     CloseSession,
+    Identify,
     KeepAlive,
     OpenSession,
     QueryRequest,
+    Redirect,
     ServerMessage,
+    SessionOpened,
+    client_number,
     encode_message,
 )
 from viewstamp.core.principals import ANONYMOUS, LOCAL_OPERATOR
@@ -26,6 +33,7 @@ from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, compose, query
 from viewstamp.replica.authorization import Authorizer, Grant, policy_digest
 from viewstamp.replica.events import Denied, Requested
+from viewstamp.replica.responses import OF_ANOTHER
 from viewstamp.services.kv import KeyValueStore
 
 SHOP = Grant(principal="client/shop", methods=("get", "set", "range"), prefixes=("shop/",))
@@ -272,3 +280,52 @@ def test_permissions_are_kept_for_a_bounded_number_of_principals() -> None:
     for number in range(5_000):
         authorizer.session_denial(f"client/{number}")
     assert len(authorizer._by_principal) <= 4_096
+
+
+SECRET = bytes(range(SECRET_BYTES))
+THIEF = ClientAddress(99)
+
+
+def opened_by(principal: str) -> tuple[GrantedBench, int, int]:
+    """Return a bench on which this principal has a session, with the number of its client and the session."""
+    bench = GrantedBench(machine=Journal)
+    client = client_number(SECRET)
+    (opened,) = bench.say(OpenSession(client), principal)
+    assert isinstance(opened, SessionOpened)
+    return bench, client, opened.session
+
+
+def test_a_session_serves_no_other_principal_though_it_shows_the_secret() -> None:
+    bench, client, session = opened_by("client/a")
+    note = call("note", "x")
+    for message in (submit(session, (1, note), client=client), KeepAlive(client, session)):
+        ((_, kind, _),) = lines(bench.say(message, "client/b"))
+        assert kind == EXPIRED
+    ((sequence, kind, why),) = lines(bench.say(OpenSession(client), "client/b"))
+    assert (sequence, kind) == (0, REFUSED)
+    assert "another principal" in why
+    bench.say(CloseSession(client, session), "client/b")
+    assert lines(bench.say(submit(session, (1, note), client=client), "client/a")) == [
+        (1, RESULT, "client/a")
+    ]
+    assert bench.replica.machine.names == ["client/a"]  # type: ignore[attr-defined]
+
+
+def test_a_connection_does_not_speak_for_a_client_whose_session_is_another_principals() -> None:
+    bench, client, _ = opened_by("client/a")
+    me = Identify(client, SECRET)
+    (away,) = replies(bench.step(Requested(THIEF, me, encode_message(me), "client/b")))
+    assert isinstance(away, Redirect)
+    assert away.reason == OF_ANOTHER
+    assert bench.replica._responses.addresses.address_of(client) == HERE, "it hears what is for the client"
+    assert replies(bench.step(Requested(THIEF, me, encode_message(me), "client/a"))) == []
+    assert bench.replica._responses.addresses.address_of(client) == THIEF
+
+
+def test_a_snapshot_keeps_whose_sessions_there_are() -> None:
+    bench, client, session = opened_by("client/a")
+    other = GrantedBench(machine=Journal)
+    other.install(bench.save())
+    note = submit(session, (1, call("note", "x")), client=client)
+    assert [kind for _, kind, _ in lines(other.say(note, "client/b"))] == [EXPIRED]
+    assert lines(other.say(note, "client/a")) == [(1, RESULT, "client/a")]

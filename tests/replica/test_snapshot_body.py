@@ -89,8 +89,8 @@ def test_the_bytes_of_a_body_are_pinned() -> None:
         "00 00 00 00 00 00 00 10"  # length of the preface
         # [format, level, machine version, class, time, digest, interface]
         " 98 01 01 01 a7 43 6f 75 6e 74 65 72 00 00 c0 80"
-        " 00 00 00 00 00 00 00 0e"  # length of the only chunk of sessions
-        " 91 96 cd 10 92 ce 00 10 00 00 00 00 90 00"
+        " 00 00 00 00 00 00 00 18"  # length of the only chunk of sessions
+        " 91 97 cd 10 92 ce 00 10 00 00 00 00 90 00 a9 61 6e 6f 6e 79 6d 6f 75 73"
         " 00 00 00 00 00 00 00 00"  # no further chunk
         " 92 92 a5 76 61 6c 75 65 00 92 a3 6c 6f 67 90"  # the machine's own snapshot
     )

@@ -294,7 +294,7 @@ class Replica(Account):
             case QueryRequest():
                 self.reads.on_request(source, message, self._state, event.principal)
             case Identify():
-                self._responses.identify(source, message)
+                self._responses.identify(source, message, self._state.sessions, event.principal)
             case AskStatus() | AdminRequest() | ReadPosition() | ReadSnapshot() | ReadLog():
                 self._operated(source, message, event.principal)
             case _:

@@ -57,6 +57,7 @@ def _encoded(text: str) -> bytes:
 
 
 _UNKNOWN_SESSION: Final = _encoded("not executed: unknown or expired session")
+_TAKEN: Final = _encoded("another principal has opened the session of this client")
 _TOO_MUCH: Final = _encoded("not executed: the session was closed, its client acknowledged too few results")
 _NO_ROOM: Final = _encoded(
     "not executed: too many results wait to be acknowledged (sessions.result_bytes_max): try again later"
@@ -252,7 +253,7 @@ class ReplicatedState:
         self.chain.extend(viewstamp.seqno, [b"skipped", mark.digest])
 
     def _refuse_skipped(self, skipped: SkippedCalls, lines: list[ResultLine] | None) -> None:
-        session = self.sessions.use(skipped.session, skipped.client, self.log_time)
+        session = self.sessions.use(skipped.session, skipped.client, self.log_time, None)
         if session is None:
             _answer_all(skipped.calls, EXPIRED, _UNKNOWN_SESSION, lines)
             return
@@ -284,7 +285,7 @@ class ReplicatedState:
                 if lines is not None:
                     lines.append((sequence, kind, msgspec.Raw(payload)))
             return
-        session = self.sessions.use(message.session, message.client, self.log_time)
+        session = self.sessions.use(message.session, message.client, self.log_time, context.principal)
         if session is None:
             _answer_all(calls, EXPIRED, _UNKNOWN_SESSION, lines)
             return
@@ -415,21 +416,26 @@ class ReplicatedState:
                 SessionOpened(message.client, session.number, time_to_live_ms, message.question)
             )
         elif isinstance(message, OpenSession):
-            lines.append((SESSION_LINE, REFUSED, msgspec.Raw(self._full())))
+            taken = self.sessions.is_of_another(message.client, self.runner.context.principal)
+            lines.append((SESSION_LINE, REFUSED, msgspec.Raw(_TAKEN if taken else self._full())))
         else:
             lines.append((SESSION_LINE, EXPIRED, msgspec.Raw(_ENCODER.encode(message.session))))
 
     def _maintained(self, message: OpenSession | KeepAlive | CloseSession) -> Session | None:
+        principal = self.runner.context.principal
         if isinstance(message, OpenSession):
+            if self.sessions.is_of_another(message.client, principal):
+                self._outcomes.append(b"another's")
+                return None
             if not self.sessions.may_open(message.client):
                 self._outcomes.append(b"refused")
                 return None
             number = fencing_token(self.applied.seqno, self._offset)
             self._offset += 1
-            opened = self.sessions.open(message.client, number, self.log_time)
+            opened = self.sessions.open(message.client, number, self.log_time, principal)
             self.sessions.want(opened, message.time_to_live_ms)
             return opened
-        session = self.sessions.use(message.session, message.client, self.log_time)
+        session = self.sessions.use(message.session, message.client, self.log_time, principal)
         if session is None:
             return None
         if isinstance(message, CloseSession):

@@ -30,8 +30,10 @@ from viewstamp.replica.events import ReplicaEffect, Respond
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.refusals import denial_payload, refuse_all
 from viewstamp.replica.replicated_state import SESSION_LINE, Answers, ReplicatedState, ResultLine
+from viewstamp.replica.sessions import Sessions
 
 UNIDENTIFIED: Final = "this connection does not speak for that client: identify first"
+OF_ANOTHER: Final = "the session of that client belongs to another principal: not identified"
 DOES_NOT_FIT: Final = "the secret is not that of this client: not identified"
 
 
@@ -163,10 +165,14 @@ class Responses:
         redirect = Redirect(message.client, leader, False, _sequences_of(message), reason)
         self.say(waiting.source, redirect)
 
-    def identify(self, source: ClientAddress, message: Identify) -> None:
+    def identify(self, source: ClientAddress, message: Identify, sessions: Sessions, principal: str) -> None:
         """Let a connection speak for the client whose secret came over it, or say why not."""
-        fits = message.fits
-        refusal = self.addresses.bind(message.client, source) if fits else DOES_NOT_FIT
+        if not message.fits:
+            refusal = DOES_NOT_FIT
+        elif sessions.is_of_another(message.client, principal):
+            refusal = OF_ANOTHER
+        else:
+            refusal = self.addresses.bind(message.client, source)
         if refusal:
             self.turn_away(source, message, refusal)
 

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from viewstamp.core.ids import MICROSECONDS_PER_MS, LogTime
+from viewstamp.core.principals import ANONYMOUS
 from viewstamp.replica.options import SessionLimits
 
 _SPARE_ALARMS: Final = 64
@@ -46,6 +47,8 @@ class SessionImage(msgspec.Struct, frozen=True, array_like=True):
     """(sequence number, kind, payload, digest) in the order of execution."""
     wanted_ms: int = 0
     """As in `Session`."""
+    principal: str = ANONYMOUS
+    """As in `Session`."""
 
 
 class Session:
@@ -57,15 +60,18 @@ class Session:
         "last_used",
         "newest",
         "number",
+        "principal",
         "result_bytes",
         "results",
         "wanted_ms",
     )
 
-    def __init__(self, client: int, number: int, last_used: LogTime) -> None:
+    def __init__(self, client: int, number: int, last_used: LogTime, principal: str = ANONYMOUS) -> None:
         self.client = client
         self.number = number
         self.last_used = last_used
+        self.principal = principal
+        """On whose behalf it was opened: it serves no other principal, even one with the client's secret."""
         self.acknowledged = 0
         """The client has the results up to here; no key of `results` is lower or equal."""
         self.results: dict[int, Remembered] = {}
@@ -100,7 +106,13 @@ class Session:
         """Return this session as it stands in a snapshot."""
         results = [(seq, known.kind, known.payload, known.digest) for seq, known in self.results.items()]
         return SessionImage(
-            self.client, self.number, self.last_used, self.acknowledged, results, self.wanted_ms
+            self.client,
+            self.number,
+            self.last_used,
+            self.acknowledged,
+            results,
+            self.wanted_ms,
+            self.principal,
         )
 
 
@@ -136,25 +148,35 @@ class Sessions:
         """Return the session of this client number, if one lives."""
         return self._by_client.get(client)
 
-    def use(self, number: int, client: int, now: LogTime) -> Session | None:
-        """Return the session as just used; None if it does not live or is another client's."""
+    def use(
+        self, number: int, client: int, now: LogTime, principal: str | None = ANONYMOUS
+    ) -> Session | None:
+        """Return the session as just used; None if it does not live or is another client's or principal's.
+
+        `principal` None: whichever it is.
+        """
         session = self._by_number.get(number)
         if session is None or session.client != client:
+            return None
+        if principal is not None and session.principal != principal:
             return None
         assert session.last_used <= now, "log time never goes back: expiry looks at the front only"
         session.last_used = now
         self._by_number.move_to_end(number)
         return session
 
-    def open(self, client: int, number: int, now: LogTime) -> Session:
-        """Return the client's session: the one that lives, or a new one with this number."""
+    def open(self, client: int, number: int, now: LogTime, principal: str = ANONYMOUS) -> Session:
+        """Return the client's session: the one that lives, or a new one with this number.
+
+        The caller has seen that it may be opened (`may_open`).
+        """
         known = self._by_client.get(client)
         if known is not None:
-            used = self.use(known.number, client, now)
+            used = self.use(known.number, client, now, principal)
             assert used is known
             return known
         assert number not in self._by_number, number
-        session = Session(client, number, now)
+        session = Session(client, number, now, principal)
         self._by_number[number] = self._by_client[client] = session
         self._set_alarm(session)
         return session
@@ -214,6 +236,11 @@ class Sessions:
             self._alarms = [(self._ends_at(each), each.number) for each in self._by_number.values()]
             heapify(self._alarms)
 
+    def is_of_another(self, client: int, principal: str) -> bool:
+        """Return whether this client's session was opened on behalf of another principal."""
+        known = self._by_client.get(client)
+        return known is not None and known.principal != principal
+
     def may_open(self, client: int) -> bool:
         """Return whether this client has a session, or there is room for another."""
         return client in self._by_client or len(self._by_number) < self.limits.sessions_max
@@ -269,7 +296,7 @@ class Sessions:
             yield pending
 
     def _restore(self, image: SessionImage) -> None:
-        session = Session(image.client, image.number, LogTime(image.last_used))
+        session = Session(image.client, image.number, LogTime(image.last_used), image.principal)
         session.acknowledged = session.newest = image.acknowledged
         for sequence, kind, payload, digest in image.results:
             session.results[sequence] = Remembered(kind, payload, digest)
