@@ -25,7 +25,6 @@ OTHER: Final = "other"
 
 NAMES: Final = {
     "node %d of cluster %s serves": "serving",
-    "node %d is %s": "warning",
     "node %d: view %d, %s": "leader_changed",
     "node %d: %s": "noticed",
     "%s %s": "stranger",
@@ -34,8 +33,9 @@ NAMES: Final = {
     "node %d at %s refuses us: %s": "peer_refuses",
     "node %d is reached at %s from now on": "peer_moved",
     "node %d runs with other options than node %d": "peer_differs",
-    "node %d runs another version of %s than node %d": "peer_differs",
     "node %d permits other calls than node %d": "peer_differs",
+    "node %d runs other code of %s than node %d": "peer_differs",
+    "node %d at %s: %s": "peer_refuses",
     "node %d stops, nothing acknowledged is lost": "failed",
     "node %d leaves a snapshot before it stops": "stopping",
     "node %d stops without handing leadership over": "stopping",
