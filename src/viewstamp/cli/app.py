@@ -43,6 +43,8 @@ COMMANDS: Final = {
     "member remove": ("viewstamp.cli.member:remove", "Remove nodes; a leader hands over first."),
     "member replace": ("viewstamp.cli.member:replace", "Let waiting nodes take the places of members."),
     "member move": ("viewstamp.cli.member:move", "Tell the nodes where a member is found."),
+    "recover plan": ("viewstamp.cli.recover:plan", "Say what may be lost when a majority is lost for good."),
+    "recover apply": ("viewstamp.cli.recover:apply", "Do to one directory what such a plan says."),
     "journal dump": ("viewstamp.cli.journal:dump", "Print what a data directory holds, in order."),
     "journal show": ("viewstamp.cli.journal_skip:show", "Print one entry of the log in a data directory."),
     "journal skip": ("viewstamp.cli.journal_skip:skip", "Give up an entry that no member can execute."),
@@ -65,7 +67,6 @@ MAIN: Final = frozenset(
         "serve",
         "kv",
         "lock",
-        "locks",
         "status",
         "transfer",
         "snapshot",
@@ -86,6 +87,7 @@ GROUPS: Final = {
     "token": "Let clients prove their names without certificates.",
     "member": "Change who takes part, while the cluster runs.",
     "upgrade": "Change the program and the class while the cluster runs.",
+    "recover": "Go on after a majority was lost for good.",
     "journal": "Look into a data directory without a server.",
 }
 """First words of the commands that have two."""

@@ -23,7 +23,7 @@ def make_app() -> App:
     others = sorted({name.split()[0] for name in COMMANDS} - MAIN)
     app = App(
         name="viewstamp",
-        help=f"{_SUMMARY}\n\nMore commands: {', '.join(others)}.",
+        help=f"{_SUMMARY}\n\nAlso: {', '.join(others)}.",
         help_epilogue=_EPILOGUE,
         version=_version,
         help_formatter="plain",

@@ -16,7 +16,8 @@ Read in this order; each file says its rules at its top:
 5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`: what
    users of the library call;
 6. `address_book`, `member_watch`, `joining`, `removal`, `moves`, `members`: members that change while the
-   cluster runs, on the side of the node and of the operator;
+   cluster runs, on the side of the node and of the operator; `last_heard`: since when something may be
+   missing, should a majority be lost;
 7. `config`, `addresses`, `discovery`, `system`, `metrics`, `operator`,
    `cluster_health`: what the others need.
 

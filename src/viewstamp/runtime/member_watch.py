@@ -13,6 +13,7 @@ from viewstamp.core.protocol import Status
 from viewstamp.link.handshake import Welcome
 from viewstamp.runtime.address_book import AddressBook
 from viewstamp.runtime.addresses import Address
+from viewstamp.runtime.last_heard import Diary
 
 INTERVAL_S: Final = 0.5
 _ASK_S: Final = 1.0
@@ -32,11 +33,14 @@ Ask = Callable[[Address], Awaitable[Welcome | str]]
 class MemberWatch:
     """A task of one server."""
 
-    def __init__(self, status: Callable[[], Status], book: AddressBook, outlet: Outlet, ask: Ask) -> None:
+    def __init__(
+        self, status: Callable[[], Status], book: AddressBook, outlet: Outlet, ask: Ask, diary: Diary
+    ) -> None:
         self._status = status
         self._book = book
         self._outlet = outlet
         self._ask = ask
+        self._diary = diary
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -56,7 +60,9 @@ class MemberWatch:
 
     async def look(self) -> None:
         """Look once."""
-        members = members_of(self._status())
+        status = self._status()
+        self._diary.note(status)
+        members = members_of(status)
         missing = [node for node in members if self._book.address_of(node) is None]
         if missing:
             await self._ask_for(missing, members)

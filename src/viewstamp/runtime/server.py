@@ -38,6 +38,7 @@ from viewstamp.runtime.differences import served_class, service_of
 from viewstamp.runtime.disk_hang import DiskHang
 from viewstamp.runtime.disturbed import Disturbed
 from viewstamp.runtime.driver import Driver
+from viewstamp.runtime.last_heard import Diary
 from viewstamp.runtime.member_watch import MemberWatch, members_of
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.paranoid import paranoid
@@ -218,9 +219,9 @@ class Server:
 
     def _start_watching(self, driver: Driver, replica: Replica, transport: Transport) -> None:
         """Look after what may hang, and after who the members are."""
-        if self._definition.guarantees.changes_members:
-            self._watch = MemberWatch(driver.status, self._book, transport, self._ask)
-            self._watch.start()
+        diary = Diary(self.config.data)
+        self._watch = MemberWatch(driver.status, self._book, transport, self._ask, diary)
+        self._watch.start()
         self._rotation = Rotation(self.node, self._security, transport.connections, replica.warn)
         self._rotation.start()
         self._watchdog = Watchdog(

@@ -18,6 +18,7 @@ from viewstamp.core.protocol import Recovered
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation
 from viewstamp.protocols.replication.messages import Member
+from viewstamp.protocols.replication.recovery import Survivor
 from viewstamp.protocols.replication.stored_log import StoredLog, stored_log
 
 
@@ -153,3 +154,24 @@ def replay(recovered: Recovered) -> tuple[Replay, bool]:
 def read_stored_log(recovered: Recovered) -> StoredLog:
     """Return the log on a disk; raises as `replay` does."""
     return stored_log(replay(recovered)[0].log)
+
+
+def read_survivor(recovered: Recovered, node: NodeId, incarnation: Incarnation, known: int) -> Survivor:
+    """Return what a data directory holds; `known` is a seqno that it heard to be committed, 0 if it did not.
+
+    A member of the newest recorded set has all that was acknowledged in it. Raises as `replay` does.
+    """
+    state, _ = replay(recovered)
+    log, record = state.log, state.record
+    covered = log.base if recovered.snapshot is None else max(log.base, recovered.snapshot.meta.viewstamp)
+    committed = min(max(known, covered.seqno), log.last_seqno)
+    return Survivor(
+        node=node,
+        incarnation=incarnation,
+        last=log.last,
+        committed=covered if committed <= covered.seqno else log.viewstamp_at(committed),
+        view=(0, 0) if record is None else record.age,
+        has_everything=record is not None and node in record.members and record.lists(node, incarnation),
+        members=() if record is None else tuple(sorted(member for member, _ in record.roster)),
+        holds=lambda viewstamp: viewstamp.seqno < log.base_seqno or log.holds(viewstamp),
+    )

@@ -6,21 +6,28 @@ installed in the same write that drops what it replaces, term and vote are never
 Reading a journal back: from records to term, vote, log and configuration.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, assert_never
 
 import msgspec
 
 from viewstamp.core.errors import JournalCorrupt
-from viewstamp.core.ids import NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
-from viewstamp.protocols.raft.configuration import Configuration, decode_configuration
+from viewstamp.protocols.raft.configuration import (
+    Configuration,
+    decode_configuration,
+    encode_configuration,
+)
 from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.replication.journal import RebuiltLog
-from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation
+from viewstamp.protocols.replication.log import EMPTY, EntryRecord, Log, Truncation, encode_record
+from viewstamp.protocols.replication.messages import Member
+from viewstamp.protocols.replication.recovery import Survivor
 from viewstamp.protocols.replication.stored_log import StoredLog, stored_log
 
+_ENTRIES_PER_WRITE: Final = 1_024
 CONFIGURATION: Final = 2
 """Kind of an entry whose data is an encoded `Configuration`, effective from the moment it is in a log."""
 
@@ -155,3 +162,51 @@ def replay(recovered: Recovered) -> tuple[Replay, bool]:
 def read_stored_log(recovered: Recovered) -> StoredLog:
     """Return the log on a disk; raises as `replay` does."""
     return stored_log(replay(recovered)[0].log)
+
+
+def read_survivor(recovered: Recovered, node: NodeId, incarnation: Incarnation, known: int) -> Survivor:
+    """Return what a data directory holds; `known` is a seqno that it heard to be committed, 0 if it did not.
+
+    Raises as `replay` does.
+    """
+    state, _ = replay(recovered)
+    log = state.log
+    covered = log.base if recovered.snapshot is None else max(log.base, recovered.snapshot.meta.viewstamp)
+    committed = min(max(known, covered.seqno), log.last_seqno)
+    members = tuple(sorted(state.membership.incarnations))
+    return Survivor(
+        node=node,
+        incarnation=incarnation,
+        last=log.last,
+        committed=covered if committed <= covered.seqno else log.viewstamp_at(committed),
+        view=(state.term, 0),
+        has_everything=False,
+        members=members,
+        holds=lambda viewstamp: viewstamp.seqno < log.base_seqno or log.holds(viewstamp),
+    )
+
+
+def writes_of_recovery(recovered: Recovered, me: Member, advance: int) -> Iterator[tuple[bytes, ...]]:
+    """Yield the writes of a new directory: this log, then empty entries, then a configuration of `me` alone.
+
+    The empty entries push seqnos forward, so that no fencing token is given a second time. All of it is
+    committed when the node starts, for it is the only voter.
+    """
+    state, _ = replay(recovered)
+    log, term = state.log, state.term + 1
+    base = log.base
+    in_force = state.membership.at(base.seqno)
+    yield (
+        encode_record(HardState(term, None)),
+        encode_record(Marker(base.view, base.seqno, base.seqno, in_force)),
+    )
+    for seqno in range(base.seqno + 1, log.last_seqno + 1):
+        yield (encode_record(log.entry(seqno)),)
+    first = log.last_seqno + 1
+    for begin in range(first, first + advance, _ENTRIES_PER_WRITE):
+        places = range(begin, min(begin + _ENTRIES_PER_WRITE, first + advance))
+        yield tuple(encode_record(EntryRecord(term, place, EMPTY, b"")) for place in places)
+    at = Viewstamp(View(term), Seqno(first + advance))
+    gone = (member for member in state.membership.incarnations.items() if member != me)
+    alone = Configuration(voters=(me,)).remembering(gone, at)
+    yield (encode_record(EntryRecord(term, at.seqno, CONFIGURATION, encode_configuration(alone))),)

@@ -14,11 +14,12 @@ from typing import Any, Final, TypeAlias, assert_never
 import msgspec
 
 from viewstamp.core.errors import MOVE_AWAY, JournalCorrupt
-from viewstamp.core.ids import ORIGIN, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.replication.log import EntryRecord, Log
+from viewstamp.protocols.replication.recovery import Survivor
 from viewstamp.protocols.replication.stored_log import StoredLog, stored_log
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
@@ -244,3 +245,28 @@ def replay_journal(recovered: Recovered) -> Replay:
 def read_stored_log(recovered: Recovered) -> StoredLog:
     """Return the log on a disk; raises as `replay_journal` does."""
     return stored_log(replay_journal(recovered).log, cuts=False)
+
+
+def read_survivor(recovered: Recovered, node: NodeId, incarnation: Incarnation, known: int) -> Survivor:
+    """Return what a data directory holds; `known` is a seqno that it heard to be committed, 0 if it did not.
+
+    A member that was in its newest view when that was synchronised, or may lead it, had all that was
+    acknowledged. Raises as `replay_journal` does.
+    """
+    state = replay_journal(recovered)
+    newest = state.history[-1] if state.history else None
+    listed = newest is not None and any(
+        (member.node, member.incarnation) == (node, incarnation) for member in newest.members
+    )
+    trusted = newest is not None and (state.synchronised == newest.view or node in newest.eligible)
+    committed = min(max(known, state.base.seqno), state.last.seqno)
+    return Survivor(
+        node=node,
+        incarnation=incarnation,
+        last=state.last,
+        committed=state.base if committed <= state.base.seqno else state.log.viewstamp_at(committed),
+        view=(state.view, 0),
+        has_everything=listed and trusted,
+        members=() if newest is None else tuple(sorted(newest.nodes)),
+        holds=state.holds,
+    )
