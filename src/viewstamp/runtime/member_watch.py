@@ -34,13 +34,18 @@ class MemberWatch:
     """A task of one server."""
 
     def __init__(
-        self, status: Callable[[], Status], book: AddressBook, outlet: Outlet, ask: Ask, diary: Diary
+        self,
+        status: Callable[[], Status],
+        book: AddressBook,
+        outlet: Outlet,
+        ask: Ask,
+        directory: str | None,
     ) -> None:
         self._status = status
         self._book = book
         self._outlet = outlet
         self._ask = ask
-        self._diary = diary
+        self._diary = Diary(directory)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

@@ -38,7 +38,6 @@ from viewstamp.runtime.differences import served_class, service_of
 from viewstamp.runtime.disk_hang import DiskHang
 from viewstamp.runtime.disturbed import Disturbed
 from viewstamp.runtime.driver import Driver
-from viewstamp.runtime.last_heard import Diary
 from viewstamp.runtime.member_watch import MemberWatch, members_of
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.paranoid import paranoid
@@ -219,8 +218,8 @@ class Server:
 
     def _start_watching(self, driver: Driver, replica: Replica, transport: Transport) -> None:
         """Look after what may hang, and after who the members are."""
-        diary = Diary(self.config.data)
-        self._watch = MemberWatch(driver.status, self._book, transport, self._ask, diary)
+        data = self.config.data
+        self._watch = MemberWatch(driver.status, self._book, transport, self._ask, data)
         self._watch.start()
         self._rotation = Rotation(self.node, self._security, transport.connections, replica.warn)
         self._rotation.start()
