@@ -63,6 +63,7 @@ SHORTEST_S: Final = 0.1
 BATCH: Final = 64
 TURN: Final = "turn"
 """The name of the loop that all others are compared with."""
+QUERIES: Final = [msgspec.msgpack.encode(["get", f"key{number}"]) for number in range(BATCH)]
 NOTHING: Final = msgspec.Raw(msgspec.msgpack.encode(None))
 COMMANDS: Final = [msgspec.msgpack.encode(["set", f"key{number}", b"x" * 32]) for number in range(BATCH)]
 
@@ -159,6 +160,7 @@ def steps() -> Iterator[tuple[str, int, Action]]:
             partial(trio.submit, COMMANDS[:1]),
         )
         yield f"step: each of {BATCH} commands, {protocol}", BATCH, partial(trio.submit, COMMANDS)
+        yield f"step: each of {BATCH} reads, {protocol}", BATCH, partial(trio.ask, QUERIES)
 
 
 def journal(folder: Path) -> Iterator[tuple[str, int, Action]]:

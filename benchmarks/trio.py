@@ -15,6 +15,7 @@ from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
 from viewstamp.core.messages import (
     Identify,
     OpenSession,
+    QueryRequest,
     SessionOpened,
     Submit,
     client_number,
@@ -81,6 +82,15 @@ class Trio:
         before = len(self.answers)
         message, encoded = self.submission(commands)
         self._events.append((self.leader, Requested(HERE, message, encoded)))
+        self._run_until(before + 1)
+
+    def ask(self, queries: list[bytes]) -> None:
+        """Have linearizable queries evaluated; return when they are answered."""
+        before = len(self.answers)
+        first, self._sequence = self._sequence + 1, self._sequence + len(queries)
+        calls = [(first + at, msgspec.Raw(query)) for at, query in enumerate(queries)]
+        message = QueryRequest(CLIENT, "linearizable", calls)
+        self._events.append((self.leader, Requested(HERE, message, encode_message(message))))
         self._run_until(before + 1)
 
     def _request(self, message: Any) -> Any:

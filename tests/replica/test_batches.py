@@ -88,8 +88,8 @@ def test_each_call_is_encoded_by_itself_when_a_plain_encoder_would_not_do() -> N
     )
     (batch,) = decode_batch(encode_batch(1, (0, 0), [valid.encoded]), Decoders.of(definition)).messages
     assert batch.calls == valid.calls
-    assert DEFINITION.encodes_alike
-    assert not definition.encodes_alike
+    assert DEFINITION.encodes_alike("command")
+    assert not definition.encodes_alike("command")
 
 
 def test_a_call_is_none_when_the_class_cannot_read_it_and_the_others_are_what_they_were() -> None:

@@ -184,11 +184,9 @@ class MachineDefinition:
         """Return the structs of the arguments of all methods of this kind."""
         return tuple(method.arguments for method in self.methods.values() if method.kind == kind)
 
-    @property
-    def encodes_alike(self) -> bool:
-        """Whether the canonical form of any command is what a plain encoder makes: no set, no open depth."""
-        commands = self.arguments_of("command")
-        return all(self._encoders[arguments] == _ENCODER.encode for arguments in commands)
+    def encodes_alike(self, kind: Kind) -> bool:
+        """Return whether a plain encoder makes the canonical form of all these: no set, no open depth."""
+        return all(self._encoders[arguments] == _ENCODER.encode for arguments in self.arguments_of(kind))
 
     def decode(self, kind: Kind, payload: Any) -> Any:
         """Return the arguments struct of an encoded call.

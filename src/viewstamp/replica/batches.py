@@ -28,6 +28,7 @@ from viewstamp.core.messages import (
     KeepAlive,
     Logged,
     OpenSession,
+    QueryRequest,
     Submit,
 )
 from viewstamp.core.principals import ANONYMOUS
@@ -147,16 +148,22 @@ def principals_of(messages: Sequence[DecodedMessage]) -> Sequence[str]:
 class Decoders:
     """What reads the commands of one class: one call, all calls of a message, all of an entry."""
 
-    __slots__ = ("call", "entry", "message")
+    __slots__ = ("call", "entry", "message", "queries")
 
     def __init__(self, definition: MachineDefinition) -> None:
         self.call: Callable[[Any], Any] = definition.decoder("command")
         """Turns an encoded call into its arguments, or raises `UNREADABLE`."""
-        submit, entry = _typed(definition.arguments_of("command"))
+        submit = _typed(
+            Submit, _calls_of(definition.arguments_of("command"), Annotated[int, msgspec.Meta(ge=1)])
+        )
+        entry = _typed_batch(submit)
         self.message: Callable[[bytes], Any] = msgspec.msgpack.Decoder(submit).decode
         """Turns an encoded `Submit` into one whose `calls` are of type `DecodedCall`, numbered from 1."""
         self.entry: Callable[[bytes], Any] = msgspec.msgpack.Decoder(entry).decode
         """Turns an entry's data into a `Batch` whose messages are such, or the others of `Logged`."""
+        queries = _typed(QueryRequest, _calls_of(definition.arguments_of("query"), int))
+        self.queries: Callable[[bytes], Any] = msgspec.msgpack.Decoder(queries).decode
+        """Turns an encoded `QueryRequest` into one whose `calls` are pairs of a number and arguments."""
 
     @staticmethod
     def of(definition: MachineDefinition) -> "Decoders":
@@ -170,27 +177,34 @@ class Decoders:
 _DECODERS: Final[dict[MachineDefinition, Decoders]] = {}
 
 
-def _typed(arguments: tuple[type[msgspec.Struct], ...]) -> tuple[Any, Any]:
-    """Return the types of `Submit` and of `Batch` with the calls of a class in place of any bytes."""
-    if arguments:
-        call: Any = tuple.__class_getitem__((Annotated[int, msgspec.Meta(ge=1)], Union[arguments]))  # noqa: UP007
-        calls: Any = Annotated[list[call], msgspec.Meta(max_length=MESSAGE_CALLS_MAX)]
-    else:
-        calls = Annotated[list[int], msgspec.Meta(max_length=0)]
-    fields: list[Any] = [(name, int) for name in Submit.__struct_fields__[:-1]]
-    submit = msgspec.defstruct(
-        "Submit",
-        [*fields, ("calls", calls)],
-        tag=Submit.__struct_config__.tag,
+def _calls_of(arguments: tuple[type[msgspec.Struct], ...], number: Any) -> Any:
+    """Return the type of the calls of a message, with these arguments in place of any bytes."""
+    if not arguments:
+        return Annotated[list[int], msgspec.Meta(max_length=0)]
+    call: Any = tuple.__class_getitem__((number, Union[arguments]))  # noqa: UP007  made while running
+    return Annotated[list[call], msgspec.Meta(max_length=MESSAGE_CALLS_MAX)]
+
+
+def _typed(message: type[msgspec.Struct], calls: Any) -> type[msgspec.Struct]:
+    """Return a message whose last field, `calls`, is of this type."""
+    fields = [(field.name, field.type) for field in msgspec.structs.fields(message)]
+    assert fields[-1][0] == "calls", fields
+    return msgspec.defstruct(
+        message.__name__,
+        [*fields[:-1], ("calls", calls)],
+        tag=message.__struct_config__.tag,
         array_like=True,
         forbid_unknown_fields=True,
         frozen=True,
         gc=False,
     )
+
+
+def _typed_batch(submit: type[msgspec.Struct]) -> type[msgspec.Struct]:
     message: Any = Union[submit, OpenSession, KeepAlive, CloseSession]  # noqa: UP007  made while running
     before = Batch.__struct_fields__[: Batch.__struct_fields__.index("messages")]
     skipped: list[Any] = [(name, msgspec.Raw) for name in before]
-    return submit, msgspec.defstruct("Batch", [*skipped, ("messages", list[message])], array_like=True)
+    return msgspec.defstruct("Batch", [*skipped, ("messages", list[message])], array_like=True)
 
 
 def decode_batch(data: bytes, decoders: Decoders) -> DecodedBatch:

@@ -14,11 +14,12 @@ import msgspec
 from viewstamp.core.errors import InvalidCall
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import ClientAddress, NodeId
-from viewstamp.core.messages import REFUSED, QueryRequest, Redirect
-from viewstamp.core.principals import ANONYMOUS
+from viewstamp.core.messages import REFUSED, UNREADABLE, QueryRequest, Redirect
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import MachineRunner
 from viewstamp.replica.authorization import Authorizer
+from viewstamp.replica.batches import Decoders
+from viewstamp.replica.events import Requested
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.refusals import RefusalLine, Sieve, encoded_text, refuse_all
 from viewstamp.replica.replicated_state import ReplicatedState, ResultLine
@@ -53,6 +54,7 @@ class Reads:
     __slots__ = (
         "_authorizer",
         "_calls_max",
+        "_decode_all",
         "_definition",
         "_max",
         "_next",
@@ -73,6 +75,8 @@ class Reads:
     ) -> None:
         """`authorizer` None: every principal may ask everything."""
         self._definition = definition
+        self._decode_all = Decoders.of(definition).queries if definition.encodes_alike("query") else None
+        """None: the depth of each query has to be measured."""
         self._authorizer = authorizer
         self._responses = responses
         self._max = options.reads_max
@@ -94,20 +98,19 @@ class Reads:
 
     def on_request(
         self,
-        source: ClientAddress,
+        event: Requested,
         message: QueryRequest,
         state: ReplicatedState,
-        principal: str = ANONYMOUS,
     ) -> None:
         """Refuse what is invalid or denied now; evaluate what is stale; store the rest for the next round."""
         if len(message.calls) > self._calls_max:
             lines = refuse_all(message.calls, f"more than {self._calls_max} calls in one message")
         else:
-            query, lines = self._decode(source, principal, message)
+            query, lines = self._decode(event, message)
             if query.calls and not self._add(query, is_stale=message.reads == "stale"):
                 lines += refuse_all(query.calls, "too many queries wait")
         if lines:
-            self._responses.lines(source, message.client, state.position, lines)
+            self._responses.lines(event.source, message.client, state.position, lines)
         if message.reads == "stale" and len(self.ready) == 1:
             self.evaluate(state)
 
@@ -175,10 +178,21 @@ class Reads:
             queue = self.ready[query.source] = deque()
         queue.append(query)
 
-    def _decode(
+    def _decode(self, event: Requested, message: QueryRequest) -> tuple[PendingQuery, list[RefusalLine]]:
+        """Return the valid queries of a message, and the answers to the others."""
+        source, principal, authorizer = event.source, event.principal, self._authorizer
+        if self._decode_all is not None:
+            try:
+                calls = self._decode_all(event.encoded).calls
+                if authorizer is None or authorizer.permits_all(principal, calls):
+                    return PendingQuery(source, message.client, principal, calls), []
+            except UNREADABLE:
+                pass  # at least one is invalid: look at each
+        return self._sift(source, principal, message)
+
+    def _sift(
         self, source: ClientAddress, principal: str, message: QueryRequest
     ) -> tuple[PendingQuery, list[RefusalLine]]:
-        """Return the valid queries of a message, and the answers to the others."""
         definition, authorizer = self._definition, self._authorizer
         calls: list[tuple[int, object]] = []
         refused = Sieve()
@@ -209,17 +223,20 @@ def _run(runner: MachineRunner, query: PendingQuery, calls: int, size: int) -> t
     A message takes at most `ANSWERS_BYTES_MAX` and one answer more: its client must ask again for the rest.
     Returns the lines and the bytes of the answers.
     """
-    lines: list[ResultLine] = []
-    length = 0
-    run = runner.run
+    ran: list[tuple[int, bytes]] = []
+    length, limit = 0, min(size, query.room_bytes)
+    queries = runner.queries
     runner.context.principal = query.principal
-    for number, arguments in query.calls[query.done : query.done + calls]:
-        kind, payload = run(arguments)
-        length += len(payload)
-        lines.append((number, kind, msgspec.Raw(payload)))
-        if length >= size or length >= query.room_bytes:
+    numbers, arguments = zip(*query.calls[query.done : query.done + calls], strict=True)
+    for each in arguments:
+        outcome = queries[type(each)](each)
+        ran.append(outcome)
+        length += len(outcome[1])
+        if length >= limit:
             break
-    query.done += len(lines)
+    kinds, payloads = zip(*ran, strict=True)
+    lines: list[ResultLine] = list(zip(numbers, kinds, map(msgspec.Raw, payloads)))  # noqa: B905  stopped early
+    query.done += len(ran)
     query.room_bytes -= length
     if query.room_bytes <= 0:
         lines += [(number, REFUSED, _TOO_MUCH) for number, _ in query.calls[query.done :]]

@@ -292,7 +292,7 @@ class Replica(Account):
             case OpenSession() | KeepAlive() | CloseSession():
                 self._session_asked(event, message)
             case QueryRequest():
-                self.reads.on_request(source, message, self._state, event.principal)
+                self.reads.on_request(event, message, self._state)
             case Identify():
                 self._responses.identify(source, message, self._state.sessions, event.principal)
             case AskStatus() | AdminRequest() | ReadPosition() | ReadSnapshot() | ReadLog():

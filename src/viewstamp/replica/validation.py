@@ -48,7 +48,7 @@ class SubmitValidator:
         self.allows = allows
         self._definition = definition
         self._authorizer = authorizer
-        self._decode = Decoders.of(definition).message if definition.encodes_alike else None
+        self._decode = Decoders.of(definition).message if definition.encodes_alike("command") else None
         """None: the commands of this class have to be encoded one by one."""
         self._bytes_max = options.command_bytes_max
         self._calls_max = options.message_calls_max
