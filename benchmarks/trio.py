@@ -105,13 +105,14 @@ class Trio:
 
     def _round(self) -> None:
         """Hand over what is under way; where nothing is, let time pass until the next deadline."""
-        deadlines = [each.deadline for each in self._replicas.values() if each.deadline is not None]
         if not self._events:
+            deadlines = [each.deadline for each in self._replicas.values() if each.deadline is not None]
             self.now = max(self.now, min(deadlines))
         for _ in range(len(self._events)):
             self._step(*self._events.popleft())
         for node, replica in self._replicas.items():
-            if replica.deadline is not None and replica.deadline <= self.now:
+            deadline = replica.deadline
+            if deadline is not None and deadline <= self.now:
                 self._step(node, Woke())
 
     def _step(self, node: NodeId, event: ReplicaEvent) -> None:

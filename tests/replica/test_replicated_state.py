@@ -197,6 +197,17 @@ def test_a_session_ends_when_its_unacknowledged_results_take_too_many_bytes() ->
     assert kinds == [RESULT] * 3 + [EXPIRED] * 2, "each result is one byte long"
 
 
+def test_a_copy_of_a_message_gets_the_first_results_when_it_has_many_calls() -> None:
+    copy = Copy(limits=SessionLimits())
+    session = copy.open()
+    message = submit(session, *[(n, call("add", n)) for n in range(1, 7)])
+    first = _lines(copy.apply(message))
+    assert _lines(copy.apply(message)) == first
+    later = submit(session, *[(n, call("add", n)) for n in range(4, 9)])
+    assert [kind for _, kind, _ in _lines(copy.apply(later))] == [RESULT] * 5
+    assert copy.value == sum(range(1, 9))
+
+
 class CallByCall(ReplicatedState):
     """Never runs a message as a whole."""
 
@@ -206,13 +217,13 @@ class CallByCall(ReplicatedState):
         return 0
 
 
-@given(st.randoms(use_true_random=False), st.integers(1, 8), st.integers(1, 40))
+@given(st.randoms(use_true_random=False), st.integers(1, 30), st.integers(1, 90))
 def test_a_message_run_as_a_whole_ends_as_call_by_call(rng: Random, most: int, size: int) -> None:
     """Numbers with gaps, copies, failures, what cannot be read, acknowledgements, and each of the limits."""
     limits = SessionLimits(
         results_per_session_max=most,
         result_bytes_per_session_max=size,
-        result_bytes_max=rng.randrange(2, 80),
+        result_bytes_max=rng.randrange(2, 300),
     )
     whole, single = Copy(limits=limits), Copy(limits=limits)
     single.state = CallByCall(DEFINITION, limits)
@@ -230,7 +241,7 @@ def test_a_message_run_as_a_whole_ends_as_call_by_call(rng: Random, most: int, s
         session = whole.open(client)
         assert single.open(client) == session
         first = last + 1 if rng.random() < 0.8 else rng.randrange(1, last + 2)
-        numbers = [first + at for at in range(rng.randrange(6))]
+        numbers = [first + at for at in range(rng.randrange(9))]
         if rng.random() < 0.2:
             rng.shuffle(numbers)
         last = max([last, *numbers])

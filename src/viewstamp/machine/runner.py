@@ -10,7 +10,6 @@ later count calls in C apart, by a constant of the interpreter; what is bounded 
 arguments and results (`machine.nesting`).
 """
 
-import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
@@ -45,7 +44,8 @@ PROBE_BYTES: Final = 16 << 20
 
 FRAMES: Final = 1_000
 """Frames that a command may use, counted from where its entry is applied."""
-_DEPTH: Final = re.compile(r"recursion depth (\d+)")
+_BEFORE_DEPTH: Final = "cannot set the recursion limit to 1 at the recursion depth "
+_AFTER_DEPTH: Final = ": the limit is too low"
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _UNREADABLE: Final = _ENCODER.encode("not executed: no such command, or wrong arguments")
@@ -279,9 +279,9 @@ def depth() -> int:
         sys.setrecursionlimit(1)
     except RecursionError as error:
         # The interpreter refuses a limit below the depth, and names the depth: exact, and without a walk.
-        found = _DEPTH.search(str(error))
-        if found is not None:
-            return int(found[1])
+        text: str = error.args[0]
+        if text.startswith(_BEFORE_DEPTH) and text.endswith(_AFTER_DEPTH):
+            return int(text[len(_BEFORE_DEPTH) : -len(_AFTER_DEPTH)])
     raise AssertionError("this interpreter does not tell the depth of its stack")
 
 

@@ -128,16 +128,18 @@ class DiskWatch(WrappedCore):
         if type(event) is Received and type(event.message) is DiskReport:
             return self._on_report(event.source, event.message)
         effects = self._core.step(event, now)
+        waiting = self._waiting
         if effects and type(effects[0]) is Persist:  # the outbox puts a write before all else
-            self._waiting.append((effects[0].seq, now))
+            waiting.append((effects[0].seq, now))
         if type(event) is PeerUp:
             self._connected.add(event.peer)
         elif type(event) is PeerDown:
             self._connected.discard(event.peer)
-        if type(event) is Persisted:
-            self._durable(event.seq)
-        if self._limit_us and 2 * self.waited_us >= self._limit_us:
-            effects = self._overdue(list(effects))
+        if waiting:
+            if type(event) is Persisted:
+                self._durable(event.seq)
+            if waiting and self._limit_us and 2 * (now - waiting[0][1]) >= self._limit_us:
+                effects = self._overdue(list(effects))
         return effects if self._retry_at is not None else self._without_own(effects)
 
     def _durable(self, upto: PersistSeq) -> None:

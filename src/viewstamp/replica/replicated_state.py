@@ -43,6 +43,8 @@ from viewstamp.replica.versions import NewerCodeNeeded
 ResultLine: TypeAlias = tuple[int, int, msgspec.Raw]
 """(sequence number, one of RESULT .. REFUSED, payload), as in `messages.Results`."""
 
+WHOLE_FROM: Final = 4
+"""A message of fewer calls is executed call by call: what is done for a message as a whole costs more."""
 SESSION_LINE: Final = 0
 """Sequence number of the line that is about the session itself.
 
@@ -291,7 +293,7 @@ class ReplicatedState:
             return
         if message.acknowledged > session.acknowledged:
             self.sessions.acknowledge(session, message.acknowledged)
-        done = self._run_unseen(session, message, calls, lines)
+        done = 0 if len(calls) < WHOLE_FROM else self._run_unseen(session, message, calls, lines)
         if done < len(calls):
             self._run_once(session, message, calls, done, lines)
 
@@ -309,8 +311,8 @@ class ReplicatedState:
         calls, up to all of them, are left to `_run_once`: those after the one that reached a limit.
         """
         results, sessions, limits = session.results, self.sessions, self.sessions.limits
-        first, count = (calls[0][0], len(calls)) if calls else (0, 0)
-        numbers, arguments = zip(*calls, strict=True) if calls else ((), ())
+        first, count = calls[0][0], len(calls)
+        numbers, arguments = zip(*calls, strict=True)
         room_bytes = min(
             limits.result_bytes_per_session_max - session.result_bytes,
             limits.result_bytes_max // 2 - sessions.result_bytes,

@@ -28,7 +28,8 @@ class Half:
 
     def reached(self, position_of: Callable[[NodeId], int]) -> int:
         """Return the highest position that a majority of the voters has reached."""
-        positions = sorted(map(position_of, self.voters), reverse=True)
+        positions = [position_of(voter) for voter in self.voters]
+        positions.sort(reverse=True)
         return positions[self.quorum - 1]
 
 
@@ -110,6 +111,8 @@ class Membership:
 
     def reached(self, position_of: Callable[[NodeId], int]) -> int:
         """Return the highest position that a majority, in a joint configuration of each half, has reached."""
+        if len(self._halves) == 1:
+            return self._halves[0].reached(position_of)
         return min(half.reached(position_of) for half in self._halves)
 
     def _take_effect(self) -> None:
