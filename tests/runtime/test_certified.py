@@ -214,6 +214,7 @@ def test_node_starts_beyond_loopback_when_it_has_a_certificate(tmp_path: Path) -
     made = make(tmp_path)
     security = server_security(made.cluster, NodeId(1), NodeConfig(), ("0.0.0.0", 1))
     assert (security.trust, security.warnings) == (Trust.CERTIFICATE, ())
+    assert security.expires_at_s > wall_s()
 
 
 # Rotation

@@ -2,13 +2,17 @@
 
 import re
 import time
+from pathlib import Path
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from tests.runtime.certified import certified
 from tests.runtime.machines import Counter
 from tests.web.asgi import app_of, ask
+from viewstamp.core.ids import NodeId
 from viewstamp.runtime.local import local_cluster
 from viewstamp.runtime.metrics import BOUNDS_US, Histogram
+from viewstamp.runtime.system import wall_s
 from viewstamp.web.metrics import NodeCollector, names
 
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
@@ -71,3 +75,10 @@ def test_each_duration_falls_into_its_bucket() -> None:
     assert histogram.counts[:2] == [2, 1]
     assert histogram.counts[len(BOUNDS_US)] == 1
     assert histogram.sum_us == 10_000_202
+
+
+async def test_a_certificate_that_expires_is_a_figure(tmp_path: Path) -> None:
+    async with certified(tmp_path) as made:
+        server = made.servers[NodeId(1)]
+        metrics = {s.name: s.value for m in NodeCollector(server).collect() for s in m.samples}
+    assert metrics["viewstamp_certificate_expiry_timestamp_seconds"] > wall_s()

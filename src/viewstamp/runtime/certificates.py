@@ -78,6 +78,12 @@ class Credentials:
         lines = [f"the certificate {self._certificate} {_left(left_s)}"] if left_s < WARN_S else []
         return (*lines, self.trouble) if self.trouble else tuple(lines)
 
+    @property
+    def expires_at_s(self) -> int:
+        """When this process's certificate expires, in seconds since 1970; 0: it shows none."""
+        own = self._loaded.own
+        return 0 if own is None else int(own.not_after_s)
+
     def accept(self) -> TlsStream:
         """Return the TLS of a connection that another end opened."""
         return TlsStream(self._loaded.accepting, server_side=True)

@@ -94,6 +94,8 @@ class Metrics:
     """Room for the data directory at the last look; not a count. 0: not known."""
     disk_is_low: int = 0
     """1 while only commands are taken that free something; not a count."""
+    certificate_expires_at_s: int = 0
+    """Seconds since 1970; not a count. 0: this node shows no certificate."""
     sync_time: Histogram = field(default_factory=Histogram)
     """Of syncs of the journal."""
     commit_time: Histogram = field(default_factory=Histogram)

@@ -53,6 +53,11 @@ class Security(msgspec.Struct, frozen=True):
         expiring = () if self.credentials is None else self.credentials.warnings
         return (INSECURE, *expiring) if self.insecure else expiring
 
+    @property
+    def expires_at_s(self) -> int:
+        """When this process's certificate expires, in seconds since 1970; 0: it has none."""
+        return 0 if self.credentials is None else self.credentials.expires_at_s
+
     def accept(self) -> "TlsStream | None":
         """Return the TLS of a connection that another end opened; None: there is none."""
         return None if self.credentials is None else self.credentials.accept()

@@ -251,6 +251,7 @@ class Transport:
 
     def tally(self) -> None:
         """Bring the counters that the links keep into the metrics."""
+        self._metrics.certificate_expires_at_s = self._security.expires_at_s
         self._metrics.dials = sum(link.dials for link in self._links.values())
         self._metrics.peer_messages_dropped = sum(link.dropped for link in self._links.values())
 

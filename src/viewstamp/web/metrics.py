@@ -70,6 +70,10 @@ DURATIONS: Final = {
 
 LEVELS: Final = {
     "disk_free_bytes": ("disk_free_bytes", "Room for the data directory; 0: not known."),
+    "certificate_expires_at_s": (
+        "certificate_expiry_timestamp_seconds",
+        "When the node's certificate expires, in seconds since 1970; 0: it shows none.",
+    ),
     "disk_is_low": ("disk_is_low", "Whether only commands are taken that free something."),
 }
 """Field of `Metrics`: name of the metric, and its help."""
