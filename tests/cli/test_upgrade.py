@@ -4,8 +4,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.cli.conftest import Cluster, Command
+from tests.evolution.changes import Shop
+from tests.evolution.group import LEADER, Group
+from viewstamp.core.ids import NodeId
 from viewstamp.runtime.local import local_cluster
 from viewstamp.services.kv import KeyValueStore
+from viewstamp.stream.encoder import StreamEncoder
+from viewstamp.stream.records import FORMAT, Chunk, Header, LogEntry, SnapshotHead
 
 STORE: Final = "viewstamp.services.kv:KeyValueStore"
 
@@ -51,3 +56,28 @@ def test_check_asks_for_something_to_check_the_class_on(command: Command) -> Non
     ran = command("upgrade", "check", STORE)
     assert ran.code == 78
     assert "say on what to check the class: --data DIR or --backup FILE" in ran.complaint
+
+
+def test_check_reads_a_backup(command: Command, tmp_path: Path) -> None:
+    group = Group(Shop, Shop, Shop)
+    group.call("add", "tea", 2)
+    taken = group.save(1)
+    group.call("keep", "tea")
+    meta, encoder = taken.meta, StreamEncoder()
+    head = SnapshotHead(meta.size_bytes, meta.digest, meta.format, meta.header)
+    entry = group.log[-1].entry
+    digest = group.benches[LEADER].replica.digest
+    header = Header(
+        FORMAT, "c", "raft", "Shop", 1, 1, meta.viewstamp, 0, 0, 0, (NodeId(1),), {"sessions_max": 9}, head
+    )
+    stream = encoder.begin(header) + encoder.record(Chunk(0, taken.body))
+    stream += encoder.record(LogEntry(entry.viewstamp.view, entry.viewstamp.seqno, digest, entry.data))
+    (tmp_path / "shop.vsl").write_bytes(stream + encoder.end())
+    ran = command("upgrade", "check", "tests.evolution.changes:Shop", "--backup", tmp_path / "shop.vsl")
+    assert (ran.code, ran.err) == (0, "")
+    assert "1 entries executed again with equal results: it may be deployed" in ran.out
+    ran = command(
+        "upgrade", "check", "tests.evolution.changes:AttributeRenamed", "--backup", tmp_path / "shop.vsl"
+    )
+    assert ran.code == 1
+    assert "refused: stock (dict[str, int]) is missing" in ran.out

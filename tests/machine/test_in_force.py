@@ -1,0 +1,233 @@
+"""What is in force of a class that defines more: values, snapshots, digests as the older class has them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import ORIGIN, LogTime
+from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.evolution import migration, version_of
+from viewstamp.machine.in_force import VersionInForce
+from viewstamp.machine.interface import differences, own_interface
+from viewstamp.machine.runner import MachineRunner
+from viewstamp.machine.state_digest import digest_of_pieces
+from viewstamp.machine.state_machine import StateMachine, command, compose
+
+
+def plain(later: bool) -> type[Any]:
+    class Item(msgspec.Struct):
+        name: str
+        if later:
+            price: int = 1
+
+    return Item
+
+
+def as_array(later: bool) -> type[Any]:
+    class Item(msgspec.Struct, array_like=True, tag="item"):
+        name: str
+        if later:
+            price: int = 1
+
+    return Item
+
+
+def renamed(later: bool) -> type[Any]:
+    class Item(msgspec.Struct, rename="camel", omit_defaults=True):
+        name: str
+        long_name: str = ""
+        if later:
+            new_price: int = 1
+
+    return Item
+
+
+def frozen(later: bool) -> type[Any]:
+    class Item(msgspec.Struct, frozen=True):
+        name: str
+        if later:
+            price: int = 1
+
+    return Item
+
+
+def as_dataclass(later: bool) -> type[Any]:
+    if later:
+
+        @dataclass
+        class Item:
+            name: str
+            price: int = 1
+
+        return Item
+
+    @dataclass
+    class Item:  # type: ignore[no-redef]
+        name: str
+
+    return Item
+
+
+def as_tuple(later: bool) -> type[Any]:
+    if later:
+
+        class Item(NamedTuple):
+            name: str
+            price: int = 1
+
+        return Item
+
+    class Item(NamedTuple):  # type: ignore[no-redef]
+        name: str
+
+    return Item
+
+
+KINDS = [plain, as_array, renamed, frozen, as_dataclass, as_tuple]
+
+
+def shop_of(item: Any) -> type[StateMachine]:
+    class Shop(StateMachine):
+        kept: dict[str, list[Any]] = {}  # noqa: RUF012  its type is set below
+
+        def keep(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            self.kept.setdefault(name, []).append(item(name))
+            return {name: self.kept[name]}
+
+        keep.__annotations__["return"] = dict[str, list[item]]
+        keep = command(keep)  # type: ignore[assignment]
+
+    Shop.__annotations__["kept"] = dict[str, list[item]]
+    return Shop
+
+
+def ran(cls: type[StateMachine], in_force: VersionInForce | None = None) -> MachineRunner:
+    runner = MachineRunner(MachineDefinition.of(cls), in_force=in_force)
+    runner.begin_entry(ORIGIN, LogTime(1))
+    for name in ("tea", "jam", "tea"):
+        arguments = runner.definition.decode("command", msgspec.msgpack.encode(["keep", name]))
+        kind, payload = runner.run(arguments)
+        assert kind == 0
+        if in_force is None:
+            runner.projected = payload
+    runner.end_entry()
+    return runner
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_snapshots_and_digests_are_those_of_the_older_class(
+    kind: Callable[[bool], type[Any]],
+) -> None:
+    older, newer = shop_of(kind(False)), shop_of(kind(True))
+    in_force = VersionInForce(MachineDefinition.of(newer), 1, own_interface(older))
+    assert in_force.needs() == ""
+    assert not in_force.is_whole
+    old, new = ran(older), ran(newer, in_force)
+    assert new.projected == old.projected
+    assert b"".join(new.pieces()) == b"".join(old.pieces())
+    digests = {digest_of_pieces(runner.in_force.digest_pieces(runner.machine)) for runner in (old, new)}
+    assert len(digests) == 1
+    assert old.restored(b"".join(new.pieces())).machine is not None
+    back = new.restored(b"".join(old.pieces()), in_force)
+    assert b"".join(back.pieces()) == b"".join(old.pieces())
+
+
+class Purse(StateMachine):
+    coins: int = 0
+
+    @command
+    def put(self, coins: int) -> int:
+        self.coins += coins
+        return self.coins
+
+
+def purse_of_two() -> type[StateMachine]:
+    class Purse(StateMachine):
+        version = 2
+        coins: int = 0
+        notes: int = 0
+
+        @migration(to=2)
+        def _change(self) -> None:
+            self.notes, self.coins = divmod(self.coins, 10)
+
+        @command
+        def put(self, coins: int) -> int:
+            self.coins += coins
+            return self.coins + 10 * self.notes
+
+    return Purse
+
+
+def test_a_composed_class_has_the_highest_version_and_may_get_a_part() -> None:
+    older = compose(purse=Purse)
+    newer = compose(purse=purse_of_two(), other=Purse)
+    assert (version_of(older), version_of(newer)) == (1, 2)
+    definition = MachineDefinition.of(newer)
+    in_force = VersionInForce(definition, 1, own_interface(older))
+    assert in_force.needs() == ""
+    old = MachineRunner(MachineDefinition.of(older))
+    old.begin_entry(ORIGIN, LogTime(1))
+    old.run(old.definition.decode("command", msgspec.msgpack.encode(["purse.put", 25])))
+    old.end_entry()
+    taken = b"".join(old.pieces())
+    new = MachineRunner(definition, in_force=in_force).restored(taken, in_force)
+    assert b"".join(new.pieces()) == taken
+    raised = new.raised(VersionInForce.newest(definition), ORIGIN, LogTime(2))
+    parts: dict[str, Any] = vars(raised.machine)["machines"]
+    assert (parts["purse"].notes, parts["purse"].coins, parts["other"].coins) == (2, 5, 0)
+
+
+def test_what_a_class_lacks_is_named() -> None:
+    missing = [*differences(own_interface(Purse), own_interface(shop_of(plain(False))))]
+    assert "kept (dict[str, list[struct Item]]) is missing" in missing
+    assert "keep() (command -> dict[str, list[struct Item]]) is missing" in missing
+
+
+def test_a_class_is_refused_when_its_versions_contradict_each_other() -> None:
+    class Late(StateMachine):
+        @command(since=2)
+        def later(self) -> None: ...
+
+    class Stated(StateMachine):
+        version: int = 2  # type: ignore[misc]
+
+        @command
+        def go(self) -> None: ...
+
+    class Nothing(StateMachine):
+        version = 0
+
+        @command
+        def go(self) -> None: ...
+
+    class Beyond(StateMachine):
+        @migration(to=2)
+        def _go(self) -> None: ...
+
+        @command
+        def go(self) -> None: ...
+
+    class Gone(StateMachine):
+        version = 2
+
+        @migration(to=2, removes=["old"])
+        def _go(self) -> None: ...
+
+        @command
+        def go(self) -> None: ...
+
+    whys = {
+        Late: "exists since version 2: write version = 2",
+        Stated: "write version = 2 without a type",
+        Nothing: "must be an integer from 1 on",
+        Beyond: "no migration to 2 here",
+        Gone: "removes 'old', which the class does not declare",
+    }
+    for cls, why in whys.items():
+        with pytest.raises(ConfigurationError, match=why):
+            MachineDefinition.of(cls)
