@@ -121,7 +121,8 @@ class Values:
             return [
                 self._make(item, f"{name}.{place}", depth + 1) for place, item in enumerate(info.item_types)
             ]
-        count = 0 if depth >= _DEEP_ENOUGH else self._rng.randint(0, _ITEMS_MAX)
+        fewest = getattr(info, "min_length", None) or 0
+        count = fewest if depth >= _DEEP_ENOUGH else self._rng.randint(fewest, max(fewest, _ITEMS_MAX))
         if isinstance(info, types.DictType):
             pairs = range(count)
             return {
@@ -133,7 +134,8 @@ class Values:
     def _scalar(self, info: types.Type) -> Tree:
         rng = self._rng
         if isinstance(info, types.IntType):
-            return rng.choice(_INTEGERS) if rng.random() < 0.5 else rng.randrange(1 << 16)
+            drawn = rng.choice(_INTEGERS) if rng.random() < 0.5 else rng.randrange(1 << 16)
+            return drawn if _is_within(info, drawn) else info.ge or 0
         if isinstance(info, types.LiteralType):
             return rng.choice(info.values)
         if isinstance(info, types.RawType | types.AnyType):
@@ -146,6 +148,16 @@ class Values:
             types.NoneType: None,
         }
         return made[type(info)]
+
+
+def _is_within(info: types.IntType, value: int) -> bool:
+    """Return whether a type with limits takes this integer."""
+    return not (
+        (info.ge is not None and value < info.ge)
+        or (info.gt is not None and value <= info.gt)
+        or (info.le is not None and value > info.le)
+        or (info.lt is not None and value >= info.lt)
+    )
 
 
 def _is_collection(info: types.Type) -> bool:
