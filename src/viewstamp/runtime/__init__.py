@@ -11,8 +11,8 @@ Read in this order; each file says its rules at its top:
    `security`, `secret_file`, `certificates`, `tls`, `rotation`, `tokens`: with what the ends of a connection
    prove themselves;
 4. `server`: all of it from start to stop; `local`: a cluster in one process; `paranoid`: cores that check
-   themselves; `disturbed`: a network that loses and delays, for tests; `stopping`: what comes before the
-   end; `supervisor`: what systemd is told;
+   themselves; `disturbed`, `chaos_orders`: a network that loses and delays, for tests, and what begins it;
+   `stopping`: what comes before the end; `supervisor`: what systemd is told;
 5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`: what
    users of the library call;
 6. `address_book`, `member_watch`, `joining`, `removal`, `moves`, `members`: members that change while the
