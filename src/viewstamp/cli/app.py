@@ -48,6 +48,13 @@ COMMANDS: Final = {
     "journal dump": ("viewstamp.cli.journal:dump", "Print what a data directory holds, in order."),
     "journal show": ("viewstamp.cli.journal_skip:show", "Print one entry of the log in a data directory."),
     "journal skip": ("viewstamp.cli.journal_skip:skip", "Give up an entry that no member can execute."),
+    "backup take": ("viewstamp.cli.backup:backup", "Back up a running cluster into a file or directory."),
+    "backup list": ("viewstamp.cli.backup:list_backups", "Show the backups in a directory."),
+    "backup verify": ("viewstamp.cli.backup:verify_backup", "Prove that a backup, and today's code, fit."),
+    "restore": ("viewstamp.cli.restore:restore", "Make a new cluster out of a backup."),
+    "replay": ("viewstamp.cli.replay:replay", "Execute an old log with new code, and compare."),
+    "log export": ("viewstamp.cli.log:export", "Write the committed entries as a stream."),
+    "log follow": ("viewstamp.cli.log:follow", "Write the committed entries as they come."),
     "bench": ("viewstamp.cli.bench:bench", "Load a cluster, measure, record what happened."),
     "check": ("viewstamp.cli.check:check", "Judge whether a recorded history is linearizable."),
     "lint": ("viewstamp.cli.lint:lint", "Find what in a class makes its replicas differ."),
@@ -70,7 +77,6 @@ MAIN: Final = frozenset(
         "status",
         "transfer",
         "snapshot",
-        "journal",
         "check",
         "sim",
         "demo",
@@ -88,9 +94,14 @@ GROUPS: Final = {
     "member": "Change who takes part, while the cluster runs.",
     "upgrade": "Change the program and the class while the cluster runs.",
     "recover": "Go on after a majority was lost for good.",
+    "backup": "Back up a running cluster, and look at backups.",
+    "log": "Read the committed log of a running cluster.",
     "journal": "Look into a data directory without a server.",
 }
 """First words of the commands that have two."""
+
+IMPLIED: Final = {"backup": "take"}
+"""The second word of a command where it is left out: `viewstamp backup TARGET`."""
 
 
 def run(arguments: Sequence[str]) -> int:

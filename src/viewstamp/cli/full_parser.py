@@ -10,11 +10,12 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
 from viewstamp.cli import failures
-from viewstamp.cli.app import COMMANDS, GROUPS, MAIN
+from viewstamp.cli.app import COMMANDS, GROUPS, IMPLIED, MAIN
 from viewstamp.cli.fast_path import ENVIRONMENT_PREFIX, is_switch
 from viewstamp.cli.flags import QUICK, Flag
 
 _SUMMARY: Final = "Replicated state machines: one object on several machines that does not fail."
+_HELP: Final = frozenset({"--help", "-h", "--version"})
 _EPILOGUE: Final = "Each flag may also be set as VIEWSTAMP_NAME in the environment."
 
 
@@ -30,6 +31,7 @@ def make_app() -> App:
         config=Env(ENVIRONMENT_PREFIX, command=False, show=False),
         result_action="return_value",
         exit_on_error=False,
+        suppress_keyboard_interrupt=False,
         print_error=False,
     )
     groups = {name: App(name=name, help=summary, show=name in MAIN) for name, summary in GROUPS.items()}
@@ -46,12 +48,20 @@ def make_app() -> App:
 def call(tokens: list[str]) -> int:
     """Carry out a command line and return its exit code; a mistake is explained in one line."""
     try:
-        result: Any = make_app()(tokens)
+        result: Any = make_app()(completed(tokens))
     except CycloptsError as error:
         command = " ".join(["viewstamp", *(error.command_chain or ())])
         failures.complain(f"{error}. Try: {command} --help".replace("..", "."))
         return failures.USAGE
     return result if isinstance(result, int) else failures.DONE
+
+
+def completed(tokens: list[str]) -> list[str]:
+    """Return the command line with the second word of a command where it was left out."""
+    first, second = (*tokens, "", "")[:2]
+    if first not in IMPLIED or not second or second in _HELP or f"{first} {second}" in COMMANDS:
+        return tokens
+    return [first, IMPLIED[first], *tokens[1:]]
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

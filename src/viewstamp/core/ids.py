@@ -33,6 +33,8 @@ MICROSECONDS_PER_SECOND: Final = 1_000_000
 
 _OFFSET_BITS: Final = 20
 COMMANDS_PER_ENTRY_MAX: Final = 1 << _OFFSET_BITS
+SEQNO_MAX: Final = 1 << 43
+"""Fencing tokens of entries below fit into 63 bits."""
 
 LEVEL_MIN: Final = 0
 LEVEL: Final = 1

@@ -254,6 +254,22 @@ class ReplicatedState:
             self._refuse_skipped(skipped, lines)
         self.chain.extend(viewstamp.seqno, [b"skipped", mark.digest])
 
+    def begin_new_life(self, viewstamp: Viewstamp) -> None:
+        """Go on at this later position as another cluster: every session ends, under tokens of its own.
+
+        What the machine notifies of goes nowhere: no client of this cluster is left. It costs nothing of the
+        digest chain, which goes on from what it was.
+        """
+        assert viewstamp > self.applied, (viewstamp, self.applied)
+        self.move_to(viewstamp)
+        self.runner.begin_entry(viewstamp, self.log_time)
+        for session in list(self.sessions):
+            self._end(session)
+        self.runner.end_entry()
+        self._outcomes = []
+        self.move_to(viewstamp)
+        self.chain = DigestChain(viewstamp.seqno, self.chain.digest)
+
     def _refuse_skipped(self, skipped: SkippedCalls, lines: list[ResultLine] | None) -> None:
         session = self.sessions.use(skipped.session, skipped.client, self.log_time, None)
         if session is None:

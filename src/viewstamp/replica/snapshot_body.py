@@ -123,8 +123,17 @@ def read_preface(snapshot: Snapshot) -> Preface:
     Raises:
         SnapshotUnreadable: it is not one.
     """
+    return preface_of(read_whole(snapshot))
+
+
+def preface_of(begin: bytes) -> Preface:
+    """Return the preface of the body that begins with these bytes.
+
+    Raises:
+        SnapshotUnreadable: it is not the body of a snapshot.
+    """
     try:
-        return _PREFACE.decode(_Reader(memoryview(read_whole(snapshot))).chunk())
+        return _PREFACE.decode(_Reader(memoryview(begin)).chunk())
     except UNREADABLE as error:
         raise SnapshotUnreadable(f"a snapshot cannot be read: {error}") from None
 

@@ -31,6 +31,7 @@ from viewstamp.replica.events import (
     Operated,
     Outcome,
 )
+from viewstamp.replica.exports import Reading
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.addresses import Address
 from viewstamp.runtime.client_base import (
@@ -62,6 +63,8 @@ _ASK_TIMEOUT_S: Final = CLIENT_LIMITS.dial_timeout_ms / 1000
 
 
 MakeEvent: TypeAlias = Callable[[CallId, Instant], ClientEvent]
+Asked: TypeAlias = OperatorRequest | Reading | None
+"""What an operator asks of one node; None: its status."""
 
 
 class BlockingClient(ClientBase):
@@ -154,11 +157,14 @@ class BlockingClient(ClientBase):
         return result_of(self._call(kind, payload, timeout_s), method, errors)
 
     def operate(
-        self, requests: Iterable[tuple[NodeId, OperatorRequest | None]], *, timeout_s: float | None = None
+        self,
+        requests: Iterable[tuple[NodeId, Asked]],
+        *,
+        timeout_s: float | None = None,
     ) -> list[Outcome]:
-        """Ask nodes for their status (None), or to follow a directive, all at once; return how each ended.
+        """Ask nodes for their status (None), a part of their log, or to follow a directive; all at once.
 
-        A result is the node's encoded reply.
+        Returns how each ended. A result is the node's encoded reply.
         """
         asked = list(requests)
         outcomes = self._call_all([_operating(node, directive) for node, directive in asked], timeout_s)
@@ -386,5 +392,5 @@ class BlockingClient(ClientBase):
         raise self._no_server(troubles)
 
 
-def _operating(node: NodeId, directive: OperatorRequest | None) -> MakeEvent:
+def _operating(node: NodeId, directive: Asked) -> MakeEvent:
     return lambda call, deadline: Operated(call, node, directive, deadline)

@@ -12,6 +12,7 @@ Read in this order: `examination` (what is done to a class), `steps`, `twins`, `
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from viewstamp.backup.golden import replays
     from viewstamp.sim.run.finished import FinishedRun as Run
     from viewstamp.sim.workloads.own_machine import OwnMachine
     from viewstamp.testing.cluster_machine import ClusterMachine
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from viewstamp.testing.examination import examine
     from viewstamp.testing.simulated import SimulatedCluster
 
-__all__ = ["ClusterMachine", "OwnMachine", "Run", "SimulatedCluster", "disasters", "examine"]
+__all__ = ["ClusterMachine", "OwnMachine", "Run", "SimulatedCluster", "disasters", "examine", "replays"]
 
 _LATE = {
     "ClusterMachine": ("viewstamp.testing.cluster_machine", "ClusterMachine"),
@@ -27,6 +28,7 @@ _LATE = {
     "Run": ("viewstamp.sim.run.finished", "FinishedRun"),
     "SimulatedCluster": ("viewstamp.testing.simulated", "SimulatedCluster"),
     "disasters": ("viewstamp.testing.disasters", "disasters"),
+    "replays": ("viewstamp.backup.golden", "replays"),
     "examine": ("viewstamp.testing.examination", "examine"),
 }
 

@@ -109,6 +109,14 @@ def viewstamp_machine() -> Callable[[type[Any]], "LentMachine[Any]"]:
 
 
 @pytest.fixture
+def viewstamp_replays() -> Callable[..., int]:
+    """Return a function that replays streams that were kept: `viewstamp_replays("golden/*.vss", Shop)`."""
+    from viewstamp.backup.golden import replays
+
+    return replays
+
+
+@pytest.fixture
 def viewstamp_sim() -> Callable[..., "SimulatedCluster[Any]"]:
     """Return a function that makes a simulated cluster of a class: `viewstamp_sim(Shop, nodes=5, seed=7)`."""
     from viewstamp.testing.simulated import SimulatedCluster

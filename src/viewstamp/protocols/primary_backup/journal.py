@@ -16,10 +16,10 @@ from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Vie
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
 from viewstamp.protocols.replication.journal import RebuiltLog
-from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation
+from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation, encode_record
 from viewstamp.protocols.replication.messages import Member
 from viewstamp.protocols.replication.recovery import Survivor
-from viewstamp.protocols.replication.stored_log import StoredLog, stored_log
+from viewstamp.protocols.replication.stored_log import Seed, StoredLog, stored_log
 
 
 class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -175,3 +175,19 @@ def read_survivor(recovered: Recovered, node: NodeId, incarnation: Incarnation, 
         members=() if record is None else tuple(sorted(member for member, _ in record.roster)),
         holds=lambda viewstamp: viewstamp.seqno < log.base_seqno or log.holds(viewstamp),
     )
+
+
+def seed(viewstamp: Viewstamp, members: Mapping[NodeId, Incarnation]) -> Seed:
+    """Return what the directories of a cluster begin with whose log begins after this entry.
+
+    The lowest member is the primary of the view, and all are synchronous: each has the snapshot.
+    """
+    view = View(max(1, viewstamp.view))
+    lowest, nodes = min(members), tuple(sorted(members))
+    roster = tuple((node, members[node]) for node in nodes)
+    records = (
+        Promise(view, lowest, granted=True),
+        Adopted(SyncRecord(epoch=view, version=1, primary=lowest, members=nodes, roster=roster)),
+        Base(view, viewstamp.seqno, viewstamp.seqno),
+    )
+    return Seed(Viewstamp(view, viewstamp.seqno), b"", tuple(map(encode_record, records)))

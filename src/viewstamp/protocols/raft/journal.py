@@ -19,13 +19,14 @@ from viewstamp.protocols.raft.configuration import (
     Configuration,
     decode_configuration,
     encode_configuration,
+    first_configuration,
 )
 from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, Log, Truncation, encode_record
 from viewstamp.protocols.replication.messages import Member
 from viewstamp.protocols.replication.recovery import Survivor
-from viewstamp.protocols.replication.stored_log import StoredLog, stored_log
+from viewstamp.protocols.replication.stored_log import Seed, StoredLog, stored_log
 
 _ENTRIES_PER_WRITE: Final = 1_024
 CONFIGURATION: Final = 2
@@ -210,3 +211,11 @@ def writes_of_recovery(recovered: Recovered, me: Member, advance: int) -> Iterat
     gone = (member for member in state.membership.incarnations.items() if member != me)
     alone = Configuration(voters=(me,)).remembering(gone, at)
     yield (encode_record(EntryRecord(term, at.seqno, CONFIGURATION, encode_configuration(alone))),)
+
+
+def seed(viewstamp: Viewstamp, members: Mapping[NodeId, Incarnation]) -> Seed:
+    """Return what the directories of a cluster begin with whose log begins after this entry."""
+    configuration = first_configuration(members)
+    view, seqno = viewstamp.view, viewstamp.seqno
+    records = HardState(view, None), Marker(view, seqno, seqno, configuration)
+    return Seed(viewstamp, encode_configuration(configuration), tuple(map(encode_record, records)))

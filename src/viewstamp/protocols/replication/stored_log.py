@@ -15,6 +15,17 @@ from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Log, Trunc
 Change: TypeAlias = Callable[[bytes], bytes]
 
 
+class Seed(msgspec.Struct, frozen=True):
+    """What a member's directory begins with, where a cluster goes on from a state of another one."""
+
+    viewstamp: Viewstamp
+    """Of the snapshot: that of the state, in a view that the new cluster knows of."""
+    header: bytes
+    """The protocol's part of the snapshot."""
+    records: tuple[bytes, ...]
+    """The first write to the journal: the log begins after the snapshot, and these are the members."""
+
+
 class StoredEntry(msgspec.Struct, frozen=True, gc=False):
     """An entry of a log on a disk."""
 

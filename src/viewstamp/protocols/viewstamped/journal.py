@@ -13,15 +13,15 @@ from typing import Any, Final, TypeAlias, assert_never
 
 import msgspec
 
-from viewstamp.core.errors import MOVE_AWAY, JournalCorrupt
+from viewstamp.core.errors import MOVE_AWAY, ConfigurationError, JournalCorrupt
 from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.replication.log import EntryRecord, Log
 from viewstamp.protocols.replication.recovery import Survivor
-from viewstamp.protocols.replication.stored_log import StoredLog, stored_log
-from viewstamp.protocols.viewstamped.membership import Membership
+from viewstamp.protocols.replication.stored_log import Seed, StoredLog, stored_log
+from viewstamp.protocols.viewstamped.membership import Member, Membership, first_view_of, successor
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
 from viewstamp.protocols.viewstamped.paxos import Acceptor
 
@@ -270,3 +270,34 @@ def read_survivor(recovered: Recovered, node: NodeId, incarnation: Incarnation, 
         members=() if newest is None else tuple(sorted(newest.nodes)),
         holds=state.holds,
     )
+
+
+VIEWS_MAX: Final = 100_000
+"""Of the history that a cluster is seeded with."""
+
+
+def seed(viewstamp: Viewstamp, members: Mapping[NodeId, Incarnation]) -> Seed:
+    """Return what the directories of a cluster begin with whose log begins after this entry.
+
+    The members join one by one, as in any history, then views without a change follow up to that of the
+    entry. In the last one every member holds everything: each has the snapshot.
+
+    Raises:
+        ConfigurationError: the entry's view is too high for a history of all views.
+    """
+    last = max(viewstamp.view, len(members) + 1)
+    if last > VIEWS_MAX:
+        raise ConfigurationError(
+            f"the entry is of view {last}, and viewstamped keeps a history of all views, {VIEWS_MAX} of a "
+            "restored cluster at most: choose another protocol"
+        )
+    joining = [Member(node, members[node]) for node in sorted(members)]
+    history = [first_view_of(joining[0])]
+    while len(history) < last:
+        joined = tuple(joining[: len(history) + 1])
+        following = successor(history[-1], joined, synchronised=True)
+        assert following is not None
+        history.append(following)
+    base = Viewstamp(View(last), viewstamp.seqno)
+    records: tuple[Record, ...] = History(tuple(history)), Synchronised(View(last)), LogReset(base)
+    return Seed(base, ENCODER.encode(SnapshotHeader(history[-1])), tuple(map(ENCODER.encode, records)))

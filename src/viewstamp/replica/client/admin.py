@@ -2,7 +2,7 @@
 
 import msgspec
 
-from viewstamp.core.events import Directive
+from viewstamp.core.events import OperatorRequest
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import (
     AdminRequest,
@@ -89,7 +89,7 @@ class AdminCalls:
         completes: list[Complete] = []
         for request in requests:
             operated = self.open.pop(request)
-            perhaps = request in self._sent and isinstance(operated.directive, Directive)
+            perhaps = request in self._sent and isinstance(operated.directive, OperatorRequest)
             self._sent.discard(request)
             where = f"node {operated.node}: {why}"
             outcome = Failed("unknown" if perhaps else "not_executed", where)

@@ -1,0 +1,138 @@
+"""`viewstamp restore`: a new cluster out of a backup."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from viewstamp.backup.execution import Execution, NotReproduced, entries_of
+from viewstamp.backup.seeding import ADVANCE, NewCluster, begin_new_life, check_new, write_directory
+from viewstamp.cli.failures import DONE
+from viewstamp.cli.journal_skip import parse_viewstamp
+from viewstamp.cli.output import printable
+from viewstamp.cli.serve import STOCK_MACHINE, load_machine
+from viewstamp.cli.stream_files import header_of, records_of
+from viewstamp.cli.target import check_member, load_cluster
+from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import NodeId, Viewstamp
+from viewstamp.protocols.registry import protocol_definition
+from viewstamp.runtime.config import ClusterConfig
+from viewstamp.runtime.system import fresh_number
+from viewstamp.storage.files import OsFileSystem
+from viewstamp.stream.records import Header, LogEntry, Mark
+
+_VIEWSTAMP: Final = re.compile(r"\d+\.\d+")
+
+
+def restore(
+    file: Annotated[Path, Parameter(help="The backup.")],
+    machine: Annotated[str, Parameter(help="The state machine, as MODULE:CLASS.")] = STOCK_MACHINE,
+    /,
+    *,
+    cluster: Annotated[Path, Parameter(help="Cluster file of the new cluster.")],
+    data: Annotated[Path, Parameter(help="Directory to make; without --node the folder for all.")],
+    node: Annotated[int | None, Parameter(help="The member whose directory it is; otherwise all.")] = None,
+    life: Annotated[int | None, Parameter(help="As printed when the first member was restored.")] = None,
+    at: Annotated[str | None, Parameter(help="Stop at this entry, VIEW.SEQNO, or time, ISO 8601.")] = None,
+    advance: Annotated[int, Parameter(help="How many positions the new cluster leaves out.")] = ADVANCE,
+    growing: Annotated[bool, Parameter(negative="", help="Accept a backup without an end: --log.")] = False,
+) -> int:
+    """Make the data directories of a new cluster that goes on from a backup. Nothing is overwritten.
+
+    The members are those of the cluster file: fewer or more than before, and of another protocol if you
+    like. Every position moves ahead, so that no fencing token is used twice, and all sessions end.
+    """
+    config = load_cluster(cluster)
+    config.check()
+    header = header_of(file)
+    if life is None and node is not None and len(config.node_ids) > 1:
+        life = fresh_number()
+    new = NewCluster(config.cluster_id, config.protocol, config.node_ids, life or fresh_number())
+    check_new(new, header.cluster_id)
+    members = config.node_ids if node is None else (check_member(config, node),)
+    stop = _stop(file, at, growing=growing)
+    execution = Execution(load_machine(machine), header.limits)
+    count = 0
+    for entry in entries_of(records_of(file, growing=growing), execution):
+        if entry.seqno > stop.seqno:
+            break
+        execution.execute(entry)
+        count += 1
+        if execution.state.chain.digest != entry.digest:
+            raise NotReproduced(
+                f"{machine} comes to other results at entry {entry.viewstamp}, so nothing was written: "
+                "restore with the class that wrote the log, and see `viewstamp replay`"
+            )
+    reached = execution.state.applied
+    viewstamp = begin_new_life(execution, advance=advance)
+    for member in members:
+        folder = data if node is not None else data / f"node-{member}"
+        if node is None:
+            data.mkdir(parents=True, exist_ok=True)
+        write_directory(OsFileSystem(), str(folder), new, member, execution)
+        print(printable(f"{folder}: node {member} of {config.cluster_id}, goes on after {viewstamp}"))
+    print(f"the state is that of entry {reached}, after {count} entries that were executed again")
+    _advise(config, members, new, file)
+    return DONE
+
+
+def _stop(file: Path, at: str | None, *, growing: bool) -> Viewstamp:
+    """Read the whole stream, which proves that it is whole, and return the last entry to execute.
+
+    Raises:
+        ConfigurationError: the stream does not hold that moment.
+    """
+    limit_ms = None if at is None or _VIEWSTAMP.fullmatch(at) else _time_ms(at)
+    first = last = reached = None
+    for record in records_of(file, growing=growing):
+        if isinstance(record, Header):
+            first = last = record.viewstamp
+            if limit_ms is not None and record.wall_time_ms <= limit_ms:
+                reached = first
+        elif isinstance(record, LogEntry):
+            last = record.viewstamp
+        elif isinstance(record, Mark) and limit_ms is not None and record.wall_time_ms <= limit_ms:
+            reached = last
+    assert first is not None
+    assert last is not None
+    if at is None:
+        return last
+    wanted = reached if limit_ms is not None else parse_viewstamp(at)
+    if wanted is None or not first.seqno <= wanted.seqno <= last.seqno:
+        raise ConfigurationError(
+            f"--at {at}: {file} holds the states from {first} to {last}; nothing was written"
+        )
+    return wanted
+
+
+def _time_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"--at {text[:80]}: write an entry as VIEW.SEQNO, or a time such as 2026-11-30T12:00:00Z"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def _advise(config: ClusterConfig, members: Sequence[NodeId], cluster: NewCluster, file: Path) -> None:
+    """Say what is left to do."""
+    others = [node for node in config.node_ids if node not in members]
+    if others:
+        print(
+            f"restore the other members from the same file with --life {cluster.life}, each of them once: "
+            f"viewstamp restore {file} ... --node {others[0]} --life {cluster.life}"
+        )
+    if protocol_definition(config.protocol).decided_by == "operator":
+        print("start all members, then let one lead: viewstamp transfer --to ID")
+    else:
+        print("start all members of the new cluster")
+    print(
+        "a member whose directory is lost later starts with an empty one; never restore it again, because "
+        "it would have forgotten what it promised"
+    )

@@ -1,0 +1,143 @@
+"""Streams in files: read piece by piece, written aside and put in place when they are whole, or grown."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from viewstamp.core.errors import ConfigurationError, StorageError
+from viewstamp.stream.decoder import READ_BYTES, StreamDecoder, read_records
+from viewstamp.stream.records import Header, Record, StreamDamaged
+
+SUFFIX: Final = ".vss"
+"""Of a stream in a directory of backups."""
+_PART: Final = ".part"
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(READ_BYTES):
+                yield piece
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+
+
+def records_of(path: Path, *, growing: bool = False) -> Iterator[Record]:
+    """Yield the records of a stream in a file; what is wrong with it is told with its name.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+        StreamDamaged: it is not what was written; without `growing` also: it is not whole.
+    """
+    try:
+        yield from read_records(pieces_of(path), growing=growing)
+    except StreamDamaged as error:
+        raise StreamDamaged(f"{path}: {error}; nothing was changed") from None
+
+
+def header_of(path: Path) -> Header:
+    """Return the header of the stream in a file.
+
+    Raises:
+        StreamDamaged: it has none.
+    """
+    for record in records_of(path, growing=True):
+        if isinstance(record, Header):
+            return record
+    raise StreamDamaged(f"{path}: the stream has no header; nothing was changed")
+
+
+def write_whole(path: Path, pieces: Iterable[bytes]) -> int:
+    """Write a stream aside, sync it, and give it its name when it is whole; return its size in bytes.
+
+    Raises:
+        ConfigurationError: the name is taken, or the folder cannot be written to.
+        StorageError: the disk refused; what was written is gone.
+    """
+    if path.exists():
+        raise ConfigurationError(f"{path} exists: a backup never overwrites anything; choose another name")
+    part, size = path.with_name(path.name + _PART), 0
+    try:
+        with part.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                size += len(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; no backup was made") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class GrowingFile:
+    """A stream that is appended to, over interruptions as well."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what is there; a record that was not finished is cut off by the first write.
+
+        Raises:
+            ConfigurationError: it cannot be read, or is whole already.
+            StreamDamaged: it is not a stream.
+        """
+        self.path = path
+        self.decoder = StreamDecoder()
+        try:
+            for piece in pieces_of(path) if path.exists() else ():
+                for _ in self.decoder.feed(piece):
+                    pass
+        except StreamDamaged as error:
+            raise StreamDamaged(f"{path}: {error}; nothing was changed") from None
+        if self.decoder.progress.whole:
+            raise ConfigurationError(f"{path} is a whole backup: choose another name for one that grows")
+        self._file = None if self.is_new else self._open()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has no snapshot yet: nothing of it is of use."""
+        return not self.decoder.progress.has_snapshot
+
+    def append(self, pieces: Iterable[bytes]) -> int:
+        """Append these bytes durably, and return how many they are."""
+        if self._file is None:
+            self._file = self.path.open("wb")
+        size = 0
+        try:
+            for piece in pieces:
+                self._file.write(piece)
+                size += len(piece)
+            if size:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error.strerror}; what it holds stays") from error
+        return size
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self) -> BinaryIO:
+        file = self.path.open("r+b")
+        file.truncate(self.decoder.progress.size_bytes)
+        file.seek(0, os.SEEK_END)
+        return file

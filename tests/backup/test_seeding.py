@@ -1,0 +1,248 @@
+"""A new cluster out of a state: on each protocol, of any size, with positions that nobody had before."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.backup.shops import LIMITS, Shop, batch, log_of, submit
+from viewstamp.backup.execution import Execution, NotReproduced, verify
+from viewstamp.backup.seeding import ADVANCE, NewCluster, begin_new_life, check_new, write_directory
+from viewstamp.core.errors import ConfigurationError, NotExecuted
+from viewstamp.core.events import TransferLeadership
+from viewstamp.core.ids import SEQNO_MAX, NodeId, Seqno, View, Viewstamp, fencing_token
+from viewstamp.core.messages import CloseSession, OpenSession
+from viewstamp.machine.state_machine import StateMachine, command
+from viewstamp.runtime.addresses import LOOPBACK, free_ports
+from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
+from viewstamp.runtime.connecting import connect
+from viewstamp.runtime.local import LocalCluster
+from viewstamp.storage.files import OsFileSystem
+from viewstamp.stream.records import LogEntry
+
+FILES = OsFileSystem()
+
+
+class Fence(StateMachine):
+    """Locks with tokens, held by sessions."""
+
+    holder: int = 0
+    tokens: list[int] = []  # noqa: RUF012  copied for each instance
+
+    @command
+    def acquire(self) -> int | None:
+        if self.holder:
+            return None
+        self.holder = self.context.client
+        self.tokens.append(self.context.token)
+        return self.context.token
+
+    def session_ended(self, client: int) -> None:
+        if self.holder == client:
+            self.holder = 0
+            self.tokens.append(self.context.token)
+
+
+class Store:
+    """A store that refuses every token that is older than the newest it has seen."""
+
+    def __init__(self) -> None:
+        self.highest = 0
+
+    def write(self, token: int) -> bool:
+        if token < self.highest:
+            return False
+        self.highest = token
+        return True
+
+
+def config(cluster_id: str, protocol: str, members: int) -> ClusterConfig:
+    ports = free_ports(members)
+    listed = tuple(Member(number, LOOPBACK, port) for number, port in enumerate(ports, 1))
+    return ClusterConfig(cluster_id=cluster_id, protocol=protocol, members=listed)
+
+
+def fenced(view: int = 3) -> tuple[Execution, int]:
+    """Return a state in which a session holds the lock, and the session's number."""
+    entries = log_of(Fence, [batch(1, OpenSession(9)), b""])
+    execution = Execution(Fence, LIMITS)
+    for entry in entries:
+        execution.execute(entry)
+    (session,) = execution.state.sessions
+    data = batch(3, submit(1, "acquire", client=9, session=session.number))
+    execution.execute(LogEntry(View(view), Seqno(3), 0, data))
+    assert execution.state.runner.machine.holder == 9  # type: ignore[attr-defined]
+    return execution, session.number
+
+
+def write(folder: Path, new: ClusterConfig, execution: Execution, life: int = 7) -> None:
+    cluster = NewCluster(new.cluster_id, new.protocol, new.node_ids, life)
+    folder.mkdir()
+    for node in new.node_ids:
+        write_directory(FILES, str(folder / f"node-{node}"), cluster, node, execution, segment_bytes=1 << 16)
+
+
+@pytest.mark.parametrize("protocol", ["raft", "viewstamped", "primary_backup"])
+@pytest.mark.parametrize("members", [1, 3, 5])
+async def test_restored_cluster_serves_with_tokens_above_all_others(
+    protocol: str, members: int, tmp_path: Path
+) -> None:
+    execution, session = fenced()
+    machine = execution.state.runner.machine
+    assert isinstance(machine, Fence)
+    store = Store()
+    old = max(machine.tokens)
+    reached = begin_new_life(execution)
+    assert reached == Viewstamp(View(3), Seqno(3 + ADVANCE))
+    new = config("new", protocol, members)
+    write(tmp_path / "data", new, execution)
+    async with LocalCluster(Fence, new, NodeConfig(segment_bytes=1 << 16), tmp_path / "data") as cluster:
+        if protocol == "primary_backup":
+            assert await cluster.servers[NodeId(1)].direct(TransferLeadership(NodeId(1))) is None
+        await cluster.leader()
+        async with connect(new, Fence) as fence:
+            token = await fence.acquire()
+        assert token is not None
+        assert token > fencing_token(Seqno(3 + ADVANCE - 1), 0) > max(old, session)
+        assert store.write(token)
+        assert not any(store.write(one) for one in (old, session, fencing_token(Seqno(ADVANCE), 0)))
+        async with asyncio.timeout(10):
+            while len({status.applied for status in cluster.statuses().values()}) > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def test_state_before_the_first_command_is_restored_as_nothing_in_force(tmp_path: Path) -> None:
+    execution = Execution(Fence, LIMITS)
+    execution.execute(LogEntry(View(1), Seqno(1), 0, b""))
+    again = Execution(Fence, LIMITS)
+    again.restore(execution.saved())
+    assert again.state.versions is execution.state.versions is None
+    begin_new_life(again)
+    new = config("new", "raft", 1)
+    write(tmp_path / "data", new, again)
+    async with LocalCluster(Fence, new, NodeConfig(segment_bytes=1 << 16), tmp_path / "data") as cluster:
+        await cluster.leader()
+        async with connect(new, Fence) as fence:
+            assert await fence.acquire() is not None
+
+
+def test_sessions_end_and_the_machine_is_told() -> None:
+    execution, number = fenced()
+    begin_new_life(execution)
+    state = execution.state
+    machine = state.runner.machine
+    assert isinstance(machine, Fence)
+    assert (machine.holder, len(state.sessions)) == (0, 0)
+    assert machine.tokens[-1] == fencing_token(Seqno(3 + ADVANCE), 0)
+    assert state.sessions.use(number, 9, state.log_time) is None
+
+
+def test_copy_of_an_old_call_is_not_answered_as_a_duplicate() -> None:
+    execution, number = fenced()
+    begin_new_life(execution)
+    entry = LogEntry(View(3), Seqno(4 + ADVANCE), 0, batch(4, submit(1, "acquire", client=9, session=number)))
+    ((_, lines),) = execution.execute(entry, results=True).items()
+    assert [kind for _, kind, _ in lines] == [3]
+    assert execution.state.runner.machine.holder == 0  # type: ignore[attr-defined]
+
+
+def test_new_session_has_a_number_that_no_old_one_had() -> None:
+    execution, number = fenced()
+    begin_new_life(execution)
+    execution.execute(LogEntry(View(3), Seqno(4 + ADVANCE), 0, batch(4, OpenSession(9))))
+    (session,) = execution.state.sessions
+    assert session.number > fencing_token(Seqno(3 + ADVANCE), 0) > number
+
+
+@pytest.mark.parametrize("advance", [0, -1, SEQNO_MAX - ADVANCE, SEQNO_MAX, 1 << 70])
+def test_advance_that_leaves_no_positions_is_refused(advance: int) -> None:
+    execution, _ = fenced()
+    with pytest.raises(ConfigurationError, match="--advance"):
+        begin_new_life(execution, advance=advance)
+    assert execution.state.applied.seqno == 3
+    assert len(execution.state.sessions) == 1
+
+
+def test_last_position_that_is_allowed_makes_tokens_of_63_bits() -> None:
+    execution, _ = fenced()
+    reached = begin_new_life(execution, advance=SEQNO_MAX - ADVANCE - 3)
+    assert fencing_token(Seqno(reached.seqno + ADVANCE - 1), 0).bit_length() <= 63
+
+
+def test_same_cluster_id_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="another cluster_id"):
+        check_new(NewCluster("old", "raft", (NodeId(1),), 1), "old")
+
+
+def test_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    execution, _ = fenced()
+    begin_new_life(execution)
+    cluster = NewCluster("new", "raft", (NodeId(1),), 1)
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(ConfigurationError, match="not empty"):
+            write_directory(FILES, str(path), cluster, NodeId(1), execution)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_incarnations_differ_between_lives_members_and_clusters() -> None:
+    members = tuple(NodeId(number) for number in (1, 2, 3))
+    drawn = {
+        NewCluster(name, "raft", members, life).incarnation(node)
+        for name in ("a", "b")
+        for life in (1, 2)
+        for node in members
+    }
+    assert len(drawn) == 12
+    again = NewCluster("a", "raft", members, 1)
+    assert again.incarnation(NodeId(1)) == NewCluster("a", "raft", members, 1).incarnation(NodeId(1))
+
+
+def test_view_beyond_a_history_is_refused_by_viewstamped() -> None:
+    execution, _ = fenced(view=2_000_000)
+    begin_new_life(execution)
+    with pytest.raises(ConfigurationError, match="another protocol"):
+        NewCluster("new", "viewstamped", (NodeId(1),), 1).seed(execution.state.applied)
+
+
+async def test_members_and_clients_of_a_clone_and_its_original_do_not_meet(tmp_path: Path) -> None:
+    execution, _ = fenced()
+    begin_new_life(execution)
+    new = config("new", "raft", 1)
+    write(tmp_path / "data", new, execution)
+    stranger = ClusterConfig(cluster_id="old", protocol="raft", members=new.members)
+    async with LocalCluster(Fence, new, NodeConfig(segment_bytes=1 << 16), tmp_path / "data") as cluster:
+        await cluster.leader()
+        async with connect(stranger, Fence, timeout_s=0.5) as fence:
+            with pytest.raises(NotExecuted, match="refused this client"):
+                await fence.acquire()
+        assert cluster.statuses()[NodeId(1)].applied == cluster.statuses()[NodeId(1)].last.seqno
+
+
+def test_verify_names_the_entry_at_which_a_class_differs() -> None:
+    class Other(Fence):
+        @command
+        def acquire(self) -> int | None:
+            return 1
+
+    entries = log_of(Fence, [batch(1, submit(1, "acquire")), batch(2, CloseSession(1, 2))])
+    from tests.backup.shops import stream_of
+    from viewstamp.stream.decoder import read_records
+
+    stream = stream_of(entries)
+    assert verify(read_records([stream]), Execution(Fence, LIMITS)) == 2
+    with pytest.raises(NotReproduced, match=r"other results at entry 1\.1"):
+        verify(read_records([stream]), Execution(Other, LIMITS))
+
+
+def test_shop_is_restored_as_it_was() -> None:
+    from tests.backup.shops import executed, shop_log, stream_of
+    from viewstamp.backup.execution import entries_of
+    from viewstamp.stream.decoder import read_records
+
+    log = shop_log(120)
+    whole = executed(log)
+    restored = Execution(Shop, LIMITS)
+    for entry in entries_of(read_records([stream_of(log, executed(log[:60]))]), restored):
+        restored.execute(entry)
+    assert restored.saved().body == whole.saved().body
