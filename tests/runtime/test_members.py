@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,17 @@ import pytest
 
 from tests.runtime.fakes import cluster_of, quick_config, until
 from tests.runtime.machines import Counter
+from viewstamp.clients.lock_driver import LockTimeout
+from viewstamp.clients.locks import LockClient
 from viewstamp.core.errors import ConfigurationError, NodeRemoved, NotExecuted
 from viewstamp.core.ids import NodeId
+from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime import joining, members
 from viewstamp.runtime.addresses import Address, format_address, free_ports
 from viewstamp.runtime.connecting import connect, connect_blocking
 from viewstamp.runtime.proxies import binding_of
 from viewstamp.runtime.server import Server
+from viewstamp.services.locks import LockService
 
 SLOW_S = 20.0
 
@@ -24,8 +28,9 @@ SLOW_S = 20.0
 class Town:
     """Servers of one cluster that come and go."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, machine: type[StateMachine] = Counter) -> None:
         self.folder = folder
+        self.machine = machine
         self.cluster = cluster_of(*free_ports(3))
         self.servers: dict[int, Server] = {}
         self.where: dict[int, Address] = {int(node): at for node, at in self.cluster.addresses.items()}
@@ -33,7 +38,7 @@ class Town:
     async def start(self, node: int) -> Server:
         """Start a member that the cluster file lists."""
         config = quick_config(data=str(self.folder / f"data{node}"), segment_bytes=1 << 20)
-        server = self.servers[node] = Server(self.cluster, NodeId(node), Counter, config)
+        server = self.servers[node] = Server(self.cluster, NodeId(node), self.machine, config)
         await server.start()
         return server
 
@@ -43,7 +48,7 @@ class Town:
         data = self.folder / f"data{listen[1]}"
         joined = await asyncio.to_thread(joining.join, self.where[seed], data, node=node, listen=listen)
         config = quick_config(data=str(data), segment_bytes=1 << 20, advertise=format_address(listen))
-        server = Server(joined.cluster, NodeId(joined.node), Counter, config, joining=True)
+        server = Server(joined.cluster, NodeId(joined.node), self.machine, config, joining=True)
         self.servers[joined.node] = server
         self.where[joined.node] = listen
         await server.start()
@@ -67,7 +72,13 @@ class Town:
 
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
-    made = Town(tmp_path)
+    async with running(Town(tmp_path)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(made: Town) -> AsyncIterator[Town]:
+    """Start the three members that the file lists, and stop everything at the end."""
     async with AsyncExitStack() as stack:
 
         async def stop() -> None:
@@ -180,3 +191,25 @@ async def test_cluster_when_all_its_addresses_changed_at_once_forms_again(town: 
         await town.start(node)
     async with connect(town.cluster, Counter, timeout_s=SLOW_S) as counter:
         assert await counter.add(1) == 6
+
+
+async def test_lock_client_when_all_members_are_replaced_goes_on_and_waits_no_longer_than_it_said(
+    tmp_path: Path,
+) -> None:
+    town = Town(tmp_path, LockService)
+    async with running(town), LockClient(town.cluster, part="", timeout_s=SLOW_S) as locks:
+        async with locks.hold("door", timeout_s=SLOW_S):
+            pass
+        for node in (4, 5, 6):
+            await town.join(node)
+        pairs = [(NodeId(old), town.where[new]) for old, new in ((1, 4), (2, 5), (3, 6))]
+        await town.do(members.replace_members, pairs)
+        await town.wait_for(4, 5, 6, via=4)
+        await until(lambda: all(town.servers[node].failure for node in (1, 2, 3)), timeout_s=SLOW_S)
+        async with locks.hold("window", timeout_s=SLOW_S) as held:
+            assert held.token > 0
+        for node in (4, 5, 6):
+            await town.servers[node].stop()
+        with pytest.raises(LockTimeout, match=r"was not acquired within 0\.3 s"):
+            async with locks.hold("gate", timeout_s=0.3):
+                pass

@@ -56,6 +56,11 @@ class AddressBook:
             if listed is None or kept.listed.get(number) == listed:
                 self.learn(NodeId(number), address)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nodes take part that no file lists, by the protocol's own word."""
+        return self._cluster.open_host is not None
+
     def address_of(self, node: NodeId) -> Address | None:
         """Return where a node is found; None: nobody has said."""
         return self._learnt.get(node) or self._cluster.address_of(node)

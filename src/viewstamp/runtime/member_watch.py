@@ -67,7 +67,7 @@ class MemberWatch:
         """Look once."""
         status = self._status()
         self._diary.note(status)
-        members = members_of(status)
+        members = frozenset(status.members) if self._book.is_open else members_of(status)
         missing = [node for node in members if self._book.address_of(node) is None]
         if missing:
             await self._ask_for(missing, members)

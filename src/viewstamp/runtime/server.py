@@ -365,8 +365,7 @@ class Server:
 
     def _read_addresses(self, replica: Replica) -> None:
         self._book = AddressBook(self.cluster, self.node, self.config.data)
-        why = self._book.contradiction(replica.status(self._clock()).membership)
-        if why is not None:
+        if (why := self._book.contradiction(replica.status(self._clock()).membership)) is not None:
             raise ConfigurationError(why)
 
     def _guests(self, driver: Driver) -> Callable[[], Iterable[NodeId]] | None:
