@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         SessionExpired,
         ViewstampError,
     )
+    from viewstamp.runtime.config import TlsFiles
     from viewstamp.runtime.connecting import close, connect, connect_blocking
     from viewstamp.runtime.local import local_cluster
     from viewstamp.runtime.proxies import with_options
@@ -29,6 +30,7 @@ __all__ = [
     "PermissionDenied",
     "SessionExpired",
     "StateMachine",
+    "TlsFiles",
     "ViewstampError",
     "close",
     "command",
@@ -49,6 +51,7 @@ _LATE = {
     "OutcomeUnknown": "viewstamp.core.errors",
     "PermissionDenied": "viewstamp.core.errors",
     "SessionExpired": "viewstamp.core.errors",
+    "TlsFiles": "viewstamp.runtime.config",
     "ViewstampError": "viewstamp.core.errors",
     "close": "viewstamp.runtime.connecting",
     "connect": "viewstamp.runtime.connecting",

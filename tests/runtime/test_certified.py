@@ -58,6 +58,24 @@ def test_members_and_clients_meet_when_their_certificates_are_right(tmp_path: Pa
         runner.run(meet())
 
 
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_server_stops_soon_when_another_cannot_be_dialled(tmp_path: Path, loop: object) -> None:
+    """uvloop makes the protocol of a connection before there is one."""
+
+    async def stop() -> None:
+        made = make(tmp_path)
+        server = Server(made.cluster, NodeId(1), Counter, NodeConfig(snapshot_placement="inline"))
+        await server.start()
+        transport = server._transport
+        assert transport is not None
+        await until(lambda: all(link.dials > 2 for link in transport._links.values()))
+        async with asyncio.timeout(10):
+            await server.stop()
+
+    with asyncio.Runner(loop_factory=loop) as runner:  # type: ignore[arg-type]
+        runner.run(stop())
+
+
 async def test_client_is_refused_when_its_certificate_is_wrong(tmp_path: Path) -> None:
     async with certified(tmp_path) as made:
         assert await apart(made.add) == 1

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from viewstamp.cli.failures import DONE, REFUSED, complain
 from viewstamp.cli.flags import AsJson, ClusterFile, Flag, Servers, Timeout
 from viewstamp.cli.output import quoted, show_json
-from viewstamp.cli.target import CLUSTER_FILE, check_timeout, client_token, locate
+from viewstamp.cli.target import CLUSTER_FILE, check_timeout, client_tls, client_token, locate
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.runtime.blocking import BlockingClient
 from viewstamp.runtime.proxies import Reads, make_proxy
@@ -27,7 +27,12 @@ def store_at(
 
     As `viewstamp.connect_blocking` does, without importing the async client beside it.
     """
-    client = BlockingClient(locate(cluster, servers), timeout_s=check_timeout(timeout), token=client_token())
+    client = BlockingClient(
+        locate(cluster, servers),
+        timeout_s=check_timeout(timeout),
+        token=client_token(),
+        tls=None if servers is None else client_tls(),
+    )
     try:
         store: KeyValueStore = make_proxy(KeyValueStore, client, reads=reads)
         yield store

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from viewstamp.cli import failures
 from viewstamp.cli.output import quoted, show_json, show_table
-from viewstamp.cli.target import CLUSTER_FILE, check_timeout, client_token, locate
+from viewstamp.cli.target import CLUSTER_FILE, check_timeout, client_tls, client_token, locate
 from viewstamp.clients.lock_driver import HeldLock, LockTimeout
 from viewstamp.clients.locks import LockClient
 from viewstamp.core.errors import ConfigurationError, ViewstampError
@@ -105,7 +105,12 @@ def list_locks(
     """Show which locks are held, by whom, and how many wait."""
     if not is_text(prefix):
         raise ConfigurationError(f"the prefix {quoted(prefix)} is not UTF-8 text")
-    client = BlockingClient(locate(cluster, servers), timeout_s=check_timeout(timeout), token=client_token())
+    client = BlockingClient(
+        locate(cluster, servers),
+        timeout_s=check_timeout(timeout),
+        token=client_token(),
+        tls=None if servers is None else client_tls(),
+    )
     try:
         service: LockService = make_proxy(LockService, client, part=STOCK_PART)
         states = _all_held(service, prefix)

@@ -5,12 +5,17 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
-from viewstamp.runtime.config import ClusterConfig
+from viewstamp.runtime.config import ClusterConfig, TlsFiles
 
 CLUSTER_FILE: Final = "viewstamp.toml"
 TOKEN_VARIABLE: Final = "VIEWSTAMP_TOKEN"  # noqa: S105  its name
+CA_VARIABLE: Final = "VIEWSTAMP_CA"
+CERT_VARIABLE: Final = "VIEWSTAMP_CERT"
+KEY_VARIABLE: Final = "VIEWSTAMP_KEY"
 CERTIFICATES: Final = "tls"
 """Folder of the certificates, beside the cluster file."""
 
@@ -27,6 +32,18 @@ def client_token() -> str | None:
     return os.environ.get(TOKEN_VARIABLE) or None
 
 
+def client_tls() -> TlsFiles | None:
+    """Return the certificate in the environment, for addresses without a cluster file; None: none."""
+    ca = os.environ.get(CA_VARIABLE)
+    return None if not ca else _shown(TlsFiles(ca))
+
+
+def _shown(files: TlsFiles) -> TlsFiles:
+    """Return the files with the certificate that the environment names, if it names one."""
+    cert = os.environ.get(CERT_VARIABLE)
+    return TlsFiles(files.ca, cert, os.environ.get(KEY_VARIABLE)) if cert else files
+
+
 def load_cluster(path: Path) -> ClusterConfig:
     """Return the configuration in a cluster file.
 
@@ -37,7 +54,8 @@ def load_cluster(path: Path) -> ClusterConfig:
         raise ConfigurationError(
             f"no cluster file {path}: make one with `viewstamp init`, or name it with --cluster"
         )
-    return ClusterConfig.load(path)
+    config = ClusterConfig.load(path)
+    return config if config.tls is None else msgspec.structs.replace(config, tls=_shown(config.tls))
 
 
 def look_here() -> None:

@@ -173,6 +173,11 @@ class Connection(asyncio.Protocol):
         """The name of the other end, as far as it has been proved (`core.principals`)."""
 
     @property
+    def stands(self) -> bool:
+        """Whether there is a connection of the system's, which ends with a call of `connection_lost`."""
+        return self._transport is not None
+
+    @property
     def waiting_bytes(self) -> int:
         """What has been sent by us and not been taken by the other side's kernel or ours."""
         return self._out.size + (0 if self._transport is None else self._transport.get_write_buffer_size())

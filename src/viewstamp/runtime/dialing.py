@@ -113,7 +113,7 @@ class OutgoingLink:
         if self._attempt is not None:
             self._attempt.cancel()
             await asyncio.gather(self._attempt, return_exceptions=True)
-        if self._opening is not None:
+        if self._opening is not None and self._opening.stands:
             self._opening.abort("")
             await self._over.wait()
         if self._connection is not None:
@@ -219,6 +219,8 @@ class OutgoingLink:
         try:
             await asyncio.get_running_loop().create_connection(self._make_connection, *self.address)
         except (OSError, UnicodeError) as error:  # a label of the host may be too long
+            self._opening = None  # uvloop has made it before there is a connection
+            self._over.set()
             self._lost(explain(error))
 
     def _hang_up(self) -> None:
