@@ -168,6 +168,9 @@ class Transport:
         await asyncio.gather(self._close_connections(), *(link.stop() for link in self._links.values()))
         if self._server is not None:
             await self._server.wait_closed()
+        for _ in range(8):  # what was accepted in the turn that closed the port comes only now
+            await asyncio.sleep(0)
+        await self._close_connections()
 
     async def _close_connections(self) -> None:
         """Wait a little for what is being written, then cut off those that do not read it."""
