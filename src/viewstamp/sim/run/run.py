@@ -274,8 +274,6 @@ _PER_LINK_AND_SECOND: Final = 45
 """Heartbeats, their answers, elections and introductions."""
 _PER_COMMIT: Final = 6
 _PER_CALL: Final = 3
-_PER_ENTRY_AGAIN: Final = 2
-"""For each entry that a wiped member gets again, alone and answered: as CS6650's protocol sends it."""
 _PER_PIECE: Final = 8
 """For each piece of a snapshot that was staged: sent, answered, lost, duplicated, sent again."""
 
@@ -286,9 +284,8 @@ def messages_allowed(cluster: Cluster, calls: int) -> int:
     seconds = cluster.world.now_us / MICROSECONDS_PER_SECOND
     standing = others * len(cluster.members) * seconds * _PER_LINK_AND_SECOND
     work = others * (cluster.judge.ghosts.committed.length * _PER_COMMIT + calls * _PER_CALL)
-    again = cluster.judge.rare["disk lost"] * cluster.judge.ghosts.committed.length * _PER_ENTRY_AGAIN
     pieces = cluster.judge.rare["snapshot piece staged"] * _PER_PIECE
-    return int(_BOOTSTRAP_MESSAGES + standing + work + again + pieces)
+    return int(_BOOTSTRAP_MESSAGES + standing + work + pieces)
 
 
 def check_messages(cluster: Cluster, calls: int) -> None:

@@ -344,6 +344,28 @@ def test_entry_is_not_written_when_it_would_leave_a_gap() -> None:
     assert isinstance(world.letters[0][2], Greeted)
 
 
+def test_a_server_is_repaired_once_when_it_answers_many_questions_at_once() -> None:
+    """A server that was paused finds a question for each write since (seed 100 of the simulator)."""
+    world = CourseWorld(3)
+    world.write(0, b"a", b"b", b"c")
+    world.kill(2)
+    world.write(0, b"d")
+    world.revive(2)
+    world.feed(0, PeerUp(NodeId(2)))
+    sent = 0
+    multiplied = False
+    while world.letters:
+        letter = world.letters[0]
+        sent += isinstance(letter[2], Replicate)
+        if isinstance(letter[2], Greeted) and not multiplied:
+            world.letters.extendleft([letter] * 30)
+            multiplied = True
+        world.deliver()
+    assert multiplied
+    assert world.logs()[2] == [b"a", b"b", b"c", b"d"]
+    assert sent == len(world.logs()[2])
+
+
 def test_numbers_below_zero_are_dropped_when_a_request_has_them() -> None:
     world = CourseWorld(2)
     world.write(0, b"a", b"b")
