@@ -102,6 +102,19 @@ def test_backup_gets_a_name_in_a_directory_and_overwrites_nothing(
     assert command("backup", "list", "kept").out.count("\n") == 2
 
 
+def test_backup_in_a_pipe_is_a_whole_stream(
+    command: Command, here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(here, "a", "1")
+    with captured(monkeypatch) as out:
+        assert backup_command.backup(Path("-")) == 0
+        (tmp_path / "piped.vss").write_bytes(out.getvalue())
+    monkeypatch.undo()
+    verified = command("backup", "verify", tmp_path / "piped.vss", STORE)
+    assert verified.code == 0, verified.err
+    assert "whole" in verified.out
+
+
 def test_old_backups_are_removed_and_the_newest_never(
     command: Command, here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +140,7 @@ def test_old_backups_are_removed_and_the_newest_never(
         ("--every", "²h"),
         ("--keep", "7d"),
         ("--log", "--every", "1h"),
+        ("--log", "--keep", "7d"),
     ],
 )
 def test_wrong_times_are_refused_before_anything_is_done(

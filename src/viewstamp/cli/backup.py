@@ -1,6 +1,7 @@
 """`viewstamp backup`: a running cluster as one stream; `backup list` and `backup verify`: what is kept."""
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ _NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def backup(
-    target: Annotated[Path, Parameter(help="A file, or a directory, in which it gets a name of its own.")],
+    target: Annotated[Path, Parameter(help="A file; a directory, in which it gets a name; - for a pipe.")],
     /,
     *,
     cluster: Annotated[Path, Parameter(help="Cluster file.")] = Path(CLUSTER_FILE),
@@ -55,9 +56,13 @@ def backup(
     chosen = None if node is None else check_member(config, node)
     check_timeout(timeout)
     if log:
-        if every is not None or keep is not None:
-            raise ConfigurationError("--log goes on by itself: leave out --every and --keep")
+        if every is not None or keep is not None or str(target) == "-":
+            raise ConfigurationError("--log goes on by itself in a file: leave out --every and --keep")
         return _grow(config, chosen, _file_in(target, config.cluster_id), timeout)
+    if str(target) == "-":
+        if every is not None or keep is not None:
+            raise ConfigurationError("one backup fits into a pipe: leave out --every and --keep")
+        return _to_output(config, chosen, timeout)
     pause_s, age_s = _seconds("--every", every), _seconds("--keep", keep)
     if age_s is not None and pause_s is None:
         raise ConfigurationError("--keep needs --every: a single backup removes nothing")
@@ -129,6 +134,20 @@ def verify_backup(
 
 
 # One backup
+
+
+def _to_output(config: ClusterConfig, chosen: NodeId | None, timeout: float) -> int:
+    out = sys.stdout.buffer
+    if out.isatty():
+        raise ConfigurationError("a backup is not text: send it to a file or to another program")
+    node, leader = choose_node(config, chosen, timeout)
+    with LogReader(config, node, timeout_s=timeout) as reader:
+        collector = reader.collector()
+        for piece in collector.snapshot(reader.position(leader), wall_time_ms()):
+            out.write(piece)
+        out.write(collector.encoder.end())
+    out.flush()
+    return DONE
 
 
 def _take(config: ClusterConfig, chosen: NodeId | None, target: Path, timeout: float) -> None:
