@@ -160,6 +160,17 @@ class Rounds(StateMachine):
         self.total = msgspec.json.decode(snapshot)
 
 
+class Labelled(StateMachine):
+    """Shows an object that has no text of its own."""
+
+    last: str = ""
+
+    @command
+    def label(self) -> str:
+        self.last = repr(object())
+        return self.last
+
+
 class Overdrawn(StateMachine):
     """Right, but its owner believes that the balance is never below zero."""
 

@@ -16,6 +16,7 @@ SINS = [
     (shops.Deep, "VS014 recursion"),
     (shops.Batched, "VS015 batch"),
     (shops.Rounds, "VS017 restore-differs"),
+    (shops.Labelled, "VS004 hash-or-identity"),
 ]
 
 

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from viewstamp.cli.output import printable, show_json
 from viewstamp.cli.serve import load_machine
 from viewstamp.machine.lint.lint import lint_machine
-from viewstamp.machine.rules import PAGE, Finding
+from viewstamp.machine.rules import ADDRESS, Finding
 
 OK: Final = 0
 FOUND: Final = 1
@@ -37,7 +37,7 @@ def lint(
         for finding in found:
             print(told(finding))
         if found:
-            print(f"{len(found)} found; the rules: {PAGE}", file=sys.stderr)
+            print(f"{len(found)} found; the rules: {ADDRESS}", file=sys.stderr)
     return FOUND if found else OK
 
 

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 from viewstamp.core.errors import ConfigurationError
 
 PAGE: Final = "docs/reference/rules.md"
+ADDRESS: Final = f"https://github.com/viewstamp/viewstamp/blob/main/{PAGE}"
+"""Where everybody can read the page."""
 
 
 class Rule(NamedTuple):

@@ -8,7 +8,7 @@ import msgspec
 
 from viewstamp.checker.drawing import draw_html
 from viewstamp.checker.history import Operation
-from viewstamp.machine.rules import PAGE
+from viewstamp.machine.rules import ADDRESS
 from viewstamp.sim.run.finished import FinishedRun
 from viewstamp.sim.run.plan import RunPlan
 from viewstamp.testing.equal_runs import Difference
@@ -71,7 +71,8 @@ def _of_source(failure: Failure) -> Iterator[str]:
     if len(failure.findings) > _FINDINGS_MAX:
         yield f"  and {len(failure.findings) - _FINDINGS_MAX} more"
     code = failure.findings[0].rule.code
-    yield f"  a comment `# viewstamp: allow {code} REASON` on the line allows it; the rules: {PAGE}"
+    yield f"  a comment `# viewstamp: allow {code} REASON` on the line allows it"
+    yield f"  the rule: {ADDRESS}#{code.lower()}"
     yield f"replay: viewstamp lint {failure.machine}"
 
 

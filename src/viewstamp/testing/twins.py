@@ -223,6 +223,9 @@ def _directly(
         if guard.findings:
             seen = guard.findings[0]
             return Contradiction(seen.rule, number, f"{seen.where} {seen.text}", seen.file, seen.line)
+        if _ADDRESS.search(outcome.payload):
+            told = f"{step.method} {outcome}, which shows the address of an object"
+            return Contradiction(IDENTITY, number, told)
         found = _of_failure(number, step, outcome, before) or _not_whole(twin, number)
         if found is not None:
             return found
@@ -284,8 +287,6 @@ def _again(
         outcome = twin.run(number, step)
         if outcome != direct[number]:
             told = f"{_told(step, direct[number], outcome)} in a second instance of the same process"
-            if _ADDRESS.search(outcome.payload):
-                return Contradiction(IDENTITY, number, f"shows the address of an object: {told}")
             return Contradiction(HIDDEN_STATE, number, told)
     return None
 

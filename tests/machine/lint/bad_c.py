@@ -354,3 +354,29 @@ class SwallowsAll(StateMachine):
         except:
             self.failed += 1
             return self.failed
+
+
+class FloatInFormat(StateMachine):
+    """VS009"""
+
+    total: float = 0.0
+
+    @command
+    def add(self, n: float) -> str:
+        self.total += n / 3
+        return "total: {}".format(self.total)
+
+
+class AliasOfBest(StateMachine):
+    """VS008"""
+
+    rows: dict[str, list[int]] = {}
+    best: list[int] = []
+
+    @command
+    def add(self, name: str, n: int) -> int:
+        row = self.rows.setdefault(name, [])
+        row.append(n)
+        if len(row) > len(self.best):
+            self.best = row
+        return len(self.best)

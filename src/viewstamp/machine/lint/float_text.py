@@ -12,6 +12,7 @@ _KEEPING: Final = frozenset({
 })  # fmt: skip
 """Calls that look a text up, or keep it, or make a number of it."""
 _CONVERSIONS: Final = re.compile(r"%[^%a-zA-Z]*[sra]")
+_FORMATS: Final = re.compile(r"\{[^{}]*:[^{}]+\}")
 _MAKERS: Final = frozenset({"str", "repr", "format"})
 
 
@@ -32,7 +33,9 @@ class FloatText:
         if name in _MAKERS and node.args and isinstance(node.func, ast.Name):
             return self._of_value(node.args[0], node, is_exact=len(node.args) > 1)
         if name == "format" and isinstance(node.func, ast.Attribute):
-            exact = isinstance(node.func.value, ast.Constant) and ":" in str(node.func.value.value)
+            exact = isinstance(node.func.value, ast.Constant) and bool(
+                _FORMATS.search(str(node.func.value.value))
+            )
             return self._first(node.args, node, is_exact=exact)
         if name == "float" and node.args and self._is_own_text(node.args[0]):
             return "turns a text of a float back into a number"

@@ -247,7 +247,10 @@ class Flow:
             root = root.value if isinstance(root, ast.Attribute) and isinstance(value, ast.Call) else root
         text, whole = ast.unparse(root), ast.unparse(value)
         for one in ast.walk(self._tree):
-            if isinstance(one, (ast.Delete, ast.Assign)) and one is not node:
+            is_later = getattr(one, "lineno", 0) > getattr(node, "lineno", 0) or not isinstance(
+                value, ast.Name
+            )
+            if isinstance(one, (ast.Delete, ast.Assign)) and one is not node and is_later:
                 targets = {ast.unparse(target) for target in one.targets}
                 if whole in targets or text in targets:
                     return True
