@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Command
+from tests.cli.conftest import Cluster, Command
+from tests.cli.test_backup import captured
 from tests.replica.fakes import call, submit
 from viewstamp.cli import failures
+from viewstamp.cli import log as log_command
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.messages import encode_message
 from viewstamp.replica.batches import encode_batch
@@ -130,3 +132,16 @@ def test_what_cannot_be_read_is_refused_in_one_line(command: Command, tmp_path: 
     assert command("audit", tmp_path).complaint.endswith("it has no identity file")
     (tmp_path / "log").write_bytes(b"nonsense")
     assert "not a stream" in command("audit", tmp_path / "log").complaint
+
+
+def test_a_running_cluster_is_audited_through_the_stream_of_its_log(
+    command: Command, here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with here.connect() as store:
+        store.set("shop/now", b"hidden")
+    with monkeypatch.context() as patch, captured(patch) as out:
+        assert log_command.export() == failures.DONE
+        (tmp_path / "log").write_bytes(out.getvalue())
+    ran = command("audit", tmp_path / "log", "--method", "set", "--app", KV)
+    assert (ran.code, ran.err) == (failures.DONE, "")
+    assert "set  shop/now  <str 8> <bytes 6>" in ran.out.splitlines()[-1]
