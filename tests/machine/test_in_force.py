@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from enum import Enum
+from typing import Any, NamedTuple, TypedDict
 
 import msgspec
 import pytest
@@ -134,6 +135,70 @@ def test_results_snapshots_and_digests_are_those_of_the_older_class(
     assert old.restored(b"".join(new.pieces())).machine is not None
     back = new.restored(b"".join(old.pieces()), in_force)
     assert b"".join(back.pieces()) == b"".join(old.pieces())
+
+
+def paints(later: bool) -> type[StateMachine]:
+    members = {"RED": "red", "BLUE": "blue"} if later else {"RED": "red"}
+    make: Any = Enum
+    colour = make("Colour", members)
+    fields: list[Any] = [("name", str), ("colour", colour, colour.RED)]
+    if later:
+        fields.append(("price", int, 1))
+    order: Any = msgspec.defstruct("Order", fields)
+
+    class Paints(StateMachine):
+        sold: int = 0
+
+        def take(self, order) -> int:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            self.sold += len(order.name)
+            return self.sold
+
+        take.__annotations__["order"] = order
+        take = command(take)  # type: ignore[assignment]
+
+    return Paints
+
+
+@pytest.mark.parametrize(
+    ("order", "allowed"),
+    [
+        ({"name": "tea"}, True),
+        ({"name": "tea", "colour": "red", "price": 1}, True),
+        ({"name": "tea", "price": 2}, False),
+        ({"name": "tea", "colour": "blue"}, False),
+    ],
+)
+def test_an_argument_is_refused_when_it_holds_what_members_of_before_cannot_read(
+    order: dict[str, Any], allowed: bool
+) -> None:
+    older, newer = paints(later=False), paints(later=True)
+    definition = MachineDefinition.of(newer)
+    in_force = VersionInForce(definition, 1, own_interface(older))
+    payload = msgspec.msgpack.encode(["take", order])
+    assert in_force.allows is not None
+    reason = in_force.allows(definition.decode("command", payload), payload)
+    assert (reason == "") == allowed
+    assert allowed or "take: an argument holds what is new and not in force" in reason
+
+
+def typed(later: bool) -> type[StateMachine]:
+    fields = {"name": str} | ({"price": int} if later else {})
+    make: Any = TypedDict
+    item: Any = make("Item", fields)
+
+    class Shop(StateMachine):
+        items: list[Any] = []  # noqa: RUF012  its type is set below
+
+        @command
+        def go(self) -> None: ...
+
+    Shop.__annotations__["items"] = list[item]
+    return Shop
+
+
+def test_a_typed_dict_does_not_grow() -> None:
+    (why,) = differences(own_interface(typed(later=True)), own_interface(typed(later=False)))
+    assert why == "struct Item[price] is new and has no default"
 
 
 class Purse(StateMachine):

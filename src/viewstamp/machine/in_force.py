@@ -8,11 +8,13 @@ always, nothing here costs anything.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields as fields_of_dataclass
 from dataclasses import is_dataclass
+from enum import Enum
 from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
 
+from viewstamp.core.messages import UNREADABLE
 from viewstamp.machine.default_snapshot import encoder_of
 from viewstamp.machine.definition import MachineDefinition, arity_of
 from viewstamp.machine.evolution import REMOVED, removed_attributes, version_of
@@ -23,6 +25,7 @@ from viewstamp.machine.state_machine import StateMachine, annotated_state, frame
 _SCALARS: Final = frozenset((int, float, str, bytes, bool, type(None)))
 _FINALIZE: Final = "run `viewstamp upgrade finalize` first"
 _ENCODER: Final = msgspec.msgpack.Encoder()
+_SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 Allows = Callable[[Any, Any], str]
 """Returns why a command, decoded and as it came, may not be executed; empty: it may."""
@@ -47,7 +50,7 @@ class VersionInForce:
         """Whether this code defines no more than the interface in force."""
         self._shadows: dict[type[Any], Callable[[Any], Any]] = {}
         blocked = self._blocked()
-        self.allows: Allows | None = None if not blocked else self._gate(blocked)
+        self.allows: Allows | None = None if self.is_whole and not blocked else self._gate(blocked)
         """None: every command may be executed."""
 
     @property
@@ -92,18 +95,33 @@ class VersionInForce:
         version = self.version
 
         def allows(arguments: Any, payload: Any) -> str:
+            method = methods[type(arguments)]
             if type(arguments) not in blocked:
-                return ""
-            method, most = methods[type(arguments)], blocked[type(arguments)]
+                return self._new_within(method.name, arguments)
+            most = blocked[type(arguments)]
             if most is None:
                 since = f"exists since version {method.since}" if method.since > version else "is new"
                 return f"{method.name} {since}, and version {version} is in force: {_FINALIZE}"
             if arity_of(payload) <= most:
-                return ""
+                return self._new_within(method.name, arguments)
             name = method.arguments.__struct_fields__[most]
             return f"{method.name}: {name!r} is new and not in force: {_FINALIZE}"
 
         return allows
+
+    def _new_within(self, name: str, arguments: Any) -> str:
+        """Say that an argument holds a field, or a member of an enum, that members of before cannot read."""
+        if self.is_whole:
+            return ""
+        values = msgspec.structs.astuple(arguments)
+        known = _ENCODER.encode([name, *(self.project(value) for value in values)])
+        try:
+            again = msgspec.msgpack.decode(known, type=type(arguments))
+        except UNREADABLE:
+            again = None
+        if _SORTING_ENCODER.encode(again) == _SORTING_ENCODER.encode(arguments):
+            return ""
+        return f"{name}: an argument holds what is new and not in force: {_FINALIZE}"
 
     # Values
 
@@ -124,7 +142,14 @@ class VersionInForce:
             return tuple(self.project(item) for item in (value[: len(kept)] if kept else value))
         if isinstance(value, list | set | frozenset):
             return kind(self.project(item) for item in value)
+        if isinstance(value, Enum):
+            return value if self._has_member(kind, value.name) else None
         return value
+
+    def _has_member(self, kind: type[Any], name: str) -> bool:
+        prefix = f"enum {kind.__name__}["
+        known = any(key.startswith(prefix) for key in self.interface)
+        return not known or f"{prefix}{name}]" in self.interface
 
     def _kept(self, kind: type[Any], names: tuple[str, ...]) -> list[str]:
         known = [key.partition("[")[2][:-1].split(" ")[-1] for key in self._of_struct(kind)]

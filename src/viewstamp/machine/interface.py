@@ -159,7 +159,9 @@ def _add_structs(info: Any, found: dict[str, str]) -> None:
         found[name] = f"{'array' if is_array else 'map'} {getattr(info, 'tag', None)}"
         for place, field in enumerate(fields):
             where = f"{place} " if is_array else ""
-            found[f"{name}[{where}{field.encode_name}]"] = f"{text_of(field.type)}{_default_of(field)}"
+            # A TypedDict is a dict where it runs: what it has got later could not be left out of it.
+            default = REQUIRED if isinstance(info, kinds.TypedDictType) else _default_of(field)
+            found[f"{name}[{where}{field.encode_name}]"] = f"{text_of(field.type)}{default}"
     for child in inner_types(info):
         _add_structs(child, found)
 
