@@ -248,6 +248,8 @@ class FaultInjector:
         others = [
             other for other in cluster.members if other != node and not cluster.processes[other].damaged
         ]
+        if self._changes.shrinks_until_us > cluster.world.now_us:
+            return False
         return self.atlas.may_lose(node) and cluster.owes_progress(others)
 
     def wipe(self, node: NodeId) -> None:

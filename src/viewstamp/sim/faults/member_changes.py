@@ -7,12 +7,14 @@ from an empty one, which is a spare from then on.
 
 from collections.abc import Callable
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 from viewstamp.core.events import ChangeMembers, Directive
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.protocol import MembershipStatus
 from viewstamp.sim.cluster.cluster import Cluster
+
+_SETTLED_US: Final = 2_000_000
 
 
 class Injector(Protocol):
@@ -34,6 +36,8 @@ class MemberChanges:
         self._cluster = cluster
         self._injector = injector
         self._rng = rng
+        self.shrinks_until_us = 0
+        """Until when fewer voters may come to decide: no disk is lost meanwhile, as none could be spared."""
 
     def change(self) -> None:
         """Ask for some change of the node that leads, or start a removed node again."""
@@ -57,6 +61,8 @@ class MemberChanges:
         kind = rng.choice(kinds)
         wanted = kind(known)
         if wanted is not None:
+            if wanted.remove or wanted.replace:
+                self.shrinks_until_us = cluster.world.now_us + _SETTLED_US
             to = leader if rng.random() < 0.9 else rng.choice(cluster.members)
             self._injector.direct(wanted, f"members: {kind.__name__.strip('_')}", to=to)
 
@@ -79,6 +85,10 @@ class MemberChanges:
             if node not in listed and (incarnation := self._cluster.processes[node].incarnation) is not None
         ]
 
+    def _is_whole(self, node: NodeId, incarnation: Incarnation) -> bool:
+        process = self._cluster.processes[node]
+        return process.running and process.incarnation == incarnation
+
     def _add(self, known: MembershipStatus) -> ChangeMembers | None:
         strangers = self._strangers(known)
         if not strangers:
@@ -96,6 +106,9 @@ class MemberChanges:
         return ChangeMembers(promote=(self._rng.choice(known.learners)[0],))
 
     def _remove(self, known: MembershipStatus) -> ChangeMembers | None:
+        """Remove some, unless a voter lost its disk: the others may not know yet what they can spare."""
+        if not all(self._is_whole(*voter) for voter in known.voters):
+            return None
         listed = (*known.voters, *known.learners)
         gone = self._rng.sample(listed, self._rng.randint(1, max(1, len(listed) // 2)))
         return ChangeMembers(remove=tuple(node for node, _ in gone))
