@@ -322,3 +322,15 @@ class Allowed(StateMachine):
         for each in self.tags:
             self.last = max(self.last, each)
         return self.last
+
+
+class StatesWhatHolds(StateMachine):
+    total: int = 0
+
+    @command
+    def add(self, n: int) -> int:
+        if n < 0:
+            raise Refused("below zero")
+        self.total += n
+        assert self.total >= 0
+        return self.total
