@@ -19,7 +19,7 @@ Read in this order; each file says its rules at its top:
    cluster runs, on the side of the node and of the operator; `last_heard`: since when something may be
    missing, should a majority be lost;
 7. `config`, `addresses`, `discovery`, `system`, `metrics`, `operator`,
-   `cluster_health`: what the others need.
+   `cluster_health`, `log_reading`: what the others need.
 
 The way of a write, from a call to its result:
 

@@ -261,6 +261,7 @@ def test_every_invariant_is_planted_when_it_exists() -> None:
     elsewhere = {
         "I12 ConfigSafety", "I5 AckBelieved",  # test_configuration_invariants
         "I13 StageInOrder", "I8 LogTime", "I16 SessionOrder", "I20 Bounded",  # test_replica_invariants
+        "I37 RaisedOnce",  # there too
     }  # fmt: skip
     everywhere = {kind.name for kind in ALL if kind.applies(RAFT_LIKE)}
     assert everywhere - elsewhere == {name for name, _ in PLANTED}

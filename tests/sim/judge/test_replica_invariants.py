@@ -10,7 +10,8 @@ from viewstamp.core.effects import Effect, Stage
 from viewstamp.core.events import SnapshotToken, Woke
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.judge import InvariantViolated
-from viewstamp.core.snapshots import BytesSnapshot
+from viewstamp.core.snapshots import BytesSnapshot, Versions
+from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.sim.judge.judge import Judge
 
 NODE = NodeId(0)
@@ -26,7 +27,7 @@ def judge() -> Judge:
 
 def replica(seqno: int, *, time: int = 0, used: tuple[int, ...] = (), queue: tuple[int, int] = (0, 1)) -> Any:
     sessions = [SimpleNamespace(number=place, last_used=moment) for place, moment in enumerate(used)]
-    ledger = SimpleNamespace(applied=stamp(1, seqno), log_time=time, sessions=sessions)
+    ledger = SimpleNamespace(applied=stamp(1, seqno), log_time=time, sessions=sessions, versions=None)
     return SimpleNamespace(state=ledger, queues=lambda: [("commands waiting", *queue)])
 
 
@@ -71,3 +72,43 @@ def test_pieces_are_in_order_when_a_transfer_begins_again_or_another_follows(jud
 def test_pieces_are_out_of_order_when(judge: Judge, pieces: list[tuple[int, int, int]]) -> None:
     with pytest.raises(InvariantViolated, match="I13 StageInOrder"):
         stage(judge, *pieces)
+
+
+class Third(StateMachine):
+    version = 3
+
+    @command
+    def nothing(self) -> None:
+        """Do nothing."""
+
+
+def raised(version: int, at: int, *, executes: int | None = None) -> Any:
+    replica_ = replica(at)
+    in_force = SimpleNamespace(version=version if executes is None else executes, digest=7)
+    replica_.state.versions = Versions(machine=version)
+    replica_.state.definition = SimpleNamespace(cls=Third)
+    replica_.state.raised_at = stamp(1, at)
+    replica_.state.runner = SimpleNamespace(in_force=in_force)
+    return replica_
+
+
+def test_a_version_is_raised_twice_when_two_replicas_name_different_entries(judge: Judge) -> None:
+    judge.served(NODE, raised(2, 5))
+    judge.served(NODE, raised(2, 5))
+    judge.served(NODE, raised(3, 9))
+    with pytest.raises(InvariantViolated, match=r"I37 RaisedOnce.* raised version 3 at 1\.8"):
+        judge.served(NodeId(1), raised(3, 8))
+
+
+@pytest.mark.parametrize(
+    ("replica_", "told"),
+    [
+        (raised(4, 5), "executes version 4 with a class of version 3"),
+        (raised(3, 5, executes=2), "has another"),
+    ],
+)
+def test_a_replica_goes_beyond_its_class_or_has_another_machine_than_it_says(
+    judge: Judge, replica_: Any, told: str
+) -> None:
+    with pytest.raises(InvariantViolated, match=f"I37 RaisedOnce.*{told}"):
+        judge.served(NODE, replica_)

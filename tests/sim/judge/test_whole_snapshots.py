@@ -8,6 +8,7 @@ import pytest
 from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.judge import InvariantViolated
+from viewstamp.core.snapshots import NEWEST
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, compose, running_at
 from viewstamp.replica import snapshot_body
@@ -106,6 +107,7 @@ def check_of(cls: type[StateMachine]) -> None:
 
 def check_state(state: ReplicatedState) -> None:
     state.move_to(AT)
+    state.versions = NEWEST  # as the first entry of a log says it
     body = b"".join(snapshot_body.capture(state))
     save = Save(SnapshotToken(1), AT, b"", snapshot_body.capture(state))
     check_whole(NodeId(7), state, save, body)

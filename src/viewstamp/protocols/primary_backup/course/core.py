@@ -270,9 +270,12 @@ class CourseCore(CourseState):
 
     def _on_greeted(self, peer: Peer, answer: Greeted) -> None:
         """Find where the logs part: at its end, or else at what it has committed, which cannot differ."""
-        if peer.standing is not Standing.OUT or self._adoption is not None:
-            # An answer to an earlier question: a server that was paused answers all of them at once, and each
-            # would begin the repair again from the start. Or every server will be asked again.
+        if peer.standing is Standing.LIVE or self._adoption is not None:
+            return  # an answer from before it was brought up; or every server will be asked again
+        if peer.standing is Standing.BEHIND:
+            # A server that was paused answers all questions at once: each would begin the repair again from
+            # the start. If it is a gap that it found, the repair goes on from the next entry that it has.
+            peer.gap = True
             return
         ends = (answer.last_view, answer.last_index), (self.log.last_view, self.log.last_seqno)
         if self.taking_over and ends[0] > ends[1]:
@@ -326,6 +329,7 @@ class CourseCore(CourseState):
             return
         peer.matched = max(peer.matched, answer.last_index)
         if peer.standing is Standing.BEHIND:
+            peer.resume()
             peer.expect(self._now + self._options.reply_timeout_us)
         elif peer.matched >= peer.sent:
             peer.settle()

@@ -30,7 +30,7 @@ TRANSITIONS: Final = {
 class Peer:
     """One other server."""
 
-    __slots__ = ("answer_by_at", "matched", "node", "sent", "standing")
+    __slots__ = ("answer_by_at", "gap", "matched", "node", "sent", "standing")
 
     def __init__(self, node: NodeId) -> None:
         self.node = node
@@ -39,6 +39,8 @@ class Peer:
         """Its log is ours up to here; matched <= sent."""
         self.sent = 0
         """Entries up to here were sent."""
+        self.gap = False
+        """Whether it has named its log's end since its repair began: what was sent may not have followed."""
         self.answer_by_at = NEVER
         """When to give it up, while an answer of it is waited for."""
 
@@ -67,6 +69,12 @@ class Peer:
         """Bring it up: its log is ours up to `matched`."""
         self._move(Standing.BEHIND)
         self.matched = self.sent = matched
+        self.gap = False
+
+    def resume(self) -> None:
+        """Send again what is not acknowledged, once for all the gaps that it named."""
+        if self.gap:
+            self.sent, self.gap = self.matched, False
 
     def join(self) -> None:
         """Count it from now on: it has everything."""
