@@ -1,5 +1,6 @@
 """Certificates on real processes: each that is wrong in one way is refused, and new ones come by SIGHUP."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,10 @@ CLIENT_HELLO = client_hello(NAME, None)
 WITHIN_S = 30.0
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+"""With the folder that holds `tests`, whose machine the members serve."""
+
+
 @contextmanager
 def processes(made: Certified, folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
     """Run the three members, and end them."""
@@ -28,7 +33,9 @@ def processes(made: Certified, folder: Path) -> Iterator[list[subprocess.Popen[s
             words = [sys.executable, "-P", "-m", "viewstamp", "serve", "tests.runtime.machines:Counter"]
             words += ["--cluster", "cluster.toml", "--node", str(node), "--data", f"data{node}"]
             log = stack.enter_context((folder / f"log{node}").open("w"))
-            server = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)
+            server = subprocess.Popen(
+                words, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True, env=ENVIRONMENT
+            )
             stack.callback(server.wait)
             stack.callback(server.kill)
             assert server.stdout is not None

@@ -175,7 +175,8 @@ def fill(folder: Path) -> None:
 
 @pytest.mark.parametrize("by", ["file system", "limit of the process"])
 async def test_node_stops_and_the_others_go_on_when_its_disk_is_full(make_group: MakeGroup, by: str) -> None:
-    settings = f"segment_bytes = {SEGMENT_BYTES}\n"
+    # Without the limits that make a node refuse writes before its disk is full.
+    settings = f"segment_bytes = {SEGMENT_BYTES}\nspace_low_bytes = 0\nballast_bytes = 0\n"
     group = make_group(3, start=False, settings=settings)
     victim = group.servers[NodeId(2)]
     with small_disk(victim.data) as mounted:

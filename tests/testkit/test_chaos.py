@@ -37,7 +37,12 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     cluster().save(tmp_path / "staging.toml")
     program = [sys.executable, "-m", "viewstamp", "chaos", "--cluster", str(tmp_path / "staging.toml")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
+    # In the background of a shell, tests are told to ignore Ctrl-C, and what they start inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def children(process: int) -> list[int]:
