@@ -183,3 +183,11 @@ def test_the_verdict_stays_when_nobody_reads_the_output(tmp_path: Path, closed: 
     process.stderr.close()
     assert process.wait(30) == VIOLATION
     assert said == b""
+
+
+def test_nothing_is_proved_when_no_call_was_executed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path / "calls.jsonl", [Operation(1, 0, 1, "jump", "x", (), "failed")])
+    assert check(file) == BAD_INPUT
+    assert "only calls that were not executed" in capsys.readouterr().err

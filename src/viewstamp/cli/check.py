@@ -169,6 +169,8 @@ def _read(file: Path) -> list[Operation]:
         operations = read_history(bounded_lines(opened))
     if not operations:
         raise HistoryError(f"{file} holds no operation: was the history recorded?")
+    if all(operation.outcome == "failed" for operation in operations):
+        raise HistoryError(f"{file} holds only calls that were not executed, which prove nothing")
     return operations
 
 
