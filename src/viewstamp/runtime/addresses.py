@@ -64,7 +64,8 @@ def format_address(address: Address) -> str:
 _PORTS: Final = range(10_000, 32_768)
 """Below those that the kernel gives to outgoing connections, one of which could otherwise take the port of a
 server while it is down."""
-_STRIDE: Final = 64
+_STRIDE: Final = 1_543
+"""More than a long test run takes, so that processes that began one after the other do not meet."""
 _walk: Final = count(os.getpid() * _STRIDE)
 """Each process begins elsewhere, so that two of them seldom choose the same port before one listens there."""
 
