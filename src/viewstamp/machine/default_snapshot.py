@@ -8,7 +8,7 @@ machine may depend on: they are sorted, also inside a dict, which keeps its own.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from itertools import chain
@@ -32,12 +32,10 @@ def encode_state(machine: Any, state: Mapping[str, Any]) -> bytes:
     Raises:
         StateNotKept: an attribute would be lost, or would come back as something else; it is named.
     """
-    extra = [name for name in vars(machine) if name not in state and not name.startswith("_StateMachine__")]
-    if extra:
-        raise StateNotKept(f"attribute {extra[0]!r} is not declared: annotate it in the class")
+    require_declared(machine, state)
     return _ENCODER.encode(
         [
-            (name, msgspec.Raw(_encoded(machine, name, hint)))
+            (name, msgspec.Raw(encode_attribute(machine, name, hint)))
             for name, hint in state.items()
             if getattr(machine, name, None) is not REMOVED
         ]
@@ -48,12 +46,32 @@ class StateNotKept(TypeError):
     """An attribute of a machine cannot be saved, or would not come back as it is. Nothing was written."""
 
 
-def _encoded(machine: Any, name: str, hint: Any) -> bytes:
+def require_declared(machine: Any, state: Mapping[str, Any]) -> None:
+    """Refuse an attribute that the class does not declare: no snapshot would hold it.
+
+    Raises:
+        StateNotKept: there is one; it is named.
+    """
+    extra = [name for name in vars(machine) if name not in state and not name.startswith("_StateMachine__")]
+    if extra:
+        raise StateNotKept(f"attribute {extra[0]!r} is not declared: annotate it in the class")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def encode_attribute(machine: Any, name: str, hint: Any, project: Callable[[Any], Any] = _as_it_is) -> bytes:
+    """Return one attribute in the form that `project` gives it; it comes back in the same form.
+
+    Raises:
+        StateNotKept: it would be lost, or would come back as something else.
+    """
     where = f"{type(machine).__qualname__}.{name}"
     try:
-        value = getattr(machine, name)
+        value = project(getattr(machine, name))
         data = encoder_of(hint).encode(value)
-        again = msgspec.msgpack.decode(data, type=hint)
+        again = project(msgspec.msgpack.decode(data, type=hint))
     except AttributeError:
         raise StateNotKept(f"{where} has no value: give it a default") from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -95,10 +113,11 @@ def _inner_pairs(before: Any, after: Any) -> Iterable[tuple[Any, Any]]:
         return () if plain else zip(before, after, strict=True)
     if type(before) is dict:
         return chain(zip(before, after, strict=True), zip(before.values(), after.values(), strict=True))
-    return ((getattr(before, name), getattr(after, name)) for name in _field_names(before))
+    return ((getattr(before, name), getattr(after, name)) for name in field_names(before))
 
 
-def _field_names(value: Any) -> tuple[str, ...]:
+def field_names(value: Any) -> tuple[str, ...]:
+    """Return the names of the fields of a struct or dataclass; of anything else there are none."""
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
     return tuple(field.name for field in fields(value)) if is_dataclass(value) else ()
@@ -108,7 +127,7 @@ def _undeclared(value: Any) -> str | None:
     """Return an attribute of a struct or dataclass that is not a field of it; None where there is none."""
     if not (isinstance(value, msgspec.Struct) or is_dataclass(value)):
         return None
-    extra = set(getattr(value, "__dict__", ())).difference(_field_names(value))
+    extra = set(getattr(value, "__dict__", ())).difference(field_names(value))
     return min(extra, default=None)
 
 
@@ -173,7 +192,7 @@ def _with_sorted_sets(value: Any) -> Any:
         return {key: _with_sorted_sets(item) for key, item in value.items()}
     if type(value) in {list, tuple}:
         return [_with_sorted_sets(item) for item in value]
-    names = _field_names(value)
+    names = field_names(value)
     if not names:
         return value
     fresh = copy.copy(value)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields as fields_of_dataclass
 from dataclasses import is_dataclass
 from enum import Enum
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
 
 from viewstamp.core.messages import UNREADABLE
-from viewstamp.machine.default_snapshot import encoder_of
+from viewstamp.machine.default_snapshot import encode_attribute, field_names, require_declared
 from viewstamp.machine.definition import MachineDefinition, arity_of
 from viewstamp.machine.evolution import REMOVED, removed_attributes, version_of
 from viewstamp.machine.interface import interface_digest, interface_of, lacking
@@ -114,19 +115,23 @@ class VersionInForce:
         if self.is_whole:
             return ""
         values = msgspec.structs.astuple(arguments)
-        known = _ENCODER.encode([name, *(self.project(value) for value in values)])
+        projected = [self.project(value) for value in values]
         try:
-            again = msgspec.msgpack.decode(known, type=type(arguments))
+            again = msgspec.msgpack.decode(_ENCODER.encode([name, *projected]), type=type(arguments))
         except UNREADABLE:
             again = None
-        if _SORTING_ENCODER.encode(again) == _SORTING_ENCODER.encode(arguments):
+        is_known = _SORTING_ENCODER.encode(again) == _SORTING_ENCODER.encode(arguments)
+        if is_known and not self._holds_new_member(projected):
             return ""
         return f"{name}: an argument holds what is new and not in force: {_FINALIZE}"
 
     # Values
 
     def project(self, value: Any) -> Any:
-        """Return a value that encodes as the interface in force would have it: new fields are left out."""
+        """Return a value that encodes as the interface in force would have it: new fields are left out.
+
+        A member of an enum that is not in force stays what it is: nothing else could stand in its place.
+        """
         kind = type(value)
         if kind in _SCALARS:
             return value
@@ -142,9 +147,17 @@ class VersionInForce:
             return tuple(self.project(item) for item in (value[: len(kept)] if kept else value))
         if isinstance(value, list | set | frozenset):
             return kind(self.project(item) for item in value)
-        if isinstance(value, Enum):
-            return value if self._has_member(kind, value.name) else None
         return value
+
+    def _holds_new_member(self, value: Any) -> bool:
+        """Return whether a member of an enum that is not in force stands anywhere in a value."""
+        if isinstance(value, Enum):
+            return not self._has_member(type(value), value.name)
+        if isinstance(value, dict):
+            return any(map(self._holds_new_member, chain(value, value.values())))
+        if isinstance(value, list | tuple | set | frozenset):
+            return any(map(self._holds_new_member, value))
+        return any(self._holds_new_member(getattr(value, name)) for name in field_names(value))
 
     def _has_member(self, kind: type[Any], name: str) -> bool:
         prefix = f"enum {kind.__name__}["
@@ -203,9 +216,10 @@ class VersionInForce:
             taken = machine.snapshot()
             yield from (taken,) if isinstance(taken, bytes) else taken
         else:
+            require_declared(machine, annotated_state(type(machine)))
             yield _ENCODER.encode(
                 [
-                    (name, msgspec.Raw(encoder_of(hint).encode(self.project(getattr(machine, name)))))
+                    (name, msgspec.Raw(encode_attribute(machine, name, hint, self.project)))
                     for name, hint in self._attributes(machine, prefix)
                 ]
             )

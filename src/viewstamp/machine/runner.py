@@ -209,10 +209,16 @@ class MachineRunner:
         that ran before has left there. Then the migrations run.
 
         Raises:
-            MigrationFailed: one raised, or left a state that cannot be kept.
+            MigrationFailed: one raised, or the state before or after them cannot be kept.
         """
         before = self.in_force.version
-        fresh = self.restored(b"".join(self.pieces()), self.in_force)
+        try:
+            fresh = self.restored(b"".join(self.pieces()), self.in_force)
+        except OutOfMemory:
+            raise
+        except Exception as error:  # noqa: BLE001  the user's code may raise anything
+            _require_memory(error)
+            raise MigrationFailed(f"the state cannot be kept as it is: {error}") from None
         for step in range(before + 1, target.version + 1):
             fresh.begin_entry(viewstamp, now)
             fresh.context.version = step
