@@ -1,10 +1,13 @@
 """Grants and roles at a replica: what no grant permits neither enters the log nor is read."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.replica.fakes import CLIENT, HERE, Bench, call, lines, replies, submit
 from viewstamp.core.errors import ConfigurationError
@@ -33,6 +36,7 @@ from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, compose, query
 from viewstamp.replica.authorization import Authorizer, Grant, policy_digest
 from viewstamp.replica.events import Denied, Requested
+from viewstamp.replica.refusals import denial_payload
 from viewstamp.replica.responses import OF_ANOTHER
 from viewstamp.services.kv import KeyValueStore
 
@@ -329,3 +333,80 @@ def test_a_snapshot_keeps_whose_sessions_there_are() -> None:
     note = submit(session, (1, call("note", "x")), client=client)
     assert [kind for _, kind, _ in lines(other.say(note, "client/b"))] == [EXPIRED]
     assert lines(other.say(note, "client/a")) == [(1, RESULT, "client/a")]
+
+
+class Typed(StateMachine):
+    """Keys of every kind, as a class may compare them itself."""
+
+    @query(keys=("key",))
+    def one(self, key: str | int | None) -> None: ...
+
+    @query(keys=("key",))
+    def one_raw(self, key: bytes) -> None: ...
+
+    @query(prefixes=("prefix",))
+    def under(self, prefix: str | int | None) -> None: ...
+
+    @query(prefixes=("prefix",))
+    def under_raw(self, prefix: bytes) -> None: ...
+
+    @query(ranges=(("first", "end"),))
+    def numbers(self, first: int, end: int | None) -> None: ...
+
+    @query(ranges=(("first", "end"),))
+    def texts(self, first: str, end: str | None) -> None: ...
+
+    @query(ranges=(("first", "end"),))
+    def raw(self, first: bytes, end: bytes | None) -> None: ...
+
+
+TYPED = MachineDefinition.of(Typed)
+PREFIXES = st.sampled_from(["1", "shop/", "\ue000", "\uffff", "\u00e9"])
+TEXTS = st.one_of(st.text(max_size=3), PREFIXES, st.builds(operator.add, PREFIXES, st.text(max_size=2)))
+RAW = st.one_of(
+    st.binary(max_size=3),
+    TEXTS.map(str.encode),
+    st.builds(operator.add, TEXTS.map(str.encode), st.binary(max_size=2)),
+)
+NUMBERS = st.one_of(st.integers(-20, 2_000), st.sampled_from([2**63, 10**18]))
+
+
+def granted(prefix: str, name: str, *arguments: Any) -> bool:
+    """Return whether the call is permitted; encode why not, as a replica does."""
+    authorizer = Authorizer(TYPED, [Grant(principal="client/shop", methods=("*",), prefixes=(prefix,))])
+    denial = authorizer.denial("client/shop", TYPED.methods[name].arguments(*arguments))
+    if denial is not None:
+        assert denial_payload(denial)
+        assert denial.text.isprintable()
+    return denial is None
+
+
+@given(PREFIXES, st.one_of(TEXTS, NUMBERS, RAW, st.none()))
+def test_a_denial_can_be_told_whatever_the_key_is(prefix: str, key: object) -> None:
+    raw = "_raw" if isinstance(key, bytes) else ""
+    permitted = granted(prefix, "one" + raw, key)
+    as_text = key.encode() if isinstance(key, str) else str(key).encode() if isinstance(key, int) else key
+    assert not permitted or (isinstance(as_text, bytes) and as_text.startswith(prefix.encode()))
+    under = granted(prefix, "under" + raw, key)
+    assert not under or permitted
+
+
+@given(PREFIXES, TEXTS, st.none() | TEXTS, TEXTS)
+def test_a_range_of_texts_shows_no_key_outside_the_grant(
+    prefix: str, first: str, end: str | None, key: str
+) -> None:
+    inside = key >= first and (not end or key < end)
+    assert not (granted(prefix, "texts", first, end) and inside) or key.startswith(prefix)
+
+
+@given(PREFIXES, RAW, st.none() | RAW, RAW)
+def test_a_range_of_bytes_shows_no_key_outside_the_grant(
+    prefix: str, first: bytes, end: bytes | None, key: bytes
+) -> None:
+    inside = key >= first and (not end or key < end)
+    assert not (granted(prefix, "raw", first, end) and inside) or key.startswith(prefix.encode())
+
+
+@given(PREFIXES, NUMBERS, st.none() | NUMBERS)
+def test_a_range_of_numbers_may_be_any_key(prefix: str, first: int, end: int | None) -> None:
+    assert not granted(prefix, "numbers", first, end)

@@ -4,7 +4,10 @@ Rules of this file:
 
 - a call touches *spans* of keys: every key that it reads or writes lies in one of them;
 - what cannot be said touches every key: no declaration, a missing argument, a type that is not a key's;
-- keys are compared as text, by code point; an integer is its decimal text, and bytes are their UTF-8.
+- keys are compared as text, by code point, which is also the order of their UTF-8: bytes are keys where they
+  are UTF-8, and else may mean any key;
+- an integer as a key is its decimal text. In a range or a prefix it may mean any key: the order of numbers is
+  not that of their texts.
 
 The declaration stands in the class, so that it is equal on every replica. Whose calls may touch which keys
 stands in the grants of the nodes (`replica.authorization`).
@@ -89,10 +92,10 @@ class Access(msgspec.Struct, frozen=True):
             for key in _texts(arguments, path):
                 yield EVERY_KEY if key is None else Span(key, key + "\0")
         for path in self.prefixes:
-            for prefix in _texts(arguments, path):
+            for prefix in _texts(arguments, path, ordered=True):
                 yield EVERY_KEY if prefix is None else Span(prefix, successor(prefix))
         for first, end in self.ranges:
-            yield from _ranges(_texts(arguments, first), _texts(arguments, end))
+            yield from _ranges(_texts(arguments, first, ordered=True), _texts(arguments, end, ordered=True))
 
 
 NOT_DECLARED: Final = Access()
@@ -107,10 +110,13 @@ def _ranges(firsts: Iterator[str | None], ends: Iterator[str | None]) -> Iterato
         yield Span(first or "", end or None)
 
 
-def _texts(arguments: Any, path: str) -> Iterator[str | None]:
-    """Yield what stands at a path, as texts; None: what is there is not a key, so it may mean any."""
+def _texts(arguments: Any, path: str, *, ordered: bool = False) -> Iterator[str | None]:
+    """Yield what stands at a path, as texts; None: what is there is not a key, so it may mean any.
+
+    With `ordered` only what the class orders as its text is ordered.
+    """
     for value in _values(arguments, tuple(path.split("."))):
-        yield _text(value)
+        yield None if ordered and isinstance(value, int) else _text(value)
 
 
 def _text(value: Any) -> str | None:
@@ -119,7 +125,10 @@ def _text(value: Any) -> str | None:
     if isinstance(value, int):
         return str(int(value))
     if isinstance(value, bytes | bytearray):
-        return bytes(value).decode("utf-8", "surrogateescape")
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError:
+            return None
     return None
 
 
