@@ -3,10 +3,21 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.backup.shops import LIMITS, Shop, batch, log_of, submit
-from viewstamp.backup.execution import Execution, NotReproduced, verify
+from tests.backup.shops import (
+    LIMITS,
+    Shop,
+    backup_header,
+    batch,
+    executed,
+    log_of,
+    shop_log,
+    stream_of,
+    submit,
+)
+from viewstamp.backup.execution import Execution, NotReproduced, entries_of, verify
 from viewstamp.backup.seeding import ADVANCE, NewCluster, begin_new_life, check_new, write_directory
 from viewstamp.core.errors import ConfigurationError, NotExecuted
 from viewstamp.core.events import TransferLeadership
@@ -18,7 +29,8 @@ from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
 from viewstamp.runtime.connecting import connect
 from viewstamp.runtime.local import LocalCluster
 from viewstamp.storage.files import OsFileSystem
-from viewstamp.stream.records import LogEntry
+from viewstamp.stream.decoder import read_records
+from viewstamp.stream.records import LogEntry, Record, SnapshotHead, StreamDamaged
 
 FILES = OsFileSystem()
 
@@ -226,8 +238,6 @@ def test_verify_names_the_entry_at_which_a_class_differs() -> None:
             return 1
 
     entries = log_of(Fence, [batch(1, submit(1, "acquire")), batch(2, CloseSession(1, 2))])
-    from tests.backup.shops import stream_of
-    from viewstamp.stream.decoder import read_records
 
     stream = stream_of(entries)
     assert verify(read_records([stream]), Execution(Fence, LIMITS)) == 2
@@ -235,10 +245,17 @@ def test_verify_names_the_entry_at_which_a_class_differs() -> None:
         verify(read_records([stream]), Execution(Other, LIMITS))
 
 
+@pytest.mark.parametrize("size_bytes", [0, 8])
+def test_execution_when_the_snapshot_never_came_is_refused_instead_of_empty(size_bytes: int) -> None:
+    head = SnapshotHead(size_bytes, 0, 1, b"")
+    header = msgspec.structs.replace(backup_header(executed(shop_log(5)), b""), snapshot=head)
+    streams: list[list[Record]] = [[header], [header, *shop_log(6)[5:]]]
+    for records in streams:
+        with pytest.raises(StreamDamaged, match="no complete snapshot"):
+            list(entries_of(records, Execution(Shop, LIMITS)))
+
+
 def test_shop_is_restored_as_it_was() -> None:
-    from tests.backup.shops import executed, shop_log, stream_of
-    from viewstamp.backup.execution import entries_of
-    from viewstamp.stream.decoder import read_records
 
     log = shop_log(120)
     whole = executed(log)

@@ -23,7 +23,7 @@ from viewstamp.runtime.log_reading import wall_time_ms
 from viewstamp.runtime.secret_file import make_secret
 from viewstamp.services.kv import KeyValueStore, NoKey
 from viewstamp.stream.decoder import read_records
-from viewstamp.stream.records import End, Header, LogEntry
+from viewstamp.stream.records import MAGIC, End, Header, LogEntry, encode_record
 
 STORE = "viewstamp.services.kv:KeyValueStore"
 
@@ -174,6 +174,28 @@ def test_damaged_backup_is_refused_by_each_command(command: Command, here: Clust
             ended = command(*words)
             assert ended.code == 1, (words, ended)
             assert name in ended.complaint
+            assert not (tmp_path / "data").exists()
+
+
+def test_backup_when_it_ends_inside_its_snapshot_is_refused_also_as_one_that_grows(
+    command: Command, here: Cluster, tmp_path: Path
+) -> None:
+    put(here, "a", "1")
+    assert command("backup", "one.vss").code == 0
+    data = (tmp_path / "one.vss").read_bytes()
+    header_ends = len(MAGIC) + len(encode_record(next(iter(records_of(tmp_path / "one.vss")))))
+    new_cluster(command, tmp_path)
+    for size in (header_ends, header_ends + 20):
+        (tmp_path / "cut.vss").write_bytes(data[:size])
+        for words in (
+            ("backup", "verify", "cut.vss"),
+            ("backup", "verify", "cut.vss", STORE),
+            ("replay", "cut.vss", STORE),
+            ("restore", "cut.vss", STORE, "--cluster", "new.toml", "--data", "data"),
+        ):
+            ended = command(*words, "--growing")
+            assert ended.code == 1, (words, ended)
+            assert f"ends at byte {size} inside its snapshot" in ended.complaint
             assert not (tmp_path / "data").exists()
 
 

@@ -49,14 +49,19 @@ def test_each_flipped_byte_is_refused(flip: int) -> None:
             read(bytes(damaged))
 
 
-def test_each_truncation_is_refused_and_readable_as_one_that_grows() -> None:
+def test_each_truncation_is_refused_and_readable_as_one_that_grows_behind_the_snapshot() -> None:
     parts = written()
     whole = b"".join(parts)
     ends = [sum(map(len, parts[: count + 1])) for count in range(len(parts))]
+    header_ends, snapshot_ends = ends[0], ends[2]
     for size in range(len(whole)):
         with pytest.raises(StreamDamaged, match="without its end record"):
             read(whole[:size])
         complete = sum(end <= size for end in ends)
+        if header_ends <= size < snapshot_ends:
+            with pytest.raises(StreamDamaged, match=f"ends at byte {size} inside its snapshot"):
+                read(whole[:size], growing=True)
+            continue
         assert read(whole[:size], growing=True) == records()[:complete]
 
 

@@ -38,6 +38,7 @@ class _Everybody:
 
 _EVERYBODY: Final = _Everybody()
 _NOBODY: Final[tuple[int, ...]] = ()
+_NO_STATE: Final = "the stream holds no complete snapshot, and so no state to go on from"
 
 
 class Execution:
@@ -144,22 +145,28 @@ def entries_of(records: Iterable[Record], *executions: Execution) -> Iterator[Lo
     """
     header: Header | None = None
     parts: list[bytes] = []
+    restored = False
     for record in records:
         match record:
             case Header():
                 header = record
                 if record.snapshot is None:
                     _require_reached(executions[0], record)
+                    restored = True
             case Chunk():
                 parts.append(record.data)
-                _restore_whole(executions, header, record, parts)
+                restored = _restore_whole(executions, header, record, parts)
             case LogEntry():
+                if not restored:
+                    raise StreamDamaged(_NO_STATE)
                 if record.seqno > executions[0].state.applied.seqno:
                     yield record
             case Mark() | End():
                 pass
             case _:
                 assert_never(record)
+    if not restored:
+        raise StreamDamaged(_NO_STATE)
 
 
 def _require_reached(execution: Execution, header: Header) -> None:
@@ -173,15 +180,17 @@ def _require_reached(execution: Execution, header: Header) -> None:
 
 def _restore_whole(
     executions: Iterable[Execution], header: Header | None, last: Chunk, parts: list[bytes]
-) -> None:
-    """Restore the snapshot of which these are the parts, if the last one completes it."""
+) -> bool:
+    """Restore the snapshot of which these are the parts, if the last one completes it, and say whether."""
     assert header is not None
     assert header.snapshot is not None
-    if last.offset + len(last.data) == header.snapshot.size_bytes:
-        body = b"".join(parts)
-        parts.clear()
-        for execution in executions:
-            _restore(execution, header, body)
+    if last.offset + len(last.data) != header.snapshot.size_bytes:
+        return False
+    body = b"".join(parts)
+    parts.clear()
+    for execution in executions:
+        _restore(execution, header, body)
+    return True
 
 
 def _restore(execution: Execution, header: Header, body: bytes) -> None:

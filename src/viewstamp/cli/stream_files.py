@@ -33,7 +33,8 @@ def records_of(path: Path, *, growing: bool = False) -> Iterator[Record]:
 
     Raises:
         ConfigurationError: it cannot be read.
-        StreamDamaged: it is not what was written; without `growing` also: it is not whole.
+        StreamDamaged: it is not what was written, or the snapshot is not complete; without `growing` also:
+            it is not whole.
     """
     try:
         yield from read_records(pieces_of(path), growing=growing)

@@ -1,7 +1,8 @@
 """Reading a stream: bytes to records, or a refusal that names the byte.
 
 A stream without its end record is not whole: something may be missing at its end. Only a reader that says so
-(`growing`) gets what is there, up to the last whole record.
+(`growing`) gets what is there, up to the last whole record. A stream that ends inside its snapshot is refused
+even then: it holds no state.
 """
 
 from collections.abc import Iterable, Iterator
@@ -77,15 +78,33 @@ class StreamDecoder:
                 f"it is not a whole backup; {last}"
             )
 
+    def finish_growing(self) -> None:
+        """Say that no more bytes came of a stream that may end anywhere after its snapshot.
+
+        Raises:
+            StreamDamaged: the snapshot that the header announces is not complete.
+        """
+        progress = self.progress
+        if progress.header is not None and not progress.has_snapshot:
+            raise StreamDamaged(
+                f"the stream ends at byte {progress.size_bytes + len(self._rest)} inside its snapshot: it "
+                "holds no state that could be verified or restored"
+            )
+
 
 def read_records(pieces: Iterable[bytes], *, growing: bool = False) -> Iterator[Record]:
-    """Yield the records of a stream. With `growing` it may end anywhere: what is incomplete is left out.
+    """Yield the records of a stream. With `growing` it may end anywhere after its snapshot.
+
+    A record that is incomplete there is left out.
 
     Raises:
-        StreamDamaged: it is not what was written; without `growing` also: it is not whole.
+        StreamDamaged: it is not what was written, or the snapshot is not complete; without `growing` also:
+            it is not whole.
     """
     decoder = StreamDecoder()
     for piece in pieces:
         yield from decoder.feed(piece)
-    if not growing:
+    if growing:
+        decoder.finish_growing()
+    else:
         decoder.finish()
