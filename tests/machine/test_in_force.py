@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.ids import ORIGIN, LogTime
+from viewstamp.core.ids import ORIGIN, LogTime, Viewstamp
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.machine.evolution import migration, version_of
+from viewstamp.machine.evolution import VERSION_MAX, migration, version_of
 from viewstamp.machine.in_force import VersionInForce
 from viewstamp.machine.interface import differences, own_interface
 from viewstamp.machine.runner import MachineRunner
@@ -270,6 +270,12 @@ def test_a_class_is_refused_when_its_versions_contradict_each_other() -> None:
         @command
         def go(self) -> None: ...
 
+    class Dated(StateMachine):
+        version = 20_261_130
+
+        @command
+        def go(self) -> None: ...
+
     class Beyond(StateMachine):
         @migration(to=2)
         def _go(self) -> None: ...
@@ -289,10 +295,47 @@ def test_a_class_is_refused_when_its_versions_contradict_each_other() -> None:
     whys = {
         Late: "exists since version 2: write version = 2",
         Stated: "write version = 2 without a type",
-        Nothing: "must be an integer from 1 on",
+        Nothing: "Nothing.version is 0: it must be an integer from 1 to 65535; count by one",
+        Dated: "Dated.version is 20261130: it must be an integer from 1 to 65535",
         Beyond: "no migration to 2 here",
         Gone: "removes 'old', which the class does not declare",
     }
     for cls, why in whys.items():
         with pytest.raises(ConfigurationError, match=why):
             MachineDefinition.of(cls)
+
+
+def test_a_raise_begins_one_entry_for_each_migration_whatever_the_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Late(StateMachine):
+        version = VERSION_MAX
+        steps: list[int] = []  # noqa: RUF012  copied for each instance
+
+        @migration(to=40_000)
+        def _second(self) -> None:
+            self.steps.append(self.context.version)
+
+        @migration(to=7)
+        def _first(self) -> None:
+            self.steps.append(self.context.version)
+
+        @command
+        def go(self) -> None: ...
+
+    begun: list[int] = []
+    begin_entry = MachineRunner.begin_entry
+
+    def counted(runner: MachineRunner, viewstamp: Viewstamp, now: LogTime) -> None:
+        begun.append(now)
+        begin_entry(runner, viewstamp, now)
+
+    monkeypatch.setattr(MachineRunner, "begin_entry", counted)
+    for cls, in_force, steps in [(Late, 1, [7, 40_000]), (Late, 7, [40_000]), (compose(late=Late), 1, None)]:
+        definition = MachineDefinition.of(cls)
+        runner = MachineRunner(definition, in_force=VersionInForce(definition, in_force, None))
+        raised = runner.raised(VersionInForce.newest(definition), ORIGIN, LogTime(2))
+        machine: Any = raised.machine if steps else vars(raised.machine)["machines"]["late"]
+        assert machine.steps == (steps or [7, 40_000])
+        assert raised.context.version == VERSION_MAX
+    assert len(begun) == 5

@@ -13,6 +13,8 @@ import msgspec
 from viewstamp.core.errors import ConfigurationError
 
 _MARK: Final = "__viewstamp_migration__"
+VERSION_MAX: Final = 65_535
+"""Versions are counted. A date, or what else is large by mistake, is refused before it is in force."""
 F = TypeVar("F", bound=Callable[[Any], None])
 
 
@@ -68,6 +70,14 @@ def migrations_of(cls: type[Any]) -> list[Migration]:
     return sorted(found, key=lambda migration: (migration.to, migration.name))
 
 
+def migrating_versions(cls: type[Any], before: int, target: int) -> list[int]:
+    """Return the versions above `before`, up to `target`, to which the class or a part of it migrates."""
+    parts: Mapping[str, type[Any]] = cls.parts
+    if not parts:
+        return [one.to for one in migrations_of(cls) if before < one.to <= target]
+    return sorted({to for part in parts.values() for to in migrating_versions(part, before, target)})
+
+
 _REMOVED: Final[dict[type[Any], dict[str, int]]] = {}
 
 
@@ -95,8 +105,10 @@ def require_evolution(cls: type[Any], declared: Mapping[str, Any]) -> None:
             "call an attribute of the state something else"
         )
     version = getattr(cls, "version", None)
-    if type(version) is not int or version < 1:
-        raise ConfigurationError(f"{where}.version is {version!r}: it must be an integer from 1 on")
+    if type(version) is not int or not 1 <= version <= VERSION_MAX:
+        raise ConfigurationError(
+            f"{where}.version is {version!r}: it must be an integer from 1 to {VERSION_MAX}; count by one"
+        )
     seen: set[int] = set()
     for one in migrations_of(cls):
         if not 2 <= one.to <= version or one.to in seen:

@@ -24,7 +24,7 @@ from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.access import Denial, has_role
 from viewstamp.machine.context import NOBODY, Context, Notification
 from viewstamp.machine.definition import MachineDefinition, Method
-from viewstamp.machine.evolution import migrations_of
+from viewstamp.machine.evolution import migrating_versions, migrations_of
 from viewstamp.machine.guard import Guard
 from viewstamp.machine.in_force import VersionInForce
 from viewstamp.machine.nesting import RESULT_DEPTH_MAX, encode_within
@@ -219,7 +219,7 @@ class MachineRunner:
         except Exception as error:  # noqa: BLE001  the user's code may raise anything
             _require_memory(error)
             raise MigrationFailed(f"the state cannot be kept as it is: {error}") from None
-        for step in range(before + 1, target.version + 1):
+        for step in migrating_versions(self.definition.cls, before, target.version):
             fresh.begin_entry(viewstamp, now)
             fresh.context.version = step
             try:
