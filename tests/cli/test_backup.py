@@ -15,7 +15,8 @@ from viewstamp.backup import collecting
 from viewstamp.backup.execution import Execution, entries_of
 from viewstamp.cli import backup as backup_command
 from viewstamp.cli import log as log_command
-from viewstamp.cli.stream_files import records_of
+from viewstamp.cli.stream_files import GrowingFile, records_of
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import ORIGIN
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.local import LocalCluster, local_cluster
@@ -289,6 +290,34 @@ def test_growing_backup_goes_on_where_it_was_interrupted_and_is_restored_at_a_ti
     )
     assert early.code == 78
     assert "holds the states from" in early.complaint
+
+
+def test_growing_backup_when_another_process_writes_it_is_refused_and_stays(
+    command: Command, here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(here, "a", "1")
+    path = tmp_path / "grown.vss"
+    before: list[bytes] = []
+
+    def wait() -> None:
+        before.append(path.read_bytes())
+        put(here, "a", "2")
+        with pytest.raises(ConfigurationError, match="another `viewstamp backup --log`"):
+            GrowingFile(path)
+        second = command("backup", "grown.vss", "--log")
+        assert second.code == 78
+        assert "nothing was changed" in second.complaint
+        assert path.read_bytes() == before[0]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backup_command, "wait_for_more", wait)
+    assert command("backup", "grown.vss", "--log", "--from", here.leader()).code == 130
+    assert len(before) == 1
+    GrowingFile(path).close()  # the lock ended with the command
+    assert path.read_bytes() == before[0]
+    missing = command("backup", "missing/grown.vss", "--log")
+    assert missing.code == 78
+    assert "cannot write" in missing.complaint
 
 
 def value_in(data: Path, cluster: Path) -> bytes:

@@ -1,5 +1,6 @@
 """Streams in files: read piece by piece, written aside and put in place when they are whole, or grown."""
 
+import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -90,26 +91,23 @@ def sync_folder(path: Path) -> None:
 
 
 class GrowingFile:
-    """A stream that is appended to, over interruptions as well."""
+    """A stream that is appended to, over interruptions as well, by one process at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is there; a record that was not finished is cut off by the first write.
+        """Read what is there, and cut off a record that was not finished. It is locked until `close`.
 
         Raises:
-            ConfigurationError: it cannot be read, or is whole already.
+            ConfigurationError: it cannot be opened or read, another process writes it, or it is whole.
             StreamDamaged: it is not a stream.
         """
         self.path = path
         self.decoder = StreamDecoder()
+        self._file = _locked(path)
         try:
-            for piece in pieces_of(path) if path.exists() else ():
-                for _ in self.decoder.feed(piece):
-                    pass
-        except StreamDamaged as error:
-            raise StreamDamaged(f"{path}: {error}; nothing was changed") from None
-        if self.decoder.progress.whole:
-            raise ConfigurationError(f"{path} is a whole backup: choose another name for one that grows")
-        self._file = None if self.is_new else self._open()
+            self._read()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def is_new(self) -> bool:
@@ -118,8 +116,6 @@ class GrowingFile:
 
     def append(self, pieces: Iterable[bytes]) -> int:
         """Append these bytes durably, and return how many they are."""
-        if self._file is None:
-            self._file = self.path.open("wb")
         size = 0
         try:
             for piece in pieces:
@@ -134,11 +130,35 @@ class GrowingFile:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
-    def _open(self) -> BinaryIO:
-        file = self.path.open("r+b")
-        file.truncate(self.decoder.progress.size_bytes)
-        file.seek(0, os.SEEK_END)
-        return file
+    def _read(self) -> None:
+        try:
+            for piece in pieces_of(self.path):
+                for _ in self.decoder.feed(piece):
+                    pass
+        except StreamDamaged as error:
+            raise StreamDamaged(f"{self.path}: {error}; nothing was changed") from None
+        if self.decoder.progress.whole:
+            raise ConfigurationError(f"{self.path} is a whole backup: choose another name for one that grows")
+        self._file.truncate(0 if self.is_new else self.decoder.progress.size_bytes)
+        self._file.seek(0, os.SEEK_END)
+
+
+def _locked(path: Path) -> BinaryIO:
+    """Open a file that is made if it is not there, and lock it against other processes that write it."""
+    try:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}; nothing was changed") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if not isinstance(error, BlockingIOError):
+            raise StorageError(f"cannot lock {path}: {error.strerror}; nothing was changed") from error
+        raise ConfigurationError(
+            f"{path} is being written by another `viewstamp backup --log`: nothing was changed; let that one "
+            "go on, or choose another name"
+        ) from None
+    return file
