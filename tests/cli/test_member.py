@@ -1,5 +1,7 @@
 """`viewstamp member`, against a cluster in this process."""
 
+from pathlib import Path
+
 import msgspec
 
 from tests.cli.conftest import Cluster, Command
@@ -25,6 +27,8 @@ def test_cluster_file_is_printed_when_it_is_asked_for(command: Command, here: Cl
     made = msgspec.toml.decode(printed, type=ClusterConfig)
     assert made.addresses == here.config.addresses
     assert made.cluster_id == here.config.cluster_id
+    assert made.secret == here.config.secret
+    assert made.secret
     by_address = format_address(here.config.addresses[here.config.node_ids[0]])
     again = command("member", "list", "--toml", "--servers", by_address).out
     assert msgspec.toml.decode(again, type=ClusterConfig).addresses == here.config.addresses
@@ -61,6 +65,21 @@ def test_member_is_moved_when_an_operator_says_so(command: Command, here: Cluste
     ran = command("member", "move", node, where)
     assert ran.code == failures.DONE
     assert ran.out == f"told: {', '.join(str(other) for other in here.config.node_ids[:-1])}\n"
+
+
+def test_node_does_not_join_when_the_named_cluster_file_cannot_be_used(
+    command: Command, here: Cluster, tmp_path: Path
+) -> None:
+    seed = format_address(here.config.addresses[here.config.node_ids[0]])
+    join = ["serve", "--join", seed, "--listen", f"127.0.0.1:{free_ports(1)[0]}", "--data", "d"]
+    ran = command(*join, "--cluster", "missing.toml")
+    assert ran.code == failures.CONFIGURATION
+    assert "no cluster file missing.toml" in ran.complaint
+    other = msgspec.structs.replace(here.config, cluster_id="other")
+    (tmp_path / "viewstamp.toml").write_text(other.to_toml(), encoding="utf-8")
+    ran = command(*join)
+    assert ran.code == failures.CONFIGURATION
+    assert "the cluster file is that of 'other'" in ran.complaint
 
 
 def test_serve_says_what_is_missing_when_neither_member_nor_cluster_is_named(

@@ -87,7 +87,7 @@ def test_member_tells_nothing_when_the_server_has_another_secret() -> None:
     """An impostor at the port of a dead member hears a hello, and nothing else."""
     member, impostor = prover(), entrance(ANOTHER)
     claim = claim_of(member.begin(), impostor)
-    with pytest.raises(ProtocolViolation, match="does not have this cluster's secret"):
+    with pytest.raises(ProtocolViolation, match="has not shown that it has the same secret"):
         member.answer(claim.challenge.frame)
 
 
@@ -198,7 +198,7 @@ def test_link_stands_when_both_ends_have_proved_themselves() -> None:
 
 def test_link_is_given_up_when_a_server_welcomes_without_a_challenge() -> None:
     one = dialer()
-    with pytest.raises(ProtocolViolation, match="did not prove"):
+    with pytest.raises(ProtocolViolation, match="has not shown that it has the same secret"):
         list(one.receive(encode_frame(WELCOME, door(1).welcome)))
     assert not one.is_up
 

@@ -19,7 +19,8 @@ from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.link.credentials import Trust
 from viewstamp.link.framing import HELLO, REFUSAL, Splitter, encode_frame
 from viewstamp.link.handshake import Doorkeeper, client_hello
-from viewstamp.runtime import certificates
+from viewstamp.runtime import certificates, joining, members
+from viewstamp.runtime.addresses import LOOPBACK, format_address, free_ports
 from viewstamp.runtime.config import NodeConfig, TlsFiles
 from viewstamp.runtime.connecting import connect
 from viewstamp.runtime.operator import direct
@@ -39,6 +40,23 @@ def principals(made: Certified) -> set[str]:
     """Of all connections of clients."""
     transports = [server._transport for server in made.servers.values()]
     return {each.principal for transport in transports if transport for each in transport._clients.values()}
+
+
+async def test_node_joins_and_is_added_when_its_certificate_is_right(tmp_path: Path) -> None:
+    async with certified(tmp_path) as made:
+        made.issue("node-4", "node/4", is_server=True)
+        seed, listen = made.cluster.addresses[NodeId(1)], (LOOPBACK, free_ports(1)[0])
+        data = tmp_path / "data4"
+        with pytest.raises(ConfigurationError, match="say with --node which id the certificate"):
+            await apart(joining.join, seed, data, node=None, listen=listen, listed=made.cluster)
+        joined = await apart(joining.join, seed, data, node=4, listen=listen, listed=made.cluster)
+        assert isinstance(joined, joining.Joined)
+        config = NodeConfig(data=str(data), snapshot_placement="inline", advertise=format_address(listen))
+        made.servers[NodeId(4)] = Server(joined.cluster, NodeId(4), Counter, config, joining=True)
+        await made.servers[NodeId(4)].start()
+        await apart(members.add_member, made.cluster, listen)
+        joiner = made.servers[NodeId(4)]
+        await until(lambda: joiner.status().role == "follower")
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.runtime.fakes import cluster_of, quick_config, until
 from tests.runtime.machines import Counter
+from viewstamp.cli.init import init
 from viewstamp.clients.lock_driver import LockTimeout
 from viewstamp.clients.locks import LockClient
 from viewstamp.core.errors import ConfigurationError, NodeRemoved, NotExecuted
@@ -17,6 +19,7 @@ from viewstamp.core.ids import NodeId
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime import joining, members
 from viewstamp.runtime.addresses import Address, format_address, free_ports
+from viewstamp.runtime.config import ClusterConfig
 from viewstamp.runtime.connecting import connect, connect_blocking
 from viewstamp.runtime.proxies import binding_of
 from viewstamp.runtime.server import Server
@@ -33,6 +36,8 @@ class Town:
         self.machine = machine
         self.cluster = cluster_of(*free_ports(3))
         self.servers: dict[int, Server] = {}
+        self.file: Path | None = None
+        """By which operators go; None: by the address of one member."""
         self.where: dict[int, Address] = {int(node): at for node, at in self.cluster.addresses.items()}
 
     async def start(self, node: int) -> Server:
@@ -42,11 +47,13 @@ class Town:
         await server.start()
         return server
 
-    async def join(self, node: int | None = None, seed: int = 1) -> int:
-        """Start a node that waits to be added; return its id."""
+    async def join(self, node: int | None = None, seed: int = 1, listed: ClusterConfig | None = None) -> int:
+        """Start a node that waits to be added, and has this cluster file; return its id."""
         listen = "127.0.0.1", free_ports(1)[0]
         data = self.folder / f"data{listen[1]}"
-        joined = await asyncio.to_thread(joining.join, self.where[seed], data, node=node, listen=listen)
+        joined = await asyncio.to_thread(
+            joining.join, self.where[seed], data, node=node, listen=listen, listed=listed
+        )
         config = quick_config(data=str(data), segment_bytes=1 << 20, advertise=format_address(listen))
         server = Server(joined.cluster, NodeId(joined.node), self.machine, config, joining=True)
         self.servers[joined.node] = server
@@ -56,7 +63,9 @@ class Town:
         return joined.node
 
     async def do(self, change: Callable[..., Any], *arguments: Any, via: int = 1, **options: Any) -> Any:
-        """Let an operator ask, by the address of one member."""
+        """Let an operator ask, by the address of one member or by the cluster file."""
+        if self.file is not None:
+            return await asyncio.to_thread(change, self.file, *arguments, **options)
         return await asyncio.to_thread(change, [format_address(self.where[via])], *arguments, **options)
 
     async def voters(self, via: int = 1) -> list[int]:
@@ -73,6 +82,18 @@ class Town:
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
     async with running(Town(tmp_path)) as made:
+        yield made
+
+
+@pytest.fixture
+async def initial(tmp_path: Path) -> AsyncIterator[Town]:
+    """A cluster as `viewstamp init` makes it, with a secret of its own beside its file."""
+    made = Town(tmp_path)
+    made.file = tmp_path / "prod.toml"
+    init(made.file, members=",".join(format_address(at) for at in made.where.values()))
+    made.cluster = ClusterConfig.load(made.file)
+    assert made.cluster.secret is not None
+    async with running(made):
         yield made
 
 
@@ -101,6 +122,34 @@ async def test_node_when_it_joined_and_was_added_votes_and_clients_know_it(town:
         client: Any = binding_of(counter).caller
         await until(lambda: 4 in client.servers, timeout_s=SLOW_S)
         assert await counter.add(1) == 2
+
+
+async def test_cluster_when_it_was_made_by_init_grows_by_a_node_that_has_its_file(initial: Town) -> None:
+    assert await initial.join(listed=initial.cluster) == 4
+    done = await initial.do(members.add_member, initial.where[4])
+    assert (NodeId(4) in [node for node, _ in done.membership.voters]) or done.membership.learners
+    await initial.wait_for(1, 2, 3, 4)
+    await initial.servers[4].stop()
+    data = initial.folder / f"data{initial.where[4][1]}"
+    nobody = "127.0.0.1", free_ports(1)[0]
+    for seed in (nobody, initial.where[1]):  # it keeps where the secret is
+        again = await asyncio.to_thread(joining.join, seed, data, node=None, listen=None)
+        assert again.cluster.secret == initial.cluster.secret
+
+
+async def test_node_when_it_joins_without_the_secret_says_what_is_missing_in_its_log(
+    initial: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    await initial.join()
+    await until(lambda: "has not shown that it has the same secret" in caplog.text, timeout_s=SLOW_S)
+    (line, *_) = [each for each in caplog.messages if "same secret" in each]
+    assert "--cluster FILE" in line
+
+
+async def test_node_when_its_file_is_that_of_another_cluster_does_not_join(initial: Town) -> None:
+    other = msgspec.structs.replace(initial.cluster, cluster_id="other")
+    with pytest.raises(ConfigurationError, match="the cluster file is that of 'other'"):
+        await initial.join(listed=other)
 
 
 async def test_clients_when_all_members_are_replaced_go_on(town: Town) -> None:

@@ -68,7 +68,7 @@ def serve(
     listens; the log goes to standard error.
     """
     log = configure_logging(verbose=verbose, log_format=log_format)
-    joined = None if join is None else _join(join, data, node, listen)
+    joined = None if join is None else _join(join, data, node, listen, cluster)
     config, member = _listed(cluster, node) if joined is None else (joined.cluster, NodeId(joined.node))
     config.check()
     machine_class = load_machine(machine)
@@ -152,9 +152,11 @@ def http_beside(where: str, secret_file: Path | None) -> Beside:
     return lambda server: serving(make_app(server, proof=proof), listener)
 
 
-def _join(seed: str, data: Path, node: int | None, listen: str | None) -> Joined:
+def _join(seed: str, data: Path, node: int | None, listen: str | None, cluster: Path) -> Joined:
     own = None if listen is None else parse_address(listen)
-    return joining.join(parse_address(seed), data, node=node, listen=own)
+    is_named = os.path.lexists(cluster) or cluster != Path(CLUSTER_FILE)
+    listed = load_cluster(cluster) if is_named else None
+    return joining.join(parse_address(seed), data, node=node, listen=own, listed=listed)
 
 
 def warn_of(machine: type[StateMachine]) -> None:

@@ -32,7 +32,7 @@ from viewstamp.link.framing import (
     Splitter,
 )
 from viewstamp.link.handshake import Welcome, check_welcome, decode_refusal, decode_welcome
-from viewstamp.link.proof import Prover
+from viewstamp.link.proof import Prover, Unproved
 
 _US_PER_MS: Final = 1_000
 
@@ -333,7 +333,7 @@ class Dialer:
             return Challenged()
         if kind == WELCOME and self.phase is Phase.GREETING:
             if self._unproved:
-                raise ProtocolViolation("the server there did not prove that it has this cluster's secret")
+                raise Unproved
             return self._welcomed(decode_welcome(payload))
         if kind == REFUSAL and self.phase in {Phase.GREETING, Phase.UP}:
             reason = decode_refusal(payload)

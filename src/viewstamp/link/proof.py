@@ -31,6 +31,16 @@ DrawNonce = Callable[[], bytes]
 """Returns NONCE_BYTES that nobody can foresee."""
 
 
+class Unproved(ProtocolViolation):
+    """The end that was dialled has not shown that it has this end's secret. Nothing was told to it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server there has not shown that it has the same secret, and was told nothing: start this "
+            "with --cluster FILE, a cluster file whose `secret` is that of the other nodes"
+        )
+
+
 class ChallengeFrame(msgspec.Struct, frozen=True, array_like=True):
     """From the end that accepted the connection: it has the secret, and asks whether the other one has it."""
 
@@ -123,7 +133,8 @@ class Prover:
         """Return the payload of the PROOF frame.
 
         Raises:
-            ProtocolViolation: the other end has not shown that it has the secret. Nothing was told to it.
+            Unproved: the other end has not shown that it has the secret.
+            ProtocolViolation: this is not a challenge at all.
         """
         try:
             read = _CHALLENGE.decode(challenge)
@@ -133,7 +144,7 @@ class Prover:
             raise ProtocolViolation("the challenge is of another length")
         wanted = self._secret.code(_ACCEPTOR, self._sent, read.nonce)
         if not hmac.compare_digest(wanted, read.code):
-            raise ProtocolViolation("the server there does not have this cluster's secret")
+            raise Unproved
         code = self._secret.code(_DIALER, self._sent, read.nonce, _said(self._incarnation))
         return _ENCODER.encode(ProofFrame(self._incarnation, code))
 

@@ -18,6 +18,7 @@ from viewstamp.core.principals import ANONYMOUS, LOCAL_OPERATOR, Role, role_of
 from viewstamp.link.acceptor import Greeted, Proved
 from viewstamp.link.dialer import Challenged, Refused, Welcomed
 from viewstamp.link.framing import FrameQueue, Splitter
+from viewstamp.link.proof import Unproved
 from viewstamp.runtime.security import ENDED_EARLY
 from viewstamp.runtime.system import tune_socket
 
@@ -168,7 +169,7 @@ class Connection(asyncio.Protocol):
         self.tag: object = None
         """Whatever the handler wants to know it by."""
         self.is_distrusted = False
-        """Whether TLS failed: this end does not trust the other, or the reverse."""
+        """Whether TLS or the proof failed: this end does not trust the other, or the reverse."""
         self.principal = ANONYMOUS
         """The name of the other end, as far as it has been proved (`core.principals`)."""
 
@@ -240,6 +241,7 @@ class Connection(asyncio.Protocol):
                     self._handler.greeted(self, cast("LinkStep", event))
             self._note_unfinished()
         except ProtocolViolation as violation:
+            self.is_distrusted |= isinstance(violation, Unproved)
             self.abort(str(violation))
 
     def _decrypt(self, tls: "TlsStream", data: bytes) -> bytes:

@@ -189,6 +189,8 @@ class OutgoingLink:
         if connection is self._connection:
             self._connection = self.up = None
             self._over.set()
+            if connection.is_distrusted:
+                self._distrust(reason)
             self._lost(reason)
 
     def paused(self, connection: Connection, *, paused: bool) -> None:

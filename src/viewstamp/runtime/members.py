@@ -15,12 +15,14 @@ from viewstamp.core.errors import ConfigurationError, NotExecuted, OutcomeUnknow
 from viewstamp.core.events import ChangeMembers, MoveMember
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.protocol import MembershipStatus, Status
+from viewstamp.link.handshake import Welcome
 from viewstamp.runtime.addresses import Address, format_address
 from viewstamp.runtime.client_base import make_asker
 from viewstamp.runtime.config import ClusterConfig, Member
 from viewstamp.runtime.discovery import Known as Located
 from viewstamp.runtime.discovery import Where, locate
 from viewstamp.runtime.operator import cluster_status, direct
+from viewstamp.runtime.security import OPEN, client_security
 from viewstamp.runtime.sockets import ask_blocking
 from viewstamp.runtime.system import fresh_rng, monotonic_us
 
@@ -58,7 +60,7 @@ def add_member(
         ConfigurationError: no node of this cluster answers there.
         NotExecuted: it was refused, with the reason. OutcomeUnknown: it may still come.
     """
-    node, incarnation = node_at(address)
+    node, incarnation = node_at(address, where)
     promoted = () if learner else (node,)
     return change_members(
         where, ChangeMembers(add=((node, incarnation),), promote=promoted), timeout_s=timeout_s
@@ -83,7 +85,7 @@ def replace_members(
     Returns when the new nodes are learners; the change itself follows when they have caught up. Raises as
     `add_member`.
     """
-    found = [(old, *node_at(address)) for old, address in pairs]
+    found = [(old, *node_at(address, where)) for old, address in pairs]
     change = ChangeMembers(
         add=tuple((node, incarnation) for _, node, incarnation in found),
         replace=tuple((old, node) for old, node, _ in found),
@@ -121,22 +123,23 @@ def change_members(where: Where, change: ChangeMembers, *, timeout_s: float = TI
         raise OutcomeUnknown(f"{error}: look with `viewstamp member list`") from None
 
 
-def node_at(address: Address, *, timeout_s: float = 5.0) -> tuple[NodeId, Incarnation]:
-    """Return the id of the node that listens there, and the incarnation of its data directory.
+def node_at(address: Address, where: Where, *, timeout_s: float = 5.0) -> tuple[NodeId, Incarnation]:
+    """Return the id of the node of this cluster that listens there, and the incarnation of its directory.
 
     Raises:
         ConfigurationError: no node answers there, or it does not say.
     """
-    where = format_address(address)
-    welcome = ask_blocking(address, make_asker(fresh_rng()), monotonic_us, timeout_s)
+    there, cluster = format_address(address), _configured(where)
+    welcome = _ask(address, cluster, timeout_s)
     if isinstance(welcome, str):
         raise ConfigurationError(
-            f"no node answers at {where}: {welcome}; nothing was changed: start it with `viewstamp serve "
+            f"no node answers at {there}: {welcome}; nothing was changed: start it with `viewstamp serve "
             "APP:CLASS --join HOST:PORT`, and repeat this"
         )
-    account = cluster_status([where]).get(NodeId(welcome.node))
+    waiting = [there] if cluster is None else _listing(cluster, {NodeId(welcome.node): address})
+    account = cluster_status(waiting).get(NodeId(welcome.node))
     if not isinstance(account, Status) or not account.incarnation:
-        raise ConfigurationError(f"node {welcome.node} at {where} does not say which data directory it has")
+        raise ConfigurationError(f"node {welcome.node} at {there} does not say which data directory it has")
     return account.node, account.incarnation
 
 
@@ -157,7 +160,7 @@ def cluster_of(where: Where, *, timeout_s: float = 2.0) -> Known:
     """
     troubles = []
     for place in _places(where):
-        welcome = ask_blocking(place, make_asker(fresh_rng()), monotonic_us, timeout_s)
+        welcome = _ask(place, _configured(where), timeout_s)
         if not isinstance(welcome, str):
             addresses = {NodeId(node): (host, port) for node, host, port in welcome.members}
             return Known(welcome.cluster_id, welcome.protocol, addresses)
@@ -172,14 +175,33 @@ def _places(where: Where) -> list[Address]:
 
 def _current(where: Where) -> ClusterConfig:
     """Return the cluster with its members as they are now."""
-    known, located = cluster_of(where), locate(where)
-    listed = tuple(Member(node, *address) for node, address in known.addresses.items())
-    cluster = located.cluster if isinstance(located, Located) else None
+    known, cluster = cluster_of(where), _configured(where)
     if cluster is not None:
-        now = msgspec.structs.replace(cluster, members=listed)
-        held = vars(cluster).get("local_secret")  # of a cluster in one process
-        return now if held is None else now.holding(held)
+        return _listing(cluster, known.addresses)
+    listed = tuple(Member(node, *address) for node, address in known.addresses.items())
     return ClusterConfig(cluster_id=known.cluster_id, members=listed, protocol=known.protocol)
+
+
+def _configured(where: Where) -> ClusterConfig | None:
+    """Return the whole configuration; None: only addresses were given."""
+    located = locate(where)
+    return located.cluster if isinstance(located, Located) else None
+
+
+def _listing(cluster: ClusterConfig, addresses: dict[NodeId, Address]) -> ClusterConfig:
+    """Return the same cluster with other members."""
+    listed = tuple(Member(node, *address) for node, address in addresses.items())
+    now = msgspec.structs.replace(cluster, members=listed)
+    held = vars(cluster).get("local_secret")  # of a cluster in one process
+    return now if held is None else now.holding(held)
+
+
+def _ask(address: Address, cluster: ClusterConfig | None, timeout_s: float) -> Welcome | str:
+    """Ask an address which server it belongs to; with TLS, where the cluster has it."""
+    has_tls = cluster is not None and cluster.tls is not None
+    security = client_security(cluster, operator=True) if has_tls else OPEN
+    secure = security.dial(cluster.cluster_id if cluster is not None else "", None)
+    return ask_blocking(address, make_asker(fresh_rng()), monotonic_us, timeout_s, secure)
 
 
 def _leading(where: Where) -> Members | None:
