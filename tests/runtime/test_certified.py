@@ -1,6 +1,7 @@
 """TLS on real sockets: who gets in, who does not, and what happens when certificates change."""
 
 import asyncio
+import os
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -217,10 +218,19 @@ async def test_slow_handshake_is_ended_when_its_time_is_over(tmp_path: Path) -> 
 # What a configuration is refused for
 
 
+def as_pipe(path: Path) -> None:
+    """Put a named pipe without a writer in a file's place."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("break_it", "reason"),
     [
-        (lambda folder: (folder / "node-1.pem").unlink(), "cannot be used"),
+        (lambda folder: (folder / "node-1.pem").unlink(), "cannot read"),
+        (lambda folder: as_pipe(folder / "node-1.pem"), "not a regular file"),
+        (lambda folder: as_pipe(folder / "ca.pem"), "not a regular file"),
+        (lambda folder: (folder / "node-1.key").write_text("x" * 2_000_000), "too long"),
         (lambda folder: (folder / "node-1.key").write_text("half a k"), "cannot be used"),
         (lambda folder: (folder / "node-2.key").replace(folder / "node-1.key"), "cannot be used"),
         (lambda folder: (folder / "ca.pem").write_text(""), "cannot be used"),

@@ -1,5 +1,6 @@
 """Closed by default: what a configuration makes of trust, and the file of the secret."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_secret_is_refused_when_it_is_not_one(tmp_path: Path, text: str) -> None
         read_secret(path)
 
 
-@pytest.mark.parametrize("kind", ["directory", "link", "missing"])
+@pytest.mark.parametrize("kind", ["directory", "link", "missing", "pipe"])
 def test_secret_is_refused_when_it_is_no_regular_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "s"
     if kind == "directory":
@@ -114,6 +115,8 @@ def test_secret_is_refused_when_it_is_no_regular_file(tmp_path: Path, kind: str)
     elif kind == "link":
         make_secret(tmp_path / "real")
         path.symlink_to(tmp_path / "real")
+    elif kind == "pipe":
+        os.mkfifo(path, 0o600)
     with pytest.raises(ConfigurationError):
         read_secret(path)
 

@@ -20,9 +20,12 @@ from viewstamp.link.credentials import Certified
 from viewstamp.runtime.config import TlsFiles
 from viewstamp.runtime.system import wall_s
 from viewstamp.runtime.tls import PeerCertificate, TlsStream, peer_certificate
+from viewstamp.storage.files import read_named
 
 WARN_S: Final = 14 * 86_400
 """How long before its end a certificate is warned of."""
+FILE_BYTES_MAX: Final = 1 << 20
+"""Of a certificate, a key, or the certificates of the authorities."""
 _FLIGHTS_MAX: Final = 10
 
 Signature = tuple[tuple[int, int, int], ...]
@@ -139,6 +142,9 @@ class Credentials:
         return tuple(found)
 
     def _load(self) -> _Loaded:
+        files = (self._certificate, self._key, self._ca) if self._has_own else (self._ca,)
+        for file in files:
+            read_named(file, bytes_max=FILE_BYTES_MAX)  # ssl would wait for the writer of a named pipe
         try:
             accepting, dialling = self._context(server_side=True), self._context(server_side=False)
             authorities = frozenset(repr(each["subject"]) for each in dialling.get_ca_certs())

@@ -25,7 +25,8 @@ def read_secret(path: Path | str) -> Secret:
         ConfigurationError: it cannot be read, others may read it too, or it does not hold a secret. One line.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # Not blocking: a named pipe in its place would keep the node waiting for a writer.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigurationError(f"cannot read the secret {path}: {error.strerror}; {_ADVICE}") from error
     try:
