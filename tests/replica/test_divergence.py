@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import msgspec
 
 from tests.replica.fakes import HERE, Bench, call, lines, submit
-from viewstamp.core.effects import Apply, Entry, LeaderChanged, Send
-from viewstamp.core.events import Directed
+from viewstamp.core.effects import Apply, Capture, Entry, LeaderChanged, Send
+from viewstamp.core.events import Captured, Directed, PeerUp, SnapshotToken
 from viewstamp.core.ids import ORIGIN, Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.messages import NO_SESSION, RESULT, AskStatus, QueryRequest, Redirect, StatusReply
 from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.replica.digest_chain import DIGESTS_KEPT, DigestChain
 from viewstamp.replica.divergence import ASK_AGAIN_US, HAND_OVER_US, HELD_MAX, peer_event
-from viewstamp.replica.events import DigestVote, Halt, Notice, Respond
+from viewstamp.replica.events import DigestVote, Halt, Notice, Respond, Save
 from viewstamp.replica.options import ReplicaOptions
 
 LEADER, FOLLOWER, THIRD = NodeId(1), NodeId(2), NodeId(3)
@@ -379,6 +379,39 @@ def test_a_vote_is_answered_by_the_one_that_is_asked() -> None:
     assert isinstance(sent, Send)
     assert (sent.to, sent.message.digest, sent.message.asks) == (THIRD, digest, False)
     assert bench.step(peer_event(THIRD, DigestVote("results", 99, 1, True, True, 0))) == []
+
+
+def test_no_snapshot_is_made_when_no_digest_has_a_majority() -> None:
+    group = Group(Machine, Odd, Odder, every=1)
+    group.enter("slip", 5)
+    assert group.doubting() == {1, 2, 3}
+    for node in group.up:
+        effects = group.benches[node].feed(Capture(SnapshotToken(1), group.last, b"header"))
+        assert not [effect for effect in effects if isinstance(effect, Save)], node
+        assert group.benches[node].core.events[-1] == Captured(SnapshotToken(1), None)
+        assert "makes no snapshot" in group.waiting_for(node)
+        assert "a-replica-that-differs.md" in group.waiting_for(node)
+
+
+def test_a_difference_is_found_again_when_all_execute_their_logs_before_they_hear_each_other() -> None:
+    group = Group(Machine, Odd, Odder, every=2)
+    log = [group.enter("slip", 5), group.enter("slip", 6)]
+    again = Group(Machine, Odd, Odder, every=2)
+    again.down = set(again.members)
+    for number, data in enumerate(log, start=1):
+        for bench in again.benches.values():
+            bench.feed(Apply(Entry(Viewstamp(View(1), Seqno(number)), data)))
+    again._take()
+    again.down = set()
+    for node, bench in again.benches.items():
+        again._seen[node] = len(bench.seen)
+    assert not again.doubting(), "what they said was lost"
+    for node, bench in again.benches.items():
+        for peer in again.members:
+            if peer != node:
+                bench.step(PeerUp(peer))
+    again.settle()
+    assert again.doubting() == {1, 2, 3}
 
 
 def test_nobody_halts_when_the_machine_is_deterministic() -> None:

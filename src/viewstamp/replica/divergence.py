@@ -15,7 +15,8 @@ Rules of this file:
   does not doubt agrees with it, and halts where all members doubt alike.
 
 Votes may be lost: a replica that doubts asks again. Nothing is sent while nobody differs, except the digests
-of states.
+of states, which a member that can be reached again is told once more. While a replica doubts, it makes no
+snapshot: a start without one executes the disputed entries again, and compares them again.
 """
 
 from collections import Counter
@@ -25,7 +26,7 @@ from typing import Any, Final, Literal, Protocol, Union
 import msgspec
 
 from viewstamp.core.effects import Send
-from viewstamp.core.events import Received
+from viewstamp.core.events import Captured, PeerDown, PeerUp, Received, Staged
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import Logged, OperatorReply, QueryRequest, Redirect, Submit
 from viewstamp.core.quorum import majority
@@ -193,8 +194,9 @@ class Divergence:
         digests = ", ".join(self._accounts(doubt.kind, doubt.seqno))
         return (
             f"members differ in {_words(doubt.kind)} up to entry {doubt.seqno} ({digests}) and no digest has "
-            f"a majority yet; this node serves no client until one has: start the members that are down; "
-            f"if all are up, start those that run another class with the right one. {doubt.commands}"
+            f"a majority yet; this node serves no client and makes no snapshot until one has: start the "
+            f"members that are down; if all are up, start those that run another class with the right one; "
+            f"if they differ with the same class, see docs/how-to/a-replica-that-differs.md. {doubt.commands}"
         )
 
     # What a replica does because of it
@@ -266,6 +268,12 @@ class Divergence:
             self.on_vote(event.source, event.vote, now)
         else:
             self.hashed(event.seqno, event.digest, now)
+
+    def on_link(self, event: Captured | Staged | PeerUp | PeerDown) -> None:
+        """Tell a member that can be reached now what it may have missed: all do when they start together."""
+        if isinstance(event, PeerUp) and event.peer in self._others():
+            for seqno, digest in self.digests:
+                self._send(event.peer, "state", seqno, digest, asks=False)
 
     def hashed(self, seqno: int, digest: int | None, now: Instant) -> None:
         """Take in the digest of the state at `seqno`, tell the others, and compare."""

@@ -186,6 +186,7 @@ class Replica(Account):
                 self._exports.gone(event.source)
             case Captured() | Staged() | PeerUp() | PeerDown():
                 self._snapshots.on_event(event)
+                self._divergence.on_link(event)
                 self._drive(event)
             case StateHashed() | Voted() | SpaceChanged():
                 self._told(event)
@@ -473,7 +474,7 @@ class Replica(Account):
     # Snapshots
 
     def _capture(self, effect: Capture) -> None:
-        if self._divergence.waiting is not None:
+        if self._divergence.withholds:  # the log is kept: the next start executes and compares it again
             self._snapshots.refused.append(effect.token)
             return
         assert effect.viewstamp.seqno == self._state.applied.seqno, (effect.viewstamp, self._state.applied)
