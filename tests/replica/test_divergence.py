@@ -287,7 +287,7 @@ def test_a_doubt_about_the_state_ends_when_the_third_comes_later() -> None:
     assert group.doubting() == {LEADER, FOLLOWER}
     group.down.clear()
     third = group.benches[THIRD]
-    third.replica._check_every = 1 << 40  # its own checks cost too much
+    third.replica._divergence._every = 1 << 40  # its own checks cost too much
     for seqno, data in enumerate(entries, 1):
         third.feed(Apply(Entry(Viewstamp(View(1), Seqno(seqno)), data)))
     group.pass_time()

@@ -2,7 +2,8 @@
 
 Two digests are compared. That of *results* is chained by each replica (`digest_chain.DigestChain`); the
 leader writes its own into each batch, so that a replica that differs notices at the next entry. That of the
-*state* is made at agreed entries (`ReplicaOptions.state_check_every`) and sent to the other members.
+*state* is made at agreed entries (`ReplicaOptions.state_check_every`), and at each that raises versions,
+where migrations run; it is sent to the other members.
 
 Rules of this file:
 
@@ -32,8 +33,10 @@ from viewstamp.core.messages import Logged, OperatorReply, QueryRequest, Redirec
 from viewstamp.core.quorum import majority
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_digest import digest_of_pieces
+from viewstamp.replica.batches import DecodedBatch
 from viewstamp.replica.disk_watch import DiskReport
 from viewstamp.replica.events import DigestVote, Kind, Notice, ReplicaEffect, Respond, StateHashed, Voted
+from viewstamp.replica.options import NEVER
 from viewstamp.replica.recent_commands import RecentCommands
 from viewstamp.replica.replicated_state import ReplicatedState
 
@@ -105,6 +108,7 @@ class Divergence:
     __slots__ = (
         "_ask_at",
         "_ends_at",
+        "_every",
         "_hasher",
         "_held",
         "_members",
@@ -132,13 +136,18 @@ class Divergence:
         state: Callable[[], ReplicatedState],
         members: Callable[[], tuple[NodeId, ...]],
         hasher: StateHasher | None,
+        every: int,
     ) -> None:
-        """Begin without a doubt. Entries up to `replayed` were in the log when the replica started."""
+        """Begin without a doubt. Entries up to `replayed` were in the log when the replica started.
+
+        Each entry whose number is a multiple of `every` is an agreed one; `NEVER`: states are not compared.
+        """
         self._node = node
         self._replayed = replayed
         self._state = state
         self._members = members
         self._hasher = hasher or InlineHasher()
+        self._every = every
         self.recent = RecentCommands(definition)
         self.doubt: Doubt | None = None
         """Set while this replica does not know whether it or another one is wrong. Read-only for callers."""
@@ -257,9 +266,14 @@ class Divergence:
         if doubt is not None and doubt.replayed and doubt.kind == "results" and seqno >= doubt.seqno:
             self._resolve("a later leader had the same")
 
-    def at_agreed_entry(self, seqno: int, now: Instant) -> None:
-        """Hash the state as it is now, at the entry `seqno`, if the cost allows it."""
-        if self._hasher.due(seqno):
+    def executed(self, seqno: int, batch: DecodedBatch, now: Instant) -> None:
+        """Record an entry that was executed; hash the state at an agreed one if the cost allows it.
+
+        One that raises versions is hashed whatever it costs: a migration changes everything at once.
+        """
+        self.recent.note(seqno, batch)
+        raises = batch.declares is not None and batch.declares.raises and self._every != NEVER
+        if raises or (seqno % self._every == 0 and self._hasher.due(seqno)):
             self._hash_now(now)
 
     def on_event(self, event: StateHashed | Voted, now: Instant) -> None:

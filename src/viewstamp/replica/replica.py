@@ -110,7 +110,6 @@ class Replica(Account):
 
     __slots__ = (
         "_authorizer",
-        "_check_every",
         "_snapshots",
         "_upgrades",
         "_validator",
@@ -149,7 +148,6 @@ class Replica(Account):
         self._directives = Directives(setup.options.directives_max)
         self._halt, self.fingerprint = None, 0
         self.core: Core = setup.make_core()
-        self._check_every = setup.options.check_interval
         self._divergence = Divergence(
             setup.node,
             definition=self.definition,
@@ -157,6 +155,7 @@ class Replica(Account):
             state=lambda: self._state,
             members=lambda: self.core.status(self._now).members,
             hasher=setup.hasher,
+            every=setup.options.check_interval,
         )
         self._upgrades = Upgrades(setup.node, setup.members, self.definition)
         if self._snapshots.too_new is not None:
@@ -464,12 +463,10 @@ class Replica(Account):
             raise
         except Exception as error:
             raise EntryNotExecutable(Halt.not_executable(self.node, viewstamp, error).reason) from error
-        self._divergence.recent.note(viewstamp.seqno, batch)
         self._upgrades.settle(responses)
         if responses.answers.notifications:
             responses.deliver_notifications(state, leads=self.core.leader == self.node)
-        if viewstamp.seqno % self._check_every == 0:
-            self._divergence.at_agreed_entry(viewstamp.seqno, self._now)
+        self._divergence.executed(viewstamp.seqno, batch, self._now)
 
     # Snapshots
 
