@@ -10,6 +10,8 @@ from tests.evolution.group import Group
 from viewstamp.core.ids import NodeId
 from viewstamp.core.messages import RESULT
 from viewstamp.machine.state_machine import StateMachine, command, query
+from viewstamp.replica.compatibility import judge_class
+from viewstamp.replica.options import SessionLimits
 
 MEMBERS = {"RED": "red", "BLUE": "blue"}
 
@@ -103,3 +105,19 @@ def test_nothing_is_raised_and_no_node_ends_when_the_state_cannot_be_kept_as_it_
     assert group.call("paint", "c", "blue") == (RESULT, 3)
     group.restart(2, new, group.save(1))
     group.require_equal()
+
+
+def test_check_names_a_new_member_when_it_may_stand_in_the_state() -> None:
+    old = shop(MEMBERS)
+    group = Group(old, old, old)
+    group.call("paint", "a", "red")
+    entries = [applied.entry for applied in group.log]
+    new = shop({**MEMBERS, "GREEN": "green"})
+    for snapshot in (None, group.save(1)):
+        verdict = judge_class(new, snapshot, entries, SessionLimits())
+        (note,) = verdict.notes
+        assert (
+            "enum Colour[GREEN] is new and may stand in the state: finalize before a command uses it" in note
+        )
+        assert verdict.problems == []
+        assert judge_class(old, snapshot, entries, SessionLimits()).notes == []

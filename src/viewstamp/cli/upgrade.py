@@ -113,6 +113,8 @@ def check(
     )
     for problem in verdict.problems:
         print(f"refused: {printable(problem)}")
+    for note in verdict.notes:
+        print(f"note: {printable(note)}")
     print(f"in force: version {verdict.in_force or '-'}; this class has version {version_of(cls)}")
     if verdict.oldest:
         print(f"the oldest version that the snapshot or the log needs: {verdict.oldest}")

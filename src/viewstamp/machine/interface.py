@@ -57,6 +57,22 @@ def own_interface(cls: type[StateMachine]) -> Mapping[str, str]:
     return interface_of(cls, version_of(cls))
 
 
+def new_members_in_state(cls: type[StateMachine], before: Mapping[str, str]) -> Iterator[str]:
+    """Yield the members that enums in the state have got since the interface `before`, in order.
+
+    Code with `before` can neither make such a member nor read a snapshot that holds one.
+    """
+    found: dict[str, str] = {}
+    for _, part in parts_of(cls, ""):
+        if part.snapshot is StateMachine.snapshot:
+            for hint in annotated_state(part).values():
+                _add_structs(kinds.type_info(hint), found)
+    known = {name.partition("[")[0] for name in before}
+    for name in found:
+        if name.startswith("enum ") and name not in before and name.partition("[")[0] in known:
+            yield name
+
+
 def code_of(cls: type[StateMachine]) -> dict[str, str]:
     """Return a digest of what each method and helper of a class does, by name; migrations excepted."""
     return {

@@ -18,7 +18,7 @@ from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.evolution import migrations_of, version_of
 from viewstamp.machine.in_force import VersionInForce
-from viewstamp.machine.interface import code_of, differences, interface_of
+from viewstamp.machine.interface import code_of, differences, interface_of, new_members_in_state
 from viewstamp.machine.runner import MigrationFailed
 from viewstamp.machine.schema import parts_of
 from viewstamp.machine.state_machine import Operation, StateMachine
@@ -35,6 +35,8 @@ class Verdict(msgspec.Struct):
 
     problems: list[str] = []
     """What would split the replicas or lose state, with the name of the attribute or method."""
+    notes: list[str] = []
+    """What may be deployed, and has to be finalized before it is used, by name."""
     oldest: int = 0
     """The lowest version that a snapshot or an entry still needs; 0: nothing says."""
     in_force: int = 0
@@ -75,6 +77,11 @@ def judge_class(
     whole = _execute(state, entries, verdict)
     if verdict.in_force:
         verdict.problems += code_problems(cls, code or {}, verdict.in_force, allow)
+        verdict.notes = [
+            f"{name} is new and may stand in the state: finalize before a command uses it, because code "
+            "without it gives another result and cannot read a snapshot that holds it"
+            for name in new_members_in_state(cls, state.runner.in_force.interface)
+        ]
     if whole and not verdict.problems:
         _raise(cls, state, verdict)
     verdict.deletable = [
