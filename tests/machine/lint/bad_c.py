@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 import msgspec
+from viewstamp.machine.evolution import migration
 from viewstamp.machine.state_machine import StateMachine, command
 
 
@@ -380,3 +381,38 @@ class AliasOfBest(StateMachine):
         if len(row) > len(self.best):
             self.best = row
         return len(self.best)
+
+
+class MigrationClock(StateMachine):
+    """VS001"""
+
+    version = 2
+    total: int = 0
+    stamp: float = 0.0
+
+    @command
+    def add(self, n: int) -> int:
+        self.total += n
+        return self.total
+
+    @migration(to=2)
+    def _write_stamp(self) -> None:
+        self.stamp = datetime.now().timestamp()
+
+
+class MigrationSetOrder(StateMachine):
+    """VS003"""
+
+    version = 2
+    tags: set[str] = set()
+    order: list[str] = []
+
+    @command
+    def tag(self, name: str) -> int:
+        self.tags.add(name)
+        return len(self.tags)
+
+    @migration(to=2)
+    def _list_tags(self) -> None:
+        for name in self.tags:
+            self.order.append(name)

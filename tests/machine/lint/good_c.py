@@ -10,6 +10,7 @@ import msgspec
 from typing import Any
 from collections import Counter
 from typing import Annotated
+from viewstamp.machine.evolution import migration
 from viewstamp.machine.state_machine import StateMachine, command, query
 
 
@@ -334,3 +335,23 @@ class StatesWhatHolds(StateMachine):
         self.total += n
         assert self.total >= 0
         return self.total
+
+
+class MigrationInOrder(StateMachine):
+    """Its migration depends on the state and the context only."""
+
+    version = 2
+    tags: set[str] = set()
+    order: list[str] = []
+    stamp: int = 0
+
+    @command
+    def tag(self, name: str) -> int:
+        self.tags.add(name)
+        return len(self.tags)
+
+    @migration(to=2)
+    def _list_tags(self) -> None:
+        self.stamp = self.context.now
+        for name in sorted(self.tags):
+            self.order.append(name)

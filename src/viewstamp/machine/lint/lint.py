@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import FunctionType
 from typing import Any, Final
 
+from viewstamp.machine.evolution import migrations_of
 from viewstamp.machine.lint import flow
 from viewstamp.machine.lint.effects import Effects, plain_function
 from viewstamp.machine.lint.flow import Flow
@@ -32,7 +33,9 @@ _FUNCTIONS_MAX: Final = 500
 _HOOKS: Final = (
     "__init__", "snapshot", "restore", "session_ended", "pending_notifications", "pending_notifications_for",
 )  # fmt: skip
-"""Methods that a replica calls beside commands and queries."""
+"""Methods that a replica calls beside commands, queries and migrations."""
+_QUERIES: Final = frozenset(("snapshot", "pending_notifications", "pending_notifications_for"))
+"""Those of them that may change nothing."""
 _LIBRARY: Final = "viewstamp."
 
 
@@ -109,10 +112,10 @@ class _Lint:
                 function = plain_function(member)
                 if function is not None:
                     yield member.kind, function, member.kind == "query"
-        for name in _HOOKS:
+        for name in (*_HOOKS, *(migration.name for migration in migrations_of(self._cls))):
             function = plain_function(inspect.getattr_static(self._cls, name, None))
             if function is not None and not function.__module__.startswith("viewstamp.machine."):
-                yield name, function, name not in {"__init__", "restore", "session_ended"}
+                yield name, function, name in _QUERIES
 
     def _caches(self) -> Iterator[FunctionType]:
         for owner in self._cls.__mro__:
