@@ -85,6 +85,11 @@ def test_plan_when_the_directory_changed_or_is_another_is_not_carried_out(
     (tmp_path / "plan.json").write_text(command("recover", "plan", "d1", "--json").out)
     assert "is not one of the plan's directories" in command("recover", "apply", "plan.json", "d3").complaint
     made = json.loads((tmp_path / "plan.json").read_text())
+    for advance in (0, -1):
+        ran = command("recover", "apply", "plan.json", "d1", f"--advance={advance}")
+        assert ran.code == failures.CONFIGURATION
+        assert "must move ahead by 1 at least" in ran.complaint
+        assert not (tmp_path / "d1-recovered").exists()
     made["directories"][0]["fingerprint"] = "0"
     (tmp_path / "plan.json").write_text(json.dumps(made))
     assert "has changed since the plan was made" in command("recover", "apply", "plan.json", "d1").complaint

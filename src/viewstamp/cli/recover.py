@@ -90,6 +90,10 @@ def apply(
     ),
 ) -> int:
     """Do what a plan says to one directory, which must be as the plan saw it."""
+    if advance < 1:
+        raise ConfigurationError(
+            f"--advance {advance}: positions must move ahead by 1 at least; nothing was changed"
+        )
     decided = _read_plan(plan)
     path = str(directory)
     with _opened(path) as opened:
