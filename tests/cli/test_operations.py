@@ -22,6 +22,13 @@ def test_every_node_is_shown_when_all_answer(command: Command, here: Cluster) ->
     assert len(lines) == 1 + len(here.config.node_ids)
 
 
+@pytest.mark.parametrize("value", [1 << 63, 99999999999999999999, -1])
+def test_limit_when_no_message_could_hold_it_is_refused(command: Command, here: Cluster, value: int) -> None:
+    ran = command("set", "sessions.time_to_live_ms", "--", value)
+    assert ran.code == failures.CONFIGURATION
+    assert "nothing was changed" in ran.complaint
+
+
 def test_dead_node_is_named_when_it_does_not_answer(command: Command, here: Cluster) -> None:
     victim = next(node for node in here.config.node_ids if node != here.leader())
     here.kill(victim)

@@ -11,6 +11,8 @@ from viewstamp.core.events import SetLimit
 from viewstamp.replica.options import SessionLimits
 
 PREFIX: Final = "sessions."
+_VALUE_MAX: Final = (1 << 63) - 1
+"""That a message holds; which smaller ones fit, the replicas decide."""
 
 
 def set_limit(
@@ -29,6 +31,8 @@ def set_limit(
     if name not in SessionLimits.__struct_fields__:
         known = ", ".join(PREFIX + field for field in SessionLimits.__struct_fields__)
         raise ConfigurationError(f"{option[:80]!r} cannot be set so: choose one of {known}")
+    if not 0 <= value <= _VALUE_MAX:
+        raise ConfigurationError(f"{PREFIX}{name}: give 0 to {_VALUE_MAX}; nothing was changed")
     config = load_cluster(cluster)
     leader = find_leader(config, check_timeout(timeout))
     direct(config, leader, SetLimit(name, value), timeout)
