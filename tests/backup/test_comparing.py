@@ -9,6 +9,7 @@ from tests.backup.shops import LIMITS, Shop, SoldOut, executed, shop_log, stream
 from viewstamp.backup import comparing
 from viewstamp.backup.comparing import Replay, Report
 from viewstamp.backup.execution import Execution, NotReproduced
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.stream.decoder import read_records
 from viewstamp.stream.records import LogEntry
@@ -206,6 +207,17 @@ def test_allowed_method_may_differ_and_others_may_not() -> None:
     report = replayed(both, allow=["draw"])
     assert report.first is not None
     assert report.first.method == "buy"
+
+
+def test_allowed_method_when_neither_class_has_it_is_refused() -> None:
+    for against in (None, Shop):
+        with pytest.raises(ConfigurationError, match="'drwa': there is no such command"):
+            replayed(Shop, against=against, allow=["draw", "drwa"])
+
+
+def test_report_when_nothing_was_executed_does_not_say_that_nothing_differs() -> None:
+    report = Replay(Execution(Shop, LIMITS)).run(read_records([stream_of([], executed(LOG[:9]))]))
+    assert report.lines() == ["nothing was executed: there are no entries"]
 
 
 def test_text_of_an_exception_may_differ() -> None:

@@ -15,6 +15,7 @@ from viewstamp.backup import collecting
 from viewstamp.backup.execution import Execution, entries_of
 from viewstamp.cli import backup as backup_command
 from viewstamp.cli import log as log_command
+from viewstamp.cli.app import run
 from viewstamp.cli.stream_files import GrowingFile, records_of
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import ORIGIN
@@ -70,7 +71,11 @@ def test_backup_holds_everything_acknowledged_and_today_s_code_fits(
     verified = command("backup", "verify", "one.vss", STORE)
     assert verified.code == 0, verified.err
     assert "whole" in verified.out
-    assert "comes to the same results" in verified.out
+    assert "nothing was executed: this backup has no entries after its snapshot" in verified.out
+    assert "same results" not in verified.out
+    replayed = command("replay", "one.vss", STORE)
+    assert replayed.code == 0, replayed.err
+    assert replayed.out.startswith("nothing was executed: this backup has no entries after its snapshot")
     listed = command("backup", "list", "one.vss", "--json")
     assert listed.json["class"] == "KeyValueStore"
     assert listed.json["cluster"] == here.config.cluster_id
@@ -107,13 +112,13 @@ def test_backup_in_a_pipe_is_a_whole_stream(
     command: Command, here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(here, "a", "1")
-    with captured(monkeypatch) as out:
-        assert backup_command.backup(Path("-")) == 0
-        (tmp_path / "piped.vss").write_bytes(out.getvalue())
-    monkeypatch.undo()
-    verified = command("backup", "verify", tmp_path / "piped.vss", STORE)
-    assert verified.code == 0, verified.err
-    assert "whole" in verified.out
+    for words in (("-",), ("take", "-"), ("-", "--from", str(here.leader())), ("take", "--", "-")):
+        with monkeypatch.context() as patch, captured(patch) as out:
+            assert run(["backup", *words]) == 0
+            (tmp_path / "piped.vss").write_bytes(out.getvalue())
+        verified = command("backup", "verify", tmp_path / "piped.vss", STORE)
+        assert verified.code == 0, verified.err
+        assert "whole" in verified.out
 
 
 def test_old_backups_are_removed_and_the_newest_never(
@@ -274,6 +279,7 @@ def test_growing_backup_goes_on_where_it_was_interrupted_and_is_restored_at_a_ti
     verified = command("backup", "verify", "grown.vss", STORE, "--growing")
     assert verified.code == 0, verified.err
     assert "NOT WHOLE" in verified.out
+    assert "comes to the same results" in verified.out
     new_cluster(command, tmp_path, members="127.0.0.1:7000")
     seen = []
     for number, at in enumerate(("2023-11-14T22:13:20Z", "2023-11-14T22:13:21.5", "2023-11-14T23:00")):
@@ -378,6 +384,13 @@ def test_replay_names_the_first_difference(
     differs = command("replay", tmp_path / "log.vss", "changed_store:KeyValueStore", "--against", STORE)
     assert differs.code == 1, differs.err
     assert "put('second'" in differs.out
+    digests = command("replay", tmp_path / "log.vss", "changed_store:KeyValueStore")
+    first, second = digests.out.splitlines()
+    assert first.endswith("came to other results")
+    assert second.startswith("1 of ")
+    unknown = command("replay", tmp_path / "log.vss", "changed_store:KeyValueStore", "--allow", "typo")
+    assert unknown.code == 78
+    assert "there is no such command" in unknown.complaint
     allowed = command("replay", tmp_path / "log.vss", "changed_store:KeyValueStore", "--allow", "put")
     assert allowed.code == 0, allowed.out
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from viewstamp.backup.execution import Execution, Results, entries_of
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Viewstamp
 from viewstamp.core.messages import FAILED, RESULT, Submit
 from viewstamp.core.snapshots import BytesSnapshot
@@ -88,13 +89,19 @@ class Report(msgspec.Struct):
     """Results of allowed methods that differ."""
     first: Difference | None = None
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
         """Return what was found, in one line or two."""
+        if not self.entries:
+            return ["nothing was executed: there are no entries"]
         done = f"{self.entries} entries with {self.commands} commands"
         allowed = f"; {self.allowed} results of allowed methods differ" if self.allowed else ""
         if self.first is None:
-            return f"no difference in {done}{allowed}"
-        return f"{self.first}\n{self.differing} of {done} differ{allowed}"
+            return [f"no difference in {done}{allowed}"]
+        return [str(self.first), f"{self.differing} of {done} differ{allowed}"]
+
+    def __str__(self) -> str:
+        """Return the lines as one text."""
+        return "\n".join(self.lines())
 
 
 class Replay:
@@ -113,10 +120,13 @@ class Replay:
 
         `compared_every` is the number of entries between two comparisons of the states; None: by their size.
         `allow` names methods whose results may differ; where only those were called, the state may as well.
+
+        Raises:
+            ConfigurationError: neither class has a command that `allow` names.
         """
         self._new = new
         self._old = old
-        self._allow = frozenset(allow)
+        self._allow = _known(allow, [new] if old is None else [new, old])
         self._until_first = until_first
         self._every = compared_every
         self._states_compared = old is not None
@@ -307,6 +317,19 @@ class Replay:
         assert self._old is not None
         self._new.restore(states[0])
         self._old.restore(states[1])
+
+
+def _known(allow: Iterable[str], executions: Iterable[Execution]) -> frozenset[str]:
+    """Return the names that are allowed, each of which is a command of one of the classes."""
+    methods = (method for each in executions for method in each.definition.methods.items())
+    commands = {name for name, method in methods if method.kind == "command"}
+    allowed = frozenset(allow)
+    for name in sorted(allowed - commands):
+        raise ConfigurationError(
+            f"allow {cut(name)!r}: there is no such command, so nothing was executed; choose one of "
+            f"{cut(', '.join(sorted(commands)))}, or of the old class, if that is given as well"
+        )
+    return allowed
 
 
 def _calls_in(execution: Execution, entry: LogEntry) -> list[_Call]:

@@ -17,7 +17,14 @@ from viewstamp.cli.failures import DONE
 from viewstamp.cli.output import printable, show_json
 from viewstamp.cli.serve import load_machine
 from viewstamp.cli.status import ask_all
-from viewstamp.cli.stream_files import SUFFIX, GrowingFile, header_of, records_of, write_whole
+from viewstamp.cli.stream_files import (
+    SUFFIX,
+    GrowingFile,
+    header_of,
+    nothing_executed,
+    records_of,
+    write_whole,
+)
 from viewstamp.cli.target import CLUSTER_FILE, check_member, check_timeout, load_cluster
 from viewstamp.core.errors import ConfigurationError, NotExecuted, ViewstampError
 from viewstamp.core.ids import NodeId
@@ -124,10 +131,14 @@ def verify_backup(
         execution = Execution(load_machine(machine), header.limits)
         entries = verify(records_of(file, growing=growing), execution)
         state = execution.state
+        if entries:
+            done = f"{machine} comes to the same results: {entries} entries"
+        else:
+            print(nothing_executed(header))
+            done = f"{machine} restores the snapshot"
         print(
             printable(
-                f"{machine} comes to the same results: {entries} entries, digest {state.chain.digest:016x} "
-                f"at {state.applied}, {len(state.sessions)} sessions"
+                f"{done}, digest {state.chain.digest:016x} at {state.applied}, {len(state.sessions)} sessions"
             )
         )
     return DONE

@@ -57,11 +57,19 @@ def call(tokens: list[str]) -> int:
 
 
 def completed(tokens: list[str]) -> list[str]:
-    """Return the command line with the second word of a command where it was left out."""
+    """Return the command line with the second word of a command where it was left out.
+
+    A single hyphen in the place of its target goes to the end, behind the two that end the flags: the library
+    would take it for a flag.
+    """
     first, second = (*tokens, "", "")[:2]
-    if first not in IMPLIED or not second or second in _HELP or f"{first} {second}" in COMMANDS:
+    if first not in IMPLIED or not second or second in _HELP:
         return tokens
-    return [first, IMPLIED[first], *tokens[1:]]
+    if f"{first} {second}" not in COMMANDS:
+        tokens, second = [first, IMPLIED[first], *tokens[1:]], IMPLIED[first]
+    if second != IMPLIED[first] or "-" not in tokens or "--" in tokens:
+        return tokens
+    return [*(word for word in tokens if word != "-"), "--", "-"]
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from viewstamp.backup.execution import Execution, entries_of
 from viewstamp.cli.failures import DONE, REFUSED
 from viewstamp.cli.output import printable
 from viewstamp.cli.serve import load_machine
-from viewstamp.cli.stream_files import header_of, records_of
+from viewstamp.cli.stream_files import header_of, nothing_executed, records_of
 
 
 def replay(
@@ -34,13 +34,17 @@ def replay(
     the results are compared with the digests in the stream. Exit code 1 if anything differs.
     """
     executions = _executions(machine, against, header_of(stream if base is None else base).limits)
+    replaying = Replay(*executions, allow=allow, until_first=until_first)
     if base is not None:
         for entry in entries_of(records_of(base), *executions):
             for execution in executions:
                 execution.execute(entry)
-    replaying = Replay(*executions, allow=allow, until_first=until_first)
     report = replaying.run(records_of(stream, growing=growing))
-    print(printable(str(report)))
+    if not report.entries:
+        print(nothing_executed(header_of(stream)))
+        return DONE
+    for line in report.lines():
+        print(printable(line))
     return DONE if report.first is None else REFUSED
 
 

@@ -55,6 +55,16 @@ def header_of(path: Path) -> Header:
     raise StreamDamaged(f"{path}: the stream has no header; nothing was changed")
 
 
+def nothing_executed(header: Header) -> str:
+    """Return what is told where a stream had no entry to execute, so that nobody takes it for a proof."""
+    if header.snapshot is None:
+        return "nothing was executed: this stream has no entries after the state to begin with"
+    return (
+        "nothing was executed: this backup has no entries after its snapshot; take it with --log, and let it "
+        "run while commands are executed"
+    )
+
+
 def write_whole(path: Path, pieces: Iterable[bytes]) -> int:
     """Write a stream aside, sync it, and give it its name when it is whole; return its size in bytes.
 
