@@ -144,6 +144,31 @@ def test_the_parts_must_be_drained_when_the_machine_goes_on() -> None:
         b"".join(saving.parts)
 
 
+class Unkept(StateMachine):
+    """What it puts into its state cannot be saved."""
+
+    names: dict[str, str] = {}  # noqa: RUF012  copied for each instance
+
+    @command
+    def add(self, name: str) -> int:
+        self.names[name] = None  # type: ignore[assignment]
+        return len(self.names)
+
+
+def test_the_node_goes_on_when_a_snapshot_cannot_be_made_and_more_is_applied_in_the_same_step() -> None:
+    bench = Bench(Unkept)
+    session = bench.open()
+    bench.do(submit(session, (1, call("add", "a"))))
+    at = bench.replica.applied
+    effects = bench.feed(
+        Capture(SnapshotToken(1), at, b"h"), Apply(Entry(Viewstamp(View(9), Seqno(at.seqno + 1)), b""))
+    )
+    assert bench.replica.applied.seqno == at.seqno + 1
+    (saving,) = [effect for effect in effects if isinstance(effect, Save)]
+    with pytest.raises(TypeError, match=r"Unkept\.names cannot be saved"):
+        list(saving.parts)
+
+
 def test_a_snapshot_is_of_its_moment_when_more_is_applied_in_the_same_step() -> None:
     bench = Bench()
     bench.open()

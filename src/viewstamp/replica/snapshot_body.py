@@ -76,9 +76,27 @@ class Parts(Iterator[bytes]):
         return piece
 
     def freeze(self) -> None:
-        """Make all pieces now, because the state is about to change within the same step."""
-        self._pieces = iter(list(self._pieces))
+        """Make all pieces now, because the state is about to change within the same step.
+
+        What the machine raises meanwhile is raised to the driver, where it would have been: the snapshot is
+        not made, and the step goes on.
+        """
+        self._pieces = _made(self._pieces)
         self._unchanged = _always
+
+
+def _made(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    made: list[bytes] = []
+    try:
+        made.extend(pieces)
+    except Exception as error:  # noqa: BLE001  the machine's code may raise anything
+        return _raising(error)
+    return iter(made)
+
+
+def _raising(error: Exception) -> Iterator[bytes]:
+    yield from ()
+    raise error
 
 
 def _always() -> bool:
