@@ -67,6 +67,27 @@ def test_member_is_moved_when_an_operator_says_so(command: Command, here: Cluste
     assert ran.out == f"told: {', '.join(str(other) for other in here.config.node_ids[:-1])}\n"
 
 
+def test_node_that_is_not_a_member_is_refused_when_it_is_to_go_or_to_move(
+    command: Command, here: Cluster
+) -> None:
+    before = command("member", "list", "--json").json
+    node, address = 9_999_999, format_address(here.config.addresses[here.config.node_ids[0]])
+    for verb in (["remove", node], ["remove", f"{here.config.node_ids[0]},{node}"], ["move", node, address]):
+        ran = command("member", *verb)
+        assert ran.code == failures.CONFIGURATION, verb
+        assert f"node {node} is not a member: nothing was changed; the members are " in ran.complaint
+        assert ran.out == ""
+    assert command("member", "list", "--json").json == before
+
+
+def test_address_of_a_voter_is_refused_when_it_is_to_be_added(command: Command, here: Cluster) -> None:
+    for node in here.config.node_ids:
+        ran = command("member", "add", format_address(here.config.addresses[node]))
+        assert ran.code == failures.CONFIGURATION
+        assert f"node {node} at " in ran.complaint
+        assert "is a member already, and votes: nothing was changed" in ran.complaint
+
+
 def test_node_does_not_join_when_the_named_cluster_file_cannot_be_used(
     command: Command, here: Cluster, tmp_path: Path
 ) -> None:

@@ -178,6 +178,8 @@ async def test_directory_when_its_node_was_removed_says_so_at_the_next_start(tow
     with pytest.raises(NodeRemoved, match="node 2 was removed from the cluster at"):
         await town.start(2)
     del town.servers[2]
+    done = await town.do(members.remove_members, [NodeId(2)])  # repeated, it changes nothing
+    assert [node for node, _ in done.membership.voters] == [1, 3]
 
 
 async def test_node_when_it_joined_before_starts_again_without_a_seed(town: Town) -> None:

@@ -57,10 +57,14 @@ def add_member(
     """Add the node that waits at this address; it votes when it keeps up, unless it is to stay a learner.
 
     Raises:
-        ConfigurationError: no node of this cluster answers there.
+        ConfigurationError: no node of this cluster answers there, or the one that does votes already.
         NotExecuted: it was refused, with the reason. OutcomeUnknown: it may still come.
     """
     node, incarnation = node_at(address, where)
+    if (node, incarnation) in members(where, timeout_s=timeout_s).membership.voters:
+        raise ConfigurationError(
+            f"node {node} at {format_address(address)} is a member already, and votes: nothing was changed"
+        )
     promoted = () if learner else (node,)
     return change_members(
         where, ChangeMembers(add=((node, incarnation),), promote=promoted), timeout_s=timeout_s
@@ -73,8 +77,15 @@ def promote_member(where: Where, node: NodeId, *, timeout_s: float = TIMEOUT_S) 
 
 
 def remove_members(where: Where, nodes: Iterable[NodeId], *, timeout_s: float = TIMEOUT_S) -> Members:
-    """Remove these nodes, all at once; a leader among them hands over first. Raises as `add_member`."""
-    return change_members(where, ChangeMembers(remove=tuple(nodes)), timeout_s=timeout_s)
+    """Remove these nodes, all at once; a leader among them hands over first.
+
+    One that was removed before stays removed. Raises as `add_member`; also `ConfigurationError` for a node
+    that never was a member.
+    """
+    gone = tuple(nodes)
+    known = members(where, timeout_s=timeout_s).membership
+    _refuse_strangers(gone, _listed(known), also=(node for node, _, _ in known.removed))
+    return change_members(where, ChangeMembers(remove=gone), timeout_s=timeout_s)
 
 
 def replace_members(
@@ -94,11 +105,31 @@ def replace_members(
 
 
 def move_member(where: Where, node: NodeId, address: Address, *, timeout_s: float = 10.0) -> list[NodeId]:
-    """Tell every node that answers where a member is found; return which were told. No quorum is needed."""
+    """Tell every node that answers where a member is found; return which were told. No quorum is needed.
+
+    Raises:
+        ConfigurationError: no node that answers knows this member. Nobody was told.
+    """
     places, move = _current(where), MoveMember(node, *address)
-    answers = cluster_status(places)
-    others = [other for other in answers if other != node and isinstance(answers[other], Status)]
+    answers = {other: each for other, each in cluster_status(places).items() if isinstance(each, Status)}
+    listed = [_listed(each.membership) for each in answers.values() if each.membership is not None]
+    _refuse_strangers((node,), set().union(*listed) or set(places.addresses))
+    others = [other for other in answers if other != node]
     return [other for other in others if direct(places, other, move, timeout_s=timeout_s) is None]
+
+
+def _listed(known: MembershipStatus) -> set[NodeId]:
+    """Return who takes part, a node that is leaving too."""
+    return {node for node, _ in (*known.voters, *known.learners, *known.outgoing)}
+
+
+def _refuse_strangers(nodes: Iterable[NodeId], listed: set[NodeId], also: Iterable[NodeId] = ()) -> None:
+    """Raise `ConfigurationError` for nodes that are neither members nor among the others."""
+    strangers = sorted(set(nodes) - listed - set(also))
+    if strangers:
+        named, known = (", ".join(map(str, each)) for each in (strangers, sorted(listed)))
+        what = f"node {named} is not a member" if len(strangers) == 1 else f"nodes {named} are not members"
+        raise ConfigurationError(f"{what}: nothing was changed; the members are {known}")
 
 
 def change_members(where: Where, change: ChangeMembers, *, timeout_s: float = TIMEOUT_S) -> Members:
