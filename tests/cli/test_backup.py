@@ -308,7 +308,7 @@ def test_growing_backup_when_another_process_writes_it_is_refused_and_stays(
     def wait() -> None:
         before.append(path.read_bytes())
         put(here, "a", "2")
-        with pytest.raises(ConfigurationError, match="another `viewstamp backup --log`"):
+        with pytest.raises(ConfigurationError, match="another `viewstamp backup`"):
             GrowingFile(path)
         second = command("backup", "grown.vss", "--log")
         assert second.code == 78

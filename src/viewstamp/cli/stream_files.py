@@ -1,5 +1,6 @@
 """Streams in files: read piece by piece, written aside and put in place when they are whole, or grown."""
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
@@ -69,25 +70,50 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> int:
     """Write a stream aside, sync it, and give it its name when it is whole; return its size in bytes.
 
     Raises:
-        ConfigurationError: the name is taken, or the folder cannot be written to.
+        ConfigurationError: the name is taken, also by a process that writes it now, or the folder cannot be
+            written to.
         StorageError: the disk refused; what was written is gone.
     """
-    if path.exists():
-        raise ConfigurationError(f"{path} exists: a backup never overwrites anything; choose another name")
-    part, size = path.with_name(path.name + _PART), 0
+    _require_free(path)
+    part = path.with_name(path.name + _PART)
     try:
-        with part.open("wb") as file:
-            for piece in pieces:
-                file.write(piece)
-                size += len(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-        sync_folder(path.parent)
+        with _locked(part) as file:
+            if not _is_at(file, part):
+                raise ConfigurationError(f"another process has just written {path}: nothing was changed")
+            try:
+                _require_free(path)
+                size = _write(file, pieces)
+                part.rename(path)
+                sync_folder(path.parent)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; no backup was made") from error
-    finally:
-        part.unlink(missing_ok=True)
+    return size
+
+
+def _require_free(path: Path) -> None:
+    if path.exists():
+        raise ConfigurationError(f"{path} exists: a backup never overwrites anything; choose another name")
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Return whether the file has this name still: who held its lock before may have renamed it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write(file: BinaryIO, pieces: Iterable[bytes]) -> int:
+    """Write these pieces and nothing else into the file, sync it, and return their size."""
+    size = 0
+    file.truncate(0)
+    for piece in pieces:
+        file.write(piece)
+        size += len(piece)
+    file.flush()
+    os.fsync(file.fileno())
     return size
 
 
@@ -139,8 +165,9 @@ class GrowingFile:
         return size
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file. What a full disk has refused is given up; `append` has told it."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _read(self) -> None:
         try:
@@ -168,7 +195,7 @@ def _locked(path: Path) -> BinaryIO:
         if not isinstance(error, BlockingIOError):
             raise StorageError(f"cannot lock {path}: {error.strerror}; nothing was changed") from error
         raise ConfigurationError(
-            f"{path} is being written by another `viewstamp backup --log`: nothing was changed; let that one "
-            "go on, or choose another name"
+            f"{path} is being written by another `viewstamp backup`: nothing was changed; let that one go "
+            "on, or choose another name"
         ) from None
     return file
