@@ -7,7 +7,7 @@ from tests.cli.conftest import Cluster, Command
 from viewstamp.cli import failures
 from viewstamp.cli.doctor import compared, examine
 from viewstamp.core.ids import ORIGIN, NodeId, View
-from viewstamp.core.protocol import Status
+from viewstamp.core.protocol import PeerStatus, Status
 from viewstamp.runtime.cluster_health import Account
 from viewstamp.runtime.config import MIB, ClusterConfig, Member
 
@@ -56,6 +56,19 @@ def test_what_is_wrong_is_named(changed: dict[str, object], what: str, verdict: 
     found = _found(**changed)
     assert found[what][0] == verdict
     assert text in found[what][1]
+
+
+def test_a_member_that_was_never_heard_is_named() -> None:
+    accounts: dict[NodeId, Account] = {node: _well(node) for node in NODES}
+    peers = (PeerStatus(NodeId(2), 0, "replicate", 5), PeerStatus(NodeId(4), 0, "probe", None))
+    accounts[NodeId(1)] = msgspec.structs.replace(_well(NodeId(1)), peers=peers)
+    accounts[NodeId(3)] = msgspec.structs.replace(  # it led in an earlier view, and does not know it yet
+        _well(NodeId(3)), leader=NodeId(3), view=View(2), peers=(PeerStatus(NodeId(2), 0, "probe", None),)
+    )
+    found = {each.what: (each.verdict, each.text) for each in examine(CONFIG, accounts)}
+    assert found["member 4"][0] == "warning"
+    assert found["member 4"][1].startswith("node 1, which leads, has heard nothing of it")
+    assert "member 2" not in found
 
 
 def test_a_pair_that_is_not_connected_either_way_is_named() -> None:

@@ -73,6 +73,10 @@ def test_cluster_when_two_of_three_disks_are_lost_goes_on_as_a_new_one(
     ran = command("recover", "apply", "plan.json", "d2", "--advance", 100)
     assert ran.code == failures.DONE
     assert "will never start again" in ran.out
+    assert command("recover", "plan", "d2").out.startswith(
+        "caution: d2 lacks whatever its cluster did after this: "
+    )
+    assert "caution" not in said
     assert asyncio.run(count_on(tmp_path / "d2-recovered", made["new_cluster_id"], 2)) in {5, 6}
     with pytest.raises(NodeRemoved, match="was recovered as"):
         asyncio.run(server(cluster_of(*free_ports(3), cluster_id="lost"), 2, tmp_path / "d2").start())

@@ -73,6 +73,7 @@ def examine(config: ClusterConfig, accounts: Mapping[NodeId, Account]) -> Iterat
     yield Finding(verdicts.get(health.word, "warning"), "cluster", health.word)
     known = {node: account for node, account in accounts.items() if isinstance(account, Status)}
     yield from _nodes(accounts)
+    yield from _never_heard(known)
     yield from _pairs(known)
     yield from _clocks(known)
     yield from _disks(known)
@@ -89,6 +90,18 @@ def _nodes(accounts: Mapping[NodeId, Account]) -> Iterator[Finding]:
         else:
             for warning in account.warnings:
                 yield Finding("warning", f"node {node}", warning)
+
+
+def _never_heard(known: Mapping[NodeId, Status]) -> Iterator[Finding]:
+    """Name members that the node that leads has not heard, such as one that was added and is not trusted."""
+    leading = [each for each in known.values() if each.leader == each.node]
+    if not leading:
+        return
+    leader = max(leading, key=lambda each: each.view)
+    for peer in leader.peers:
+        if peer.heard_us_ago is None:
+            text = f"node {leader.node}, which leads, has heard nothing of it since it leads: look at its log"
+            yield Finding("warning", f"member {peer.node}", text)
 
 
 def _pairs(known: Mapping[NodeId, Status]) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from viewstamp.protocols.raft.journal import writes_of_recovery
 from viewstamp.protocols.registry import PROTOCOL_NAMES, journal_of
 from viewstamp.protocols.replication.recovery import Survivor, find
 from viewstamp.runtime.last_heard import LastHeard, read_last_heard
-from viewstamp.runtime.removal import remember_removal
+from viewstamp.runtime.removal import remember_removal, removal_of
 from viewstamp.storage.directory import DataDirectory, open_data_directory
 from viewstamp.storage.files import OsFileSystem, read_named
 from viewstamp.storage.inspect import inspect_identity
@@ -160,7 +160,14 @@ def make_plan(paths: list[str]) -> Plan:
         directories=directories,
         statement=[],
     )
-    return msgspec.structs.replace(made, statement=statement_of(made))
+    return msgspec.structs.replace(made, statement=[*_removals(paths), *statement_of(made)])
+
+
+def _removals(paths: list[str]) -> Iterator[str]:
+    """Yield a line for each directory whose node was removed: its cluster may have gone on without it."""
+    for path in paths:
+        if (reason := removal_of(path)) is not None:
+            yield f"caution: {path} lacks whatever its cluster did after this: {reason}"
 
 
 def statement_of(made: Plan) -> list[str]:

@@ -10,16 +10,20 @@ MARK: Final = "removed"
 _BYTES_MAX: Final = 4096
 
 
-def refuse_removed(data: str | None) -> None:
-    """Raise `NodeRemoved` where the node of this data directory was removed before."""
-    if data is None:
-        return
+def removal_of(data: str) -> str | None:
+    """Return why the node of this data directory was removed, in one line; None: it was not."""
     try:
         with (Path(data) / MARK).open("rb") as mark:
             reason = mark.read(_BYTES_MAX).decode("utf-8", "replace")
     except OSError:
-        return
-    raise NodeRemoved(" ".join(reason.split()) or "this node was removed from its cluster")
+        return None
+    return " ".join(reason.split()) or "this node was removed from its cluster"
+
+
+def refuse_removed(data: str | None) -> None:
+    """Raise `NodeRemoved` where the node of this data directory was removed before."""
+    if data is not None and (reason := removal_of(data)) is not None:
+        raise NodeRemoved(reason)
 
 
 def remember_removal(data: str | None, failure: BaseException) -> None:
