@@ -6,6 +6,7 @@ from typing import Final
 from tests.cli.conftest import Cluster, Command
 from tests.evolution.changes import Shop
 from tests.evolution.group import LEADER, Group
+from tests.evolution.tags import first_tags
 from viewstamp.core.ids import NodeId
 from viewstamp.runtime.local import local_cluster
 from viewstamp.services.kv import KeyValueStore
@@ -61,8 +62,34 @@ def test_check_asks_for_something_to_check_the_class_on(command: Command) -> Non
 def test_check_reads_a_backup(command: Command, tmp_path: Path) -> None:
     group = Group(Shop, Shop, Shop)
     group.call("add", "tea", 2)
+    written = write_backup(group, tmp_path / "shop.vsl", "keep", "tea")
+    ran = command("upgrade", "check", "tests.evolution.changes:Shop", "--backup", written)
+    assert (ran.code, ran.err) == (0, "")
+    assert "1 entries executed again with equal results: it may be deployed" in ran.out
+    ran = command("upgrade", "check", "tests.evolution.changes:AttributeRenamed", "--backup", written)
+    assert ran.code == 1
+    assert "refused: stock (dict[str, int]) is missing" in ran.out
+
+
+def test_check_refuses_a_migration_when_it_differs_in_another_process(
+    command: Command, tmp_path: Path
+) -> None:
+    group = Group(first_tags(), first_tags(), first_tags())
+    for number in range(20):
+        group.call("tag", f"tag {number}")
+    written = write_backup(group, tmp_path / "tags.vsl", "tag", "last")
+    ran = command("upgrade", "check", "tests.evolution.tags:Tags", "--backup", written)
+    assert ran.code == 1
+    assert "refused: _list_tags(): migrations make another state of the same one" in ran.out
+    ran = command("upgrade", "check", "tests.evolution.tags:SortedTags", "--backup", written)
+    assert (ran.code, ran.err) == (0, "")
+    assert "migrations included: it may be deployed" in ran.out
+
+
+def write_backup(group: Group, path: Path, method: str, *arguments: object) -> Path:
+    """Write a snapshot of the group, and one call after it."""
     taken = group.save(1)
-    group.call("keep", "tea")
+    group.call(method, *arguments)
     meta, encoder = taken.meta, StreamEncoder()
     head = SnapshotHead(meta.size_bytes, meta.digest, meta.format, meta.header)
     entry = group.log[-1].entry
@@ -72,12 +99,5 @@ def test_check_reads_a_backup(command: Command, tmp_path: Path) -> None:
     )
     stream = encoder.begin(header) + encoder.record(Chunk(0, taken.body))
     stream += encoder.record(LogEntry(entry.viewstamp.view, entry.viewstamp.seqno, digest, entry.data))
-    (tmp_path / "shop.vsl").write_bytes(stream + encoder.end())
-    ran = command("upgrade", "check", "tests.evolution.changes:Shop", "--backup", tmp_path / "shop.vsl")
-    assert (ran.code, ran.err) == (0, "")
-    assert "1 entries executed again with equal results: it may be deployed" in ran.out
-    ran = command(
-        "upgrade", "check", "tests.evolution.changes:AttributeRenamed", "--backup", tmp_path / "shop.vsl"
-    )
-    assert ran.code == 1
-    assert "refused: stock (dict[str, int]) is missing" in ran.out
+    path.write_bytes(stream + encoder.end())
+    return path

@@ -11,6 +11,7 @@ from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.machine.interface import code_of
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.compatibility import Verdict, judge_class
+from viewstamp.replica.migration_check import Unmigrated, migrated_digest
 from viewstamp.replica.options import SessionLimits
 
 STRUCTURAL = [name for name, change in CHANGES.items() if change.at_the_entry]
@@ -80,6 +81,22 @@ def test_check_runs_the_migrations_and_says_what_stands() -> None:
     group.call("name", "ann", "Ann Lee")
     verdict = judge_class(second(), None, entries(group), SessionLimits(), code_of(first()), ["buy"])
     assert verdict == Verdict(oldest=1, in_force=1, executed=1, migrated=True)
+
+
+def test_check_refuses_a_migration_when_it_makes_another_state_elsewhere() -> None:
+    group = Group(first(), first(), first())
+    group.call("name", "ann", "Ann Lee")
+
+    def same(before: Unmigrated) -> list[int]:
+        return [migrated_digest(second(), before)]
+
+    def other(before: Unmigrated) -> list[int]:
+        return [migrated_digest(second(), before) + 1]
+
+    verdict = judge_class(second(), None, entries(group), SessionLimits(), elsewhere=same)
+    assert (verdict.problems, verdict.migrated) == ([], True)
+    verdict = judge_class(second(), None, entries(group), SessionLimits(), elsewhere=other)
+    assert "_split_names(): migrations make another state" in verdict.problems[0]
 
 
 def test_check_says_which_migrations_nothing_needs() -> None:

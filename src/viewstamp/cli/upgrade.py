@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from viewstamp.cli.failures import DONE, REFUSED
 from viewstamp.cli.flags import AsJson, ClusterFile, Flag, Timeout
+from viewstamp.cli.migrated_elsewhere import elsewhere
 from viewstamp.cli.operate import direct, find_leader
 from viewstamp.cli.output import printable, show_json, show_table
 from viewstamp.cli.serve import load_machine
@@ -109,7 +110,13 @@ def check(
         raise ConfigurationError("say on what to check the class: --data DIR or --backup FILE")
     source = read_directory(str(data)) if data is not None else read_backup(Path(str(backup)))
     verdict = judge_class(
-        cls, source.snapshot, source.entries, source.limits or limits, code=source.code, allow=allow
+        cls,
+        source.snapshot,
+        source.entries,
+        source.limits or limits,
+        code=source.code,
+        allow=allow,
+        elsewhere=elsewhere(machine),
     )
     for problem in verdict.problems:
         print(f"refused: {printable(problem)}")

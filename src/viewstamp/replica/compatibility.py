@@ -17,12 +17,12 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.evolution import migrations_of, version_of
-from viewstamp.machine.in_force import VersionInForce
 from viewstamp.machine.interface import code_of, differences, interface_of, new_members_in_state
 from viewstamp.machine.runner import MigrationFailed
 from viewstamp.machine.schema import parts_of
 from viewstamp.machine.state_machine import Operation, StateMachine
 from viewstamp.replica.batches import BatchUnreadable, Decoders, decode_batch
+from viewstamp.replica.migration_check import Elsewhere, migrated_digest, unmigrated
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import Answers, ReplicatedState
 from viewstamp.replica.skip_mark import read_skip_mark
@@ -56,10 +56,12 @@ def judge_class(
     limits: SessionLimits,
     code: Mapping[str, str] | None = None,
     allow: Collection[str] = (),
+    elsewhere: Elsewhere | None = None,
 ) -> Verdict:
     """Return what would happen if this class ran on this snapshot and the entries after it.
 
     `code` is that of the class that ran; None: not known. `allow` names methods that may do something else.
+    `elsewhere` runs migrations in other processes, whose states must be equal.
 
     Raises:
         ConfigurationError: the class cannot be replicated at all.
@@ -83,7 +85,7 @@ def judge_class(
             for name in new_members_in_state(cls, state.runner.in_force.interface)
         ]
     if whole and not verdict.problems:
-        _raise(cls, state, verdict)
+        _raise(state, verdict, elsewhere)
     verdict.deletable = [
         f"{prefix}{migration.name}"
         for prefix, part in parts_of(cls, "")
@@ -138,18 +140,31 @@ def _execute(state: ReplicatedState, entries: Iterable[Entry], verdict: Verdict)
     return not verdict.problems
 
 
-def _raise(cls: type[StateMachine], state: ReplicatedState, verdict: Verdict) -> None:
-    target = VersionInForce(state.definition, version_of(cls), interface_of(cls, version_of(cls)))
+def _raise(state: ReplicatedState, verdict: Verdict, elsewhere: Elsewhere | None) -> None:
+    """Run the migrations several times, each on a copy, and compare what they make."""
     if state.versions is None:
         return
+    cls, before = state.definition.cls, unmigrated(state)
+    verdict.migrated = version_of(cls) > verdict.in_force
     try:
-        state.runner.raised(target, state.applied, state.log_time)
+        digests = {migrated_digest(cls, before)}
+        if verdict.migrated:
+            digests.add(migrated_digest(cls, before))
+            digests.update(() if elsewhere is None else elsewhere(before))
     except MigrationFailed as error:
+        verdict.migrated = False
         verdict.problems.append(f"the version would not be raised: {error}")
     except ConfigurationError as error:
+        verdict.migrated = False
         verdict.problems.append(str(error))
     else:
-        verdict.migrated = target.version > verdict.in_force
+        if len(digests) > 1:
+            ran = {f"{one.name}()" for _, part in parts_of(cls, "") for one in migrations_of(part)}
+            verdict.problems.append(
+                f"{', '.join(sorted(ran))}: migrations make another state of the same one each time they "
+                "run, and would split all replicas: let them depend on the state and self.context "
+                "only, on no clock, random number or order of a set; viewstamp lint names the line"
+            )
 
 
 def _interface_problems(
