@@ -200,9 +200,12 @@ def with_session(options: ClientOptions | None, session_s: float | None) -> Clie
     return msgspec.structs.replace(options, session_time_to_live_ms=session_ms(session_s))
 
 
-def make_asker(rng: Random) -> Dialer:
+_ANYBODY: Final = client_hello("", None)
+
+
+def make_asker(rng: Random, hello: Greeting = _ANYBODY) -> Dialer:
     """Return a link that only asks an address which server it belongs to."""
-    return Dialer(client_hello("", None), CLIENT, CLIENT_LIMITS, rng)
+    return Dialer(hello, CLIENT, CLIENT_LIMITS, rng)
 
 
 def hurry_others(links: Mapping[NodeId, ServerLink], gone: NodeId) -> None:

@@ -185,23 +185,35 @@ class Known(msgspec.Struct, frozen=True):
 def cluster_of(where: Where, *, timeout_s: float = 2.0) -> Known:
     """Return what the first member says that answers: a cluster file may be older than the members.
 
+    Where a configuration is given, a member is dialled by its address there and is believed when it has
+    proved, by the secret or by TLS, which node it is. If none has, the addresses of the configuration count:
+    a process at the address of a dead member cannot have an operator's proof sent to itself.
+
     Raises:
         ConfigurationError: `where` names no cluster.
         NotExecuted: no member answered.
     """
-    troubles = []
-    for place in _places(where):
-        welcome = _ask(place, _configured(where), timeout_s)
+    cluster, troubles = _configured(where), []
+    for node, place in _places(where):
+        welcome = _ask(place, cluster, timeout_s, node)
         if not isinstance(welcome, str):
             addresses = {NodeId(node): (host, port) for node, host, port in welcome.members}
             return Known(welcome.cluster_id, welcome.protocol, addresses)
         troubles.append(f"{format_address(place)}: {welcome}")
+    if cluster is not None and cluster.tls is None and _is_answered(cluster, timeout_s):
+        return Known(cluster.cluster_id, cluster.protocol, dict(cluster.addresses))
     raise NotExecuted(f"no member answers: {'; '.join(troubles)}")
 
 
-def _places(where: Where) -> list[Address]:
+def _is_answered(cluster: ClusterConfig, timeout_s: float) -> bool:
+    """Return whether there is a server at any address of the file, proved or not."""
+    return any(not isinstance(_ask(at, cluster, timeout_s), str) for at in cluster.addresses.values())
+
+
+def _places(where: Where) -> list[tuple[NodeId | None, Address]]:
+    """Return where to ask, and which node should be there; None: any."""
     located = locate(where)
-    return located if isinstance(located, list) else list(located.addresses.values())
+    return [(None, place) for place in located] if isinstance(located, list) else [*located.addresses.items()]
 
 
 def _current(where: Where) -> ClusterConfig:
@@ -227,12 +239,23 @@ def _listing(cluster: ClusterConfig, addresses: dict[NodeId, Address]) -> Cluste
     return now if held is None else now.holding(held)
 
 
-def _ask(address: Address, cluster: ClusterConfig | None, timeout_s: float) -> Welcome | str:
-    """Ask an address which server it belongs to; with TLS, where the cluster has it."""
-    has_tls = cluster is not None and cluster.tls is not None
-    security = client_security(cluster, operator=True) if has_tls else OPEN
-    secure = security.dial(cluster.cluster_id if cluster is not None else "", None)
-    return ask_blocking(address, make_asker(fresh_rng()), monotonic_us, timeout_s, secure)
+def _ask(
+    address: Address, cluster: ClusterConfig | None, timeout_s: float, node: NodeId | None = None
+) -> Welcome | str:
+    """Ask an address which server it belongs to; with TLS, where the cluster has it.
+
+    Where a node is meant it has to be that one, and to prove it as far as the cluster can.
+    """
+    if cluster is None:
+        return ask_blocking(address, make_asker(fresh_rng()), monotonic_us, timeout_s)
+    has_proof = node is not None or cluster.tls is not None
+    security = client_security(cluster, operator=True) if has_proof else OPEN
+    asker = make_asker(fresh_rng())
+    if node is not None:
+        hello = security.greet_server(cluster.cluster_id, node, operator=True, insists=True)
+        asker = make_asker(fresh_rng(), hello)
+    secure = security.dial(cluster.cluster_id, node)
+    return ask_blocking(address, asker, monotonic_us, timeout_s, secure)
 
 
 def _leading(where: Where) -> Members | None:

@@ -78,15 +78,24 @@ class Security(msgspec.Struct, frozen=True):
         return door.hello_to(peer, incarnation if self.trust is Trust.CERTIFICATE else Incarnation(0))
 
     def greet_server(
-        self, cluster_id: str, server: NodeId, *, operator: bool, token: TokenSource | None = None
+        self,
+        cluster_id: str,
+        server: NodeId,
+        *,
+        operator: bool,
+        token: TokenSource | None = None,
+        insists: bool = False,
     ) -> Greeting:
-        """Return the hello of a client or an operator, or what makes it for each connection."""
+        """Return the hello of a client or an operator, or what makes it for each connection.
+
+        An operator that `insists` leaves a server again that does not prove that it has the same secret.
+        """
         if token is not None and not operator:
             return partial(_hello_with_token, cluster_id, server, token)
         hello = hello_of(cluster_id, server, operator=operator and self.trust is not Trust.CERTIFICATE)
         if operator and self.secret is not None:
             # Not insisting: a server that has no secret is given a directive, and nothing that is secret.
-            return Prover(self.secret, hello, fresh_nonce, Incarnation(0), insists=False)
+            return Prover(self.secret, hello, fresh_nonce, Incarnation(0), insists=insists)
         return encode_hello(hello)
 
 

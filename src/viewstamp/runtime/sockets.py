@@ -220,6 +220,8 @@ def ask_blocking(
                         return event.welcome
                     if isinstance(event, Refused):
                         return event.reason
+                    if isinstance(event, Challenged):
+                        sock.sendall(dialer.out.take())
     except (OSError, UnicodeError, ProtocolViolation) as error:
         return explain(error)
     return "it closed the connection"
