@@ -14,7 +14,7 @@ from tests.runtime.machines import Counter
 from viewstamp.cli.init import init
 from viewstamp.clients.lock_driver import LockTimeout
 from viewstamp.clients.locks import LockClient
-from viewstamp.core.errors import ConfigurationError, NodeRemoved, NotExecuted
+from viewstamp.core.errors import ConfigurationError, NodeRemoved, NotExecuted, OutcomeUnknown
 from viewstamp.core.ids import NodeId
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime import joining, members
@@ -144,6 +144,9 @@ async def test_node_when_it_joins_without_the_secret_says_what_is_missing_in_its
     await until(lambda: "has not shown that it has the same secret" in caplog.text, timeout_s=SLOW_S)
     (line, *_) = [each for each in caplog.messages if "same secret" in each]
     assert "--cluster FILE" in line
+    with pytest.raises(OutcomeUnknown, match=r"node 4 was added, and .* has not heard it within .*remove 4`"):
+        await initial.do(members.add_member, initial.where[4], timeout_s=2.0)
+    assert await initial.voters() == [1, 2, 3]
 
 
 async def test_node_when_its_file_is_that_of_another_cluster_does_not_join(initial: Town) -> None:

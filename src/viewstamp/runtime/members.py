@@ -27,6 +27,8 @@ from viewstamp.runtime.sockets import ask_blocking
 from viewstamp.runtime.system import fresh_rng, monotonic_us
 
 TIMEOUT_S: Final = 30.0
+_WORD_S: Final = 10.0
+"""So long may a node that was added be silent."""
 _PAUSE_S: Final = 0.1
 _PAUSE: Final = threading.Event()
 """Never set: waiting for it is a pause."""
@@ -56,19 +58,22 @@ def add_member(
 ) -> Members:
     """Add the node that waits at this address; it votes when it keeps up, unless it is to stay a learner.
 
+    Returns when the node that leads has heard it.
+
     Raises:
         ConfigurationError: no node of this cluster answers there, or the one that does votes already.
-        NotExecuted: it was refused, with the reason. OutcomeUnknown: it may still come.
+        NotExecuted: it was refused, with the reason. OutcomeUnknown: it may still come, or it was added and
+            has not been heard within 10 s.
     """
+    deadline = time.monotonic() + timeout_s
     node, incarnation = node_at(address, where)
     if (node, incarnation) in members(where, timeout_s=timeout_s).membership.voters:
         raise ConfigurationError(
             f"node {node} at {format_address(address)} is a member already, and votes: nothing was changed"
         )
     promoted = () if learner else (node,)
-    return change_members(
-        where, ChangeMembers(add=((node, incarnation),), promote=promoted), timeout_s=timeout_s
-    )
+    change_members(where, ChangeMembers(add=((node, incarnation),), promote=promoted), timeout_s=timeout_s)
+    return _await_word(where, node, min(_WORD_S, max(1.0, deadline - time.monotonic())))
 
 
 def promote_member(where: Where, node: NodeId, *, timeout_s: float = TIMEOUT_S) -> Members:
@@ -258,13 +263,37 @@ def _ask(
     return ask_blocking(address, asker, monotonic_us, timeout_s, secure)
 
 
-def _leading(where: Where) -> Members | None:
-    """Return the members by the node of the highest view that takes itself for the leader."""
+def _leader(where: Where) -> Status | None:
+    """Return what the node of the highest view says that takes itself for the leader."""
     answers = cluster_status(_current(where)).values()
     leading = [each for each in answers if isinstance(each, Status) and each.leader == each.node]
-    if not leading:
+    return max(leading, key=lambda account: account.view, default=None)
+
+
+def _await_word(where: Where, node: NodeId, timeout_s: float) -> Members:
+    """Wait until the node that leads has heard this one, which was added."""
+
+    def heard() -> Members | None:
+        leader = _leader(where)
+        if leader is None or leader.membership is None:
+            return None
+        by_peers = any(each.node == node and each.heard_us_ago is not None for each in leader.peers)
+        return Members(leader.node, leader.membership) if by_peers or leader.node == node else None
+
+    try:
+        return _until(heard, timeout_s, "")
+    except NotExecuted:
+        raise OutcomeUnknown(
+            f"node {node} was added, and the node that leads has not heard it within {timeout_s:.0f} s: it "
+            f"votes only when it keeps up; its log says why, and `viewstamp member remove {node}` undoes this"
+        ) from None
+
+
+def _leading(where: Where) -> Members | None:
+    """Return the members by the node of the highest view that takes itself for the leader."""
+    best = _leader(where)
+    if best is None:
         return None
-    best = max(leading, key=lambda account: account.view)
     if best.membership is None:
         raise ConfigurationError("the members of this cluster are those of its file, and do not change")
     return Members(best.node, best.membership)
