@@ -339,3 +339,40 @@ def test_a_raise_begins_one_entry_for_each_migration_whatever_the_numbers(
         assert machine.steps == (steps or [7, 40_000])
         assert raised.context.version == VERSION_MAX
     assert len(begun) == 5
+
+
+def colours(later: bool) -> type[StateMachine]:
+    make: Any = Enum
+    colour = make("Colour", {"RED": "red", "BLUE": "blue"} if later else {"RED": "red"})
+
+    class Colours(StateMachine):
+        chosen: list[Any] = []  # noqa: RUF012  its type is set below
+
+        if later:
+
+            def take(self, name, one=colour("blue")) -> int:  # type: ignore[no-untyped-def]  # noqa: ANN001, B008
+                self.chosen.append(one)
+                return len(name)
+
+            take.__annotations__["one"] = colour
+        else:
+
+            def take(self, name) -> int:  # type: ignore[no-untyped-def, misc]  # noqa: ANN001
+                return len(name)
+
+        take.__annotations__["name"] = str
+        take = command(take)  # type: ignore[assignment]
+
+    Colours.__annotations__["chosen"] = list[colour]  # type: ignore[valid-type]
+    return Colours
+
+
+def test_a_new_argument_that_is_not_sent_refuses_no_call_when_its_default_is_a_new_member() -> None:
+    definition = MachineDefinition.of(colours(later=True))
+    in_force = VersionInForce(definition, 1, own_interface(colours(later=False)))
+    assert in_force.allows is not None
+    for arguments, reason in [(["tea"], ""), (["tea", "blue"], "take: 'one' is new and not in force")]:
+        payload = msgspec.msgpack.encode(["take", *arguments])
+        said = in_force.allows(definition.decode("command", payload), payload)
+        assert said.startswith(reason)
+        assert bool(said) == bool(reason)

@@ -104,17 +104,20 @@ class VersionInForce:
                 since = f"exists since version {method.since}" if method.since > version else "is new"
                 return f"{method.name} {since}, and version {version} is in force: {_FINALIZE}"
             if arity_of(payload) <= most:
-                return self._new_within(method.name, arguments)
+                return self._new_within(method.name, arguments, most)
             name = method.arguments.__struct_fields__[most]
             return f"{method.name}: {name!r} is new and not in force: {_FINALIZE}"
 
         return allows
 
-    def _new_within(self, name: str, arguments: Any) -> str:
-        """Say that an argument holds a field, or a member of an enum, that members of before cannot read."""
+    def _new_within(self, name: str, arguments: Any, most: int | None = None) -> str:
+        """Say that an argument holds a field, or a member of an enum, that members of before cannot read.
+
+        Looked at are the first `most` arguments; None: all. Those after them were not sent.
+        """
         if self.is_whole:
             return ""
-        values = msgspec.structs.astuple(arguments)
+        values = msgspec.structs.astuple(arguments)[:most]
         projected = [self.project(value) for value in values]
         try:
             again = msgspec.msgpack.decode(_ENCODER.encode([name, *projected]), type=type(arguments))
