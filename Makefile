@@ -56,7 +56,7 @@ test: check      ## all tests, at most ten minutes on two cores
 
 coverage: check  ## the same tests, with what of the source they reach; takes twice as long
 	$(BIN)/python -m pytest -n 2 -m "not process" --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest -n 2 -m process --cov --cov-append --cov-report=term
+	$(BIN)/python -m pytest -m process --cov --cov-append --cov-report=term
 
 test-fast: install ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 -m "not slow and not process"

@@ -70,10 +70,16 @@ def test_an_endless_command_is_named_and_ends_its_node(attack: MakeVictim) -> No
 
 TURNS = """
 from time import process_time
+
+def spin(turns):
+    count = 0
+    while count != turns:
+        count += 1
+
 turns, begun = 0, process_time()
 while process_time() - begun < 0.2:
-    for _ in range(100_000):
-        turns += 1
+    spin(100_000)
+    turns += 100_000
 print(turns)
 """
 

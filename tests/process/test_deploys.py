@@ -118,6 +118,10 @@ async def test_no_call_fails_when_a_class_is_deployed_and_taken_back_and_deploye
     assert [line for line in deployment.lines() if "differ" in line or "newer code" in line] == []
 
 
+LOOKS = 300
+"""At the account of a node that has to hear of a leader first, ten a second."""
+
+
 async def test_a_node_with_the_old_class_waits_after_finalize_and_goes_on_with_the_new_one(
     make_group: MakeGroup, tmp_path: Path
 ) -> None:
@@ -137,10 +141,15 @@ async def test_a_node_with_the_old_class_waits_after_finalize_and_goes_on_with_t
     await asyncio.to_thread(server.wait_ready)
     async with connect(group.cluster, NEW) as shop:
         assert await shop.name("bob", "Bob Ray") == 2
-    account = (await accounts(group))[late]
-    assert isinstance(account, Status)
-    assert "waiting for newer code at" in account.waiting_for
-    assert "it needs version 2 of Shop; this code has 1" in account.waiting_for
+    told = ""
+    for _ in range(LOOKS):
+        account = (await accounts(group))[late]
+        told = account.waiting_for if isinstance(account, Status) else ""
+        if "waiting for newer code at" in told:
+            break
+        await asyncio.sleep(0.1)
+    assert "waiting for newer code at" in told
+    assert "it needs version 2 of Shop; this code has 1" in told
     server.kill()
     server.start(deployment._environment("second"))
     await asyncio.to_thread(server.wait_ready)
