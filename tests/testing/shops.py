@@ -59,7 +59,7 @@ class Unannotated(StateMachine):
 
     @command
     def add(self, name: str) -> str:
-        found = _gathered([name, f"{name}x", f"{name}y"])
+        found = _gathered([f"{name}{place}" for place in range(9)])  # few would stand in one order by chance
         return "".join(found)
 
 
