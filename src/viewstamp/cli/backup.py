@@ -151,10 +151,10 @@ def _to_output(config: ClusterConfig, chosen: NodeId | None, timeout: float) -> 
     out = sys.stdout.buffer
     if out.isatty():
         raise ConfigurationError("a backup is not text: send it to a file or to another program")
-    node, leader = choose_node(config, chosen, timeout)
+    node = choose_node(config, chosen, timeout)
     with LogReader(config, node, timeout_s=timeout) as reader:
         collector = reader.collector()
-        for piece in collector.snapshot(reader.position(leader), wall_time_ms()):
+        for piece in collector.snapshot(reader.position(), wall_time_ms()):
             out.write(piece)
         out.write(collector.encoder.end())
     out.flush()
@@ -162,14 +162,14 @@ def _to_output(config: ClusterConfig, chosen: NodeId | None, timeout: float) -> 
 
 
 def _take(config: ClusterConfig, chosen: NodeId | None, target: Path, timeout: float) -> None:
-    node, leader = choose_node(config, chosen, timeout)
+    node = choose_node(config, chosen, timeout)
     path = _file_in(target, config.cluster_id)
     began = time.monotonic()
     with LogReader(config, node, timeout_s=timeout) as reader:
         collector = reader.collector()
 
         def stream() -> Iterator[bytes]:
-            position = reader.position(leader)
+            position = reader.position()
             yield from collector.snapshot(position, wall_time_ms())
             yield collector.encoder.end()
 
@@ -179,14 +179,14 @@ def _take(config: ClusterConfig, chosen: NodeId | None, target: Path, timeout: f
 
 
 def _grow(config: ClusterConfig, chosen: NodeId | None, path: Path, timeout: float) -> int:
-    node, leader = choose_node(config, chosen, timeout)
+    node = choose_node(config, chosen, timeout)
     grown = GrowingFile(path)
     try:
         with LogReader(config, node, timeout_s=timeout) as reader:
             encoder = StreamEncoder() if grown.is_new else StreamEncoder(grown.decoder.progress)
             collector = reader.collector(encoder)
             if grown.is_new:
-                grown.append(collector.snapshot(reader.position(leader), wall_time_ms()))
+                grown.append(collector.snapshot(reader.position(), wall_time_ms()))
             _require_same(grown, config)
             last = encoder.progress.last
             print(printable(f"{path}: follows node {node} from {last} on, until interrupted"), flush=True)
@@ -215,22 +215,22 @@ def _require_same(grown: GrowingFile, config: ClusterConfig) -> None:
         )
 
 
-def choose_node(config: ClusterConfig, chosen: NodeId | None, timeout: float) -> tuple[NodeId, NodeId | None]:
-    """Return the member to read from, and the leader: a follower that is far, where none was chosen.
+def choose_node(config: ClusterConfig, chosen: NodeId | None, timeout: float) -> NodeId:
+    """Return the member to read from: a follower that is far, where none was chosen.
 
     Raises:
         NotExecuted: no member answers.
     """
-    answers = ask_all(config, min(timeout, 2.0))
-    leader = leader_of(answers)
     if chosen is not None:
-        return chosen, leader
+        return chosen
+    answers = ask_all(config, min(timeout, 2.0))
     alive = {one: answer for one, answer in answers.items() if isinstance(answer, Status)}
     if not alive:
         silent = "; ".join(f"node {one}: {answer}" for one, answer in answers.items())
         raise NotExecuted(f"no member answered, so nothing was read: {silent}")
+    leader = leader_of(answers)
     followers = {one: status for one, status in alive.items() if one != leader} or alive
-    return max(followers, key=lambda one: followers[one].applied), leader
+    return max(followers, key=lambda one: followers[one].applied)
 
 
 # Names and times

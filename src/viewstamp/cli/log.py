@@ -52,9 +52,9 @@ def _write(after: str | None, cluster: Path, node: int | None, timeout: float, *
     out = sys.stdout.buffer
     if out.isatty():
         raise ConfigurationError("a stream is not text: send it to a file or to another program")
-    source, leader = choose_node(config, chosen, check_timeout(timeout))
+    source = choose_node(config, chosen, check_timeout(timeout))
     with LogReader(config, source, timeout_s=timeout) as reader:
-        upto = None if follow else reader.position(leader).seqno
+        upto = None if follow else reader.position().seqno
         collector = reader.collector()
         for piece in collector.log(begin, wall_time_ms()):
             out.write(piece)

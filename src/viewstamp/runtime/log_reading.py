@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from threading import Event
 from types import TracebackType
 from typing import Final, Self
@@ -20,6 +21,8 @@ from viewstamp.stream.encoder import StreamEncoder
 
 FOLLOW_PAUSE_S: Final = 0.1
 """Between two questions of a reader that has all there is."""
+CONFIRMED_WITHIN_S: Final = 2.0
+"""How long one member may take to confirm a position before the next one is asked."""
 
 
 class LogReader:
@@ -28,6 +31,7 @@ class LogReader:
     def __init__(self, cluster: ClusterConfig, node: NodeId, *, timeout_s: float = 60.0) -> None:
         """Nothing is connected before the first question. Each ends within `timeout_s`."""
         self._client = BlockingClient(cluster, timeout_s=timeout_s, operator=True)
+        self._timeout_s = timeout_s
         self.cluster = cluster
         self.node = node
 
@@ -43,18 +47,26 @@ class LogReader:
         """Ask the node (`collecting.Ask`)."""
         return self._ask_one(self.node, questions)
 
-    def position(self, leader: NodeId | None) -> Viewstamp:
-        """Return a position that all that was acknowledged before is part of, by the node or the leader.
+    def position(self) -> Viewstamp:
+        """Return a position that everything acknowledged before this call is part of.
+
+        Any member that can tell will do. While none can, as when the leader has just ended and the next one
+        is not elected yet, all are asked again until `timeout_s` is over.
 
         Raises:
-            NotExecuted: neither can tell.
+            NotExecuted: none could tell in time. Nothing was read.
         """
-        try:
-            return confirmed_position(self.ask)
-        except NotExecuted:
-            if leader is None or leader == self.node:
-                raise
-        return confirmed_position(lambda questions: self._ask_one(leader, questions))
+        until = time.monotonic() + self._timeout_s
+        while True:
+            reasons: list[str] = []
+            for node in (self.node, *(each for each in self.cluster.node_ids if each != self.node)):
+                try:
+                    return confirmed_position(partial(self._ask_one, node, timeout_s=CONFIRMED_WITHIN_S))
+                except NotExecuted as error:
+                    reasons.append(f"node {node}: {error}")
+            if time.monotonic() >= until:
+                raise NotExecuted("no member could tell up to where to read: " + "; ".join(reasons))
+            wait_for_more()
 
     def collector(self, encoder: StreamEncoder | None = None) -> Collector:
         """Return what makes a stream of this node's log."""
@@ -62,10 +74,11 @@ class LogReader:
         origin = Origin(self.cluster.cluster_id, self.cluster.protocol, self.cluster.node_ids, limits)
         return Collector(self.ask, origin, pause=wait_for_more, encoder=encoder)
 
-    def _ask_one(self, node: NodeId, questions: Sequence[Question]) -> list[OperatorReply]:
-        return [
-            self._reply(outcome) for outcome in self._client.operate([(node, each) for each in questions])
-        ]
+    def _ask_one(
+        self, node: NodeId, questions: Sequence[Question], *, timeout_s: float | None = None
+    ) -> list[OperatorReply]:
+        outcomes = self._client.operate([(node, each) for each in questions], timeout_s=timeout_s)
+        return [self._reply(outcome) for outcome in outcomes]
 
     @staticmethod
     def _reply(outcome: object) -> OperatorReply:
