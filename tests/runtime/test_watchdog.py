@@ -135,8 +135,10 @@ def test_nothing_is_said_when_nothing_runs(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_the_thread_ends_when_it_is_told() -> None:
+    before = set(threading.enumerate())
     bench = Bench(limit_ms=1)
     bench.dog.start()
+    (thread,) = set(threading.enumerate()) - before
     bench.dog.stop()
-    bench.dog._thread.join(10)
-    assert not bench.dog._thread.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()

@@ -6,7 +6,8 @@ from pathlib import Path
 from random import Random
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.sim.world.disk import DiskFaults, SimFileSystem
+from viewstamp.sim.world.content import DiskFaults
+from viewstamp.sim.world.disk import SimFileSystem
 from viewstamp.storage.directory import DataDirectory, open_data_directory
 from viewstamp.storage.files import FileSystem, OsFileSystem
 from viewstamp.storage.memory import MemoryMedium, open_memory_directory

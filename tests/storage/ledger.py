@@ -9,7 +9,8 @@ from tests.storage.beds import open_on
 from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import Incarnation, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, read_whole
-from viewstamp.sim.world.disk import DiskFaults, PowerFailure, SimFileSystem
+from viewstamp.sim.world.content import DiskFaults
+from viewstamp.sim.world.disk import PowerFailure, SimFileSystem
 from viewstamp.storage.directory import DataDirectory
 
 

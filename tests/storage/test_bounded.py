@@ -9,6 +9,7 @@ import pytest
 from tests.storage.beds import CLUSTER, NODE, SEGMENT_BYTES
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Incarnation, NodeId
+from viewstamp.storage.calls import OWN_CALLS
 from viewstamp.storage.directory import open_data_directory
 from viewstamp.storage.files import OsFileSystem, open_named, read_named
 
@@ -114,6 +115,6 @@ def test_start_is_refused_when_something_inside_is_another_users(
             fields[4] = os.geteuid() + 1
         return os.stat_result(fields)
 
-    monkeypatch.setattr("viewstamp.storage.files.os.lstat", lstat)
+    monkeypatch.setattr(OWN_CALLS, "lstat", lstat)
     with pytest.raises(ConfigurationError, match=r"\.wal belongs to another user"):
         open_directory(path)

@@ -10,7 +10,8 @@ from tests.storage.beds import PATH, open_on
 from tests.storage.ledger import Ledger, records_of
 from viewstamp.core.errors import ConfigurationError, JournalCorrupt
 from viewstamp.core.ids import PersistSeq
-from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults, SimFileSystem
+from viewstamp.sim.world.content import SECTOR_BYTES, DiskFaults
+from viewstamp.sim.world.disk import SimFileSystem
 
 Image = dict[str, bytes | None]
 

@@ -8,7 +8,9 @@ from random import Random
 
 import pytest
 
-from viewstamp.sim.world.disk import DiskFaults, SimFileSystem
+from viewstamp.sim.world.content import DiskFaults
+from viewstamp.sim.world.disk import SimFileSystem
+from viewstamp.storage.calls import OWN_CALLS
 from viewstamp.storage.direct import BLOCK_BYTES, BUFFER_BYTES, TailFile, tail_of
 from viewstamp.storage.files import File, OsFile, OsFileSystem, fill_with_zeros, read_all, write_all
 
@@ -63,6 +65,8 @@ def test_what_stands_before_is_kept_when_the_file_was_opened_in_the_middle_of_a_
     content = fill(file, [100, 4_000, 500])
     file.close()
     reopened = OsFileSystem().open(str(tmp_path / "f"), writable=True)
+    assert isinstance(reopened, OsFile)
+    assert isinstance(reopened, OsFile)
     tail = TailFile(reopened, os.open(tmp_path / "f", os.O_RDWR))
     write_all(tail, b"more", len(content))
     tail.close()
@@ -88,7 +92,7 @@ def test_rest_is_written_when_the_system_takes_little(
     def dribble(descriptor: int, data: bytes, offset: int) -> int:
         return real(descriptor, bytes(data[:110]) if descriptor == second else data, offset)
 
-    monkeypatch.setattr(os, "pwrite", dribble)
+    monkeypatch.setattr(OWN_CALLS, "pwrite", dribble)
     content = fill(file, [100, 300, 20])
     file.close()
     assert (tmp_path / "f").read_bytes() == content.ljust(SIZE_BYTES, b"\0")
@@ -107,7 +111,7 @@ def test_everything_is_written_the_usual_way_when_direct_writes_are_refused(
             raise OSError(errno.EINVAL, "Invalid argument")
         return real(descriptor, data, offset)
 
-    monkeypatch.setattr(os, "pwrite", refuse)
+    monkeypatch.setattr(OWN_CALLS, "pwrite", refuse)
     content = fill(file, [100, 300])
     file.close()
     assert refused == [0]
@@ -123,7 +127,7 @@ def test_error_is_raised_when_the_disk_fails(tmp_path: Path, monkeypatch: pytest
             raise OSError(errno.EIO, "Input/output error")
         return real(descriptor, data, offset)
 
-    monkeypatch.setattr(os, "pwrite", fail)
+    monkeypatch.setattr(OWN_CALLS, "pwrite", fail)
     with pytest.raises(OSError, match="Input/output error"):
         file.pwrite(b"frame", 0)
     file.close()

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults, PowerFailure, SimFileSystem
+from viewstamp.sim.world.content import SECTOR_BYTES, DiskFaults
+from viewstamp.sim.world.disk import PowerFailure, SimFileSystem
 
 TORN = DiskFaults(torn=1.0)
 

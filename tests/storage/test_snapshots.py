@@ -9,7 +9,8 @@ from tests.storage.beds import PATH, open_on
 from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, read_whole
-from viewstamp.sim.world.disk import DiskFaults, SimFileSystem
+from viewstamp.sim.world.content import DiskFaults
+from viewstamp.sim.world.disk import SimFileSystem
 from viewstamp.storage import snapshots as store
 from viewstamp.storage.snapshots import FileSnapshotStore, SnapshotNotSaved
 

@@ -10,7 +10,8 @@ import xxhash
 from tests.storage.beds import CLUSTER, NODE, PATH, SEGMENT_BYTES, open_on
 from viewstamp.core.errors import JournalCorrupt, StorageError
 from viewstamp.core.ids import Incarnation, PersistSeq
-from viewstamp.sim.world.disk import DiskFaults, SimFileSystem
+from viewstamp.sim.world.content import DiskFaults
+from viewstamp.sim.world.disk import SimFileSystem
 from viewstamp.storage.directory import DataDirectory
 from viewstamp.storage.framing import Identity
 from viewstamp.storage.journal import Journal

@@ -10,7 +10,8 @@ Read in this order; each file says its rules at its top:
    `places`, `deadlines`, `backlog`, `bounded_log`: what one client may take of it; `admissions`,
    `security`, `secret_file`, `certificates`, `tls`, `rotation`, `tokens`: with what the ends of a connection
    prove themselves;
-4. `server`: all of it from start to stop; `local`: a cluster in one process; `paranoid`: cores that check
+4. `server`: all of it from start to stop, `watching` what looks after it, `process` what it takes of the
+   process that it runs in; `local`: a cluster in one process; `paranoid`: cores that check
    themselves; `disturbed`, `chaos_orders`: a network that loses and delays, for tests, and what begins it;
    `stopping`: what comes before the end; `supervisor`: what systemd is told;
 5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`: what

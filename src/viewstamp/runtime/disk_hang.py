@@ -11,12 +11,11 @@ import contextlib
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable
-from time import monotonic
 from typing import Any, Final
 
 from viewstamp.core.ids import NodeId
+from viewstamp.runtime.process import OWN_PROCESS, Process
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 SAMPLE_S: Final = 0.25
@@ -33,6 +32,7 @@ class DiskHang:
         limit_ms: int,
         sever: Callable[[], None],
         end: Callable[[], Any],
+        process: Process = OWN_PROCESS,
     ) -> None:
         """Watch the syncs that `sync` returns: an object that stands for the one in flight, or None.
 
@@ -46,24 +46,18 @@ class DiskHang:
         self._end = end
         self._seen: object = None
         self._waited_s = 0.0
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"viewstamp-disk-{node}", daemon=True)
+        self._process = process
+        self._stop: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Begin, if there is a limit."""
         if self._limit_s:
-            self._thread.start()
+            self._stop = self._process.sample(f"viewstamp-disk-{self._node}", SAMPLE_S, self.sample)
 
     def stop(self) -> None:
         """Watch no longer."""
-        self._stopped.set()
-
-    def _run(self) -> None:
-        before = monotonic()
-        while not self._stopped.wait(SAMPLE_S):
-            now = monotonic()
-            self.sample(min(now - before, 2 * SAMPLE_S))
-            before = now
+        if self._stop is not None:
+            self._stop()
 
     def sample(self, passed_s: float) -> None:
         """Look once; `passed_s` seconds have passed since the last time."""
@@ -74,7 +68,7 @@ class DiskHang:
         self._waited_s += passed_s
         if self._waited_s < self._limit_s:
             return
-        self._stopped.set()
+        self.stop()
         self._sever()
         LOG.critical(
             "node %d stops, nothing acknowledged is lost: its disk has not finished a sync for %.0f s "

@@ -15,7 +15,6 @@ does wrong ends the node at once, and nothing is acknowledged after it.
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeAlias, assert_never, cast
 
 import msgspec
@@ -54,6 +53,7 @@ from viewstamp.runtime.bounded_log import BoundedLog
 from viewstamp.runtime.config import NodeConfig
 from viewstamp.runtime.inbox import Outlet
 from viewstamp.runtime.metrics import Metrics
+from viewstamp.runtime.process import OWN_PROCESS, Process
 from viewstamp.runtime.snapshotting import Snapshotter
 from viewstamp.runtime.space import SpaceWatch
 from viewstamp.runtime.state_hashing import RuntimeHasher
@@ -94,6 +94,7 @@ class Driver:
         clock: Clock,
         metrics: Metrics,
         failed: Callable[[BaseException], None],
+        process: Process = OWN_PROCESS,
     ) -> None:
         self._replica = replica
         self._journal = directory.journal
@@ -106,8 +107,8 @@ class Driver:
         self._outlet: Outlet | None = None
         self._step_replica = replica.step
         self._loop = asyncio.get_running_loop()
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix=f"viewstamp-sync-{node}")
-        self._background = ThreadPoolExecutor(1, thread_name_prefix=f"viewstamp-snapshot-{node}")
+        self._disk = process.executor(f"viewstamp-sync-{node}")
+        self._background = process.executor(f"viewstamp-snapshot-{node}")
         self._syncer = self._make_syncer(config)
         self.space = SpaceWatch(node, config)
         self._snapshotter = Snapshotter(
@@ -118,6 +119,7 @@ class Driver:
             metrics=metrics,
             feed=self.feed,
             failed=self.fail,
+            fork=process.fork,
         )
         self._stepping = False
         """Whether a step is under way: effects must never lead back into the replica."""

@@ -35,14 +35,13 @@ from viewstamp.runtime.client import ask
 from viewstamp.runtime.client_base import make_asker
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.differences import served_class, service_of
-from viewstamp.runtime.disk_hang import DiskHang
 from viewstamp.runtime.disturbed import Disturbed
 from viewstamp.runtime.driver import Driver
-from viewstamp.runtime.member_watch import MemberWatch, members_of
+from viewstamp.runtime.member_watch import members_of
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.paranoid import paranoid
+from viewstamp.runtime.process import OWN_PROCESS, Process
 from viewstamp.runtime.removal import refuse_removed, remember_removal
-from viewstamp.runtime.rotation import Rotation
 from viewstamp.runtime.security import OPEN, Security, server_security
 from viewstamp.runtime.state_hashing import RuntimeHasher
 from viewstamp.runtime.system import (
@@ -54,9 +53,8 @@ from viewstamp.runtime.system import (
     raise_descriptor_limit,
 )
 from viewstamp.runtime.transport import Transport
-from viewstamp.runtime.watchdog import Watchdog, end_process
+from viewstamp.runtime.watching import Watching
 from viewstamp.storage.directory import DataDirectory, open_data_directory
-from viewstamp.storage.files import OsFileSystem
 from viewstamp.storage.memory import MemoryMedium, open_memory_directory
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -98,6 +96,7 @@ class Server:
         joining: bool = False,
         ends_when_stuck: bool = False,
         guard: Guard | None = None,
+        process: Process = OWN_PROCESS,
     ) -> None:
         """Prepare a server; nothing is opened before `start`.
 
@@ -106,7 +105,8 @@ class Server:
         speaks and writes the same: for programs that look into a core. With `accept_class` the data
         directory may have been written with another class; with `joining` the node waits to be added; with
         `ends_when_stuck` this process ends where a command or query runs longer than `command_limit_ms`, else
-        it is only named in the log. A `guard` watches the machine for forbidden calls, in tests.
+        it is only named in the log. A `guard` watches the machine for forbidden calls, in tests; `process` is
+        where it runs, unless that is this one.
 
         Raises:
             ConfigurationError: the node is not a member, an option does not fit, or Python runs without
@@ -131,10 +131,8 @@ class Server:
         self._ends_when_stuck = ends_when_stuck
         self._guard = guard
         self._joining = joining
-        self._watch: MemberWatch | None = None
-        self._watchdog: Watchdog | None = None
-        self._disk_hang: DiskHang | None = None
-        self._rotation: Rotation | None = None
+        self._process = process
+        self._watching: Watching | None = None
         self._directory: DataDirectory | None = None
         self._driver: Driver | None = None
         self._transport: Transport | None = None
@@ -192,6 +190,7 @@ class Server:
             clock=self._clock,
             metrics=self.metrics,
             failed=self._fail,
+            process=self._process,
         )
         driver.attach(hasher)
         self._transport = Transport(
@@ -218,26 +217,20 @@ class Server:
 
     def _start_watching(self, driver: Driver, replica: Replica, transport: Transport) -> None:
         """Look after what may hang, and after who the members are."""
-        data = self.config.data
-        self._watch = MemberWatch(driver.status, self._book, transport, self._ask, data)
-        self._watch.start()
-        self._rotation = Rotation(self.node, self._security, transport.connections, replica.warn)
-        self._rotation.start()
-        self._watchdog = Watchdog(
+        self._watching = Watching(
             self.node,
-            lambda: replica.state.runner,
-            limit_ms=self.config.command_limit_ms,
-            end=end_process if self._ends_when_stuck else None,
+            self.config,
+            driver,
+            replica,
+            transport,
+            book=self._book,
+            security=self._security,
+            ask=self._ask,
+            process=self._process,
+            ends_when_stuck=self._ends_when_stuck,
+            disk_exit_code=EXIT_STORAGE,
         )
-        self._watchdog.start()
-        self._disk_hang = DiskHang(
-            self.node,
-            lambda: driver.sync_running,
-            limit_ms=self.config.sync_hang_ms if self._ends_when_stuck else 0,
-            sever=transport.sever,
-            end=lambda: end_process(EXIT_STORAGE),
-        )
-        self._disk_hang.start()
+        self._watching.start()
 
     def disturb(self, cut: Iterable[NodeId] = (), delay_s: float = 0.0, disk_s: float = 0.0) -> None:
         """For tests: send nothing to these members, to the others late, and sync slowly; none: as always."""
@@ -259,14 +252,8 @@ class Server:
             await stopping.hand_over(self._driver, self.config, self.node)
             await stopping.leave_snapshot(self._driver, self._transport, self.config, self.node)
         driver, self._driver = self._driver, None
-        if self._rotation is not None:
-            self._rotation.stop()
-        if self._watchdog is not None:
-            self._watchdog.stop()
-        if self._disk_hang is not None:
-            self._disk_hang.stop()
-        if self._watch is not None:
-            await self._watch.stop()
+        if self._watching is not None:
+            await self._watching.stop()
         await driver.stop()
         await self._transport.stop()
         self._over.set()
@@ -274,8 +261,8 @@ class Server:
 
     def reload_certificates(self) -> None:
         """Load the files of certificates again now; the log says whether they are in use."""
-        if self._rotation is not None:
-            self._rotation.look(force=True)
+        if self._watching is not None:
+            self._watching.rotation.look(force=True)
 
     async def kill(self) -> None:
         """Stop without a word to anybody, as if the process had ended: what was not synced is lost."""
@@ -325,7 +312,7 @@ class Server:
         if self.config.data is None:
             return open_memory_directory(self._medium, cluster_id=name, node=node, incarnation=incarnation)
         return open_data_directory(
-            OsFileSystem(),
+            self._process.files,
             self.config.data,
             cluster_id=name,
             node=node,
@@ -341,6 +328,7 @@ class Server:
             placement=self.config.snapshot_placement,
             inline_bytes_max=self.config.snapshot_inline_bytes_max,
             clock=self._clock,
+            fork=self._process.fork,
         )
 
     def _make_replica(self, directory: DataDirectory, rng: Random, hasher: RuntimeHasher) -> Replica:

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from threading import Lock
-from typing import Final
+from typing import Final, TypeAlias
 
 from viewstamp.core.effects import Stage
 from viewstamp.core.events import Captured, Staged
@@ -59,6 +59,7 @@ class Snapshotter:
         metrics: Metrics,
         feed: Callable[[Captured | Staged], None],
         failed: Callable[[BaseException], None],
+        fork: "Fork | None" = None,
     ) -> None:
         self._store = store
         self._placement = placement
@@ -72,6 +73,7 @@ class Snapshotter:
         self._last_bytes: int | None = None if newest is None else newest.meta.size_bytes
         """Size of the last snapshot, the best guess at the size of the next."""
         self._child = Child()
+        self._fork = fork or fork_and_stream
 
     def save(self, save: Save) -> None:
         """Begin to save a snapshot. When this returns, the machine may change."""
@@ -80,7 +82,7 @@ class Snapshotter:
         began_s = loop.time()
         if self._forks():
             self._metrics.snapshots_forked += 1
-            parts = fork_and_stream(save.parts, self._child)
+            parts = self._fork(save.parts, self._child)
         else:
             try:
                 parts = list(save.parts)
@@ -150,6 +152,10 @@ class Snapshotter:
             self._failed(error)
         elif (staged := done.result()) is not None:
             self._feed(staged)
+
+
+Fork: TypeAlias = Callable[[Iterator[bytes], "Child | None"], Iterator[bytes]]
+"""As `fork_and_stream`."""
 
 
 class Child:

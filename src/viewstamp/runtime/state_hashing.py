@@ -18,7 +18,7 @@ import xxhash
 
 from viewstamp.replica.events import StateHashed
 from viewstamp.runtime.config import SnapshotPlacement
-from viewstamp.runtime.snapshotting import fork_and_stream
+from viewstamp.runtime.snapshotting import Fork, fork_and_stream
 from viewstamp.runtime.system import Clock
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
@@ -32,8 +32,15 @@ class RuntimeHasher:
     """Hashes the states of one replica (`divergence.StateHasher`). `start` it before its first digest."""
 
     def __init__(
-        self, every: int, *, placement: SnapshotPlacement, inline_bytes_max: int, clock: Clock
+        self,
+        every: int,
+        *,
+        placement: SnapshotPlacement,
+        inline_bytes_max: int,
+        clock: Clock,
+        fork: Fork = fork_and_stream,
     ) -> None:
+        self._fork_process = fork
         self._every = every
         self._placement = placement
         self._inline_bytes_max = inline_bytes_max
@@ -81,7 +88,7 @@ class RuntimeHasher:
 
     def _fork(self, seqno: int, pieces: Iterator[bytes]) -> None:
         assert self._executor is not None
-        parts = fork_and_stream(_digest_piece(pieces))
+        parts = self._fork_process(_digest_piece(pieces), None)
         self._running = True
         future = asyncio.get_running_loop().run_in_executor(self._executor, lambda: b"".join(parts))
         future.add_done_callback(lambda done: self._on_digest(seqno, done))

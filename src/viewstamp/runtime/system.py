@@ -3,10 +3,11 @@
 Everything else takes an `Instant`, a `Random` or a loop as an argument.
 """
 
+import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,7 +48,7 @@ _AHEAD_US: Final = [0]
 
 def wall_s() -> float:
     """Return the date, in seconds since 1970: for the dates of certificates and tokens, and nothing else."""
-    return time_ns() / 1e9
+    return _WALL_S[0]()
 
 
 def check_timeout_s(timeout_s: float) -> float:
@@ -57,17 +58,29 @@ def check_timeout_s(timeout_s: float) -> float:
     return timeout_s
 
 
-_SYSTEM: Final = SystemRandom()
+_SYSTEM: Final[list[Random]] = [SystemRandom()]
+_WALL_S: Final[list[Callable[[], float]]] = [lambda: time_ns() / 1e9]
+
+
+@contextlib.contextmanager
+def simulated(rng: Random, wall_s: Callable[[], float]) -> Iterator[None]:
+    """For a simulated world: within the block everything fresh comes from this generator, dates from this."""
+    before = _SYSTEM[0], _WALL_S[0]
+    _SYSTEM[0], _WALL_S[0] = rng, wall_s
+    try:
+        yield
+    finally:
+        _SYSTEM[0], _WALL_S[0] = before
 
 
 def fresh_number() -> int:
     """Return 63 random bits, such as for an incarnation."""
-    return _SYSTEM.getrandbits(63)
+    return _SYSTEM[0].getrandbits(63)
 
 
 def fresh_bytes(count: int) -> bytes:
     """Return bytes that nobody can foresee."""
-    return _SYSTEM.randbytes(count)
+    return _SYSTEM[0].randbytes(count)
 
 
 def state_directory() -> Path:
@@ -79,7 +92,7 @@ def state_directory() -> Path:
 
 def fresh_secret() -> bytes:
     """Return the secret of a new client."""
-    return _SYSTEM.randbytes(SECRET_BYTES)
+    return _SYSTEM[0].randbytes(SECRET_BYTES)
 
 
 def utc_now() -> datetime:
@@ -89,7 +102,7 @@ def utc_now() -> datetime:
 
 def fresh_rng() -> Random:
     """Return a generator for jitter and election time-outs, seeded by the system. Not for secrets."""
-    return Random(_SYSTEM.getrandbits(64))  # noqa: S311  no secret depends on it
+    return Random(_SYSTEM[0].getrandbits(64))  # noqa: S311  no secret depends on it
 
 
 def loop_factory(choice: Loop) -> Callable[[], "asyncio.AbstractEventLoop"]:

@@ -91,7 +91,7 @@ class Transport:
         self._doorkeeper = self._make_doorkeeper(write_routing, machine)
         self._admissions = Admissions(self._doorkeeper, cluster.cluster_id, security)
         self._differences = Differences(self._doorkeeper, node, machine.name)
-        self._open: set[Connection] = set()  # all connections that others opened
+        self._open: dict[Connection, None] = {}  # all connections that others opened, the oldest first
         self._all_closed = asyncio.Event()  # set while `_open` is empty
         self._all_closed.set()
         self._log = BoundedLog(LOG, clock)
@@ -291,7 +291,7 @@ class Transport:
     def opened(self, connection: Connection) -> None:
         """Admit a stranger for a while (`connection.Handler`)."""
         self._metrics.connections_accepted += 1
-        self._open.add(connection)
+        self._open[connection] = None
         self._all_closed.clear()
         if self._stopped:
             connection.abort("the server stops")
@@ -330,7 +330,7 @@ class Transport:
             self._log.write(logging.INFO, "closed", f"{connection.tag or 'a stranger'}: {reason}")
             self._deadlines.plan()
             self._metrics.violations += 1
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         if not self._open:
             self._all_closed.set()
         self._deadlines.forget(connection)

@@ -8,17 +8,16 @@ Only time in which this process ran is counted: one that was stopped or starved 
 """
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
-from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
 from viewstamp.core.ids import NodeId
 from viewstamp.machine import runner as machine_runner
 from viewstamp.machine.runner import MachineRunner
+from viewstamp.runtime.process import OWN_PROCESS, Process
 
 LOG: Final = logging.getLogger("viewstamp.runtime")
 
@@ -39,15 +38,16 @@ class Watchdog:
         *,
         limit_ms: int,
         end: Callable[[int], Any] | None,
+        process: Process = OWN_PROCESS,
     ) -> None:
         """Watch what `runner` returns. `end` is called with the exit code at the limit; None or 0: never."""
         self._node = node
         self._runner = runner
         self._limit_s = limit_ms / 1000 if limit_ms and end is not None else None
         self._end = end
-        self._stopped = threading.Event()
+        self._process = process
+        self._stop: Callable[[], None] | None = None
         self._watched = threading.get_ident()
-        self._thread = threading.Thread(target=self._run, name=f"viewstamp-watchdog-{node}", daemon=True)
         self._token: object = None
         """What ran at the last sample."""
         self._ran_s = 0.0
@@ -57,18 +57,12 @@ class Watchdog:
     def start(self) -> None:
         """Begin. The calling thread is the one that is watched."""
         self._watched = threading.get_ident()
-        self._thread.start()
+        self._stop = self._process.sample(f"viewstamp-watchdog-{self._node}", SAMPLE_S, self.sample)
 
     def stop(self) -> None:
         """Watch no longer."""
-        self._stopped.set()
-
-    def _run(self) -> None:
-        before = monotonic()
-        while not self._stopped.wait(SAMPLE_S):
-            now = monotonic()
-            self.sample(min(now - before, 2 * SAMPLE_S))
-            before = now
+        if self._stop is not None:
+            self._stop()
 
     def sample(self, passed_s: float) -> None:
         """Look once; `passed_s` seconds have passed since the last time."""
@@ -123,9 +117,3 @@ def _executing(frame: FrameType | None) -> tuple[str, object] | None:
                 return f"{code.co_name} of the class", frame
         frame = frame.f_back
     return None
-
-
-def end_process(code: int) -> None:
-    """End this process now, whatever its threads do."""
-    sys.stderr.flush()
-    os._exit(code)

@@ -27,11 +27,12 @@ _NOWHERE: Final = -1
 class TailFile:
     """A `File` that is written at its end."""
 
-    __slots__ = ("_buffer", "_direct", "_file", "_next", "_size_bytes", "fdatasync")
+    __slots__ = ("_buffer", "_calls", "_direct", "_file", "_next", "_size_bytes", "fdatasync")
 
-    def __init__(self, file: File, direct: int) -> None:
+    def __init__(self, file: OsFile, direct: int) -> None:
         """Take over `file` and a descriptor of it that was opened for direct writes."""
         self._file = file
+        self._calls = file.calls
         self._direct = direct
         """-1 once it is closed, or where the file system refused a direct write."""
         self._size_bytes = file.size()
@@ -54,7 +55,7 @@ class TailFile:
             self._buffer[:head] = self._begun(head, offset - head)
         self._buffer[head:size] = data.ljust(size - head, b"\0")
         try:
-            written = os.pwrite(self._direct, memoryview(self._buffer)[:size], offset - head)
+            written = self._calls.pwrite(self._direct, memoryview(self._buffer)[:size], offset - head)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -94,7 +95,7 @@ class TailFile:
     def _stop(self) -> None:
         direct, self._direct = self._direct, -1
         if direct >= 0:
-            os.close(direct)
+            self._calls.close(direct)
 
 
 def tail_of(file: File) -> File:
@@ -102,7 +103,7 @@ def tail_of(file: File) -> File:
     if not isinstance(file, OsFile) or not hasattr(os, "O_DIRECT"):
         return file
     try:
-        direct = os.open(f"/proc/self/fd/{file.descriptor}", os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
+        direct = file.calls.open(f"/proc/self/fd/{file.descriptor}", os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
     except OSError:
         return file
     return TailFile(file, direct)

@@ -15,12 +15,14 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, Protocol
 
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError, StorageError
+from viewstamp.storage.calls import OWN_CALLS, SystemCalls
 
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -118,36 +120,41 @@ class FileSystem(Protocol):
         """
         ...
 
+    def guard(self) -> AbstractContextManager[object]:
+        """Return a new lock between the threads that use these files."""
+        ...
+
 
 class OsFile:
     """A file of the operating system."""
 
-    __slots__ = ("descriptor",)
+    __slots__ = ("calls", "descriptor")
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, calls: SystemCalls = OWN_CALLS) -> None:
         self.descriptor = descriptor
         """-1 once it is closed."""
+        self.calls = calls
 
     def pwrite(self, data: bytes, offset: int) -> int:
         """Write some of `data` and return how many bytes."""
-        return os.pwrite(self.descriptor, data, offset)
+        return self.calls.pwrite(self.descriptor, data, offset)
 
     def pread(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes."""
-        return os.pread(self.descriptor, length, offset)
+        return self.calls.pread(self.descriptor, length, offset)
 
     def fdatasync(self) -> None:
         """Make content and size durable."""
-        os.fdatasync(self.descriptor)
+        self.calls.fdatasync(self.descriptor)
 
     def size(self) -> int:
         """Return the length in bytes."""
-        return os.fstat(self.descriptor).st_size
+        return self.calls.fstat(self.descriptor).st_size
 
     def close(self) -> None:
         """Close it, once."""
         if self.descriptor >= 0:
-            os.close(self.descriptor)
+            self.calls.close(self.descriptor)
             self.descriptor = -1
 
     def __del__(self) -> None:
@@ -155,11 +162,11 @@ class OsFile:
         self.close()
 
 
-def open_regular(path: str | os.PathLike[str], flags: int) -> int:
+def open_regular(path: str | os.PathLike[str], flags: int, calls: SystemCalls = OWN_CALLS) -> int:
     """Open a regular file without ever waiting, and return its descriptor. Raises `OSError`."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    descriptor = calls.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
+    if not stat.S_ISREG(calls.fstat(descriptor).st_mode):
+        calls.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return descriptor
 
@@ -167,67 +174,77 @@ def open_regular(path: str | os.PathLike[str], flags: int) -> int:
 class OsFileSystem:
     """The file system of the operating system (Linux; local file systems only, because of the lock)."""
 
-    __slots__ = ()
+    __slots__ = ("_calls",)
+
+    def __init__(self, calls: SystemCalls = OWN_CALLS) -> None:
+        self._calls = calls
 
     def open(self, path: str, *, writable: bool) -> File:
         """Open an existing file."""
         access = os.O_RDWR if writable else os.O_RDONLY
-        return OsFile(open_regular(path, access | os.O_NOFOLLOW))
+        return OsFile(open_regular(path, access | os.O_NOFOLLOW, self._calls), self._calls)
 
     def create(self, path: str) -> File:
         """Make a new empty file."""
-        return OsFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return OsFile(self._calls.open(path, flags, FILE_MODE), self._calls)
 
     def rename(self, source: str, target: str) -> None:
         """Give a file another name."""
-        os.replace(source, target)  # noqa: PTH105  paths are strings here
+        self._calls.replace(source, target)
 
     def unlink(self, path: str) -> None:
         """Remove a name."""
-        os.unlink(path)  # noqa: PTH108  paths are strings here
+        self._calls.unlink(path)
 
     def listdir(self, path: str) -> list[str]:
         """Return the names in a directory, sorted."""
-        return sorted(os.listdir(path))  # noqa: PTH208  paths are strings here
+        return sorted(self._calls.listdir(path))
 
     def mkdir(self, path: str) -> None:
         """Make a directory that only its owner may use."""
-        os.mkdir(path, DIRECTORY_MODE)  # noqa: PTH102  paths are strings here
+        self._calls.mkdir(path, DIRECTORY_MODE)
 
     def sync_directory(self, path: str) -> None:
         """Make the names in this directory durable."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        calls = self._calls
+        descriptor = calls.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            calls.fsync(descriptor)
         finally:
-            os.close(descriptor)
+            calls.close(descriptor)
 
     def status(self, path: str) -> PathStatus | None:
         """Say what stands at a path; None: nothing."""
         try:
-            found = os.lstat(path)
+            found = self._calls.lstat(path)
         except FileNotFoundError:
             return None
         return PathStatus(
             kind=_kind(found.st_mode),
             mode=stat.S_IMODE(found.st_mode),
-            owned=found.st_uid == os.geteuid(),
+            owned=found.st_uid == self._calls.geteuid(),
             size_bytes=found.st_size,
         )
 
     def lock(self, path: str) -> Closeable:
         """Hold an exclusive lock, and write the number of this process into the file."""
-        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-        file = OsFile(descriptor)
+        calls = self._calls
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, calls)
+        file = OsFile(descriptor, calls)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            calls.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = file.pread(32, 0).decode("ascii", "replace").strip()
             file.close()
             raise AlreadyLocked(holder) from None
-        os.ftruncate(descriptor, 0)
-        file.pwrite(f"{os.getpid()}\n".encode(), 0)
+        calls.ftruncate(descriptor, 0)
+        file.pwrite(f"{calls.getpid()}\n".encode(), 0)
         return file
+
+    def guard(self) -> AbstractContextManager[object]:
+        """Return a new lock between threads."""
+        return self._calls.guard()
 
 
 def _kind(mode: int) -> Literal["file", "directory", "link", "other"]:

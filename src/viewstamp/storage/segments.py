@@ -9,7 +9,6 @@ The rules of this file:
 
 import contextlib
 import errno
-import threading
 from typing import Final
 
 from viewstamp.core.errors import MOVE_AWAY, JournalCorrupt
@@ -57,7 +56,7 @@ class SegmentFolder:
         self.path = path
         self.identity = identity
         self.segment_bytes = segment_bytes
-        self._guard = threading.Lock()
+        self._guard = files.guard()
         """Held while the spare or the set of segments changes."""
         self._spare: File | None = None
         """Zero-filled, durable, under the name `_SPARE`; or None."""

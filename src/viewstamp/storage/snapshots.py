@@ -8,7 +8,6 @@ The rules of this file:
 """
 
 import struct
-import threading
 import weakref
 from collections.abc import Iterable
 from typing import Final, Protocol
@@ -221,7 +220,7 @@ class FileSnapshotStore:
         self._files = files
         self._path = path
         self._seed = seed
-        self._guard = threading.Lock()
+        self._guard = files.guard()
         """Held while files are put in place or pruned."""
         self._saves = 0
         self._staging: SnapshotWriter | None = None

@@ -3,8 +3,7 @@
 The rules of this file:
 
 1. Content becomes durable by `fdatasync` of its file, names by `sync_directory` of theirs, by nothing else.
-2. What is volatile is kept as former versions of the sectors that changed: a sync costs nothing, no file is
-   ever copied.
+2. What is volatile is kept as `content` keeps it.
 3. A sync that failed has lost its sectors: a later one reports success and does not save them, as Linux does.
 4. Every effect of a fault is counted in `effects`.
 """
@@ -12,36 +11,33 @@ The rules of this file:
 import errno
 import os
 import posixpath
+import threading
 from collections import Counter
+from contextlib import AbstractContextManager
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
+from viewstamp.sim.world.content import (
+    SECTOR_BYTES,
+    Content,
+    DiskFaults,
+    Link,
+    NameChange,
+    Rename,
+    Unlink,
+    apply_change,
+    draw_outcome,
+    parent_of,
+)
 from viewstamp.storage.files import AlreadyLocked, Closeable, File, PathStatus
 
-SECTOR_BYTES: Final = 512
 _ROOTS: Final = frozenset({".", "/"})
 
 
 class PowerFailure(BaseException):
     """The power failed before the operation that was asked for (`SimFileSystem.fail_at`): now `crash`."""
-
-
-class DiskFaults(msgspec.Struct):
-    """Probabilities of faults, each between 0 and 1. May be changed at any time."""
-
-    torn: float = 0.5
-    """The share of files and directories with volatile content are torn in a crash; the others keep all of
-    it or lose all of it."""
-    kept: float = 0.5
-    """The share of those others that keep all of it."""
-    sync_error: float = 0.0
-    """The share of syncs of a file that fail with EIO."""
-    disk_full: float = 0.0
-    """The share of growing writes that fail with ENOSPC."""
-    short_write: float = 0.0
-    """The share of writes of more than one sector that stop at a sector's end."""
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -51,119 +47,12 @@ class Damage(msgspec.Struct, frozen=True):
     offset: int
 
 
-class _Content:
-    """The content of one file."""
-
-    __slots__ = ("data", "dropped", "durable_bytes", "former")
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        """As a reader sees it."""
-        self.durable_bytes = 0
-        """Length that would certainly survive a crash."""
-        self.former: dict[int, list[bytes]] = {}
-        """For each sector with volatile content what it held before, the durable version first."""
-        self.dropped: dict[int, list[bytes]] = {}
-        """The same for sectors that a failed sync gave up: only writing them again can save them."""
-
-    def write(self, data: bytes, offset: int) -> None:
-        content = self.data
-        end = offset + len(data)
-        for sector in range(offset // SECTOR_BYTES, (end + SECTOR_BYTES - 1) // SECTOR_BYTES):
-            begin = sector * SECTOR_BYTES
-            if sector in self.dropped:
-                self.former[sector] = self.dropped.pop(sector)
-            self.former.setdefault(sector, []).append(bytes(content[begin : begin + SECTOR_BYTES]))
-        if offset > len(content):
-            content.extend(bytes(offset - len(content)))
-        content[offset:end] = data
-
-    def sync(self) -> None:
-        self.former.clear()
-        self.durable_bytes = len(self.data)
-
-    def drop(self) -> None:
-        for sector, versions in self.former.items():
-            self.dropped.setdefault(sector, versions)
-        self.former.clear()
-
-    def crash(self, rng: Random, faults: DiskFaults) -> str:
-        """Decide what survives and return the outcome in a word."""
-        volatile = {**self.former, **self.dropped}
-        if not volatile:
-            return "untouched"
-        outcome = _draw_outcome(rng, faults)
-        if outcome != "kept":
-            size = self._surviving_size(rng, outcome)
-            for sector, versions in sorted(volatile.items()):
-                if outcome == "lost":
-                    self._put(sector, versions[0])
-                elif rng.random() < 0.5:
-                    self._put(sector, rng.choice(versions))
-            del self.data[size:]
-        self.former.clear()
-        self.dropped.clear()
-        self.durable_bytes = len(self.data)
-        return outcome
-
-    def _surviving_size(self, rng: Random, outcome: str) -> int:
-        if outcome == "lost" or len(self.data) == self.durable_bytes:
-            return self.durable_bytes
-        steps = (len(self.data) - self.durable_bytes) // SECTOR_BYTES + 1
-        return min(self.durable_bytes + rng.randint(0, steps) * SECTOR_BYTES, len(self.data))
-
-    def _put(self, sector: int, version: bytes) -> None:
-        begin = sector * SECTOR_BYTES
-        length = len(self.data[begin : begin + SECTOR_BYTES])
-        self.data[begin : begin + length] = version[:length].ljust(length, b"\0")
-
-
-class _Link(msgspec.Struct, frozen=True):
-    """A name was made for this content; None: for a directory."""
-
-    path: str
-    content: _Content | None
-
-
-class _Unlink(msgspec.Struct, frozen=True):
-    path: str
-
-
-class _Rename(msgspec.Struct, frozen=True):
-    source: str
-    target: str
-
-
-_NameChange: TypeAlias = _Link | _Unlink | _Rename
-
-
-def _draw_outcome(rng: Random, faults: DiskFaults) -> str:
-    if rng.random() < faults.torn:
-        return "torn"
-    return "kept" if rng.random() < faults.kept else "lost"
-
-
-def _apply(change: _NameChange, names: dict[str, _Content | None]) -> None:
-    match change:
-        case _Link():
-            names[change.path] = change.content
-        case _Unlink():
-            names.pop(change.path, None)
-        case _Rename():
-            if change.source in names:
-                names[change.target] = names.pop(change.source)
-
-
-def _parent(path: str) -> str:
-    return posixpath.dirname(path) or "."
-
-
 class SimFile:
     """An open file of a `SimFileSystem`."""
 
     __slots__ = ("_content", "_files", "_life", "_path", "_writable")
 
-    def __init__(self, files: "SimFileSystem", path: str, content: _Content, *, writable: bool) -> None:
+    def __init__(self, files: "SimFileSystem", path: str, content: Content, *, writable: bool) -> None:
         self._files = files
         self._path = path
         self._content = content
@@ -256,10 +145,10 @@ class SimFileSystem:
         """Grows with each crash and kill; files opened before are dead."""
         self.locked: set[str] = set()
         self._rng = rng
-        self._names: dict[str, _Content | None] = {}
+        self._names: dict[str, Content | None] = {}
         """All paths as a reader sees them; None: a directory."""
-        self._durable_names: dict[str, _Content | None] = {}
-        self._changes: list[_NameChange] = []
+        self._durable_names: dict[str, Content | None] = {}
+        self._changes: list[NameChange] = []
         """What separates the two, in order."""
 
     # FileSystem
@@ -270,47 +159,47 @@ class SimFileSystem:
 
     def create(self, path: str) -> File:
         """Make a new empty file."""
-        self._make(path, _Content())
+        self._make(path, Content())
         return self.open(path, writable=True)
 
     def mkdir(self, path: str) -> None:
         """Make a directory."""
         self._make(path, None)
 
-    def _make(self, path: str, content: _Content | None) -> None:
+    def _make(self, path: str, content: Content | None) -> None:
         self.operate("create", path)
-        self._check_directory(_parent(path))
+        self._check_directory(parent_of(path))
         if path in self._names:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        self._change(_Link(path, content))
+        self._change(Link(path, content))
 
     def rename(self, source: str, target: str) -> None:
         """Give a file another name."""
         self.operate("rename", target)
-        assert _parent(source) == _parent(target)
+        assert parent_of(source) == parent_of(target)
         self._content(source)
-        self._change(_Rename(source, target))
+        self._change(Rename(source, target))
 
     def unlink(self, path: str) -> None:
         """Remove a name."""
         self.operate("unlink", path)
         self._content(path)
-        self._change(_Unlink(path))
+        self._change(Unlink(path))
 
     def listdir(self, path: str) -> list[str]:
         """Return the names in a directory, sorted."""
         self._check_directory(path)
-        return sorted(posixpath.basename(name) for name in self._names if _parent(name) == path)
+        return sorted(posixpath.basename(name) for name in self._names if parent_of(name) == path)
 
     def sync_directory(self, path: str) -> None:
         """Make the names in this directory durable."""
         self.operate("sync_directory", path)
         self._check_directory(path)
-        kept: list[_NameChange] = []
+        kept: list[NameChange] = []
         for change in self._changes:
-            where = change.target if isinstance(change, _Rename) else change.path
-            if _parent(where) == path:
-                _apply(change, self._durable_names)
+            where = change.target if isinstance(change, Rename) else change.path
+            if parent_of(where) == path:
+                apply_change(change, self._durable_names)
             else:
                 kept.append(change)
         self._changes = kept
@@ -331,11 +220,15 @@ class SimFileSystem:
         if path in self.locked:
             raise AlreadyLocked("1")
         if path not in self._names:
-            self._make(path, _Content())
+            self._make(path, Content())
         self.locked.add(path)
         return _SimLock(self, path)
 
-    def _content(self, path: str) -> _Content:
+    def guard(self) -> AbstractContextManager[object]:
+        """Return a lock between threads."""
+        return threading.Lock()
+
+    def _content(self, path: str) -> Content:
         content = self._names.get(path)
         if content is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -346,8 +239,8 @@ class SimFileSystem:
         if found is None or found.kind != "directory":
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
-    def _change(self, change: _NameChange) -> None:
-        _apply(change, self._names)
+    def _change(self, change: NameChange) -> None:
+        apply_change(change, self._names)
         self._changes.append(change)
 
     # Faults
@@ -365,14 +258,14 @@ class SimFileSystem:
         self._changes = []
 
     def _crash_names(self) -> str:
-        outcome = _draw_outcome(self._rng, self.faults)
+        outcome = draw_outcome(self._rng, self.faults)
         for change in self._changes:
             if outcome == "kept" or (outcome == "torn" and self._rng.random() < 0.5):
-                _apply(change, self._durable_names)
+                apply_change(change, self._durable_names)
         return outcome
 
     def _has_parents(self, path: str) -> bool:
-        parent = _parent(path)
+        parent = parent_of(path)
         return parent in _ROOTS or (parent in self._durable_names and self._has_parents(parent))
 
     def kill(self) -> None:
@@ -426,14 +319,14 @@ class SimFileSystem:
         for path, data in image.items():
             content = None
             if data is not None:
-                content = _Content()
+                content = Content()
                 content.data[:] = data
                 content.durable_bytes = len(data)
             files._names[path] = files._durable_names[path] = content
         return files
 
-    def _contents(self) -> list[_Content]:
-        found: dict[int, _Content] = {}
+    def _contents(self) -> list[Content]:
+        found: dict[int, Content] = {}
         for names in (self._durable_names, self._names):
             for content in names.values():
                 if content is not None:

@@ -29,7 +29,7 @@ from viewstamp.replica.events import Denied, Halt, Moved, Notice, ReplicaEffect,
 from viewstamp.replica.replica import Replica
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.sim.judge.whole_snapshots import check_whole
-from viewstamp.sim.world.disk import SECTOR_BYTES, DiskFaults
+from viewstamp.sim.world.content import SECTOR_BYTES, DiskFaults
 from viewstamp.sim.world.options import DiskOptions, ProcessOptions
 from viewstamp.sim.world.process_environment import ProcessSetup, guard_of, make_disk
 from viewstamp.sim.world.trace import trace_event

@@ -12,7 +12,8 @@ from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.authorization import Grant
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.sim.judge.judge import Judge
-from viewstamp.sim.world.disk import DiskFaults, SimFileSystem
+from viewstamp.sim.world.content import DiskFaults
+from viewstamp.sim.world.disk import SimFileSystem
 from viewstamp.sim.world.options import DiskOptions, ProcessOptions
 from viewstamp.sim.world.trace import Trace
 from viewstamp.sim.world.world import RandomTree, World
