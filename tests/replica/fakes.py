@@ -37,7 +37,6 @@ from viewstamp.core.snapshots import BytesSnapshot, Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command, query
 from viewstamp.replica.authorization import Grant
-from viewstamp.replica.disk_watch import DiskWatch
 from viewstamp.replica.events import ClientGone, ReplicaEffect, ReplicaEvent, Requested, Respond, Save
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.replica import Replica
@@ -229,9 +228,7 @@ class Bench:
         self.replica = make_replica(
             machine, options, snapshot, node=node, members=members, last=last, grants=grants
         )
-        watch = self.replica.core
-        assert isinstance(watch, DiskWatch)
-        core = watch.core
+        core = self.replica.core
         assert isinstance(core, FakeCore)
         self.core = core
         self.now = 0

@@ -267,6 +267,20 @@ def test_an_unreadable_message_enters_no_entry_and_the_others_do() -> None:
     assert in_flight.propose(77, (3, 9), [bad]) == ([], [bad])
 
 
+def test_a_message_whose_bytes_were_changed_since_it_was_read_enters_no_entry() -> None:
+    in_flight = InFlightBatches(DEFINITION, strict=True)
+    message = submit(5, (1, call("add", 1)))
+    validator = SubmitValidator(DEFINITION, ReplicaOptions())
+    read, _ = validator.validate(HERE, message, encode_message(message))
+    assert read is not None
+    assert read.read is read.encoded
+    (data,), _ = in_flight.propose(77, (3, 9), [read])
+    assert in_flight.read(data).messages == [read]
+    assert decode_batch(data, DECODERS).messages[0].calls == read.calls
+    bad = msgspec.structs.replace(read, encoded=b"\x95\x01\x02\x00\x00" + b"\x91" * 2_000)
+    assert in_flight.propose(77, (3, 9), [bad]) == ([], [bad])
+
+
 @given(st.binary(max_size=60))
 def test_reading_a_batch_raises_nothing_else_when_bytes_are_arbitrary(data: bytes) -> None:
     with suppress(BatchUnreadable):

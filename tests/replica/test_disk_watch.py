@@ -1,10 +1,13 @@
 """A member whose disk does not answer gives way, by itself and on three protocols in the simulator."""
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
+from tests.replica.fakes import FAKE, HERE, Counter
 from viewstamp.core.effects import Effect, Persist, Send, Settled
 from viewstamp.core.events import (
     Directed,
@@ -12,11 +15,19 @@ from viewstamp.core.events import (
     Event,
     Persisted,
     Received,
-    Woke,
+    TakeSnapshot,
+    TransferLeadership,
 )
-from viewstamp.core.ids import ORIGIN, Instant, NodeId, PersistSeq, View
-from viewstamp.core.protocol import Core, Status
-from viewstamp.replica.disk_watch import AWAY_MIN_US, OWN_TOKEN, DiskReport, DiskWatch
+from viewstamp.core.ids import ORIGIN, Incarnation, Instant, NodeId, PersistSeq, View
+from viewstamp.core.messages import AdminReply, AdminRequest
+from viewstamp.core.principals import LOCAL_OPERATOR
+from viewstamp.core.protocol import Recovered, Status
+from viewstamp.replica.disk_watch import AWAY_MIN_US, OWN_TOKEN
+from viewstamp.replica.divergence import peer_event
+from viewstamp.replica.events import DiskReport, ReplicaEffect, ReplicaEvent, Requested, Respond
+from viewstamp.replica.options import ReplicaOptions
+from viewstamp.replica.replica import Replica
+from viewstamp.replica.setup import ReplicaSetup
 
 ME, A, B = NodeId(1), NodeId(2), NodeId(3)
 LIMIT_MS = 100
@@ -46,35 +57,53 @@ class FakeCore:
 
 
 class Bench:
-    def __init__(self) -> None:
-        self.core = FakeCore()
-        core: Core = self.core
-        self.watch = DiskWatch(core, ME, stall_ms=LIMIT_MS)
+    """A replica around such a core."""
 
-    def write(self, seq: int, ms: int) -> list[Effect]:
+    def __init__(self, stall_ms: int = LIMIT_MS) -> None:
+        self.core = core = FakeCore()
+        self.replica = Replica(
+            ReplicaSetup(
+                node=ME,
+                members=(ME, A, B),
+                incarnation=Incarnation(1),
+                definition=msgspec.structs.replace(FAKE, make_core=lambda _: core),
+                protocol_options=None,
+                options=ReplicaOptions(disk_stall_ms=stall_ms),
+                machine=Counter,
+                rng=Random(1),
+                recovered=Recovered(),
+                now=Instant(0),
+            )
+        )
+
+    def write(self, seq: int, ms: int) -> list[ReplicaEffect]:
         self.core.effects = [Persist(PersistSeq(seq), (b"x",)), HEARTBEAT]
-        return self.step(Woke(), ms)
+        return self.step(Received(A, "anything"), ms)
 
-    def beat(self, ms: int) -> list[Effect]:
+    def beat(self, ms: int) -> list[ReplicaEffect]:
         self.core.effects = [HEARTBEAT]
-        return self.step(Woke(), ms)
+        return self.step(Received(A, "anything"), ms)
 
-    def durable(self, seq: int, ms: int) -> list[Effect]:
+    def durable(self, seq: int, ms: int) -> list[ReplicaEffect]:
         return self.step(Persisted(PersistSeq(seq)), ms)
 
-    def report(self, source: NodeId, ms: int, **known: Any) -> list[Effect]:
+    def report(self, source: NodeId, ms: int, **known: Any) -> list[ReplicaEffect]:
         given = {"asks": False, "answers": True, "fit": True, "sync_us": 300, **known}
-        return self.step(Received(source, DiskReport(**given)), ms)
+        return self.step(peer_event(source, DiskReport(**given)), ms)
 
-    def step(self, event: Event, ms: int) -> list[Effect]:
-        return list(self.watch.step(event, Instant(ms * MS)))
+    def step(self, event: ReplicaEvent, ms: int) -> list[ReplicaEffect]:
+        return self.replica.step(event, Instant(ms * MS))
+
+    def waiting_for(self, ms: int) -> str:
+        return self.replica.status(Instant(ms * MS)).waiting_for
 
     @property
     def directed(self) -> list[Any]:
-        return [event.directive.to for event in self.core.events if isinstance(event, Directed)]  # type: ignore[union-attr]
+        given = [event.directive for event in self.core.events if isinstance(event, Directed)]
+        return [each.to for each in given if isinstance(each, TransferLeadership)]
 
 
-def _asked(effects: list[Effect]) -> set[NodeId]:
+def _asked(effects: list[ReplicaEffect]) -> set[NodeId]:
     sent = [effect for effect in effects if isinstance(effect, Send)]
     return {each.to for each in sent if isinstance(each.message, DiskReport) and each.message.asks}
 
@@ -84,8 +113,8 @@ def test_nothing_is_said_while_the_disk_answers() -> None:
     for seq in range(1, 50):
         assert _asked(bench.write(seq, 30 * seq)) == set()
         assert bench.durable(seq, 30 * seq + 20) == []
-    assert bench.watch.sync_us == 20 * MS
-    assert bench.watch.status(Instant(0)).waiting_for == ""
+    assert _answer(bench.report(A, 1_500, asks=True)).sync_us == 20 * MS
+    assert bench.waiting_for(1_500) == ""
 
 
 def test_a_leader_hands_over_to_the_member_that_syncs_best_when_its_disk_hangs() -> None:
@@ -99,7 +128,7 @@ def test_a_leader_hands_over_to_the_member_that_syncs_best_when_its_disk_hangs()
     assert bench.directed == []
     bench.beat(100)
     assert bench.directed == [B]
-    assert "disk has not answered" in bench.watch.status(Instant(0)).waiting_for
+    assert "disk has not answered" in bench.waiting_for(100)
 
 
 @pytest.mark.parametrize("known", [{"fit": False}, {"fit": False, "answers": False}])
@@ -130,9 +159,9 @@ def test_the_answer_to_its_own_directive_is_kept_back_and_it_tries_again() -> No
     bench.beat(100)
     bench.beat(110)
     assert bench.directed == [A], "one at a time"
-    other = Settled(DirectiveToken(1), None)
-    bench.core.effects = [Settled(OWN_TOKEN, "not now"), other]
-    assert bench.step(Woke(), 120) == [other]
+    bench.step(Requested(HERE, AdminRequest(7, TakeSnapshot()), b"", LOCAL_OPERATOR), 115)
+    bench.core.effects = [Settled(OWN_TOKEN, "not now"), Settled(DirectiveToken(1), None)]
+    assert bench.step(Received(A, "anything"), 120) == [Respond(HERE, AdminReply(7, None))]
     bench.beat(219)
     assert bench.directed == [A]
     bench.beat(220)
@@ -176,7 +205,7 @@ def _is_fit_from(bench: Bench, ms: int) -> bool:
     return not before.fit and _answer(bench.report(A, ms, asks=True)).fit
 
 
-def _answer(effects: list[Effect]) -> DiskReport:
+def _answer(effects: list[ReplicaEffect]) -> DiskReport:
     (sent,) = effects
     assert isinstance(sent, Send)
     assert isinstance(sent.message, DiskReport)
@@ -194,9 +223,7 @@ def test_what_a_stranger_reports_does_not_count() -> None:
 
 
 def test_nothing_is_watched_when_the_limit_is_zero() -> None:
-    bench = Bench()
-    core: Core = bench.core
-    bench.watch = DiskWatch(core, ME, stall_ms=0)
+    bench = Bench(stall_ms=0)
     bench.write(1, 0)
     assert bench.beat(1_000_000) == [HEARTBEAT]
     assert _answer(bench.report(A, 1_000_001, asks=True)).fit

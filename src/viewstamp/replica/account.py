@@ -10,6 +10,7 @@ from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.batches import IN_FLIGHT_MAX, BatchBuffer, InFlightBatches
 from viewstamp.replica.directives import Directives
+from viewstamp.replica.disk_watch import DiskWatch
 from viewstamp.replica.divergence import Divergence
 from viewstamp.replica.events import Halt
 from viewstamp.replica.exports import Exports
@@ -27,6 +28,7 @@ class Account:
         "_buffer",
         "_clock",
         "_directives",
+        "_disk",
         "_divergence",
         "_exports",
         "_halt",
@@ -56,6 +58,7 @@ class Account:
     _buffer: BatchBuffer
     _clock: LogClock
     _directives: Directives
+    _disk: DiskWatch
     _divergence: Divergence
     _exports: Exports
     _halt: Halt | None
@@ -132,7 +135,7 @@ class Account:
 
     def status(self, now: Instant) -> Status:
         """Return this node's own account of itself."""
-        status = self.core.status(now)
+        status = self._disk.account(self.core.status(now), now)
         why = self._divergence.describe() if self._halt is None else self._halt.reason
         return msgspec.structs.replace(
             status,

@@ -6,8 +6,9 @@ An entry's data is the msgpack array
 
 in which each message stands as this program encodes it: no byte of a client enters the log. The leader
 validates, decodes and encodes a message when it arrives; it waits in the `BatchBuffer`. The entry that it
-becomes part of is decoded before it is proposed, by the decoder of those who will apply it, and kept in
-`InFlightBatches` until it is applied. Every other replica decodes the entry when it applies it.
+becomes part of is kept decoded in `InFlightBatches` until it is applied. Every other replica decodes the
+entry when it applies it, so nothing may be proposed that they could not read: the bytes of each message were
+decoded when it came, by the type that stands in the decoder of entries, or the whole entry is decoded before.
 
 All calls of a message, and all messages of an entry, are decoded and encoded in one pass (`Decoders`): for
 each call apart it costs three times as much.
@@ -89,6 +90,8 @@ class DecodedMessage(msgspec.Struct, frozen=True, gc=False):
     """The connection that it came over; only meant for what was gathered here."""
     encoded: bytes = b""
     """As it enters the log; only kept for what was gathered here."""
+    read: bytes | None = None
+    """The bytes that `calls` were decoded from, in the form in which this program encodes them."""
 
 
 class DecodedBatch(msgspec.Struct, frozen=True, gc=False):
@@ -342,6 +345,19 @@ class BatchBuffer:
         return first
 
 
+def _are_read(messages: list[DecodedMessage]) -> bool:
+    """Return whether the very bytes that enter the log were decoded, by the type that entries have."""
+    for each in messages:  # noqa: SIM110  a generator costs a call for each
+        if each.encoded is not each.read:
+            return False
+    return True
+
+
+def _means(batch: DecodedBatch) -> tuple[Any, ...]:
+    said = [(each.message, list(each.calls), each.principal) for each in batch.messages]
+    return batch.log_time, batch.check, batch.level, batch.declares, said
+
+
 IN_FLIGHT_MAX: Final = 1_024
 """Own batches kept decoded until they are applied; no core has as many in flight."""
 
@@ -349,9 +365,11 @@ IN_FLIGHT_MAX: Final = 1_024
 class InFlightBatches:
     """The batches that this replica proposed since the last redirect and has not applied, in their order."""
 
-    __slots__ = ("_batches", "_decoders")
+    __slots__ = ("_batches", "_decoders", "_strict")
 
-    def __init__(self, definition: MachineDefinition) -> None:
+    def __init__(self, definition: MachineDefinition, *, strict: bool = False) -> None:
+        """With `strict` each entry is decoded as others will decode it, and compared: for tests."""
+        self._strict = strict
         self._decoders = Decoders.of(definition)
         self._batches: deque[DecodedBatch] = deque()
 
@@ -368,12 +386,14 @@ class InFlightBatches:
     ) -> tuple[list[bytes], list[DecodedMessage]]:
         """Return the data of the entries that these messages make, and the messages that may not enter a log.
 
-        Each entry is decoded before it is proposed, as every replica will decode it: what cannot be read
-        would end all of them, and again at each restart. An unreadable message costs the others their common
-        entry.
+        What cannot be read would end all replicas, and again at each restart. So an entry is decoded before
+        it is proposed, as every replica will decode it, unless each of its messages has been already. An
+        unreadable message costs the others their common entry.
         """
         encoded = [message.encoded for message in messages]
         data = encode_batch(log_time, check, encoded, level, declares, principals_of(messages))
+        if declares is None and len(data) < _COMMANDS_MAX and _are_read(messages):
+            return [self._keep(DecodedBatch(data, log_time, check, messages, level))], []
         try:
             batch = decode_batch(data, self._decoders)
         except BatchUnreadable:
@@ -383,10 +403,14 @@ class InFlightBatches:
             return [data for entries, _ in parts for data in entries], [
                 bad for _, kept in parts for bad in kept
             ]
+        return [self._keep(batch)], []
+
+    def _keep(self, batch: DecodedBatch) -> bytes:
+        assert not self._strict or _means(batch) == _means(decode_batch(batch.data, self._decoders)), batch
         if len(self._batches) == IN_FLIGHT_MAX:
             self._batches.popleft()  # it will be decoded from the log, which is slower and not wrong
         self._batches.append(batch)
-        return [data], []
+        return batch.data
 
     def read(self, data: bytes) -> DecodedBatch:
         """Return the batch of an entry that is applied now; one of these is decoded already.

@@ -4,7 +4,9 @@ Heartbeats do not wait for the disk, so without this a leader whose disk hangs w
 served (etcd-io/etcd#15247, cockroachdb/cockroach#41691). In a protocol in which every member of a view must
 write, a backup's disk would stop the service as well.
 
-The watch stands around a core and sees what it asks for and what it is told. Rules of this file:
+The replica tells the watch which writes its core asks for and which of them are durable, and looks at it
+again at `overdue_at`. That lies ahead as long as the disk answers, so a step costs one comparison.
+Rules of this file:
 
 - The age of the oldest write that is not durable is what counts. Nothing else is measured, nothing is sent
   while disks answer.
@@ -20,71 +22,57 @@ A message that is not sent is lost, which every protocol bears.
 """
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from viewstamp.core.effects import Effect, Persist, Send, Settled
-from viewstamp.core.events import (
-    Directed,
-    DirectiveToken,
-    Event,
-    PeerDown,
-    PeerUp,
-    Persisted,
-    Received,
-    TransferLeadership,
-)
+from viewstamp.core.effects import Send
+from viewstamp.core.events import DirectiveToken, PeerDown, PeerUp
 from viewstamp.core.ids import Instant, NodeId, PersistSeq
-from viewstamp.core.protocol import Core, Status, WrappedCore
+from viewstamp.core.protocol import Core, Status
 from viewstamp.core.quorum import majority
+from viewstamp.replica.events import DiskReport, ReplicaEffect
 
 AWAY_MIN_US: Final = 10_000_000
 """How long a member is not fit to lead after its disk was slow."""
 AWAY_MAX_US: Final = 640_000_000
 OWN_TOKEN: Final = DirectiveToken(0)
 """Of the watch's own directive; the tokens of operators count from 1."""
+_NEVER: Final = Instant(1 << 62)
 
 
-class DiskReport(msgspec.Struct, frozen=True, array_like=True, tag=101, gc=False):
-    """What one member says to another of its disk. A message beside the protocol's own, never trusted far."""
-
-    asks: bool
-    """Whether the sender wants to know how the receiver's disk is."""
-    answers: bool
-    """Whether the sender's disk answers now."""
-    fit: bool
-    """Whether the sender could lead as far as its disk is concerned."""
-    sync_us: int
-    """How long its last write took until it was durable."""
-
-
-class DiskWatch(WrappedCore):
-    """A core whose node gives way while its disk does not answer; otherwise the core that it was given."""
+class DiskWatch:
+    """How long the writes of one node have not been durable, and what follows when that is too long."""
 
     __slots__ = (
         "_ask_at",
         "_away_until",
         "_away_us",
         "_connected",
+        "_core",
         "_limit_us",
         "_node",
         "_now",
         "_reports",
         "_retry_at",
         "_waiting",
+        "overdue_at",
         "sync_us",
     )
 
     def __init__(self, core: Core, node: NodeId, *, stall_ms: int) -> None:
-        """Watch `core`, of this node. A write that is not durable after `stall_ms` is slow; 0: none is."""
-        super().__init__(core)
+        """Watch the writes of `core`, of this node.
+
+        One that is not durable after `stall_ms` is slow; 0: none is. The core is asked, and never told.
+        """
+        self._core = core
         self._node = node
         self._limit_us = stall_ms * 1_000
         self._now = Instant(0)
         self._waiting: deque[tuple[PersistSeq, Instant]] = deque()
         """Writes that are not durable, and when each was asked for."""
+        self.overdue_at = _NEVER
+        """When to call `successor` and `while_overdue`: half of the limit after the oldest of them."""
         self.sync_us = 0
         """How long the last write took until it was durable."""
         self._away_until = Instant(0)
@@ -113,46 +101,45 @@ class DiskWatch(WrappedCore):
         working = [node for node in members if node in reports and reports[node].answers]
         return len(working) >= majority(len(members))
 
-    def status(self, now: Instant) -> Status:
-        """See `Core`; says as well that the disk does not answer."""
-        status = self._core.status(now)
+    def account(self, status: Status, now: Instant) -> Status:
+        """Return the core's status with the connections, and why it waits where the disk does not answer."""
+        self._now = now
         status = msgspec.structs.replace(status, connected=tuple(sorted(self._connected)))
         if self._reports is None:
             return status
         why = f"the disk has not answered for {self.waited_us / 1e6:.1f} s"
         return msgspec.structs.replace(status, waiting_for=status.waiting_for or why)
 
-    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
-        """See `Core`."""
-        self._now = now
-        if type(event) is Received and type(event.message) is DiskReport:
-            return self._on_report(event.source, event.message)
-        effects = self._core.step(event, now)
-        waiting = self._waiting
-        if effects and type(effects[0]) is Persist:  # the outbox puts a write before all else
-            waiting.append((effects[0].seq, now))
-        if type(event) is PeerUp:
-            self._connected.add(event.peer)
-        elif type(event) is PeerDown:
-            self._connected.discard(event.peer)
-        if waiting:
-            if type(event) is Persisted:
-                self._durable(event.seq)
-            if waiting and self._limit_us and 2 * (now - waiting[0][1]) >= self._limit_us:
-                effects = self._overdue(list(effects))
-        return effects if self._retry_at is not None else self._without_own(effects)
+    def wrote(self, seq: PersistSeq, now: Instant) -> None:
+        """Record that the core asks for a write."""
+        if not self._waiting and self._limit_us:
+            self.overdue_at = Instant(now + (self._limit_us + 1) // 2)
+        self._waiting.append((seq, now))
 
-    def _durable(self, upto: PersistSeq) -> None:
+    def durable(self, upto: PersistSeq, now: Instant) -> None:
+        """Record that the writes up to this one are durable."""
         waiting = self._waiting
         if not waiting or waiting[0][0] > upto:
             return
-        self.sync_us = self._now - waiting[0][1]
+        self._now = now
+        self.sync_us = now - waiting[0][1]
         while waiting and waiting[0][0] <= upto:
             waiting.popleft()
-        if self._limit_us and self.sync_us >= self._limit_us:
-            self._stay_away()
-        if 2 * self.waited_us < self._limit_us:
+        self.overdue_at = _NEVER
+        if self._limit_us:
+            if waiting:
+                self.overdue_at = Instant(waiting[0][1] + (self._limit_us + 1) // 2)
+            if self.sync_us >= self._limit_us:
+                self._stay_away()
+        if now < self.overdue_at:
             self._reports = None
+
+    def linked(self, event: PeerUp | PeerDown) -> None:
+        """Record that there is a connection to or from a member, or none."""
+        if isinstance(event, PeerUp):
+            self._connected.add(event.peer)
+        else:
+            self._connected.discard(event.peer)
 
     def _stay_away(self) -> None:
         """The disk was slow: do not lead for a while, and for longer if that was so a while ago."""
@@ -160,38 +147,42 @@ class DiskWatch(WrappedCore):
         self._away_us = min(2 * self._away_us, AWAY_MAX_US) if recently and self._away_until else AWAY_MIN_US
         self._away_until = Instant(self._now + self._away_us)
 
-    def _overdue(self, effects: list[Effect]) -> list[Effect]:
+    def successor(self, now: Instant) -> NodeId | None:
+        """Return to which member leadership must be handed over now; None: to none, or it is under way."""
+        self._now = now
         if self._reports is None:
-            self._reports, self._ask_at = {}, self._now
+            self._reports, self._ask_at = {}, now
         if self.waited_us >= self._limit_us and self._core.leader == self._node:
-            self._hand_over(effects)
+            return self._hand_over()
+        return None
+
+    def _hand_over(self) -> NodeId | None:
+        assert self._reports is not None
+        fit = [(report.sync_us, node) for node, report in self._reports.items() if report.fit]
+        if not fit or self._retry_at is None or self._now < self._retry_at:
+            return None
+        self._retry_at = None
+        return min(fit)[1]
+
+    def handed_over(self, now: Instant) -> None:
+        """The core has answered the directive: leadership moved, or it may be tried again after a while."""
+        self._retry_at = Instant(now + self._limit_us)
+
+    def while_overdue(self, effects: list[ReplicaEffect], now: Instant) -> list[ReplicaEffect]:
+        """Return what may leave of a step's effects, and the questions to the others when they are due."""
+        self._now = now
         if self.is_silent:
             effects = [effect for effect in effects if type(effect) is not Send]
-        if self._now >= self._ask_at:
-            self._ask_at = Instant(self._now + self._limit_us)
-            members = self._core.status(self._now).members
+        if now >= self._ask_at:
+            self._ask_at = Instant(now + self._limit_us)
+            members = self._core.status(now).members
             effects += [Send(node, self._report(asks=True)) for node in members if node != self._node]
         return effects
 
-    def _hand_over(self, effects: list[Effect]) -> None:
-        assert self._reports is not None
-        fit = [(report.sync_us, node) for node, report in self._reports.items() if report.fit]
-        if fit and self._retry_at is not None and self._now >= self._retry_at:
-            self._retry_at = None
-            effects += self._core.step(Directed(OWN_TOKEN, TransferLeadership(min(fit)[1])), self._now)
-
-    def _without_own(self, effects: Sequence[Effect]) -> list[Effect]:
-        """Return the effects without the answer to this file's own directive."""
-        kept: list[Effect] = []
-        for effect in effects:
-            if type(effect) is Settled and effect.token == OWN_TOKEN:
-                self._retry_at = Instant(self._now + self._limit_us)
-            else:
-                kept.append(effect)
-        return kept
-
-    def _on_report(self, source: NodeId, report: DiskReport) -> list[Effect]:
-        if self._reports is not None and source in self._core.status(self._now).members:
+    def on_report(self, source: NodeId, report: DiskReport, now: Instant) -> list[ReplicaEffect]:
+        """Take in what another member says of its disk; return the answer if it asks."""
+        self._now = now
+        if self._reports is not None and source in self._core.status(now).members:
             self._reports[source] = report
         return [Send(source, self._report(asks=False))] if report.asks else []
 

@@ -27,15 +27,24 @@ from typing import Any, Final, Literal, Protocol, Union
 import msgspec
 
 from viewstamp.core.effects import Send
-from viewstamp.core.events import Captured, PeerDown, PeerUp, Received, Staged
+from viewstamp.core.events import PeerDown, PeerUp, Received
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import Logged, OperatorReply, QueryRequest, Redirect, Submit
 from viewstamp.core.quorum import majority
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_digest import digest_of_pieces
 from viewstamp.replica.batches import DecodedBatch
-from viewstamp.replica.disk_watch import DiskReport
-from viewstamp.replica.events import DigestVote, Kind, Notice, ReplicaEffect, Respond, StateHashed, Voted
+from viewstamp.replica.events import (
+    DigestVote,
+    DiskReport,
+    DiskReported,
+    Kind,
+    Notice,
+    ReplicaEffect,
+    Respond,
+    StateHashed,
+    Voted,
+)
 from viewstamp.replica.options import NEVER
 from viewstamp.replica.recent_commands import RecentCommands
 from viewstamp.replica.replicated_state import ReplicatedState
@@ -283,7 +292,7 @@ class Divergence:
         else:
             self.hashed(event.seqno, event.digest, now)
 
-    def on_link(self, event: Captured | Staged | PeerUp | PeerDown) -> None:
+    def on_link(self, event: PeerUp | PeerDown) -> None:
         """Tell a member that can be reached now what it may have missed: all do when they start together."""
         if isinstance(event, PeerUp) and event.peer in self._others():
             for seqno, digest in self.digests:
@@ -482,6 +491,9 @@ def sent_away(message: QueryRequest | Logged, reason: str) -> Redirect:
     return Redirect(message.client, None, False, numbers, reason)
 
 
-def peer_event(source: NodeId, message: Any) -> Received | Voted:
-    """Return the event of a message that another member sent, of the protocol's or a vote."""
-    return Voted(source, message) if type(message) is DigestVote else Received(source, message)
+def peer_event(source: NodeId, message: Any) -> Received | Voted | DiskReported:
+    """Return the event of a message that another member sent: the protocol's own, or one beside it."""
+    kind = type(message)
+    if kind is DigestVote:
+        return Voted(source, message)
+    return DiskReported(source, message) if kind is DiskReport else Received(source, message)

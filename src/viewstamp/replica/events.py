@@ -71,6 +71,26 @@ class Voted(msgspec.Struct, frozen=True, gc=False):
     vote: DigestVote
 
 
+class DiskReport(msgspec.Struct, frozen=True, array_like=True, tag=101, gc=False):
+    """What one member says to another of its disk. A message beside the protocol's own, never trusted far."""
+
+    asks: bool
+    """Whether the sender wants to know how the receiver's disk is."""
+    answers: bool
+    """Whether the sender's disk answers now."""
+    fit: bool
+    """Whether the sender could lead as far as its disk is concerned."""
+    sync_us: int
+    """How long its last write took until it was durable."""
+
+
+class DiskReported(msgspec.Struct, frozen=True, gc=False):
+    """A `DiskReport` arrived from another member."""
+
+    source: NodeId
+    report: DiskReport
+
+
 class Announced(msgspec.Struct, frozen=True, gc=False):
     """Another member said in its hello what its code can do. Not trusted: who says too much waits later."""
 
@@ -97,7 +117,9 @@ class SpaceChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 CoreEvent: TypeAlias = Received | Woke | Persisted | Captured | Staged | PeerUp | PeerDown
-ReplicaEvent: TypeAlias = CoreEvent | Requested | ClientGone | StateHashed | Voted | SpaceChanged
+OwnEvent: TypeAlias = StateHashed | Voted | DiskReported | SpaceChanged
+"""What is the replica's own business: no core and no client hears of it."""
+ReplicaEvent: TypeAlias = CoreEvent | Requested | ClientGone | OwnEvent
 
 
 def is_of_client(event: ReplicaEvent) -> bool:

@@ -31,16 +31,12 @@ from viewstamp.core.events import (
     Captured,
     Directed,
     Event,
-    Finalize,
-    HashState,
-    MoveMember,
     PeerDown,
     PeerUp,
     Persisted,
     Proposed,
     Queried,
     Received,
-    SetLimit,
     Staged,
     TransferLeadership,
     Woke,
@@ -54,20 +50,16 @@ from viewstamp.core.messages import (
     Identify,
     KeepAlive,
     OpenSession,
-    OperatorMessage,
     QueryRequest,
     ReadLog,
     ReadPosition,
     ReadSnapshot,
-    StatusReply,
     Submit,
 )
-from viewstamp.core.permissions import may_send
 from viewstamp.core.protocol import Core
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica import snapshot_body
-from viewstamp.replica.account import Account
 from viewstamp.replica.authorization import Authorizer
 from viewstamp.replica.batches import (
     BatchBuffer,
@@ -77,13 +69,15 @@ from viewstamp.replica.batches import (
     InFlightBatches,
     encode_logged,
 )
-from viewstamp.replica.directives import NOT_AN_OPERATOR, OWN_ADDRESS, TOO_MANY, Directives
+from viewstamp.replica.directives import OWN_ADDRESS, Directives
+from viewstamp.replica.disk_watch import OWN_TOKEN, DiskWatch
 from viewstamp.replica.divergence import Divergence
 from viewstamp.replica.events import (
     Announced,
     ClientGone,
+    DiskReported,
     Halt,
-    Moved,
+    OwnEvent,
     ReplicaEffect,
     ReplicaEvent,
     Requested,
@@ -93,25 +87,24 @@ from viewstamp.replica.events import (
 )
 from viewstamp.replica.exports import Exports, turned_away
 from viewstamp.replica.log_clock import LogClock
+from viewstamp.replica.operated import Operated
 from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.responses import OVERLOADED, UNIDENTIFIED, ClientAddresses, Responses
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.replica.skip_mark import read_skip_mark
-from viewstamp.replica.upgrades import OTHER_LEADER, Raise, Upgrades
+from viewstamp.replica.upgrades import OTHER_LEADER, Upgrades
 from viewstamp.replica.validation import SubmitValidator
-from viewstamp.replica.versions import NewerCodeNeeded, directive_refusal
+from viewstamp.replica.versions import NewerCodeNeeded
 
 _WOKE: Final = Woke()
 
 
-class Replica(Account):
+class Replica(Operated):
     """One member of a replicated machine. `step` takes an event and returns what must be done, in order."""
 
     __slots__ = (
         "_authorizer",
-        "_snapshots",
-        "_upgrades",
         "_validator",
         "leader_news",
     )
@@ -142,12 +135,13 @@ class Replica(Account):
             self.definition, setup.options, authorizer, lambda: self._state.runner.in_force.allows
         )
         self._buffer = BatchBuffer(setup.options)
-        self._in_flight = InFlightBatches(self.definition)
+        self._in_flight = InFlightBatches(self.definition, strict=setup.strict)
         self.reads = Reads(self.definition, self._responses, setup.options, authorizer)
         self.warnings = ()
         self._directives = Directives(setup.options.directives_max)
         self._halt, self.fingerprint = None, 0
         self.core: Core = setup.make_core()
+        self._disk = DiskWatch(self.core, setup.node, stall_ms=setup.options.disk_stall_ms)
         self._divergence = Divergence(
             setup.node,
             definition=self.definition,
@@ -165,33 +159,33 @@ class Replica(Account):
         """Record what another member's code can do; it said so when it opened a connection."""
         self._upgrades.announced[said.peer] = said
 
-    def step(self, event: ReplicaEvent, now: Instant) -> list[ReplicaEffect]:
+    def step(self, event: ReplicaEvent, now: Instant) -> list[ReplicaEffect]:  # noqa: C901  one case a kind
         """Take in one event and return what must be done, in order. `now` never goes back."""
-        if self.halted is not None:
+        stopped = self._halt is not None
+        if stopped:
             return []
         assert now >= self._now, (now, self._now)
         assert not self._responses.effects, "a step within a step"
         self._now = now
         match event:  # the frequent ones first
-            case Received() | Persisted():
+            case Received():
+                self._drive(event)
+            case Persisted():
+                self._disk.durable(event.seq, now)
                 self._drive(event)
             case Requested():
                 self._requested(event)
             case Woke():
                 self._woke()
-            case ClientGone():
-                self._responses.addresses.gone(event.source)
-                self.reads.forget(event.source)
-                self._exports.gone(event.source)
             case Captured() | Staged() | PeerUp() | PeerDown():
-                self._snapshots.on_event(event)
-                self._divergence.on_link(event)
+                self._note(event)
                 self._drive(event)
-            case StateHashed() | Voted() | SpaceChanged():
+            case ClientGone() | StateHashed() | Voted() | DiskReported() | SpaceChanged():
                 self._told(event)
             case _:
                 assert_never(event)
-        self._end_snapshots()
+        if self._snapshots.is_open:
+            self._end_snapshots()
         responses = self._responses
         if self._halt is not None:
             # Its state differs from the leader's: what it found earlier in this step may be wrong as well.
@@ -202,9 +196,21 @@ class Replica(Account):
         effects, responses.effects = responses.effects, []
         return self._judged(effects) if self._divergence.busy else effects
 
-    def _told(self, event: StateHashed | Voted | SpaceChanged) -> None:
-        if isinstance(event, SpaceChanged):
+    def _note(self, event: Captured | Staged | PeerUp | PeerDown) -> None:
+        self._snapshots.on_event(event)
+        if isinstance(event, PeerUp | PeerDown):
+            self._divergence.on_link(event)
+            self._disk.linked(event)
+
+    def _told(self, event: ClientGone | OwnEvent) -> None:
+        if isinstance(event, ClientGone):
+            self._responses.addresses.gone(event.source)
+            self.reads.forget(event.source)
+            self._exports.gone(event.source)
+        elif isinstance(event, SpaceChanged):
             self._validator.is_full = event.is_low
+        elif isinstance(event, DiskReported):
+            self._responses.effects += self._disk.on_report(event.source, event.report, self._now)
         else:
             self._divergence.on_event(event, self._now)
 
@@ -240,9 +246,13 @@ class Replica(Account):
 
     def _drive(self, event: Event) -> None:
         """Feed the core and carry out what it asks for."""
-        for effect in self.core.step(event, self._now):
-            if isinstance(effect, (Send, Persist)):  # most are; a union would cost four times as much
-                self._responses.effects.append(effect)
+        now, responses, disk = self._now, self._responses, self._disk
+        for effect in self.core.step(event, now):
+            if isinstance(effect, Send):
+                responses.effects.append(effect)
+            elif isinstance(effect, Persist):
+                responses.effects.append(effect)
+                disk.wrote(effect.seq, now)
             elif isinstance(effect, Apply):
                 self._apply(effect)
                 self._exports.applied(effect.entry, self._state)
@@ -250,6 +260,17 @@ class Replica(Account):
                 self._carry_out(effect)
             if self._halt is not None:
                 return
+        if now >= disk.overdue_at:
+            self._wait_for_disk()
+
+    def _wait_for_disk(self) -> None:
+        """The disk does not answer: let another member lead, and say nothing while the others can go on."""
+        successor = self._disk.successor(self._now)
+        if successor is None:
+            responses = self._responses
+            responses.effects = self._disk.while_overdue(responses.effects, self._now)
+        else:
+            self._drive(Directed(OWN_TOKEN, TransferLeadership(successor)))  # and looks at the disk again
 
     def _carry_out(self, effect: RareEffect) -> None:
         match effect:
@@ -268,12 +289,18 @@ class Replica(Account):
             case Restore():
                 self._install(effect.snapshot)
             case Settled():
-                source, request = self._directives.end(effect.token)
-                self._responses.say(source, AdminReply(request, effect.refusal))
+                self._settled(effect)
             case Removed():
                 self._halt = Halt.removed(self.node, effect.at)
             case _:
                 assert_never(effect)
+
+    def _settled(self, effect: Settled) -> None:
+        if effect.token == OWN_TOKEN:
+            self._disk.handed_over(self._now)
+        else:
+            source, request = self._directives.end(effect.token)
+            self._responses.say(source, AdminReply(request, effect.refusal))
 
     # Requests
 
@@ -327,57 +354,6 @@ class Replica(Account):
             self._responses.addresses.waiting.add(message.client)
         else:
             self._responses.turn_back(decoded, self._other_leader(), self._state.position, OVERLOADED)
-
-    def _operated(self, source: ClientAddress, message: OperatorMessage, principal: str) -> None:
-        permitted = may_send(principal, message)
-        match message:
-            case AskStatus():
-                self._responses.say(source, StatusReply(message.request, self.status(self._now)))
-            case AdminRequest() if not permitted:
-                self._responses.say(source, AdminReply(message.request, NOT_AN_OPERATOR))
-            case AdminRequest():
-                self._directed(source, message)
-            case ReadPosition() | ReadSnapshot() | ReadLog() if not permitted:
-                self._responses.say(source, turned_away(message, NOT_AN_OPERATOR))
-            case ReadPosition() | ReadSnapshot() | ReadLog():
-                token = self._exports.on_request(source, message, self._state, self._snapshots.newest)
-                if token is not None:
-                    self._drive(Queried(token))
-            case _:
-                assert_never(message)
-
-    def _directed(self, source: ClientAddress, message: AdminRequest) -> None:
-        directive = message.directive
-        if isinstance(directive, Finalize | SetLimit):
-            self._change(source, message.request, directive)
-            return
-        if (refusal := directive_refusal(self._state.versions, directive)) is not None:
-            self._responses.say(source, AdminReply(message.request, refusal))
-            return
-        if isinstance(directive, MoveMember | HashState):
-            if isinstance(directive, HashState):
-                self._divergence.hash_state(self._now)
-            else:
-                self._responses.effects.append(Moved(directive))
-            self._responses.say(source, AdminReply(message.request, None))
-            return
-        token = self._directives.begin(source, message.request)
-        if token is None:
-            self._responses.say(source, AdminReply(message.request, TOO_MANY))
-            return
-        self._drive(Directed(token, directive))
-
-    def _change(self, source: ClientAddress, request: int, directive: Finalize | SetLimit) -> None:
-        """Change by an entry what holds for all members; answer when it is applied."""
-        state, doubt = self._state, self._divergence.describe()
-        raised = doubt or self._upgrades.entry_for(directive, state, self.core, self._now)
-        if not isinstance(raised, Raise):
-            self._responses.say(source, AdminReply(request, raised))
-            return
-        self._upgrades.waiting.append((source, request))
-        log_time, check = self._clock.read(self._now, state.log_time), state.chain.position
-        entries, _ = self._in_flight.propose(log_time, check, [], raised.level, raised.declares)
-        self._drive(Proposed(entries[0]))
 
     # Proposing and redirecting
 
@@ -438,7 +414,8 @@ class Replica(Account):
         responses = self._responses
         try:
             batch = self._in_flight.read(entry.data)
-            state.require_code_for(batch)
+            if batch.declares is not None or state.versions is None:
+                state.require_code_for(batch)
         except NewerCodeNeeded as error:
             self._wait(entry.viewstamp, str(error))
             return
@@ -463,7 +440,8 @@ class Replica(Account):
             raise
         except Exception as error:
             raise EntryNotExecutable(Halt.not_executable(self.node, viewstamp, error).reason) from error
-        self._upgrades.settle(responses)
+        if self._upgrades.waiting or responses.answers.raised is not None:
+            self._upgrades.settle(responses)
         if responses.answers.notifications:
             responses.deliver_notifications(state, leads=self.core.leader == self.node)
         self._divergence.executed(viewstamp.seqno, batch, self._now)
@@ -472,7 +450,7 @@ class Replica(Account):
 
     def _capture(self, effect: Capture) -> None:
         if self._divergence.withholds:  # the log is kept: the next start executes and compares it again
-            self._snapshots.refused.append(effect.token)
+            self._snapshots.refuse(effect.token)
             return
         assert effect.viewstamp.seqno == self._state.applied.seqno, (effect.viewstamp, self._state.applied)
         self._responses.effects.append(self._snapshots.capture(effect, self._state))

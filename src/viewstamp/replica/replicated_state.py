@@ -182,7 +182,7 @@ class ReplicatedState:
         Raises:
             NewerCodeNeeded: it cannot.
         """
-        target = None if self.versions is not None and batch.declares is None else self._target(batch)
+        target = self._target(batch)
         if target is not None and (reason := target.needs()):
             raise NewerCodeNeeded(reason)
 

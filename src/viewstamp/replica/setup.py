@@ -10,7 +10,6 @@ from viewstamp.core.protocol import Core, CoreSetup, ProtocolDefinition, Recover
 from viewstamp.machine.guard import Guard
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.authorization import Grant
-from viewstamp.replica.disk_watch import DiskWatch
 from viewstamp.replica.divergence import StateHasher
 from viewstamp.replica.options import ReplicaOptions
 
@@ -41,12 +40,12 @@ class ReplicaSetup(msgspec.Struct, frozen=True):
     """The node is to be added to a cluster that exists; `members` are those that it asks, and itself."""
 
     def make_core(self) -> Core:
-        """Return the protocol's core as it starts from what the disk holds, and gives way where that hangs.
+        """Return the protocol's core as it starts from what the disk holds.
 
         Raises:
             JournalCorrupt: the journal is not one of this protocol's, or something in it is missing.
         """
-        core = self.definition.make_core(
+        return self.definition.make_core(
             CoreSetup(
                 node=self.node,
                 members=self.members,
@@ -58,4 +57,3 @@ class ReplicaSetup(msgspec.Struct, frozen=True):
                 joining=self.joining,
             )
         )
-        return DiskWatch(core, self.node, stall_ms=self.options.disk_stall_ms)

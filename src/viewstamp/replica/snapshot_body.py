@@ -213,11 +213,13 @@ def _require_same(preface: Preface, state: ReplicatedState) -> None:
 class Snapshots:
     """The snapshot that is made of the state in the current step, and the one that the state came from."""
 
-    __slots__ = ("_parts", "_restored", "newest", "refused", "too_new")
+    __slots__ = ("_parts", "_restored", "is_open", "newest", "refused", "too_new")
 
     def __init__(self) -> None:
         self._parts: Parts | None = None
         """Of the `Save` of the current step."""
+        self.is_open = False
+        """Whether this step has to be ended: something is saved or refused in it. Read-only for callers."""
         self._restored: SnapshotMeta | None = None
         """The snapshot whose state the machine has exactly, if nothing was applied since."""
         self.newest: Snapshot | None = None
@@ -229,8 +231,13 @@ class Snapshots:
 
     def capture(self, effect: Capture, state: ReplicatedState) -> Save:
         """Return what the driver is to save."""
-        self._parts = capture(state)
+        self._parts, self.is_open = capture(state), True
         return Save(effect.token, effect.viewstamp, effect.header, self._parts, state.versions or NOTHING)
+
+    def refuse(self, token: SnapshotToken) -> None:
+        """Make no snapshot although the core asks for it: it is told after the step."""
+        self.refused.append(token)
+        self.is_open = True
 
     def on_event(self, event: Captured | Staged | PeerUp | PeerDown) -> None:
         """Keep a snapshot that became durable here, made or received."""
@@ -241,12 +248,13 @@ class Snapshots:
 
     def state_changes(self) -> None:
         """Freeze what is being saved: the core asked for it earlier in this step, before this change."""
-        self._freeze()
+        if self._parts is not None:
+            self._freeze()
         self._restored = None
 
     def end_step(self) -> None:
         """The driver drains what is saved before it feeds another event."""
-        self._parts = None
+        self._parts, self.is_open = None, False
 
     def recover(self, snapshot: Snapshot | None, state: ReplicatedState) -> ReplicatedState:
         """As `recover`; the state as it is where there is no snapshot, or where it is for newer code."""

@@ -86,7 +86,7 @@ class SubmitValidator:
         """
         data = _ENCODER.encode(typed)
         if data == encoded:
-            return DecodedMessage(message, typed.calls, principal, source, data)
+            return DecodedMessage(message, typed.calls, principal, source, encoded, encoded)
         if self._definition.has_optional:
             canonical = self._definition.canonical
             kept = [
@@ -94,7 +94,10 @@ class SubmitValidator:
                 for (sequence, arguments), (_, raw) in zip(typed.calls, message.calls, strict=True)
             ]
             own = Submit(message.client, message.session, message.acknowledged, kept)
-            return DecodedMessage(own, typed.calls, principal, source, _ENCODER.encode(own))
+            data = _ENCODER.encode(own)
+            if data == encoded:
+                return DecodedMessage(message, typed.calls, principal, source, encoded, encoded)
+            return DecodedMessage(own, typed.calls, principal, source, data)
         return DecodedMessage(_SUBMIT.decode(data), typed.calls, principal, source, data)
 
     def _sift(

@@ -13,7 +13,7 @@ import xxhash
 from viewstamp.core.events import PeerDown, PeerUp, Persisted, Received
 from viewstamp.core.ids import NodeId
 from viewstamp.core.judge import Oracle
-from viewstamp.replica.events import ReplicaEvent, Requested, Voted
+from viewstamp.replica.events import DiskReported, ReplicaEvent, Requested, Voted
 
 LAST_LINES_MAX: Final = 200
 """How many lines a trace without a file remembers for the report of a failure."""
@@ -70,6 +70,8 @@ def trace_event(trace: Trace, oracle: Oracle, at_us: int, node: NodeId, event: R
         trace.feed(at_us, b"receive", event.source, _ENCODE_MESSAGE(event.message))
     elif type(event) is Requested:
         trace.feed(at_us, b"request", node, event.encoded)
+    elif type(event) is DiskReported:
+        trace.feed(at_us, b"receive", event.source, _ENCODE_MESSAGE(event.report))
     else:
         trace.feed(at_us, b"event", node, type(event).__name__.encode())
     if trace.verbose:
@@ -85,6 +87,8 @@ def _describe(trace: Trace, oracle: Oracle, at_us: int, node: NodeId, event: Rep
             trace.line(at_us, "request", node, client=event.source, message=prose)
         case Voted():
             trace.line(at_us, "vote", node, source=event.source, message=repr(event.vote))
+        case DiskReported():
+            trace.line(at_us, "disk", node, source=event.source, message=repr(event.report))
         case Persisted():
             trace.line(at_us, "persisted", node, seq=event.seq)
         case PeerUp() | PeerDown():
