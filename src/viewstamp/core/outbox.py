@@ -15,7 +15,7 @@ Measured on a prototype: with the gate 0 of 200 seeds acknowledged something tha
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from viewstamp.core.effects import Effect, Persist, Send
@@ -61,6 +61,10 @@ class Outbox:
     def emit(self, effect: Effect) -> None:
         """Hand out an effect with this step."""
         self._effects.append(effect)
+
+    def emit_all(self, effects: Iterable[Effect]) -> None:
+        """Hand out these effects with this step."""
+        self._effects.extend(effects)
 
     def emit_durable(self, effect: Effect) -> None:
         """Hand out an effect when everything persisted so far is durable."""

@@ -75,12 +75,12 @@ class FrameQueue:
 
     def put(self, payload: bytes) -> None:
         """Add a message."""
-        self.add(self._kind, payload)
+        self.parts += frame_header(self._kind, payload), payload
+        self.size += HEADER_BYTES + len(payload)
 
     def add(self, kind: int, payload: bytes) -> None:
         """Add a frame of some kind."""
-        self.parts.append(frame_header(kind, payload))
-        self.parts.append(payload)
+        self.parts += frame_header(kind, payload), payload
         self.size += HEADER_BYTES + len(payload)
 
     def take(self) -> bytes:

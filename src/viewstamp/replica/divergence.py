@@ -46,7 +46,7 @@ from viewstamp.replica.events import (
     Voted,
 )
 from viewstamp.replica.options import NEVER
-from viewstamp.replica.recent_commands import RecentCommands
+from viewstamp.replica.recent_commands import MESSAGES_KEPT, RecentCommands
 from viewstamp.replica.replicated_state import ReplicatedState
 
 ASK_AGAIN_US: Final = 200_000
@@ -280,7 +280,7 @@ class Divergence:
 
         One that raises versions is hashed whatever it costs: a migration changes everything at once.
         """
-        self.recent.note(seqno, batch)
+        self.recent.entries.append((seqno, batch.messages[:MESSAGES_KEPT]))
         raises = batch.declares is not None and batch.declares.raises and self._every != NEVER
         if raises or (seqno % self._every == 0 and self._hasher.due(seqno)):
             self._hash_now(now)

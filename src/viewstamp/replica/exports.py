@@ -144,11 +144,6 @@ class Exports:
         if self.tail.last != state.applied:
             self.tail.reset(state.applied, state.chain.digest)
 
-    def applied(self, entry: Entry, state: ReplicatedState) -> None:
-        """Keep an entry, if it was applied: code that is too old for it does not."""
-        if state.applied is entry.viewstamp:
-            self.tail.add(entry, state.chain.digest)
-
     def gone(self, source: ClientAddress) -> None:
         """Forget a connection that was closed."""
         self._held.pop(source, None)

@@ -33,8 +33,8 @@ class LogClock:
 
     def read(self, now: Instant, applied: LogTime) -> LogTime:
         """Return the time to stamp an entry with: never before that of the last applied one."""
-        self.start(now, applied)
-        assert self._since is not None
+        if self._since is None:
+            self._since, self._anchor = now, applied
         elapsed = now - self._since
         if self._anchor + elapsed < applied:
             # Entries of an earlier leader were still to be applied when this one started its clock.

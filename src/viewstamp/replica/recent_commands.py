@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any, Final
 
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.replica.batches import DecodedBatch, DecodedMessage
+from viewstamp.replica.batches import DecodedMessage
 
 ENTRIES_KEPT: Final = 16
 MESSAGES_KEPT: Final = 4
@@ -16,20 +16,17 @@ _ARGUMENTS_NAMED_MAX: Final = 8
 class RecentCommands:
     """What was executed last, by entry."""
 
-    __slots__ = ("_entries", "_names")
+    __slots__ = ("_names", "entries")
 
     def __init__(self, definition: MachineDefinition) -> None:
         self._names = {method.arguments: method.name for method in definition.methods.values()}
-        self._entries: deque[tuple[int, list[DecodedMessage]]] = deque(maxlen=ENTRIES_KEPT)
-
-    def note(self, seqno: int, batch: DecodedBatch) -> None:
-        """Record the entry that was executed last."""
-        self._entries.append((seqno, batch.messages[:MESSAGES_KEPT]))
+        self.entries: deque[tuple[int, list[DecodedMessage]]] = deque(maxlen=ENTRIES_KEPT)
+        """(seqno, its first messages) of those executed last: `Divergence.executed` adds each."""
 
     def describe(self, seqno: int) -> str:
         """Return the last commands up to an entry, as words: names, types of arguments and lengths."""
         named: dict[str, None] = {}
-        for at, messages in reversed(self._entries):
+        for at, messages in reversed(self.entries):
             if at > seqno:
                 continue
             for message in messages:

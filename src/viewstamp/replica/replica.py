@@ -255,7 +255,9 @@ class Replica(Operated):
                 disk.wrote(effect.seq, now)
             elif isinstance(effect, Apply):
                 self._apply(effect)
-                self._exports.applied(effect.entry, self._state)
+                state = self._state
+                if state.applied is effect.entry.viewstamp:  # code that is too old for an entry applies none
+                    self._exports.tail.add(effect.entry, state.chain.digest)
             else:
                 self._carry_out(effect)
             if self._halt is not None:

@@ -308,7 +308,7 @@ class ReplicatedState:
             _answer_all(calls, EXPIRED, _UNKNOWN_SESSION, lines)
             return
         if message.acknowledged > session.acknowledged:
-            self.sessions.acknowledge(session, message.acknowledged)
+            self.sessions.result_bytes -= session.acknowledge(message.acknowledged)
         done = 0 if len(calls) < WHOLE_FROM else self._run_unseen(session, message, calls, lines)
         if done < len(calls):
             self._run_once(session, message, calls, done, lines)
@@ -329,7 +329,7 @@ class ReplicatedState:
         results, sessions, limits = session.results, self.sessions, self.sessions.limits
         first, count = calls[0][0], len(calls)
         numbers, arguments = zip(*calls, strict=True)
-        room_bytes = min(
+        before_bytes = room_bytes = min(
             limits.result_bytes_per_session_max - session.result_bytes,
             limits.result_bytes_max // 2 - sessions.result_bytes,
         )
@@ -354,9 +354,9 @@ class ReplicatedState:
         self._offset = offset
         kinds, payloads = zip(*ran, strict=True)
         self._outcomes += map(_in_chain, kinds, payloads) if any(kinds) else payloads
-        encoded = [call for _, call in message.calls[: len(ran)]]
-        kept = list(map(Remembered, kinds, payloads, map(call_digest, encoded)))
-        sessions.remember_all(session, first, kept)
+        digests = [call_digest(call) for _, call in message.calls[: len(ran)]]
+        kept = map(Remembered, kinds, payloads, digests)
+        sessions.remember_all(session, first, kept, len(ran), before_bytes - room_bytes)
         if lines is not None:
             lines += zip(numbers, kinds, map(msgspec.Raw, payloads))  # noqa: B905  a message is longer
         return len(ran)
@@ -408,8 +408,10 @@ class ReplicatedState:
         if allows is not None and arguments is not None and allows(arguments, encoded):
             arguments = None  # code of the version in force could not read it
         kind, payload = runner.runners[type(arguments)](arguments)
-        covered = payload if runner.in_force.is_whole or kind != RESULT else runner.projected
-        self._outcomes.append(_in_chain(kind, covered))
+        if kind != RESULT:
+            self._outcomes.append(_failed_in_chain(kind, payload))
+        else:
+            self._outcomes.append(payload if runner.in_force.is_whole else runner.projected)
         return kind, payload
 
     @property
@@ -487,8 +489,10 @@ def _answer_all(
 
 def _in_chain(kind: int, payload: bytes) -> bytes:
     """Return what a command adds to the digest chain: its result, or the kind of its failure."""
-    if kind == RESULT:
-        return payload
+    return payload if kind == RESULT else _failed_in_chain(kind, payload)
+
+
+def _failed_in_chain(kind: int, payload: bytes) -> bytes:
     if kind == INVALID:
         return b"invalid"
     failure: str = msgspec.msgpack.decode(payload)[0]

@@ -237,8 +237,8 @@ class Responses:
 
 def _split(lines: list[ResultLine]) -> list[list[ResultLine]]:
     """Return the lines in parts, none of which makes a message that is too large to send."""
-    payloads: Iterable[memoryview] = map(memoryview, map(_PAYLOAD, lines))
-    if len(lines) * LINE_BYTES + sum(map(len, payloads)) <= RESULTS_BYTES_MAX:
+    # To join them is a fifth of the price of asking each for its length.
+    if len(lines) == 1 or len(lines) * LINE_BYTES + len(b"".join(map(_PAYLOAD, lines))) <= RESULTS_BYTES_MAX:
         return [lines]
     parts: list[list[ResultLine]] = []
     part: list[ResultLine] = []

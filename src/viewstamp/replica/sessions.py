@@ -265,15 +265,16 @@ class Sessions:
         session.newest = max(session.newest, sequence)
         self.result_bytes += size
 
-    def remember_all(self, session: Session, first: int, kept: Sequence[Remembered]) -> None:
-        """Keep the results of commands with consecutive numbers until they are acknowledged."""
+    def remember_all(
+        self, session: Session, first: int, kept: Iterable[Remembered], count: int, size_bytes: int
+    ) -> None:
+        """Keep the results of `count` commands with consecutive numbers until they are acknowledged."""
         assert first > session.acknowledged, (first, session.acknowledged)
-        end = first + len(kept)
+        end = first + count
         session.results.update(zip(range(first, end), kept, strict=True))
         session.newest = max(session.newest, end - 1)
-        size = sum([len(result.payload) for result in kept])
-        session.result_bytes += size
-        self.result_bytes += size
+        session.result_bytes += size_bytes
+        self.result_bytes += size_bytes
 
     def acknowledge(self, session: Session, upto: int) -> None:
         """Forget the results that the client says it has."""

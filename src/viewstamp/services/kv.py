@@ -126,7 +126,11 @@ class KeyValueStore(StateMachine):
         found = self._values.get(key)
         if found is None or len(value) > VALUE_BYTES_MAX:
             _check(key, value)  # a key that exists was checked when it was created
-        return self._create(key, value) if found is None else self._replace(key, value, found[1])
+        if found is None:
+            return self._create(key, value)
+        version = found[1] + 1
+        self._values[key] = value, version
+        return version
 
     @command(keys=("key",), frees=True)
     def delete(self, key: str, version: int | None = None) -> bool:

@@ -120,7 +120,7 @@ def encode_frame(header: FrameHeader, payload: bytes, seed: int) -> tuple[bytes,
         xxhash.xxh3_64_intdigest(payload),
     )
     check = xxhash.xxh3_64_intdigest(head, seed)
-    filler = _FILLER[: frame_bytes(len(payload)) - FRAME_HEADER_BYTES - len(payload)]
+    filler = _FILLER[: FRAME_ALIGNMENT - (FRAME_HEADER_BYTES + len(payload)) % FRAME_ALIGNMENT]
     return b"".join((head, _CHECK.pack(check), payload, filler)), check
 
 

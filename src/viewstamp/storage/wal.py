@@ -71,8 +71,9 @@ class Tail:
             StorageError: the disk refused; the process must end.
         """
         payload, flags = _encode(writes)
-        if self.position.offset + frame_bytes(len(payload)) > self._size_bytes:
-            self._begin_segment(SEGMENT_HEADER_BYTES + frame_bytes(len(payload)))
+        size_bytes = frame_bytes(len(payload))
+        if self.position.offset + size_bytes > self._size_bytes:
+            self._begin_segment(SEGMENT_HEADER_BYTES + size_bytes)
         assert not self._unsynced, "a frame may be written only when everything before it is durable"
         position = self.position
         header = FrameHeader(
@@ -167,9 +168,10 @@ class WalJob:
     def write(self) -> None:
         """Hand the group to the disk; where it takes several frames, wait for all but the last."""
         tail = self._tail
-        for group in self._groups[:-1]:
-            tail.write(group, tail.position.floor)
-            tail.flush()
+        if len(self._groups) > 1:
+            for group in self._groups[:-1]:
+                tail.write(group, tail.position.floor)
+                tail.flush()
         # Only the last frame may say that something is released: what replaces it may stand in any of them.
         tail.write(self._groups[-1], self._floor)
 
@@ -213,7 +215,8 @@ class Wal:
         """Take in the atomic write number `written + 1`."""
         assert seq == self.written + 1, (seq, self.written)
         assert records
-        self._refuse_after_failure()
+        if self._closed or self._tail.failed:
+            raise _refusal()
         size = sum(map(len, records))
         self.written = seq
         self._pending.append(records)
@@ -231,7 +234,8 @@ class Wal:
 
     def begin_sync(self) -> WalJob | None:
         """Return the job that makes everything appended so far durable."""
-        self._refuse_after_failure()
+        if self._closed or self._tail.failed:
+            raise _refusal()
         assert self._job is None, "a sync is under way"
         if not self._pending:
             return None
@@ -250,7 +254,8 @@ class Wal:
         assert self._job.flushed
         self._job = None
         self.durable = job.seq
-        self._let_go()
+        if self._releases:
+            self._let_go()
         return self.durable
 
     def release(self, before: PersistSeq) -> None:
@@ -286,10 +291,6 @@ class Wal:
         self._folder.prepare_spare()
         self._upkeep = False
 
-    def _refuse_after_failure(self) -> None:
-        if self._closed or self._tail.failed:
-            raise StorageError("the journal is closed or has failed; the process must end")
-
     def close(self) -> None:
         """Write a mark if everything is durable, which the next opening takes as proof; close the files."""
         if self._closed:
@@ -303,6 +304,10 @@ class Wal:
         finally:
             self._tail.close()
             self._folder.close()
+
+
+def _refusal() -> StorageError:
+    return StorageError("the journal is closed or has failed; the process must end")
 
 
 def _split(writes: list[Sequence[bytes]], limit_bytes: int) -> list[list[Sequence[bytes]]]:

@@ -46,9 +46,15 @@ def test_quorum_when_the_configuration_is_joint_needs_both_halves() -> None:
 
 def test_position_when_the_configuration_is_joint_is_that_of_the_slower_half() -> None:
     membership = Membership(swapped(), 1)
-    fast_and_slow = {1: 9, 2: 9, 3: 9, 4: 4, 5: 5, 6: 6}
-    assert membership.reached(lambda node: fast_and_slow[node]) == 5
-    assert membership.reached(lambda node: 10 - fast_and_slow[node]) == 1
+    fast_and_slow = {NodeId(node): at for node, at in enumerate((9, 9, 9, 4, 5, 6), start=1)}
+    assert membership.reached(fast_and_slow, own=0) == 5
+    assert membership.reached({node: 10 - at for node, at in fast_and_slow.items()}, own=0) == 1
+
+
+def test_position_when_a_voter_is_not_among_the_others_is_that_of_this_node() -> None:
+    membership = Membership(THREE, 1)
+    others = {NodeId(2): 7, NodeId(3): 0}
+    assert [membership.reached(others, own) for own in (0, 5, 9)] == [0, 5, 7]
 
 
 def test_joint_configuration_when_it_is_left_remembers_who_went() -> None:

@@ -442,7 +442,8 @@ class RaftCore:
         """Hand out what is committed, a piece of it, and do what waited for it."""
         state = self.state
         apply_committed(state)
-        self._notice_removal()
+        if not state.is_listed and not self.bootstrap.removed:
+            self._notice_removal()
         if state.role is Role.LEADER:
             if self.leader_reads.pending:
                 self.leader_reads.proceed()
@@ -456,8 +457,6 @@ class RaftCore:
     def _notice_removal(self) -> None:
         """A configuration that is committed may say that this incarnation was removed."""
         state = self.state
-        if state.is_listed or self.bootstrap.removed:
-            return
         at = state.membership.at(state.committed).removed_at(state.node, state.incarnation)
         if at is not None:
             self.bootstrap.end(at)

@@ -155,10 +155,8 @@ class Leader:
         currentTerm: set commitIndex = N" (figure 2).
         """
         state = self._state
-        progress, durable = self.progress, state.log.durable_seqno
-        reached = state.membership.reached(
-            lambda voter: progress[voter].matched if voter in progress else durable
-        )
+        matched = {node: progress.matched for node, progress in self.progress.items()}
+        reached = state.membership.reached(matched, own=state.log.durable_seqno)
         # An entry of an earlier term on a majority may still be replaced (figure 8): it is committed with the
         # first entry of this term, not by counting.
         if reached > state.committed and state.log.view_at(reached) == state.term:

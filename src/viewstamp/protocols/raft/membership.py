@@ -5,7 +5,7 @@ the log's base passes them. While it is joint, whatever is decided needs a major
 `Membership.has_quorum` and `Membership.reached` are the only places that count.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.quorum import majority
@@ -26,11 +26,14 @@ class Half:
         """Return whether these nodes are a majority of the voters. Nodes that are not voters do not count."""
         return len(self.voters & supporters) >= self.quorum
 
-    def reached(self, position_of: Callable[[NodeId], int]) -> int:
-        """Return the highest position that a majority of the voters has reached."""
-        positions = [position_of(voter) for voter in self.voters]
-        positions.sort(reverse=True)
-        return positions[self.quorum - 1]
+    def reached(self, positions: Mapping[NodeId, int], own: int) -> int:
+        """Return the highest position that a majority of the voters has reached.
+
+        `positions` are those of the others; a voter that is not among them is this node.
+        """
+        reached = [positions.get(voter, own) for voter in self.voters]
+        reached.sort(reverse=True)
+        return reached[self.quorum - 1]
 
 
 class Membership:
@@ -109,11 +112,14 @@ class Membership:
         agreeing = frozenset(supporters)
         return all(half.agrees(agreeing) for half in self._halves)
 
-    def reached(self, position_of: Callable[[NodeId], int]) -> int:
-        """Return the highest position that a majority, in a joint configuration of each half, has reached."""
+    def reached(self, positions: Mapping[NodeId, int], own: int) -> int:
+        """Return the highest position that a majority, in a joint configuration of each half, has reached.
+
+        `positions` are those of the others; a voter that is not among them is this node.
+        """
         if len(self._halves) == 1:
-            return self._halves[0].reached(position_of)
-        return min(half.reached(position_of) for half in self._halves)
+            return self._halves[0].reached(positions, own)
+        return min(half.reached(positions, own) for half in self._halves)
 
     def _take_effect(self) -> None:
         self.current = current = self._history[-1][1]

@@ -113,12 +113,12 @@ def apply_committed(state: LogState) -> None:
     """Hand out committed entries in order, at least one and a bounded number and size in one step."""
     last = min(state.committed, state.applied + state.options.applies_per_step_max)
     room_bytes = state.options.apply_bytes_per_step_max
-    emit, entry_at = state.outbox.emit, state.log.entry
-    for seqno in range(state.applied + 1, last + 1):
-        entry = entry_at(seqno)
+    handed_out: list[Apply] = []
+    for entry in state.log.entries(state.applied + 1, last):
         data = entry.data if entry.kind == COMMAND else b""
         # Seqno(seqno) would be a call: a restart applies a million entries.
-        emit(Apply(Entry(Viewstamp(entry.view, seqno), data)))  # type: ignore[arg-type]
-        state.applied = seqno
+        handed_out.append(Apply(Entry(Viewstamp(entry.view, entry.seqno), data)))  # type: ignore[arg-type]
         if (room_bytes := room_bytes - len(data)) <= 0:
             break
+    state.applied += len(handed_out)
+    state.outbox.emit_all(handed_out)

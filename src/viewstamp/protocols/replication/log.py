@@ -123,6 +123,12 @@ class Log:
         assert self.base_seqno < seqno <= self.last_seqno, (self.base_seqno, seqno, self.last_seqno)
         return self._entries[seqno - self.base_seqno - 1]
 
+    def entries(self, first: int, last: int) -> list[EntryRecord]:
+        """Return the entries from `first` to `last`, all of which must be here."""
+        base = self.base_seqno
+        assert base < first <= last + 1 <= self.last_seqno + 1, (base, first, last, self.last_seqno)
+        return self._entries[first - base - 1 : last - base]
+
     def records(self, first: int, *, entries_max: int, bytes_max: int) -> list[bytes]:
         """Return the records from `first` on within both limits, at least one."""
         start = first - self.base_seqno - 1
