@@ -9,6 +9,7 @@ import msgspec
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDERS: Final = (
     "border",
+    "files",
     "testkit",
     "locks",
     "primary_backup",

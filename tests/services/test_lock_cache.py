@@ -296,6 +296,17 @@ def test_a_question_is_asked_again_when_nobody_knows_how_it_ended(outcome: Any) 
     assert len(client.inside) == 1
 
 
+def test_a_cached_lock_is_lost_when_a_question_for_it_ended_with_its_session() -> None:
+    town = Town(1)
+    (client,) = town.clients
+    town.leave(client, _held(town, client))
+    town.now += LIFE_US
+    town.want(client)
+    ask = client.sent.pop()
+    town.feed(client, Answered(ask.ask, Failure("session_expired", "", "gone")))
+    assert [(lost, grant.sequence) for lost, grant in client.lost] == [(None, 1)]
+
+
 @pytest.mark.parametrize("outcome", ["unknown", "not_executed"])
 def test_a_release_is_repeated_when_nobody_knows_how_it_ended(outcome: Any) -> None:
     town = Town(2)

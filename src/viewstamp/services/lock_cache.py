@@ -284,6 +284,7 @@ class LockCache:
         if lock.state != "acquiring":
             return
         if failure.outcome == "session_expired":
+            self._forget_grant(lock)
             self._start_anew(lock)
         elif failure.outcome == "unknown":
             if lock.queue:
