@@ -45,11 +45,12 @@ from viewstamp.link.framing import CLIENT as CLIENT_FRAME
 from viewstamp.link.framing import Splitter, encode_frame
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.protocols.registry import PROTOCOL_NAMES
+from viewstamp.replica.answers import Answers
 from viewstamp.replica.batches import Decoders, decode_batch, encode_batch
 from viewstamp.replica.client.client import ClientCore
 from viewstamp.replica.events import CallId, ClientEffect
 from viewstamp.replica.options import ClientSetup, SessionLimits
-from viewstamp.replica.replicated_state import Answers, ReplicatedState
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.sim.run.plan import RunPlan
 from viewstamp.sim.run.run import execute

@@ -3,6 +3,7 @@
 A method that is missing here fails `test_matrix`: say for it which keys it touches.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from viewstamp.core.messages import (
@@ -17,11 +18,15 @@ from viewstamp.core.messages import (
     ReadPosition,
     ReadSnapshot,
     Submit,
+    WaitFor,
 )
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.locks import LockService
 from viewstamp.services.records import UPDATE, CustomerRecords, MapOp
+from viewstamp.services.store import CoordinationStore
+from viewstamp.services.store.stock_store import StockStore
+from viewstamp.services.store.types import Compare, Delete, Get, Inner, Innermost, Put, Txn, Watch
 
 PREFIX = "a/"
 INSIDE = ("a/", "a/x", "a/\U0010ffff")
@@ -49,6 +54,68 @@ RANGE = Reach(
     outside=((), *((prefix,) for prefix in LEAVING), ("", "a/"), ("", "a/x", 1)),
 )
 
+IN, OUT = (b"a/", b"a/x", "a/\U0010ffff".encode()), (b"a", b"b/x", b"A/x", b"a0", b"a.", b"a/\xff", b"\xff")
+SPANS_IN = (*((key, b"") for key in IN), (b"a/", b"a0"), (b"a/b", b"a/c"))
+SPANS_OUT = (
+    *((key, b"") for key in OUT),
+    (b"a/", b"\0"),
+    (b"a/", b"a1"),
+    (b"a", b"a0"),
+    (b"a/", b"\xff"),
+    (b"b", b"c"),
+)
+
+
+def by_span(make: Any) -> Reach:
+    """Return the calls of a method whose argument is made of a key and an end."""
+    return Reach(
+        tuple((make(*span),) for span in SPANS_IN),
+        tuple((make(*span),) for span in SPANS_OUT),
+    )
+
+
+def transactions() -> Reach:
+    """Return transactions that have one key or range, in each place where one may stand."""
+    makers: tuple[Callable[[bytes, bytes], Txn], ...] = (
+        lambda key, end: Txn([Compare(key, "mod", "=", 0, end)]),
+        lambda key, end: Txn([], [Get(key, end)]),
+        lambda key, end: Txn([], [], [Delete(key, end)]),
+        lambda key, end: Txn([], [Inner([Compare(key, "value", "=", b"", end)])]),
+        lambda key, end: Txn([], [], [Inner([], [Innermost([], [], [Get(key, end)])])]),
+        lambda key, end: Txn([], [Innermost([], [Delete(key, end)])]),
+    )
+    puts: tuple[Callable[[bytes], Txn], ...] = (
+        lambda key: Txn([], [Put(key)]),
+        lambda key: Txn([], [], [Inner([], [Put(key)])]),
+    )
+    return Reach(
+        tuple((make(*span),) for make in makers for span in SPANS_IN) + tuple((put(IN[1]),) for put in puts),
+        tuple((make(*span),) for make in makers for span in SPANS_OUT)
+        + tuple((put(key),) for put in puts for key in OUT)
+        + ((Txn([], [Put(IN[0]), Put(OUT[0])]),),),
+    )
+
+
+NO_KEY = Reach(inside=((1000,),), outside=())
+EVERY_KEY = Reach(inside=(), outside=((1,),))
+"""What touches every key, whatever its arguments: only a grant without prefixes covers it."""
+
+STORE: dict[str, Reach] = {
+    "kv_put": Reach(tuple((Put(key),) for key in IN), tuple((Put(key),) for key in OUT)),
+    "kv_delete": by_span(Delete),
+    "kv_range": by_span(Get),
+    "kv_changes": by_span(Watch),
+    "kv_txn": transactions(),
+    "kv_revision": Reach(inside=((),), outside=()),
+    "kv_compact": EVERY_KEY,
+    "kv_window": Reach(inside=(), outside=((1, 1),)),
+    "lease_grant": NO_KEY,
+    "lease_keep_alive": NO_KEY,
+    "lease_revoke": NO_KEY,
+    "lease_time_to_live": NO_KEY,
+    "lease_leases": NO_KEY,
+}
+
 SERVICES: dict[type[StateMachine], dict[str, Reach]] = {
     KeyValueStore: {
         "get": by_key(),
@@ -57,6 +124,7 @@ SERVICES: dict[type[StateMachine], dict[str, Reach]] = {
         "delete": by_key(),
         "range": RANGE,
     },
+    CoordinationStore: STORE,
     LockService: {
         "acquire": by_key(1, "label"),
         "release": by_key(1),
@@ -64,6 +132,10 @@ SERVICES: dict[type[StateMachine], dict[str, Reach]] = {
         "held": RANGE,
     },
 }
+
+SERVICES[StockStore] = STORE | SERVICES[KeyValueStore]
+EVERYTHING = {"kv_compact", "kv_window"}
+"""Methods that are not declared, on purpose: they touch every key."""
 
 NUMBERED: dict[type[StateMachine], dict[str, Reach]] = {
     CustomerRecords: {
@@ -85,6 +157,7 @@ MESSAGES: dict[type[Any], str] = {
     ReadPosition: "operator",
     ReadSnapshot: "operator",
     ReadLog: "operator",
+    WaitFor: "calls",
 }
 """What decides whether a message of a client is taken: its calls, whether its principal has any grant
 (session), the secret alone, nothing (status), the role of an operator, before it comes to a replica."""

@@ -9,9 +9,9 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.events import SetLimit
 from viewstamp.core.ids import ClientAddress, LogTime, Seqno, View, Viewstamp
 from viewstamp.core.messages import AdminReply, AdminRequest, OpenSession
+from viewstamp.replica.answers import Answers
 from viewstamp.replica.batches import DecodedBatch
 from viewstamp.replica.options import SessionLimits
-from viewstamp.replica.replicated_state import Answers
 from viewstamp.replica.sessions import Sessions
 from viewstamp.replica.versions import Declaration
 

@@ -26,9 +26,10 @@ from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.replica import snapshot_body
+from viewstamp.replica.answers import Answers
 from viewstamp.replica.batches import Decoders, decode_batch, encode_batch
 from viewstamp.replica.options import SessionLimits
-from viewstamp.replica.replicated_state import Answers, ReplicatedState
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.sessions import Session
 
 DEFINITION = MachineDefinition.of(Counter)

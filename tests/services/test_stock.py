@@ -5,11 +5,14 @@ from viewstamp.machine.state_machine import running_at
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.locks import LockService
 from viewstamp.services.stock import StockService
+from viewstamp.services.store import CoordinationStore
 
 
 def test_the_store_keeps_its_names_and_the_locks_stand_beside_it() -> None:
     methods = set(MachineDefinition.of(StockService).methods)
-    store = set(MachineDefinition.of(KeyValueStore).methods)
+    store = set(MachineDefinition.of(KeyValueStore).methods) | set(
+        MachineDefinition.of(CoordinationStore).methods
+    )
     locks = {f"locks.{name}" for name in MachineDefinition.of(LockService).methods}
     assert methods == store | locks
 

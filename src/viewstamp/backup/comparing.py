@@ -20,8 +20,8 @@ from viewstamp.core.messages import FAILED, RESULT, Submit
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.machine.default_snapshot import encoder_of
 from viewstamp.machine.state_machine import StateMachine, annotated_state, saves_itself
+from viewstamp.replica.answers import ResultLine
 from viewstamp.replica.digest_chain import DigestChain
-from viewstamp.replica.replicated_state import ResultLine
 from viewstamp.stream.records import LogEntry, Record
 
 BYTES_PER_ENTRY: Final = 4_096

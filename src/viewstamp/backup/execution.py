@@ -14,9 +14,10 @@ from viewstamp.core.snapshots import NOTHING, BytesSnapshot, Versions
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica import snapshot_body
+from viewstamp.replica.answers import Answers, ResultLine
 from viewstamp.replica.batches import BatchUnreadable, DecodedBatch, InFlightBatches
 from viewstamp.replica.options import SessionLimits
-from viewstamp.replica.replicated_state import Answers, ReplicatedState, ResultLine
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.skip_mark import read_skip_mark
 from viewstamp.replica.versions import NewerCodeNeeded
 from viewstamp.stream.records import Chunk, End, Header, LogEntry, Mark, Record, StreamDamaged

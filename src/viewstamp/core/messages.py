@@ -153,12 +153,24 @@ class Identify(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         return len(self.secret) == SECRET_BYTES and client_number(self.secret) == self.client
 
 
+class WaitFor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=12):
+    """Evaluate a query on what this node has applied; if it has nothing to tell, wait until it has."""
+
+    request: int
+    hold_ms: TimeToLive
+    """Answer after this time at the latest; the node may do so earlier."""
+    call: msgspec.Raw
+    """The query: [method, argument, ...]."""
+
+
 Logged: TypeAlias = Submit | OpenSession | KeepAlive | CloseSession
 """Messages that are ordered by the log."""
 
 OperatorMessage: TypeAlias = AskStatus | AdminRequest | ReadPosition | ReadSnapshot | ReadLog
 """What operators ask of one certain node: nothing of it enters the log."""
-ClientMessage: TypeAlias = Logged | QueryRequest | OperatorMessage | Identify
+NodeMessage: TypeAlias = OperatorMessage | WaitFor
+"""All that is asked of one certain node, and answered by an `OperatorReply`."""
+ClientMessage: TypeAlias = Logged | QueryRequest | NodeMessage | Identify
 
 RESULT: Final = 0
 """The payload is the encoded return value."""
@@ -219,7 +231,7 @@ class Notified(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class OperatorReply(msgspec.Struct, frozen=True, array_like=True):
-    """An answer to an `OperatorMessage`."""
+    """An answer to a `NodeMessage`."""
 
     request: int
     """That of the question."""
@@ -279,6 +291,16 @@ class LogPart(OperatorReply, frozen=True, array_like=True, tag=9):
     refusal: str | None = None
 
 
+class Waited(OperatorReply, frozen=True, array_like=True, tag=11):
+    """Answer to `WaitFor`: how the query ended."""
+
+    kind: int
+    """One of RESULT .. FULL."""
+    payload: msgspec.Raw
+    others: list[int] = []
+    """Other requests of this connection with the same answer."""
+
+
 ServerMessage: TypeAlias = (
     Results
     | SessionOpened
@@ -289,6 +311,7 @@ ServerMessage: TypeAlias = (
     | PositionReply
     | SnapshotPart
     | LogPart
+    | Waited
     | MembersChanged
 )
 

@@ -21,6 +21,7 @@ from viewstamp.core.messages import (
     ReadPosition,
     ReadSnapshot,
     Submit,
+    WaitFor,
 )
 from viewstamp.core.principals import Role, role_of
 
@@ -33,6 +34,7 @@ SENDERS: Final[Mapping[type, frozenset[Role]]] = {
     KeepAlive: EVERYBODY,
     CloseSession: EVERYBODY,
     QueryRequest: EVERYBODY,
+    WaitFor: EVERYBODY,
     Identify: EVERYBODY,
     AskStatus: EVERYBODY,
     AdminRequest: OPERATORS,

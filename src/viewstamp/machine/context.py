@@ -32,7 +32,9 @@ class Context:
 
     __slots__ = (
         "_random",
+        "awaited",
         "client",
+        "listens",
         "notifications",
         "now",
         "offset",
@@ -40,6 +42,7 @@ class Context:
         "reading",
         "running",
         "session",
+        "touched",
         "version",
         "viewstamp",
     )
@@ -66,6 +69,12 @@ class Context:
         """Whether a command or a query runs: at other moments the machine has no context."""
         self.reading = False
         """True while a query runs, which may neither notify nor draw."""
+        self.listens = False
+        """Whether anybody waits for keys to change: else `changed` need not be called."""
+        self.touched: list[bytes] = []
+        """Keys that commands said they changed, and the replica has not looked at yet."""
+        self.awaited: tuple[bytes, bytes | None] | None = None
+        """The range for which the query that ran last wants to wait; None: its answer is due."""
         self._random: tuple[int, Random] | None = None
         self.notifications: list[Notification] = []
         """What commands asked to be sent and the runner has not taken yet."""
@@ -101,6 +110,30 @@ class Context:
         """
         self._refuse_in_query("notifications")
         self.notifications.append(Notification(client, msgspec.msgpack.encode(event)))
+
+    def changed(self, key: bytes) -> None:
+        """Say that this command changed a key: queries that wait for it (`wait_for`) are asked again.
+
+        Raises:
+            RuntimeError: in a query.
+        """
+        self._refuse_in_query("changes")
+        if self.listens:
+            self.touched.append(key)
+
+    def wait_for(self, first: bytes, end: bytes | None = None) -> None:
+        """Say in a query that it has nothing to tell before a key from `first` on, and before `end`, changes.
+
+        `end` None: every later key counts. Where the client asked by `WaitFor`, the query is run again when
+        a command has `changed` such a key, and what it returns is sent when it does not wait again, or when
+        the client's time is up. Where it asked in another way, what the query returns is its answer.
+
+        Raises:
+            RuntimeError: in a command.
+        """
+        if not self.reading:
+            raise RuntimeError("a command does not wait: make it a query")
+        self.awaited = first, end
 
     def take_notifications(self) -> list[Notification]:
         """Return what has been asked to be sent since the last call, in order. For the replica."""

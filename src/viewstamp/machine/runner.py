@@ -12,6 +12,7 @@ arguments and results (`machine.nesting`).
 
 import sys
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -28,7 +29,7 @@ from viewstamp.machine.evolution import migrating_versions, migrations_of
 from viewstamp.machine.guard import Guard
 from viewstamp.machine.in_force import VersionInForce
 from viewstamp.machine.nesting import RESULT_DEPTH_MAX, encode_within
-from viewstamp.machine.state_machine import StateMachine
+from viewstamp.machine.state_machine import StateMachine, has_alarms
 
 EXPLANATION_CHARACTERS_MAX: Final = 2_000
 UNENCODABLE: Final = "UnencodableResult"
@@ -62,6 +63,7 @@ class MachineRunner:
         "_strict",
         "context",
         "definition",
+        "has_alarms",
         "in_force",
         "machine",
         "projected",
@@ -88,6 +90,8 @@ class MachineRunner:
         self.projected = b""
         """The last result as the interface in force has it; made where the class defines more than that."""
         self._strict = strict
+        self.has_alarms = has_alarms(definition.cls)
+        """Whether the machine may have an alarm."""
         self.machine: StateMachine = definition.cls() if machine is None else machine
         self.context = Context()
         self.context.version = self.in_force.version
@@ -168,11 +172,30 @@ class MachineRunner:
 
     def end_session(self, client: int, offset: int) -> None:
         """Tell the machine that a client's session has ended; what its hook raises changes nothing else."""
+        self._call(partial(self.machine.session_ended, client), offset)
+
+    def next_alarm(self) -> int | None:
+        """Return the log time of the machine's next alarm; None where its method raises."""
+        try:
+            return self.machine.next_alarm()
+        except BaseException as error:  # noqa: BLE001  equal on every replica
+            _require_memory(error)
+            return None
+
+    def ring(self, offset: int) -> None:
+        """Tell the machine that an alarm is due; what its method raises changes nothing else."""
+        self._call(self.machine.alarm, offset)
+
+    def begin_life(self, offset: int) -> None:
+        """Tell the machine that it goes on as another cluster."""
+        self._call(self.machine.life_begins, offset)
+
+    def _call(self, hook: Callable[[], None], offset: int) -> None:
         context = self.context
         context.client, context.session, context.offset = NOBODY, 0, offset
         context.principal = ANONYMOUS
         try:
-            self.machine.session_ended(client)
+            hook()
         except BaseException as error:  # noqa: BLE001  equal on every replica, and no client waits for it
             _require_memory(error)
 

@@ -129,6 +129,23 @@ class StateMachine:
     def session_ended(self, client: int) -> None:
         """Called, on every replica alike, when a client's session is closed or has expired."""
 
+    def next_alarm(self) -> int | None:
+        """Return the log time, in microseconds, at which `alarm` is to be called; None: not as things are.
+
+        Override both where something must happen although no client asks for it, such as the end of a lease.
+        """
+        return None
+
+    def alarm(self) -> None:
+        """Called, on every replica alike, by the first entry whose log time has reached `next_alarm`.
+
+        The leader orders such an entry when it is due. The call has a token of its own, as a command has, and
+        is repeated while another alarm is due.
+        """
+
+    def life_begins(self) -> None:
+        """Called when a restored state goes on as another cluster, under a token beyond all earlier ones."""
+
     def pending_notifications(self) -> Iterable[tuple[int, Any]]:
         """Return (client, event) of all that should be sent again to clients that may have missed it."""
         return ()
@@ -139,6 +156,13 @@ class StateMachine:
         Override it where the machine can say so without looking through everything.
         """
         return [(client, event) for client, event in self.pending_notifications() if client in clients]
+
+
+def has_alarms(cls: type[StateMachine]) -> bool:
+    """Return whether a class, or a part of it, may have an alarm."""
+    if cls.parts:
+        return any(has_alarms(part) for part in cls.parts.values())
+    return cls.next_alarm is not StateMachine.next_alarm
 
 
 def _in_query(machine: StateMachine, name: str) -> str:
@@ -220,6 +244,20 @@ class _Composition(StateMachine):
     def session_ended(self, client: int) -> None:
         for machine in self.machines.values():
             machine.session_ended(client)
+
+    def next_alarm(self) -> int | None:
+        alarms = [each.next_alarm() for each in self.machines.values()]
+        return min((moment for moment in alarms if moment is not None), default=None)
+
+    def alarm(self) -> None:
+        """Let the first part ring whose moment is the earliest."""
+        earliest = self.next_alarm()
+        part = next(each for each in self.machines.values() if each.next_alarm() == earliest)
+        part.alarm()
+
+    def life_begins(self) -> None:
+        for machine in self.machines.values():
+            machine.life_begins()
 
     def pending_notifications(self) -> Iterable[tuple[int, Any]]:
         for machine in self.machines.values():

@@ -6,9 +6,10 @@ Read in this order; `client` is another program, and has an order of its own:
 2. `authorization`: which principal may make which call;
 3. `validation`, `batches`: clients' messages until they are the data of an entry, and back;
 4. `replica`: `step`, where all events come in; `operated`: what operators ask;
-5. `replicated_state`, `sessions`, `digest_chain`, `log_clock`: an entry executed, exactly once;
-6. `responses`, `refusals`, `reads`, `directives`: what clients and operators are told, and queries, which
-   pass no log;
+5. `replicated_state`, `sessions`, `digest_chain`, `log_clock`: an entry executed, exactly once; `alarms`:
+   entries that the leader orders because it is time;
+6. `answers`, `responses`, `refusals`, `reads`, `directives`: what clients and operators are told, and
+   queries, which pass no log; `waits`, `key_spans`: queries that wait until a key has changed;
 7. `snapshot_body`: the replicated state as bytes; `exports`: what readers of the log get;
 8. `divergence`, `recent_commands`: replicas that differ, judged by the majority; `disk_watch`: a
    member gives way while its disk does not answer;

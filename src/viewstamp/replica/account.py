@@ -8,6 +8,7 @@ from viewstamp.core.ids import Instant, NodeId, View, Viewstamp
 from viewstamp.core.protocol import Core, Status
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica.alarms import Alarms
 from viewstamp.replica.batches import IN_FLIGHT_MAX, BatchBuffer, InFlightBatches
 from viewstamp.replica.directives import Directives
 from viewstamp.replica.disk_watch import DiskWatch
@@ -19,12 +20,14 @@ from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.reads import Reads
 from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.responses import Responses
+from viewstamp.replica.waits import Waits
 
 
 class Account:
     """The parts of a replica, and what can be asked of them. `replica.Replica` makes and changes them."""
 
     __slots__ = (
+        "_alarms",
         "_buffer",
         "_clock",
         "_directives",
@@ -42,6 +45,7 @@ class Account:
         "node",
         "options",
         "reads",
+        "waits",
         "warnings",
     )
 
@@ -53,8 +57,11 @@ class Account:
     core: Core
     reads: Reads
     """The queries that wait. The driver, which has a clock, sets how many are evaluated at once."""
+    waits: Waits
+    """The queries that wait until they have something to tell."""
     warnings: tuple[str, ...]
     """What the driver wants to be said in each status."""
+    _alarms: Alarms
     _buffer: BatchBuffer
     _clock: LogClock
     _directives: Directives
@@ -79,10 +86,18 @@ class Account:
             (self._buffer.messages and core.accepting)
             or self.reads.gathered
             or self.reads.ready
+            or self.waits.ready
             or (self._responses.addresses.arrived and core.leader == self.node)
         ):
             return self._now
-        return core.deadline
+        deadline, leads = core.deadline, core.leader == self.node
+        for moment in (
+            self.waits.due,
+            self._alarms.moment(self._state) if leads and core.accepting else None,
+        ):
+            if moment is not None and (deadline is None or moment < deadline):
+                deadline = moment
+        return deadline
 
     @property
     def leader(self) -> NodeId | None:
@@ -158,6 +173,7 @@ class Account:
         yield "commands waiting", self._buffer.commands, options.gathered_commands_max
         yield "bytes waiting", self._buffer.size_bytes, options.gathered_bytes_max
         yield "queries waiting", len(self.reads), options.reads_max
+        yield "watches", len(self.waits), options.waits_max
         yield from self._exports.usage()
         yield "directives in flight", len(self._directives), options.directives_max
         yield "clients known", len(self._responses.addresses), options.clients_max

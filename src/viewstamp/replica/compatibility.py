@@ -21,10 +21,11 @@ from viewstamp.machine.interface import code_of, differences, interface_of, new_
 from viewstamp.machine.runner import MigrationFailed
 from viewstamp.machine.schema import parts_of
 from viewstamp.machine.state_machine import Operation, StateMachine
+from viewstamp.replica.answers import Answers
 from viewstamp.replica.batches import BatchUnreadable, Decoders, decode_batch
 from viewstamp.replica.migration_check import Elsewhere, migrated_digest, unmigrated
 from viewstamp.replica.options import SessionLimits
-from viewstamp.replica.replicated_state import Answers, ReplicatedState
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.skip_mark import read_skip_mark
 from viewstamp.replica.snapshot_body import SnapshotUnreadable, read_preface, restore
 from viewstamp.replica.versions import NewerCodeNeeded

@@ -15,6 +15,7 @@ from viewstamp.core.effects import Answer, Entry, Refuse
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import ORIGIN, ClientAddress, Viewstamp
 from viewstamp.core.messages import (
+    REFUSED,
     Logged,
     LogPart,
     PositionReply,
@@ -24,9 +25,12 @@ from viewstamp.core.messages import (
     ReadSnapshot,
     ServerMessage,
     SnapshotPart,
+    Waited,
+    WaitFor,
 )
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.replica.divergence import sent_away
+from viewstamp.replica.refusals import encoded_text
 from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.responses import Responses
 from viewstamp.stream.records import CHUNK_BYTES, Chunk, LogEntry, encode_record
@@ -220,7 +224,7 @@ class Exports:
         return f"no entry {after} is in this log: it is another history"
 
 
-def turned_away(message: Reading | Logged | QueryRequest, reason: str) -> ServerMessage:
+def turned_away(message: Reading | Logged | QueryRequest | WaitFor, reason: str) -> ServerMessage:
     """Return the answer of a replica that does not serve."""
     match message:
         case ReadPosition():
@@ -229,5 +233,7 @@ def turned_away(message: Reading | Logged | QueryRequest, reason: str) -> Server
             return SnapshotPart(message.request, None, b"", reason)
         case ReadLog():
             return LogPart(message.request, ORIGIN, 0, b"", reason)
+        case WaitFor():
+            return Waited(message.request, REFUSED, encoded_text(f"not executed: {reason}"))
         case _:
             return sent_away(message, reason)

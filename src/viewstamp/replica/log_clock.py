@@ -27,6 +27,10 @@ class LogClock:
         """Return how long a log time has been past; None while this replica does not lead."""
         return None if self._since is None else max(0, self._anchor + (now - self._since) - since)
 
+    def instant_of(self, moment: LogTime) -> Instant | None:
+        """Return when a log time comes, as this replica's clock runs; None while it does not lead."""
+        return None if self._since is None else Instant(self._since + (moment - self._anchor))
+
     def stop(self) -> None:
         """Stand still: another replica leads, or none does."""
         self._since = None

@@ -93,6 +93,9 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     gathered_bytes_max: int = 64 << 20
     reads_max: int = 65_536
     """Linearizable queries that wait; more are refused."""
+    waits_max: int = 65_536
+    """Queries that wait until they have something to tell (watches); more are refused."""
+    waits_per_connection_max: int = 16_384
     clients_max: int = 65_536
     """Clients that are connected here; one more is turned away."""
     clients_per_connection_max: int = 64
@@ -121,6 +124,8 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
         _require(self.state_check_every >= 0, "state_check_every must be 0 (never) or more")
         for name in (
             "reads_max",
+            "waits_max",
+            "waits_per_connection_max",
             "clients_max",
             "clients_per_connection_max",
             "directives_max",

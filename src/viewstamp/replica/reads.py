@@ -17,12 +17,13 @@ from viewstamp.core.ids import ClientAddress, NodeId
 from viewstamp.core.messages import REFUSED, UNREADABLE, QueryRequest, Redirect
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import MachineRunner
+from viewstamp.replica.answers import ResultLine
 from viewstamp.replica.authorization import Authorizer
 from viewstamp.replica.batches import Decoders
 from viewstamp.replica.events import Requested
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.refusals import RefusalLine, Sieve, encoded_text, refuse_all
-from viewstamp.replica.replicated_state import ReplicatedState, ResultLine
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.responses import Responses
 
 ANSWERS_BYTES_MAX: Final = 8 << 20

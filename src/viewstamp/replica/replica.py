@@ -55,11 +55,13 @@ from viewstamp.core.messages import (
     ReadPosition,
     ReadSnapshot,
     Submit,
+    WaitFor,
 )
 from viewstamp.core.protocol import Core
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica import snapshot_body
+from viewstamp.replica.alarms import Alarms
 from viewstamp.replica.authorization import Authorizer
 from viewstamp.replica.batches import (
     BatchBuffer,
@@ -96,6 +98,7 @@ from viewstamp.replica.skip_mark import read_skip_mark
 from viewstamp.replica.upgrades import OTHER_LEADER, Upgrades
 from viewstamp.replica.validation import SubmitValidator
 from viewstamp.replica.versions import NewerCodeNeeded
+from viewstamp.replica.waits import Waits
 
 _WOKE: Final = Woke()
 
@@ -130,6 +133,7 @@ class Replica(Operated):
         self._exports = Exports(self._responses, setup.options.log_tail_bytes_max)
         self._exports.begin(self._state)
         self._clock = LogClock()
+        self._alarms = Alarms(self._clock)
         self._authorizer = authorizer = Authorizer.of(self.definition, setup.grants)
         self._validator = SubmitValidator(
             self.definition, setup.options, authorizer, lambda: self._state.runner.in_force.allows
@@ -137,6 +141,7 @@ class Replica(Operated):
         self._buffer = BatchBuffer(setup.options)
         self._in_flight = InFlightBatches(self.definition, strict=setup.strict)
         self.reads = Reads(self.definition, self._responses, setup.options, authorizer)
+        self.waits = Waits(self.definition, self._responses, setup.options, authorizer)
         self.warnings = ()
         self._directives = Directives(setup.options.directives_max)
         self._halt, self.fingerprint = None, 0
@@ -206,6 +211,7 @@ class Replica(Operated):
         if isinstance(event, ClientGone):
             self._responses.addresses.gone(event.source)
             self.reads.forget(event.source)
+            self.waits.forget(event.source)
             self._exports.gone(event.source)
         elif isinstance(event, SpaceChanged):
             self._validator.is_full = event.is_low
@@ -241,6 +247,10 @@ class Replica(Operated):
             self._propose(self._buffer.take_batch())
         if self.reads.gathered:
             self._drive(Queried(self.reads.begin_round()))
+        if core.accepting and core.leader == self.node and self._alarms.is_due(self._state, self._now):
+            self._propose([])
+        if self.waits.is_due(self._now):
+            self.waits.evaluate(self._state, self._now, knows_leader=core.leader is not None)
         if self._responses.addresses.arrived and core.leader == self.node:
             self._responses.repeat_notifications(self._state)
 
@@ -324,6 +334,8 @@ class Replica(Operated):
                 self.reads.on_request(event, message, self._state)
             case Identify():
                 self._responses.identify(source, message, self._state.sessions, event.principal)
+            case WaitFor():
+                self.waits.on_request(event, message, self._now)
             case AskStatus() | AdminRequest() | ReadPosition() | ReadSnapshot() | ReadLog():
                 self._operated(source, message, event.principal)
             case _:
@@ -360,7 +372,7 @@ class Replica(Operated):
     # Proposing and redirecting
 
     def _propose(self, messages: list[DecodedMessage]) -> None:
-        assert messages
+        """Propose an entry; without messages it tells the time, for an alarm."""
         state = self._state
         log_time = self._clock.read(self._now, state.log_time)
         level, declares = self._upgrades.stamp(state)
@@ -375,6 +387,7 @@ class Replica(Operated):
         before = self.leader_news
         assert before is None or before.view <= news.view, (before, news)
         self.leader_news = news
+        self._alarms.reset()
         if news.leader == self.node:
             self._clock.start(self._now, self._state.log_time)
             self._responses.addresses.all_arrive()
@@ -436,6 +449,7 @@ class Replica(Operated):
     def _execute(self, viewstamp: Viewstamp, batch: DecodedBatch) -> None:
         state, responses = self._state, self._responses
         try:
+            state.runner.context.listens = len(self.waits) > 0
             state.apply(viewstamp, batch, responses.addresses.waiting, responses.answers)
         except AssertionError as error:  # an invariant of our own: its traceback says at which entry
             error.add_note(Halt.not_executable(self.node, viewstamp, "a broken invariant").reason)
@@ -444,6 +458,8 @@ class Replica(Operated):
             raise EntryNotExecutable(Halt.not_executable(self.node, viewstamp, error).reason) from error
         if self._upgrades.waiting or responses.answers.raised is not None:
             self._upgrades.settle(responses)
+        if state.runner.context.touched:
+            self.waits.changed(state)
         if responses.answers.notifications:
             responses.deliver_notifications(state, leads=self.core.leader == self.node)
         self._divergence.executed(viewstamp.seqno, batch, self._now)
@@ -466,6 +482,7 @@ class Replica(Operated):
         try:
             self._state = self._snapshots.install(snapshot, self._state)
             self._exports.begin(self._state)
+            self.waits.wake_all()
         except snapshot_body.SnapshotUnreadable as error:
             self._halt = Halt.diverged(self.node, str(error))
         except NewerCodeNeeded as error:

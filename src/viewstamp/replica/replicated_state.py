@@ -6,7 +6,7 @@ no addresses, no leader and no clock: the replica decides which clients are answ
 """
 
 from collections.abc import Container, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
@@ -27,12 +27,12 @@ from viewstamp.core.messages import (
 )
 from viewstamp.core.protocol import VersionsStatus
 from viewstamp.core.snapshots import Versions
-from viewstamp.machine.context import Notification
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.evolution import version_of
 from viewstamp.machine.guard import Guard
 from viewstamp.machine.in_force import VersionInForce
 from viewstamp.machine.runner import MachineRunner, MigrationFailed
+from viewstamp.replica.answers import SESSION_LINE, Answers, ResultLine
 from viewstamp.replica.batches import DecodedBatch, DecodedCall, DecodedMessage, call_digest
 from viewstamp.replica.digest_chain import DigestChain
 from viewstamp.replica.options import SessionLimits
@@ -40,16 +40,10 @@ from viewstamp.replica.sessions import Remembered, Session, Sessions
 from viewstamp.replica.skip_mark import SkipMark, SkippedCalls
 from viewstamp.replica.versions import NewerCodeNeeded
 
-ResultLine: TypeAlias = tuple[int, int, msgspec.Raw]
-"""(sequence number, one of RESULT .. REFUSED, payload), as in `messages.Results`."""
-
 WHOLE_FROM: Final = 4
 """A message of fewer calls is executed call by call: what is done for a message as a whole costs more."""
-SESSION_LINE: Final = 0
-"""Sequence number of the line that is about the session itself.
-
-EXPIRED: the payload is the session's number. REFUSED: none was opened; the payload is the explanation.
-"""
+ALARMS_MAX: Final = 1_024
+"""Alarms that one entry rings; what is due beyond them waits for the next one."""
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -66,22 +60,6 @@ _NO_ROOM: Final = _encoded(
 )
 _REUSED: Final = _encoded("not executed: this sequence number was used for another command")
 _SKIPPED: Final = _encoded("not executed: an operator skipped the entry that held this command")
-
-
-class Answers:
-    """What the entries applied in one step mean for clients that wait at this replica."""
-
-    __slots__ = ("lines", "notifications", "opened", "positions", "raised")
-
-    def __init__(self) -> None:
-        self.lines: dict[int, list[ResultLine]] = {}
-        """By client number."""
-        self.positions: dict[int, int] = {}
-        """Fencing token of the last command of each client in `lines`."""
-        self.opened: list[SessionOpened] = []
-        self.notifications: list[Notification] = []
-        self.raised: str | None = None
-        """Why an entry did not raise what it should; empty: it did; None: no entry should."""
 
 
 class ReplicatedState:
@@ -168,6 +146,8 @@ class ReplicatedState:
         sessions = self.sessions
         while (session := sessions.overdue(self.log_time)) is not None:
             self._end(session)
+        if runner.has_alarms:
+            self._ring()
         for decoded in batch.messages:
             self._execute(decoded, wanted, answers)
         if notifications := runner.end_entry():
@@ -175,6 +155,17 @@ class ReplicatedState:
             self._outcomes += [notification.payload for notification in notifications]
         self.chain.extend(viewstamp.seqno, self._outcomes)
         self._outcomes = []
+
+    def _ring(self) -> None:
+        """Ring the machine's alarms that are due, each under a token of its own."""
+        runner = self.runner
+        for _ in range(ALARMS_MAX):
+            moment = runner.next_alarm()
+            if moment is None or moment > self.log_time:
+                return
+            runner.ring(self._offset)
+            self._offset += 1
+            self._outcomes.append(b"alarm")
 
     def require_code_for(self, batch: DecodedBatch) -> None:
         """Look whether this code can execute an entry, before anything is changed.
@@ -265,6 +256,7 @@ class ReplicatedState:
         self.runner.begin_entry(viewstamp, self.log_time)
         for session in list(self.sessions):
             self._end(session)
+        self.runner.begin_life(self._offset)
         self.runner.end_entry()
         self._outcomes = []
         self.move_to(viewstamp)

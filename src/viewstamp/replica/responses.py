@@ -25,11 +25,12 @@ from viewstamp.core.messages import (
 )
 from viewstamp.machine.access import Denial
 from viewstamp.machine.context import Notification
+from viewstamp.replica.answers import SESSION_LINE, Answers, ResultLine
 from viewstamp.replica.batches import DecodedMessage
 from viewstamp.replica.events import ReplicaEffect, Respond
 from viewstamp.replica.options import ReplicaOptions
 from viewstamp.replica.refusals import denial_payload, refuse_all
-from viewstamp.replica.replicated_state import SESSION_LINE, Answers, ReplicatedState, ResultLine
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.sessions import Sessions
 
 UNIDENTIFIED: Final = "this connection does not speak for that client: identify first"

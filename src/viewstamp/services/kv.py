@@ -94,7 +94,7 @@ class KeyValueStore(StateMachine):
         """
         found = self._values.get(key)
         if found is None:
-            raise NoKey(f"there is no key {_shown(key)}")
+            raise NoKey(f"there is no key {shown(key)}")
         return found
 
     @command(keys=("key",))
@@ -106,14 +106,14 @@ class KeyValueStore(StateMachine):
             VersionMismatch: it exists with another version.
             InvalidKey, ValueTooLong: see the limits.
         """
-        _check(key, value)
+        check(key, value)
         found = self._values.get(key)
         if found is None:
             if version != NEW:
-                raise NoKey(f"there is no key {_shown(key)}: create it with version 0")
+                raise NoKey(f"there is no key {shown(key)}: create it with version 0")
             return self._create(key, value)
         if found[1] != version:
-            raise VersionMismatch(f"{_shown(key)} has version {found[1]}, not {version}")
+            raise VersionMismatch(f"{shown(key)} has version {found[1]}, not {version}")
         return self._replace(key, value, version)
 
     @command(keys=("key",))
@@ -125,7 +125,7 @@ class KeyValueStore(StateMachine):
         """
         found = self._values.get(key)
         if found is None or len(value) > VALUE_BYTES_MAX:
-            _check(key, value)  # a key that exists was checked when it was created
+            check(key, value)  # a key that exists was checked when it was created
         if found is None:
             return self._create(key, value)
         version = found[1] + 1
@@ -143,7 +143,7 @@ class KeyValueStore(StateMachine):
         if found is None:
             return False
         if version is not None and found[1] != version:
-            raise VersionMismatch(f"{_shown(key)} has version {found[1]}, not {version}")
+            raise VersionMismatch(f"{shown(key)} has version {found[1]}, not {version}")
         del self._values[key]
         self._floor = max(self._floor, found[1])
         self._unlist(key)
@@ -177,16 +177,7 @@ class KeyValueStore(StateMachine):
 
     def restore(self, snapshot: bytes) -> None:
         """Set the state of a fresh store; raise ValueError where the bytes are not a snapshot of one."""
-        self._floor = int.from_bytes(snapshot[:8], "big")
-        body = memoryview(snapshot)
-        offset = 8
-        while offset < len(body):
-            start = offset + _LENGTH_BYTES
-            offset = start + int.from_bytes(body[offset:start], "big")
-            if offset > len(body):
-                raise ValueError("the snapshot of a store is cut short")
-            for key, value, version in _PIECE.decode(body[start:offset]):
-                self._values[key] = value, version
+        self._floor, self._values = read_snapshot(snapshot)
         self._unsorted = dict.fromkeys(self._values)
 
     def _create(self, key: str, value: bytes) -> int:
@@ -214,7 +205,23 @@ class KeyValueStore(StateMachine):
         return self._sorted
 
 
-def _check(key: str, value: bytes) -> None:
+def read_snapshot(snapshot: bytes) -> tuple[int, dict[str, tuple[bytes, int]]]:
+    """Return the floor and the values of a snapshot; raise ValueError where the bytes are none."""
+    values: dict[str, tuple[bytes, int]] = {}
+    body = memoryview(snapshot)
+    offset = 8
+    while offset < len(body):
+        start = offset + _LENGTH_BYTES
+        offset = start + int.from_bytes(body[offset:start], "big")
+        if offset > len(body):
+            raise ValueError("the snapshot of a store is cut short")
+        for key, value, version in _PIECE.decode(body[start:offset]):
+            values[key] = value, version
+    return int.from_bytes(snapshot[:8], "big"), values
+
+
+def check(key: str, value: bytes) -> None:
+    """Raise `InvalidKey` or `ValueTooLong` for what no store takes."""
     # Short keys, which are nearly all, need not be encoded to be measured: a character is at most 4 bytes.
     length = len(key) if 4 * len(key) <= KEY_BYTES_MAX else len(key.encode())
     if not 0 < length <= KEY_BYTES_MAX:
@@ -223,6 +230,6 @@ def _check(key: str, value: bytes) -> None:
         raise ValueTooLong(f"a value has up to {VALUE_BYTES_MAX} bytes, not {len(value)}")
 
 
-def _shown(key: str) -> str:
+def shown(key: str) -> str:
     """Return a key as it may stand in a line of a log (docs/faults.md#b57)."""
     return ascii(key if len(key) <= 100 else key[:100] + "...")

@@ -1,62 +1,87 @@
-"""Names in order, of which a page can be read without looking at the others.
+"""Keys in order, of which a part can be read without looking at the others.
 
 They stand in blocks, in order, so that adding one among a million moves a thousand.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 BLOCK_NAMES_MAX: Final = 1_024
 
+K = TypeVar("K", str, bytes)
 
-class SortedNames:
-    """A sorted set of names."""
+
+class SortedKeys(Generic[K]):
+    """A sorted set of keys."""
 
     __slots__ = ("_blocks", "_firsts")
 
-    def __init__(self) -> None:
-        self._blocks: list[list[str]] = []
+    def __init__(self, keys: Iterable[K] = ()) -> None:
+        ordered = sorted(keys)
+        half = BLOCK_NAMES_MAX // 2
+        self._blocks: list[list[K]] = [ordered[at : at + half] for at in range(0, len(ordered), half)]
         """None of them is empty, or longer than `BLOCK_NAMES_MAX`."""
-        self._firsts: list[str] = []
-        """The first name of each."""
+        self._firsts: list[K] = [block[0] for block in self._blocks]
+        """The first key of each."""
 
-    def add(self, name: str) -> None:
-        """Add a name that is not here."""
+    def add(self, key: K) -> None:
+        """Add a key that is not here."""
         if not self._blocks:
-            self._blocks.append([name])
-            self._firsts.append(name)
+            self._blocks.append([key])
+            self._firsts.append(key)
             return
-        place = max(bisect_right(self._firsts, name) - 1, 0)
+        place = max(bisect_right(self._firsts, key) - 1, 0)
         block = self._blocks[place]
-        insort(block, name)
+        insort(block, key)
         self._firsts[place] = block[0]
         if len(block) > BLOCK_NAMES_MAX:
             half = len(block) // 2
             self._blocks[place : place + 1] = block[:half], block[half:]
             self._firsts.insert(place + 1, block[half])
 
-    def remove(self, name: str) -> None:
-        """Remove a name that is here."""
-        place = bisect_right(self._firsts, name) - 1
+    def remove(self, key: K) -> None:
+        """Remove a key that is here."""
+        place = bisect_right(self._firsts, key) - 1
         block = self._blocks[place]
-        del block[bisect_left(block, name)]
+        del block[bisect_left(block, key)]
         if block:
             self._firsts[place] = block[0]
         else:
             del self._blocks[place], self._firsts[place]
 
+    def within(self, start: K, end: K | None) -> Iterator[K]:
+        """Yield the keys from `start` on that come before `end`, in order; None: all that follow."""
+        place = max(bisect_right(self._firsts, start) - 1, 0)
+        for block in islice(self._blocks, place, None):
+            if end is not None and block[-1] >= end:
+                yield from islice(block, bisect_left(block, start), bisect_left(block, end))
+                return
+            yield from islice(block, bisect_left(block, start), None)
+
+    def count(self, start: K, end: K | None) -> int:
+        """Return how many keys `within` yields, without looking at each."""
+        upto = self._before(end) if end is not None else sum(map(len, self._blocks))
+        return max(0, upto - self._before(start))
+
+    def _before(self, key: K) -> int:
+        place = max(bisect_right(self._firsts, key) - 1, 0)
+        whole = sum(map(len, islice(self._blocks, place)))
+        return whole + (bisect_left(self._blocks[place], key) if self._blocks else 0)
+
+
+class SortedNames(SortedKeys[str]):
+    """A sorted set of names."""
+
+    __slots__ = ()
+
     def page(self, prefix: str, after: str, limit: int) -> list[str]:
         """Return up to `limit` names, in order, that begin with `prefix` and follow `after`."""
+        first = prefix if prefix > after else f"{after}\0"  # the first text that follows it
         names: list[str] = []
-        for name in islice(self._since(prefix, after), limit):
+        for name in islice(self.within(first, None), limit):
             if not name.startswith(prefix):
                 break
             names.append(name)
         return names
-
-    def _since(self, prefix: str, after: str) -> Iterator[str]:
-        place = max(bisect_right(self._firsts, max(prefix, after)) - 1, 0)
-        for block in islice(self._blocks, place, None):
-            yield from islice(block, max(bisect_left(block, prefix), bisect_right(block, after)), None)

@@ -7,11 +7,13 @@ from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import (
     AdminRequest,
     AskStatus,
-    OperatorMessage,
+    NodeMessage,
     OperatorReply,
     ReadLog,
     ReadPosition,
     ReadSnapshot,
+    Waited,
+    WaitFor,
 )
 from viewstamp.replica.events import CallId, Complete, Failed, Operated, Returned
 
@@ -41,9 +43,9 @@ class AdminCalls:
             return None
         return min(operated.deadline for operated in self.open.values())
 
-    def sendable(self, up: set[NodeId]) -> list[tuple[NodeId, OperatorMessage]]:
+    def sendable(self, up: set[NodeId]) -> list[tuple[NodeId, NodeMessage]]:
         """Return what can be sent now, each once."""
-        messages: list[tuple[NodeId, OperatorMessage]] = []
+        messages: list[tuple[NodeId, NodeMessage]] = []
         for request, operated in self.open.items():
             if request not in self._sent and operated.node in up:
                 self._sent.add(request)
@@ -58,11 +60,16 @@ class AdminCalls:
 
     def replied(self, reply: OperatorReply) -> list[Complete]:
         """Return what the reply ends; nothing where it was not awaited."""
-        operated = self.open.pop(reply.request, None)
-        if operated is None:
-            return []
-        self._sent.discard(reply.request)
-        return [Complete(operated.call, Returned(msgspec.msgpack.encode(reply), 0))]
+        requests = [reply.request, *reply.others] if isinstance(reply, Waited) else [reply.request]
+        ended: list[Complete] = []
+        encoded = b""
+        for request in requests:
+            operated = self.open.pop(request, None)
+            if operated is not None:
+                self._sent.discard(request)
+                encoded = encoded or msgspec.msgpack.encode(reply)
+                ended.append(Complete(operated.call, Returned(encoded, 0)))
+        return ended
 
     def unreachable(self, node: NodeId) -> list[Complete]:
         """Return the failures of what was asked of a node whose connection broke."""
@@ -97,10 +104,10 @@ class AdminCalls:
         return completes
 
 
-def _message(request: int, operated: Operated) -> OperatorMessage:
+def _message(request: int, operated: Operated) -> NodeMessage:
     directive = operated.directive
     if directive is None:
         return AskStatus(request)
-    if isinstance(directive, ReadPosition | ReadSnapshot | ReadLog):
+    if isinstance(directive, ReadPosition | ReadSnapshot | ReadLog | WaitFor):
         return msgspec.structs.replace(directive, request=request)
     return AdminRequest(request, directive)

@@ -20,9 +20,10 @@ from viewstamp.core.messages import Submit
 from viewstamp.machine.context import NOBODY
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import Runner
+from viewstamp.replica.answers import Answers, ResultLine
 from viewstamp.replica.batches import BatchUnreadable, DecodedBatch, DecodedCall, Decoders, decode_batch
 from viewstamp.replica.options import SessionLimits
-from viewstamp.replica.replicated_state import Answers, ReplicatedState, ResultLine
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.sessions import Session
 from viewstamp.replica.skip_mark import read_skip_mark
 from viewstamp.sim.cluster.cluster import Cluster
