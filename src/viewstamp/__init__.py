@@ -6,6 +6,8 @@ from viewstamp.machine.evolution import migration
 from viewstamp.machine.state_machine import Context, StateMachine, command, compose, query
 
 if TYPE_CHECKING:
+    from viewstamp.clients.recipes import Recipes
+    from viewstamp.clients.recipes_blocking import BlockingRecipes
     from viewstamp.core.errors import (
         CommandFailed,
         ConfigurationError,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from viewstamp.runtime.proxies import with_options
 
 __all__ = [
+    "BlockingRecipes",
     "CommandFailed",
     "ConfigurationError",
     "Context",
@@ -28,6 +31,7 @@ __all__ = [
     "NotExecuted",
     "OutcomeUnknown",
     "PermissionDenied",
+    "Recipes",
     "SessionExpired",
     "StateMachine",
     "TlsFiles",
@@ -44,6 +48,8 @@ __all__ = [
 ]
 
 _LATE = {
+    "BlockingRecipes": "viewstamp.clients.recipes_blocking",
+    "Recipes": "viewstamp.clients.recipes",
     "CommandFailed": "viewstamp.core.errors",
     "ConfigurationError": "viewstamp.core.errors",
     "InvalidCall": "viewstamp.core.errors",

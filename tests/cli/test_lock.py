@@ -10,7 +10,8 @@ import pytest
 
 from tests.cli.conftest import Command
 from viewstamp.cli import failures
-from viewstamp.cli.lock import CANNOT_RUN, NAME_VARIABLE, NOT_FOUND, TOKEN_VARIABLE
+from viewstamp.cli.lock import NAME_VARIABLE
+from viewstamp.cli.under_claim import CANNOT_RUN, NOT_FOUND, TOKEN_VARIABLE
 from viewstamp.clients.lock_driver import HeldLock
 from viewstamp.clients.locks_blocking import BlockingLockClient
 from viewstamp.machine.state_machine import StateMachine
@@ -126,7 +127,7 @@ def test_nothing_is_run_when_no_server_answers(command: Command) -> None:
 def test_whoever_waits_is_told_by_whom_the_lock_is_held(
     command: Command, here: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("viewstamp.cli.lock._NOTE_AFTER_S", 0.05)
+    monkeypatch.setattr("viewstamp.cli.under_claim._NOTE_AFTER_S", 0.05)
     with BlockingLockClient(here.config, label="night job") as locks, locks.hold("mine") as held:
         ran = command("lock", "mine", "--timeout", "0.5", "--", "true")
     assert ran.err.splitlines()[0] == (
@@ -167,7 +168,7 @@ def stand(monkeypatch: pytest.MonkeyPatch, *standings: str, then: Path | None = 
             then.touch()
         return left[0]
 
-    monkeypatch.setattr("viewstamp.cli.lock._LOOK_S", 0.02)
+    monkeypatch.setattr("viewstamp.cli.under_claim._LOOK_S", 0.02)
     monkeypatch.setattr(HeldLock, "standing", property(standing))
 
 
@@ -190,7 +191,7 @@ def test_what_becomes_of_the_lock_is_told_while_the_command_goes_on(
 def test_the_command_is_ended_when_another_may_hold_the_lock(
     command: Command, here: Stock, monkeypatch: pytest.MonkeyPatch, trap: str
 ) -> None:
-    monkeypatch.setattr("viewstamp.cli.lock._END_WITHIN_S", 0.1)
+    monkeypatch.setattr("viewstamp.cli.under_claim._END_WITHIN_S", 0.1)
     stand(monkeypatch, "held", "held", "lost")
     ran = command("lock", "mine", "--", "sh", "-c", f"{trap}for i in $(seq 500); do sleep 0.02; done")
     assert ran.code == failures.LOCK_LOST

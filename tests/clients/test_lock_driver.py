@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from viewstamp.clients.lock_driver import LockTimeout, _answer_of, _error_of
+from viewstamp.clients.lock_driver import LockTimeout, _error_of
 from viewstamp.clients.locks import LockClient
+from viewstamp.clients.outcomes import outcome_of
 from viewstamp.core.errors import (
     CommandFailed,
     ConfigurationError,
@@ -18,6 +19,7 @@ from viewstamp.core.errors import (
 from viewstamp.runtime.addresses import LOOPBACK
 from viewstamp.runtime.config import ClusterConfig, Member
 from viewstamp.services.lock_events import Ask, AskId, Failure
+from viewstamp.services.lock_wire import answered
 from viewstamp.services.locks import TooManyWaiters
 
 NOBODY = ClusterConfig(cluster_id="nobody", members=(Member(1, LOOPBACK, 1),))
@@ -37,13 +39,13 @@ ASK = Ask(AskId(1), "acquire", "a", 1)
 async def test_an_exception_of_a_call_is_what_it_says(error: Exception, failure: Failure) -> None:
     future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     future.set_exception(error)
-    assert _answer_of(ASK, future).answer == failure
+    assert answered(ASK, outcome_of(future)).answer == failure
 
 
 async def test_a_cancelled_call_was_not_executed() -> None:
     future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     future.cancel()
-    answer = _answer_of(ASK, future).answer
+    answer = answered(ASK, outcome_of(future)).answer
     assert isinstance(answer, Failure)
     assert answer.outcome == "not_executed"
 

@@ -23,6 +23,15 @@ from viewstamp.core.messages import (
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.locks import LockService
+from viewstamp.services.recipes.barriers import BarrierService
+from viewstamp.services.recipes.countdowns import CountdownService
+from viewstamp.services.recipes.counters import CounterService
+from viewstamp.services.recipes.elections import ElectionService
+from viewstamp.services.recipes.queues import QueueService
+from viewstamp.services.recipes.rates import RateService
+from viewstamp.services.recipes.registry import RegistryService
+from viewstamp.services.recipes.rwlocks import ReadWriteLockService
+from viewstamp.services.recipes.semaphores import SemaphoreService
 from viewstamp.services.records import UPDATE, CustomerRecords, MapOp
 from viewstamp.services.store import CoordinationStore
 from viewstamp.services.store.stock_store import StockStore
@@ -131,6 +140,53 @@ SERVICES: dict[type[StateMachine], dict[str, Reach]] = {
         "stat": by_key(),
         "held": RANGE,
     },
+    SemaphoreService: {
+        "acquire": by_key(1, 2),
+        "release": by_key(1),
+        "resize": by_key(1),
+        "forget": by_key(),
+        "stat": by_key(),
+    },
+    ReadWriteLockService: {"acquire": by_key(1, "read"), "release": by_key(1), "stat": by_key()},
+    ElectionService: {
+        "campaign": by_key(1),
+        "resign": by_key(1),
+        "proclaim": by_key(1, b"v"),
+        "observe": by_key(),
+        "ignore": by_key(),
+        "leader": by_key(),
+    },
+    BarrierService: {"enter": by_key(1, 2), "leave": by_key(1), "stat": by_key()},
+    CountdownService: {
+        "start": by_key(1),
+        "arrive": by_key(),
+        "wait": by_key(1),
+        "leave": by_key(1),
+        "forget": by_key(),
+        "stat": by_key(),
+    },
+    QueueService: {
+        "put": by_key(b"v"),
+        "take": by_key(1),
+        "ack": by_key(1, 1),
+        "fail": by_key(1, 1),
+        "release": by_key(1),
+        "configure": by_key(),
+        "revive": by_key(1),
+        "discard": by_key(1),
+        "stat": by_key(),
+        "items": by_key(),
+        "peek": by_key(1),
+    },
+    RegistryService: {
+        "register": by_key(1, "i"),
+        "deregister": by_key(1),
+        "observe": by_key(),
+        "ignore": by_key(),
+        "instances": by_key(),
+    },
+    CounterService: {"add": by_key(), "set": by_key(1), "forget": by_key(), "get": by_key()},
+    RateService: {"try_take": by_key(), "forget": by_key(), "used": by_key()},
 }
 
 SERVICES[StockStore] = STORE | SERVICES[KeyValueStore]

@@ -4,7 +4,7 @@ from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import running_at
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.locks import LockService
-from viewstamp.services.stock import StockService
+from viewstamp.services.stock import RECIPES, StockService
 from viewstamp.services.store import CoordinationStore
 
 
@@ -14,7 +14,12 @@ def test_the_store_keeps_its_names_and_the_locks_stand_beside_it() -> None:
         MachineDefinition.of(CoordinationStore).methods
     )
     locks = {f"locks.{name}" for name in MachineDefinition.of(LockService).methods}
-    assert methods == store | locks
+    others = {
+        f"{part}.{name}"
+        for part, service in RECIPES.items()
+        for name in MachineDefinition.of(service).methods
+    }
+    assert methods == store | locks | others
 
 
 def test_a_snapshot_holds_both_and_the_end_of_a_session_reaches_the_locks() -> None:

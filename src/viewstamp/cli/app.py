@@ -19,6 +19,11 @@ COMMANDS: Final = {
     "kv range": ("viewstamp.cli.kv:list_range", "Print keys with their versions and values, in order."),
     "lock": ("viewstamp.cli.lock:lock", "Run a command under a lock."),
     "locks": ("viewstamp.cli.lock:list_locks", "Show which locks are held, and by whom."),
+    "elect": ("viewstamp.cli.elect:elect", "Run a command once elected; when it ends another is."),
+    "semaphore": ("viewstamp.cli.elect:semaphore", "Run a command while permits last."),
+    "queue put": ("viewstamp.cli.queue:put", "Put an item into a queue."),
+    "queue work": ("viewstamp.cli.queue:work", "Run a command for each item of a queue."),
+    "queue list": ("viewstamp.cli.queue:list_items", "Show the items of a queue, and dead letters."),
     "doctor": (
         "viewstamp.cli.doctor:doctor",
         "Look at what breaks clusters; compare states.",
@@ -95,6 +100,7 @@ GROUPS: Final = {
     "upgrade": "Change the program and the class while the cluster runs.",
     "recover": "Go on after a majority was lost for good.",
     "backup": "Back up a running cluster, and look at backups.",
+    "queue": "Put items into queues, work on them, list them.",
     "log": "Read the committed log of a running cluster.",
     "journal": "Look into a data directory without a server.",
 }

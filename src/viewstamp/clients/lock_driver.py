@@ -17,27 +17,20 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Literal, Protocol, TypeAlias, assert_never
 
-from viewstamp.core.errors import (
-    CommandFailed,
-    ConfigurationError,
-    NotExecuted,
-    OutcomeUnknown,
-    PermissionDenied,
-    SessionExpired,
-)
+from viewstamp.clients.outcomes import outcome_of
+from viewstamp.core.errors import ConfigurationError, NotExecuted, PermissionDenied
 from viewstamp.core.events import Woke
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND, Instant
-from viewstamp.replica.events import Failed, Outcome, Raised, Returned
+from viewstamp.replica.events import Raised
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.client import AsyncClient, CallFuture
 from viewstamp.runtime.client_base import Errors, with_session
 from viewstamp.runtime.discovery import Where
-from viewstamp.runtime.system import Clock, monotonic_us
+from viewstamp.runtime.system import Clock, boottime_us
 from viewstamp.runtime.tokens import TokenSource
 from viewstamp.services.lock_cache import LockCache
 from viewstamp.services.lock_events import (
     Abandoned,
-    Answered,
     Ask,
     CacheOptions,
     Closing,
@@ -57,7 +50,7 @@ from viewstamp.services.lock_events import (
     Wanted,
     is_text,
 )
-from viewstamp.services.lock_wire import PERMISSION_DENIED, answered, notice_of, payload_of
+from viewstamp.services.lock_wire import INVALID_CALL, PERMISSION_DENIED, answered, notice_of, payload_of
 from viewstamp.services.locks import InvalidName, LockService
 
 LOG: Final = logging.getLogger("viewstamp.locks")
@@ -163,7 +156,7 @@ class LockDriver:
         options: ClientOptions | None = None,
         session_s: float | None = None,
         token: TokenSource | None = None,
-        clock: Clock = monotonic_us,
+        clock: Clock = boottime_us,
     ) -> None:
         """Prepare it; `start` it on the loop that it shall run on.
 
@@ -348,7 +341,7 @@ class LockDriver:
 
     def _ended(self, ask: Ask, future: CallFuture | asyncio.Future[bytes]) -> None:
         self._observe()
-        self._feed(_answer_of(ask, future))
+        self._feed(answered(ask, outcome_of(future)))
 
     def _flush(self, order: Flush) -> None:
         assert self._hook is not None
@@ -399,29 +392,9 @@ async def _run_hook(hook: Hook, grant: Grant) -> None:
         LOG.exception("the hook before the release of the lock %r failed", grant.name)
 
 
-def _answer_of(ask: Ask, future: CallFuture | asyncio.Future[bytes]) -> Answered:
-    outcome: Outcome
-    if future.cancelled():
-        return answered(ask, Failed("not_executed", "the client is closed"))
-    error = future.exception()
-    if error is None:
-        outcome = Returned(future.result(), 0)
-    elif isinstance(error, CommandFailed):
-        outcome = Raised(error.kind, error.explanation)
-    elif isinstance(error, PermissionDenied):
-        outcome = Failed("denied", str(error))
-    elif isinstance(error, SessionExpired):
-        outcome = Failed("session_expired", str(error))
-    elif isinstance(error, OutcomeUnknown):
-        outcome = Failed("unknown", str(error))
-    else:
-        outcome = Failed("not_executed", str(error))
-    return answered(ask, outcome)
-
-
 def _error_of(failure: Failure) -> Exception:
     if failure.kind == PERMISSION_DENIED:
         return PermissionDenied(failure.explanation)
-    if failure.outcome == "raised":
+    if failure.outcome == "raised" and failure.kind != INVALID_CALL:
         return _ERRORS.make(Raised(failure.kind, failure.explanation))
     return NotExecuted(failure.explanation)

@@ -1,0 +1,105 @@
+"""`viewstamp elect`, `semaphore` and `queue` against a cluster in this process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from viewstamp.cli import failures
+from viewstamp.cli.elect import ELECTION_VARIABLE, SEMAPHORE_VARIABLE
+from viewstamp.cli.queue import ATTEMPT_VARIABLE, ID_VARIABLE, ITEM_VARIABLE, KEY_VARIABLE, QUEUE_VARIABLE
+from viewstamp.cli.under_claim import NOT_FOUND, TOKEN_VARIABLE
+from viewstamp.clients.recipes_blocking import BlockingRecipes
+from viewstamp.machine.state_machine import StateMachine
+from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
+from viewstamp.services.stock import StockService
+
+Stock = BlockingLocalCluster[StateMachine]
+
+
+@pytest.fixture(scope="module")
+def stock() -> Iterator[Stock]:
+    with local_cluster(StockService, replicas=1) as running:
+        running.leader()
+        yield running
+
+
+@pytest.fixture
+def here(stock: Stock, tmp_path: Path) -> Stock:
+    stock.config.save(tmp_path / "viewstamp.toml")
+    return stock
+
+
+@pytest.fixture
+def recipes(stock: Stock) -> Iterator[BlockingRecipes]:
+    with BlockingRecipes(stock.config, label="other") as recipes:
+        yield recipes
+
+
+def test_the_elected_finds_its_token_and_publishes_its_value(
+    command: Command, here: Stock, tmp_path: Path, recipes: BlockingRecipes
+) -> None:
+    script = f'echo "${ELECTION_VARIABLE} ${TOKEN_VARIABLE}" > out; exit 7'
+    assert command("elect", "e", "--ttl", "5", "--value", "here", "--", "sh", "-c", script).code == 7
+    name, token = (tmp_path / "out").read_text().split()
+    assert name == "e"
+    with recipes.election("e") as term:
+        assert term.token > int(token)
+        ran = command("elect", "e", "--timeout", "0.2", "--", "touch", "ran")
+    assert ran.code == failures.NOT_EXECUTED
+    assert f"other is elected (token {term.token}); nothing was run" in ran.complaint
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_semaphore_lets_so_many_run_and_is_resized(
+    command: Command, here: Stock, tmp_path: Path, recipes: BlockingRecipes
+) -> None:
+    script = f'echo "${SEMAPHORE_VARIABLE} ${TOKEN_VARIABLE}" > out'
+    with recipes.semaphore("s", 2):
+        assert command("semaphore", "s", "--permits", "2", "--", "sh", "-c", script).code == failures.DONE
+        assert (tmp_path / "out").read_text().startswith("s ")
+        ran = command("semaphore", "s", "--permits", "3", "--", "true")
+        assert ran.code == failures.REFUSED
+        assert "has the size 2, not 3" in ran.complaint
+        assert command("semaphore", "s", "--resize", "1").code == failures.DONE
+        ran = command("semaphore", "s", "--timeout", "0.2", "--", "true")
+        assert (ran.code, "1 of 1 permits are out" in ran.complaint) == (failures.NOT_EXECUTED, True)
+    assert command("semaphore", "s", "--", "true").code == failures.DONE
+    assert command("semaphore", "s", "--resize", "-1").code == failures.REFUSED
+
+
+def test_items_are_put_worked_on_and_listed(command: Command, here: Stock, tmp_path: Path) -> None:
+    assert command("queue", "put", "q", "one", "--id", "i", "--key", "k").out == "1\n"
+    ran = command("queue", "put", "q", "one", "--id", "i")
+    assert (ran.out, "was put before" in ran.complaint) == ("1\n", True)
+    command("queue", "put", "q", "two")
+    names = (QUEUE_VARIABLE, ITEM_VARIABLE, ID_VARIABLE, KEY_VARIABLE, ATTEMPT_VARIABLE)
+    script = f'echo "$(cat) {" ".join("$" + name for name in names)}" >> out'
+    assert command("queue", "work", "q", "--once", "--", "sh", "-c", script).code == failures.DONE
+    assert command("queue", "work", "q", "--timeout", "0.2", "--", "sh", "-c", script).code == failures.DONE
+    lines = [line.split() for line in (tmp_path / "out").read_text().splitlines()]
+    assert lines == [["one", "q", "1", "i", "k", "1"], ["two", "q", "2", "1"]]
+    assert command("queue", "list", "q", "--json").out == ""
+
+
+def test_what_fails_is_tried_again_set_aside_and_revived(
+    command: Command, here: Stock, recipes: BlockingRecipes
+) -> None:
+    recipes.queue("bad").configure(attempts_max=2)
+    command("queue", "put", "bad", "x")
+    assert command("queue", "work", "bad", "--once", "--", "no-such-command").code == NOT_FOUND
+    first, second = (command("queue", "work", "bad", "--once", "--", "sh", "-c", "exit 3") for _ in range(2))
+    assert (first.code, first.err) == (3, "")
+    assert "item 1 is a dead letter now: exit code 3" in second.complaint
+    lines = command("queue", "list", "bad", "--dead").out.splitlines()
+    assert lines[1].split()[:4] == ["1", "dead", "2", "1"]
+    assert "exit code 3" in lines[1]
+    document = command("queue", "list", "bad", "--json", "--revive").json
+    assert (document["number"], document["state"], document["attempts"]) == (2, "waiting", 0)
+
+
+@pytest.mark.parametrize("verb", [("elect", "x"), ("semaphore", "x"), ("queue", "work", "x")])
+def test_a_command_is_needed(command: Command, here: Stock, verb: tuple[str, ...]) -> None:
+    ran = command(*verb)
+    assert (ran.code, "write it after --" in ran.complaint) == (failures.CONFIGURATION, True)
