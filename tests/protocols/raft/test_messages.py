@@ -8,8 +8,8 @@ from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft import RaftMessage
 from viewstamp.protocols.raft import journal as r
 from viewstamp.protocols.raft import messages as m
-from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.judge.describe import describe
+from viewstamp.protocols.replication.configuration import Configuration
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
 ME = Incarnation(7)

@@ -47,6 +47,11 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         return bool(self.outgoing)
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether another configuration is to follow this one: it is joint, or learners are to vote."""
+        return bool(self.outgoing or self.returning or self.successors)
+
+    @property
     def members(self) -> dict[NodeId, Incarnation]:
         """Voters, learners and outgoing voters."""
         return dict((*self.outgoing, *self.voters, *self.learners))
