@@ -8,8 +8,8 @@ the log's base passes them. While it is joint, whatever is decided needs a major
 from collections.abc import Iterable, Mapping
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.protocols.replication.changes import Half
 from viewstamp.protocols.replication.configuration import Configuration
+from viewstamp.protocols.replication.quorums import Half
 
 
 class _Half(Half):

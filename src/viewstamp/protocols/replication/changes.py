@@ -14,32 +14,16 @@ when it may count on one. The rules are the same for all, and stand here:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from viewstamp.core.effects import Settled
 from viewstamp.core.events import ChangeMembers, DirectiveToken
 from viewstamp.core.ids import Instant, NodeId, Viewstamp
 from viewstamp.core.outbox import Outbox
-from viewstamp.core.quorum import majority
 from viewstamp.protocols.replication.configuration import Configuration
 from viewstamp.protocols.replication.introductions import name_nodes
-from viewstamp.protocols.replication.messages import Member
+from viewstamp.protocols.replication.quorums import Half
 from viewstamp.protocols.replication.rounds import CatchUpRounds
-
-
-class Half:
-    """Voters of which a majority must agree."""
-
-    __slots__ = ("quorum", "voters")
-
-    def __init__(self, members: Iterable[Member]) -> None:
-        self.voters = frozenset(node for node, _ in members)
-        self.quorum = majority(max(1, len(self.voters)))
-
-    def agrees(self, supporters: frozenset[NodeId]) -> bool:
-        """Return whether these nodes are a majority of the voters. Nodes that are not voters do not count."""
-        return len(self.voters & supporters) >= self.quorum
 
 
 class Node(Protocol):
@@ -54,6 +38,8 @@ class MemberChanges(ABC):
     """What the leader changes: for operators, and for learners that have caught up."""
 
     __slots__ = ("_node", "_patience_us", "_pending", "_rounds")
+    _UNFIT: ClassVar = "did not answer lately"
+    """What is said of voters that are not fit."""
 
     def __init__(self, node: Node, patience_us: int) -> None:
         self._node = node
@@ -274,12 +260,16 @@ class MemberChanges(ABC):
         if silent:
             return (
                 f"without {name_nodes(sorted(gone))} the cluster would stop, since {name_nodes(silent)} "
-                "did not answer lately: bring them back, or remove those first"
+                f"{self._UNFIT}: bring them back, or remove those first"
             )
         return None
 
     def _would_stop(self, wanted: Configuration) -> list[NodeId]:
         """Return the voters not heard lately, if those that were are not a majority of the new voters."""
         half = Half(wanted.voters)
-        heard = frozenset(node for node in half.voters if self._is_heard(node, 2 * self._patience_us))
+        heard = frozenset(node for node in half.voters if self._is_fit(node))
         return [] if half.agrees(heard) else sorted(half.voters - heard)
+
+    def _is_fit(self, node: NodeId) -> bool:
+        """Return whether a voter may be counted on."""
+        return self._is_heard(node, 2 * self._patience_us)
