@@ -46,7 +46,7 @@ class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
     roster: tuple[Member, ...]
     """The incarnation in which each member of the cluster counts: another one's promises do not."""
     changed: Changed | None = None
-    """The voters, learners and removed incarnations; None: all of the roster vote, and nobody else takes part."""
+    """The voters, learners and removed incarnations; None: all of the roster vote."""
 
     @property
     def age(self) -> tuple[int, int]:
