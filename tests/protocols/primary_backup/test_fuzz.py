@@ -38,6 +38,8 @@ def value(rng: Random, kind: Any) -> Any:
         return [_entry(rng) for _ in range(rng.randrange(4))]
     if "Viewstamp" in text:
         return _viewstamp(rng)
+    if text == "tuple[viewstamp.core.ids.NodeId, ...]":
+        return tuple(rng.sample((1, 2, 3, 7, -1), rng.randrange(4)))
     if "tuple" in text:
         return tuple(
             (NodeId(rng.choice(NUMBERS)), Incarnation(rng.choice(NUMBERS))) for _ in range(rng.randrange(4))

@@ -130,9 +130,11 @@ class Bootstrap(Introductions):
         """Return the members by the file, by the record, and the primary that another one names."""
         return (super()._addressees() | self._state.others) - {self._state.node}
 
-    def _introduction(self, known: tuple[Member, ...]) -> Introduce:
+    def _introduction(self, known: tuple[Member, ...], agreed: tuple[NodeId, ...]) -> Introduce:
         state = self._state
-        return Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
+        return Introduce(
+            incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known, agreed=agreed
+        )
 
 
 def is_sound_record(record: SyncRecord, state: State) -> bool:

@@ -119,6 +119,8 @@ class Bootstrap(Introductions):
         state = self._state
         return (super()._addressees() | state.membership.incarnations.keys()) - {state.node}
 
-    def _introduction(self, known: tuple[Member, ...]) -> Introduce:
+    def _introduction(self, known: tuple[Member, ...], agreed: tuple[NodeId, ...]) -> Introduce:
         state = self._state
-        return Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
+        return Introduce(
+            incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known, agreed=agreed
+        )
