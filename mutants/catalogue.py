@@ -14,6 +14,7 @@ FOLDERS: Final = (
     "locks",
     "primary_backup",
     "raft",
+    "recipes",
     "replica",
     "storage",
     "versions",

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from cyclopts import Parameter
 
+from viewstamp.checker.claim_models import LeasedQueueModel, ReadWriteLockModel, SemaphoreModel
 from viewstamp.checker.collection_models import QueueModel, SetModel
 from viewstamp.checker.drawing import draw_html, draw_svg, draw_text
 from viewstamp.checker.history import HistoryError, Operation, bounded_lines, freeze, plain, read_history
@@ -45,6 +46,9 @@ _MODELS: Final[dict[str, Callable[..., Model]]] = {
     "counter": CounterModel,
     "queue": QueueModel,
     "set": SetModel,
+    "semaphore": SemaphoreModel,
+    "rwlock": ReadWriteLockModel,
+    "leased-queue": LeasedQueueModel,
 }
 _UNKNOWN_START: Final = "unknown"
 _NEW_START: Final = "new"
@@ -69,7 +73,8 @@ def check(
 
     Args:
         file: The recorded history, one JSON object a line; /dev/stdin reads standard input.
-        model: What the operations mean: kv, register, lock, counter, queue, set, or a class as module:Class.
+        model: What the operations mean: kv, register, lock, semaphore, rwlock, counter, queue, leased-queue,
+            set, or a class as module:Class.
         independent_keys: With module:Class: calls with different keys do not influence each other.
         initial: What each key held when the recording began: unknown, a JSON value, or new (kv).
         draw: Write a drawing there: text (.txt), .svg or .html, by its ending.
@@ -133,7 +138,7 @@ def _beginning(model: str, initial: str) -> Any:
         raise ConfigurationError(
             f"--initial {initial}: write {_UNKNOWN_START}, or a JSON value: {error}"
         ) from None
-    kind = {"counter": int, "lock": int, "queue": tuple, "set": tuple}.get(model)
+    kind = {"counter": int, "lock": int, "queue": tuple, "set": tuple, "semaphore": int}.get(model)
     if kind is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         wanted = "a list" if kind is tuple else "an integer"
         raise ConfigurationError(f"--initial {initial}: with --model {model} write {wanted}")

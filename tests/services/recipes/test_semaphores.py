@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.services.recipes.desk import ANNE, BERT, CARL, Desk
 from viewstamp.services.locks import NAME_BYTES_MAX, InvalidName, NoSession
 from viewstamp.services.recipes.claims import ClaimLimits
-from viewstamp.services.recipes.names import Claimed, Mismatch, TooLarge, TooMany
+from viewstamp.services.recipes.names import Ask, Claimed, Mismatch, TooLarge, TooMany
 from viewstamp.services.recipes.rwlocks import READERS_MAX, ReadWriteLockService, UpgradeRefused
 from viewstamp.services.recipes.semaphores import SemaphoreService
 
@@ -156,6 +156,15 @@ def test_what_exceeds_a_limit_is_refused_and_changes_nothing() -> None:
     acquire(desk, ANNE, 3, 5, name="t")
     with pytest.raises(TooMany, match="3 claims"):
         acquire(desk, ANNE, 4, 5, name="t")
+
+
+def test_every_claim_is_told_to_ask_when_another_leads() -> None:
+    desk = semaphores()
+    for client in (ANNE, BERT):
+        acquire(desk, client, 1, 1)
+    told = [(ANNE, Ask("semaphore", "s", 1)), (BERT, Ask("semaphore", "s", 1))]
+    assert list(desk.service.pending_notifications()) == told
+    assert list(desk.service.pending_notifications_for({BERT, CARL})) == told[1:]
 
 
 def lock(desk: Desk[ReadWriteLockService], client: int, sequence: int, mode: Any) -> Claimed:

@@ -48,7 +48,6 @@ DEFINITION: Final = ProtocolDefinition(
         survives_full_restart=True,
         reads="linearizable",
         dynamic_membership=False,
-        changes_members=True,
     ),
     options_type=PrimaryBackupOptions,
     message_type=FencedMessage,

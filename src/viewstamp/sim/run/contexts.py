@@ -20,6 +20,7 @@ from viewstamp.core.messages import Submit
 from viewstamp.machine.context import NOBODY
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import Runner
+from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.answers import Answers, ResultLine
 from viewstamp.replica.batches import BatchUnreadable, DecodedBatch, DecodedCall, Decoders, decode_batch
 from viewstamp.replica.options import SessionLimits
@@ -118,6 +119,12 @@ def with_contexts(cluster: Cluster, operations: Sequence[Operation]) -> list[Ope
         for client, context in replay.ends
     ]
     return placed + ends
+
+
+def final_machine(cluster: Cluster) -> StateMachine:
+    """Return a machine that has executed everything that was committed."""
+    limits = replica_options(cluster.options.tuning).sessions
+    return Replay(cluster.host.machine, limits, cluster.judge.ghosts.committed).runner.machine
 
 
 def _number(cluster: Cluster, operation: Operation) -> tuple[int, int]:

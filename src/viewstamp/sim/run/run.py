@@ -27,13 +27,13 @@ from viewstamp.sim.cluster.operators import make_operator
 from viewstamp.sim.faults.deploys import Deploys
 from viewstamp.sim.faults.faults import FaultInjector
 from viewstamp.sim.faults.stories import StoryRunner
-from viewstamp.sim.run.contexts import with_contexts
+from viewstamp.sim.run.contexts import final_machine, with_contexts
 from viewstamp.sim.run.liveness import LivenessPhase
 from viewstamp.sim.run.plan import RunPlan, RunReport, Violation
 from viewstamp.sim.workloads.catalogue import drawn_workload, make_workload
 from viewstamp.sim.workloads.clients import Plan, SimClient
 from viewstamp.sim.workloads.own_machine import OwnMachine
-from viewstamp.sim.workloads.workload import Workload
+from viewstamp.sim.workloads.workload import JudgesState, Workload
 from viewstamp.sim.world.options import LoadOptions, SwarmOptions, draw_options, override
 from viewstamp.sim.world.trace import Trace
 
@@ -238,6 +238,8 @@ class Run:
         check_messages(self.cluster, len(operations))
         if isinstance(self.workload.model, MachineModel):
             operations = with_contexts(self.cluster, operations)
+        if isinstance(self.workload, JudgesState):
+            self.workload.judge_state(final_machine(self.cluster))
         verdict = check(operations, self.workload.model)
         if verdict.outcome != "ok":
             raise InvariantViolated("I17 Linearizable", str(verdict))

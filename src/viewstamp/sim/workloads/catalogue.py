@@ -6,9 +6,16 @@ from typing import Final
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.machine.state_machine import StateMachine
+from viewstamp.sim.workloads.claims import (
+    ElectionWorkload,
+    ReadWriteLockWorkload,
+    SemaphoreWorkload,
+    notified_semaphores,
+)
 from viewstamp.sim.workloads.granted import GrantedStoreWorkload
 from viewstamp.sim.workloads.locks import LockWorkload, notified_workload
 from viewstamp.sim.workloads.own_machine import OwnMachine
+from viewstamp.sim.workloads.queues import QueueWorkload
 from viewstamp.sim.workloads.workload import (
     HostileStoreWorkload,
     RegisterWorkload,
@@ -19,12 +26,17 @@ from viewstamp.sim.workloads.workload import (
 from viewstamp.sim.world.options import LoadOptions
 
 WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
+    "elections": ElectionWorkload,
     "granted": GrantedStoreWorkload,
     "hostile": HostileStoreWorkload,
     "kv": StoreWorkload,
     "locks": LockWorkload,
     "locks-notified": notified_workload,
+    "queues": QueueWorkload,
     "registers": RegisterWorkload,
+    "rwlocks": ReadWriteLockWorkload,
+    "semaphores": SemaphoreWorkload,
+    "semaphores-notified": notified_semaphores,
     "tally": TallyWorkload,
 }
 

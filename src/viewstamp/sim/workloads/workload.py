@@ -98,6 +98,13 @@ class Workload(Protocol):
         ...
 
 
+class JudgesState:
+    """A workload that looks at the state in which everything that was committed has been executed."""
+
+    def judge_state(self, machine: StateMachine) -> None:
+        """Raise `InvariantViolated` for a state that contradicts what clients were told."""
+
+
 class Keyed:
     """What workloads share: few keys, so that clients meet; unique values, so nothing hides."""
 
