@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from viewstamp.sim.judge.judge import RARE_STATES
-from viewstamp.sim.run.campaign import CampaignSummary, WorkersLost, end_workers, run_campaign
+from viewstamp.sim.run.campaign import CampaignSummary, WorkersLost, end_workers, run_campaign, run_chunk
 from viewstamp.sim.run.plan import RunPlan, RunReport
 
 _BAR_CHARACTERS: Final = 24
@@ -58,13 +58,24 @@ class Show(msgspec.Struct):
         return f"[{bar}] {done}/{self.total}  {rates}  {self.summary.virtual_hours:.2f} simulated hours"
 
 
-def run_and_show(plans: Iterable[RunPlan], total: int, executor: Executor, workers: int) -> Show:
+def run_and_show(
+    plans: Iterable[RunPlan],
+    total: int,
+    executor: Executor,
+    workers: int,
+    chunk: Callable[[bytes], bytes] = run_chunk,
+) -> Show:
     """Run a campaign to its end, or until it is interrupted or a worker is lost; never raises for these."""
     show = Show(total, monotonic(), sys.stderr.isatty())
     try:
         with signals_to(show.interrupt):
             run_campaign(
-                plans, executor, workers=workers, on_report=show.report, stop=lambda: show.was_interrupted
+                plans,
+                executor,
+                workers=workers,
+                chunk=chunk,
+                on_report=show.report,
+                stop=lambda: show.was_interrupted,
             )
     except WorkersLost as error:
         show.stopped = str(error)

@@ -22,16 +22,16 @@ from viewstamp.checker.history import write_history
 from viewstamp.cli.campaign import Show, counts, run_and_show, table, titled
 from viewstamp.cli.failures import INTERRUPTED, explain_os_error
 from viewstamp.cli.sim_replay import command_for, examine_first, explain, read, replay_difference
+from viewstamp.cli.sim_runner import runner_of
 from viewstamp.cli.sim_trace import FilteredSink, TraceFilter, last_events, told
 from viewstamp.cli.target import look_here
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.protocol import ProtocolDefinition
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.sim.run.campaign import CampaignSummary, dask_executor, local_executor
-from viewstamp.sim.run.finished import run_plan
 from viewstamp.sim.run.ledger import append_to_ledger, next_seed
 from viewstamp.sim.run.plan import RunPlan, RunReport
-from viewstamp.sim.run.run import NOT_DETERMINISTIC, checked_elsewhere, execute, options_of
+from viewstamp.sim.run.run import NOT_DETERMINISTIC, checked_elsewhere
 from viewstamp.sim.run.shrink import shrink
 from viewstamp.sim.workloads.catalogue import make_workload
 from viewstamp.sim.world.options import LoadOptions
@@ -60,6 +60,7 @@ def sim(
     nodes: int | None = None,
     duration_ms: Unusual[int | None] = None,
     workload: str | None = None,
+    runtime: Annotated[bool, Parameter(negative="")] = False,
     without: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     trace: Path | None = None,
     tell: Annotated[bool, Parameter(negative="")] = False,
@@ -85,6 +86,7 @@ def sim(
         nodes: Number of servers.
         duration_ms: Simulated time of the disasters.
         workload: kv, locks, ... or MODULE:CLASS.
+        runtime: Run whole servers, clients and files.
         without: Leave out disk or network.loss.
         trace: Write all events as JSON lines.
         tell: Print the events in words.
@@ -99,17 +101,34 @@ def sim(
         ledger: Append what a campaign did.
         json: Print a JSON object.
     """
-    chosen = TraceFilter(node, kind, *between)
-    looks = Looks(trace, chosen if tell or not chosen.is_open else None, history)
+    looks = Looks.chosen(trace, TraceFilter(node, kind, *between), history, is_told=tell)
     many = Many(seeds or (ENDLESS if until_failure else None), jobs, dask, minutes, ledger)
-    plan = RunPlan(protocol, seed or 0, nodes, duration_ms and duration_ms * 1_000, without, workload)
+    plan = RunPlan(protocol, seed or 0, nodes, _us(duration_ms), without, workload, runtime=runtime)
     try:
         check_numbers(seed=seed, nodes=nodes, duration_ms=duration_ms, jobs=jobs, minutes=minutes)
-        check_together(seed=seed, seeds=many.seeds, looks=looks, ledger=ledger)
-        shown_again = None if replay is None else _replay(replay, looks, as_json=json)
-        return _begin(plan, looks, many, keep=keep, as_json=json) if shown_again is None else shown_again
+        return _dispatch(replay, plan, looks, many, seed=seed, keep=keep, as_json=json)
     except (ConfigurationError, OSError) as error:
         return _refused(error)
+
+
+def _us(milliseconds: int | None) -> int | None:
+    return milliseconds and milliseconds * 1_000
+
+
+def _dispatch(
+    replay: Path | None,
+    plan: RunPlan,
+    looks: "Looks",
+    many: "Many",
+    *,
+    seed: int | None,
+    keep: bool,
+    as_json: bool,
+) -> int:
+    """Show a seed file again, or run what the flags ask for, if they fit together."""
+    check_together(seed=seed, seeds=many.seeds, looks=looks, ledger=many.ledger)
+    shown_again = None if replay is None else _replay(replay, looks, as_json=as_json)
+    return _begin(plan, looks, many, keep=keep, as_json=as_json) if shown_again is None else shown_again
 
 
 def _refused(error: Exception) -> int:
@@ -132,17 +151,18 @@ def _begin(plan: RunPlan, looks: "Looks", many: Many, *, keep: bool, as_json: bo
     """Run one seed, or many; of a class of the user's only after its source and equal runs."""
     definition = protocol_definition(plan.protocol)
     require_workload(plan.workload)
-    options_of(plan, definition)
+    runner = runner_of(plan)
+    runner.check(plan, definition)
     if plan.is_of_own_machine and not as_json and examine_first(plan.workload or "") == VIOLATION:
         return VIOLATION
     if many.seeds is None:
         return _one(plan, looks, as_json=as_json)
-    numbers = seed_range(many.seeds, plan.protocol, many.ledger)
+    numbers = seed_range(many.seeds, runner.label(plan), many.ledger)
     ends_s = float("inf") if many.minutes is None else monotonic() + many.minutes * 60
     show = _campaign(plan, numbers, ends_s, many.dask, many.jobs or os.cpu_count() or 1)
     if many.ledger is not None and show.summary.seeds:
         ran = f"{numbers[0]}..{show.summary.last_seed}"
-        append_to_ledger(many.ledger, plan.protocol, ran, show.summary)
+        append_to_ledger(many.ledger, runner.label(plan), ran, show.summary)
     return _conclude(show, definition, keep=keep, as_json=as_json)
 
 
@@ -153,6 +173,13 @@ class Looks(NamedTuple):
     told: TraceFilter | None = None
     """Print the trace in words, what passes."""
     history: Path | None = None
+
+    @classmethod
+    def chosen(
+        cls, trace: Path | None, wanted: TraceFilter, history: Path | None, *, is_told: bool
+    ) -> "Looks":
+        """Return what the flags ask for: where some events are chosen, they are told."""
+        return cls(trace, wanted if is_told or not wanted.is_open else None, history)
 
     @property
     def names(self) -> list[str]:
@@ -246,14 +273,13 @@ def _one(plan: RunPlan, looks: Looks, *, as_json: bool) -> int:
     sink = FilteredSink(looks.told or TraceFilter())
     is_told = bool(looks.trace or looks.told)
     if looks.history is not None:
-        run = run_plan(plan)
-        report = run.report
+        report, history = runner_of(plan).with_history(plan)
         with looks.history.open("wb") as file:
-            write_history(run.history, file)
+            write_history(history, file)
     else:
-        report = execute(plan)
+        report = runner_of(plan).execute(plan)
     if is_told:
-        report = execute(plan, sink=sink)
+        report = runner_of(plan).execute(plan, sink=sink)
     if looks.trace is not None:
         looks.trace.write_text(sink.getvalue(), encoding="utf-8")
     if plan.is_of_own_machine:
@@ -271,7 +297,7 @@ def _campaign(template: RunPlan, seeds: range, ends_s: float, dask: str | None, 
     executor, workers = (local_executor(workers), workers) if dask is None else dask_executor(dask)
     holding: AbstractContextManager[Executor] = executor if dask is None else nullcontext(executor)
     with holding:
-        show = run_and_show(plans, len(seeds), executor, workers)
+        show = run_and_show(plans, len(seeds), executor, workers, runner_of(template).chunk)
     if template.is_of_own_machine and show.first is not None and not show.summary.failed:
         compared = checked_elsewhere(show.first)
         show.summary.failed += [] if compared.ok else [compared]
@@ -299,7 +325,7 @@ def _explain(summary: CampaignSummary, definition: ProtocolDefinition, *, keep: 
     if failed.plan.is_of_own_machine and not keep and explain(failed.plan) == VIOLATION:
         return VIOLATION
     print(describe(failed, 0.0))
-    plan = failed.plan
+    plan, execute = failed.plan, runner_of(failed.plan).execute
     if not keep and failed.violation is not None and failed.violation.name != NOT_DETERMINISTIC:
         plan, report = shrink(plan, definition, execute)
         print("\nshrunk:" if plan != failed.plan else "\nit cannot be made smaller")

@@ -92,6 +92,7 @@ def run_campaign(
     executor: Executor,
     *,
     workers: int,
+    chunk: Callable[[bytes], bytes] = run_chunk,
     on_report: Callable[[RunReport], None] = lambda _report: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> CampaignSummary:
@@ -99,8 +100,9 @@ def run_campaign(
 
     Args:
         plans: consumed lazily; it may be endless if `on_report` raises to stop.
-        executor: anything that runs `run_chunk(bytes) -> bytes`.
+        executor: anything that runs `chunk(bytes) -> bytes`.
         workers: how many chunks it runs at once; a few more are kept waiting.
+        chunk: runs encoded plans, as `run_chunk` does; a function of a module.
         on_report: called in this thread for each run, in the order in which they finish.
         stop: asked several times a second; once it says so nothing more is begun or waited for, and it is the
             caller to end what still runs.
@@ -109,13 +111,13 @@ def run_campaign(
         WorkersLost: the executor broke; what had finished was reported, and the text names the other seeds.
     """
     summary = CampaignSummary()
-    chunks = _chunks(plans)
+    encoded = _chunks(plans)
     waiting: dict[Future[bytes], bytes] = {}
     try:
         while not stop():
             if not summary.failed:
                 room = max(1, workers + min(workers, CHUNKS_AHEAD)) - len(waiting)
-                waiting.update((executor.submit(run_chunk, chunk), chunk) for chunk in islice(chunks, room))
+                waiting.update((executor.submit(chunk, sent), sent) for sent in islice(encoded, room))
             if not waiting:
                 break
             for future in wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED).done:
@@ -124,7 +126,7 @@ def run_campaign(
                     on_report(report)
                 del waiting[future]
             if summary.failed:
-                waiting = {future: chunk for future, chunk in waiting.items() if not future.cancel()}
+                waiting = {future: sent for future, sent in waiting.items() if not future.cancel()}
         waiting.clear()
     except BrokenExecutor:
         raise WorkersLost(_lost(waiting.values())) from None

@@ -23,6 +23,9 @@ class RunPlan(msgspec.Struct, frozen=True):
     """A name in `WORKLOADS`, or MODULE:CLASS as `own_machine` takes it; None: drawn."""
     events_max: int = EVENTS_MAX
     operations_max: int = OPERATIONS_MAX
+    runtime: bool = False
+    """Whether the servers and clients of the runtime run, over simulated sockets and files, and not only the
+    cores inside them (`viewstamp.simruntime`)."""
 
     @property
     def is_of_own_machine(self) -> bool:
@@ -33,6 +36,8 @@ class RunPlan(msgspec.Struct, frozen=True):
     def replay(self) -> str:
         """The command that repeats this run."""
         parts = [f"viewstamp sim --protocol {self.protocol} --seed {self.seed}"]
+        if self.runtime:
+            parts.append("--runtime")
         if self.nodes is not None:
             parts.append(f"--nodes {self.nodes}")
         if self.duration_us is not None:

@@ -97,9 +97,18 @@ class Content:
         """Return whether these bytes would survive any crash as they are now."""
         if end > self.durable_bytes:
             return False
-        former, dropped = self.former, self.dropped
         sectors = range(begin // SECTOR_BYTES, (end + SECTOR_BYTES - 1) // SECTOR_BYTES)
-        return not any(sector in former or sector in dropped for sector in sectors)
+        return all(self._is_settled(sector, begin, end) for sector in sectors)
+
+    def _is_settled(self, sector: int, begin: int, end: int) -> bool:
+        """Return whether every version of a sector holds the same between these places of the file."""
+        versions = [*self.dropped.get(sector, ()), *self.former.get(sector, ())]
+        if not versions:
+            return True
+        first = sector * SECTOR_BYTES
+        low, high = max(begin, first), min(end, first + SECTOR_BYTES)
+        now = self.data[low:high]
+        return all(version[low - first : high - first] == now for version in versions)
 
     def drop(self) -> None:
         """Count everything volatile as written, and save none of it: what a failed sync does."""

@@ -26,6 +26,7 @@ from viewstamp.sim.world.content import (
     Link,
     NameChange,
     Rename,
+    SyncMark,
     Unlink,
     apply_change,
     draw_outcome,
@@ -90,6 +91,26 @@ class SimFile:
         self._content.sync()
         self._files.synced()
 
+    def begin_sync(self) -> SyncMark:
+        """Begin a sync that takes time; `finish_sync` makes durable what stands here now."""
+        self._check()
+        self._files.operate("fdatasync", self._path)
+        return self._content.begin_sync()
+
+    def finish_sync(self, mark: SyncMark) -> None:
+        """End a sync. Raises `OSError` where it fails; what it covered is dropped then."""
+        self._check()
+        if self._files.happens("sync_error", self._files.faults.sync_error):
+            self._content.drop()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._content.finish_sync(mark)
+        self._files.synced()
+
+    def truncate(self, length: int) -> None:
+        """Set the length; what is cut off is gone at once."""
+        self._check()
+        del self._content.data[length:]
+
     def size(self) -> int:
         """Return the length in bytes."""
         self._check()
@@ -148,8 +169,10 @@ class SimFileSystem:
         self._names: dict[str, Content | None] = {}
         """All paths as a reader sees them; None: a directory."""
         self._durable_names: dict[str, Content | None] = {}
-        self._changes: list[NameChange] = []
-        """What separates the two, in order."""
+        self._changes: list[tuple[int, NameChange]] = []
+        """What separates the two, in order, numbered."""
+        self._renamed = 0
+        """The number of the last change."""
 
     # FileSystem
 
@@ -193,16 +216,32 @@ class SimFileSystem:
 
     def sync_directory(self, path: str) -> None:
         """Make the names in this directory durable."""
+        self.finish_sync_directory(path, self.begin_sync_directory(path))
+
+    def begin_sync_directory(self, path: str) -> int:
+        """Begin such a sync; `finish_sync_directory` makes durable what was changed up to now."""
         self.operate("sync_directory", path)
         self._check_directory(path)
-        kept: list[NameChange] = []
-        for change in self._changes:
+        return self._renamed
+
+    def finish_sync_directory(self, path: str, upto: int) -> None:
+        """End it."""
+        kept: list[tuple[int, NameChange]] = []
+        for number, change in self._changes:
             where = change.target if isinstance(change, Rename) else change.path
-            if parent_of(where) == path:
+            if parent_of(where) == path and number <= upto:
                 apply_change(change, self._durable_names)
             else:
-                kept.append(change)
+                kept.append((number, change))
         self._changes = kept
+
+    def durable_files(self, folder: str) -> dict[str, Content]:
+        """Return the files of a directory whose names would survive any crash, by name."""
+        found = self._durable_names.items()
+        inside = {
+            path: content for path, content in found if content is not None and parent_of(path) == folder
+        }
+        return {posixpath.basename(path): content for path, content in sorted(inside.items())}
 
     def status(self, path: str) -> PathStatus | None:
         """Return the kind and size of what is at a path; None: nothing."""
@@ -241,7 +280,8 @@ class SimFileSystem:
 
     def _change(self, change: NameChange) -> None:
         apply_change(change, self._names)
-        self._changes.append(change)
+        self._renamed += 1
+        self._changes.append((self._renamed, change))
 
     # Faults
 
@@ -259,7 +299,7 @@ class SimFileSystem:
 
     def _crash_names(self) -> str:
         outcome = draw_outcome(self._rng, self.faults)
-        for change in self._changes:
+        for _, change in self._changes:
             if outcome == "kept" or (outcome == "torn" and self._rng.random() < 0.5):
                 apply_change(change, self._durable_names)
         return outcome
