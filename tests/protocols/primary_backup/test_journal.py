@@ -58,3 +58,4 @@ def test_log_gives_way_when_a_newer_snapshot_is_on_disk() -> None:
     )
     assert gave_way
     assert found.log.base == snapshot.meta.viewstamp
+    assert (found.epoch, found.candidate, found.granted) == (3, None, False)

@@ -84,6 +84,14 @@ def test_replay_when_the_snapshot_is_missing_or_too_old_is_refused() -> None:
     assert state.log.last == Viewstamp(View(1), Seqno(2))
 
 
+def test_term_is_at_least_that_of_the_snapshot_when_its_own_write_was_lost() -> None:
+    state, gave_way = read(BOOTSTRAP, (HardState(2, NodeId(1)), entry(2, 1)), kept=snapshot(3, 9))
+    assert gave_way
+    assert (state.term, state.vote) == (3, None)
+    state, gave_way = read(BOOTSTRAP, (HardState(3, NodeId(1)), entry(2, 1)), kept=snapshot(3, 9))
+    assert (state.term, state.vote) == (3, NodeId(1))
+
+
 def test_replay_when_the_snapshot_is_newer_than_the_journal_knows() -> None:
     writes = (BOOTSTRAP, (entry(1, 1), entry(1, 2), entry(1, 3)))
     state, gave_way = read(*writes, kept=snapshot(1, 2))

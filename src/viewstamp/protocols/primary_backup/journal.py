@@ -148,7 +148,12 @@ def replay(recovered: Recovered) -> tuple[Replay, bool]:
     state = Replay()
     for seq, records in recovered.writes:
         state.write(seq, records)
-    return state, state.rebuilt.finish(recovered)
+    gave_way = state.rebuilt.finish(recovered)
+    if gave_way and state.log.base.view > state.epoch:
+        # The snapshot was sent in that epoch or later. This node saved it while the write of the epoch was
+        # under way, so it has granted it to nobody.
+        state.epoch, state.candidate, state.granted = state.log.base.view, None, False
+    return state, gave_way
 
 
 def read_stored_log(recovered: Recovered) -> StoredLog:

@@ -149,6 +149,10 @@ class Replay:
         if configuration is None:
             raise JournalCorrupt(f"the snapshot of {meta.viewstamp} has an unreadable header")
         self.membership.reset(configuration, meta.viewstamp.seqno)
+        if meta.viewstamp.view > self.term:
+            # It was sent in that term or later. This node saved it while the write of the term was under way,
+            # so it has promised nothing in it.
+            self.term, self.vote = meta.viewstamp.view, None
         return True
 
 
