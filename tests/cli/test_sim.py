@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from viewstamp.cli import sim as command
 from viewstamp.cli.sim import BAD_INPUT, OK, VIOLATION, seed_range, sim
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.sim.run.plan import RunPlan, RunReport, Violation
@@ -104,10 +103,23 @@ def test_campaign_prints_totals_and_fills_the_ledger(
     assert seed_range("new", "raft", ledger).start == 4
 
 
+def test_the_whole_runtime_is_simulated_when_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    history = tmp_path / "calls.jsonl"
+    assert sim(runtime=True, seed=101, history=history) == OK
+    assert "sync=" in capsys.readouterr().out
+    assert history.read_text().count('"ok"')
+    assert sim(runtime=True, seed=101, workload="locks") == BAD_INPUT
+    assert "the runtime is simulated with kv, registers, tally" in capsys.readouterr().err
+    assert sim(runtime=True, seeds="101..102", jobs=1) == OK
+    assert "2 seeds, no violation" in capsys.readouterr().out
+
+
 def test_violation_exits_with_one_and_prints_how_to_replay_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "execute", failing)
+    monkeypatch.setattr("viewstamp.sim.run.run.execute", failing)
     assert sim(seed=9, without=("disk",)) == VIOLATION
     printed = capsys.readouterr().out
     assert "violation  I1 ElectionSafety at 0.123456 s" in printed

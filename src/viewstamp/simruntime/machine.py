@@ -138,7 +138,8 @@ class Machine(Host):
         if life != self.life:
             return
         self.setup.trace.note(self.world.now_us, "failed", self.node, reason=str(error))
-        if isinstance(error, JournalCorrupt) or (isinstance(error, ConfigurationError) and not self._judged):
+        refused = isinstance(error, ConfigurationError) and not isinstance(error.__cause__, OSError)
+        if refused or isinstance(error, JournalCorrupt):
             self.setup.failed(
                 InvariantViolated("I29 RecoverExact", f"node {self.node} refuses an undamaged disk: {error}")
             )
