@@ -9,6 +9,7 @@ import pytest
 from tests.replica.fakes import Counter
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.messages import RESULT
+from viewstamp.machine.context import Context
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.runner import MachineRunner
 from viewstamp.machine.state_machine import Command, Query, StateMachine, command, compose, query, running_at
@@ -232,3 +233,10 @@ def test_bytes_are_equal_when_sets_in_dicts_were_filled_in_another_order() -> No
     again.restore(bytes(one.snapshot()))  # type: ignore[arg-type]
     assert list(again.names) == ["b", "a"]
     assert again.members == one.members
+
+
+def test_a_command_has_no_way_to_send_but_one_way_messages() -> None:
+    """What a command could wait for would be another answer on each replica (docs/requirements.md#r95)."""
+    offered = {name for name in dir(Context) if callable(getattr(Context, name)) and name[0] != "_"}
+    of_the_runner = {"take_notifications"}
+    assert offered - of_the_runner == {"changed", "notify", "wait_for"}

@@ -10,6 +10,8 @@ from random import Random
 
 import pytest
 
+from viewstamp.clients.lock_driver import LockTimeout
+from viewstamp.clients.locks_blocking import BlockingLockClient
 from viewstamp_labs.lab6824.group import LAUNCHERS, Group, draw_ports
 from viewstamp_labs.lab6824.waiting import wait_until
 
@@ -103,6 +105,56 @@ def test_servers_are_new_nodes_when_their_logs_were_taken_away(group: Group) -> 
     group.start(2)
     assert "this is a new node" in group.output(0)
     assert (group.folder / f"paxos-{group.ports[0]}.d.old").is_dir()
+
+
+def test_programs_are_known_by_their_names_when_they_run(group: Group) -> None:
+    """`pgrep -x lock_server`, and the course's `killall lock_server`."""
+    group.start(1)
+    group.start_tester(2)
+    names = sorted(
+        (Path("/proc") / pid / "comm").read_text().strip()
+        for pid in map(str, (process.pid for process in group.processes))
+    )
+    assert names == ["lock_server", "lock_tester"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        asking = subprocess.Popen(["./rsm_tester", port, "breakpoint", "1"], cwd=group.folder, stderr=-3)
+        with silent.accept()[0]:
+            assert Path(f"/proc/{asking.pid}/comm").read_text() == "rsm_tester\n"
+        asking.wait(10)
+
+
+def test_nothing_is_left_when_everything_is_cleaned(group: Group) -> None:
+    group.start(2)
+    group.kill(0, 1)
+    (group.folder / "Makefile").symlink_to(LAUNCHERS / "Makefile")
+    (group.folder / "notes.txt").write_text("mine\n")
+    assert run(group, "make", "clean").returncode == 0
+    kept = {"Makefile", "lock_server", "lock_tester", "notes.txt", "rsm_tester"}
+    assert {path.name for path in group.folder.iterdir()} == kept
+
+
+def test_client_goes_on_when_all_members_that_it_knew_are_gone(group: Group) -> None:
+    """`init_members` of the course: whom a client can reach tells it who the others are."""
+    group.start(1)
+    with BlockingLockClient(f"127.0.0.1:{group.ports[0]}", part="", timeout_s=5.0) as client:
+        with client.hold("a", timeout_s=20.0):
+            pass
+        group.serve(1)
+        group.expect((0, 1))
+        group.term(0)
+        group.kill(1)
+        with pytest.raises(LockTimeout), client.hold("not cached", timeout_s=0.5):
+            pass
+        group.serve(1)
+        group.serve(0)
+        group.settle({0, 1})
+        group.serve(2)
+        group.settle({0, 1, 2})
+        group.kill(0)
+        group.settle({1, 2})
+        with client.hold("b", timeout_s=20.0):
+            pass
 
 
 def test_lock_tester_passes_when_the_server_stands_alone(group: Group) -> None:

@@ -37,6 +37,9 @@ STEPS = {
     "stay 3; waits 3; serve 2 by 3; await; settle 23",
     20: "start 3; tester; tester; pause; kill 0; expect 12; serve 0 by 2; expect 120; pause; term 1; "
     "expect 20; await",
+    21: "start 3; tester; pause; term 1; expect 02; await",
+    22: "start 3; tester; pause; term 2; expect 01; await",
+    23: "start 3; tester; pause; arm 1 breakpoint 1; died 1; expect 02; serve 1; expect 021; await",
 }
 
 

@@ -7,6 +7,8 @@ Full membership is compared, not counts. Each story is also a transcript, `trans
 
 from typing import Any
 
+import pytest
+
 from tests.protocols.viewstamped.golden import check_transcript
 from tests.protocols.viewstamped.harness import Breakpoint, Cluster, cluster_of
 from viewstamp.protocols.viewstamped import Point
@@ -186,6 +188,41 @@ def test_states_stay_equal_when_a_backup_died_before_its_acknowledgement() -> No
     cluster.run(100)
     assert commands_of(cluster, 1, 2, 3) == ["a", "b", "c"]
     check_transcript("test13_backup_dies_before_ack", cluster)
+
+
+@pytest.mark.parametrize(("backup", "left", "name"), [(2, 3, "handout9_first"), (3, 2, "handout10_second")])
+def test_the_primary_goes_on_with_the_other_when_a_backup_ended_under_load(
+    backup: int, left: int, name: str
+) -> None:
+    """The transcript in the handout of lab 7, whose tests 9 and 10 are not those of the script."""
+    cluster = lab_cluster(3)
+    cluster.story = True
+    cluster.write("a")
+    cluster.crash(backup)
+    acknowledged = len(cluster.acknowledged)
+    cluster.propose("b")
+    cluster.run(50)
+    assert len(cluster.acknowledged) == acknowledged, "a request waits for each member of the view"
+    cluster.form(1, left)
+    cluster.write("c")
+    cluster.run(100)
+    assert commands_of(cluster, 1, left) == ["a", "b", "c"]
+    check_transcript(name, cluster)
+
+
+def test_states_stay_equal_when_the_first_backup_died_before_its_acknowledgement() -> None:
+    """Test 12 as the handout tells it: the script kills the primary."""
+    breakpoint_ = Later(Point.BACKUP_HAS_IT)
+    cluster = lab_cluster(3, node2=breakpoint_)
+    propose_armed(cluster, breakpoint_)
+    cluster.form(1, 3)
+    cluster.start(2, **LAB)
+    cluster.form(1, 2, 3)
+    cluster.write("c")
+    cluster.run(100)
+    assert commands_of(cluster, 1, 2, 3) == ["a", "b", "c"]
+    assert cluster.views_at(2)[3:] == [(1, 3), (1, 3, 2)]
+    check_transcript("handout12_first_backup_dies_before_ack", cluster)
 
 
 def test_five_nodes_go_on_when_two_backups_died_one_in_the_view_change() -> None:

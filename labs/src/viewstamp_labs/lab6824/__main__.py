@@ -1,10 +1,18 @@
 """`python -m viewstamp_labs.lab6824 PROGRAM ARGUMENT...`: what the launchers in `labs/6.824` start."""
 
 import sys
+from contextlib import suppress
+from pathlib import Path
+
+_OWN_NAME = Path("/proc/self/comm")
+"""Linux: what `pgrep` and `killall` know this process by, as `PR_SET_NAME` sets it."""
 
 
 def main(arguments: list[str]) -> int:
     """Run one of the programs and return its exit code. Each is imported only when it is wanted."""
+    if arguments:
+        with suppress(OSError):
+            _OWN_NAME.write_text(arguments[0], encoding="utf-8")
     match arguments:
         case ["lock_server", *rest]:
             from viewstamp_labs.lab6824 import lock_server

@@ -84,6 +84,11 @@ class Group:
                 process.kill()
             process.wait()
 
+    @property
+    def processes(self) -> Sequence[subprocess.Popen[bytes]]:
+        """Everything that was started. Read-only for callers."""
+        return self._processes
+
     # Processes
 
     def start(self, count: int) -> None:

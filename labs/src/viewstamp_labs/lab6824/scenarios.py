@@ -259,6 +259,33 @@ def _test_20(group: Group, rng: Random) -> None:
     group.await_testers()
 
 
+def _test_21(group: Group, rng: Random) -> None:
+    """The handout's test 9: the first backup ends under load."""
+    _start_under_load(group, rng.randint(1, 10))
+    group.term(1)
+    group.expect((0, 2))
+    group.await_testers()
+
+
+def _test_22(group: Group, rng: Random) -> None:
+    """The handout's test 10: the second backup ends under load."""
+    _start_under_load(group, rng.randint(1, 10))
+    group.term(2)
+    group.expect((0, 1))
+    group.await_testers()
+
+
+def _test_23(group: Group, _: Random) -> None:
+    """The handout's test 12: the first backup dies when it has a request, and comes back."""
+    _start_under_load(group, UNDER_LOAD_S)
+    group.arm(1, "breakpoint", 1)
+    group.died_at_breakpoint(1)
+    group.expect((0, 2))
+    group.serve(1)
+    group.expect((0, 2, 1))
+    group.await_testers()
+
+
 def _start_under_load(group: Group, for_s: float, count: int = 3) -> None:
     group.start(count)
     group.start_tester()
@@ -273,7 +300,7 @@ TESTS: Final[Mapping[int, Scenario]] = MappingProxyType(
             (
                 *(_test_0, _test_1, _test_2, _test_3, _test_4, _test_5, _test_6, _test_7),
                 *(_test_8, _test_9, _test_10, _test_11, _test_12, _test_13, _test_14, _test_15, _test_16),
-                *(_test_17, _test_18, _test_19, _test_20),
+                *(_test_17, _test_18, _test_19, _test_20, _test_21, _test_22, _test_23),
             )
         )
     )
