@@ -6,6 +6,8 @@ from viewstamp.machine.evolution import migration
 from viewstamp.machine.state_machine import Context, StateMachine, command, compose, query
 
 if TYPE_CHECKING:
+    from viewstamp.clients.coordination import coordination
+    from viewstamp.clients.coordination_blocking import coordination_blocking
     from viewstamp.clients.recipes import Recipes
     from viewstamp.clients.recipes_blocking import BlockingRecipes
     from viewstamp.core.errors import (
@@ -41,6 +43,8 @@ __all__ = [
     "compose",
     "connect",
     "connect_blocking",
+    "coordination",
+    "coordination_blocking",
     "local_cluster",
     "migration",
     "query",
@@ -62,6 +66,8 @@ _LATE = {
     "close": "viewstamp.runtime.connecting",
     "connect": "viewstamp.runtime.connecting",
     "connect_blocking": "viewstamp.runtime.connecting",
+    "coordination": "viewstamp.clients.coordination",
+    "coordination_blocking": "viewstamp.clients.coordination_blocking",
     "local_cluster": "viewstamp.runtime.local",
     "with_options": "viewstamp.runtime.proxies",
 }

@@ -140,6 +140,12 @@ class BlockingClient(ClientBase):
         """The members of the cluster."""
         return tuple(sorted(self._links))
 
+    @property
+    def reachable(self) -> list[NodeId]:
+        """The members that can be reached now."""
+        with self._changed:
+            return [node for node, link in self._links.items() if link.is_up]
+
     def call(self, kind: CallKind, payload: bytes, *, timeout_s: float | None = None) -> bytes:
         """Make a call and return its encoded result.
 

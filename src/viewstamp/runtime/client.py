@@ -16,6 +16,7 @@ from viewstamp.core.messages import (
     UNREADABLE,
     MembersChanged,
     Redirect,
+    WaitFor,
     decode_server_message,
     encode_message,
 )
@@ -146,6 +147,16 @@ class AsyncClient(ClientBase):
         return tuple(self._links)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether no call can be made: it was closed, or not started."""
+        return self._closed or self._core is None
+
+    @property
+    def reachable(self) -> list[NodeId]:
+        """The members that can be reached now."""
+        return [node for node, link in self._links.items() if link.is_up]
+
+    @property
     def session(self) -> tuple[int | None, Instant | None]:
         """The number of the session, and until when it lives for certain; None: there is none."""
         core = self._core
@@ -206,9 +217,12 @@ class AsyncClient(ClientBase):
         return future
 
     def operate(
-        self, node: NodeId, directive: OperatorRequest | None, *, timeout_s: float | None = None
+        self, node: NodeId, directive: OperatorRequest | WaitFor | None, *, timeout_s: float | None = None
     ) -> CallFuture:
-        """Ask one node for its status (None), or to follow a directive; the result is its encoded reply."""
+        """Ask one node for its status (None), to follow a directive, or to answer a query that may wait.
+
+        The result is its encoded reply.
+        """
         now = self._clock()
         call, future, deadline = self._begin(now, timeout_s, None, NO_ERRORS)
         self._feed(Operated(call, node, directive, deadline), now)

@@ -131,6 +131,11 @@ class ClientBase:
         self._last_call = 0
         self._closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed: no call can be made."""
+        return self._closed
+
     def _places(self, links: Iterable[AddressedLink]) -> list[Address]:
         """Return where to ask who the members are, when none of those that were known can be reached.
 
