@@ -15,7 +15,7 @@ ROUNDS ?= 20
 RSM_TESTS ?= 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-run lock demo test coverage test-fast check fix sim soak rsm-tests mutants fuzz torture bench bench-gate bench-tools bench-compare bench-wait bench-all bench-page cs6650-report docs ci clean
+.PHONY: help install install-run lock demo test coverage test-fast check fix sim soak rsm-tests mutants fuzz torture bench bench-gate bench-scale bench-tools bench-compare bench-wait bench-all bench-page cs6650-report docs ci clean
 
 help:            ## say what each verb does
 	@grep -E '^[a-z0-9-]+: .*##|^[a-z0-9-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -97,6 +97,9 @@ fuzz: MINUTES = 20
 fuzz: install    ## fuzz every decoder and every protocol's step for MINUTES (20) in all, adding to docs/fuzz-ledger.md
 	@$(INSTALL) $(VENV) requirements/fuzz.txt
 	$(BIN)/python -m fuzz --minutes $(MINUTES) --minimise
+
+bench-scale: install ## what an operation costs against the size of what it works on; a minute or two
+	$(BIN)/python -m benchmarks.scale
 
 bench-tools: install ## install what comparisons and plots need beyond the rest
 	@$(INSTALL) $(VENV) requirements/bench-build.txt requirements/bench.txt

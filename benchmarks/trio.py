@@ -1,4 +1,4 @@
-"""Three replicas of the stock store that pass messages in memory, in virtual time: no wire, no disk, no loop.
+"""Three replicas (or more) of the stock store that pass messages in memory, in virtual time: no wire or disk.
 
 What it costs is what `replica` and the protocol cost, and nothing else.
 """
@@ -30,7 +30,7 @@ from viewstamp.replica.replica import Replica
 from viewstamp.replica.setup import ReplicaSetup
 from viewstamp.services.kv import KeyValueStore
 
-NODES = (NodeId(1), NodeId(2), NodeId(3))
+MEMBERS = 3
 SECRET = b"77" * 8
 CLIENT = client_number(SECRET)
 HERE = ClientAddress(5)
@@ -40,13 +40,14 @@ STARTS_WITHIN_US = 30_000_000
 class Trio:
     """Bootstrapped, with a leader and an open session, when it is made."""
 
-    def __init__(self, protocol: str) -> None:
+    def __init__(self, protocol: str, members: int = MEMBERS) -> None:
+        self._nodes = tuple(NodeId(number) for number in range(1, members + 1))
         self.now = Instant(0)
         self.answers: list[Any] = []
         self._events: deque[tuple[NodeId, ReplicaEvent]] = deque()
-        self._replicas = {node: self._replica(node, protocol) for node in NODES}
-        for node in NODES:
-            self._events.extend((node, PeerUp(other)) for other in NODES if other != node)
+        self._replicas = {node: self._replica(node, protocol) for node in self._nodes}
+        for node in self._nodes:
+            self._events.extend((node, PeerUp(other)) for other in self._nodes if other != node)
         self._sequence = 0
         self.leader = self._first_leader()
         self._events.append((self.leader, Requested(HERE, Identify(CLIENT, SECRET), b"")))
@@ -58,7 +59,7 @@ class Trio:
         definition = protocol_definition(protocol)
         setup = ReplicaSetup(
             node=node,
-            members=NODES,
+            members=self._nodes,
             incarnation=Incarnation(node),
             definition=definition,
             protocol_options=definition.options_type(),
@@ -130,6 +131,10 @@ class Trio:
             self._round()
             for node, replica in self._replicas.items():
                 status = replica.status(self.now)
-                if replica.leader == node and not status.waiting_for and len(status.members) == len(NODES):
+                if (
+                    replica.leader == node
+                    and not status.waiting_for
+                    and len(status.members) == len(self._nodes)
+                ):
                     return node
         raise AssertionError("nobody leads")

@@ -30,7 +30,7 @@ from viewstamp.replica.answers import Answers
 from viewstamp.replica.batches import Decoders, decode_batch, encode_batch
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import ReplicatedState
-from viewstamp.replica.sessions import Session
+from viewstamp.replica.sessions import Session, Sessions
 
 DEFINITION = MachineDefinition.of(Counter)
 LIMITS = SessionLimits(time_to_live_ms=10, sessions_max=5, results_per_session_max=8)
@@ -367,6 +367,21 @@ def test_the_machine_hears_of_an_expired_session_under_a_token_of_its_own() -> N
         (8, "bye"),
         (9, "bye"),
     ]
+
+
+def test_sessions_of_a_former_life_end_alike_whatever_order_they_are_kept_in() -> None:
+    ends: list[list[tuple[int, int]]] = []
+    for backwards in (False, True):
+        copy = Copy(Holders)
+        for client in (7, 5, 6):
+            copy.open(client)
+        (images,) = copy.state.sessions.images(sessions_max=9, bytes_max=99)
+        copy.state.sessions = Sessions(LIMITS, reversed(images) if backwards else images)
+        copy.state.begin_new_life(Viewstamp(View(2), Seqno(100)))
+        assert isinstance(copy.state.runner.machine, Holders)
+        ends.append(copy.state.runner.machine.ended)
+    assert ends[0] == ends[1]
+    assert [client for client, _ in ends[0]] == [7, 5, 6]
 
 
 def test_a_command_that_cannot_be_decoded_is_answered_and_the_rest_goes_on() -> None:

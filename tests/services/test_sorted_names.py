@@ -24,6 +24,24 @@ def test_a_page_is_what_sorting_all_names_would_give(
     assert after_all == expected[:limit]
 
 
+@given(st.lists(st.sets(WORDS), max_size=6))
+def test_many_names_added_at_once_stand_as_if_added_one_by_one(parts: list[set[str]]) -> None:
+    names, kept = SortedNames(), set[str]()
+    for part in parts:
+        names.update(sorted(part - kept, key=hash))
+        kept |= part
+        assert list(names.since("", "")) == sorted(kept - {""})
+
+
+def test_few_names_added_to_many_leave_the_other_blocks_as_they_are() -> None:
+    names = SortedNames()
+    names.update([f"{number:06d}" for number in range(8 * BLOCK_NAMES_MAX)])
+    blocks = [id(block) for block in names._blocks]
+    names.update(["000000a", "000001a"])
+    assert [id(block) for block in names._blocks] == blocks
+    assert names.page("000000", "", 9) == ["000000", "000000a"]
+
+
 def test_many_names_stand_in_blocks_through_all_changes() -> None:
     rng = Random(1)
     all_names = [f"{number:06d}" for number in range(5 * BLOCK_NAMES_MAX)]

@@ -6,6 +6,7 @@ no addresses, no leader and no clock: the replica decides which clients are answ
 """
 
 from collections.abc import Container, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -254,7 +255,8 @@ class ReplicatedState:
         assert viewstamp > self.applied, (viewstamp, self.applied)
         self.move_to(viewstamp)
         self.runner.begin_entry(viewstamp, self.log_time)
-        for session in list(self.sessions):
+        # By number: the machine hears of each, and members may have kept them in another order.
+        for session in sorted(self.sessions, key=attrgetter("number")):
             self._end(session)
         self.runner.begin_life(self._offset)
         self.runner.end_entry()

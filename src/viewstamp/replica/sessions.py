@@ -13,7 +13,6 @@ Rules of this file:
 Source: Ongaro, "Consensus: Bridging Theory and Practice", section 6.3.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final
@@ -126,8 +125,8 @@ class Sessions:
         self.limits = limits
         self.overrides: dict[str, int] = {}
         """Limits that the log has changed, by name: the others are those of the cluster file."""
-        self._by_number: OrderedDict[int, Session] = OrderedDict()
-        """Ordered by `last_used`, oldest first."""
+        self._by_number: dict[int, Session] = {}
+        """In the order in which they were opened, after a snapshot as well."""
         self._alarms: list[tuple[int, int]] = []
         """A heap of (log time, number): every session has an alarm that is not later than its end."""
         self._by_client: dict[int, Session] = {}
@@ -141,7 +140,7 @@ class Sessions:
         return len(self._by_number)
 
     def __iter__(self) -> Iterator[Session]:
-        """Iterate from the one idle longest."""
+        """Iterate in the order in which they were opened."""
         return iter(self._by_number.values())
 
     def of_client(self, client: int) -> Session | None:
@@ -160,9 +159,8 @@ class Sessions:
             return None
         if principal is not None and session.principal != principal:
             return None
-        assert session.last_used <= now, "log time never goes back: expiry looks at the front only"
+        assert session.last_used <= now, "log time never goes back"
         session.last_used = now
-        self._by_number.move_to_end(number)
         return session
 
     def open(self, client: int, number: int, now: LogTime, principal: str = ANONYMOUS) -> Session:
@@ -281,7 +279,7 @@ class Sessions:
         self.result_bytes -= session.acknowledge(upto)
 
     def images(self, *, sessions_max: int, bytes_max: int) -> Iterator[Sequence[SessionImage]]:
-        """Yield all sessions for a snapshot in chunks, the one idle longest first.
+        """Yield all sessions for a snapshot in chunks, in the order in which they were opened.
 
         A chunk ends with `sessions_max` sessions, or with the one whose results pass `bytes_max`.
         """

@@ -70,6 +70,10 @@ from viewstamp.runtime.turns import Turns
 _WOKE: Final = Woke()
 
 
+def _not_started() -> NotExecuted:
+    return NotExecuted("the client is closed or was not started: no call can be made")
+
+
 class CallFuture(asyncio.Future[Any]):
     """What a call returns. To cancel it is to stop waiting: what was sent stays sent, other calls go on."""
 
@@ -204,14 +208,17 @@ class AsyncClient(ClientBase):
 
         The future raises `NotExecuted`, `OutcomeUnknown`, `CommandFailed`, or what the machine declared.
         """
-        now = self._clock()
-        call, future, deadline = self._begin(now, timeout_s, method, errors)
         core, turns = self._core, self._turns
-        assert core is not None  # `_begin` has looked
-        assert turns is not None
-        turns.now = now
+        if core is None or turns is None or self._closed:
+            raise _not_started()
+        turns.now = now = self._clock()
         if not turns.planned:
             turns.plan(now)
+        # What `_begin` does, without its calls: this is done for each call, and little else is.
+        self._last_call = call = CallId(self._last_call + 1)
+        future = self._calls[call] = CallFuture(loop=self._loop)
+        future.client, future.call, future.method, future.errors = self, call, method, errors
+        deadline = Instant(now + int((self.timeout_s if timeout_s is None else timeout_s) * 1e6))
         if (refused := core.invoke(call, kind, payload, deadline, now)) is not None:
             self._complete(call, refused)
         return future
@@ -334,7 +341,7 @@ class AsyncClient(ClientBase):
         self, now: Instant, timeout_s: float | None, method: Method | None, errors: Errors
     ) -> tuple[CallId, CallFuture, Instant]:
         if self._core is None or self._closed:
-            raise NotExecuted("the client is closed or was not started: no call can be made")
+            raise _not_started()
         call = self._next_call()
         future = self._calls[call] = CallFuture(loop=self._loop)
         future.client, future.call, future.method, future.errors = self, call, method, errors

@@ -8,7 +8,6 @@ Rules of this file:
 - an operation that raises has changed nothing.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import islice
 from typing import ClassVar, Final
@@ -16,6 +15,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from viewstamp.machine.state_machine import StateMachine, command, query
+from viewstamp.services.sorted_names import SortedNames
 
 KEY_BYTES_MAX: Final = 4_096
 VALUE_BYTES_MAX: Final = 1_000_000
@@ -27,6 +27,8 @@ NEW: Final = 0
 """The version to put with where the key must not exist yet."""
 
 _ITEMS_PER_PIECE: Final = 512
+_UNSORTED_MAX: Final = 1_024
+"""New keys that wait to be put in order: to do that for more would hold up the others."""
 _LENGTH_BYTES: Final = 4
 
 
@@ -78,9 +80,10 @@ class KeyValueStore(StateMachine):
         self._values: dict[str, tuple[bytes, int]] = {}
         self._floor = 0
         """Highest version that any deleted key had."""
-        self._sorted: list[str] = []
+        self._sorted = SortedNames()
         """Keys in order; together with `_unsorted` exactly those of `_values`. Derived: not in snapshots."""
-        self._unsorted: dict[str, None] = {}
+        self._unsorted: list[str] = []
+        """Those that were created last."""
 
     def __len__(self) -> int:
         return len(self._values)
@@ -146,17 +149,16 @@ class KeyValueStore(StateMachine):
             raise VersionMismatch(f"{shown(key)} has version {found[1]}, not {version}")
         del self._values[key]
         self._floor = max(self._floor, found[1])
-        self._unlist(key)
+        self._keys().remove(key)
         return True
 
     @query(prefixes=("prefix",))
     def range(self, prefix: str = "", after: str = "", limit: int = 100) -> Page:
         """Return up to `limit` items (10,000 at most) whose keys begin with `prefix` and follow `after`."""
         keys = self._keys()  # viewstamp: allow VS005 the same keys in another form: no answer depends on it
-        start = max(bisect_left(keys, prefix), bisect_right(keys, after))
         items: list[Item] = []
         size = 0
-        for key in islice(keys, start, None):
+        for key in keys.since(prefix, after):
             if not key.startswith(prefix):
                 break
             if len(items) >= min(limit, PAGE_ITEMS_MAX) or size >= PAGE_BYTES_MAX:
@@ -178,30 +180,25 @@ class KeyValueStore(StateMachine):
     def restore(self, snapshot: bytes) -> None:
         """Set the state of a fresh store; raise ValueError where the bytes are not a snapshot of one."""
         self._floor, self._values = read_snapshot(snapshot)
-        self._unsorted = dict.fromkeys(self._values)
+        self._sorted.update(list(self._values))
 
     def _create(self, key: str, value: bytes) -> int:
         version = self._floor + 1
         self._values[key] = value, version
-        self._unsorted[key] = None
+        self._unsorted.append(key)
+        if len(self._unsorted) > _UNSORTED_MAX:
+            self._keys()
         return version
 
     def _replace(self, key: str, value: bytes, version: int) -> int:
         self._values[key] = value, version + 1
         return version + 1
 
-    def _unlist(self, key: str) -> None:
-        if key in self._unsorted:
-            del self._unsorted[key]
-        else:
-            del self._sorted[bisect_left(self._sorted, key)]
-
-    def _keys(self) -> list[str]:
+    def _keys(self) -> SortedNames:
         """Return all keys in order; what was added since the last call is merged in."""
         if self._unsorted:
-            self._sorted.extend(self._unsorted)
-            self._sorted.sort()
-            self._unsorted.clear()
+            self._sorted.update(self._unsorted)
+            self._unsorted = []
         return self._sorted
 
 

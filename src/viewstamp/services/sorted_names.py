@@ -4,11 +4,13 @@ They stand in blocks, in order, so that adding one among a million moves a thous
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
 BLOCK_NAMES_MAX: Final = 1_024
+_MANY_PER_BLOCK: Final = BLOCK_NAMES_MAX // 16
+"""If more than this is added at once, for each block that is here, all of it is sorted again."""
 
 K = TypeVar("K", str, bytes)
 
@@ -19,12 +21,11 @@ class SortedKeys(Generic[K]):
     __slots__ = ("_blocks", "_firsts")
 
     def __init__(self, keys: Iterable[K] = ()) -> None:
-        ordered = sorted(keys)
-        half = BLOCK_NAMES_MAX // 2
-        self._blocks: list[list[K]] = [ordered[at : at + half] for at in range(0, len(ordered), half)]
+        self._blocks: list[list[K]] = []
         """None of them is empty, or longer than `BLOCK_NAMES_MAX`."""
-        self._firsts: list[K] = [block[0] for block in self._blocks]
+        self._firsts: list[K] = []
         """The first key of each."""
+        self._cut(sorted(keys))
 
     def add(self, key: K) -> None:
         """Add a key that is not here."""
@@ -40,6 +41,23 @@ class SortedKeys(Generic[K]):
             half = len(block) // 2
             self._blocks[place : place + 1] = block[:half], block[half:]
             self._firsts.insert(place + 1, block[half])
+
+    def update(self, keys: Sequence[K]) -> None:
+        """Add keys that are not here, each of them once."""
+        if len(keys) > _MANY_PER_BLOCK * len(self._blocks):
+            ordered: list[K] = [key for block in self._blocks for key in block]
+            ordered.extend(keys)
+            ordered.sort()
+            self._cut(ordered)
+            return
+        for key in keys:
+            self.add(key)
+
+    def _cut(self, ordered: list[K]) -> None:
+        """Hold these, which are sorted, and nothing else."""
+        half = BLOCK_NAMES_MAX // 2
+        self._blocks = [ordered[at : at + half] for at in range(0, len(ordered), half)]
+        self._firsts = [block[0] for block in self._blocks]
 
     def remove(self, key: K) -> None:
         """Remove a key that is here."""
@@ -78,10 +96,13 @@ class SortedNames(SortedKeys[str]):
 
     def page(self, prefix: str, after: str, limit: int) -> list[str]:
         """Return up to `limit` names, in order, that begin with `prefix` and follow `after`."""
-        first = prefix if prefix > after else f"{after}\0"  # the first text that follows it
         names: list[str] = []
-        for name in islice(self.within(first, None), limit):
+        for name in islice(self.since(prefix, after), limit):
             if not name.startswith(prefix):
                 break
             names.append(name)
         return names
+
+    def since(self, prefix: str, after: str) -> Iterator[str]:
+        """Yield the names in order, from the first that neither precedes `prefix` nor is up to `after`."""
+        return self.within(prefix if prefix > after else f"{after}\0", None)  # the first text that follows it

@@ -12,6 +12,8 @@ from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.snapshots import BytesSnapshot, Versions
 from viewstamp.machine.state_machine import StateMachine, command
+from viewstamp.replica.options import SessionLimits
+from viewstamp.replica.sessions import SessionImage, Sessions
 from viewstamp.sim.judge.judge import Judge
 
 NODE = NodeId(0)
@@ -25,8 +27,11 @@ def judge() -> Judge:
     return judge
 
 
-def replica(seqno: int, *, time: int = 0, used: tuple[int, ...] = (), queue: tuple[int, int] = (0, 1)) -> Any:
-    sessions = [SimpleNamespace(number=place, last_used=moment) for place, moment in enumerate(used)]
+def replica(
+    seqno: int, *, time: int = 0, used: tuple[tuple[int, int], ...] = (), queue: tuple[int, int] = (0, 1)
+) -> Any:
+    images = [SessionImage(number, number, moment, 0, []) for number, moment in used]
+    sessions = Sessions(SessionLimits(time_to_live_ms=10), images)
     ledger = SimpleNamespace(applied=stamp(1, seqno), log_time=time, sessions=sessions, versions=None)
     return SimpleNamespace(state=ledger, queues=lambda: [("commands waiting", *queue)])
 
@@ -52,10 +57,16 @@ def test_time_of_the_log_may_be_earlier_after_a_restart_from_a_snapshot(judge: J
     judge.served(NODE, replica(6, time=9))
 
 
-def test_sessions_are_out_of_order_when_one_stands_behind_a_later_used_one(judge: Judge) -> None:
-    judge.served(NODE, replica(1, used=(1, 2, 2, 3)))
-    with pytest.raises(InvariantViolated, match="I16 SessionOrder"):
-        judge.served(NODE, replica(2, used=(2, 1)))
+def test_sessions_are_out_of_order_when_one_stands_behind_a_later_opened_one(judge: Judge) -> None:
+    judge.served(NODE, replica(1, used=((1, 4), (2, 2), (7, 3))))
+    with pytest.raises(InvariantViolated, match=r"I16 SessionOrder: .*opened later"):
+        judge.served(NODE, replica(2, used=((2, 1), (1, 2))))
+
+
+def test_a_session_that_has_expired_may_not_live_on(judge: Judge) -> None:
+    judge.served(NODE, replica(1, time=10_999, used=((1, 1_000), (2, 999_000))))
+    with pytest.raises(InvariantViolated, match=r"I16 SessionOrder: .*session 1 lives"):
+        judge.served(NODE, replica(2, time=11_000, used=((1, 1_000), (2, 999_000))))
 
 
 def test_queue_is_unbounded_when_it_holds_more_than_its_limit(judge: Judge) -> None:

@@ -104,22 +104,24 @@ class Calls:
 
     def add(self, call: Call) -> None:
         """Store a new call and queue it."""
-        assert call.call not in self.by_id, call.call
-        self.by_id[call.call] = call
-        self.queues[call.kind][call.call] = call
-        self.watch(call.deadline, call.call)
-
-    def watch(self, deadline: Instant, call: CallId) -> None:
-        """Remember a deadline; forget those of calls that are over when they become the most."""
-        in_order, deadlines, by_id = self._in_order, self._deadlines, self.by_id
-        if len(in_order) + len(deadlines) > 2 * len(by_id) + _SLACK:
-            self._in_order = in_order = deque(item for item in in_order if item[1] in by_id)
-            deadlines[:] = [item for item in deadlines if item[1] in by_id]
-            heapq.heapify(deadlines)
+        number, deadline, by_id = call.call, call.deadline, self.by_id
+        assert number not in by_id, number
+        by_id[number] = self.queues[call.kind][number] = call
+        in_order = self._in_order
+        if len(in_order) + len(self._deadlines) > 2 * len(by_id) + _SLACK:
+            self._forget_deadlines()
+            in_order = self._in_order
         if not in_order or deadline >= in_order[-1][0]:
-            in_order.append((deadline, call))
+            in_order.append((deadline, number))
         else:
-            heapq.heappush(deadlines, (deadline, call))
+            heapq.heappush(self._deadlines, (deadline, number))
+
+    def _forget_deadlines(self) -> None:
+        """Forget the deadlines of calls that are over: they have become the most."""
+        by_id = self.by_id
+        self._in_order = deque(item for item in self._in_order if item[1] in by_id)
+        self._deadlines[:] = [item for item in self._deadlines if item[1] in by_id]
+        heapq.heapify(self._deadlines)
 
     def only_waits(self, call: Call) -> bool:
         """Return whether nothing is left to do for this call but to wait for its answer or its deadline."""

@@ -4,7 +4,7 @@
 
 from typing import Any
 
-from viewstamp.core.ids import LogTime, NodeId, Seqno, View
+from viewstamp.core.ids import MICROSECONDS_PER_MS, LogTime, NodeId, Seqno, View
 from viewstamp.replica.replica import Replica
 from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.judge.invariants.base import Invariant
@@ -68,7 +68,7 @@ class LogTimeMonotonic(Invariant):
 
 
 class SessionOrder(Invariant):
-    """I16 of sessions: they are kept in the order of their last use, so that the idle ones end first."""
+    """I16 of sessions: none lives longer than it may, and all replicas keep them in one order."""
 
     name = "I16 SessionOrder"
 
@@ -82,11 +82,14 @@ class SessionOrder(Invariant):
         if self._looked.get(node.node) == state.applied.seqno:
             return
         self._looked[node.node] = state.applied.seqno
-        last = 0
-        for session in state.sessions:
-            if session.last_used < last:
-                self.fail(node.node, f"session {session.number} is listed behind one that was used later")
-            last = session.last_used
+        sessions, last = state.sessions, 0
+        for session in sessions:
+            if session.number <= last:
+                self.fail(node.node, f"session {session.number} is listed behind one that was opened later")
+            last = session.number
+            ends_at = session.last_used + sessions.time_to_live_ms(session) * MICROSECONDS_PER_MS
+            if ends_at <= state.log_time:
+                self.fail(node.node, f"session {session.number} lives at {state.log_time} us, past {ends_at}")
 
 
 class Bounded(Invariant):
