@@ -20,6 +20,7 @@ import msgspec
 import xxhash
 from msgspec import inspect as kinds
 
+from viewstamp.machine.behaviour import behaviour_of
 from viewstamp.machine.default_snapshot import encoder_of, holds_set
 from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.evolution import migrations_of, removed_attributes, version_of
@@ -27,6 +28,9 @@ from viewstamp.machine.schema import REQUIRED, inner_types, parts_of, struct_nam
 from viewstamp.machine.state_machine import Operation, StateMachine, annotated_state
 
 DEFAULT: Final = " ="
+BEHAVIOUR: Final = "+"
+QUERY: Final = "?"
+"""How names begin in `code_of`."""
 _SORTED: Final = " (sorted)"
 _DIGEST_LETTERS: Final = 12
 
@@ -74,12 +78,27 @@ def new_members_in_state(cls: type[StateMachine], before: Mapping[str, str]) -> 
 
 
 def code_of(cls: type[StateMachine]) -> dict[str, str]:
-    """Return a digest of what each method and helper of a class does, by name; migrations excepted."""
-    return {
+    """Return what a data directory records of a class's code, by name (`replica.code_check`).
+
+    `add` is a digest of the text of a method, which programs before the behaviour was recorded compare;
+    `+add()` one of the behaviour of what `machine.behaviour` names; `?size()` the interface of a query.
+    """
+    texts = {
         f"{prefix}{name}": _code_digest(function)
         for prefix, part in parts_of(cls, "")
         for name, function in _functions(part)
     }
+    behaviour = {f"{BEHAVIOUR}{name}": element.digest for name, element in behaviour_of(cls).items()}
+    return texts | behaviour | {f"{QUERY}{name}": kind for name, kind in query_interface_of(cls).items()}
+
+
+def query_interface_of(cls: type[StateMachine]) -> Mapping[str, str]:
+    """Return what the queries of a class take and return, as `interface_of` does for its commands."""
+    found: dict[str, str] = {}
+    for method in MachineDefinition.of(cls).methods.values():
+        if method.kind == "query":
+            _add_method(method, found)
+    return found
 
 
 def interface_digest(interface: Mapping[str, str]) -> int:

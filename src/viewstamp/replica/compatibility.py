@@ -4,11 +4,7 @@ The class must do all that is in force there. What was executed is executed agai
 that the log knows of. Then the migrations run, on a copy that nobody keeps.
 """
 
-import ast
-import inspect
-import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -17,12 +13,13 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.evolution import migrations_of, version_of
-from viewstamp.machine.interface import code_of, differences, interface_of, new_members_in_state
+from viewstamp.machine.interface import differences, interface_of, new_members_in_state
 from viewstamp.machine.runner import MigrationFailed
 from viewstamp.machine.schema import parts_of
-from viewstamp.machine.state_machine import Operation, StateMachine
+from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.answers import Answers
 from viewstamp.replica.batches import BatchUnreadable, Decoders, decode_batch
+from viewstamp.replica.code_check import code_problems, uses_of_removed
 from viewstamp.replica.migration_check import Elsewhere, migrated_digest, unmigrated
 from viewstamp.replica.options import SessionLimits
 from viewstamp.replica.replicated_state import ReplicatedState
@@ -77,6 +74,7 @@ def judge_class(
             verdict.problems = verdict.problems or [str(error)]
             return verdict
         verdict.oldest = verdict.in_force = state.runner.in_force.version
+    verdict.problems += uses_of_removed(cls, allow)
     whole = _execute(state, entries, verdict)
     if verdict.in_force:
         verdict.problems += code_problems(cls, code or {}, verdict.in_force, allow)
@@ -177,38 +175,3 @@ def _interface_problems(
         yield f"version {version} is in force and this class has version {own_version}: it never goes down"
     elif interface is not None:
         yield from differences(interface_of(cls, version), interface)
-
-
-def code_problems(
-    cls: type[StateMachine], before: Mapping[str, str], in_force: int, allow: Collection[str]
-) -> Iterator[str]:
-    """Yield the methods that do something else than `before` (`machine.interface.code_of`), unversioned."""
-    own_version = version_of(cls)
-    now = code_of(cls)
-    for name, digest in before.items():
-        if name in allow or not digest or now.get(name, digest) in {digest, ""}:
-            continue
-        if own_version == in_force:
-            yield (
-                f"{name}() does something else than before, and version is {in_force} as before: raise it, "
-                f"or allow the change with --allow {name}"
-            )
-        elif not _asks_for_version(cls, name):
-            yield (
-                f"{name}() does something else than before whatever version is in force: let it depend on "
-                f"self.context.version, or allow the change with --allow {name}"
-            )
-
-
-def _asks_for_version(cls: type[StateMachine], name: str) -> bool:
-    """Return whether a method looks at `context.version`; True where its source is not known."""
-    for prefix, part in parts_of(cls, ""):
-        found: Any = inspect.getattr_static(part, name.removeprefix(prefix), None)
-        if name.startswith(prefix) and found is not None:
-            function = found.function if isinstance(found, Operation) else found
-            try:
-                tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-            except (OSError, TypeError, SyntaxError, ValueError):
-                return True
-            return any(isinstance(node, ast.Attribute) and node.attr == "version" for node in ast.walk(tree))
-    return True
