@@ -223,6 +223,26 @@ class MigrationLosesItsState:
         self.limit = "ten"
 
 
+@changed()
+class MigrationMakesTwoOne:
+    version = 2
+    shelves: dict[str, int] = {}  # noqa: RUF012
+
+    @migration(to=2)
+    def _share(self) -> None:
+        self.shelves = self.stock  # type: ignore[attr-defined]
+
+
+@changed()
+class MigrationKeepsOneTwice:
+    version = 2
+    pairs: list[tuple[Item, ...]] = []  # noqa: RUF012
+
+    @migration(to=2)
+    def _pair(self) -> None:
+        self.pairs = [(item, item) for item in self.items]  # type: ignore[attr-defined]
+
+
 class Change(NamedTuple):
     """A changed class, and the words by which it is refused."""
 
@@ -291,5 +311,11 @@ CHANGES = {
     ),
     "migration loses its state": Change(
         MigrationLosesItsState, "the migrated state cannot be kept", at_the_entry=False
+    ),
+    "migration makes two attributes one object": Change(
+        MigrationMakesTwoOne, "self.stock and self.shelves hold one dict", at_the_entry=False
+    ),
+    "migration keeps one object twice": Change(
+        MigrationKeepsOneTwice, "self.items and self.pairs hold one Item", at_the_entry=False
     ),
 }

@@ -1,4 +1,4 @@
-"""What a class does is compared as far as it reaches, and what does not change it is no alarm."""
+"""What a class does is compared as far as it reaches, and comments raise no alarm."""
 
 import importlib
 import sys

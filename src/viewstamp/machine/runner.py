@@ -23,6 +23,7 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import DENIED, FAILED, INVALID, RESULT
 from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.access import Denial, has_role
+from viewstamp.machine.aliases import shared_object
 from viewstamp.machine.context import NOBODY, Context, Notification
 from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.evolution import migrating_versions, migrations_of
@@ -232,7 +233,8 @@ class MachineRunner:
         that ran before has left there. Then the migrations run.
 
         Raises:
-            MigrationFailed: one raised, or the state before or after them cannot be kept.
+            MigrationFailed: one raised, or the state before or after them cannot be kept, or they left one
+                object in two places.
         """
         before = self.in_force.version
         try:
@@ -242,7 +244,8 @@ class MachineRunner:
         except Exception as error:  # noqa: BLE001  the user's code may raise anything
             _require_memory(error)
             raise MigrationFailed(f"the state cannot be kept as it is: {error}") from None
-        for step in migrating_versions(self.definition.cls, before, target.version):
+        steps = migrating_versions(self.definition.cls, before, target.version)
+        for step in steps:
             fresh.begin_entry(viewstamp, now)
             fresh.context.version = step
             try:
@@ -250,6 +253,10 @@ class MachineRunner:
             finally:
                 fresh.end_entry()
         migrated = fresh.beginning(target)
+        if steps and (shared := shared_object(migrated.machine)):
+            raise MigrationFailed(
+                f"after the migration {shared}, which a restart would make two: copy it (copy.deepcopy)"
+            )
         try:
             for _ in migrated.pieces():
                 pass
