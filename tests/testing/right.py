@@ -366,3 +366,25 @@ class Seeded(StateMachine):
         self.world = [r.randint(0, 9) for _ in range(5)]
         log.info("generated %s", self.world)
         return self.world
+
+
+class Room(msgspec.Struct):
+    guests: set[str] = set()
+    tags: frozenset[frozenset[str]] = frozenset()
+
+
+class Hotel(StateMachine):
+    rooms: dict[int, Room] = {}
+    beside: dict[frozenset[str], int] = {}
+
+    @command
+    def check_in(self, number: int, guests: set[str]) -> int:
+        room = self.rooms.setdefault(number % 3, Room())
+        room.guests |= guests
+        room.tags |= {frozenset(guests)}
+        self.beside[frozenset(guests)] = number
+        return len(room.guests)
+
+    @command
+    def check_out(self, number: int) -> Optional[Room]:
+        return self.rooms.pop(number % 3, None)

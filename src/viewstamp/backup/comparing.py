@@ -18,7 +18,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Viewstamp
 from viewstamp.core.messages import FAILED, RESULT, Submit
 from viewstamp.core.snapshots import BytesSnapshot
-from viewstamp.machine.default_snapshot import encoder_of
+from viewstamp.machine.canonical import encoder_of
 from viewstamp.machine.state_machine import StateMachine, annotated_state, saves_itself
 from viewstamp.replica.answers import ResultLine
 from viewstamp.replica.digest_chain import DigestChain

@@ -8,11 +8,13 @@ Read in this order:
 4. `definition`: what is read out of the class: its methods, the types of their arguments, decoders;
 5. `runner`: one machine and what runs its methods;
 6. `nesting`: the same depth for arguments and results on every replica, as `runner` has for recursion;
-7. `default_snapshot`, `schema`, `state_digest`: the annotated attributes as bytes, what stands in them, and
-   its digest, to be compared;
-7. `evolution`, `interface`, `in_force`: versions and migrations, what a class defines at one of them, and a
+7. `type_kinds`, `canonical`: what a type is made of, and bytes that are equal where values are;
+8. `default_snapshot`, `schema`, `state_digest`: the annotated attributes as bytes, what stands in them, and
+   its digest, to be compared; `aliases`: one object in two places, of which a snapshot makes two;
+9. `evolution`, `interface`, `in_force`: versions and migrations, what a class defines at one of them, and a
    class whose code defines more than is in force;
-8. `rules`: the ways to be different, by number; `forbidden_calls`: what a command may not call;
+10. `behaviour`, `code_text`, `constant_text`: what decides the results of commands beside the interface;
+11. `rules`: the ways to be different, by number; `forbidden_calls`: what a command may not call;
    `soundness`: classes that would lose or split state, refused before they serve; `lint`: the same and more
    from the source, reported; `guard`: forbidden calls while a command runs, in tests.
 

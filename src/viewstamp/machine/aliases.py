@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from viewstamp.machine.default_snapshot import field_names
 from viewstamp.machine.evolution import REMOVED
 from viewstamp.machine.state_machine import StateMachine, annotated_state, saves_itself
+from viewstamp.machine.type_kinds import field_names
 
 _SCALARS: Final = frozenset((int, float, str, bytes, bool, type(None)))
 _IMMUTABLE: Final = (tuple, frozenset)

@@ -6,7 +6,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final
 
-from viewstamp.machine.default_snapshot import field_names
+from viewstamp.machine.type_kinds import field_names
 
 Names = Callable[[Any], str | None]
 """Returns how a function or class is called; None: the value is neither."""

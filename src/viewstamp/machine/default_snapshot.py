@@ -7,19 +7,18 @@ The order inside a dict is state, since a machine may depend on it; it is kept. 
 machine may depend on: they are sorted, also inside a dict, which keeps its own.
 """
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
+from viewstamp.machine.canonical import encoder_of
 from viewstamp.machine.evolution import REMOVED
+from viewstamp.machine.type_kinds import field_names
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _SCALARS: Final = frozenset((int, float, str, bytes, bool, type(None)))
 _PIECE: Final[msgspec.msgpack.Decoder[list[tuple[str, msgspec.Raw]]]] = msgspec.msgpack.Decoder(
     list[tuple[str, msgspec.Raw]]
@@ -116,13 +115,6 @@ def _inner_pairs(before: Any, after: Any) -> Iterable[tuple[Any, Any]]:
     return ((getattr(before, name), getattr(after, name)) for name in field_names(before))
 
 
-def field_names(value: Any) -> tuple[str, ...]:
-    """Return the names of the fields of a struct or dataclass; of anything else there are none."""
-    if isinstance(value, msgspec.Struct):
-        return value.__struct_fields__
-    return tuple(field.name for field in fields(value)) if is_dataclass(value) else ()
-
-
 def _undeclared(value: Any) -> str | None:
     """Return an attribute of a struct or dataclass that is not a field of it; None where there is none."""
     if not (isinstance(value, msgspec.Struct) or is_dataclass(value)):
@@ -143,89 +135,3 @@ def decode_state(machine: Any, state: Mapping[str, Any], snapshot: bytes) -> Non
         raise ValueError(f"a snapshot with the unknown attribute {min(unknown)!r}")
     for name, raw in found.items():
         setattr(machine, name, msgspec.msgpack.decode(raw, type=state[name]))
-
-
-@cache
-def _sorts(hint: Any) -> bool:
-    kinds = set(_kinds(msgspec.inspect.type_info(hint), frozenset()))
-    return holds_set(hint) and msgspec.inspect.DictType not in kinds
-
-
-def holds_set(hint: Any) -> bool:
-    """Return whether a value of this type may hold a set."""
-    kinds = set(_kinds(msgspec.inspect.type_info(hint), frozenset()))
-    return bool(kinds & {msgspec.inspect.SetType, msgspec.inspect.FrozenSetType})
-
-
-def holds_any(hint: Any) -> bool:
-    """Return whether a value of this type may hold values of types that it does not name."""
-    return msgspec.inspect.AnyType in set(_kinds(msgspec.inspect.type_info(hint), frozenset()))
-
-
-class Encodes(Protocol):
-    """Makes bytes of a value."""
-
-    def encode(self, value: Any, /) -> bytes:
-        """Return the value as msgpack; raise what msgspec raises where that cannot be."""
-        ...
-
-
-class _SetsSorted:
-    """Encodes sets in the order of their members' bytes, and everything else in its own order."""
-
-    def encode(self, value: Any, /) -> bytes:
-        return _ENCODER.encode(_with_sorted_sets(value))
-
-
-def encoder_of(hint: Any) -> Encodes:
-    """Return the encoder that makes equal bytes of equal values of this type on every replica."""
-    if _sorts(hint):
-        return _SORTING_ENCODER
-    return _SETS_SORTED if holds_set(hint) else _ENCODER
-
-
-def _with_sorted_sets(value: Any) -> Any:
-    """Return the value with a sorted list in the place of each set; what holds one is copied."""
-    if isinstance(value, set | frozenset):
-        return sorted(map(_with_sorted_sets, value), key=_SORTING_ENCODER.encode)
-    if isinstance(value, dict):
-        return {key: _with_sorted_sets(item) for key, item in value.items()}
-    if type(value) in {list, tuple}:
-        return [_with_sorted_sets(item) for item in value]
-    names = field_names(value)
-    if not names:
-        return value
-    fresh = copy.copy(value)
-    for name in names:
-        _set_field(fresh, name, _with_sorted_sets(getattr(value, name)))
-    return fresh
-
-
-def _kinds(info: Any, seen: frozenset[Any]) -> Iterator[type[Any]]:
-    """Yield the kinds of all types in this type; a recursive class is entered once."""
-    yield type(info)
-    inner = getattr(info, "cls", None)
-    if inner in seen:
-        return
-    below = seen if inner is None else seen | {inner}
-    for child in _children(info):
-        yield from _kinds(child, below)
-
-
-def _children(info: Any) -> Iterable[Any]:
-    named = (getattr(info, name, None) for name in ("item_type", "key_type", "value_type"))
-    yield from (child for child in named if child is not None)
-    yield from getattr(info, "item_types", ())
-    yield from getattr(info, "types", ())
-    for field in getattr(info, "fields", ()):
-        yield field.type
-
-
-def _set_field(value: Any, name: str, field: Any) -> None:
-    if isinstance(value, msgspec.Struct):
-        msgspec.structs.force_setattr(value, name, field)
-    else:
-        object.__setattr__(value, name, field)
-
-
-_SETS_SORTED: Final = _SetsSorted()

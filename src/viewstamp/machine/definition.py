@@ -14,7 +14,7 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError, InvalidCall
 from viewstamp.core.messages import UNREADABLE
-from viewstamp.machine.default_snapshot import encoder_of, holds_set
+from viewstamp.machine.canonical import encoder_of, holds_set, sorted_bytes
 from viewstamp.machine.evolution import require_evolution, version_of
 from viewstamp.machine.nesting import DEPTH_MAX, RESULT_DEPTH_MAX, deeper_than, encode_within, is_bounded
 from viewstamp.machine.soundness import require_sound
@@ -24,7 +24,6 @@ Kind = Literal["command", "query"]
 KINDS: Final[tuple[Kind, ...]] = ("command", "query")
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 _FIXED_ARRAY: Final = 0x90
 _FIXED_ARRAY_MASK: Final = 0xF0
 _ARRAY_16: Final = 0xDC
@@ -103,8 +102,7 @@ class Method:
     def encode_first(self, arguments: Any, count: int) -> bytes:
         """As `encode_arguments`, with the first `count` of them only: the others have their defaults."""
         values = msgspec.structs.astuple(arguments)[:count]
-        encode = (_SORTING_ENCODER if holds_set(self.arguments) else _ENCODER).encode
-        data = encode([self.name, *values])
+        data = encoder_of(self.arguments).encode([self.name, *values])
         if not is_bounded(self.arguments) and len(data) > DEPTH_MAX:
             self.encode_arguments(arguments)
         return data
@@ -113,7 +111,7 @@ class Method:
         """Return how many of these arguments have to be named: what follows them has its default."""
         count = len(values)
         for default in reversed(self._defaults):
-            if _SORTING_ENCODER.encode(values[count - 1]) != default:
+            if sorted_bytes(values[count - 1]) != default:
                 break
             count -= 1
         return count
@@ -333,7 +331,7 @@ def _struct_of(
 
 def _arguments_encoder(arguments: type[msgspec.Struct]) -> Callable[[Any], bytes]:
     # A set has no order of its own, so it is sorted: a copy of the command must have the same bytes.
-    encode = (_SORTING_ENCODER if holds_set(arguments) else _ENCODER).encode
+    encode = encoder_of(arguments).encode if holds_set(arguments) else _ENCODER.encode
     if is_bounded(arguments):
         return encode
 
@@ -349,7 +347,7 @@ def _arguments_encoder(arguments: type[msgspec.Struct]) -> Callable[[Any], bytes
 def _encoded_defaults(where: str, signature: inspect.Signature) -> list[bytes]:
     defaults = [p.default for p in signature.parameters.values() if p.default is not p.empty]
     try:
-        return [_SORTING_ENCODER.encode(default) for default in defaults]
+        return [sorted_bytes(default) for default in defaults]
     except (TypeError, *UNSENDABLE) as error:
         raise ConfigurationError(f"{where}: a default cannot be sent: {error}") from None
 

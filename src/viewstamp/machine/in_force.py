@@ -16,17 +16,18 @@ from typing import Any, Final
 import msgspec
 
 from viewstamp.core.messages import UNREADABLE
-from viewstamp.machine.default_snapshot import encode_attribute, field_names, require_declared
+from viewstamp.machine.canonical import sorted_bytes, sorting_encoder_of
+from viewstamp.machine.default_snapshot import encode_attribute, require_declared
 from viewstamp.machine.definition import MachineDefinition, arity_of
 from viewstamp.machine.evolution import REMOVED, removed_attributes, version_of
 from viewstamp.machine.interface import interface_digest, interface_of, lacking
-from viewstamp.machine.state_digest import digest_pieces, state_encoder_of
+from viewstamp.machine.state_digest import digest_pieces
 from viewstamp.machine.state_machine import StateMachine, annotated_state, framed_part, saves_itself
+from viewstamp.machine.type_kinds import field_names
 
 _SCALARS: Final = frozenset((int, float, str, bytes, bool, type(None)))
 _FINALIZE: Final = "run `viewstamp upgrade finalize` first"
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 Allows = Callable[[Any, Any], str]
 """Returns why a command, decoded and as it came, may not be executed; empty: it may."""
@@ -123,7 +124,7 @@ class VersionInForce:
             again = msgspec.msgpack.decode(_ENCODER.encode([name, *projected]), type=type(arguments))
         except UNREADABLE:
             again = None
-        is_known = _SORTING_ENCODER.encode(again) == _SORTING_ENCODER.encode(arguments)
+        is_known = sorted_bytes(again) == sorted_bytes(arguments)
         if is_known and not self._holds_new_member(projected):
             return ""
         return f"{name}: an argument holds what is new and not in force: {_FINALIZE}"
@@ -238,7 +239,7 @@ class VersionInForce:
                     yield from self.digest_pieces(part, below)
         elif not saves_itself(type(machine)):
             for name, hint in sorted(self._attributes(machine, prefix), key=itemgetter(0)):
-                yield state_encoder_of(hint).encode((name, self.project(getattr(machine, name))))
+                yield sorting_encoder_of(hint).encode((name, self.project(getattr(machine, name))))
 
     def _attributes(self, machine: StateMachine, prefix: str) -> Iterator[tuple[str, Any]]:
         for name, hint in annotated_state(type(machine)).items():

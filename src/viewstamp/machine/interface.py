@@ -21,7 +21,7 @@ import xxhash
 from msgspec import inspect as kinds
 
 from viewstamp.machine.behaviour import behaviour_of
-from viewstamp.machine.default_snapshot import encoder_of, holds_set
+from viewstamp.machine.canonical import encoder_of, holds_set
 from viewstamp.machine.definition import MachineDefinition, Method
 from viewstamp.machine.evolution import migrations_of, removed_attributes, version_of
 from viewstamp.machine.schema import REQUIRED, inner_types, parts_of, struct_name, text_of

@@ -6,19 +6,13 @@ looked into: its snapshot may hold what differs between processes without any ha
 """
 
 from collections.abc import Iterable, Iterator
-from functools import cache
 from operator import itemgetter
-from typing import Any, Final
 
-import msgspec
 import xxhash
 
-from viewstamp.machine.default_snapshot import holds_any, holds_set
+from viewstamp.machine.canonical import sorting_encoder_of
 from viewstamp.machine.evolution import REMOVED
 from viewstamp.machine.state_machine import StateMachine, annotated_state, saves_itself
-
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_SORTING_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def digest_pieces(machine: StateMachine) -> Iterator[bytes]:
@@ -31,13 +25,7 @@ def digest_pieces(machine: StateMachine) -> Iterator[bytes]:
     elif not saves_itself(type(machine)):
         for name, hint in sorted(annotated_state(type(machine)).items(), key=itemgetter(0)):
             if getattr(machine, name) is not REMOVED:
-                yield state_encoder_of(hint).encode((name, getattr(machine, name)))
-
-
-@cache
-def state_encoder_of(hint: Any) -> msgspec.msgpack.Encoder:
-    """Return the encoder for an attribute of this type in a digest."""
-    return _SORTING_ENCODER if holds_set(hint) or holds_any(hint) else _ENCODER
+                yield sorting_encoder_of(hint).encode((name, getattr(machine, name)))
 
 
 def digest_of_pieces(pieces: Iterable[bytes]) -> int:

@@ -17,8 +17,9 @@ Read in this order; `client` is another program, and has an order of its own:
 10. `versions`, `upgrades`: what is in force, who can do more, and code that is too old for an entry;
 11. `account`: what a replica says of itself;
 12. `audit`: which principal did what, out of the entries of the log;
-13. `compatibility`: whether a class may be deployed on a log and its snapshot; `migration_check`: whether its
-    migrations make the same state each time.
+13. `compatibility`: whether a class may be deployed on a log and its snapshot; `code_check`: whether
+    its code does something else without a new version; `migration_check`: whether its migrations make the
+    same state each time.
 
 The way of a write, function by function. At the leader:
 
