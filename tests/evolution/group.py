@@ -1,6 +1,9 @@
 """Replicas with several versions of one class, which apply the same entries."""
 
 from collections.abc import Sequence
+from operator import itemgetter
+
+from msgspec import Raw
 
 from tests.replica.fakes import Bench, call, lines, replies, submit
 from viewstamp.core.effects import Apply, Entry
@@ -26,6 +29,7 @@ class Group:
         self.benches = {node: self._bench(node) for node in self.classes}
         self.log: list[Apply] = []
         self.last = ORIGIN
+        self.sent = 0
         for node in self.classes:
             self.announce(node)
 
@@ -61,12 +65,24 @@ class Group:
 
     def call(self, method: str, *arguments: object) -> tuple[int, object]:
         """Let the leader take a call and all apply it; return kind and result."""
+        return self.send(Raw(call(method, *arguments)))
+
+    def send(self, encoded: Raw) -> tuple[int, object]:
+        """The same with a call as a client encoded it."""
+        (line,) = self.send_all(encoded)
+        return line
+
+    def send_all(self, *encoded: Raw) -> list[tuple[int, object]]:
+        """The same with several calls in one message, in the order of their numbers."""
         leader = self.benches[LEADER]
-        before = len(leader.seen)
-        leader.do(submit(0, (self.last.seqno + 1, call(method, *arguments))))
+        before, first = len(leader.seen), max(self.sent, self.last.seqno) + 1
+        self.sent = first + len(encoded) - 1
+        leader.do(submit(0, *((first + place, each) for place, each in enumerate(encoded))))
         self.flush()
-        ((_, kind, value),) = lines(replies(leader.seen[before:]))
-        return kind, value
+        return [
+            (kind, value)
+            for _, kind, value in sorted(lines(replies(leader.seen[before:])), key=itemgetter(0))
+        ]
 
     def finalize(self, level: int | None = None) -> str | None:
         """Let an operator raise what is in force; return the refusal."""

@@ -6,6 +6,7 @@ Read in this order:
 2. `access`: what a method declares of the keys that it touches and of its callers;
 3. `context`: all that a command may learn of the world;
 4. `definition`: what is read out of the class: its methods, the types of their arguments, decoders;
+   `struct_fields`: fields of structs in arguments that only one side of a call knows;
 5. `runner`: one machine and what runs its methods;
 6. `nesting`: the same depth for arguments and results on every replica, as `runner` has for recursion;
 7. `type_kinds`, `canonical`: what a type is made of, and bytes that are equal where values are;

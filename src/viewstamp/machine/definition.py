@@ -19,6 +19,7 @@ from viewstamp.machine.evolution import require_evolution, version_of
 from viewstamp.machine.nesting import DEPTH_MAX, RESULT_DEPTH_MAX, deeper_than, encode_within, is_bounded
 from viewstamp.machine.soundness import require_sound
 from viewstamp.machine.state_machine import Command, Operation, StateMachine, annotated_state, require_machine
+from viewstamp.machine.struct_fields import trimmer, unknown_finder
 
 Kind = Literal["command", "query"]
 KINDS: Final[tuple[Kind, ...]] = ("command", "query")
@@ -46,6 +47,7 @@ class Method:
 
     __slots__ = (
         "_defaults",
+        "_trim",
         "access",
         "arguments",
         "decode_result",
@@ -58,6 +60,7 @@ class Method:
         "result_type",
         "signature",
         "since",
+        "unknown_in",
     )
 
     def __init__(self, owner: type[StateMachine], operation: Operation[Any, Any], part: str) -> None:
@@ -82,6 +85,10 @@ class Method:
         self.arguments = _struct_of(where, self.name, self.signature, hints)
         """The struct of the arguments; its tag is `name`."""
         self._defaults = _encoded_defaults(where, self.signature)
+        self._trim = trimmer(self.arguments)
+        """Leaves out of an argument what is at its default; None: nothing can be left out."""
+        self.unknown_in = unknown_finder(self.arguments)
+        """Names a field, in an encoded call, that this class does not know; None: there can be none."""
         self.encode_arguments: Callable[[Any], bytes] = _arguments_encoder(self.arguments)
         """Makes the one form in which a command stands in the log: raises `UNREADABLE` for what may not."""
         self.result_type: Any = hints["return"]
@@ -130,7 +137,8 @@ class Method:
         try:
             # As it will stand in the log: no server has to know an argument that is left at its default.
             values = [*bound.arguments.values()]
-            return _ENCODER.encode([self.name, *values[: self.given(values)]])
+            values = values[: self.given(values)]
+            return _ENCODER.encode([self.name, *(values if self._trim is None else map(self._trim, values))])
         except UNSENDABLE as error:
             raise unsendable(self.name, error) from error
 
@@ -138,7 +146,7 @@ class Method:
 class MachineDefinition:
     """A machine's class as the library sees it. Made once for each class, by `of`."""
 
-    __slots__ = ("_decoders", "_encoders", "_optional", "cls", "methods")
+    __slots__ = ("_decoders", "_encoders", "_finders", "_optional", "cls", "methods")
 
     def __init__(self, cls: type[StateMachine]) -> None:
         self.cls = cls
@@ -149,6 +157,11 @@ class MachineDefinition:
         self._decoders = {kind: self._decoder(kind) for kind in KINDS}
         self._optional = {each.arguments: each for each in self.methods.values() if each.has_optional}
         self._encoders = {method.arguments: method.encode_arguments for method in self.methods.values()}
+        self._finders = {
+            method.arguments: method.unknown_in
+            for method in self.methods.values()
+            if method.unknown_in is not None
+        }
         _require_sound(cls)
         _require_restorable(cls)
         late = [method for method in self.methods.values() if method.since > version_of(cls)]
@@ -197,7 +210,22 @@ class MachineDefinition:
             self.canonical(arguments)
         except UNREADABLE as error:
             raise InvalidCall(self.explain(kind, payload, error)) from None
+        if unknown := self.unknown(arguments, payload):
+            raise InvalidCall(
+                f"{type(arguments).__struct_config__.tag}: an argument holds {unknown}, which the class of "
+                "this server does not know; nothing was done: leave it at its default, or deploy the "
+                "client's class on all servers first"
+            )
         return arguments
+
+    def unknown(self, arguments: Any, payload: Any) -> str:
+        """Return a field, in a call that was decoded, that this class does not know, and so would lose."""
+        find = self._finders.get(type(arguments))
+        return "" if find is None else find(payload)
+
+    def finds_unknown(self, kind: Kind) -> bool:
+        """Return whether any method of this kind takes what may have unknown fields."""
+        return any(arguments in self._finders for arguments in self.arguments_of(kind))
 
     def canonical(self, arguments: Any, payload: Any = None) -> bytes:
         """Return the one encoding of a decoded call, which is what the log holds.

@@ -76,8 +76,9 @@ class Reads:
     ) -> None:
         """`authorizer` None: every principal may ask everything."""
         self._definition = definition
-        self._decode_all = Decoders.of(definition).queries if definition.encodes_alike("query") else None
-        """None: the depth of each query has to be measured."""
+        quick = definition.encodes_alike("query") and not definition.finds_unknown("query")
+        self._decode_all = Decoders.of(definition).queries if quick else None
+        """None: each query has to be looked at, for its depth or for fields that are not known."""
         self._authorizer = authorizer
         self._responses = responses
         self._max = options.reads_max

@@ -29,6 +29,7 @@ class SubmitValidator:
         "_calls_max",
         "_decode",
         "_definition",
+        "_finds_unknown",
         "_freeing",
         "allows",
         "is_full",
@@ -52,6 +53,7 @@ class SubmitValidator:
         """None: the commands of this class have to be encoded one by one."""
         self._bytes_max = options.command_bytes_max
         self._calls_max = options.message_calls_max
+        self._finds_unknown = definition.finds_unknown("command")
         methods = definition.methods.values()
         self._freeing = frozenset(method.arguments for method in methods if method.access.frees)
         self.is_full = False
@@ -71,15 +73,19 @@ class SubmitValidator:
             try:
                 typed = self._decode(encoded)
                 if self._authorizer is None or self._authorizer.permits_all(principal, typed.calls):
-                    return self._canonical(source, principal, message, typed, encoded), []
+                    canonical = self._canonical(source, principal, message, typed, encoded)
+                    if canonical is not None:
+                        return canonical, []
             except UNREADABLE:
                 pass  # at least one call is invalid: look at each
         return self._sift(source, message, principal)
 
     def _canonical(
         self, source: ClientAddress, principal: str, message: Submit, typed: Any, encoded: bytes
-    ) -> DecodedMessage:
+    ) -> DecodedMessage | None:
         """Return the message in the one form in which it may stand in the log: what this program encodes.
+
+        None: a call holds what this class does not know, and would lose.
 
         A client's own bytes could mean something else to a replica that decodes them at another depth, or
         with another version of the decoder.
@@ -87,6 +93,8 @@ class SubmitValidator:
         data = _ENCODER.encode(typed)
         if data == encoded:
             return DecodedMessage(message, typed.calls, principal, source, encoded, encoded)
+        if self._finds_unknown and self._loses(message, typed):
+            return None
         if self._definition.has_optional:
             canonical = self._definition.canonical
             kept = [
@@ -99,6 +107,11 @@ class SubmitValidator:
                 return DecodedMessage(message, typed.calls, principal, source, encoded, encoded)
             return DecodedMessage(own, typed.calls, principal, source, data)
         return DecodedMessage(_SUBMIT.decode(data), typed.calls, principal, source, data)
+
+    def _loses(self, message: Submit, typed: Any) -> bool:
+        unknown = self._definition.unknown
+        pairs = zip(typed.calls, message.calls, strict=True)
+        return any(unknown(arguments, raw) for (_, arguments), (_, raw) in pairs)
 
     def _sift(
         self, source: ClientAddress, message: Submit, principal: str
