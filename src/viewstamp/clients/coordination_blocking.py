@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self, TypeVar
 
@@ -15,7 +15,7 @@ from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.config import TlsFiles
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.tokens import TokenSource
-from viewstamp.services.store.types import Compare, Found, KeyValue, TxnDone
+from viewstamp.services.store.types import Compare, Found, KeyValue, LeaseState, TxnDone
 
 T = TypeVar("T")
 
@@ -99,6 +99,28 @@ class BlockingCoordination:
     def lease(self, ttl_s: float, *, number: int = 0) -> "BlockingLease":
         """Grant a lease that a thread of this process keeps alive: see `Coordination.lease`."""
         return BlockingLease(self._loop.run(self._async.lease(ttl_s, number=number)), self._loop)
+
+    # Leases that nobody here keeps alive, as a script has them from one call to the next
+
+    def grant(self, ttl_milliseconds: int) -> int:
+        """Grant a lease that nobody keeps alive; return its number."""
+        return self._loop.run(_awaited(self._async.store.lease_grant(ttl_milliseconds)))
+
+    def keep_alive(self, lease: int) -> int:
+        """Let a lease live for its time from now on; return that, in milliseconds."""
+        return self._loop.run(_awaited(self._async.store.lease_keep_alive(lease)))
+
+    def revoke(self, lease: int) -> int:
+        """End a lease and delete its keys; return the revision."""
+        return self._loop.run(_awaited(self._async.store.lease_revoke(lease)))
+
+    def time_to_live(self, lease: int) -> LeaseState:
+        """Return how long a lease lives, and its keys."""
+        return self._loop.run(_awaited(self._async.store.lease_time_to_live(lease, True)))
+
+
+async def _awaited(awaitable: Awaitable[T]) -> T:
+    return await awaitable
 
 
 class BlockingKeys:
