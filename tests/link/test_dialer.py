@@ -6,6 +6,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -323,3 +324,92 @@ def test_hello_names_a_member_when_a_member_dials() -> None:
     (event,) = acceptor.receive(encode_frame(HELLO, hello))
     assert isinstance(event, Greeted)
     assert (event.hello.role, event.hello.node, event.hello.to) == ("peer", 2, 1)
+
+
+WATCHFUL = msgspec.structs.replace(LIMITS, silence_ms=600)
+LOOK_US = 200_000
+
+
+def watchful(now: int = 0) -> Dialer:
+    """Return a dialer that has been welcomed and looks whether the other machine acknowledges."""
+    made = Dialer(HELLO_PAYLOAD, CLIENT, WATCHFUL, Random(1))
+    made.start(at(now))
+    assert made.advance(at(now)) is Action.DIAL
+    made.opened(at(now))
+    made.receive(WELCOME_FRAME)
+    return made
+
+
+def look(made: Dialer, now: int, silent_ms: int) -> Action | None:
+    assert made.deadline is not None
+    assert made.deadline <= now
+    assert made.advance(at(now)) is Action.LOOK
+    return made.looked(at(now), silent_ms)
+
+
+def test_a_connection_is_given_up_within_a_second_when_the_other_machine_acknowledges_nothing() -> None:
+    made = watchful()
+    now, silent_since = 0, 250_000
+    while (action := look(made, now := now + LOOK_US, max(0, now - silent_since) // 1000)) is None:
+        assert now - silent_since < SECOND
+    assert action is Action.HANG_UP
+    made.lost("", at(now))
+    assert made.trouble == "its machine no longer answers"
+
+
+@pytest.mark.parametrize("silent_ms", [0, 199])
+def test_a_connection_stands_when_its_machine_acknowledges_now_and_then(silent_ms: int) -> None:
+    made = watchful()
+    for turn in range(1, 50):
+        assert look(made, turn * LOOK_US, 60_000 if turn % 3 else silent_ms) is None
+
+
+def test_a_connection_that_was_idle_stands_when_what_is_sent_now_is_acknowledged() -> None:
+    made = watchful()
+    assert look(made, LOOK_US, 3_600_000) is None  # sent just now, after an hour
+    assert look(made, 2 * LOOK_US, 0) is None
+    for turn in range(3, 6):
+        assert look(made, turn * LOOK_US, 3_600_000 if turn % 2 else 0) is None
+
+
+def test_a_hello_that_is_not_acknowledged_is_given_up_before_the_welcome_is_due() -> None:
+    made = Dialer(HELLO_PAYLOAD, CLIENT, WATCHFUL, Random(1))
+    made.start(at(0))
+    made.advance(at(0))
+    made.opened(at(0))
+    actions = [look(made, turn * LOOK_US, turn * 200) for turn in range(1, 5)]
+    assert actions == [None, None, None, Action.HANG_UP]
+
+
+def test_a_process_that_is_stopped_is_waited_for_when_its_machine_acknowledges_the_hello() -> None:
+    made = Dialer(HELLO_PAYLOAD, CLIENT, WATCHFUL, Random(1))
+    made.start(at(0))
+    made.advance(at(0))
+    made.opened(at(0))
+    for turn in range(1, 10):
+        assert look(made, turn * LOOK_US, 0) is None
+    assert made.advance(at(2 * SECOND)) is Action.HANG_UP
+
+
+def test_dials_are_short_but_for_one_in_eight_when_nobody_answers() -> None:
+    made = Dialer(HELLO_PAYLOAD, CLIENT, WATCHFUL, Random(1))
+    made.start(at(0))
+    now, waits, pauses = 0, [], []
+    for _ in range(16):
+        assert made.advance(at(now)) is Action.DIAL
+        began, now = now, int(made.deadline or 0)
+        waits.append((now - began) // 1000)
+        assert made.advance(at(now)) is Action.HANG_UP
+        made.lost("", at(now))
+        pauses.append((int(made.deadline or 0) - now) // 1000)
+        now = int(made.deadline or 0)
+    assert waits == [*[300] * 7, 2_000] * 2
+    assert pauses[:7] == [20] * 7
+
+
+def test_a_dial_under_way_is_begun_again_when_the_server_calls() -> None:
+    made = Dialer(HELLO_PAYLOAD, CLIENT, WATCHFUL, Random(1))
+    made.start(at(0))
+    assert made.advance(at(0)) is Action.DIAL
+    made.nudge(at(100))
+    assert made.advance(at(100)) is Action.HANG_UP

@@ -8,7 +8,6 @@ from viewstamp.core.events import Received
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.judge import DurableImage
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import Configuration, first_configuration
 from viewstamp.protocols.raft.journal import HardState, Marker
 from viewstamp.protocols.raft.judge.oracle import RaftOracle
 from viewstamp.protocols.raft.messages import (
@@ -18,6 +17,7 @@ from viewstamp.protocols.raft.messages import (
     RequestVote,
     VoteResponse,
 )
+from viewstamp.protocols.replication.configuration import Configuration, first_configuration
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 ME = NodeId(1)

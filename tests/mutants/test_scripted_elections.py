@@ -9,13 +9,13 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.messages import (
     AppendRejected,
     Introduce,
     RequestVote,
 )
 from viewstamp.protocols.raft.state import Role
+from viewstamp.protocols.replication.configuration import Configuration
 
 
 def test_vote_waits_for_the_disk() -> None:

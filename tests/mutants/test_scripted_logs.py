@@ -8,7 +8,6 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import Configuration, encode_configuration
 from viewstamp.protocols.raft.journal import CONFIGURATION
 from viewstamp.protocols.raft.messages import (
     AppendRejected,
@@ -17,6 +16,7 @@ from viewstamp.protocols.raft.messages import (
     RequestVote,
 )
 from viewstamp.protocols.raft.state import Role
+from viewstamp.protocols.replication.configuration import Configuration, encode_configuration
 
 
 def test_entry_of_an_earlier_term_is_not_committed_by_counting() -> None:

@@ -11,13 +11,13 @@ from viewstamp.core.events import (
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import encode_configuration
 from viewstamp.protocols.raft.messages import (
     AppendResponse,
     SnapshotAck,
     SnapshotChunk,
 )
 from viewstamp.protocols.raft.state import Role
+from viewstamp.protocols.replication.configuration import encode_configuration
 
 
 def test_read_waits_for_an_entry_of_the_own_term() -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from tests.process.conftest import MakeGroup
 from viewstamp.core.ids import NodeId
 from viewstamp.runtime import members
+from viewstamp.runtime.config import Member
 from viewstamp.runtime.server import EXIT_REMOVED
 from viewstamp.testkit.load import Load, read_all, wait_for_leader, wait_until
 from viewstamp.testkit.processes import ServerGroup
@@ -26,6 +28,33 @@ async def wait_for_voters(group: ServerGroup, *wanted: int) -> None:
     async with asyncio.timeout(30):
         while await voters(group) != list(wanted):  # noqa: ASYNC110  what other processes do
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("protocol", ["primary_backup"])
+async def test_nothing_is_lost_when_it_grows_shrinks_and_each_member_is_replaced(
+    make_group: MakeGroup, protocol: str
+) -> None:
+    group = make_group(3, protocol=protocol)
+    await wait_for_leader(group)
+    async with Load(group) as load:
+        for node in (FOUR, FIVE):
+            await asyncio.to_thread(members.add_member, group.cluster, group.join(node, NodeId(1)))
+        await wait_for_voters(group, 1, 2, 3, 4, 5)
+        await load.more(50)
+        await asyncio.to_thread(members.remove_members, group.cluster, [FOUR, FIVE])
+        await wait_for_voters(group, 1, 2, 3)
+        for old in (1, 2, 3):
+            address = group.join(NodeId(old + 5), NodeId(3))
+            listed = (*group.cluster.members, Member(old + 5, *address))
+            group.cluster = msgspec.structs.replace(group.cluster, members=listed)
+            await asyncio.to_thread(members.replace_members, group.cluster, [(NodeId(old), address)])
+            await wait_for_voters(group, *range(old + 1, 4), *range(6, old + 6))
+            await load.more(50)
+        for gone in range(1, 6):
+            server = group.servers[NodeId(gone)]
+            await wait_until(lambda server=server: not server.running, 20.0, "it was removed")  # type: ignore[misc]
+    assert load.ledger.audit(await read_all(group)) == []
+    assert load.ledger.refused == {}
 
 
 async def test_nothing_is_lost_when_the_cluster_grows_and_shrinks_and_leaders_are_killed(

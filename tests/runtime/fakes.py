@@ -163,10 +163,10 @@ class RecordingInbox:
         self.gone.append(source)
 
 
-def cluster_of(*ports: int, cluster_id: str = "test") -> ClusterConfig:
+def cluster_of(*ports: int, cluster_id: str = "test", protocol: str = "raft") -> ClusterConfig:
     """Return a cluster on loopback whose nodes are numbered from 1."""
     members = tuple(Member(node, "127.0.0.1", port) for node, port in enumerate(ports, 1))
-    return ClusterConfig(cluster_id=cluster_id, members=members)
+    return ClusterConfig(cluster_id=cluster_id, members=members, protocol=protocol)
 
 
 def quick_config(**fields: Any) -> NodeConfig:

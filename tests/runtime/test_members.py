@@ -31,10 +31,12 @@ SLOW_S = 20.0
 class Town:
     """Servers of one cluster that come and go."""
 
-    def __init__(self, folder: Path, machine: type[StateMachine] = Counter) -> None:
+    def __init__(
+        self, folder: Path, machine: type[StateMachine] = Counter, *, protocol: str = "raft"
+    ) -> None:
         self.folder = folder
         self.machine = machine
-        self.cluster = cluster_of(*free_ports(3))
+        self.cluster = cluster_of(*free_ports(3), protocol=protocol)
         self.servers: dict[int, Server] = {}
         self.file: Path | None = None
         """By which operators go; None: by the address of one member."""
@@ -155,7 +157,13 @@ async def test_node_when_its_file_is_that_of_another_cluster_does_not_join(initi
         await initial.join(listed=other)
 
 
-async def test_clients_when_all_members_are_replaced_go_on(town: Town) -> None:
+@pytest.mark.parametrize("protocol", ["raft", "primary_backup"])
+async def test_clients_when_all_members_are_replaced_go_on(tmp_path: Path, protocol: str) -> None:
+    async with running(Town(tmp_path, protocol=protocol)) as town:
+        await replace_all(town)
+
+
+async def replace_all(town: Town) -> None:
     """A client, a blocking one too, that knew only members that are gone now."""
     blocking = connect_blocking(town.cluster, Counter, timeout_s=SLOW_S)
     async with connect(town.cluster, Counter, timeout_s=SLOW_S) as counter:

@@ -52,7 +52,7 @@ def add(
     where = locate(cluster, servers)
     at = parse_address(address)
     done = members.add_member(where, at, learner=learner, timeout_s=check_timeout(timeout))
-    _report(where, done, json=json)
+    _report(done, json=json)
 
 
 def promote(
@@ -67,7 +67,7 @@ def promote(
     """Let a learner vote as soon as it keeps up."""
     where = locate(cluster, servers)
     done = members.promote_member(where, NodeId(node), timeout_s=check_timeout(timeout))
-    _report(where, done, json=json)
+    _report(done, json=json)
 
 
 def remove(
@@ -82,7 +82,7 @@ def remove(
     """Remove nodes, all at once. A leader among them hands over first."""
     where = locate(cluster, servers)
     gone = [NodeId(_number(text)) for text in nodes.split(",")]
-    _report(where, members.remove_members(where, gone, timeout_s=check_timeout(timeout)), json=json)
+    _report(members.remove_members(where, gone, timeout_s=check_timeout(timeout)), json=json)
 
 
 def replace(
@@ -101,7 +101,7 @@ def replace(
     if len(nodes) != len(places):
         raise ConfigurationError(f"{len(nodes)} nodes and {len(places)} addresses: give as many of each")
     pairs = [(NodeId(_number(one)), parse_address(at)) for one, at in zip(nodes, places, strict=True)]
-    _report(where, members.replace_members(where, pairs, timeout_s=check_timeout(timeout)), json=json)
+    _report(members.replace_members(where, pairs, timeout_s=check_timeout(timeout)), json=json)
 
 
 def move(
@@ -123,12 +123,11 @@ def _number(text: str) -> int:
     return int(text[:20])
 
 
-def _report(where: ClusterConfig | str, done: Members, *, json: bool) -> None:
-    addresses = members.cluster_of(where).addresses
+def _report(done: Members, *, json: bool) -> None:
     if json:
-        show_json(_document(done, addresses))
+        show_json(_document(done, done.addresses))
     else:
-        _show(done, addresses)
+        _show(done, done.addresses)
 
 
 def _rows(known: MembershipStatus) -> list[tuple[NodeId, int, str]]:

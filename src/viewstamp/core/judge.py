@@ -141,15 +141,20 @@ class Configured(msgspec.Struct, frozen=True, gc=False):
 
 
 @runtime_checkable
-class ConfigurationOracle(Oracle, Protocol):
+class MembershipOracle(Oracle, Protocol):
+    """What the oracle of a protocol knows besides whose members operators change."""
+
+    def listed(self, images: Mapping[NodeId, DurableImage]) -> Mapping[NodeId, Incarnation]:
+        """Return the members of the newest configuration on any of these disks; empty: there is none."""
+        ...
+
+
+@runtime_checkable
+class ConfigurationOracle(MembershipOracle, Protocol):
     """What the oracle of a protocol knows besides whose configurations are entries of its log."""
 
     def configured(self, core: Any) -> Configured:
         """Return the configuration in force at a core."""
-        ...
-
-    def listed(self, images: Mapping[NodeId, DurableImage]) -> Mapping[NodeId, Incarnation]:
-        """Return the members of the newest configuration on any of these disks; empty: there is none."""
         ...
 
 

@@ -35,6 +35,10 @@ from viewstamp.link.handshake import Welcome, check_welcome, decode_refusal, dec
 from viewstamp.link.proof import Prover, Unproved
 
 _US_PER_MS: Final = 1_000
+_LOOKS: Final = 3
+"""A silence is looked at this many times before it is long enough."""
+_SHORT_DIALS: Final = 7
+"""Dials in a row that wait a short time only. The next one reaches distant machines."""
 
 
 Greeting: TypeAlias = bytes | Callable[[], bytes] | Prover
@@ -54,6 +58,9 @@ class DialLimits(msgspec.Struct, frozen=True):
     """For opening a connection, and again for the welcome."""
     backoff_min_ms: int
     backoff_max_ms: int
+    silence_ms: int = 0
+    """What the other machine does not acknowledge for this long is lost with its connection. Half of it is
+    the time for an answer to a dial, seven times out of eight. 0: TCP and `dial_timeout_ms` decide."""
 
 
 class Action(Enum):
@@ -63,6 +70,8 @@ class Action(Enum):
     """Open a connection, then call `opened`, or `lost` where that fails."""
     HANG_UP = "hang up"
     """Give up the attempt or the connection, then call `lost`."""
+    LOOK = "look"
+    """Find out whether the other machine acknowledges what is sent, and call `looked`."""
 
 
 class Phase(Enum):
@@ -133,6 +142,7 @@ class Dialer:
 
     __slots__ = (
         "_backoff",
+        "_greet_until",
         "_held",
         "_hello",
         "_limits",
@@ -141,6 +151,8 @@ class Dialer:
         "_overdue",
         "_prover",
         "_reported",
+        "_short_dials",
+        "_silent_since",
         "_unproved",
         "deadline",
         "dials",
@@ -180,6 +192,12 @@ class Dialer:
         self._held: list[bytes] = []
         """What was sent on demand and waits for the welcome."""
         self._opened_at = Instant(0)
+        self._greet_until: Instant | None = None
+        """When to give up on the welcome; None: it is not waited for."""
+        self._silent_since: Instant | None = None
+        """When a look first found that nothing was acknowledged; None: the last one did not."""
+        self._short_dials = 0
+        """Dials in a row that waited for a short time only, and were not answered."""
         self._overdue = ""
         """Why the owner was told to hang up."""
         self._reported: bool | None = None
@@ -203,6 +221,11 @@ class Dialer:
     def is_up(self) -> bool:
         """Whether the server has welcomed us and the connection stands."""
         return self.phase is UP
+
+    @property
+    def overdue(self) -> str:
+        """Why the owner is told to hang up; empty where it is not."""
+        return self._overdue
 
     @property
     def in_frame(self) -> bool:
@@ -234,21 +257,42 @@ class Dialer:
         """Return what must be done now that it is this moment; None: nothing."""
         if self.deadline is None or now < self.deadline:
             return None
-        if self.phase is not Phase.WAITING:
-            self._overdue = "no answer" if self.phase is Phase.DIALLING else "no welcome in time"
-            self.deadline = None
-            return Action.HANG_UP
-        self.phase = Phase.DIALLING
-        self.dials += 1
-        self.deadline = self._timeout(now)
-        return Action.DIAL
+        if self.phase is Phase.WAITING:
+            self.phase = Phase.DIALLING
+            self.dials += 1
+            self.deadline = self._answer_until(now)
+            return Action.DIAL
+        if self.phase is Phase.DIALLING:
+            return self._hang_up("no answer")
+        if self._greet_until is not None and now >= self._greet_until:
+            return self._hang_up("no welcome in time")
+        return Action.LOOK
+
+    def looked(self, now: Instant, silent_ms: int) -> Action | None:
+        """Take what a look has found: for how long nothing was acknowledged; 0 where nothing waits for that.
+
+        It is the other machine that acknowledges, also while its process is busy or stopped. So a silence
+        means that the network is cut, or that the machine is gone. TCP would find out in up to 10 s, and
+        after a heal send again only when its waits, which double, allow it.
+        """
+        if silent_ms * _LOOKS < self._limits.silence_ms:
+            self._silent_since = None  # something was, since the look before
+        elif self._silent_since is None:
+            self._silent_since = now
+        elif now - self._silent_since >= self._limits.silence_ms * _US_PER_MS:
+            return self._hang_up("its machine no longer answers")
+        self._plan_look(now)
+        return None
 
     def opened(self, now: Instant) -> None:
         """A connection stands: say hello over it."""
         assert self.phase is Phase.DIALLING, "a connection was not asked for"
         self.phase = Phase.GREETING
         self.message_kind = NOTHING
-        self.deadline = self._timeout(now)
+        self._greet_until = self._timeout(now)
+        self._silent_since = None
+        self._short_dials = 0
+        self._plan_look(now)
         self._opened_at = now
         self.splitter = Splitter(self._limits.hello_bytes_max)
         self.out.clear()
@@ -261,6 +305,7 @@ class Dialer:
         if self.phase is UP and now - self._opened_at > self._limits.backoff_max_ms * _US_PER_MS:
             self._backoff.reset()
         self.trouble = self.refusal or self._overdue or reason or "the connection was closed"
+        waited = self.phase is Phase.DIALLING and self._short_dials > 0 and self._overdue != ""
         self._overdue = ""
         self._held.clear()
         self.out.clear()
@@ -268,7 +313,7 @@ class Dialer:
         self._reported = False
         if self.phase is not Phase.STOPPED:
             self.phase = Phase.WAITING
-            self.deadline = None if self._on_demand else Instant(now + self._backoff.draw_us())
+            self.deadline = None if self._on_demand else Instant(now + self._draw_wait_us(waited=waited))
         return is_news
 
     def send(self, payload: bytes) -> bool:
@@ -301,6 +346,8 @@ class Dialer:
         if self.phase is not UP:
             self._backoff.reset()
             self.hurry(now)
+            if self.phase is Phase.DIALLING and self._limits.silence_ms:
+                self.deadline = now  # what was sent before was lost; TCP would wait before it dials again
 
     # What the server says
 
@@ -344,7 +391,9 @@ class Dialer:
         check_welcome(welcome)
         self.phase = Phase.UP
         self.message_kind = SERVER
-        self.deadline = None
+        self._greet_until = None
+        if not self._limits.silence_ms:
+            self.deadline = None
         self.refusal = self.trouble = ""
         self._reported = True
         self.splitter.payload_bytes_max = self._limits.frame_bytes_max
@@ -358,6 +407,31 @@ class Dialer:
         is_news, self.refusal = reason != self.refusal, reason
         self._backoff.exhaust()
         return is_news
+
+    def _hang_up(self, reason: str) -> Action:
+        self._overdue = reason
+        self.deadline = self._greet_until = None
+        return Action.HANG_UP
+
+    def _plan_look(self, now: Instant) -> None:
+        """Look again in a while, or give up on the welcome where that comes first."""
+        self.deadline = self._greet_until
+        if self._limits.silence_ms:
+            look_at = Instant(now + self._limits.silence_ms * _US_PER_MS // _LOOKS)
+            self.deadline = look_at if self._greet_until is None else min(look_at, self._greet_until)
+
+    def _answer_until(self, now: Instant) -> Instant:
+        """Return when a dial is in vain, and count it where that is soon."""
+        short_us = self._limits.silence_ms * _US_PER_MS // 2
+        if not short_us or self._short_dials == _SHORT_DIALS:
+            self._short_dials = 0
+            return self._timeout(now)
+        self._short_dials += 1
+        return min(Instant(now + short_us), self._timeout(now))
+
+    def _draw_wait_us(self, *, waited: bool) -> int:
+        """Return how long not to dial; hardly at all after a dial that was not answered, and so took time."""
+        return self._limits.backoff_min_ms * _US_PER_MS if waited else self._backoff.draw_us()
 
     def _timeout(self, now: Instant) -> Instant:
         return Instant(now + self._limits.dial_timeout_ms * _US_PER_MS)

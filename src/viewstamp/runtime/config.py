@@ -33,7 +33,9 @@ Placement = Literal["auto", "inline", "executor"]
 SnapshotPlacement = Literal["auto", "inline", "fork"]
 
 MEMBERS_MAX: Final = 31
-_MAY_BE_ZERO: Final = frozenset({"command_limit_ms", "sync_hang_ms", "space_low_bytes", "ballast_bytes"})
+_MAY_BE_ZERO: Final = frozenset(
+    {"command_limit_ms", "sync_hang_ms", "space_low_bytes", "ballast_bytes", "link_silence_ms"}
+)
 """Of a node's options: 0 means never, or none."""
 CLUSTER_ID_LENGTH_MAX: Final = 63
 """As in the files of a data directory (`storage.framing.CLUSTER_ID_BYTES_MAX`)."""
@@ -355,6 +357,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dial_timeout_ms: int = 2_000
     dial_backoff_min_ms: int = 20
     dial_backoff_max_ms: int = 1_000
+    link_silence_ms: int = 600
+    """A connection to a member is opened again when its machine, not its process, has acknowledged nothing
+    for this long; Linux only. 0: TCP decides, which takes up to 10 s."""
     stop_timeout_ms: int = 5_000
     """How long a leader that is asked to stop may take to hand over."""
     stop_snapshot_timeout_ms: int = 10_000

@@ -20,7 +20,7 @@ from viewstamp.link.dialer import Challenged, Refused, Welcomed
 from viewstamp.link.framing import FrameQueue, Splitter
 from viewstamp.link.proof import Unproved
 from viewstamp.runtime.security import ENDED_EARLY
-from viewstamp.runtime.system import tune_socket
+from viewstamp.runtime.system import tune_socket, unacknowledged_ms
 
 if TYPE_CHECKING:
     from viewstamp.runtime.tls import TlsStream
@@ -194,6 +194,11 @@ class Connection(asyncio.Protocol):
         """The number of its socket; None where it has none."""
         sock = None if self._transport is None else self._transport.get_extra_info("socket")
         return None if sock is None or sock.fileno() < 0 else int(sock.fileno())
+
+    def silent_ms(self) -> int:
+        """Return for how long the other machine has acknowledged nothing; 0 where nothing waits for that."""
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        return 0 if sock is None else unacknowledged_ms(sock)
 
     @property
     def owner(self) -> str:

@@ -213,7 +213,9 @@ class OutgoingLink:
         action = self._dialer.advance(_now())
         if action is Action.DIAL:
             self._attempt = asyncio.get_running_loop().create_task(self._connect())
-        elif action is Action.HANG_UP:
+        elif action is Action.LOOK and self._connection is not None:
+            action = self._dialer.looked(_now(), self._connection.silent_ms())
+        if action is Action.HANG_UP:
             self._hang_up()
         self._set_timer()
 
@@ -227,6 +229,7 @@ class OutgoingLink:
 
     def _hang_up(self) -> None:
         if self._connection is not None:
+            LOG.debug("connection to node %d is given up: %s", self.peer, self._dialer.overdue)
             self._connection.abort("")
             return
         if self._attempt is not None:
@@ -268,7 +271,7 @@ def _now() -> Instant:
     return Instant(int(asyncio.get_running_loop().time() * 1e6))
 
 
-def link_limits(config: NodeConfig) -> DialLimits:
+def link_limits(config: NodeConfig, *, on_demand: bool) -> DialLimits:
     """Return the limits of a member's connections to the others."""
     return DialLimits(
         hello_bytes_max=config.hello_bytes_max,
@@ -277,4 +280,5 @@ def link_limits(config: NodeConfig) -> DialLimits:
         dial_timeout_ms=config.dial_timeout_ms,
         backoff_min_ms=config.dial_backoff_min_ms,
         backoff_max_ms=config.dial_backoff_max_ms,
+        silence_ms=0 if on_demand else config.link_silence_ms,
     )

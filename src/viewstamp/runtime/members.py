@@ -6,7 +6,7 @@ two configurations, when the second is. Asked again, it changes nothing.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -41,6 +41,8 @@ class Members(msgspec.Struct, frozen=True):
 
     leader: NodeId
     membership: MembershipStatus
+    addresses: dict[NodeId, Address] = {}
+    """Where each is found, as a member says."""
 
 
 def members(where: Where, *, timeout_s: float = TIMEOUT_S) -> Members:
@@ -101,12 +103,14 @@ def replace_members(
     Returns when the new nodes are learners; the change itself follows when they have caught up. Raises as
     `add_member`.
     """
-    found = [(old, *node_at(address, where)) for old, address in pairs]
+    listed = list(pairs)
+    found = [(old, *node_at(address, where)) for old, address in listed]
     change = ChangeMembers(
         add=tuple((node, incarnation) for _, node, incarnation in found),
         replace=tuple((old, node) for old, node, _ in found),
     )
-    return change_members(where, change, timeout_s=timeout_s)
+    also = {node: address for (_, node, _), (_, address) in zip(found, listed, strict=True)}
+    return change_members(where, change, also, timeout_s=timeout_s)
 
 
 def move_member(where: Where, node: NodeId, address: Address, *, timeout_s: float = 10.0) -> list[NodeId]:
@@ -137,13 +141,23 @@ def _refuse_strangers(nodes: Iterable[NodeId], listed: set[NodeId], also: Iterab
         raise ConfigurationError(f"{what}: nothing was changed; the members are {known}")
 
 
-def change_members(where: Where, change: ChangeMembers, *, timeout_s: float = TIMEOUT_S) -> Members:
+def change_members(
+    where: Where,
+    change: ChangeMembers,
+    also: Mapping[NodeId, Address] | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> Members:
     """Ask the leader, whichever node that is by then, for a change; return the members after it.
+
+    `also` says where nodes are found that the members may not know yet: nobody of those asked may be left
+    when the change is done.
 
     Raises:
         NotExecuted: it was refused, with the reason. OutcomeUnknown: it may still come.
     """
     deadline = time.monotonic() + timeout_s
+    where = _widened(where, {**_current(where).addresses, **(also or {})})
     while True:
         leader = members(where, timeout_s=max(_PAUSE_S, deadline - time.monotonic())).leader
         refusal = direct(_current(where), leader, change, timeout_s=max(1.0, deadline - time.monotonic()))
@@ -230,6 +244,15 @@ def _current(where: Where) -> ClusterConfig:
     return ClusterConfig(cluster_id=known.cluster_id, members=listed, protocol=known.protocol)
 
 
+def _widened(where: Where, addresses: Mapping[NodeId, Address]) -> Where:
+    """Return where to ask for the same cluster at these addresses too, those known before first."""
+    located = locate(where)
+    if isinstance(located, list):
+        return [format_address(at) for at in dict.fromkeys([*located, *addresses.values()])]
+    assert located.cluster is not None
+    return _listing(located.cluster, {**located.addresses, **addresses})
+
+
 def _configured(where: Where) -> ClusterConfig | None:
     """Return the whole configuration; None: only addresses were given."""
     located = locate(where)
@@ -263,9 +286,9 @@ def _ask(
     return ask_blocking(address, asker, monotonic_us, timeout_s, secure)
 
 
-def _leader(where: Where) -> Status | None:
+def _leader(current: ClusterConfig) -> Status | None:
     """Return what the node of the highest view says that takes itself for the leader."""
-    answers = cluster_status(_current(where)).values()
+    answers = cluster_status(current).values()
     leading = [each for each in answers if isinstance(each, Status) and each.leader == each.node]
     return max(leading, key=lambda account: account.view, default=None)
 
@@ -274,11 +297,13 @@ def _await_word(where: Where, node: NodeId, timeout_s: float) -> Members:
     """Wait until the node that leads has heard this one, which was added."""
 
     def heard() -> Members | None:
-        leader = _leader(where)
+        current = _current(where)
+        leader = _leader(current)
         if leader is None or leader.membership is None:
             return None
         by_peers = any(each.node == node and each.heard_us_ago is not None for each in leader.peers)
-        return Members(leader.node, leader.membership) if by_peers or leader.node == node else None
+        found = Members(leader.node, leader.membership, dict(current.addresses))
+        return found if by_peers or leader.node == node else None
 
     try:
         return _until(heard, timeout_s, "")
@@ -291,12 +316,13 @@ def _await_word(where: Where, node: NodeId, timeout_s: float) -> Members:
 
 def _leading(where: Where) -> Members | None:
     """Return the members by the node of the highest view that takes itself for the leader."""
-    best = _leader(where)
+    current = _current(where)
+    best = _leader(current)
     if best is None:
         return None
     if best.membership is None:
         raise ConfigurationError("the members of this cluster are those of its file, and do not change")
-    return Members(best.node, best.membership)
+    return Members(best.node, best.membership, dict(current.addresses))
 
 
 def _settled(where: Where) -> Members | None:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -151,6 +152,29 @@ def tune_socket(sock: socket.socket | None) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+_TCP_INFO_BYTES: Final = 60
+_TCP_FIELDS: Final = (24, 56)
+"""Where the two numbers are, of 4 bytes each."""
+
+
+def unacknowledged_ms(sock: socket.socket) -> int:
+    """Return how long ago the other machine last acknowledged anything; 0 where nothing waits for that.
+
+    Linux's `struct tcp_info`: `tcpi_unacked` and `tcpi_last_ack_recv`. A process that does not read is not
+    silent: its machine acknowledges until its buffers are full; then nothing is under way. 0 elsewhere.
+    """
+    if not sys.platform.startswith("linux") or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return 0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return 0
+    if len(info) < _TCP_INFO_BYTES:
+        return 0
+    unacknowledged, age_ms = (int.from_bytes(info[at : at + 4], sys.byteorder) for at in _TCP_FIELDS)
+    return age_ms if unacknowledged else 0
 
 
 def explain(error: BaseException) -> str:

@@ -133,7 +133,7 @@ class Transport:
             address,
             hello=self._security.greet_member(self._doorkeeper, peer, self._incarnation),
             kind=PEER,
-            limits=link_limits(self._config),
+            limits=link_limits(self._config, on_demand=self._dials_on_demand),
             rng=self._rng,
             owner=self,
             dirty=self.dirty,

@@ -60,7 +60,7 @@ def test_three_members_when_two_are_promoted_hold_every_invariant() -> None:
 def test_two_primaries_are_found_when_a_candidate_does_not_wait_for_a_majority(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(EpochCampaign, "_count_grants", lambda campaign, _newest: campaign._state.quorum)
+    monkeypatch.setattr(EpochCampaign, "_granted", lambda _, newest: list(newest.configuration.electors))
     found = explore(3, Bounds(timeouts=2, proposals=1, crashes=0, states_max=8_000))
     assert found.violation is not None
     assert "lead view 2" in str(found.violation)

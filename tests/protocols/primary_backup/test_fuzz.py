@@ -13,9 +13,11 @@ from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, Seqno, View, Viewsta
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup import COURSE, DEFINITION
 from viewstamp.protocols.primary_backup.course.messages import CourseMessage
-from viewstamp.protocols.primary_backup.journal import SyncRecord
+from viewstamp.protocols.primary_backup.journal import Changed, SyncRecord
 from viewstamp.protocols.primary_backup.messages import AppendEntries, FencedMessage
+from viewstamp.protocols.replication.configuration import Configuration
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
+from viewstamp.protocols.replication.messages import Member
 
 NUMBERS = (-(1 << 63), -2, -1, 0, 1, 2, 3, 4, 5, 9, 1 << 31, (1 << 53) + 1, (1 << 63) - 1)
 
@@ -34,6 +36,10 @@ def value(rng: Random, kind: Any) -> Any:
         return SnapshotMeta(rng.choice((ORIGIN, stamp)), b"", rng.choice(NUMBERS), rng.choice(NUMBERS) & 0xFF)
     if "list[bytes]" in text:
         return [_entry(rng) for _ in range(rng.randrange(4))]
+    if "Viewstamp" in text:
+        return _viewstamp(rng)
+    if text == "tuple[viewstamp.core.ids.NodeId, ...]":
+        return tuple(rng.sample((1, 2, 3, 7, -1), rng.randrange(4)))
     if "tuple" in text:
         return tuple(
             (NodeId(rng.choice(NUMBERS)), Incarnation(rng.choice(NUMBERS))) for _ in range(rng.randrange(4))
@@ -57,7 +63,20 @@ def _record(rng: Random) -> SyncRecord:
     roster = tuple(
         (NodeId(node), Incarnation(rng.choice((100, 200, 300)))) for node in range(rng.randrange(5))
     )
-    return SyncRecord(rng.choice(NUMBERS), rng.choice(NUMBERS), NodeId(rng.randrange(-1, 4)), members, roster)
+    numbers = rng.choice(NUMBERS), rng.choice(NUMBERS)
+    changed = Changed(_configuration(rng, roster), _viewstamp(rng)) if rng.random() < 0.5 else None
+    return SyncRecord(*numbers, NodeId(rng.randrange(-1, 4)), members, roster, changed)
+
+
+def _configuration(rng: Random, roster: tuple[Member, ...]) -> Configuration:
+    parts = [tuple(member for member in roster if rng.random() < 0.5) for _ in range(3)]
+    nodes = tuple(node for node, _ in roster if rng.random() < 0.3)
+    removed = tuple((*member, _viewstamp(rng)) for member in roster if rng.random() < 0.2)
+    return Configuration(parts[0], parts[1], nodes, parts[2], tuple(zip(nodes, nodes, strict=True)), removed)
+
+
+def _viewstamp(rng: Random) -> Viewstamp:
+    return Viewstamp(View(rng.choice(NUMBERS)), Seqno(rng.choice(NUMBERS)))
 
 
 def forged(rng: Random, union: Any) -> Any:

@@ -28,11 +28,11 @@ from viewstamp.core.events import (
 )
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.journal import HardState, Marker
 from viewstamp.protocols.raft.judge.describe import describe_configuration
 from viewstamp.protocols.raft.messages import Recognize
 from viewstamp.protocols.raft.status import role_of
+from viewstamp.protocols.replication.configuration import Configuration
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
 
 

@@ -4,9 +4,9 @@ from tests.protocols.raft.harness import Cluster, Letter
 from tests.protocols.raft.narrator import history
 from viewstamp.core.effects import Send
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq
-from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.messages import Introduce, Recognize, RequestVote, VoteResponse
 from viewstamp.protocols.raft.state import Role
+from viewstamp.protocols.replication.configuration import Configuration
 
 
 def forgetful(cluster: Cluster, number: int) -> None:

@@ -17,9 +17,9 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.raft import RaftMessage
 from viewstamp.protocols.raft import messages as m
-from viewstamp.protocols.raft.configuration import Configuration, encode_configuration
 from viewstamp.protocols.raft.judge.invariants import check_node
 from viewstamp.protocols.raft.judge.oracle import RaftOracle
+from viewstamp.protocols.replication.configuration import Configuration, encode_configuration
 from viewstamp.protocols.replication.log import EntryRecord, encode_record
 from viewstamp.protocols.replication.node_state import NUMBER_MAX
 

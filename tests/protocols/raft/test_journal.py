@@ -9,8 +9,8 @@ from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import BytesSnapshot
-from viewstamp.protocols.raft.configuration import Configuration, encode_configuration
 from viewstamp.protocols.raft.journal import CONFIGURATION, HardState, Marker, Record, Replay, replay
+from viewstamp.protocols.replication.configuration import Configuration, encode_configuration
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
 ALONE = Configuration(((NodeId(1), Incarnation(7)),))

@@ -1,13 +1,13 @@
 import pytest
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.protocols.raft.configuration import (
+from viewstamp.protocols.raft.membership import Membership
+from viewstamp.protocols.replication.configuration import (
     Configuration,
     decode_configuration,
     encode_configuration,
     first_configuration,
 )
-from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.replication.messages import Member
 
 

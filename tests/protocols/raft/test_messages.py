@@ -8,8 +8,8 @@ from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft import RaftMessage
 from viewstamp.protocols.raft import journal as r
 from viewstamp.protocols.raft import messages as m
-from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.judge.describe import describe
+from viewstamp.protocols.replication.configuration import Configuration
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, Truncation, encode_record
 
 ME = Incarnation(7)
@@ -54,7 +54,7 @@ GOLDEN = [
     (m.ReadIndex(term=5, request=11), "9308 05 0b"),
     (m.ReadIndexAnswer(term=5, request=11, index=None), "9409 05 0b c0"),
     (m.TimeoutNow(term=5, to=ME), "930a 05 07"),
-    (m.Introduce(incarnation=ME, bootstrapped=False, known=((NodeId(1), ME),)), "940b 07 c2 91 920107"),
+    (m.Introduce(incarnation=ME, bootstrapped=False, known=((NodeId(1), ME),)), "950b 07 c2 91 920107 90"),
     (m.Recognize(5, ALONE), "930c 05 96 91920107 90 90 90 90 90"),
     (m.StaleTerm(5), "920d 05"),
     (m.Dismissed(term=5, incarnation=ME, view=2, seqno=3), "950e 05 07 02 03"),
@@ -77,6 +77,12 @@ def test_message_when_it_is_encoded_has_the_bytes_it_always_had(message: object,
     data = bytes.fromhex(encoded)
     assert msgspec.msgpack.encode(message) == data
     assert msgspec.msgpack.Decoder(RaftMessage).decode(data) == message
+
+
+def test_introduction_of_an_older_version_counts_when_it_is_read() -> None:
+    old = bytes.fromhex("940b 07 c2 91 920107")
+    expected = m.Introduce(incarnation=ME, bootstrapped=False, known=((NodeId(1), ME),), agreed=())
+    assert msgspec.msgpack.Decoder(RaftMessage).decode(old) == expected
 
 
 @pytest.mark.parametrize(("record", "encoded"), RECORDS, ids=name)

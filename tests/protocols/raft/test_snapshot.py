@@ -7,8 +7,8 @@ from viewstamp.core.events import Received, TakeSnapshot
 from viewstamp.core.ids import Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, SnapshotMeta
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import encode_configuration
 from viewstamp.protocols.raft.messages import AppendEntries, SnapshotAck, SnapshotChunk
+from viewstamp.protocols.replication.configuration import encode_configuration
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 
 

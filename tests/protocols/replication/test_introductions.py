@@ -15,10 +15,11 @@ ALL: tuple[Member, ...] = tuple((NodeId(node), Incarnation(100 * node)) for node
 class Beginning(Introductions):
     """The introductions of a node that only remembers what was sent, and when it might bootstrap."""
 
-    __slots__ = ("bootstraps", "sent")
+    __slots__ = ("agreed", "bootstraps", "sent")
 
     def __init__(self, state: State) -> None:
         super().__init__(state, 1)
+        self.agreed: tuple[NodeId, ...] = ()
         self.bootstraps: list[tuple[Member, ...]] = []
         self.sent: list[tuple[NodeId, tuple[Member, ...]]] = []
 
@@ -26,7 +27,8 @@ class Beginning(Introductions):
         super()._send_introduction(peer)
         self.sent.append((peer, self.known))
 
-    def _introduction(self, known: tuple[Member, ...]) -> Introduce:
+    def _introduction(self, known: tuple[Member, ...], agreed: tuple[NodeId, ...]) -> Introduce:
+        self.agreed = agreed
         return said(*known, incarnation=100)
 
     def _bootstrap(self, known: tuple[Member, ...]) -> None:
@@ -38,8 +40,15 @@ def beginning() -> Beginning:
     return Beginning(Cluster(3).core(1).state)
 
 
-def said(*known: Member, incarnation: int, bootstrapped: bool = False) -> Introduce:
-    return Introduce(incarnation=Incarnation(incarnation), bootstrapped=bootstrapped, known=known)
+def said(
+    *known: Member, incarnation: int, bootstrapped: bool = False, agreed: tuple[int, ...] = ()
+) -> Introduce:
+    return Introduce(
+        incarnation=Incarnation(incarnation),
+        bootstrapped=bootstrapped,
+        known=known,
+        agreed=tuple(map(NodeId, agreed)),
+    )
 
 
 def test_nodes_when_there_is_one_are_named_as_one() -> None:
@@ -81,3 +90,42 @@ def test_node_introduces_itself_soon_when_a_leader_addresses_another_incarnation
     beginning.introduce_at = Instant(1 << 40)
     beginning.on_passed_over(NodeId(2))
     assert beginning.introduce_at == 1
+
+
+def test_members_bootstrap_when_one_pair_has_heard_of_each_other_by_the_third_only(
+    beginning: Beginning,
+) -> None:
+    beginning.on_introduce(NodeId(2), said(*ALL, incarnation=200))
+    assert beginning.missing() == [], "node 2 had heard node 3"
+    assert beginning.bootstraps == [], "node 3 may not have heard of this one"
+    beginning.on_introduce(NodeId(2), said(*ALL, incarnation=200, agreed=(3,)))
+    assert beginning.bootstraps == [ALL]
+
+
+def test_member_when_it_has_spoken_itself_is_not_contradicted_by_another(beginning: Beginning) -> None:
+    wiped = (NodeId(3), Incarnation(301))
+    beginning.on_introduce(NodeId(3), said(wiped, incarnation=301))
+    beginning.on_introduce(NodeId(2), said(*ALL, incarnation=200, agreed=(3,)))
+    assert beginning.known == (*ALL[:2], wiped)
+    assert beginning.bootstraps == []
+
+
+def test_member_with_a_log_when_another_tells_what_it_said_before_does_not_count(
+    beginning: Beginning,
+) -> None:
+    beginning.on_introduce(NodeId(3), said(*ALL, incarnation=300, bootstrapped=True))
+    beginning.on_introduce(NodeId(2), said(*ALL, incarnation=200, agreed=(3,)))
+    assert beginning.bootstraps == []
+
+
+def test_member_when_it_has_said_something_else_since_is_not_agreed(beginning: Beginning) -> None:
+    other = (*ALL[:1], (NodeId(2), Incarnation(201)), ALL[2])
+    beginning.on_introduce(NodeId(3), said(*other, incarnation=300))
+    beginning.on_introduce(NodeId(2), said(*ALL, incarnation=200, agreed=(3,)))
+    assert beginning.bootstraps == []
+
+
+def test_member_tells_which_members_have_heard_the_same(beginning: Beginning) -> None:
+    beginning.on_introduce(NodeId(3), said(*ALL, incarnation=300))
+    beginning.on_peer_up(NodeId(2))
+    assert beginning.agreed == (3,)

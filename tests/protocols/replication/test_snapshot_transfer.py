@@ -10,9 +10,9 @@ from viewstamp.core.events import SnapshotToken
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.snapshots import BytesSnapshot, Snapshot, SnapshotMeta
 from viewstamp.protocols.raft import RaftOptions
-from viewstamp.protocols.raft.configuration import encode_configuration
 from viewstamp.protocols.raft.messages import SnapshotAck, SnapshotChunk
 from viewstamp.protocols.raft.state import State
+from viewstamp.protocols.replication.configuration import encode_configuration
 from viewstamp.protocols.replication.sender import Progress, SnapshotSender
 from viewstamp.protocols.replication.snapshot_transfer import SnapshotReceiver, SnapshotTokens
 

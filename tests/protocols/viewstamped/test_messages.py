@@ -75,14 +75,18 @@ def test_records_come_back_when_decoded(record: Any) -> None:
     assert records.RECORDS.decode(records.ENCODER.encode(record)) == record
 
 
-def test_a_ping_of_an_older_version_counts_when_it_is_read() -> None:
+def test_messages_of_an_older_version_count_when_they_are_read() -> None:
     old = msgspec.msgpack.encode([7, GROUP, 1, GROUP, []])
     ping = msgspec.msgpack.Decoder(messages.Message).decode(old)
     assert ping == messages.Ping(GROUP, View(1), GROUP, (), heard=True)
+    question = msgspec.msgpack.encode([10, GROUP])
+    assert msgspec.msgpack.Decoder(messages.Message).decode(question) == messages.BootstrapQuery(GROUP)
+    answer = msgspec.msgpack.encode([11, GROUP])
+    assert msgspec.msgpack.Decoder(messages.Message).decode(answer) == messages.NotBootstrapped(GROUP)
 
 
-def test_the_bytes_are_those_of_the_first_version() -> None:
+def test_the_bytes_are_those_of_this_version() -> None:
     encoded = b"".join(map(msgspec.msgpack.encode, [*EXAMPLES, *RECORDS]))
     assert hashlib.sha256(encoded).hexdigest() == (
-        "62d3aaa3c48b48e858178c922620dd9fab2409c6721fd84ac5da1f9853b5e6d4"
+        "6772f196bae4e9dea43f5957fbe7295857843a60d56d761f33f93d1658d18914"
     )

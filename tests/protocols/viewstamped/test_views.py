@@ -349,6 +349,39 @@ def test_an_answer_to_an_earlier_life_does_not_count() -> None:
     assert cluster.views_at(1) == [(1,)]
 
 
+def test_view_1_is_made_when_another_member_passes_on_what_one_says_that_is_cut_off() -> None:
+    cluster = Cluster([1, 2, 3])
+    cluster.start(1, 2)
+    asked = cluster.hosts[NodeId(1)].incarnation
+    cluster.sent.clear()
+    cluster.step(2, Received(NodeId(1), BootstrapQuery(asked)))
+    assert (2, 3, BootstrapQuery(asked, forwarded=True)) in cluster.sent
+    cluster.step(2, Received(NodeId(3), NotBootstrapped(asked)))
+    cluster.step(2, Received(NodeId(1), BootstrapQuery(asked)))
+    assert cluster.sent[-1] == (2, 1, NotBootstrapped(asked, (NodeId(3),)))
+    cluster.step(1, Received(NodeId(2), NotBootstrapped(asked, (NodeId(3),))))
+    assert cluster.views_at(1) == [(1,)]
+
+
+def test_what_was_said_to_an_earlier_life_of_the_lowest_is_not_passed_on() -> None:
+    cluster = Cluster([1, 2, 3])
+    cluster.start(2)
+    cluster.step(2, Received(NodeId(1), BootstrapQuery(Incarnation(4711))))
+    cluster.step(2, Received(NodeId(3), NotBootstrapped(Incarnation(4711))))
+    cluster.step(2, Received(NodeId(1), BootstrapQuery(Incarnation(4712))))
+    cluster.step(2, Received(NodeId(3), NotBootstrapped(Incarnation(4711))))
+    cluster.step(2, Received(NodeId(1), BootstrapQuery(Incarnation(4712))))
+    assert cluster.sent[-1] == (2, 1, NotBootstrapped(Incarnation(4712)))
+
+
+def test_a_member_that_is_asked_on_behalf_of_another_asks_nobody() -> None:
+    cluster = Cluster([1, 2, 3])
+    cluster.start(2)
+    cluster.sent.clear()
+    cluster.step(2, Received(NodeId(3), BootstrapQuery(Incarnation(4711), forwarded=True)))
+    assert [message for _, _, message in cluster.sent] == [NotBootstrapped(Incarnation(4711))]
+
+
 def test_a_node_that_knows_views_sends_them_when_asked_before_a_bootstrap() -> None:
     cluster = cluster_of(1, 2)
     cluster.sent.clear()

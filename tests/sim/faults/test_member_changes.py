@@ -7,6 +7,7 @@ from viewstamp.core.judge import InvariantViolated
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.replica.events import Outcome
 from viewstamp.sim.cluster.cluster import Cluster
+from viewstamp.sim.cluster.operators import make_operator
 from viewstamp.sim.faults.faults import FaultInjector
 from viewstamp.sim.workloads.clients import Plan, SimClient
 from viewstamp.sim.workloads.workload import TallyWorkload
@@ -31,10 +32,13 @@ class Adding:
         client.invoke(ADD, SECOND_US)
 
 
-def changed(seed: int, *, spares: int, rate: float, seconds: int = 30) -> tuple[Cluster, Adding]:
+def changed(
+    seed: int, *, spares: int, rate: float, seconds: int = 30, protocol: str = "raft"
+) -> tuple[Cluster, Adding]:
     """Let some seconds pass in which the members change and nothing else goes wrong."""
-    options = SwarmOptions("raft", 3, membership=MembershipOptions(spares, rate))
-    cluster = Cluster(protocol_definition("raft"), options, seed, TallyWorkload(LoadOptions()), Trace())
+    options = SwarmOptions(protocol, 3, membership=MembershipOptions(spares, rate))
+    definition, workload = protocol_definition(protocol), TallyWorkload(LoadOptions())
+    cluster = Cluster(definition, options, seed, workload, Trace(), make_operator=make_operator)
     injector = FaultInjector(cluster)
     for node in cluster.members:
         cluster.start(node)
@@ -47,8 +51,9 @@ def changed(seed: int, *, spares: int, rate: float, seconds: int = 30) -> tuple[
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_members_when_operators_change_them_all_the_time_go_on_serving(seed: int) -> None:
-    cluster, adding = changed(seed, spares=4, rate=3.0)
+@pytest.mark.parametrize("protocol", ["raft", "primary_backup"])
+def test_members_when_operators_change_them_all_the_time_go_on_serving(protocol: str, seed: int) -> None:
+    cluster, adding = changed(seed, spares=4, rate=3.0, protocol=protocol)
     assert cluster.judge.ghosts.committed.length > 200
     assert adding.answered > 200
     assert cluster.judge.rare["member removed"] > 5
@@ -70,7 +75,7 @@ def test_removal_when_the_ghosts_do_not_know_of_it_is_a_violation() -> None:
 
 
 def test_members_are_changed_only_where_the_protocol_can() -> None:
-    for protocol, can in (("raft", True), ("primary_backup", False)):
+    for protocol, can in (("raft", True), ("primary_backup", True), ("primary_backup_course", False)):
         guarantees = protocol_definition(protocol).guarantees
         drawn = [draw_options(protocol, guarantees, seed).membership.rate for seed in range(20)]
         assert any(drawn) == can

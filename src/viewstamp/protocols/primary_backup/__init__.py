@@ -48,6 +48,7 @@ DEFINITION: Final = ProtocolDefinition(
         survives_full_restart=True,
         reads="linearizable",
         dynamic_membership=False,
+        changes_members=True,
     ),
     options_type=PrimaryBackupOptions,
     message_type=FencedMessage,

@@ -25,7 +25,8 @@ _REMEMBERED_MAX: Final = 64
 
 
 class _PendingPromotion(msgspec.Struct, frozen=True):
-    token: DirectiveToken
+    token: DirectiveToken | None
+    """None: nobody asked, the primary is to leave the cluster."""
     target: NodeId
     epoch: int
     """The epoch in which it was requested: a later one led by the target fulfils it."""
@@ -57,7 +58,7 @@ class AdminRequests:
         if to is None:
             refusal = "not promoted: no other node has everything that was acknowledged; try again later"
             state.outbox.emit(Settled(token, refusal))
-        elif to not in state.members:
+        elif to != state.node and to not in state.others:
             state.outbox.emit(Settled(token, f"not promoted: node {to} is not a member of this cluster"))
         elif to != state.node:
             self._send(token, to)
@@ -65,6 +66,17 @@ class AdminRequests:
             state.outbox.emit(Settled(token, None))
         else:
             self._campaign.begin(token)
+
+    def hand_over(self) -> None:
+        """The primary is to leave the cluster: let a member lead that stays; asked again until one does."""
+        to = self._fittest()
+        if self.target is None and to is not None:
+            self._send(None, to)
+
+    @property
+    def target(self) -> NodeId | None:
+        """A node that is to lead by a request of this one that is not answered yet; None: there is none."""
+        return next((pending.target for pending in self._pending.values()), None)
 
     def ask_again(self) -> None:
         """Send the pending requests again, and give up those that have run out of time."""
@@ -102,7 +114,7 @@ class AdminRequests:
             if state.leader == pending.target and state.epoch > pending.epoch:
                 self._settle(request, None)
 
-    def _send(self, token: DirectiveToken, target: NodeId) -> None:
+    def _send(self, token: DirectiveToken | None, target: NodeId) -> None:
         """Request that `target` leads."""
         state = self._state
         self._number += 1
@@ -114,14 +126,16 @@ class AdminRequests:
 
     def _settle(self, request: int, refusal: str | None) -> None:
         pending = self._pending.pop(request)
-        self._state.outbox.emit(Settled(pending.token, refusal))
+        if pending.token is not None:
+            self._state.outbox.emit(Settled(pending.token, refusal))
         if not self._pending:
             self.ask_again_at = NEVER
 
     def _fittest(self) -> NodeId | None:
-        """Return the synchronous member, other than this node, that has most of the log."""
+        """Return the synchronous member, other than this node, that has most of the log and is to stay."""
         record = self._leader.synchronous_set.in_force
         if record is None:
             return None
-        fit = [self._leader.progress[node] for node in record.members if node != self._state.node]
+        staying = {node for node, _ in record.configuration.voters} - {self._state.node}
+        fit = [self._leader.progress[node] for node in record.members if node in staying]
         return max(fit, key=lambda progress: progress.matched).node if fit else None

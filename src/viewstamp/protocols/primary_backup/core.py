@@ -7,9 +7,8 @@ of role entails, and what follows from every step: applying, answering reads, na
 from collections.abc import Sequence
 from typing import Final, assert_never
 
-from viewstamp.core.effects import Effect, LeaderChanged, Refuse, Release, Settled
+from viewstamp.core.effects import Effect, LeaderChanged, Refuse, Release
 from viewstamp.core.events import (
-    MEMBERS_FIXED,
     Captured,
     ChangeMembers,
     Directed,
@@ -32,6 +31,7 @@ from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.primary_backup import status
 from viewstamp.protocols.primary_backup.admin import AdminRequests
 from viewstamp.protocols.primary_backup.bootstrap import Bootstrap
+from viewstamp.protocols.primary_backup.changes import SetChanges
 from viewstamp.protocols.primary_backup.epoch import EpochCampaign, answer_fence
 from viewstamp.protocols.primary_backup.follower import Follower, is_sound_append
 from viewstamp.protocols.primary_backup.journal import SyncRecord, replay
@@ -40,6 +40,7 @@ from viewstamp.protocols.primary_backup.messages import (
     AppendEntries,
     AppendRejected,
     AppendResponse,
+    Dismissed,
     Fence,
     FencedMessage,
     Introduce,
@@ -72,6 +73,7 @@ class PrimaryBackupCore:
         "admin",
         "bootstrap",
         "campaign",
+        "changes",
         "compaction",
         "follower",
         "reads",
@@ -98,6 +100,7 @@ class PrimaryBackupCore:
         self.reads = ReadRounds[ReadToken](state, self.replication, OwnReads(outbox))
         self.campaign = EpochCampaign(state, self._lead)
         self.admin = AdminRequests(state, self.replication, self.campaign)
+        self.changes = SetChanges(state, self.replication, self.admin)
         self.bootstrap = Bootstrap(state)
         self._recover(setup)
         self._leader_news: tuple[int, NodeId | None] = (state.epoch, None)
@@ -131,7 +134,7 @@ class PrimaryBackupCore:
             return state.now
         earliest = min(
             self.replication.heartbeat_at,
-            self._silence_at,
+            self.state.silence_at,
             self._resume_at,
             self.bootstrap.introduce_at,
             self.campaign.ask_again_at,
@@ -148,14 +151,6 @@ class PrimaryBackupCore:
             return NEVER
         is_mine = state.counts and state.record is not None and state.record.primary == state.node
         return state.resume_at if is_mine else NEVER
-
-    @property
-    def _silence_at(self) -> Instant:
-        """When to stop naming a primary that is silent."""
-        state = self.state
-        if state.leader is None or state.role is Role.PRIMARY:
-            return NEVER
-        return Instant(state.heard_leader_at + state.leader_silence_us)
 
     @property
     def leader(self) -> NodeId | None:
@@ -228,7 +223,7 @@ class PrimaryBackupCore:
         state.log.persisted(seq)
         if state.role is Role.PRIMARY:
             self.replication.count()
-            self.reads.proceed()
+            self._after_count()
         elif state.leader is not None:
             self.follower.on_persisted(state.leader)
         if state.role is Role.CANDIDATE:
@@ -248,8 +243,9 @@ class PrimaryBackupCore:
             self.campaign.ask_again()
         if now >= self.replication.heartbeat_at:
             self._tick()
-        if now >= self._silence_at:
+        if now >= state.silence_at:
             state.leader = None  # clients look elsewhere; the epoch stays
+            self.bootstrap.on_silence()
         if now >= self._resume_at:
             self.campaign.begin(None)
 
@@ -259,6 +255,12 @@ class PrimaryBackupCore:
             self._step_down()
             return
         self.replication.tick()
+        self.changes.proceed()
+
+    def _after_count(self) -> None:
+        self.reads.proceed()
+        if self.changes.is_due:
+            self.changes.proceed()
 
     def _direct(self, event: Directed) -> None:
         directive = event.directive
@@ -268,7 +270,7 @@ class PrimaryBackupCore:
             case TakeSnapshot():
                 self.compaction.direct(event.token)
             case ChangeMembers():
-                self.state.outbox.emit(Settled(event.token, MEMBERS_FIXED))
+                self.changes.direct(event.token, directive)
             case _:
                 assert_never(directive)
 
@@ -289,7 +291,7 @@ class PrimaryBackupCore:
     def _receive(self, source: NodeId, message: FencedMessage) -> None:  # noqa: C901, PLR0912  one case a kind
         """Drop messages of strangers, and those that need a log while there is none; hand the others on."""
         state = self.state
-        if source not in state.peers:
+        if source == state.node or source < 0:
             state.drop("message of a stranger")
         elif not isinstance(message, _WITHOUT_EPOCH) and leaps(message.epoch, state.epoch):
             state.drop("epoch far beyond this node's")
@@ -301,7 +303,9 @@ class PrimaryBackupCore:
         elif isinstance(message, Introduce):
             self._on_introduce(source, message)
         elif isinstance(message, Recognize):
-            self._on_recognize(message)
+            self.bootstrap.on_recognize(message)
+        elif isinstance(message, Dismissed):
+            self.bootstrap.on_dismissed(message)
         elif not state.bootstrapped:
             state.drop("message before the bootstrap")
         elif isinstance(message, Promote):
@@ -326,16 +330,12 @@ class PrimaryBackupCore:
             state.drop("introduction while this node is not re-admitted")
         else:
             assert state.record is not None
+            leads = state.role is Role.PRIMARY
+            if leads and self.replication.dismiss(source, message.incarnation):
+                return
             state.outbox.send(source, Recognize(epoch=state.epoch, record=state.record))
-            if state.role is Role.PRIMARY:
+            if leads:
                 self.replication.on_introduce(source, message.incarnation)
-
-    def _on_recognize(self, message: Recognize) -> None:
-        if not in_range(message.epoch):
-            self.state.drop("numbers out of range")
-        elif self.bootstrap.on_recognize(message):
-            assert self.state.counts, "the record lists this incarnation"
-            self.state.resume_later()
 
     def _on_fence(self, source: NodeId, fence: Fence) -> None:
         if not in_range(fence.epoch, fence.campaign):
@@ -426,7 +426,7 @@ class PrimaryBackupCore:
             return
         progress = self.replication.on_append_response(source, answer)
         if progress is not None:
-            self.reads.proceed()
+            self._after_count()
             self.replication.sender.pump(progress)
 
     def _on_append_rejected(self, source: NodeId, answer: AppendRejected) -> None:
@@ -461,6 +461,7 @@ class PrimaryBackupCore:
         if state.role is Role.PRIMARY:
             self.reads.refuse_all()
             self.replication.step_down()
+            self.changes.forget()
         self.follower.begin()
         state.become(Role.BACKUP)
         state.resume_later()

@@ -24,6 +24,7 @@ from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import Fence, FenceResponse, PromoteResponse
 from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.replication.node_state import NEVER
+from viewstamp.protocols.replication.quorums import Quorums
 
 Requester = DirectiveToken | tuple[NodeId, int]
 """Where the promotion was requested: by our own replica's directive, or by another node, with its number."""
@@ -78,8 +79,11 @@ class EpochCampaign:
         if requester is not None:
             self._requesters.append(requester)
         if not state.counts:
+            reason = f"the disk of node {state.node} was wiped, and it is not re-admitted yet"
+            if state.is_listed:
+                reason = f"node {state.node} is a learner"
             self.fail(
-                f"not promoted: the disk of node {state.node} was wiped, and it is not re-admitted yet; "
+                f"not promoted: {reason}; "
                 f"promote another node, or wait until its status no longer says 'catching up'"
             )
             return
@@ -97,8 +101,12 @@ class EpochCampaign:
             self._ask(trial=True)  # for a higher epoch, and only if no primary is heard
             return
         self.ask_again_at = Instant(state.now + state.options.heartbeat_us)
-        for peer in sorted(state.peers - self._answers.keys()):
+        for peer in sorted(self._asks() - self._answers.keys()):
             self._ask_one(peer)
+
+    def _asks(self) -> set[NodeId]:
+        """Return the other nodes of which a majority must grant, by the newest record known."""
+        return {node for node, _ in self._newest().roster} - {self._state.node}
 
     def on_fence_response(self, source: NodeId, answer: FenceResponse) -> None:
         """Count a member's answer to the present question; any other is old."""
@@ -109,9 +117,12 @@ class EpochCampaign:
         if not self.is_under_way or stale or not is_sound_record(answer.record, state):
             state.drop("grant or refusal of an earlier promotion attempt")
             return
+        asked_before = self._asks()
         self._answers[source] = answer
         if not answer.granted:
             self._on_refusal(source, answer)
+        for peer in sorted(self._asks() - asked_before):
+            self._ask_one(peer)  # the answer knows of members that this node had not heard of
         self.check()
 
     def check(self) -> None:
@@ -122,7 +133,7 @@ class EpochCampaign:
         if not self.trial and state.promise_write > state.outbox.durable:
             return  # leading before the own promise is durable would let this node grant the epoch twice
         newest = self._newest()
-        if self._count_grants(newest) < state.quorum:
+        if not Quorums(newest.configuration).agree(self._granted(newest)):
             return
         if state.node not in newest.members:
             names = ", ".join(map(str, newest.members))
@@ -170,9 +181,10 @@ class EpochCampaign:
             state.enter(self._asked, state.node, granted=True)
             state.become(Role.CANDIDATE)
         self.ask_again_at = Instant(state.now + state.options.heartbeat_us)
-        for peer in sorted(state.peers):
+        asked = self._asks()
+        for peer in sorted(asked):
             self._ask_one(peer)
-        if trial and not state.peers:
+        if trial and not asked:
             self.check()
 
     def _ask_one(self, peer: NodeId) -> None:
@@ -190,15 +202,15 @@ class EpochCampaign:
         known = [self._state.record, *(answer.record for answer in self._answers.values())]
         return max(known, key=lambda record: record.age)
 
-    def _count_grants(self, newest: SyncRecord) -> int:
-        """Count the grants of incarnations that the newest record lists, this node's own among them."""
+    def _granted(self, newest: SyncRecord) -> list[NodeId]:
+        """Return the nodes that grant in the incarnation that the newest record lists, with this one."""
         state = self._state
         granted = [
             node
             for node, answer in self._answers.items()
             if answer.granted and newest.lists(node, answer.incarnation)
         ]
-        return len(granted) + newest.lists(state.node, state.incarnation)
+        return [*granted, state.node] if newest.lists(state.node, state.incarnation) else granted
 
     def _on_refusal(self, source: NodeId, answer: FenceResponse) -> None:
         if answer.epoch >= self._asked:
@@ -233,8 +245,9 @@ class EpochCampaign:
 
 def answer_fence(state: State, source: NodeId, fence: Fence) -> bool:
     """Answer a candidate. Return whether its epoch was entered just now: then this node leads no longer."""
-    if not state.counts:
-        # Before its disk was wiped, this node may have promised the epoch to another candidate.
+    if not state.is_listed:
+        # Before its disk was wiped, this node may have promised the epoch to another candidate. A learner
+        # answers: it may vote by a record that it has not heard of, and counts only by such a one.
         state.drop("fence while this node is not re-admitted")
         return False
     assert state.record is not None

@@ -12,14 +12,23 @@ from typing import Any, Final, TypeAlias, assert_never
 import msgspec
 
 from viewstamp.core.errors import JournalCorrupt
-from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
+from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
+from viewstamp.protocols.replication.configuration import Configuration
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation, encode_record
 from viewstamp.protocols.replication.messages import Member
 from viewstamp.protocols.replication.recovery import Survivor
 from viewstamp.protocols.replication.stored_log import Seed, StoredLog, stored_log
+
+
+class Changed(msgspec.Struct, frozen=True, array_like=True):
+    """The members of the cluster, where an operator has changed them."""
+
+    configuration: Configuration
+    at: Viewstamp
+    """Of the empty entry that was written with this change, so that it has a place in the log."""
 
 
 class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -36,11 +45,23 @@ class SyncRecord(msgspec.Struct, frozen=True, array_like=True):
     """The synchronous set, the primary in it, ascending, a majority of the cluster at least."""
     roster: tuple[Member, ...]
     """The incarnation in which each member of the cluster counts: another one's promises do not."""
+    changed: Changed | None = None
+    """The voters, learners and removed incarnations; None: all of the roster vote."""
 
     @property
     def age(self) -> tuple[int, int]:
         """What records are ordered by."""
         return self.epoch, self.version
+
+    @property
+    def configuration(self) -> Configuration:
+        """Its voters, learners and removed incarnations."""
+        return Configuration(voters=self.roster) if self.changed is None else self.changed.configuration
+
+    @property
+    def changed_at(self) -> Viewstamp:
+        """The entry of the last change of the members; 0.0: there was none."""
+        return ORIGIN if self.changed is None else self.changed.at
 
     def lists(self, node: NodeId, incarnation: Incarnation) -> bool:
         """Return whether the promises of this incarnation of this node count."""
@@ -177,7 +198,7 @@ def read_survivor(recovered: Recovered, node: NodeId, incarnation: Incarnation, 
         committed=covered if committed <= covered.seqno else log.viewstamp_at(committed),
         view=(0, 0) if record is None else record.age,
         has_everything=record is not None and node in record.members and record.lists(node, incarnation),
-        members=() if record is None else tuple(sorted(member for member, _ in record.roster)),
+        members=() if record is None else tuple(sorted(record.configuration.members)),
         holds=lambda viewstamp: viewstamp.seqno < log.base_seqno or log.holds(viewstamp),
     )
 

@@ -11,20 +11,23 @@ Rules of this file:
 
 from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import ReadToken
-from viewstamp.core.ids import Incarnation, Instant, NodeId
+from viewstamp.core.ids import Incarnation, Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.primary_backup.journal import SyncRecord
+from viewstamp.protocols.primary_backup.journal import Changed, SyncRecord
 from viewstamp.protocols.primary_backup.messages import (
     AppendEntries,
     AppendRejected,
     AppendResponse,
+    Dismissed,
     SnapshotChunk,
 )
 from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.primary_backup.synchronous_set import SynchronousSet
+from viewstamp.protocols.replication.configuration import Configuration, is_canonical
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.node_state import NEVER
+from viewstamp.protocols.replication.quorums import Quorums
 from viewstamp.protocols.replication.sender import Progress, Sender
 
 
@@ -83,14 +86,11 @@ class Leader:
         assert newest.epoch < state.epoch or is_first, (newest, state.epoch)
         self.round = 0
         self.began_at = state.now
-        self.progress = {
-            node: Progress(node, incarnation, state.log.last_seqno + 1)
-            for node, incarnation in newest.roster
-            if node != state.node
-        }
-        self.synchronous_set.begin(newest.roster, state.log.last_seqno + 1)
+        self.progress = {}
+        self.synchronous_set.begin(newest, state.log.last_seqno + 1)
         if is_first:
             self.synchronous_set.bootstrap(newest)
+        self._follow_members()
         self.heartbeat_at = Instant(state.now + state.options.heartbeat_us)
         self.propose(EMPTY, b"")
         self.send_heartbeat()
@@ -138,13 +138,76 @@ class Leader:
         latest = synchronous_set.latest
         present = set(latest.members) if latest is not None else {state.node}
         roster = self._roster()
-        wanted = {node for node in present if self._is_to_stay(node, roster)} | self._caught_up()
-        if len(wanted) < state.quorum:
+        wanted = {node for node in present if self._is_to_stay(node, roster)}
+        wanted |= self._caught_up() & roster.keys()
+        changed = self._renewed(roster)
+        if not Quorums(synchronous_set.configuration).agree(wanted):
             return False
-        if latest is not None and wanted == present and roster == dict(latest.roster):
+        if latest is not None and (wanted, roster, changed) == (present, dict(latest.roster), latest.changed):
             return False
-        synchronous_set.propose(wanted, roster.items())
+        synchronous_set.propose(wanted, roster.items(), changed)
         return True
+
+    def configure(self, configuration: Configuration) -> None:
+        """Propose other members of the cluster, with an entry that gives the change a place in the log.
+
+        The caller knows that the last change is in force, and that a majority of the new voters is fit.
+        """
+        synchronous_set, state = self.synchronous_set, self._state
+        assert is_canonical(configuration), configuration
+        at = Viewstamp(View(state.epoch), Seqno(state.log.last_seqno + 1))
+        roster = configuration.electors
+        wanted = {node for node in synchronous_set.newest.members if node in roster}
+        wanted |= self._caught_up() & roster.keys()
+        synchronous_set.propose(wanted, roster.items(), Changed(configuration, at))
+        self._follow_members()
+        self.propose(EMPTY, b"")
+        self.send_heartbeat()
+
+    def _follow_members(self) -> None:
+        """Keep one progress for each other member, and for those that a commit still needs.
+
+        A node that is gone is told so, when its removal is in force.
+        """
+        state, synchronous_set = self._state, self.synchronous_set
+        listed = {**synchronous_set.configuration.members}
+        kept = {
+            node: each
+            for node, each in self.progress.items()
+            if node in listed.keys() | synchronous_set.required
+        }
+        for node, progress in self.progress.items():
+            if node not in kept:
+                self.dismiss(node, progress.incarnation)
+        for node, incarnation in listed.items():
+            if node != state.node and node not in kept:
+                kept[node] = Progress(node, incarnation, state.log.last_seqno + 1)
+        self.progress = dict(sorted(kept.items()))
+
+    def dismiss(self, node: NodeId, incarnation: Incarnation) -> bool:
+        """Tell a removed incarnation that it was, if that is in force. Return whether it was."""
+        state, in_force = self._state, self.synchronous_set.in_force
+        at = None if in_force is None else in_force.configuration.removed_at(node, incarnation)
+        if at is None:
+            return False
+        state.reply(node, Dismissed(epoch=state.epoch, incarnation=incarnation, at=at))
+        return True
+
+    def is_fit(self, node: NodeId) -> bool:
+        """Return whether a member is heard and has everything."""
+        return node == self._state.node or node in self._caught_up()
+
+    def _renewed(self, roster: dict[NodeId, Incarnation]) -> Changed | None:
+        """Return the members in the incarnations that they have now."""
+        changed = self.synchronous_set.newest.changed
+        if changed is None:
+            return None
+        learning = {
+            node: self.progress[node].incarnation
+            for node, _ in changed.configuration.learners
+            if node in self.progress
+        }
+        return Changed(changed.configuration.renewed({**learning, **roster}), changed.at)
 
     def _caught_up(self) -> set[NodeId]:
         """Return the backups that are heard and have all from before this epoch and all that is committed."""
@@ -158,14 +221,10 @@ class Leader:
     def _roster(self) -> dict[NodeId, Incarnation]:
         """Return the incarnation in which each member should count: a new one when it has caught up."""
         caught_up = self._caught_up()
-        roster = {self._state.node: self._state.incarnation}
-        latest = self.synchronous_set.latest
-        before = dict(latest.roster) if latest is not None else None
-        for node, progress in self.progress.items():
-            known = before[node] if before is not None else self.synchronous_set.incarnation(node)
-            assert known is not None, node
-            roster[node] = progress.incarnation if node in caught_up else known
-        return roster
+        return {
+            node: self.progress[node].incarnation if node in caught_up else known
+            for node, known in self.synchronous_set.newest.roster
+        }
 
     def _is_to_stay(self, node: NodeId, roster: dict[NodeId, Incarnation]) -> bool:
         """Return whether a synchronous member is heard and still has the disk that it is on record with."""
@@ -182,6 +241,9 @@ class Leader:
         """Bring up, in its new incarnation, a member that came back with another disk."""
         progress = self.progress.get(node)
         if progress is None or progress.incarnation == incarnation:
+            return
+        if self.synchronous_set.configuration.removed_at(node, incarnation) is not None:
+            self._state.drop("introduction from a removed incarnation")
             return
         if progress.heard_at is not None and self._is_heard(node):
             # Two processes cannot run under one name: this introduction is older than the one heard now.
@@ -217,6 +279,7 @@ class Leader:
             is_proposed = synchronous_set.latest is None and self.revise()
             if synchronous_set.evaluate() or is_proposed:
                 self.send_heartbeat()  # they carry the record to members that lack it
+                self._follow_members()
         if synchronous_set.in_force is None:
             return
         reached = state.log.durable_seqno
@@ -237,7 +300,7 @@ class Leader:
             for node, progress in self.progress.items()
             if progress.round >= number and self.synchronous_set.counts(node, progress.incarnation)
         ]
-        return len(confirmed) + 1 >= self._state.quorum
+        return self.synchronous_set.agree([*confirmed, self._state.node])
 
     def silent(self, within_us: int) -> list[NodeId]:
         """Return the other members not heard for `within_us`, in ascending order."""
@@ -254,7 +317,7 @@ class Leader:
             for node, progress in self.progress.items()
             if node not in silent and self.synchronous_set.counts(node, progress.incarnation)
         ]
-        return len(heard) + 1 < self._state.quorum
+        return not self.synchronous_set.agree([*heard, self._state.node])
 
     def on_peer_up(self, peer: NodeId) -> None:
         """Find out at once where this backup's log ends: its connection is up again."""

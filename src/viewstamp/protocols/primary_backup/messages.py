@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from viewstamp.core.ids import Incarnation
+from viewstamp.core.ids import Incarnation, Viewstamp
 from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.replication.messages import (
     BaseAppendEntries,
@@ -110,6 +110,14 @@ class StaleEpoch(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False)
     epoch: int
 
 
+class Dismissed(msgspec.Struct, frozen=True, array_like=True, tag=22, gc=False, kw_only=True):
+    """Your incarnation was removed, by a record in force: take part no more."""
+
+    epoch: int
+    incarnation: Incarnation
+    at: Viewstamp
+
+
 FencedMessage: TypeAlias = (
     Introduce
     | Recognize
@@ -123,4 +131,5 @@ FencedMessage: TypeAlias = (
     | Promote
     | PromoteResponse
     | StaleEpoch
+    | Dismissed
 )

@@ -9,7 +9,6 @@ from typing import Final
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
-from viewstamp.core.quorum import majority
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup.journal import Adopted, Base, Promise, SyncRecord
 from viewstamp.protocols.primary_backup.messages import AppendResponse
@@ -46,7 +45,7 @@ class State(NodeState):
         "candidate",
         "epoch",
         "granted",
-        "quorum",
+        "joining",
         "record",
         "record_write",
         "resume_at",
@@ -57,7 +56,8 @@ class State(NodeState):
 
     def __init__(self, setup: CoreSetup, options: PrimaryBackupOptions, outbox: Outbox) -> None:
         super().__init__(setup, options, outbox, leader_silence_us=options.silence_us)
-        self.quorum = majority(len(setup.members))
+        self.joining = setup.joining
+        """This node was to be added to a cluster that exists: it never bootstraps one."""
         self.role = Role.BACKUP
         self.epoch = 0
         """Every smaller epoch is refused. `promise_write` holds it and the candidate."""
@@ -91,6 +91,25 @@ class State(NodeState):
     def counts(self) -> bool:
         """Whether the promises of this incarnation count: a wiped disk may have held others."""
         return self.record is not None and self.record.lists(self.node, self.incarnation)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the newest record known here lists this incarnation, as a voter or as a learner."""
+        return self.record is not None and self.record.configuration.lists(self.node, self.incarnation)
+
+    @property
+    def others(self) -> frozenset[NodeId]:
+        """The other members: by the newest record known here, and by the cluster file where there is none."""
+        if self.record is None:
+            return self.peers
+        return frozenset(self.record.configuration.members) - {self.node}
+
+    @property
+    def silence_at(self) -> Instant:
+        """When to stop naming a primary that is silent."""
+        if self.leader is None or self.role is Role.PRIMARY:
+            return NEVER
+        return Instant(self.heard_leader_at + self.leader_silence_us)
 
     def enter(self, epoch: int, candidate: NodeId, *, granted: bool) -> None:
         """Refuse every older epoch from now on. Epochs never go back, and each has one primary."""

@@ -8,6 +8,11 @@ Rules of this file:
   next candidate finds, its members have everything that was acknowledged.
 - A member is only proposed when it has everything up to `floor`, the log with which the epoch began, and
   everything committed; a set never has less than a majority of the cluster.
+- The members of the cluster change with the record. A record that changes them is sent to those that it adds
+  when a majority of those before has it. From then on no election can succeed without knowing it, so its own
+  voters decide, and no longer those before; majorities of the two always have a member in common, since more
+  than one voter at once is changed through a joint configuration (Raft 6; without entries of the log it is
+  the protocol of Schultz et al. 2021, "logless reconfiguration").
 - A member that lost its disk is proposed like any other, in its new incarnation. It is not sent a record that
   lists it before a majority of the others has that record: they would have refused if a newer epoch existed
   that its earlier incarnation had granted. Storing the record is what makes it count.
@@ -16,14 +21,27 @@ Rules of this file:
 from collections.abc import Iterable
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.protocols.primary_backup.journal import SyncRecord
+from viewstamp.protocols.primary_backup.journal import Changed, SyncRecord
 from viewstamp.protocols.primary_backup.state import State
+from viewstamp.protocols.replication.configuration import Configuration
+from viewstamp.protocols.replication.messages import Member
+from viewstamp.protocols.replication.quorums import Quorums
 
 
 class SynchronousSet:
     """The record of the current epoch, at its primary."""
 
-    __slots__ = ("_counting", "_state", "_stored", "floor", "in_force", "latest", "required")
+    __slots__ = (
+        "_before",
+        "_counting",
+        "_quorums",
+        "_state",
+        "_stored",
+        "floor",
+        "in_force",
+        "latest",
+        "required",
+    )
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -34,17 +52,44 @@ class SynchronousSet:
         """The newest record of this epoch, in force or proposed."""
         self.required: set[NodeId] = set()
         """The members that a commit needs."""
+        self._before: SyncRecord | None = None
+        """The newest record of an earlier epoch, with which this one began."""
+        self._quorums = Quorums(Configuration())
+        """Those whose majority shows that there is no newer epoch."""
         self._counting: dict[NodeId, Incarnation] = {}
         """In which incarnation each member's promises count."""
         self._stored: dict[NodeId, int] = {}
         """The version of this epoch's record that each other member has on disk."""
 
-    def begin(self, roster: Iterable[tuple[NodeId, Incarnation]], floor: int) -> None:
+    @property
+    def newest(self) -> SyncRecord:
+        """The newest record, which may be of an earlier epoch while this one has none."""
+        record = self.latest or self._before
+        assert record is not None, "an epoch has begun"
+        return record
+
+    @property
+    def configuration(self) -> Configuration:
+        """The voters and learners, in force or proposed."""
+        return self.newest.configuration
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether the last change of the members is in force in this epoch."""
+        return self.in_force is not None and self.in_force.changed_at == self.newest.changed_at
+
+    def agree(self, nodes: Iterable[NodeId]) -> bool:
+        """Return whether no newer epoch can have begun without one of these nodes."""
+        return self._quorums.agree(nodes)
+
+    def begin(self, newest: SyncRecord, floor: int) -> None:
         """Begin an epoch: nothing is in force in it."""
         self.floor = floor
         self.in_force = self.latest = None
+        self._before = newest
         self.required = set()
-        self._counting = dict(roster)
+        self._counting = dict(newest.roster)
+        self._quorums = Quorums(newest.configuration)
         self._stored = {}
 
     def bootstrap(self, record: SyncRecord) -> None:
@@ -66,14 +111,16 @@ class SynchronousSet:
         latest = self.latest
         if latest is None or self._stored.get(node, 0) >= latest.version:
             return None
-        # A node with a new disk is told last: by then no newer epoch can exist that it granted before.
-        return latest if self._counting.get(node) == incarnation else None
+        # A node with a new disk is told last: by then no newer epoch can exist that it granted before. And a
+        # new voter is told when those before know it. A learner counts for nothing, whatever it stores.
+        learns = (node, incarnation) in latest.configuration.learners
+        return latest if learns or self._counting.get(node) == incarnation else None
 
     def is_settled(self) -> bool:
         """Return whether the newest record is in force."""
         return self.latest is not None and self.in_force is self.latest
 
-    def propose(self, members: Iterable[NodeId], roster: Iterable[tuple[NodeId, Incarnation]]) -> None:
+    def propose(self, members: Iterable[NodeId], roster: Iterable[Member], changed: Changed | None) -> None:
         """Write a new record and begin to spread it; commits need its members from now on."""
         state = self._state
         version = self.latest.version + 1 if self.latest is not None else 1
@@ -83,8 +130,10 @@ class SynchronousSet:
             primary=state.node,
             members=tuple(sorted(members)),
             roster=tuple(sorted(roster)),
+            changed=changed,
         )
-        assert len(record.members) >= state.quorum, record
+        assert Quorums(record.configuration).agree(record.members), record
+        assert dict(record.roster) == record.configuration.electors, record
         state.adopt(record)
         self.latest = record
         self.required |= set(record.members)
@@ -106,14 +155,15 @@ class SynchronousSet:
         stored = {node for node, version in self._stored.items() if version >= latest.version}
         if self._state.record_write <= self._state.outbox.durable:
             stored.add(self._state.node)
-        if len([node for node in stored if node in self._counting]) < self._state.quorum:
+        if not self.agree(node for node in stored if node in self._counting):
             return False
         changed = False
         # The roster counts as soon as a majority has it: a node with a new disk is then sent the record.
         roster = dict(latest.roster)
         if roster != self._counting:
             self._counting, changed = roster, True
-        if stored.issuperset(latest.members):
+        self._quorums = Quorums(latest.configuration)
+        if stored.issuperset(latest.members):  # among them is a majority of each half
             self.in_force = latest
             self.required = set(latest.members)
             changed = True

@@ -29,8 +29,8 @@ Skip `judge` at first: it checks the protocol from outside. Where each line of f
 - Leaders, commitIndex (5.4.2, figure 8): `leader.Leader.count`
 - Figure 13, InstallSnapshot: `core.RaftCore._receive`, `state.State.install`
 - Thesis 3.10, leadership transfer: `leadership_transfer.LeadershipTransfer.proceed`
-- Section 6, joint consensus: `membership.Membership.has_quorum`, `changes.MemberChanges.proceed`
-- Thesis 4.1, one change at a time: `changes.MemberChanges.proceed`
+- Section 6, joint consensus: `membership.Membership.has_quorum`, `replication.changes.MemberChanges.proceed`
+- Thesis 4.1, one change at a time: `replication.changes.MemberChanges.proceed`
 - Thesis 4.2.1, catching up new servers: `rounds.CatchUpRounds.is_short`
 - Thesis 4.2.3, disruptive servers: `election.Election.on_request_vote`
 - Thesis 6.2, a leader without a majority: `leader.Leader.has_lost_quorum`

@@ -16,9 +16,9 @@ operator must add it first. A node that was removed is told so (`Dismissed`).
 
 from viewstamp.core.effects import Removed
 from viewstamp.core.ids import ORIGIN, Instant, NodeId, Seqno, View, Viewstamp
-from viewstamp.protocols.raft.configuration import Configuration, first_configuration, is_canonical
 from viewstamp.protocols.raft.messages import Dismissed, Introduce, Recognize
 from viewstamp.protocols.raft.state import State
+from viewstamp.protocols.replication.configuration import Configuration, first_configuration, is_canonical
 from viewstamp.protocols.replication.introductions import Introductions
 from viewstamp.protocols.replication.messages import BaseIntroduce, Member
 from viewstamp.protocols.replication.node_state import NEVER
@@ -119,6 +119,8 @@ class Bootstrap(Introductions):
         state = self._state
         return (super()._addressees() | state.membership.incarnations.keys()) - {state.node}
 
-    def _introduction(self, known: tuple[Member, ...]) -> Introduce:
+    def _introduction(self, known: tuple[Member, ...], agreed: tuple[NodeId, ...]) -> Introduce:
         state = self._state
-        return Introduce(incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known)
+        return Introduce(
+            incarnation=state.incarnation, bootstrapped=state.bootstrapped, known=known, agreed=agreed
+        )

@@ -30,7 +30,7 @@ from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.raft import status
 from viewstamp.protocols.raft.bootstrap import Bootstrap
-from viewstamp.protocols.raft.changes import MemberChanges
+from viewstamp.protocols.raft.changes import RaftChanges
 from viewstamp.protocols.raft.election import Election
 from viewstamp.protocols.raft.follower import Follower
 from viewstamp.protocols.raft.follower_reads import FollowerReads
@@ -104,7 +104,7 @@ class RaftCore:
         self.leader_reads = ReadRounds[Origin](state, self.replication, LeaderReads(state))
         self.follower_reads = FollowerReads(state)
         self.leadership_transfer = LeadershipTransfer(state, self.replication)
-        self.changes = MemberChanges(state, self.replication, self.leadership_transfer)
+        self.changes = RaftChanges(state, self.replication, self.leadership_transfer)
         self.bootstrap = Bootstrap(state, joining=setup.joining)
         pending_ack = PendingAck()
         self.roles = Roles(

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.raft.bootstrap import Bootstrap
-from viewstamp.protocols.raft.configuration import decode_configuration
 from viewstamp.protocols.raft.journal import CONFIGURATION
 from viewstamp.protocols.raft.messages import (
     AppendEntries,
@@ -26,6 +25,7 @@ from viewstamp.protocols.raft.messages import (
 )
 from viewstamp.protocols.raft.roles import Roles
 from viewstamp.protocols.raft.state import Role, State
+from viewstamp.protocols.replication.configuration import decode_configuration
 from viewstamp.protocols.replication.follower import (
     PendingAck,
     decode_entries,

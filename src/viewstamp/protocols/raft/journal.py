@@ -15,13 +15,13 @@ from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
-from viewstamp.protocols.raft.configuration import (
+from viewstamp.protocols.raft.membership import Membership
+from viewstamp.protocols.replication.configuration import (
     Configuration,
     decode_configuration,
     encode_configuration,
     first_configuration,
 )
-from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, Log, Truncation, encode_record
 from viewstamp.protocols.replication.messages import Member

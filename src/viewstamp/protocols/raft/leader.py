@@ -14,7 +14,6 @@ from viewstamp.core.effects import Answer, Refuse
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.raft.configuration import Configuration, encode_configuration, is_canonical
 from viewstamp.protocols.raft.journal import CONFIGURATION
 from viewstamp.protocols.raft.messages import (
     AppendEntries,
@@ -24,6 +23,7 @@ from viewstamp.protocols.raft.messages import (
     SnapshotChunk,
 )
 from viewstamp.protocols.raft.state import Role, State
+from viewstamp.protocols.replication.configuration import Configuration, encode_configuration, is_canonical
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.node_state import NEVER
 from viewstamp.protocols.replication.sender import Progress, Sender

@@ -8,23 +8,14 @@ the log's base passes them. While it is joint, whatever is decided needs a major
 from collections.abc import Iterable, Mapping
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.core.quorum import majority
-from viewstamp.protocols.raft.configuration import Configuration
-from viewstamp.protocols.replication.messages import Member
+from viewstamp.protocols.replication.configuration import Configuration
+from viewstamp.protocols.replication.quorums import Half
 
 
-class Half:
-    """Voters of which a majority must agree."""
+class _Half(Half):
+    """Voters that also say how far the log has come among them."""
 
-    __slots__ = ("quorum", "voters")
-
-    def __init__(self, members: Iterable[Member]) -> None:
-        self.voters = frozenset(node for node, _ in members)
-        self.quorum = majority(max(1, len(self.voters)))
-
-    def agrees(self, supporters: frozenset[NodeId]) -> bool:
-        """Return whether these nodes are a majority of the voters. Nodes that are not voters do not count."""
-        return len(self.voters & supporters) >= self.quorum
+    __slots__ = ()
 
     def reached(self, positions: Mapping[NodeId, int], own: int) -> int:
         """Return the highest position that a majority of the voters has reached.
@@ -44,7 +35,7 @@ class Membership:
     def __init__(self, configuration: Configuration, seqno: int) -> None:
         self._history: list[tuple[int, Configuration]] = [(seqno, configuration)]
         """Ascending; the first is the one in force at the log's base."""
-        self._halves: tuple[Half, ...] = ()
+        self._halves: tuple[_Half, ...] = ()
         """The voters, and while the configuration is joint the outgoing ones: both must agree."""
         self.current = configuration
         self.voters: frozenset[NodeId] = frozenset()
@@ -124,8 +115,8 @@ class Membership:
     def _take_effect(self) -> None:
         self.current = current = self._history[-1][1]
         halves = (current.voters, current.outgoing) if current.outgoing else (current.voters,)
-        self._halves = tuple(map(Half, halves))
+        self._halves = tuple(map(_Half, halves))
         self.staying = self._halves[0].voters
         self.voters = frozenset().union(*(half.voters for half in self._halves))
         self.incarnations = current.members
-        self.unfinished = bool(current.outgoing or current.returning or current.successors)
+        self.unfinished = current.is_unfinished

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.protocols.raft.configuration import Configuration
+from viewstamp.protocols.replication.configuration import Configuration
 from viewstamp.protocols.replication.messages import (
     BaseAppendEntries,
     BaseAppendRejected,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from viewstamp.core.ids import NodeId
-from viewstamp.protocols.raft.changes import MemberChanges
+from viewstamp.protocols.raft.changes import RaftChanges
 from viewstamp.protocols.raft.follower_reads import FollowerReads
 from viewstamp.protocols.raft.leader import Leader, Origin
 from viewstamp.protocols.raft.state import Role, State
@@ -51,7 +51,7 @@ class Roles:
         pending_ack: PendingAck,
         leader_reads: ReadRounds[Origin],
         follower_reads: FollowerReads,
-        changes: MemberChanges,
+        changes: RaftChanges,
     ) -> None:
         self._state = state
         self._leader = leader

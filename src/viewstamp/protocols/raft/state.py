@@ -6,15 +6,15 @@ from viewstamp.core.ids import Instant, NodeId, PersistSeq, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.raft.configuration import (
-    Configuration,
-    decode_configuration,
-    encode_configuration,
-)
 from viewstamp.protocols.raft.journal import HardState, Marker
 from viewstamp.protocols.raft.membership import Membership
 from viewstamp.protocols.raft.messages import AppendResponse
 from viewstamp.protocols.raft.options import RaftOptions
+from viewstamp.protocols.replication.configuration import (
+    Configuration,
+    decode_configuration,
+    encode_configuration,
+)
 from viewstamp.protocols.replication.log import encode_record
 from viewstamp.protocols.replication.node_state import NEVER, NodeState
 

@@ -43,7 +43,7 @@ def _membership(state: State) -> MembershipStatus | None:
         voters=current.voters,
         learners=current.learners,
         outgoing=current.outgoing,
-        promised=(*current.returning, *(new for new, _ in current.successors)),
+        promised=current.promised,
         removed=current.removed,
     )
 
@@ -70,8 +70,7 @@ def _waiting_for(state: State, leader: Leader, election: Election, bootstrap: Bo
     if not state.is_listed:
         return "not in the configuration: waiting for the leader to re-admit it"
     if not state.is_voter:
-        current = state.membership.current
-        promised = {*current.returning, *(new for new, _ in current.successors)}
+        promised = state.membership.current.promised
         return "catching up: a learner until it has everything" if state.node in promised else ""
     if state.role is Role.LEADER:
         return _waiting_to_commit(state, leader)

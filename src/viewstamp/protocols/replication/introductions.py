@@ -2,6 +2,10 @@
 
 Each of them then spoke after all of these incarnations had begun. So none has used what earlier incarnations
 promised, and they may bootstrap the cluster.
+
+What one of them said stays true when another tells it. So each passes on what it has heard, and members whose
+connection is cut hear of each other by a third one: a new cluster need not wait until each pair has met.
+What is passed on may be old, so it never replaces what a member said itself.
 """
 
 from abc import ABC, abstractmethod
@@ -22,6 +26,7 @@ class Introductions(ABC):
         "_known",
         "_sent",
         "_state",
+        "_with_log",
         "forgot",
         "introduce_at",
         "passed_over",
@@ -34,6 +39,8 @@ class Introductions(ABC):
         """The latest incarnation in which each member introduced itself."""
         self._heard: dict[NodeId, tuple[Member, ...]] = {}
         """The members that each member without a log had heard when it last introduced itself."""
+        self._with_log: set[NodeId] = set()
+        """Members that said that they have a log: what they are told to have said before no longer counts."""
         self._sent: dict[NodeId, tuple[Member, ...]] = {}
         """What each member was last sent."""
         self.passed_over = False
@@ -72,19 +79,37 @@ class Introductions(ABC):
     def on_introduce(self, source: NodeId, message: BaseIntroduce) -> None:
         """Hear of a member, while this node has no log; bootstrap where all have heard the same."""
         assert not self._state.bootstrapped
-        before = self._known.get(source)
+        before = self.known
         self._known[source] = message.incarnation
         if message.bootstrapped:
             self._heard.pop(source, None)
+            self._with_log.add(source)
             return
+        self._with_log.discard(source)
         self._heard[source] = message.known
+        self._learn(message)
         known = self.known
         if len(known) <= len(self._state.peers):
             return
-        if before != message.incarnation or message.known != known:
+        if before != known or message.known != known:
             self._tell_all(known)
         if all(self._heard.get(peer) == known for peer in self._state.peers):
             self._bootstrap(known)
+
+    def _learn(self, message: BaseIntroduce) -> None:
+        """Take in what the sender has heard of others, where they have not said something else themselves."""
+        for member, incarnation in message.known:
+            if member in self._state.peers:
+                self._known.setdefault(member, incarnation)
+        if message.known != self.known:
+            return
+        for member in self._state.peers.intersection(message.agreed) - self._with_log:
+            if set(self._heard.get(member, ())) <= set(message.known):
+                self._heard[member] = message.known
+
+    def _agreed(self, known: tuple[Member, ...]) -> tuple[NodeId, ...]:
+        """Return the members that said that they had heard of just these."""
+        return tuple(sorted(member for member, heard in self._heard.items() if heard == known))
 
     def _introduce_to_all(self) -> None:
         """Introduce this node to every other member, and set the time to do it again."""
@@ -104,12 +129,12 @@ class Introductions(ABC):
     def _send_introduction(self, peer: NodeId) -> None:
         state = self._state
         self._sent[peer] = known = self.known
-        message = self._introduction(known)
+        message = self._introduction(known, self._agreed(known))
         # Early: it says which members were heard, which is true whatever the disk holds.
         state.outbox.send_early(peer, message)
 
     @abstractmethod
-    def _introduction(self, known: tuple[Member, ...]) -> BaseIntroduce:
+    def _introduction(self, known: tuple[Member, ...], agreed: tuple[NodeId, ...]) -> BaseIntroduce:
         """Return the protocol's own message that says so."""
 
     @abstractmethod

@@ -93,4 +93,8 @@ class BaseIntroduce(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     bootstrapped: bool
     """Whether the sender has a log; one without may take part in bootstrapping a cluster."""
     known: tuple[Member, ...]
-    """The members that the sender has heard introduce themselves, itself among them, in ascending order."""
+    """The members that the sender has heard introduce themselves, or has heard of by members that had, itself
+    among them, in ascending order."""
+    agreed: tuple[NodeId, ...] = ()
+    """The members without a log that said, to the sender or to another that told it, that they had heard of
+    just these, in ascending order."""

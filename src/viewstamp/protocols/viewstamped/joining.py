@@ -6,6 +6,7 @@ that it still counts as members have gone. Nobody calls it, so it asks nodes out
 View 1 is not agreed on by anybody, so a lowest node whose disk was wiped must not make it a second time: it
 bootstraps only after every other configured member said that it knows no view. Any member that was ever
 admitted has the history on its disk and answers with it instead. The other nodes ask all they know, in turn.
+Each that is asked asks the others on its behalf and passes on their answers, since it may not reach them all.
 """
 
 from typing import Final
@@ -27,6 +28,7 @@ class Joining:
         "_answered",
         "_ask_at",
         "_asked",
+        "_asks",
         "_not_bootstrapped",
         "_pause_us",
         "_state",
@@ -49,8 +51,10 @@ class Joining:
         self._pause_us = state.options.join_retry_us
         """Between two rounds of asking: longer after each short membership, so that a bad link does not cost
         the others a view twice a second."""
+        self._asks = state.me.incarnation
+        """The incarnation that wants to know whether there is a view: this node's, or the lowest member's."""
         self._not_bootstrapped: set[NodeId] = set()
-        """Other configured members that said they know no view."""
+        """Other configured members that said, to that incarnation, that they know no view."""
 
     @property
     def _bootstraps_together(self) -> bool:
@@ -149,17 +153,30 @@ class Joining:
 
     def on_bootstrap_query(self, source: NodeId, message: BootstrapQuery) -> None:
         """Say that no view is known here, or send those that are."""
-        if not self._views.history:
-            self._state.outbox.send(source, NotBootstrapped(message.incarnation))
-        else:
+        if self._views.history:
             self._views.send_views(source, View(0))
+            return
+        others = self._ask_for(source, message) if not message.forwarded else ()
+        self._state.outbox.send(source, NotBootstrapped(message.incarnation, others))
+
+    def _ask_for(self, lowest: NodeId, message: BootstrapQuery) -> tuple[NodeId, ...]:
+        """Ask the other members on behalf of the lowest; return those that have answered already."""
+        state = self._state
+        if self._bootstraps_together or lowest not in state.others:
+            return ()
+        if self._asks != message.incarnation:
+            self._asks = message.incarnation
+            self._not_bootstrapped.clear()
+        for node in sorted(set(state.others) - {lowest} - self._not_bootstrapped):
+            state.outbox.send_early(node, BootstrapQuery(message.incarnation, forwarded=True))
+        return tuple(sorted(self._not_bootstrapped))
 
     def on_not_bootstrapped(self, source: NodeId, message: NotBootstrapped) -> None:
         """Count an answer; bootstrap view 1 when all have come."""
         views, state = self._views, self._state
-        if message.asked != state.me.incarnation or views.history or source not in state.others:
+        if message.asked != self._asks or views.history or source not in state.others:
             return
-        self._not_bootstrapped.add(source)
+        self._not_bootstrapped |= {source, *message.others} & set(state.others)
         if self._may_bootstrap():
             views.bootstrap()
 

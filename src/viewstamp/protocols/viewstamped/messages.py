@@ -125,16 +125,21 @@ class Join(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
 
 
 class BootstrapQuery(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
-    """Do you know any view? If nobody does, I make the first."""
+    """Do you know any view? If nobody does, the lowest member makes the first."""
 
     incarnation: Incarnation
+    """Of the lowest member, which wants to know."""
+    forwarded: bool = False
+    """Whether another member asks, to tell it: their connection may be cut."""
 
 
 class NotBootstrapped(msgspec.Struct, frozen=True, array_like=True, tag=11, gc=False):
     """I know no view. A node that knows one answers `BootstrapQuery` with `Views`."""
 
     asked: Incarnation
-    """Of the node that asked: an answer to an earlier incarnation does not count."""
+    """Of the node that wants to know: an answer to an earlier incarnation does not count."""
+    others: tuple[NodeId, ...] = ()
+    """Members that said the same to the sender, of this incarnation."""
 
 
 class Append(msgspec.Struct, frozen=True, array_like=True, tag=12):

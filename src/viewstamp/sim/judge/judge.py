@@ -11,7 +11,7 @@ from typing import Any, Final
 from viewstamp.core.effects import Answer, Apply, Capture, Effect, Entry, Refuse, Restore, Send, Stage
 from viewstamp.core.events import Event, Queried
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View, Viewstamp
-from viewstamp.core.judge import ConfigurationOracle, DurableImage, InvariantViolated, Oracle
+from viewstamp.core.judge import DurableImage, InvariantViolated, MembershipOracle, Oracle
 from viewstamp.core.messages import ClientMessage, ServerMessage
 from viewstamp.core.protocol import Core, Guarantees, WrappedCore
 from viewstamp.core.snapshots import SnapshotMeta
@@ -181,7 +181,7 @@ class Judge:
     def listed(self) -> Mapping[NodeId, Incarnation] | None:
         """Return the members by the newest configuration on any disk; None: all nodes are."""
         oracle = self.ghosts.oracle
-        return oracle.listed(self.ghosts.images) or None if isinstance(oracle, ConfigurationOracle) else None
+        return oracle.listed(self.ghosts.images) or None if isinstance(oracle, MembershipOracle) else None
 
     def removed(self, node: NodeId, incarnation: Incarnation | None) -> None:
         """A node ended because it takes itself for removed: no configuration may list that incarnation."""

@@ -7,7 +7,8 @@ What travels after the welcome depends on the protocol:
 
 - Where members always dial, decoded messages pass the network (`network.Network`), which is worse than TCP:
   it loses, duplicates and reorders. What is sent without a welcome is lost. A cut connection stays up, and
-  what is sent over it is lost; it breaks when an end dies or is reset.
+  what is sent over it is lost; it breaks when an end dies or is reset. Where connections may stall
+  (`NetworkOptions.stalls`) it carries again only when TCP would send again, or its end has opened another.
 - Where members dial on demand, the protocol takes a broken connection for a failure. Each message goes as
   bytes through both ends of the link, in order, and arrives unless an end dies.
 """
@@ -34,6 +35,7 @@ from viewstamp.replica.divergence import peer_event, peer_message_type
 from viewstamp.replica.events import Announced
 from viewstamp.sim.world.network import Network
 from viewstamp.sim.world.process import CLUSTER_ID, Process
+from viewstamp.sim.world.retransmission import Retransmission
 from viewstamp.sim.world.world import World
 
 LIMITS: Final = DialLimits(
@@ -44,7 +46,9 @@ LIMITS: Final = DialLimits(
     backoff_min_ms=20,
     backoff_max_ms=1_000,
 )
-"""As a server's defaults (`runtime.config.NodeConfig`)."""
+"""As a server's defaults (`runtime.config.NodeConfig`), where connections do not stall."""
+_SILENCE_MS: Final = 600
+"""The same, where they do."""
 _SECRET: Final = Secret(bytes(KEY_BYTES))
 _HELLO_TIMEOUT_US: Final = 3_000_000
 _NOTICE_US: Final = 3_000
@@ -64,6 +68,7 @@ class Link:
         "claim",
         "dialer",
         "life",
+        "retransmission",
         "source",
         "to",
         "to_life",
@@ -85,6 +90,8 @@ class Link:
         self.arrives_us = 0
         """When the last bytes arrive: the next ones not before."""
         self.armed_at: int | None = None
+        self.retransmission = Retransmission()
+        """Of the connection that stands."""
 
 
 class Connections:
@@ -106,6 +113,8 @@ class Connections:
         self._processes = processes
         self._rng = rng
         self._on_demand = definition.dials == "on_demand"
+        self._stalls = network.stalls and not self._on_demand
+        self._limits = msgspec.structs.replace(LIMITS, silence_ms=_SILENCE_MS) if self._stalls else LIMITS
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(peer_message_type(definition.message_type)).decode
         addresses = {node: (f"node-{node}", 7000) for node in processes}
@@ -138,7 +147,7 @@ class Connections:
                 continue
             hello = door.greeting(to, process.incarnation)
             prover = Prover(_SECRET, hello, self._draw, process.incarnation, insists=True)
-            dialer = Dialer(prover, PEER, LIMITS, self._rng, on_demand=self._on_demand)
+            dialer = Dialer(prover, PEER, self._limits, self._rng, on_demand=self._on_demand)
             link = self._links[node, to] = Link(node, to, process.life, dialer)
             if not self._on_demand:
                 dialer.start(self._now)
@@ -170,6 +179,8 @@ class Connections:
             self._counts["sent over a dead connection"] += 1
             if not self._is_cut(to, source):
                 self._soon(self._lost, link, link.attempt, "it was reset")
+        elif self._stalls and not link.retransmission.passes(self._now, is_cut=self._is_cut_at_all(link)):
+            self._counts["sent over a stalled connection"] += 1
         else:
             self._network.send(source, to, message)
 
@@ -209,7 +220,10 @@ class Connections:
         action = link.dialer.advance(self._now)
         if action is Action.DIAL:
             self._dial(link, link.attempt)
-        elif action is Action.HANG_UP:
+        elif action is Action.LOOK:
+            silent_us = link.retransmission.silent_us(self._now, is_cut=self._is_cut_at_all(link))
+            action = link.dialer.looked(self._now, silent_us // 1000)
+        if action is Action.HANG_UP:
             self._counts["dials given up"] += 1
             self._lost(link, link.attempt, "")
         self._arm(link)
@@ -217,7 +231,7 @@ class Connections:
     def _dial(self, link: Link, attempt: int) -> None:
         if attempt != link.attempt or not self._lives(link):
             return
-        if self._is_cut(link.source, link.to) or self._is_cut(link.to, link.source):
+        if self._is_cut_at_all(link):
             self._world.after(_SYN_AGAIN_US, self._dial, link, attempt)
         elif not self._processes[link.to].running:
             self._soon(self._lost, link, attempt, "connection refused")
@@ -235,6 +249,7 @@ class Connections:
         link.to_life = to_life
         link.acceptor = Acceptor(LIMITS.hello_bytes_max, Instant(self._now + _HELLO_TIMEOUT_US))
         link.arrives_us = 0
+        link.retransmission = Retransmission()
         link.dialer.opened(self._now)
         self._arm(link)
         self._carry(link, attempt, self._cut_up(link.dialer.out.take()), self._at_acceptor)
@@ -362,6 +377,10 @@ class Connections:
 
     def _is_cut(self, source: NodeId, to: NodeId) -> bool:
         return not self._on_demand and self._network.is_cut(source, to)
+
+    def _is_cut_at_all(self, link: Link) -> bool:
+        """Return whether no acknowledgement can come over this connection."""
+        return self._is_cut(link.source, link.to) or self._is_cut(link.to, link.source)
 
     def _delay(self, source: NodeId, to: NodeId) -> int:
         return self._network.delay(source, to)

@@ -83,6 +83,11 @@ class Network:
         """The last messages between members: (source, to, message)."""
         return self._recent
 
+    @property
+    def stalls(self) -> bool:
+        """Whether connections between members stall when they were cut."""
+        return self._options.stalls
+
     def configure(self, options: NetworkOptions) -> None:
         """Treat messages like this from now on."""
         self._options = options

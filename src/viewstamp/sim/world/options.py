@@ -40,6 +40,8 @@ class NetworkOptions(msgspec.Struct, frozen=True):
     echo_max_us: int = 5_000_000
     encode: float = 0.1
     """The share of messages between members that go through the real encoder and decoder."""
+    stalls: bool = False
+    """Whether a connection that was cut carries again only when TCP would send again. From the start only."""
 
 
 class PartitionOptions(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from viewstamp.protocols.primary_backup.messages import (
     AppendEntries,
     AppendRejected,
     AppendResponse,
+    Dismissed,
     Fence,
     FenceResponse,
     Introduce,
@@ -31,6 +32,8 @@ def describe(message: Any) -> str:
             return _describe_replication(message)
         case StaleEpoch():
             return f"your epoch is over (epoch {message.epoch})"
+        case Dismissed():
+            return f"your incarnation was removed at {message.at} (epoch {message.epoch})"
         case SnapshotChunk() | SnapshotAck():
             return _describe_snapshot(message)
         case _:
@@ -40,7 +43,14 @@ def describe(message: Any) -> str:
 def describe_record(record: SyncRecord) -> str:
     """Return the primary and the synchronous members of a record."""
     members = ", ".join(map(str, record.members))
-    return f"record {record.epoch}/{record.version}: primary {record.primary}, synchronous {members}"
+    text = f"record {record.epoch}/{record.version}: primary {record.primary}, synchronous {members}"
+    if record.changed is None:
+        return text
+    configuration = record.configuration
+    parts = [("voters", configuration.voters), ("learners", configuration.learners)]
+    parts.append(("leaving", configuration.outgoing))
+    named = [f"{what} {', '.join(str(node) for node, _ in nodes)}" for what, nodes in parts if nodes]
+    return f"{text}; since {record.changed_at} {', '.join(named)}"
 
 
 def _describe_membership(message: Introduce | Recognize | Promote | PromoteResponse) -> str:

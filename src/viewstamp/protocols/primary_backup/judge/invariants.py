@@ -12,6 +12,7 @@ from viewstamp.protocols.replication.judge.invariants import (
     check_monotonic,
     check_ordering,
 )
+from viewstamp.protocols.replication.quorums import Quorums
 
 
 def check_positions(state: State) -> None:
@@ -42,7 +43,8 @@ def check_primary(core: PrimaryBackupCore) -> None:
     for record in (synchronous_set.in_force, synchronous_set.latest):
         if record is None:
             continue
-        if not synchronous_set.required.issuperset(record.members) or len(record.members) < state.quorum:
+        is_large_enough = Quorums(record.configuration).agree(record.members)
+        if not synchronous_set.required.issuperset(record.members) or not is_large_enough:
             raise InvariantViolated(
                 "I12 ConfigSafety", f"node {state.node}: a commit does not need all of {record}"
             )

@@ -5,15 +5,16 @@ from typing import Any, TypeAlias
 
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.judge import DurableImage
-from viewstamp.core.quorum import has_majority, majority
 from viewstamp.protocols.primary_backup.core import PrimaryBackupCore
 from viewstamp.protocols.primary_backup.journal import Replay, SyncRecord
 from viewstamp.protocols.primary_backup.judge import invariants
 from viewstamp.protocols.primary_backup.judge.describe import describe
+from viewstamp.protocols.primary_backup.judge.membership import RecordWatch
 from viewstamp.protocols.primary_backup.messages import (
     AppendEntries,
     AppendRejected,
     AppendResponse,
+    Dismissed,
     Fence,
     FenceResponse,
     Recognize,
@@ -23,6 +24,7 @@ from viewstamp.protocols.primary_backup.messages import (
 )
 from viewstamp.protocols.replication.judge import invariants as judging
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
+from viewstamp.protocols.replication.quorums import Quorums
 
 BackupImage: TypeAlias = DiskImage[Replay]
 """One node's disk as a restart would read it."""
@@ -36,12 +38,13 @@ def make_image() -> BackupImage:
 class PrimaryBackupOracle:
     """Judges one run; satisfies `core.judge.Oracle`."""
 
-    __slots__ = ("_before", "_members")
+    __slots__ = ("_before", "_members", "_records")
 
     def __init__(self, members: tuple[NodeId, ...]) -> None:
         assert members
         self._members = members
         self._before: dict[NodeId, invariants.Positions] = {}
+        self._records = RecordWatch()
 
     def check_node(self, core: PrimaryBackupCore) -> None:
         """Check the orderings, windows and synchronous set of one node."""
@@ -54,10 +57,12 @@ class PrimaryBackupOracle:
         if before is not None and before != after:
             invariants.check_step(before, after, core)
         self._before[node] = after
+        self._records.check(core)
 
     def forget(self, node: NodeId) -> None:
         """Forget a node that crashed: what it knew only in memory may go back."""
         self._before.pop(node, None)
+        self._records.forget(node)
 
     def make_image(self) -> BackupImage:
         """Return the image of an empty disk."""
@@ -81,6 +86,8 @@ class PrimaryBackupOracle:
                 )
             case AppendEntries() | AppendRejected() | SnapshotAck() | SnapshotChunk() | StaleEpoch():
                 return _broken_epoch(durable, message.epoch)
+            case Dismissed():
+                return _broken_epoch(durable, message.epoch)
             case _:
                 return None
 
@@ -94,7 +101,7 @@ class PrimaryBackupOracle:
         return any(
             record.epoch >= viewstamp.view
             and holders.issuperset(record.members)
-            and has_majority(_stored_by(images, record), self._members)
+            and Quorums(record.configuration).agree(_stored_by(images, record))
             for record in records
         )
 
@@ -102,8 +109,6 @@ class PrimaryBackupOracle:
         self, alive: Mapping[NodeId, Incarnation | None], images: Mapping[NodeId, DurableImage]
     ) -> bool:
         """Return whether these nodes can promote one: a majority counts, with a synchronous member in it."""
-        if len(alive) < majority(len(self._members)):
-            return False
         known = {node: record for node in alive if (record := _record_of(images[node])) is not None}
         if not known:
             return set(alive) >= set(self._members)
@@ -113,7 +118,12 @@ class PrimaryBackupOracle:
             for node, record in known.items()
             if _lists(newest, node, alive[node]) and _lists(record, node, alive[node])
         }
-        return has_majority(counting, self._members) and not counting.isdisjoint(newest.members)
+        return Quorums(newest.configuration).agree(counting) and not counting.isdisjoint(newest.members)
+
+    def listed(self, images: Mapping[NodeId, DurableImage]) -> Mapping[NodeId, Incarnation]:
+        """Return the members of the newest record on any disk (`core.judge.MembershipOracle`)."""
+        known = [record for image in images.values() if (record := _record_of(image)) is not None]
+        return max(known, key=lambda record: record.age).configuration.members if known else {}
 
     def acknowledged(self, message: Any) -> tuple[Incarnation, Viewstamp] | None:
         """Return the incarnation and the position that a message acknowledges."""

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.messages import (
     AppendEntries,
     AppendRejected,
@@ -19,6 +18,7 @@ from viewstamp.protocols.raft.messages import (
     TimeoutNow,
     VoteResponse,
 )
+from viewstamp.protocols.replication.configuration import Configuration
 from viewstamp.protocols.replication.judge import describe as wording
 from viewstamp.protocols.replication.judge.describe import name_members
 

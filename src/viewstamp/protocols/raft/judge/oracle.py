@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.judge import Configured, DurableImage
 from viewstamp.core.quorum import has_majority
-from viewstamp.protocols.raft.configuration import Configuration
 from viewstamp.protocols.raft.core import RaftCore
 from viewstamp.protocols.raft.journal import Replay
 from viewstamp.protocols.raft.judge import invariants
@@ -21,6 +20,7 @@ from viewstamp.protocols.raft.messages import (
     StaleTerm,
     VoteResponse,
 )
+from viewstamp.protocols.replication.configuration import Configuration
 from viewstamp.protocols.replication.judge import invariants as judging
 from viewstamp.protocols.replication.judge.disk_image import DiskImage
 

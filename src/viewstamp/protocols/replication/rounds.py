@@ -8,7 +8,7 @@ A share of the leader's log, such as nine tenths, would say nothing: of 10^8 ent
 """
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId
-from viewstamp.protocols.replication.sender import Progress
+from viewstamp.protocols.replication.messages import Member
 
 
 class CatchUpRounds:
@@ -22,19 +22,20 @@ class CatchUpRounds:
         self._rounds: dict[NodeId, tuple[Incarnation, int, Instant, bool]] = {}
         """(incarnation, last entry of the round, when it began, whether the round before was short)."""
 
-    def is_short(self, progress: Progress, last: int, now: Instant) -> bool:
+    def is_short(self, member: Member, matched: int, last: int, now: Instant) -> bool:
         """Return whether the last round was short enough, and the one under way still is.
 
-        A round that is finished makes place for the next; the first call begins the first round.
+        `matched` is how far the learner has come, `last` the end of the leader's log. A round that is
+        finished makes place for the next; the first call begins the first round.
         """
-        node = progress.node
+        node, incarnation = member
         known = self._rounds.get(node)
-        if known is None or known[0] != progress.incarnation:
-            self._rounds[node] = (progress.incarnation, last, now, False)
+        if known is None or known[0] != incarnation:
+            self._rounds[node] = (incarnation, last, now, False)
             return False
-        incarnation, target, began_at, short = known
+        _, target, began_at, short = known
         in_time = now - began_at < self._limit_us
-        if progress.matched < target:
+        if matched < target:
             return short and in_time
         self._rounds[node] = (incarnation, last, now, in_time)
         return in_time

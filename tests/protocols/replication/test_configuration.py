@@ -2,13 +2,13 @@ import pytest
 
 from tests.protocols.raft.test_membership import THREE, member
 from viewstamp.core.ids import Incarnation, NodeId, Seqno, View, Viewstamp
-from viewstamp.protocols.raft.configuration import (
+from viewstamp.protocols.raft.membership import Membership
+from viewstamp.protocols.replication.configuration import (
     REMOVED_MAX,
     Configuration,
     decode_configuration,
     encode_configuration,
 )
-from viewstamp.protocols.raft.membership import Membership
 
 AT = Viewstamp(View(3), Seqno(9))
 

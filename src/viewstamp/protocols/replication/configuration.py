@@ -47,6 +47,26 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         return bool(self.outgoing)
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether another configuration is to follow this one: it is joint, or learners are to vote."""
+        return bool(self.outgoing or self.returning or self.successors)
+
+    @property
+    def deciding(self) -> tuple[tuple[Member, ...], ...]:
+        """The groups of voters of which a majority must agree, each."""
+        return (self.voters, self.outgoing) if self.outgoing else (self.voters,)
+
+    @property
+    def electors(self) -> dict[NodeId, Incarnation]:
+        """The nodes that vote, in either half."""
+        return dict((*self.outgoing, *self.voters))
+
+    @property
+    def promised(self) -> tuple[NodeId, ...]:
+        """Learners that are to vote when they have caught up."""
+        return (*self.returning, *(new for new, _ in self.successors))
+
+    @property
     def members(self) -> dict[NodeId, Incarnation]:
         """Voters, learners and outgoing voters."""
         return dict((*self.outgoing, *self.voters, *self.learners))
@@ -80,6 +100,16 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
             voters=_without(self.voters, {node}),
             learners=_ordered((*_without(self.learners, {node}), (node, incarnation))),
             returning=_nodes({*self.returning, node}) if was_voter else self.returning,
+        )
+
+    def renewed(self, incarnations: Mapping[NodeId, Incarnation]) -> "Configuration":
+        """Return this with these incarnations of the nodes that it lists."""
+
+        def now(members: tuple[Member, ...]) -> tuple[Member, ...]:
+            return tuple((node, incarnations.get(node, known)) for node, known in members)
+
+        return msgspec.structs.replace(
+            self, voters=now(self.voters), learners=now(self.learners), outgoing=now(self.outgoing)
         )
 
     def promoting(self, node: NodeId) -> "Configuration":
