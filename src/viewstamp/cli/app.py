@@ -28,6 +28,10 @@ COMMANDS: Final = {
     "queue put": ("viewstamp.cli.queue:put", "Put an item into a queue."),
     "queue work": ("viewstamp.cli.queue:work", "Run a command for each item of a queue."),
     "queue list": ("viewstamp.cli.queue:list_items", "Show the items of a queue, and dead letters."),
+    "fs mkfs": ("viewstamp.cli.fs:mkfs", "Make an empty file system in a cluster."),
+    "fs mount": ("viewstamp.cli.fs:mount", "Mount the file system of a cluster."),
+    "fs fsck": ("viewstamp.cli.fs:fsck", "Check that names, links and totals fit together."),
+    "fs stat": ("viewstamp.cli.fs:stat", "Show how full the file system is."),
     "doctor": (
         "viewstamp.cli.doctor:doctor",
         "Look at what breaks clusters; compare states.",
@@ -99,6 +103,7 @@ VERDICTS: Final = frozenset({"audit", "bench", "check", "demo", "doctor", "lint"
 GROUPS: Final = {
     "cert": "Certificates of nodes, clients and operators.",
     "kv": "Read and write the stock key/value service.",
+    "fs": "A file system in a cluster, as a directory of this machine.",
     "token": "Let clients prove their names without certificates.",
     "member": "Change who takes part, while the cluster runs.",
     "upgrade": "Change the program and the class while the cluster runs.",

@@ -63,8 +63,13 @@ _AHEAD_US: Final = [0]
 
 
 def wall_s() -> float:
-    """Return the date, in seconds since 1970: for the dates of certificates and tokens, and nothing else."""
+    """Return the date, in seconds since 1970: for the dates of certificates and tokens."""
     return _WALL_S[0]()
+
+
+def wall_ns() -> int:
+    """Return the date, in nanoseconds since 1970: for the times of files, which say when somebody wrote."""
+    return int(wall_s() * 1e9)
 
 
 def check_timeout_s(timeout_s: float) -> float:

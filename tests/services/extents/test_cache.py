@@ -312,3 +312,31 @@ def test_a_cut_reaches_what_is_not_cached() -> None:
     town.do(2, SetAttributes(inode, size=10))
     town.do(2, SetAttributes(inode, size=30))
     assert town.do(2, Read(two.handle, 0, 99)) == b"x" * 10 + bytes(20)
+
+
+def test_a_file_that_another_has_created_first_is_opened() -> None:
+    town = Town(20)
+    make(town, 1, b"f", b"old")
+    opened = town.do(2, Create(ROOT, b"f", FILE, opening=True, exclusive=False))
+    assert town.do(2, Read(opened.handle, 0, 9)) == b"old"
+    opened = town.do(2, Create(ROOT, b"f", FILE, opening=True, exclusive=False, cut=True))
+    assert (opened.attributes.size, content_of(town, 1)) == (0, b"")
+    town.do(2, Create(ROOT, b"d", DIRECTORY))
+    assert town.fails(1, Create(ROOT, b"d", FILE, opening=True, exclusive=False)) == "EISDIR"
+    assert town.fails(1, Create(ROOT, b"f", FILE, opening=True)) == "EEXIST"
+
+
+def test_names_are_looked_up_without_the_lock_while_others_want_it() -> None:
+    town = Town(21)
+    sub = [town.do(1, Create(ROOT, b"s%d" % client, DIRECTORY)).inode for client in (1, 2)]
+    for client in (1, 2, 1, 2):
+        town.do(client, ListNames(ROOT))
+    before = town.files.counts["acquire"]
+    for _ in range(5):
+        for client in (1, 2):
+            name = b"s%d" % client
+            assert town.do(client, Lookup(ROOT, name)).inode == sub[client - 1]
+            assert town.do(client, GetAttributes(ROOT)).links == 4
+    assert town.files.counts["acquire"] - before <= 3
+    town.wait(2_000_000)
+    assert town.fails(1, Lookup(ROOT, b"none")) == "ENOENT"

@@ -30,6 +30,18 @@ def main(arguments: list[str]) -> int:
             from viewstamp_labs.lab6824 import rsm_tests
 
             return rsm_tests.main(rest)
+        case ["extent_server", *rest]:
+            from viewstamp_labs.lab6824 import extent_server
+
+            return extent_server.main(rest)
+        case ["yfs_client", *rest]:
+            from viewstamp_labs.lab6824 import yfs_client
+
+            return yfs_client.main(rest)
+        case ["fs_tests", *rest]:
+            from viewstamp_labs.lab6824 import fs_tests
+
+            return fs_tests.main(rest)
         case _:
             sys.stderr.write("usage: python -m viewstamp_labs.lab6824 PROGRAM ARGUMENT...\n")
             return 1

@@ -1,5 +1,7 @@
 """`lock_server MASTER ME`: one replica of the lock service of labs 6 and 7, on port ME.
 
+`lock_server ME`, as labs 1 to 5 start it, is the same with MASTER equal to ME.
+
 With MASTER equal to ME it bootstraps the group, else it asks MASTER, which may be dead, to admit it. What
 it knows is in the working directory: `paxos-<ME>.log`, the course's, and `paxos-<ME>.d`, the operation
 log. The first tells that the node existed: where it was removed, the node is new, and a folder that was left
@@ -32,9 +34,10 @@ from viewstamp_labs.lab6824.breakpoints import Breakpoints
 from viewstamp_labs.lab6824.control_port import LINE_BYTES_MAX, ArmingPort
 from viewstamp_labs.lab6824.paxos_log import PaxosLog, read_log
 from viewstamp_labs.lab6824.paxos_log_tap import LoggedCore
+from viewstamp_labs.lab6824.traffic import ObservedServer
 
 LOG: Final = logging.getLogger("viewstamp_labs")
-USAGE: Final = "usage: lock_server master-port my-port"
+USAGE: Final = "usage: lock_server [master-port] my-port"
 SEGMENT_BYTES: Final = 1 << 20
 """Of the operation log: a new one is made at once."""
 TIMES: Final = {"heartbeat_ms": 300, "heartbeat_misses_max": 8, "paxos_timeout_ms": 1_000}
@@ -46,7 +49,7 @@ _REPORT_S: Final = 0.5
 
 def main(arguments: list[str]) -> int:
     """Run a server until it is ended; return the exit code where it could not start, or failed."""
-    if len(arguments) != 2:
+    if len(arguments) not in {1, 2}:
         sys.stderr.write(f"{USAGE}\n")
         return EXIT_USAGE
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -54,7 +57,7 @@ def main(arguments: list[str]) -> int:
     signal.alarm(LIFETIME_S)
     logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(message)s", level=logging.INFO)
     try:
-        return asyncio.run(_serve(parse_port(arguments[0]), arguments[1]))
+        return asyncio.run(_serve(parse_port(arguments[0]), arguments[-1]))
     except ViewstampError as error:
         sys.stderr.write(f"lock_server {' '.join(arguments)}: nothing was started: {error}\n")
         return exit_code(error)
@@ -87,7 +90,7 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-class LockServer(Server):
+class LockServer(ObservedServer):
     """A server whose core has breakpoints and keeps the course's log."""
 
     def __init__(

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Final, assert_never
 
 from viewstamp.core.events import Woke
-from viewstamp.core.ids import Instant
+from viewstamp.core.ids import MICROSECONDS_PER_SECOND, Instant
 from viewstamp.replica.events import Outcome
 from viewstamp.services.extents.flushing import flush_in_time, give_back, pin
 from viewstamp.services.extents.held import Held
@@ -82,6 +82,10 @@ from viewstamp.services.lock_wire import answered, payload_of
 from viewstamp.services.locks import Revoke
 
 NOBODY: Final = Ticket(0)
+CONTENDED_US: Final = MICROSECONDS_PER_SECOND
+"""How long after its lock went back a directory is asked of the service, and not locked, to look a
+name up."""
+CONTENDED_MAX: Final = 1_000
 _FAILED: Final = "the locks of the file system cannot be used"
 
 
@@ -101,13 +105,15 @@ class FileCache:
         self._waiting: dict[int, Task] = {}
         """By the ticket under which a task waits for a lock, or is inside."""
         self._entries: dict[tuple[int, int], int] = {}
-        """Ticket of each lock that a task is inside of: by the identity of the task and the inode."""
+        """Ticket of each lock that a task is inside of, by the identity of the task and the inode."""
         self._calls: dict[int, tuple[Task, int, str] | LockAsk] = {}
         """Of each call under way its task, place and method; or a question for a lock."""
         self._kernel: dict[int, Task] = {}
         """Tasks that wait until the kernel has forgotten an inode, by the number of the order."""
         self._last_order = 0
         self.files = OpenFiles()
+        self._contended: OrderedDict[int, Instant] = OrderedDict()
+        """Directories whose locks went back, and until when they count as wanted by others."""
         self._dirty: set[int] = set()
         self._flush_at: Instant | None = None
         self._blocks = 0
@@ -169,6 +175,16 @@ class FileCache:
     def is_full_of(self, held: Held) -> bool:
         """Return whether so much of an inode waits for the service that no more may."""
         return len(held.dirty) * BLOCK_BYTES >= self.options.dirty_bytes_max
+
+    def is_contended(self, inode: int) -> bool:
+        """Return whether this is a directory whose lock others wanted a moment ago, and is not here now."""
+        until = self._contended.get(inode)
+        if until is None or inode in self.held:
+            return False
+        if self._now < until:
+            return True
+        del self._contended[inode]
+        return False
 
     def note_dirty(self, held: Held) -> None:
         """Something was written: it is flushed in time."""
@@ -376,6 +392,10 @@ class FileCache:
         if held is None:
             held = Held(inode, grant)  # nothing was kept: the task that wanted it was gone, or it was lost
         self._leaving[inode] = held
+        if held.attributes is not None and held.attributes.kind == "directory":
+            self._contended[inode] = Instant(self._now + CONTENDED_US)
+            if len(self._contended) > CONTENDED_MAX:
+                self._contended.popitem(last=False)
 
         def action(task: Task) -> Action[None]:
             yield from give_back(task, held)

@@ -72,14 +72,31 @@ def set_attributes(task: Task, operation: SetAttributes) -> Action[Attributes]:
 def create(task: Task, operation: Create) -> Action[Attributes | Opened]:
     """Make an inode and its name, at the service at once."""
     parent = yield from task.enter(operation.parent)
-    if (yield from find(task, parent, operation.name)) is not None:
-        raise FileFailure(errno.EEXIST, "the name is taken")
+    entry = yield from find(task, parent, operation.name)
+    if entry is not None:
+        if operation.exclusive or not operation.opening or entry.kind == "symlink":
+            raise FileFailure(errno.EEXIST, "the name is taken")
+        task.leave_all()
+        return (yield from _open_existing(task, entry.inode, cut=operation.cut))
     made: Attributes
     made, above = yield from task.call("create", fenced(parent), operation.name, operation.birth)
     _renamed(parent, above, {operation.name: Entry(operation.name, made.inode, made.kind)})
     if not operation.opening:
         return made
     return Opened(task.cache.files.open(made.inode), made)
+
+
+def _open_existing(task: Task, inode: int, *, cut: bool) -> Action[Opened]:
+    """Open a file that another has created since the kernel looked for its name."""
+    held = yield from task.enter(inode)
+    if held.known().kind != "file":
+        raise FileFailure(errno.EISDIR, "the name is that of something else")
+    handle = task.cache.files.open(inode)
+    if cut and held.known().size:
+        task.changed = True
+        held.resize(0, task.now_ns)
+        task.cache.note_dirty(held)
+    return Opened(handle, held.known())
 
 
 def link(task: Task, operation: LinkTo) -> Action[Attributes]:

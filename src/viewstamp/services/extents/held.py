@@ -24,7 +24,7 @@ class Held:
     """One inode under its lock."""
 
     __slots__ = ("attributes", "base", "blocks", "changed", "complete", "counted", "cut", "dirty", "grant",
-                 "inode", "lost", "names")  # fmt: skip
+                 "inode", "lost", "misses", "names")  # fmt: skip
 
     def __init__(self, inode: int, grant: Grant) -> None:
         self.inode = inode
@@ -39,6 +39,8 @@ class Held:
         """The attributes are newer than the service's."""
         self.names: dict[bytes, Entry | None] = {}
         """Of a directory, as far as known; None: there is no such name."""
+        self.misses = 0
+        """How often a name was not known: at the second time the directory is read."""
         self.complete = False
         """All names are known."""
         self.lost = False

@@ -99,6 +99,10 @@ class Create(msgspec.Struct, frozen=True, gc=False):
     name: bytes
     birth: Birth
     opening: bool = False
+    exclusive: bool = True
+    """Refuse a name that is there; else, with `opening`, open the file that has it."""
+    cut: bool = False
+    """Such a file loses its content."""
 
 
 class LinkTo(msgspec.Struct, frozen=True, gc=False):

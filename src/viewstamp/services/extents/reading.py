@@ -32,7 +32,16 @@ _AHEAD_BLOCKS = 4
 
 
 def lookup(task: Task, operation: Lookup) -> Action[Attributes]:
-    """Return the attributes behind a name."""
+    """Return the attributes behind a name.
+
+    Where other clients want the lock of the directory as well, the service is asked instead: names, and
+    what it says of directories, are never written back, so that it knows them.
+    """
+    if task.cache.is_contended(operation.parent):
+        seen: Attributes | None = yield from task.call("peek", operation.parent, operation.name)
+        if seen is None:
+            raise no_such()
+        return seen if seen.kind == "directory" else (yield from _attributes(task, seen.inode))
     parent = yield from task.enter(operation.parent)
     entry = yield from find(task, parent, operation.name)
     if entry is None:
@@ -43,6 +52,9 @@ def lookup(task: Task, operation: Lookup) -> Action[Attributes]:
 
 def get_attributes(task: Task, operation: GetAttributes) -> Action[Attributes]:
     """Return the attributes of an inode."""
+    if task.cache.is_contended(operation.inode):
+        seen: Attributes = yield from task.call("look", operation.inode)
+        return seen
     return (yield from _attributes(task, operation.inode))
 
 
@@ -100,6 +112,11 @@ def find(task: Task, parent: Held, name: bytes) -> Action[Entry | None]:
         raise FileFailure(errno.ENOTDIR, "this is not a directory")
     if name in parent.names or parent.complete:
         return parent.names.get(name)
+    if parent.misses == 1:
+        yield from _list(task, parent, pages=1)
+        if name in parent.names or parent.complete:
+            return parent.names.get(name)
+    parent.misses += 1
     entry: Entry | None = yield from task.call("find", parent.inode, name)
     parent.names[name] = entry
     return entry
@@ -111,21 +128,23 @@ def list_names(task: Task, operation: ListNames) -> Action[list[Entry]]:
     if held.known().kind != "directory":
         raise FileFailure(errno.ENOTDIR, "this is not a directory")
     if not held.complete:
-        yield from _list_all(task, held)
+        yield from _list(task, held, pages=None)
     return sorted((entry for entry in held.names.values() if entry is not None), key=lambda entry: entry.name)
 
 
-def _list_all(task: Task, held: Held) -> Action[None]:
+def _list(task: Task, held: Held, *, pages: int | None) -> Action[None]:
+    """Read the names of a directory, all of them or as many as this number of pages has."""
     names: dict[bytes, Entry | None] = {}
     after, more = b"", True
-    while more:
+    while more and (pages is None or pages > 0):
         page: Listing = yield from task.call("listing", held.inode, after, LISTING_MAX)
         names.update((entry.name, entry) for entry in page.entries)
         more = page.more
         after = page.entries[-1].name if page.entries else after
+        pages = None if pages is None else pages - 1
     if held.lost:
         raise Again("the lock was lost while its directory was read")
-    held.names, held.complete = names, True
+    held.names, held.complete = {**held.names, **names}, not more
 
 
 def get_totals(task: Task, operation: GetTotals) -> Action[Totals]:

@@ -70,6 +70,12 @@ class ExtentService(StateMachine):
         return self._tree.find(parent, name)
 
     @query
+    def peek(self, parent: int, name: bytes) -> Attributes | None:
+        """Return the attributes behind a name, as far as the service has them."""
+        entry = self._tree.find(parent, name)
+        return None if entry is None else self._tree.attributes(entry.inode)
+
+    @query
     def listing(self, parent: int, after: bytes = b"", limit: int = 1_000) -> Listing:
         """Return up to `limit` entries (1,000 at most) whose names follow `after`."""
         return self._tree.listing(parent, after, limit)

@@ -72,6 +72,10 @@ class Desk(Protocol):
         """Keep nothing of an inode that is gone."""
         ...
 
+    def is_contended(self, inode: int) -> bool:
+        """Return whether this is a directory whose lock others wanted a moment ago, and is not here now."""
+        ...
+
     def note_dirty(self, held: Held) -> None:
         """Let it be flushed in time."""
         ...
