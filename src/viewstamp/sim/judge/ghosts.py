@@ -82,7 +82,19 @@ class CommittedHistory:
 class NodeGhost:
     """What the simulator knows of one node."""
 
-    __slots__ = ("applied", "core", "image", "led", "losses", "lost", "node", "running", "synced", "written")
+    __slots__ = (
+        "applied",
+        "core",
+        "executed",
+        "image",
+        "led",
+        "losses",
+        "lost",
+        "node",
+        "running",
+        "synced",
+        "written",
+    )
 
     def __init__(self, node: NodeId, image: DurableImage) -> None:
         self.node = node
@@ -92,6 +104,8 @@ class NodeGhost:
         """What is durable on its disk now."""
         self.applied = 0
         """Seqno of the last entry that this life applied or restored."""
+        self.executed: Viewstamp | None = None
+        """The last entry that the replica of this life was seen to have executed, or that of its snapshot."""
         self.led: View | None = None
         """The last view in which this life led."""
         self.running = False

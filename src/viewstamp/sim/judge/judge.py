@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from viewstamp.core.effects import Answer, Apply, Capture, Effect, Entry, Refuse, Restore, Send, Stage
-from viewstamp.core.events import Event, Queried
+from viewstamp.core.events import Event, PeerDown, PeerUp, Persisted, Queried, Received
 from viewstamp.core.ids import Incarnation, Instant, NodeId, PersistSeq, View, Viewstamp
 from viewstamp.core.judge import DurableImage, InvariantViolated, MembershipOracle, Oracle
 from viewstamp.core.messages import ClientMessage, ServerMessage
 from viewstamp.core.protocol import Core, Guarantees, WrappedCore
 from viewstamp.core.snapshots import SnapshotMeta
+from viewstamp.replica.events import ReplicaEvent
 from viewstamp.replica.replica import Replica
 from viewstamp.sim.judge.ghosts import Ghosts, NodeGhost
 from viewstamp.sim.judge.invariants import ALL, Invariant
@@ -45,6 +46,7 @@ class Judge:
         "_applying",
         "_crashed",
         "_durable",
+        "_executed",
         "_leading",
         "_queried",
         "_recovered",
@@ -85,6 +87,7 @@ class Judge:
         self._crashed = _hooks(chosen, "crashed")
         self._requested = _hooks(chosen, "requested")
         self._responded = _hooks(chosen, "responded")
+        self._executed = _hooks(chosen, "executed")
         self._served = _hooks(chosen, "served")
         self._staged = _hooks(chosen, "staged")
         self._state = _hooks(chosen, "state")
@@ -147,7 +150,7 @@ class Judge:
             self.rare["leader crashed"] += 1
         ghost.running = False
         ghost.core = None
-        ghost.led = None
+        ghost.led = ghost.executed = None
         for hook in self._crashed:
             hook(ghost)
 
@@ -199,9 +202,16 @@ class Judge:
         for hook in self._responded:
             hook(self.ghosts.nodes[node], message)
 
-    def served(self, node: NodeId, replica: Replica) -> None:
-        """A node's replica took a step."""
+    def served(self, node: NodeId, replica: Replica, event: ReplicaEvent | None = None) -> None:
+        """A node's replica took a step, because of this event: look at what the step may have changed."""
         ghost = self.ghosts.nodes[node]
+        executed = replica.state.applied
+        if executed is not ghost.executed:
+            ghost.executed = executed
+            for hook in self._executed:
+                hook(ghost, replica)
+        elif type(event) in _GROW_NOTHING:
+            return
         for hook in self._served:
             hook(ghost, replica)
 
@@ -253,6 +263,8 @@ class Judge:
 
 
 _MOMENTS: Final = tuple(name for name in vars(Invariant) if f"_{name}" in Judge.__slots__)
+_GROW_NOTHING: Final = frozenset((Received, Persisted, PeerUp, PeerDown))
+"""Events after which a replica that executed no entry keeps no more than before."""
 _LESS_FREQUENT: Final = frozenset((Answer, Restore, Refuse, Stage, Capture))
 
 

@@ -293,7 +293,7 @@ class Process:
         effects = replica.step(event, self.clock.local(world.now_us))
         if effects and not self._carry_out(effects):
             return
-        self.setup.judge.served(self.node, replica)
+        self.setup.judge.served(self.node, replica, event)
         seqno = replica.applied.seqno
         if seqno != self._checked and seqno % self.setup.state_check_every == 0:
             self._checked = seqno

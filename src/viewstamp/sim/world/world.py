@@ -74,7 +74,9 @@ class World:
             if not queue or queue[0][0] > limit_us:
                 self.now_us = max(self.now_us, limit_us)
                 return False
-            self.step()
+            self.now_us, _, action, arguments = heappop(queue)
+            self.events += 1
+            action(*arguments)
         return True
 
 

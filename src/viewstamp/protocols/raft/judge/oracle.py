@@ -30,7 +30,7 @@ RaftImage: TypeAlias = DiskImage[Replay]
 class RaftOracle:
     """Judges one run; satisfies `core.judge.Oracle`."""
 
-    __slots__ = ("_before", "_configurations", "_members")
+    __slots__ = ("_before", "_configurations", "_configured", "_members")
 
     def __init__(self, members: tuple[NodeId, ...]) -> None:
         assert members
@@ -38,6 +38,8 @@ class RaftOracle:
         self._before: dict[NodeId, invariants.Positions] = {}
         self._configurations: dict[NodeId, Configuration] = {}
         """By which configuration each running node counts."""
+        self._configured: dict[NodeId, tuple[Configuration, int, int, int, Configured]] = {}
+        """What was said of each node last, and what it was made of."""
 
     def check_node(self, core: RaftCore) -> None:
         """Orderings and windows of one node."""
@@ -56,6 +58,7 @@ class RaftOracle:
         """The node crashed: what it knew only in memory may go back."""
         self._before.pop(node, None)
         self._configurations.pop(node, None)
+        self._configured.pop(node, None)
 
     def make_image(self) -> RaftImage:
         """Return the image of an empty disk."""
@@ -115,15 +118,21 @@ class RaftOracle:
         """Return the configuration in force at a core (`core.judge.ConfigurationOracle`)."""
         state = core.state
         membership, log = state.membership, state.log
-        seqno = membership.changed_at
-        return Configured(
+        seqno, current, base = membership.changed_at, membership.current, log.base_seqno
+        pending = membership.count_after(state.committed) if seqno > state.committed else 0
+        known = self._configured.get(state.node)
+        if known is not None and known[0] is current and known[1:4] == (seqno, base, pending):
+            return known[4]  # another configuration is another object
+        configured = Configured(
             seqno=Seqno(seqno),
             view=None if (term := log.view_at(seqno)) is None else View(term),
-            voters=membership.current.voters,
-            outgoing=membership.current.outgoing,
-            pending=membership.count_after(state.committed),
-            base=Seqno(log.base_seqno),
+            voters=current.voters,
+            outgoing=current.outgoing,
+            pending=pending,
+            base=Seqno(base),
         )
+        self._configured[state.node] = current, seqno, base, pending, configured
+        return configured
 
     def listed(self, images: Mapping[NodeId, DurableImage]) -> Mapping[NodeId, Incarnation]:
         """Return the members of the newest configuration on any disk (`core.judge.ConfigurationOracle`)."""

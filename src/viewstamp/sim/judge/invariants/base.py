@@ -78,8 +78,11 @@ class Invariant:
     def staged(self, node: NodeGhost, effect: Stage) -> None:
         """The node stages a piece of a snapshot that it receives."""
 
+    def executed(self, node: NodeGhost, replica: Replica) -> None:
+        """The replica took a step in which its replicated state changed; its effects were carried out."""
+
     def served(self, node: NodeGhost, replica: Replica) -> None:
-        """The replica took a step; its effects were carried out."""
+        """The replica took a step in which its state, or what waits in it, may have changed."""
 
     def state(self, node: NodeGhost, viewstamp: Viewstamp, digest: int) -> None:
         """The hash of the node's whole replicated state after this entry."""

@@ -48,7 +48,7 @@ class ConfigSafety(Invariant):
         now = self._oracle.configured(core)
         self._compare_with_committed(node, now)
         before = self._seen.get(node.node)
-        if now == before:
+        if now is before or now == before:
             return
         self._seen[node.node] = now
         if now.voters:

@@ -52,7 +52,7 @@ class LogTimeMonotonic(Invariant):
         super().__init__(ghosts)
         self._times: dict[NodeId, tuple[Seqno, LogTime]] = {}
 
-    def served(self, node: NodeGhost, replica: Replica) -> None:
+    def executed(self, node: NodeGhost, replica: Replica) -> None:
         """Compare with the time at the entry applied before."""
         state = replica.state
         seqno, time = state.applied.seqno, state.log_time
@@ -72,16 +72,9 @@ class SessionOrder(Invariant):
 
     name = "I16 SessionOrder"
 
-    def __init__(self, ghosts: Ghosts) -> None:
-        super().__init__(ghosts)
-        self._looked: dict[NodeId, Seqno] = {}
-
-    def served(self, node: NodeGhost, replica: Replica) -> None:
-        """Walk the sessions after each step that applied something."""
+    def executed(self, node: NodeGhost, replica: Replica) -> None:
+        """Walk the sessions."""
         state = replica.state
-        if self._looked.get(node.node) == state.applied.seqno:
-            return
-        self._looked[node.node] = state.applied.seqno
         sessions, last = state.sessions, 0
         for session in sessions:
             if session.number <= last:

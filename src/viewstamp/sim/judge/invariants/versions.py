@@ -17,7 +17,7 @@ class RaisedOnce(Invariant):
         self._raised: dict[tuple[int, int], Viewstamp] = {}
         """Where each version and interface was raised, by the first replica that was seen to do it."""
 
-    def served(self, node: NodeGhost, replica: Replica) -> None:
+    def executed(self, node: NodeGhost, replica: Replica) -> None:
         """Compare where this replica has raised its version with where others did."""
         state = replica.state
         if state.versions is None:
