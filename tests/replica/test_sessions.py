@@ -1,13 +1,13 @@
 """The table of sessions by itself, and against a model (docs/faults.md#b49, #b54, #k15 to #k20)."""
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from viewstamp.core.ids import LogTime
 from viewstamp.core.messages import RESULT
 from viewstamp.replica.options import SessionLimits
-from viewstamp.replica.sessions import Remembered, Session, Sessions
+from viewstamp.replica.sessions import Remembered, Run, Session, Sessions
 
 LIMITS = SessionLimits(time_to_live_ms=10, sessions_max=3, results_per_session_max=4)
 T0 = LogTime(0)
@@ -226,3 +226,28 @@ class AgainstModel(RuleBasedStateMachine):
 
 AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestAgainstModel = AgainstModel.TestCase
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 5), st.integers(0, 7)), max_size=12))
+def test_results_kept_by_message_are_those_kept_one_by_one(steps: list[tuple[bool, int, int]]) -> None:
+    whole, single = Sessions(LIMITS), Sessions(LIMITS)
+    by_message, one_by_one = whole.open(1, 1, LogTime(0)), single.open(1, 1, LogTime(0))
+    for is_message, count, behind in steps:
+        first = by_message.newest + 1
+        results = [Remembered(RESULT, b"x" * at, at) for at in range(first, first + count)]
+        if is_message:
+            kinds, payloads, digests = zip(
+                *((each.kind, each.payload, each.digest) for each in results), strict=True
+            )
+            whole.remember_all(by_message, Run(first, kinds, payloads, digests, sum(map(len, payloads))))
+        else:
+            whole.remember(by_message, first, results[0])
+            results = results[:1]
+        for at, result in enumerate(results, first):
+            single.remember(one_by_one, at, result)
+        for sessions, session in ((whole, by_message), (single, one_by_one)):
+            sessions.acknowledge(session, max(0, session.newest - behind))
+        assert by_message.kept == one_by_one.kept
+        assert (by_message.result_bytes, whole.result_bytes) == (one_by_one.result_bytes, single.result_bytes)
+    assert by_message.results == one_by_one.results
+    assert by_message.image() == one_by_one.image()

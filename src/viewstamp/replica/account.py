@@ -90,13 +90,12 @@ class Account:
             or (self._responses.addresses.arrived and core.leader == self.node)
         ):
             return self._now
-        deadline, leads = core.deadline, core.leader == self.node
-        for moment in (
-            self.waits.due,
-            self._alarms.moment(self._state) if leads and core.accepting else None,
-        ):
-            if moment is not None and (deadline is None or moment < deadline):
-                deadline = moment
+        deadline = core.deadline
+        if self.waits.held or self._state.runner.has_alarms:  # seldom; this is asked several times an entry
+            leads = core.leader == self.node and core.accepting
+            alarm = self._alarms.moment(self._state) if leads else None
+            moments = [each for each in (deadline, self.waits.due, alarm) if each is not None]
+            deadline = min(moments, default=None)
         return deadline
 
     @property

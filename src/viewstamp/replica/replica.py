@@ -247,12 +247,16 @@ class Replica(Operated):
             self._propose(self._buffer.take_batch())
         if self.reads.gathered:
             self._drive(Queried(self.reads.begin_round()))
-        if core.accepting and core.leader == self.node and self._alarms.is_due(self._state, self._now):
+        if self._state.runner.has_alarms and self._may_ring():
             self._propose([])
-        if self.waits.is_due(self._now):
+        if self.waits.held and self.waits.is_due(self._now):
             self.waits.evaluate(self._state, self._now, knows_leader=core.leader is not None)
         if self._responses.addresses.arrived and core.leader == self.node:
             self._responses.repeat_notifications(self._state)
+
+    def _may_ring(self) -> bool:
+        core = self.core
+        return core.accepting and core.leader == self.node and self._alarms.is_due(self._state, self._now)
 
     def _drive(self, event: Event) -> None:
         """Feed the core and carry out what it asks for."""
@@ -449,7 +453,7 @@ class Replica(Operated):
     def _execute(self, viewstamp: Viewstamp, batch: DecodedBatch) -> None:
         state, responses = self._state, self._responses
         try:
-            state.runner.context.listens = len(self.waits) > 0
+            state.runner.context.listens = bool(self.waits.held)
             state.apply(viewstamp, batch, responses.addresses.waiting, responses.answers)
         except AssertionError as error:  # an invariant of our own: its traceback says at which entry
             error.add_note(Halt.not_executable(self.node, viewstamp, "a broken invariant").reason)

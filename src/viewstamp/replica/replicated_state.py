@@ -37,7 +37,7 @@ from viewstamp.replica.answers import SESSION_LINE, Answers, ResultLine
 from viewstamp.replica.batches import DecodedBatch, DecodedCall, DecodedMessage, call_digest
 from viewstamp.replica.digest_chain import DigestChain
 from viewstamp.replica.options import SessionLimits
-from viewstamp.replica.sessions import Remembered, Session, Sessions
+from viewstamp.replica.sessions import Remembered, Run, Session, Sessions
 from viewstamp.replica.skip_mark import SkipMark, SkippedCalls
 from viewstamp.replica.versions import NewerCodeNeeded
 
@@ -320,7 +320,7 @@ class ReplicatedState:
         each command must do by itself is one line of the loop; all else is done for the message. The other
         calls, up to all of them, are left to `_run_once`: those after the one that reached a limit.
         """
-        results, sessions, limits = session.results, self.sessions, self.sessions.limits
+        sessions, limits = self.sessions, self.sessions.limits
         first, count = calls[0][0], len(calls)
         numbers, arguments = zip(*calls, strict=True)
         before_bytes = room_bytes = min(
@@ -330,7 +330,7 @@ class ReplicatedState:
         if (
             first <= session.newest
             or numbers != tuple(range(first, first + count))
-            or len(results) + count > limits.results_per_session_max
+            or session.kept + count > limits.results_per_session_max
             or room_bytes <= 0
             or self._is_mixed
         ):
@@ -349,8 +349,7 @@ class ReplicatedState:
         kinds, payloads = zip(*ran, strict=True)
         self._outcomes += map(_in_chain, kinds, payloads) if any(kinds) else payloads
         digests = [call_digest(call) for _, call in message.calls[: len(ran)]]
-        kept = map(Remembered, kinds, payloads, digests)
-        sessions.remember_all(session, first, kept, len(ran), before_bytes - room_bytes)
+        sessions.remember_all(session, Run(first, kinds, payloads, digests, before_bytes - room_bytes))
         if lines is not None:
             lines += zip(numbers, kinds, map(msgspec.Raw, payloads))  # noqa: B905  a message is longer
         return len(ran)

@@ -35,6 +35,22 @@ class Remembered(msgspec.Struct, frozen=True, gc=False):
     digest: int
 
 
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """The results of a message whose commands had consecutive numbers, from `first` on."""
+
+    first: int
+    kinds: Sequence[int]
+    payloads: Sequence[bytes]
+    digests: Sequence[int]
+    """As in `Remembered`."""
+    size_bytes: int
+    """Of all payloads."""
+
+
+_NO_RUNS: Final[list[Run]] = []
+"""Of every session that keeps none: never changed."""
+
+
 class SessionImage(msgspec.Struct, frozen=True, array_like=True):
     """A session in a snapshot."""
 
@@ -54,6 +70,9 @@ class Session:
     """What is promised to one client."""
 
     __slots__ = (
+        "_in_runs",
+        "_results",
+        "_runs",
         "acknowledged",
         "client",
         "last_used",
@@ -61,7 +80,6 @@ class Session:
         "number",
         "principal",
         "result_bytes",
-        "results",
         "wanted_ms",
     )
 
@@ -73,7 +91,11 @@ class Session:
         """On whose behalf it was opened: it serves no other principal, even one with the client's secret."""
         self.acknowledged = 0
         """The client has the results up to here; no key of `results` is lower or equal."""
-        self.results: dict[int, Remembered] = {}
+        self._results: dict[int, Remembered] = {}
+        self._runs = _NO_RUNS
+        """Results later than those of `_results`: nearly all are acknowledged before any is asked for."""
+        self._in_runs = 0
+        """How many they are."""
         self.newest = 0
         """No higher sequence number was acknowledged or has a result."""
         self.result_bytes = 0
@@ -81,23 +103,69 @@ class Session:
         self.wanted_ms = 0
         """The time to live that the client asked for; 0: the cluster's own."""
 
+    @property
+    def results(self) -> dict[int, Remembered]:
+        """The results that are kept, by sequence number, in the order of execution. Read-only for callers."""
+        if self._runs:
+            for run in self._runs:
+                kept = map(Remembered, run.kinds, run.payloads, run.digests)
+                self._results.update(enumerate(kept, run.first))
+            self._runs, self._in_runs = _NO_RUNS, 0
+        return self._results
+
+    @property
+    def kept(self) -> int:
+        """How many results are kept."""
+        return len(self._results) + self._in_runs
+
+    def keep(self, run: Run) -> None:
+        """Remember the results of a message as a whole. Its numbers are beyond all that are known."""
+        assert run.first > max(self.newest, self.acknowledged), (run.first, self.newest, self.acknowledged)
+        count = len(run.kinds)
+        if self._runs:
+            self._runs.append(run)
+        else:
+            self._runs = [run]
+        self._in_runs += count
+        self.newest = run.first + count - 1
+        self.result_bytes += run.size_bytes
+
     def acknowledge(self, upto: int) -> int:
         """Forget the results up to this sequence number and return how many bytes that freed."""
         before = self.acknowledged
         if upto <= before:
             return 0
         self.acknowledged = upto
-        results = self.results
         if upto >= self.newest:
             freed, self.newest, self.result_bytes = self.result_bytes, upto, 0
-            results.clear()
+            self._results.clear()
+            if self._runs:
+                self._runs, self._in_runs = _NO_RUNS, 0
             return freed
+        if not self._results and (of_runs := self._acknowledge_runs(upto)) is not None:
+            return of_runs
+        results = self.results
         # A client may jump by 2**40: never walk a range longer than what there is to forget
         # (docs/faults.md#b49).
         count = upto - before
         old: Iterable[int] = range(before + 1, upto + 1) if count <= len(results) else tuple(results)
         forgotten = [results.pop(sequence, None) for sequence in old if sequence <= upto]
         freed = sum([len(known.payload) for known in forgotten if known is not None])
+        self.result_bytes -= freed
+        return freed
+
+    def _acknowledge_runs(self, upto: int) -> int | None:
+        """Forget whole messages, and return how many bytes that freed; None: it ends within one."""
+        runs, done, freed = self._runs, 0, 0
+        for run in runs:
+            if run.first > upto:
+                break
+            if run.first + len(run.kinds) - 1 > upto:
+                return None
+            done += 1
+            freed += run.size_bytes
+        self._in_runs -= sum([len(run.kinds) for run in runs[:done]])
+        del runs[:done]
         self.result_bytes -= freed
         return freed
 
@@ -263,16 +331,10 @@ class Sessions:
         session.newest = max(session.newest, sequence)
         self.result_bytes += size
 
-    def remember_all(
-        self, session: Session, first: int, kept: Iterable[Remembered], count: int, size_bytes: int
-    ) -> None:
-        """Keep the results of `count` commands with consecutive numbers until they are acknowledged."""
-        assert first > session.acknowledged, (first, session.acknowledged)
-        end = first + count
-        session.results.update(zip(range(first, end), kept, strict=True))
-        session.newest = max(session.newest, end - 1)
-        session.result_bytes += size_bytes
-        self.result_bytes += size_bytes
+    def remember_all(self, session: Session, run: Run) -> None:
+        """Keep the results of a message until they are acknowledged."""
+        session.keep(run)
+        self.result_bytes += run.size_bytes
 
     def acknowledge(self, session: Session, upto: int) -> None:
         """Forget the results that the client says it has."""

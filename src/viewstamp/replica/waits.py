@@ -71,12 +71,12 @@ class Waits:
         "_by_source",
         "_definition",
         "_dues",
-        "_held",
         "_last",
         "_max",
         "_max_per_source",
         "_responses",
         "_spans",
+        "held",
         "ready",
     )
 
@@ -91,7 +91,8 @@ class Waits:
         self._responses = responses
         self._authorizer = authorizer
         self._max, self._max_per_source = options.waits_max, options.waits_per_connection_max
-        self._held: dict[int, Held] = {}
+        self.held: dict[int, Held] = {}
+        """The questions, by number. Read-only for callers."""
         self._by_source: dict[ClientAddress, set[int]] = {}
         """The numbers of the questions of each connection: no set is empty."""
         self._spans = KeySpans()
@@ -104,7 +105,7 @@ class Waits:
 
     def __len__(self) -> int:
         """Return how many questions wait."""
-        return len(self._held)
+        return len(self.held)
 
     @property
     def due(self) -> Instant | None:
@@ -118,7 +119,7 @@ class Waits:
     def on_request(self, event: Requested, message: WaitFor, now: Instant) -> None:
         """Take a question in, or say why not."""
         source, held = event.source, self._by_source.get(event.source, ())
-        if len(self._held) >= self._max or len(held) >= self._max_per_source:
+        if len(self.held) >= self._max or len(held) >= self._max_per_source:
             self._say(source, [message.request], REFUSED, encoded_text(f"not executed: {TOO_MANY}"))
             return
         try:
@@ -137,18 +138,18 @@ class Waits:
         self._last += 1
         number, source = self._last, event.source
         call = bytes(message.call)
-        self._held[number] = Held(number, source, message.request, event.principal, call, arguments, due)
+        self.held[number] = Held(number, source, message.request, event.principal, call, arguments, due)
         self._by_source.setdefault(source, set()).add(number)
         self.ready.append(number)
         heappush(self._dues, (due, number))
-        if len(self._dues) > 2 * len(self._held) + _SPARE:
-            self._dues = [(held.due, held.number) for held in self._held.values()]
+        if len(self._dues) > 2 * len(self.held) + _SPARE:
+            self._dues = [(held.due, held.number) for held in self.held.values()]
             heapify(self._dues)
 
     def forget(self, source: ClientAddress) -> None:
         """Drop the questions of a connection that was closed."""
         for number in tuple(self._by_source.get(source, ())):
-            self._drop(self._held[number])
+            self._drop(self.held[number])
 
     def changed(self, state: ReplicatedState) -> None:
         """Wake the questions that wait for keys which the last entries have changed."""
@@ -187,21 +188,21 @@ class Waits:
     def _slice(self, known: "_Known") -> Iterator[Held]:
         ready, left = self.ready, SLICE_ANSWERS
         while ready and left > 0 and not known.is_full:
-            held = self._held.get(ready.popleft())
+            held = self.held.get(ready.popleft())
             if held is not None:
                 left -= 1
                 yield held
 
     def _wake(self, numbers: Iterable[int]) -> None:
         for number in numbers:
-            held = self._held.get(number)
+            held = self.held.get(number)
             if held is not None and held.span is not None:
                 self._spans.remove(held.span, number)
                 held.span = None
                 self.ready.append(number)
 
     def _drop(self, held: Held) -> None:
-        del self._held[held.number]
+        del self.held[held.number]
         numbers = self._by_source[held.source]
         numbers.remove(held.number)
         if not numbers:
