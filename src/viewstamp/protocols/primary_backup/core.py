@@ -132,10 +132,11 @@ class PrimaryBackupCore:
         state = self.state
         if state.applied < state.committed:
             return state.now
+        # One of the two is never due: who names a primary does not ask for an epoch.
+        own = self._resume_at if state.leader is None else state.silence_at
         earliest = min(
             self.replication.heartbeat_at,
-            self.state.silence_at,
-            self._resume_at,
+            own,
             self.bootstrap.introduce_at,
             self.campaign.ask_again_at,
             self.campaign.ends_at,

@@ -127,7 +127,8 @@ class ViewstampedCore:
     @property
     def deadline(self) -> Instant | None:
         """The next moment at which it wants to be woken."""
-        if self.positions.is_behind:
+        positions = self.positions
+        if positions.applied < positions.committed:
             return self._state.now
         earliest = self._tick_at
         primary = self.role.primary
@@ -174,7 +175,7 @@ class ViewstampedCore:
         state, role = self._state, self.role
         assert now >= state.now, (now, state.now)
         state.now = now
-        view, was_behind = self.views.view, self.positions.is_behind
+        view, was_behind = self.views.view, self.positions.applied < self.positions.committed
         self._take(event)
         if self.views.view != view:
             self._entering_write = state.outbox.written

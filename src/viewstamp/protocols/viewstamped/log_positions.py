@@ -30,7 +30,7 @@ from viewstamp.protocols.viewstamped.views import DecidedViews
 class LogPositions:
     """One for each core; both roles work on it. It satisfies `replication.node_state.LogState`."""
 
-    __slots__ = ("_state", "_views", "applied", "committed", "log", "outbox", "snapshot")
+    __slots__ = ("_state", "_views", "applied", "committed", "log", "options", "outbox", "snapshot")
 
     non_entry_bytes = 0
     """The history of views cannot be compacted, so it does not count."""
@@ -39,6 +39,8 @@ class LogPositions:
     def __init__(self, state: State, views: DecidedViews, log: Log, snapshot: Snapshot | None) -> None:
         self._state = state
         self._views = views
+        self.options: ViewstampedOptions = state.options
+        """The protocol's options."""
         self.outbox = state.outbox
         self.log = log
         self.snapshot = snapshot
@@ -50,11 +52,6 @@ class LogPositions:
             log.reset(covered, state.outbox.persist(ENCODER.encode(LogReset(covered))))
         self.committed: int = covered.seqno
         self.applied: int = covered.seqno
-
-    @property
-    def options(self) -> ViewstampedOptions:
-        """The protocol's options."""
-        return self._state.options
 
     @property
     def now(self) -> Instant:

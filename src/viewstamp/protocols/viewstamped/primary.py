@@ -153,7 +153,7 @@ class Primary:
     def advance(self) -> None:
         """Commit what every member holds, and answer reads."""
         positions = self._positions
-        if positions.committed < positions.durable or self._sync_write is None:
+        if positions.committed < positions.log.durable_seqno or self._sync_write is None:
             self._count()
         if not self.serves:
             self.serves = self._confirmations.has_committed = self._may_serve()
@@ -161,8 +161,9 @@ class Primary:
 
     def _count(self) -> None:
         positions = self._positions
-        held = min((backup.matched for backup in self.backups.values()), default=positions.durable)
-        held = min(held, positions.durable)
+        durable = positions.log.durable_seqno
+        held = min([backup.matched for backup in self.backups.values()], default=durable)
+        held = min(held, durable)
         # Entries of earlier views are committed with the first of this one: until all hold that, the view may
         # end unsynchronised, and the next primary lack them.
         if held >= self._sync_target and held > positions.committed:

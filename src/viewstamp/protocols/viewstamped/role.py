@@ -95,11 +95,11 @@ class Role:
 
     def advance(self, *, may_apply: bool) -> None:
         """At the end of each step: commit, apply if this step may, answer."""
-        primary = self.primary
+        primary, positions = self.primary, self._positions
         if primary is not None:
             primary.advance()
-        if may_apply and self._positions.is_behind:
-            apply_committed(self._positions)
+        if may_apply and positions.applied < positions.committed:
+            apply_committed(positions)
             if primary is not None:
                 primary.advance()
 
