@@ -393,8 +393,10 @@ class Driver:
         self._flush()
         if self._journal.durable < self._journal.written:
             self._sync()
-        self._log_leader()
-        self._note_commits()
+        if self._replica.leader_news is not self._led:
+            self._log_leader()
+        if self._replica.applied is not self._applied:
+            self._note_commits()
         return _AT_ONCE if work_waits else self._deadline()
 
     def _wake(self) -> None:
@@ -410,12 +412,10 @@ class Driver:
 
     def _note_commits(self) -> None:
         """Measure how long the entry took that was executed last, where this node proposed it."""
-        applied = self._replica.applied
-        if applied is not self._applied:
-            self._applied = applied
-            took_us = self._replica.commit_took_us(self._clock())
-            if took_us is not None:
-                self.metrics.commit_time.observe(took_us)
+        self._applied = self._replica.applied
+        took_us = self._replica.commit_took_us(self._clock())
+        if took_us is not None:
+            self.metrics.commit_time.observe(took_us)
 
     def _deadline(self) -> Instant | None:
         return self._replica.deadline if self._has_time else None
@@ -457,10 +457,8 @@ class Driver:
             outlet.flush()
 
     def _log_leader(self) -> None:
-        led = self._replica.leader_news
-        if led is not self._led:
-            self._led = led
-            self.metrics.leader_changes += 1
-            view, leader = self._replica.view, self._replica.leader
-            leading = "no leader is known" if leader is None else f"node {leader} leads"
-            LOG.info("node %d: view %d, %s", self._node, view, leading)
+        self._led = self._replica.leader_news
+        self.metrics.leader_changes += 1
+        view, leader = self._replica.view, self._replica.leader
+        leading = "no leader is known" if leader is None else f"node {leader} leads"
+        LOG.info("node %d: view %d, %s", self._node, view, leading)
