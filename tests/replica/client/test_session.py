@@ -93,6 +93,20 @@ def test_a_doubtful_call_is_not_sent_again_when_a_newer_session_stands() -> None
     assert bench.take(KeepAlive) == [(S2, KeepAlive(NUMBER, SESSION * 2, 3, 3))]
 
 
+def test_a_doubtful_call_ends_when_nothing_answers_and_a_newer_session_stands() -> None:
+    bench = opened_bench()
+    doubtful = bench.invoke(timeout_us=1 << 50)
+    bench.invoke()
+    bench.submitted()
+    bench.answer(S1, 3, kind=EXPIRED, payload="unknown or expired session")
+    bench.invoke()
+    bench.open_session(SESSION * 2)
+    bench.submitted()
+    bench.run_until(10 * SECOND)
+    bench.wake()
+    assert bench.failed(doubtful)[0] == "unknown"
+
+
 def test_an_idle_client_shows_up_at_the_new_leader_when_it_is_told_of_it() -> None:
     bench = opened_bench()
     bench.redirect(S1, S3)

@@ -3,8 +3,7 @@
 Rules of this file:
 
 - everything called in one turn goes out as one message to each server, when the core is woken;
-- a command under a session is sent again, under the same number, until it has a result; without a session it
-  is sent again only where the server said that it did not enter the log;
+- a command under a session is sent again until it has a result, another only if it did not enter the log;
 - a call ends once: in its result, in "not executed" where every message with it was refused or never sent,
   and otherwise in "unknown";
 - between a client and a server a connection keeps the order and delivers a message at most once, as TCP does.
@@ -240,7 +239,8 @@ class ClientCore:
         """Turn away from servers whose answer is overdue: to these flights, or to the session's question."""
         servers = {flight.server for flight in silent}
         if silent:
-            self._not_answered(self._calls.of_flights(silent))
+            end = "its session is gone" if self._exactly_once else ""
+            self._not_answered(self._calls.of_flights(silent), end)
         session = self._session
         if session.due is not None and session.due <= self._now and session.asked is not None:
             servers.add(session.asked)
@@ -250,8 +250,8 @@ class ClientCore:
         if servers:
             self._timeout_ms = min(2 * self._timeout_ms, self._options.answer_timeout_max_ms)
 
-    def _not_answered(self, calls: list[Call]) -> None:
-        """These calls were sent and nothing was heard: send them again, as far as that is safe."""
+    def _not_answered(self, calls: list[Call], end: str) -> None:
+        """These calls were sent and nothing was heard: send them again where that is safe, or `end` them."""
         again: list[Call] = []
         for call in calls:
             assert call.flight is not None
@@ -263,6 +263,7 @@ class ClientCore:
             else:
                 self._calls.land(call)  # its answer may still come, until its deadline
         self._calls.requeue(again)
+        self._fail([call for call in calls if end and not self._may_repeat(call)], end)
 
     def _may_repeat(self, call: Call) -> bool:
         """Return whether sending a call again cannot execute it twice."""
@@ -279,8 +280,7 @@ class ClientCore:
             return
         self._router.up.discard(peer)
         calls = self._calls.at(peer)
-        self._not_answered(calls)
-        self._fail([c for c in calls if not self._may_repeat(c)], "the connection broke before its answer")
+        self._not_answered(calls, "the connection broke before its answer")
         if self._session.asked == peer:
             self._session.unanswered()
         if self._router.target == peer:

@@ -12,6 +12,7 @@ from viewstamp.sim.workloads.claims import (
     SemaphoreWorkload,
     notified_semaphores,
 )
+from viewstamp.sim.workloads.files import FileWorkload
 from viewstamp.sim.workloads.granted import GrantedStoreWorkload
 from viewstamp.sim.workloads.locks import LockWorkload, notified_workload
 from viewstamp.sim.workloads.own_machine import OwnMachine
@@ -27,6 +28,7 @@ from viewstamp.sim.world.options import LoadOptions
 
 WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
     "elections": ElectionWorkload,
+    "files": FileWorkload,
     "granted": GrantedStoreWorkload,
     "hostile": HostileStoreWorkload,
     "kv": StoreWorkload,
