@@ -17,6 +17,7 @@ FOLDERS: Final = (
     "recipes",
     "replica",
     "storage",
+    "store",
     "versions",
     "viewstamped",
 )

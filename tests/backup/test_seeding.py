@@ -23,7 +23,10 @@ from viewstamp.core.errors import ConfigurationError, NotExecuted
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import SEQNO_MAX, NodeId, Seqno, View, Viewstamp, fencing_token
 from viewstamp.core.messages import CloseSession, OpenSession
+from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command
+from viewstamp.replica.options import SessionLimits
+from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.runtime.addresses import LOOPBACK, free_ports
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig
 from viewstamp.runtime.connecting import connect
@@ -263,3 +266,24 @@ def test_shop_is_restored_as_it_was() -> None:
     for entry in entries_of(read_records([stream_of(log, executed(log[:60]))]), restored):
         restored.execute(entry)
     assert restored.saved().body == whole.saved().body
+
+
+class Reborn(StateMachine):
+    """Remembers under which token it goes on as another cluster."""
+
+    began: list[int] = []  # noqa: RUF012  copied for each instance
+
+    @command
+    def nothing(self) -> None:
+        """Do nothing."""
+
+    def life_begins(self) -> None:
+        self.began.append(self.context.token)
+
+
+def test_a_machine_hears_that_a_life_begins_under_a_token_beyond_all_before() -> None:
+    state = ReplicatedState(MachineDefinition.of(Reborn), SessionLimits())
+    state.begin_new_life(Viewstamp(View(1), Seqno(100)))
+    machine = state.runner.machine
+    assert isinstance(machine, Reborn)
+    assert machine.began == [fencing_token(Seqno(100), 0)]

@@ -7,10 +7,8 @@ import pytest
 
 import viewstamp
 from tests.runtime.fakes import until
-from viewstamp.clients import watching
 from viewstamp.clients.conditions import delete, exists, get, missing, modified, put, txn, value, version
 from viewstamp.clients.coordination import Conflict, Coordination
-from viewstamp.clients.watching import Changes, Progress, Resync, Told
 from viewstamp.core.errors import ConfigurationError, NotExecuted, PermissionDenied
 from viewstamp.core.ids import NodeId
 from viewstamp.machine.state_machine import StateMachine
@@ -21,6 +19,7 @@ from viewstamp.runtime.config import ClusterConfig, Member
 from viewstamp.runtime.local import LocalCluster, local_cluster
 from viewstamp.runtime.server import Server
 from viewstamp.services.stock import StockService
+from viewstamp.services.store import watching
 from viewstamp.services.store.types import (
     CompactedRevision,
     Found,
@@ -28,6 +27,7 @@ from viewstamp.services.store.types import (
     LeaseNotFound,
     PutDone,
 )
+from viewstamp.services.store.watching import Changes, Progress, Resync, Told
 
 Cluster = LocalCluster[StateMachine]
 

@@ -10,9 +10,10 @@ from cyclopts import Parameter
 from viewstamp.cli.failures import DONE, REFUSED, complain
 from viewstamp.cli.output import show_json
 from viewstamp.cli.target import CLUSTER_FILE
-from viewstamp.cli.watch import ClusterFile, Servers, Timeout, coordination_at, items_of
+from viewstamp.cli.watch import ClusterFile, Servers, Timeout, coordination_at
 from viewstamp.clients import conditions
 from viewstamp.clients.conditions import Operation
+from viewstamp.clients.watch_documents import items_of
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.services.store import CoordinationStore
 from viewstamp.services.store.types import (

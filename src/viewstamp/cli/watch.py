@@ -1,9 +1,9 @@
 """`viewstamp kv watch`, `kv history`: what changes in the store, and what has."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -12,9 +12,10 @@ from viewstamp.cli.kv import check_key, shown
 from viewstamp.cli.output import quoted, show_json
 from viewstamp.cli.target import CLUSTER_FILE, check_timeout, client_tls, client_token, locate
 from viewstamp.clients.coordination_blocking import BlockingCoordination
-from viewstamp.clients.watching import Changes, Progress, Resync, Told
+from viewstamp.clients.watch_documents import document_of
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.services.store.types import Event, KeyValue
+from viewstamp.services.store.types import Event
+from viewstamp.services.store.watching import Changes, Progress, Resync, Told
 
 ClusterFile = Annotated[Path, Parameter(help="Cluster file.")]
 Servers = Annotated[str | None, Parameter(help="HOST:PORT,... of members, instead of a file.")]
@@ -109,46 +110,3 @@ def _line(event: Event) -> str:
     if event.item is None:
         return f"delete  {shown(event.key)}"
     return f"put  {shown(event.key)}  {shown(event.item.value)}"
-
-
-def document_of(told: Told) -> dict[str, Any]:
-    """Return what a program reads. Keys and values that are not text are base64."""
-    match told:
-        case Changes():
-            events = [_event(event) for event in told.events]
-            more = {"more": True} if told.more else {}
-            return {"type": "changes", "revision": told.revision, "events": events, **more}
-        case Resync():
-            return {"type": "resync", "revision": told.revision, "items": items_of(told.items)}
-        case Progress():
-            return {"type": "progress", "revision": told.revision}
-
-
-def _event(event: Event) -> dict[str, Any]:
-    if event.item is None:
-        return {"type": "delete", **_text("key", event.key)}
-    return {"type": "put", **item_document(event.item)}
-
-
-def items_of(items: Sequence[KeyValue]) -> list[dict[str, Any]]:
-    """Return keys for a program."""
-    return [item_document(item) for item in items]
-
-
-def item_document(item: KeyValue) -> dict[str, Any]:
-    """Return a key for a program."""
-    return {
-        **_text("key", item.key),
-        **_text("value", item.value),
-        "create": item.create,
-        "mod": item.mod,
-        "version": item.version,
-        **({"lease": item.lease} if item.lease else {}),
-    }
-
-
-def _text(name: str, data: bytes) -> dict[str, Any]:
-    try:
-        return {name: data.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": data}

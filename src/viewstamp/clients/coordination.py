@@ -12,7 +12,7 @@ from typing import Final, Self
 from viewstamp.clients.conditions import Key, Operation, Range, encoded, whole
 from viewstamp.clients.lease_clock import LeaseClock, Standing, ttl_ms
 from viewstamp.clients.optimism import Conflict, Optimism
-from viewstamp.clients.watching import ANSWER_S, HOLD_S, Changes, Progress, Resync, Told, Watching
+from viewstamp.clients.watch_failures import failure_of_answer
 from viewstamp.core.errors import NotExecuted, OutcomeUnknown, SessionExpired
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.client import AsyncClient
@@ -36,6 +36,7 @@ from viewstamp.services.store.types import (
     TxnDone,
     Watch,
 )
+from viewstamp.services.store.watching import ANSWER_S, Changes, Progress, Resync, Told, Watching
 
 __all__ = ["Changes", "Conflict", "Coordination", "Keys", "Lease", "Progress", "Resync", "Transaction"]
 
@@ -55,6 +56,7 @@ class Coordination:
         options: ClientOptions | None = None,
         token: TokenSource | None = None,
         tls: TlsFiles | None = None,
+        operator: bool = False,
     ) -> None:
         """Prepare a client.
 
@@ -66,11 +68,14 @@ class Coordination:
             options: limits and times of the client underneath.
             token: proves the name of a client that has no certificate.
             tls: names this client's certificate, where the cluster file does not.
+            operator: prove that the caller is an operator, by the secret that the cluster file names.
 
         Raises:
             ConfigurationError: `where` names no cluster, or a setting makes no sense.
         """
-        self.client = AsyncClient(where, timeout_s=timeout_s, options=options, token=token, tls=tls)
+        self.client = AsyncClient(
+            where, timeout_s=timeout_s, options=options, token=token, tls=tls, operator=operator
+        )
         self.store: type[CoordinationStore] = make_proxy(CoordinationStore, self.client, part=part)
         """The store's own methods, such as `await c.store.kv_txn(...)`."""
         self.kv = Keys(self.client, self.store, part)
@@ -263,6 +268,8 @@ class Keys:
                 await asyncio.sleep(watching.failed())
                 continue
             answer = watching.answered(reply)
+            if answer.failure is not None:
+                raise failure_of_answer(answer.failure)
             if answer.refused:
                 await asyncio.sleep(watching.failed())
             elif answer.must_list:
@@ -278,7 +285,9 @@ class Keys:
             if node is None:
                 await self._store.kv_revision()  # until one can be reached
                 return None
-            reply: bytes = await self._client.operate(node, watching.question(), timeout_s=HOLD_S + ANSWER_S)
+            reply: bytes = await self._client.operate(
+                node, watching.question(), timeout_s=watching.hold_s + ANSWER_S
+            )
         except _UNANSWERED:
             if self._client.is_closed:
                 raise

@@ -9,13 +9,13 @@ from typing import Any, Self, TypeVar
 from viewstamp.clients.conditions import Key, Operation
 from viewstamp.clients.coordination import Coordination, Keys, Lease, Transaction
 from viewstamp.clients.lease_clock import Standing
-from viewstamp.clients.watching import Changes, Told
 from viewstamp.core.errors import NotExecuted
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.config import TlsFiles
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.tokens import TokenSource
 from viewstamp.services.store.types import Compare, Found, KeyValue, LeaseState, TxnDone
+from viewstamp.services.store.watching import Changes, Told
 
 T = TypeVar("T")
 

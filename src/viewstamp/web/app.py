@@ -17,6 +17,7 @@ from viewstamp.runtime.server import Server
 from viewstamp.web.admin import Proof, admin_routes, bearer
 from viewstamp.web.health import health_routes
 from viewstamp.web.metrics import Extra, metrics_route
+from viewstamp.web.watch import watch_routes
 
 LOG: Final = logging.getLogger("viewstamp.web")
 Router = Callable[[Server], Sequence[BaseRoute]]
@@ -42,6 +43,7 @@ def make_app(
         *health_routes(server),
         metrics_route(server, metrics),
         *admin_routes(server, proof or bearer(None)),
+        *watch_routes(server, proof or bearer(None)),
     ]
     for router in routers:
         routes += router(server)

@@ -49,12 +49,18 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     before: Record | None
     """None: it did not exist."""
 
-    @property
-    def size(self) -> int:
-        """Bytes that it keeps, about."""
-        after, before = self.after, self.before
-        values = (0 if after is None else len(after.value)) + (0 if before is None else len(before.value))
-        return STEP_BYTES + len(self.key) + values
+    size: int
+    """Bytes that it keeps, about."""
+
+
+def step_of(revision: int, time: int, key: bytes, after: Record | None, before: Record | None) -> Step:
+    """Return a step."""
+    size = STEP_BYTES + len(key)
+    if after is not None:
+        size += len(after.value)
+    if before is not None:
+        size += len(before.value)
+    return Step(revision, time, key, after, before, size)
 
 
 class History:
@@ -102,6 +108,8 @@ class History:
     def trim(self, now: int) -> None:
         """Forget what has left the window, a bounded number of steps."""
         since, steps = now - self.ms_max * MICROSECONDS_PER_MS, self.steps
+        if self.size_bytes <= self.bytes_max and self._is_fresh(since):
+            return
         end = min(len(steps), self._first + TRIMMED_MAX)
         while self._first < end:
             step = steps[self._first]
@@ -112,6 +120,13 @@ class History:
         if self._first > len(steps) // 2:
             del steps[: self._first]
             self._first = 0
+
+    def _is_fresh(self, since: int) -> bool:
+        """Return whether the oldest step has not left the window of time, and is not compacted."""
+        if self._first >= len(self.steps):
+            return True
+        oldest = self.steps[self._first]
+        return oldest.time >= since and oldest.revision > self.compacted
 
     def compact(self, revision: int) -> None:
         """From now on refuse what is asked up to this revision; the steps are forgotten by and by."""

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from viewstamp.services.sorted_names import SortedKeys
-from viewstamp.services.store.history import Record, Step
+from viewstamp.services.store.history import Record, Step, step_of
 from viewstamp.services.store.leases import LeaseImage
 from viewstamp.services.store.table import Table
 
@@ -140,4 +140,4 @@ def _add_steps(table: Table, images: list[StepImage]) -> None:
         after = image.after
         if after is not None and (current := table.records.get(image.key)) == after:
             after = current  # one object, as before the snapshot was made
-        history.add(Step(image.revision, image.time, image.key, after, before))
+        history.add(step_of(image.revision, image.time, image.key, after, before))

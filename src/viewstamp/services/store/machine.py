@@ -83,7 +83,7 @@ class CoordinationStore(StateMachine):
         """
         running = self._begin()
         done = running.put(put)
-        self._finish(running)
+        self._finish(running.revision)
         return done
 
     @command(ranges=(("delete.key", "delete.until"),), frees=True)
@@ -95,7 +95,7 @@ class CoordinationStore(StateMachine):
         """
         running = self._begin()
         done = running.delete(delete)
-        self._finish(running)
+        self._finish(running.revision)
         return done
 
     @command(ranges=(("txn.firsts", "txn.ends"),))
@@ -108,7 +108,7 @@ class CoordinationStore(StateMachine):
         """
         running = self._begin()
         done = running.transact(txn)
-        self._finish(running)
+        self._finish(running.revision)
         return done
 
     @query(ranges=(("get.key", "get.until"),))
@@ -258,7 +258,7 @@ class CoordinationStore(StateMachine):
         for key in sorted(lease.keys):
             running.table.delete(key, running.revision, running.time)
         running.table.leases.end(lease)
-        self._finish(running)
+        self._finish(running.revision)
 
     # State
 
@@ -279,11 +279,11 @@ class CoordinationStore(StateMachine):
         context = self.context
         return Running(self._table, context.token, context.now, context.principal)
 
-    def _finish(self, running: Running) -> None:
+    def _finish(self, revision: int) -> None:
         """Tell which keys a command has changed, and forget what has left the window."""
-        context, history = self.context, self._table.history
-        if context.listens and self._table.revision == running.revision:
-            steps, first = history.after(running.revision - 1)
+        context, table = self.context, self._table
+        if context.listens and table.revision == revision:
+            steps, first = table.history.after(revision - 1)
             for step in steps[first:]:
                 context.changed(step.key)
-        history.trim(context.now)
+        table.history.trim(context.now)

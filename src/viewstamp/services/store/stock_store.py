@@ -74,9 +74,10 @@ class StockStore(CoordinationStore):
             return False
         if version is not None:
             _require_version(key, found, version)
-        running = self._begin()
-        self._table.delete(encoded, running.revision, running.time)
-        self._finish(running)
+        context = self.context
+        revision = context.token
+        self._table.delete(encoded, revision, context.now)
+        self._finish(revision)
         return True
 
     @query(prefixes=("prefix",))
@@ -115,9 +116,10 @@ class StockStore(CoordinationStore):
         table.history.compact(1)
 
     def _write(self, key: bytes, value: bytes) -> int:
-        running, table = self._begin(), self._table
-        table.put(key, value, 0, running.revision, running.time)
-        self._finish(running)
+        context = self.context
+        revision, table = context.token, self._table
+        table.put(key, value, 0, revision, context.now)
+        self._finish(revision)
         return _version(table.records[key])
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 
 from viewstamp.services.kv import KEY_BYTES_MAX, VALUE_BYTES_MAX, InvalidKey, ValueTooLong
 from viewstamp.services.sorted_names import SortedKeys
-from viewstamp.services.store.history import History, Record, Step
+from viewstamp.services.store.history import History, Record, Step, step_of
 from viewstamp.services.store.leases import Leases
 from viewstamp.services.store.types import (
     ANSWER_BYTES_MAX,
@@ -62,7 +62,7 @@ class Table:
         if before is not None and before.lease:
             self.leases.detach(before.lease, key)
         self.leases.attach(lease, key)
-        self._changed(Step(revision, time, key, record, before))
+        self._changed(step_of(revision, time, key, record, before))
         return before
 
     def delete(self, key: bytes, revision: int, time: int) -> Record:
@@ -71,7 +71,7 @@ class Table:
         self.keys.remove(key)
         self.leases.detach(before.lease, key)
         self.floor = max(self.floor, before.base + before.version)
-        self._changed(Step(revision, time, key, None, before))
+        self._changed(step_of(revision, time, key, None, before))
         return before
 
     def _changed(self, step: Step) -> None:

@@ -17,6 +17,7 @@ from viewstamp.sim.workloads.granted import GrantedStoreWorkload
 from viewstamp.sim.workloads.locks import LockWorkload, notified_workload
 from viewstamp.sim.workloads.own_machine import OwnMachine
 from viewstamp.sim.workloads.queues import QueueWorkload
+from viewstamp.sim.workloads.store import CoordinationWorkload
 from viewstamp.sim.workloads.workload import (
     HostileStoreWorkload,
     RegisterWorkload,
@@ -39,6 +40,7 @@ WORKLOADS: Final[dict[str, Callable[[LoadOptions], Workload]]] = {
     "rwlocks": ReadWriteLockWorkload,
     "semaphores": SemaphoreWorkload,
     "semaphores-notified": notified_semaphores,
+    "store": CoordinationWorkload,
     "tally": TallyWorkload,
 }
 

@@ -16,23 +16,10 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from viewstamp.core.errors import OutcomeUnknown
 from viewstamp.core.ids import NodeId
-from viewstamp.core.messages import (
-    DENIED,
-    FAILED,
-    INVALID,
-    REFUSED,
-    RESULT,
-    Waited,
-    WaitFor,
-    decode_server_message,
-)
-from viewstamp.machine.access import Denial
+from viewstamp.core.messages import REFUSED, RESULT, Waited, WaitFor, decode_server_message
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.replica.events import Failed, Raised
-from viewstamp.runtime.client_base import Errors, failure_of
-from viewstamp.services.store import CoordinationStore
+from viewstamp.services.store.machine import CoordinationStore
 from viewstamp.services.store.types import Compacted, Event, KeyValue, News, Watch
 
 HOLD_S: Final = 5.0
@@ -44,10 +31,7 @@ PAUSE_S: Final = 0.05
 PAUSE_MAX_S: Final = 1.0
 
 _METHOD: Final = MachineDefinition.of(CoordinationStore).methods["kv_changes"]
-_ERRORS: Final = Errors(CoordinationStore)
 _TEXT: Final = msgspec.msgpack.Decoder(str)
-_RAISED: Final = msgspec.msgpack.Decoder(tuple[str, str])
-_DENIAL: Final = msgspec.msgpack.Decoder(Denial)
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -90,12 +74,23 @@ class Watching:
         "_skip",
         "_told",
         "after",
+        "hold_s",
         "part",
     )
 
     def __init__(
-        self, key: bytes, end: bytes, *, after: int, prev: bool, rng: Random, part: str = ""
+        self,
+        key: bytes,
+        end: bytes,
+        *,
+        after: int,
+        prev: bool,
+        rng: Random,
+        part: str = "",
+        hold_s: float | None = None,
     ) -> None:
+        """`hold_s` None: `HOLD_S`."""
+        self.hold_s = HOLD_S if hold_s is None else hold_s
         self._key = key
         self._end = end
         self._prev = prev
@@ -120,7 +115,7 @@ class Watching:
             name, *arguments = msgspec.msgpack.decode(call, type=list[msgspec.Raw])
             method = f"{self.part}.{msgspec.msgpack.decode(name, type=str)}"
             call = msgspec.msgpack.encode([method, *arguments])
-        return WaitFor(0, int(HOLD_S * 1000), msgspec.Raw(call))
+        return WaitFor(0, int(self.hold_s * 1000), msgspec.Raw(call))
 
     def choose(self, reachable: Sequence[NodeId]) -> NodeId | None:
         """Return the server to ask: the one that answered last, while it can be reached; None: none can."""
@@ -140,18 +135,14 @@ class Watching:
         return pause_s
 
     def answered(self, reply: bytes) -> "Answer":
-        """Take an answer in.
-
-        Raises:
-            PermissionDenied, InvalidCall, InvalidKey, CommandFailed: no server will answer this question.
-        """
+        """Take an answer in."""
         waited = decode_server_message(reply)
         if not isinstance(waited, Waited):
-            raise OutcomeUnknown("a server answered a question with something else")
+            return Answer(refused="a server answered a question with something else")
         if waited.kind == REFUSED:
             return Answer(refused=_TEXT.decode(waited.payload))
         if waited.kind != RESULT:
-            raise _failure(waited)
+            return Answer(failure=waited)
         self._pause_s = PAUSE_S
         told: News | Compacted = _METHOD.decode_result(bytes(waited.payload))
         if isinstance(told, Compacted):
@@ -189,16 +180,5 @@ class Answer(msgspec.Struct, frozen=True):
     """List the range, and tell the caller that."""
     refused: str = ""
     """Why this server does not answer now; ask another."""
-
-
-def _failure(waited: Waited) -> Exception:
-    """Return the exception that tells the caller why the question has no answer."""
-    payload = waited.payload
-    if waited.kind == DENIED:
-        denial = _DENIAL.decode(payload)
-        return failure_of(Failed("denied", denial.text, denial=denial), _ERRORS, _METHOD.name)
-    if waited.kind == FAILED:
-        return failure_of(Raised(*_RAISED.decode(payload)), _ERRORS, _METHOD.name)
-    if waited.kind == INVALID:
-        return failure_of(Failed("invalid", _TEXT.decode(payload)), _ERRORS, _METHOD.name)
-    return OutcomeUnknown(f"a server answered in a way this version does not know ({waited.kind})")
+    failure: Waited | None = None
+    """Why no server will answer this question."""
