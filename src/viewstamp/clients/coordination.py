@@ -271,7 +271,7 @@ class Keys:
             if answer.failure is not None:
                 raise failure_of_answer(answer.failure)
             if answer.refused:
-                await asyncio.sleep(watching.failed())
+                await asyncio.sleep(watching.failed(refused=True))
             elif answer.must_list:
                 yield watching.listed(*await self._list(span))
             else:

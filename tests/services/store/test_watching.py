@@ -11,7 +11,7 @@ from viewstamp.core.messages import DENIED, REFUSED, RESULT, AdminReply, Waited
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.services.store import CoordinationStore, changes
 from viewstamp.services.store.types import Change, Compacted, Event, News, Put, Txn
-from viewstamp.services.store.watching import PAUSE_S, Changes, Progress, Resync, Watching
+from viewstamp.services.store.watching import PAUSE_MAX_S, PAUSE_S, Changes, Progress, Resync, Watching
 
 NODES = (NodeId(1), NodeId(2), NodeId(3))
 DEFINITION = MachineDefinition.of(CoordinationStore)
@@ -69,11 +69,23 @@ def test_it_goes_through_the_servers_and_pauses_when_none_answers() -> None:
     first = watch.choose(NODES)
     assert first == watch.choose(NODES), "it stays with a server that answers"
     tried = []
-    for pause_s in (0.0, 0.0, PAUSE_S, 0.0, 0.0, 2 * PAUSE_S):
+    for longest_s in (0.0, 0.0, PAUSE_S, 0.0, 0.0, 2 * PAUSE_S):
         tried.append(watch.choose(NODES))
-        assert watch.failed() == pause_s
+        assert longest_s / 2 <= watch.failed() <= longest_s
     assert set(tried[:3]) == set(NODES) == set(tried[3:])
     assert watch.choose((NodeId(9),)) == NodeId(9)
+
+
+def test_it_pauses_after_each_refusal_for_longer_and_longer() -> None:
+    watch = watching()
+    pauses = []
+    for _ in range(12):
+        watch.choose(NODES)
+        pauses.append(watch.failed(refused=True))
+    assert PAUSE_S / 2 <= pauses[0] <= PAUSE_S
+    assert PAUSE_MAX_S / 2 <= pauses[-1] <= PAUSE_MAX_S
+    assert told(watch, News([], 7)) == [Progress(7)]
+    assert watch.failed(refused=True) <= PAUSE_S, "an answer ends the silence"
 
 
 def test_what_no_server_will_answer_is_handed_on() -> None:

@@ -28,7 +28,7 @@ ANSWER_S: Final = 2.0
 """How much longer its answer may take."""
 PAUSE_S: Final = 0.05
 """After a question that no server answered; doubles up to the next one."""
-PAUSE_MAX_S: Final = 1.0
+PAUSE_MAX_S: Final = 2.0
 
 _METHOD: Final = MachineDefinition.of(CoordinationStore).methods["kv_changes"]
 _TEXT: Final = msgspec.msgpack.Decoder(str)
@@ -125,14 +125,18 @@ class Watching:
             self._rng.shuffle(self._nodes)
         return self._nodes[0] if self._nodes else None
 
-    def failed(self) -> float:
-        """The server did not answer, or not now: return after how many seconds to ask the next one."""
+    def failed(self, *, refused: bool = False) -> float:
+        """The server did not answer, or refused: return after how many seconds to ask the next one.
+
+        A server that refuses has no leader, or too many watches: others will say the same, and thousands of
+        watches that ask on and on would keep the servers from what they need.
+        """
         if self._nodes:
             self._nodes.pop(0)
-        if self._nodes:
+        if self._nodes and not refused:
             return 0.0
         pause_s, self._pause_s = self._pause_s, min(PAUSE_MAX_S, 2 * self._pause_s)
-        return pause_s
+        return pause_s * self._rng.uniform(0.5, 1.0)
 
     def answered(self, reply: bytes) -> "Answer":
         """Take an answer in."""

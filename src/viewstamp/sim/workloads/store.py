@@ -105,7 +105,7 @@ class _Watcher:
     def _answered(self, outcome: Outcome, _sent: int) -> None:
         answer = self.watching.answered(outcome.payload) if isinstance(outcome, Returned) else None
         if answer is None or answer.refused:
-            self.client.later(self.watching.failed(), self.ask)
+            self.client.later(self.watching.failed(refused=answer is not None), self.ask)
             return
         if answer.failure is not None:
             raise InvariantViolated(NAME, f"{self.name}: {answer.failure}")
