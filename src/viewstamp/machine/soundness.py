@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from random import Random
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
-from typing import Any, ClassVar, Final, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, Generic, get_origin, get_type_hints
 
 from viewstamp.machine.forbidden_calls import advances_itself, instead_of, rule_of
 from viewstamp.machine.lint.mutators import MUTATORS
@@ -76,7 +76,7 @@ def _class_variables(cls: type[StateMachine]) -> Iterator[str]:
 
 
 def _own_classes(cls: type[StateMachine]) -> list[type]:
-    return [owner for owner in cls.__mro__ if owner not in (StateMachine, object)]
+    return [owner for owner in cls.__mro__ if owner not in (StateMachine, Generic, object)]
 
 
 def _require_constant(

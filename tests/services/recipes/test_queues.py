@@ -208,6 +208,16 @@ def test_an_id_is_put_once_and_remembered_for_a_while_after_it_was_done() -> Non
     assert put(at, "one", "id") == Put(2, is_new=True)
 
 
+def test_a_number_is_not_used_again_when_a_queue_was_forgotten() -> None:
+    at = desk()
+    with at.by(ANNE) as service:
+        service.configure("other", dedupe_ms=0)
+    put(at, "one")
+    ack(at, ANNE, 1, take(at, ANNE).token)
+    assert "q" not in at.service.queues
+    assert put(at, "two").number == 2
+
+
 def test_a_queue_that_holds_nothing_is_forgotten_and_one_that_was_configured_is_not() -> None:
     at = desk()
     take(at, ANNE)

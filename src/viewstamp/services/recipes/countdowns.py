@@ -98,6 +98,7 @@ class CountdownService(ClaimService):
         known = self.rooms[name].claims.get(key) if name in self.rooms else None
         if known is not None and known.token == _REPLACED:
             self.give_back(name, key)
+            # viewstamp: allow VS013 the claim is over, and its client is told so
             raise NoCountdown(f"{quoted(name)} was started again before it came to zero")
         room = self.rooms[name] if known is not None else self._room(name, generation)
         return self.claim(name, key, room, wanted)

@@ -30,7 +30,7 @@ class Put(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How a `put` was answered."""
 
     number: int
-    """The item's number in its queue; 0: it was put before, and is done."""
+    """The item's number, which no other item ever has; 0: it was put before, and is done."""
     is_new: bool
     """False: an item of this id was put before, and nothing was put now."""
 

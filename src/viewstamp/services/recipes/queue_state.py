@@ -69,7 +69,6 @@ class Queue(msgspec.Struct):
     settings: QueueSettings = QueueSettings()
     kept: bool = False
     """It was configured, and stays when it is empty."""
-    last: int = 0
     items: dict[int, Item] = {}
     ready: list[int] = []
     """A heap: the item that was put first is taken first."""

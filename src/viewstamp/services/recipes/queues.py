@@ -72,6 +72,8 @@ class QueueService(StateMachine):
     clients: dict[int, dict[tuple[str, int], None]] = {}  # noqa: RUF012
     size: int = 0
     """Bytes of all items."""
+    last: int = 0
+    """The last number of an item: numbers are of all queues, as a queue that is empty is forgotten."""
 
     @command(keys=("name",))
     def put(self, name: str, body: bytes, id: str = "", key: str = "", delay_ms: int = 0) -> Put:  # noqa: A002
@@ -91,8 +93,7 @@ class QueueService(StateMachine):
         if queue is not None and id and (id in queue.ids or queue.done.get(id, 0) > now):
             return Put(queue.ids.get(id, 0), is_new=False)
         queue = self._with_room(name, queue, len(body))
-        queue.last += 1
-        number = queue.last
+        number = self._next_number()
         queue.items[number] = Item(id, key, body, now)
         self.size += len(body)
         if id:
@@ -131,6 +132,7 @@ class QueueService(StateMachine):
             self._assign(name, queue, but=key)
         elif take.token == _LOST:
             self._let_go(name, queue, key)
+            # viewstamp: allow VS013 the claim is over, and its client is told so
             raise NotTaken(f"the lease of an item of {quoted(name)} ended, and it may be taken again")
         else:
             take.lease_ms = lease_ms
@@ -173,9 +175,9 @@ class QueueService(StateMachine):
             NotTaken: it is not taken under this token now.
             TooLarge: the delay is out of range.
         """
-        queue, key, take = self._held(name, sequence, token)
         if delay_ms is not None and not 0 <= delay_ms <= MS_MAX:
             raise TooLarge(f"a delay is from 0 to {MS_MAX} ms: nothing was changed")
+        queue, key, take = self._held(name, sequence, token)
         number, take.number = take.number, 0
         reason = reason[:REASON_CHARACTERS_MAX]
         delay_ms = queue.settings.backoff_ms if delay_ms is None else delay_ms
@@ -238,12 +240,11 @@ class QueueService(StateMachine):
             NotTaken: it is not a dead letter.
         """
         queue, item = self._bury_less(name, number)
-        queue.last += 1
-        queue.items[queue.last] = Item(item.id, item.key, item.body, int(self.context.now))
+        revived = self._next_number()
+        queue.items[revived] = Item(item.id, item.key, item.body, int(self.context.now))
         if item.id:
-            queue.ids[item.id] = queue.last
-        queue.offer(queue.last)
-        revived = queue.last
+            queue.ids[item.id] = revived
+        queue.offer(revived)
         self._settle(name, queue)
         return revived
 
@@ -319,6 +320,10 @@ class QueueService(StateMachine):
             queue = self.queues[name] = Queue()
         return queue
 
+    def _next_number(self) -> int:
+        self.last += 1
+        return self.last
+
     def _with_room(self, name: str, queue: Queue | None, size: int) -> Queue:
         most = (queue or Queue()).settings.items_max
         if queue is not None and len(queue.items) >= most:
@@ -347,6 +352,7 @@ class QueueService(StateMachine):
             take = queue.claims.get(key)
             if take is not None and take.number and take.token == token:
                 return queue, key, take
+        # viewstamp: allow VS013 what was due has moved; that is true for all
         raise NotTaken(f"no item of {quoted(name)} is taken under this token now: another may have it")
 
     def _bury_less(self, name: str, number: int) -> tuple[Queue, Item]:

@@ -52,6 +52,7 @@ class RateService(StateMachine):
         now = int(self.context.now)
         self._forget(now)
         if name not in self.used_up_to and len(self.used_up_to) >= LIMITS_MAX:
+            # viewstamp: allow VS013 what is at rest was forgotten, which changes no answer
             raise TooMany(f"{LIMITS_MAX} limits are in use, as many as may be: try again later")
         after = max(self.used_up_to.get(name, 0), now) + _micros(cost, rate, period_ms)
         wait = after - now - _micros(burst, rate, period_ms)

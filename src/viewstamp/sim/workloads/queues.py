@@ -71,6 +71,8 @@ class QueueWorkload(ClaimWorkload, JudgesState):
         plan, one = task.record.plan, task.inside
         assert plan is not None
         assert one is not None
+        if task.is_ending:
+            return
         how, number = plan.arguments[2], task.answer.item.number
         if how == "leave" or task.is_lost:
             self.items.left(task.name, number, one)
@@ -85,12 +87,14 @@ class QueueWorkload(ClaimWorkload, JudgesState):
             if how == "ack" and _had_no_effect(outcome):
                 self.items.perhaps[task.name, number] -= 1
             if task.claim in client.tasks:
-                self.items.left(task.name, number, one)
+                if how == "ack":
+                    self.items.left(task.name, number, one)
                 client.leave(task, Returned(b"", one.token))
 
-        if not task.is_ending:
-            task.is_ending = True
-            client.call(str(how), (task.name, int(task.claim), one.token), ended)
+        task.is_ending = True
+        if how == "fail":  # from now on it no longer counts on the item
+            self.items.left(task.name, number, one)
+        client.call(str(how), (task.name, int(task.claim), one.token), ended)
 
     def note_result(self, plan: Plan, result: object) -> None:
         """Remember what was put."""
