@@ -1,5 +1,7 @@
 """`viewstamp elect`, `semaphore` and `queue` against a cluster in this process."""
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +105,23 @@ def test_what_fails_is_tried_again_set_aside_and_revived(
 def test_a_command_is_needed(command: Command, here: Stock, verb: tuple[str, ...]) -> None:
     ran = command(*verb)
     assert (ran.code, "write it after --" in ran.complaint) == (failures.CONFIGURATION, True)
+
+
+def test_the_commands_of_the_page_do_what_it_says(command: Command, here: Stock, tmp_path: Path) -> None:
+    """docs/how-to/coordinate-workers.md, as printed; a worker is told to end after one item."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "coordinate-workers.md"
+    for script in ("schedule.sh", "convert.sh", "send-mail.sh"):
+        (tmp_path / script).write_text('#!/bin/sh\necho "$0 $VIEWSTAMP_FENCING_TOKEN $*" >> ran\n')
+        (tmp_path / script).chmod(0o755)
+    lines = re.findall(
+        r"^(?:echo .*\| )?(viewstamp (?:elect|semaphore|queue) .*)$", page.read_text(), re.MULTILINE
+    )
+    assert len(lines) == 6
+    for line in lines:
+        words = shlex.split(line)[1:]
+        words += ["a mail"] if words[1] == "put" else []
+        if words[1] == "work":
+            words.insert(2, "--once")
+        assert command(*words).code == failures.DONE, line
+    ran = [line.split()[0] for line in (tmp_path / "ran").read_text().splitlines()]
+    assert ran == ["./schedule.sh", "./convert.sh", "./send-mail.sh"]
