@@ -39,6 +39,15 @@ class Desk(Generic[S]):
         with self.by(0):
             self.service.session_ended(client)
 
+    def alarms(self) -> int:
+        """Let all alarms ring that are due, as the replica does; return how many there were."""
+        rang = 0
+        while (moment := self.service.next_alarm()) is not None and moment <= self.now:
+            with self.by(0):
+                self.service.alarm()
+            rang += 1
+        return rang
+
     def asked(self) -> list[tuple[int, int]]:
         """Return the clients and claims that were told to ask again since the last look."""
         told, self.told = self.told, []

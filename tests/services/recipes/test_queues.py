@@ -208,6 +208,38 @@ def test_an_id_is_put_once_and_remembered_for_a_while_after_it_was_done() -> Non
     assert put(at, "one", "id") == Put(2, is_new=True)
 
 
+def test_what_is_due_moves_by_an_alarm_though_nobody_asks() -> None:
+    at = desk()
+    put(at, "late", "", "", 100)
+    put(at, "one")
+    take(at, ANNE, 1, 50)
+    assert take(at, BERT).state == take(at, CARL).state == "waiting"
+    at.asked()
+    assert at.service.next_alarm() == 50_000
+    at.now = 49_999
+    assert at.alarms() == 0
+    at.now = 50_000
+    assert at.alarms() == 1
+    assert sorted(at.asked()) == [(ANNE, 1), (BERT, 1)]
+    at.again()
+    at.now = 100_000
+    assert at.alarms() == 1
+    assert (CARL, 1) in at.asked()
+    assert at.service.next_alarm() is None
+    at.end(BERT)
+    assert at.service.alarm_heap == []
+
+
+def test_alarms_that_were_moved_leave_no_heap_behind() -> None:
+    at = desk()
+    put(at, "one")
+    for lease in range(1, 1_000):
+        take(at, ANNE, lease, 1_000 * lease)
+        with at.by(ANNE) as service:
+            service.release("q", lease)
+    assert len(at.service.alarm_heap) < 200
+
+
 def test_a_number_is_not_used_again_when_a_queue_was_forgotten() -> None:
     at = desk()
     with at.by(ANNE) as service:
@@ -320,9 +352,13 @@ class Tangle(RuleBasedStateMachine):
         self.at.end(client)
         self.held = {key: one for key, one in self.held.items() if key[0] != client}
 
-    @rule(pause=st.integers(1, 60_000))
-    def wait(self, pause: int) -> None:
+    @rule(pause=st.integers(1, 60_000), rings=st.booleans())
+    def wait(self, pause: int, rings: bool) -> None:
         self.at.now += pause
+        if rings:
+            self.at.alarms()
+            queue = self.at.service.queues["q"]
+            assert (queue.due or self.at.now + 1) > self.at.now, "what was due has moved"
 
     @rule()
     def again(self) -> None:

@@ -61,6 +61,23 @@ def test_an_instance_that_is_not_renewed_in_time_goes() -> None:
     assert register(at, ANNE, "a", ttl_ms=100).state == "granted", "it may come back"
 
 
+def test_those_that_observe_are_told_when_a_time_to_live_is_over() -> None:
+    at = desk()
+    with at.by(CARL) as registry:
+        registry.observe("s")
+    register(at, ANNE, "a", ttl_ms=100)
+    at.now = 50_000
+    register(at, ANNE, "a", ttl_ms=100)
+    at.told.clear()
+    at.now = 100_000
+    assert at.alarms() == 1, "the moment before it was renewed"
+    assert at.told == []
+    at.now = 150_000
+    assert at.alarms() == 1
+    assert at.told == [(CARL, Changed("registry", "s"))]
+    assert (at.service.services, at.service.next_alarm()) == ({}, None)
+
+
 def test_a_new_process_replaces_the_one_before_it_and_that_one_is_told() -> None:
     at = desk()
     old = register(at, ANNE, "a").token

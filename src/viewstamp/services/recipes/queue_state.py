@@ -181,6 +181,12 @@ class Queue(msgspec.Struct):
             del self.done[first]
 
     @property
+    def due(self) -> int | None:
+        """When a delayed item or the end of a lease is to be looked at; None: there is neither."""
+        first = [heap[0][0] for heap in (self.delayed, self.leases) if heap]
+        return min(first, default=None)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing would be lost with it."""
         return not (self.items or self.claims or self.done or self.kept)

@@ -5,8 +5,7 @@ Rules of this file:
 - an item that is taken has one taker, and the token of that grant; what is done to it under another token is
   refused. It comes back when its taker returns it, or its lease or its session ends;
 - an attempt is counted when an item is taken, and taken back when it is returned on purpose;
-- nothing happens by itself: what became due is moved by the next command on the queue, up to a hundred at
-  once. Takers that wait ask from time to time;
+- what became due is moved by the next command on the queue, or by an alarm, up to a hundred at once;
 - a claim whose lease ended is kept until its client asks or lets go: it must not be given another item;
 - ids are remembered while their items are here, and for `dedupe_ms` after they were done.
 """
@@ -16,8 +15,9 @@ from heapq import heappop
 from itertools import islice
 from typing import Any, ClassVar, Final
 
-from viewstamp.machine.state_machine import StateMachine, command, query
+from viewstamp.machine.state_machine import command, query
 from viewstamp.services.locks import InvalidName, NoSession
+from viewstamp.services.recipes.alarm_heap import Alarms
 from viewstamp.services.recipes.names import (
     PAGE_MAX,
     Ask,
@@ -55,7 +55,7 @@ _LOST: Final = -1
 """Token of a claim whose lease ended."""
 
 
-class QueueService(StateMachine):
+class QueueService(Alarms):
     """Named queues. The items that a session has taken come back when it ends."""
 
     raises: ClassVar[tuple[type[Exception], ...]] = (
@@ -139,6 +139,7 @@ class QueueService(StateMachine):
         if not take.token:
             return TakeAnswer("waiting", 0)
         queue.lease(key, int(self.context.now))
+        self.set_alarm(name, queue.due)
         return TakeAnswer("granted", take.token, _taken(take.number, queue.items[take.number]))
 
     @command(keys=("name",), frees=True)
@@ -376,8 +377,14 @@ class QueueService(StateMachine):
             self.context.notify(key[0], Ask(self.recipe, name, key[1]))
         queue.forget_done(now, self.limits.done_max)
         self._assign(name, queue)
+        self.set_alarm(name, queue.due)
         if queue.is_idle:
             self.queues.pop(name, None)
+            self.set_alarm(name, None)
+
+    def look_at_due(self, name: str) -> None:
+        """Move what is due in a queue."""
+        self._settle(name, self.queues[name])
 
     def _assign(self, name: str, queue: Queue, but: Key | None = None) -> None:
         """Let those that wait longest take what is ready. Tell each client, `but` the one that asks now."""

@@ -13,6 +13,7 @@ import msgspec
 
 from viewstamp.machine.state_machine import command, query
 from viewstamp.services.locks import InvalidName, NoSession
+from viewstamp.services.recipes.alarm_heap import Alarms
 from viewstamp.services.recipes.names import (
     PAGE_MAX,
     Ask,
@@ -87,7 +88,7 @@ class Instances(msgspec.Struct, frozen=True, array_like=True):
     """There is more: ask again with a larger limit, at most 1,000."""
 
 
-class RegistryService(Watched):
+class RegistryService(Watched, Alarms):
     """Named services with named instances."""
 
     raises: ClassVar[tuple[type[Exception], ...]] = (InvalidName, NoSession, TooMany, TooLarge, Replaced)
@@ -226,16 +227,23 @@ class RegistryService(Watched):
             service.ends = [(at.until, name, at.token) for name, at in service.instances.items() if at.until]
             heapify(service.ends)
 
+    def look_at_due(self, name: str) -> None:
+        """Take out instances whose time to live is over."""
+        self._expire(name)
+
     def _expire(self, name: str) -> None:
         """Take out instances whose time to live is over."""
-        service, now = self.services.get(name), int(self.context.now)
+        now = int(self.context.now)
         for _ in range(_MOVED_MAX):
+            service = self.services.get(name)
             if service is None or not service.ends or service.ends[0][0] > now:
-                return
+                break
             until, instance, token = heappop(service.ends)
             one = service.instances.get(instance)
             if one is not None and (one.until, one.token) == (until, token):
                 self._unlist(name, instance, one.owner)
+        service = self.services.get(name)
+        self.set_alarm(name, service.ends[0][0] if service is not None and service.ends else None)
 
     def _unlist(self, name: str, instance: str, owner: Key) -> bool:
         """Take an instance out of the list, if it still has this owner."""
@@ -247,5 +255,6 @@ class RegistryService(Watched):
         del service.instances[instance]
         if not service.instances:
             del self.services[name]
+            self.set_alarm(name, None)
         self.tell(name)
         return True
