@@ -1,7 +1,7 @@
 """Guards for what a grant protects: a lower token writes nothing."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,11 @@ from viewstamp.core.errors import ConfigurationError
 
 
 @pytest.fixture
-def database() -> sqlite3.Connection:
+def database() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, fence BIGINT NOT NULL, state TEXT)")
-    return connection
+    yield connection
+    connection.close()
 
 
 def rows(database: sqlite3.Connection) -> list[tuple[str, int, str]]:

@@ -310,6 +310,7 @@ class ClaimDriver:
                 future.set_exception(NotExecuted(f"it is lost: {effect.why}"))
         if held is not None:
             LOG.warning("the %s %r is lost, and another may hold it: %s", held.what, held.name, effect.why)
+            held.lost_as = effect.kind
             held.stands("lost", effect.why)
 
     def _call(self, call: Call) -> None:

@@ -82,6 +82,8 @@ class HeldClaim:
         self.answer = answer
         """The service's last answer."""
         self._why_lost = ""
+        self.lost_as = ""
+        """The service's exception with which it was lost, by name; empty where there was none."""
         self._released = False
         self._callbacks: list[Callable[[Standing], None]] = []
         self._waiters: list[tuple[tuple[Standing, ...], asyncio.Future[Standing]]] = []

@@ -9,6 +9,7 @@ from viewstamp.clients.held_claim import HeldClaim
 from viewstamp.core.errors import ViewstampError
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND
 from viewstamp.services.recipes.keeper_events import Request
+from viewstamp.services.recipes.registry import Replaced
 
 _AGAIN_S: Final = 0.5
 
@@ -75,7 +76,7 @@ class Registration:
         while True:
             assert self._held is not None
             await self._held.until("lost")
-            if "another client" in self._held.why_lost:
+            if self._held.lost_as == Replaced.__name__:
                 return  # two processes of one name would replace each other without end
             try:
                 self._held = await self._register()

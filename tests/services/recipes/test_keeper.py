@@ -154,7 +154,7 @@ def test_a_lease_that_renews_itself_is_asked_for_after_a_third() -> None:
     effects = at.feed(Woke())
     assert methods(effects) == ["acquire"], "it is tried again, and in doubt meanwhile"
     assert at.keeper.standing_of(ONE, Instant(at.now)) == "doubtful"
-    assert at.answer(effects, failure("raised", "Replaced")) == [Lost(ONE, "because")]
+    assert at.answer(effects, failure("raised", "Replaced")) == [Lost(ONE, "because", "Replaced")]
 
 
 def test_a_question_that_is_open_when_the_session_ends_is_given_back() -> None:

@@ -263,7 +263,7 @@ def test_a_queue_that_holds_nothing_is_forgotten_and_one_that_was_configured_is_
 
 def test_what_exceeds_a_limit_is_refused_and_changes_nothing() -> None:
     class Small(QueueService):
-        limits: ClassVar[QueueLimits] = QueueLimits(1, bytes_max=10, claims_per_client_max=2, waiting_max=2)
+        limits: ClassVar[QueueLimits] = QueueLimits(1, bytes_max=400, claims_per_client_max=2, waiting_max=2)
 
     at = Desk[QueueService](Small())
     with at.by(ANNE) as service:
@@ -280,8 +280,8 @@ def test_what_exceeds_a_limit_is_refused_and_changes_nothing() -> None:
         with pytest.raises(TooLarge):
             put(at, *arguments)
     put(at, "12345")
-    with pytest.raises(QueueFull, match="10 bytes"):
-        put(at, "123456")
+    with pytest.raises(QueueFull, match="400 bytes"):
+        put(at, "x" * 300)
     put(at, "1")
     with pytest.raises(QueueFull, match="2 items"):
         put(at, "1")
@@ -394,7 +394,7 @@ class Tangle(RuleBasedStateMachine):
     def numbers_add_up(self) -> None:
         queue = self.at.service.queues["q"]
         assert sum(where(self.at)) == len(queue.items)
-        assert self.at.service.size == sum(len(item.body) for item in queue.items.values())
+        assert self.at.service.size == sum(item.cost for item in queue.items.values())
         claims = {(client, seq) for client, mine in self.at.service.clients.items() for _, seq in mine}
         assert claims == set(queue.claims)
 

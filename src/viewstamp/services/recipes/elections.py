@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from viewstamp.machine.state_machine import command, query
-from viewstamp.services.recipes.claims import Claim, ClaimService, new_claim
+from viewstamp.services.recipes.claims import Claim, ClaimLimits, ClaimService, new_claim
 from viewstamp.services.recipes.names import Claimed, Released, check, quoted
 from viewstamp.services.recipes.watchers import Watched
 
@@ -48,6 +48,7 @@ class ElectionService(ClaimService, Watched):
     """Named elections. A session's end resigns."""
 
     recipe: ClassVar[str] = "election"
+    limits: ClassVar[ClaimLimits] = ClaimLimits(claims_per_client_max=1_000)  # each may have a value
     raises: ClassVar[tuple[type[Exception], ...]] = (*ClaimService.raises, NotElected)
 
     @command(keys=("name",))

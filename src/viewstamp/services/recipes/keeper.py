@@ -305,7 +305,7 @@ class ClaimKeeper:
         elif claim.state == "asking":
             self._refuse(claim, failure)
         elif failure.outcome in {"raised", "session_expired"}:
-            self._lose(claim, failure.explanation)
+            self._lose(claim, failure.explanation, failure.kind)
         else:
             self._ask_at(claim, RELEASE_AGAIN_US)
 
@@ -334,9 +334,9 @@ class ClaimKeeper:
         claim.move("none")
         self._remove(claim)
 
-    def _lose(self, claim: _Claim, why: str) -> None:
+    def _lose(self, claim: _Claim, why: str, kind: str = "") -> None:
         """It is held no longer. What is still open for it may be executed: then it is given back."""
-        self._effects.append(Lost(claim.number, why))
+        self._effects.append(Lost(claim.number, why, kind))
         if claim.call is None:
             claim.move("none")
             self._remove(claim)

@@ -147,6 +147,8 @@ class Lost(msgspec.Struct, frozen=True, gc=False):
 
     claim: ClaimId
     why: str
+    kind: str = ""
+    """The exception with which the service said so; empty where it did not."""
 
 
 class Left(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,7 @@ import msgspec
 from viewstamp.services.locks import LABEL_BYTES_MAX, NAME_BYTES_MAX, InvalidName, NoSession
 
 SEQUENCE_MAX: Final = 1 << 53
-VALUE_BYTES_MAX: Final = 65_536
+VALUE_BYTES_MAX: Final = 4_096
 """Bytes that an elected process or a registered instance may publish."""
 PAGE_MAX: Final = 1_000
 

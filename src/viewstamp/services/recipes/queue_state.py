@@ -17,6 +17,8 @@ from viewstamp.services.recipes.names import Key
 MOVED_MAX: Final = 100
 """Items that one command moves because their time has come; the next command goes on."""
 _STALE_MAX: Final = 64
+_ITEM_BYTES: Final = 100
+"""What an item takes beside its body, id and key, roughly."""
 
 
 class QueueSettings(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -46,6 +48,16 @@ class Item(msgspec.Struct):
     """The claim that has taken it; (0, 0): none."""
     reason: str = ""
     """Why the last attempt failed; of a dead letter why it is one."""
+
+    @property
+    def cost(self) -> int:
+        """What it takes of the room for items."""
+        return cost_of(self.body, self.id, self.key)
+
+
+def cost_of(body: bytes, ident: str, key: str) -> int:
+    """Return what an item takes of the room for items, in bytes, roughly."""
+    return _ITEM_BYTES + len(body) + len(ident) + len(key)
 
 
 class Take(msgspec.Struct):

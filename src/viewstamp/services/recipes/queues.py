@@ -41,7 +41,7 @@ from viewstamp.services.recipes.queue_messages import (
     TakeAnswer,
     TakenItem,
 )
-from viewstamp.services.recipes.queue_state import Item, Queue, QueueSettings, Take
+from viewstamp.services.recipes.queue_state import Item, Queue, QueueSettings, Take, cost_of
 
 BODY_BYTES_MAX: Final = 262_144
 ID_BYTES_MAX: Final = 256
@@ -71,7 +71,7 @@ class QueueService(Alarms):
     queues: dict[str, Queue] = {}  # noqa: RUF012  StateMachine copies the default for each instance
     clients: dict[int, dict[tuple[str, int], None]] = {}  # noqa: RUF012
     size: int = 0
-    """Bytes of all items."""
+    """What all items take, in bytes."""
     last: int = 0
     """The last number of an item: numbers are of all queues, as a queue that is empty is forgotten."""
 
@@ -92,10 +92,11 @@ class QueueService(Alarms):
         queue = self.queues.get(name)
         if queue is not None and id and (id in queue.ids or queue.done.get(id, 0) > now):
             return Put(queue.ids.get(id, 0), is_new=False)
-        queue = self._with_room(name, queue, len(body))
+        cost = cost_of(body, id, key)
+        queue = self._with_room(name, queue, cost)
         number = self._next_number()
         queue.items[number] = Item(id, key, body, now)
-        self.size += len(body)
+        self.size += cost
         if id:
             queue.ids[id] = number
         if delay_ms:
@@ -151,7 +152,7 @@ class QueueService(Alarms):
         """
         queue, key, take = self._held(name, sequence, token)
         item = queue.remove(take.number)
-        self.size -= len(item.body)
+        self.size -= item.cost
         if item.id and queue.settings.dedupe_ms:
             queue.done[item.id] = int(self.context.now) + queue.settings.dedupe_ms * 1_000
         take.number = 0
@@ -257,7 +258,7 @@ class QueueService(Alarms):
             NotTaken: it is not a dead letter.
         """
         queue, item = self._bury_less(name, number)
-        self.size -= len(item.body)
+        self.size -= item.cost
         self._settle(name, queue)
 
     @query(keys=("name",))

@@ -240,7 +240,7 @@ class ClaimingClient(SimClient):
                 task = self.tasks.pop(claim, None)
                 if task is not None:
                     self.tell(task, Failed("not_executed", failure.explanation))
-            case Lost(claim, _):
+            case Lost(claim):
                 self.host.judge.rare["claim lost"] += 1
                 if claim in self.tasks:
                     self.tasks[claim].is_lost = True
