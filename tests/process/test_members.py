@@ -30,7 +30,7 @@ async def wait_for_voters(group: ServerGroup, *wanted: int) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("protocol", ["primary_backup"])
+@pytest.mark.parametrize("protocol", ["viewstamped", "primary_backup"])
 async def test_nothing_is_lost_when_it_grows_shrinks_and_each_member_is_replaced(
     make_group: MakeGroup, protocol: str
 ) -> None:

@@ -157,7 +157,7 @@ async def test_node_when_its_file_is_that_of_another_cluster_does_not_join(initi
         await initial.join(listed=other)
 
 
-@pytest.mark.parametrize("protocol", ["raft", "primary_backup"])
+@pytest.mark.parametrize("protocol", ["raft", "viewstamped", "primary_backup"])
 async def test_clients_when_all_members_are_replaced_go_on(tmp_path: Path, protocol: str) -> None:
     async with running(Town(tmp_path, protocol=protocol)) as town:
         await replace_all(town)

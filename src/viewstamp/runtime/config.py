@@ -211,7 +211,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             addresses=self.addresses,
             address_of=(book or self).address_of,
             established=established,
-            admits=protocol_definition(self.protocol).guarantees.changes_members,
+            admits=self.open_host is None and protocol_definition(self.protocol).guarantees.changes_members,
             settings={"options": self.options, "replica": self.replica},
             is_open=self.open_host is not None,
             must_agree=self.must_agree,

@@ -358,8 +358,10 @@ class Server:
 
     def _guests(self, driver: Driver) -> Callable[[], Iterable[NodeId]] | None:
         """Return what names the nodes that take part now; None: those of the cluster file do."""
+        if self.cluster.open_host is not None:
+            return lambda: driver.status().members
         if not self._definition.guarantees.changes_members:
-            return None if self.cluster.open_host is None else lambda: driver.status().members
+            return None
         if self._joining:  # until the log tells it, this node goes by the members that it asked
             return lambda: members_of(driver.status()) or driver.status().members
         return lambda: members_of(driver.status())

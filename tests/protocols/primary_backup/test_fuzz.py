@@ -13,9 +13,9 @@ from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, Seqno, View, Viewsta
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.primary_backup import COURSE, DEFINITION
 from viewstamp.protocols.primary_backup.course.messages import CourseMessage
-from viewstamp.protocols.primary_backup.journal import Changed, SyncRecord
+from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import AppendEntries, FencedMessage
-from viewstamp.protocols.replication.configuration import Configuration
+from viewstamp.protocols.replication.configuration import Changed, Configuration
 from viewstamp.protocols.replication.log import COMMAND, EntryRecord, encode_record
 from viewstamp.protocols.replication.messages import Member
 

@@ -21,6 +21,7 @@ from viewstamp.core.effects import (
     Persist,
     Refuse,
     Release,
+    Removed,
     Restore,
     Send,
     Settled,
@@ -95,6 +96,9 @@ class Host:
         self.answers: dict[int, int | None] = {}
         """Token of a read to the length of the machine when it was answered, None where it was refused."""
         self.settled: dict[int, str | None] = {}
+        self.joining = False
+        """Whether it waits to be added by an operator."""
+        self.removed: Viewstamp | None = None
         self.restored = 0
         self.stages: list[Stage] = []
         self.image: Any = None
@@ -163,6 +167,7 @@ class Cluster:
         setup = CoreSetup(
             node=host.node,
             members=tuple(sorted({*self.members, host.node})),
+            joining=host.joining,
             incarnation=host.incarnation,
             rng=Random(self.rng.getrandbits(32)),
             options=msgspec.structs.replace(self.options, **overrides),
@@ -175,6 +180,14 @@ class Cluster:
         )
         host.core = ViewstampedCore(setup, failpoints)
         self._arm(host)
+
+    def join(self, *nodes: int) -> None:
+        """Start nodes with empty disks that wait to be added."""
+        for number in nodes:
+            node = NodeId(number)
+            host = self.hosts[node] = Host(node, self._incarnation(node))
+            host.joining = True
+            self.start(number)
 
     def crash(self, *nodes: int) -> None:
         """End nodes; what was not durable is lost."""
@@ -315,6 +328,8 @@ class Cluster:
                 host.answers[token] = None
             case Settled(token, refusal):
                 host.settled[token] = refusal
+            case Removed(at):
+                host.removed = at
             case LeaderChanged(view, leader):
                 led = f"is led by {leader}" if leader is not None else "begins"
                 self._tell(f"node {host.node}: view {view} {led}")

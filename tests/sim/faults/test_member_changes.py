@@ -51,7 +51,7 @@ def changed(
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("protocol", ["raft", "primary_backup"])
+@pytest.mark.parametrize("protocol", ["raft", "viewstamped", "primary_backup"])
 def test_members_when_operators_change_them_all_the_time_go_on_serving(protocol: str, seed: int) -> None:
     cluster, adding = changed(seed, spares=4, rate=3.0, protocol=protocol)
     assert cluster.judge.ghosts.committed.length > 200
@@ -75,7 +75,7 @@ def test_removal_when_the_ghosts_do_not_know_of_it_is_a_violation() -> None:
 
 
 def test_members_are_changed_only_where_the_protocol_can() -> None:
-    for protocol, can in (("raft", True), ("primary_backup", True), ("primary_backup_course", False)):
+    for protocol, can in (("raft", True), ("viewstamped", True), ("primary_backup_course", False)):
         guarantees = protocol_definition(protocol).guarantees
         drawn = [draw_options(protocol, guarantees, seed).membership.rate for seed in range(20)]
         assert any(drawn) == can

@@ -15,20 +15,12 @@ from viewstamp.core.errors import JournalCorrupt
 from viewstamp.core.ids import ORIGIN, Incarnation, NodeId, PersistSeq, Seqno, View, Viewstamp
 from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
-from viewstamp.protocols.replication.configuration import Configuration
+from viewstamp.protocols.replication.configuration import Changed, Configuration
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation, encode_record
 from viewstamp.protocols.replication.messages import Member
 from viewstamp.protocols.replication.recovery import Survivor
 from viewstamp.protocols.replication.stored_log import Seed, StoredLog, stored_log
-
-
-class Changed(msgspec.Struct, frozen=True, array_like=True):
-    """The members of the cluster, where an operator has changed them."""
-
-    configuration: Configuration
-    at: Viewstamp
-    """Of the empty entry that was written with this change, so that it has a place in the log."""
 
 
 class SyncRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -14,7 +14,7 @@ from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Incarnation, Instant, NodeId, Seqno, View, Viewstamp
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.snapshots import SnapshotMeta
-from viewstamp.protocols.primary_backup.journal import Changed, SyncRecord
+from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.messages import (
     AppendEntries,
     AppendRejected,
@@ -24,7 +24,7 @@ from viewstamp.protocols.primary_backup.messages import (
 )
 from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.primary_backup.synchronous_set import SynchronousSet
-from viewstamp.protocols.replication.configuration import Configuration, is_canonical
+from viewstamp.protocols.replication.configuration import Changed, Configuration, is_canonical
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.node_state import NEVER
 from viewstamp.protocols.replication.quorums import Quorums

@@ -21,9 +21,9 @@ Rules of this file:
 from collections.abc import Iterable
 
 from viewstamp.core.ids import Incarnation, NodeId
-from viewstamp.protocols.primary_backup.journal import Changed, SyncRecord
+from viewstamp.protocols.primary_backup.journal import SyncRecord
 from viewstamp.protocols.primary_backup.state import State
-from viewstamp.protocols.replication.configuration import Configuration
+from viewstamp.protocols.replication.configuration import Changed, Configuration
 from viewstamp.protocols.replication.messages import Member
 from viewstamp.protocols.replication.quorums import Quorums
 

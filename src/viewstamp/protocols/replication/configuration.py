@@ -181,6 +181,14 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
+class Changed(msgspec.Struct, frozen=True, array_like=True):
+    """The members of a cluster, where an operator has changed them and no entry of the log says so."""
+
+    configuration: Configuration
+    at: Viewstamp
+    """Of the empty entry that is written with this change, so that it has a place in the log."""
+
+
 def first_configuration(incarnations: Mapping[NodeId, Incarnation]) -> Configuration:
     """Return the first configuration of a cluster: all members vote."""
     return Configuration(voters=_ordered(incarnations.items()))

@@ -66,6 +66,7 @@ DEFINITION = ProtocolDefinition(
         survives_full_restart=True,
         reads="linearizable",
         dynamic_membership=True,
+        changes_members=True,
         agreed_views=True,
     ),
     options_type=ViewstampedOptions,

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from viewstamp.core.effects import Effect, LeaderChanged, Settled
+from viewstamp.core.effects import Effect, LeaderChanged, Removed, Settled
 from viewstamp.core.events import (
     MEMBERS_FIXED,
     Captured,
@@ -38,6 +38,7 @@ from viewstamp.core.outbox import Outbox
 from viewstamp.core.protocol import CoreSetup, Status
 from viewstamp.protocols.replication.compaction import Compaction
 from viewstamp.protocols.viewstamped import status
+from viewstamp.protocols.viewstamped.changes import ViewChanges
 from viewstamp.protocols.viewstamped.joining import Joining
 from viewstamp.protocols.viewstamped.journal import replay_journal
 from viewstamp.protocols.viewstamped.leadership_transfer import LeadershipTransfer
@@ -79,13 +80,16 @@ class ViewstampedCore:
 
     __slots__ = (
         "_announced",
+        "_at_start",
         "_compaction",
         "_entering_write",
+        "_is_removed",
         "_joining",
         "_proposer",
         "_state",
         "_tick_at",
         "_transfer",
+        "changes",
         "leader",
         "positions",
         "role",
@@ -99,7 +103,7 @@ class ViewstampedCore:
         outbox = Outbox(setup.recovered.written)
         me = Member(setup.node, setup.incarnation)
         others = tuple(node for node in setup.members if node != setup.node)
-        state = State(me, others, options, outbox, setup.rng, setup.now, failpoints)
+        state = State(me, others, options, outbox, setup.rng, setup.now, failpoints, joining=setup.joining)
         self._state = state
         self.views = DecidedViews(state, replay)
         self.positions = LogPositions(state, self.views, replay.log, setup.recovered.snapshot)
@@ -107,6 +111,13 @@ class ViewstampedCore:
         self.role = Role(state, self.views, self.positions)
         self._joining = Joining(state, self.views)
         self._transfer = LeadershipTransfer(state, self.views, self._proposer, self.role)
+        self.changes = ViewChanges(
+            state, self.views, self.positions, self._proposer, self.role, self._transfer
+        )
+        self._at_start = True
+        """Whether no step was made yet: what the journal says of this node is to be told."""
+        self._is_removed = False
+        """Whether it was said that this incarnation is removed."""
         self._compaction = Compaction(
             self.positions, self.role.next_token, retry_after_us=10 * options.heartbeat_us
         )
@@ -183,9 +194,24 @@ class ViewstampedCore:
         # What one step left over waits for the next wake, so that messages that come meanwhile go first.
         role.advance(may_apply=not was_behind or isinstance(event, Woke))
         self._announce_leader()
+        self._follow_configuration(is_new=self.views.view != view)
         if self._compaction.is_due():
             self._compaction.capture()
         return state.outbox.take()
+
+    def _follow_configuration(self, *, is_new: bool) -> None:
+        """Say it once if this incarnation was removed; go on with a change of the members that is due."""
+        if not is_new and not self._at_start:
+            return
+        self._at_start = False
+        if self.role.primary is None:
+            self.changes.forget()
+        elif self.changes.is_due:
+            self.changes.proceed()
+        at = self.views.removed_at
+        if at is not None and not self._is_removed:
+            self._is_removed = True
+            self._state.outbox.emit(Removed(at))
 
     def _take(self, event: Event) -> None:  # noqa: C901  one flat match names every event
         match event:
@@ -241,6 +267,7 @@ class ViewstampedCore:
             self._proposer.pursue()
             self.role.tick()
             self._transfer.settle(self.leader)
+            self.changes.proceed()
         elif self.views.proposal.retry_at is not None and self.views.proposal.retry_at <= now:
             self._proposer.pursue()
 
@@ -282,7 +309,7 @@ class ViewstampedCore:
     def _receive(self, source: NodeId, message: Any) -> None:
         match message:
             case Append() | Appended() | Probe() | Probed() | Position() | Chunk() | ChunkReceived():
-                if self._is_of_group(message):
+                if self._is_of_group(source, message):
                     self._receive_in_view(source, message)
             case BootstrapQuery():
                 self._joining.on_bootstrap_query(source, message)
@@ -294,13 +321,15 @@ class ViewstampedCore:
             case Join() if message.group == NO_GROUP:
                 self._proposer.on_join(source, message)
             case _:
-                if self._is_of_group(message):
+                if self._is_of_group(source, message):
                     self._receive_grouped(source, message)
 
-    def _is_of_group(self, message: Grouped) -> bool:
+    def _is_of_group(self, source: NodeId, message: Grouped) -> bool:
         group = self._state.group
         if message.group == group != NO_GROUP:
             return True
+        if group == NO_GROUP:
+            self._joining.on_called(source)
         self._state.drop("message of another group")
         return False
 
@@ -343,9 +372,15 @@ class ViewstampedCore:
             case TransferLeadership(to):
                 self._transfer.direct(token, to, self.leader)
             case ChangeMembers():
-                self._state.outbox.emit(Settled(token, MEMBERS_FIXED))
+                self._change_members(token, directive)
             case _:
                 assert_never(directive)
+
+    def _change_members(self, token: DirectiveToken, change: ChangeMembers) -> None:
+        if self._state.options.bootstrap == "together":
+            self.changes.direct(token, change)
+        else:  # as in the course: nodes join by asking
+            self._state.outbox.emit(Settled(token, MEMBERS_FIXED))
 
     # Accounts
 
@@ -353,4 +388,4 @@ class ViewstampedCore:
         """Return this node's own account of itself."""
         waiting = status.waiting_for(self._joining, self._proposer, self.role)
         dropped = tuple(sorted(self.counters.items()))
-        return status.of(self.node, self.leader, self.role, self.positions, waiting, now, dropped)
+        return status.of(self._state, self.leader, self.role, self.positions, waiting, now, dropped)

@@ -12,6 +12,7 @@ Each that is asked asks the others on its behalf and passes on their answers, si
 from typing import Final
 
 from viewstamp.core.ids import Instant, NodeId, View
+from viewstamp.protocols.viewstamped.membership import MEMBERS_MAX
 from viewstamp.protocols.viewstamped.messages import BootstrapQuery, Join, NotBootstrapped, WantViews
 from viewstamp.protocols.viewstamped.state import State
 from viewstamp.protocols.viewstamped.views import DecidedViews
@@ -29,6 +30,7 @@ class Joining:
         "_ask_at",
         "_asked",
         "_asks",
+        "_callers",
         "_not_bootstrapped",
         "_pause_us",
         "_state",
@@ -53,13 +55,16 @@ class Joining:
         the others a view twice a second."""
         self._asks = state.me.incarnation
         """The incarnation that wants to know whether there is a view: this node's, or the lowest member's."""
+        self._callers: set[NodeId] = set()
+        """Nodes that addressed this one while it knew no view: it may know none of those that are left."""
         self._not_bootstrapped: set[NodeId] = set()
         """Other configured members that said, to that incarnation, that they know no view."""
 
     @property
     def _bootstraps_together(self) -> bool:
         state = self._state
-        return state.options.bootstrap == "together" and all(state.node < node for node in state.others)
+        lowest = all(state.node < node for node in state.others)
+        return lowest and state.options.bootstrap == "together" and not state.joining
 
     def tick(self) -> None:
         """Ask again when it is time."""
@@ -131,10 +136,19 @@ class Joining:
     def _ask(self, node: NodeId) -> None:
         state = self._state
         message = Join(
-            group=state.group, member=state.me, view=self._views.view, answered=node in self._answered
+            group=state.group,
+            member=state.me,
+            view=self._views.view,
+            answered=node in self._answered,
+            waits=state.joining,
         )
         self._asked.add(node)
         state.outbox.send_early(node, message)
+
+    def on_called(self, source: NodeId) -> None:
+        """A member addresses this node, which knows no view: ask it as well."""
+        if len(self._callers) < MEMBERS_MAX:
+            self._callers.add(source)
 
     def on_answer(self, source: NodeId) -> None:
         """A node has shown its views. The first time, ask it again at once: it can hear that we heard it."""
@@ -146,7 +160,9 @@ class Joining:
 
     def _candidates(self) -> set[NodeId]:
         current = self._views.current
-        known = set(self._state.others) | (set() if current is None else set(current.nodes))
+        known = {*self._state.others, *self._callers} | (set() if current is None else set(current.nodes))
+        if current is not None and current.configuration is not None:
+            known |= current.configuration.electors.keys()
         if self._state.options.contact is not None:
             known.add(self._state.options.contact)
         return known - {self._state.node}
@@ -185,6 +201,14 @@ class Joining:
         views = self._views
         if views.is_member:
             return ""
+        if views.removed_at is not None:
+            return "this data directory was removed from the cluster: it will never serve again"
+        if self._state.joining and views.configuration is None:
+            return "not a member yet: waiting until `viewstamp member add` names this node"
+        if views.is_follower:
+            return self._waiting_as_learner()
+        if views.history and not views.may_join(self._state.me):
+            return "not a member yet: waiting until `viewstamp member add` names this node"
         if views.history:
             return f"the primary of view {views.view} or a later one to admit this node"
         if self._bootstraps_together:
@@ -192,3 +216,9 @@ class Joining:
             names = ", ".join(str(node) for node in silent)
             return f"nodes {names} to say whether they know a view"
         return "a member to admit this node"
+
+    def _waiting_as_learner(self) -> str:
+        configuration = self._views.configuration
+        assert configuration is not None
+        stays = configuration.members.keys() - configuration.electors.keys() - {*configuration.promised}
+        return "" if self._state.node in stays else "catching up: a learner until it has everything"

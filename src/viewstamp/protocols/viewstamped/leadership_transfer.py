@@ -4,6 +4,8 @@ The primary prefers the node in what it proposes until a view is decided. If no 
 about in time, the request is refused and nothing else has changed.
 """
 
+from collections.abc import Collection
+
 from viewstamp.core.effects import Settled
 from viewstamp.core.events import DirectiveToken
 from viewstamp.core.ids import Instant, NodeId
@@ -53,6 +55,20 @@ class LeadershipTransfer:
             self._proposer.pursue()
         else:
             self.settle(leader)
+
+    @property
+    def target(self) -> NodeId | None:
+        """The node that is to be primary; None: no transfer is under way."""
+        return self._target if self._token is not None else self._views.preferred_primary
+
+    def hand_over(self, staying: Collection[NodeId]) -> None:
+        """The primary is to leave the cluster: prefer a member that stays; asked again until one leads."""
+        current = self._views.current
+        assert current is not None
+        fit = [node for node in current.nodes if node in staying and node != self._state.node]
+        if fit and self.target is None:
+            self._views.preferred_primary = min(fit)
+            self._proposer.pursue()
 
     def _refusal(self, current: Membership | None, to: NodeId | None) -> str | None:
         primary = self._role.primary

@@ -3,6 +3,8 @@
 Rules of this file:
 
 - One view differs from the one before by one member, removed or appended, or by none (a renewal).
+- A view also says who is configured, once an operator has changed that: who may be admitted, and who is to
+  leave. It decides nothing: the next view needs a majority of this one's members in any case.
 - `eligible` holds every member that certainly has all that was acknowledged in earlier views, and is
   never empty. The course's rule, "the lowest member of the previous view", can choose a node that joined
   and never synchronised. Here a member of view v+1 is eligible if it was in v, and v completed its
@@ -19,6 +21,7 @@ from typing import Final
 import msgspec
 
 from viewstamp.core.ids import Incarnation, NodeId, View
+from viewstamp.protocols.replication.configuration import Changed, Configuration, is_canonical
 
 NUMBER_MAX: Final = 2**62
 """Nothing that a peer numbers may be higher: it must fit the wire with room to count on."""
@@ -42,6 +45,22 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     """Members that hold all that was acknowledged before this view; at least one."""
     primary: NodeId
     """One of the eligible."""
+    changed: Changed | None = None
+    """The configured members, once an operator has changed them: only they are admitted. None: those of the
+    cluster file are."""
+
+    @property
+    def configuration(self) -> Configuration | None:
+        """The configured members; None: no operator has changed them."""
+        return None if self.changed is None else self.changed.configuration
+
+    @property
+    def leaving(self) -> tuple[NodeId, ...]:
+        """Members of the view that are no longer configured."""
+        if self.changed is None:
+            return ()
+        electors = self.changed.configuration.electors
+        return tuple(node for node in self.nodes if node not in electors)
 
     @property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -75,11 +94,13 @@ def successor(
     synchronised: bool,
     primary: NodeId | None = None,
     late: Collection[NodeId] = (),
+    changed: Changed | None = None,
 ) -> Membership | None:
     """Return the next view with these members; None if none of them is certain to hold what was acknowledged.
 
     `synchronised` says that the current view is known to have completed its synchronisation. Believing too
     little costs availability only. `primary` is preferred where it is eligible; `late` members come last.
+    `changed` says who is configured from then on, None: as before.
     """
     trusted = set(current.nodes if synchronised else current.eligible)
     before = set(current.members)
@@ -89,7 +110,22 @@ def successor(
     preferred = (primary, current.primary)
     ready = [node for node in eligible if node not in late]
     chosen = next((node for node in preferred if node in eligible), min(ready or eligible))
-    return Membership(View(current.view + 1), members, eligible, chosen)
+    changed = _renewed(changed or current.changed, members)
+    return Membership(View(current.view + 1), members, eligible, chosen, changed)
+
+
+def _renewed(changed: Changed | None, members: tuple[Member, ...]) -> Changed | None:
+    """Return the configured members in the incarnations in which they are in the view."""
+    if changed is None:
+        return None
+    now = {member.node: member.incarnation for member in members}
+    return Changed(changed.configuration.renewed(now), changed.at)
+
+
+def may_enter(member: Member, configuration: Configuration) -> bool:
+    """Return whether this node may be admitted to a view: it is configured, and was not removed."""
+    is_removed = configuration.removed_at(member.node, member.incarnation) is not None
+    return member.node in configuration.electors and not is_removed
 
 
 def without(membership: Membership, node: NodeId) -> tuple[Member, ...]:
@@ -110,6 +146,7 @@ def well_formed(membership: Membership) -> bool:
         and len(set(eligible)) == len(eligible)
         and set(eligible) <= set(nodes)
         and membership.primary in eligible
+        and (membership.configuration is None or is_canonical(membership.configuration))
     )
 
 
@@ -122,6 +159,11 @@ def follows(previous: Membership, candidate: Membership) -> bool:
         and len(before ^ after) <= 1
         and _order_kept(previous.members, candidate.members)
         and set(candidate.eligible) <= kept
+        and (previous.changed is None or candidate.changed is not None)
+        and all(
+            candidate.configuration is None or may_enter(member, candidate.configuration)
+            for member in after - before
+        )
     )
 
 

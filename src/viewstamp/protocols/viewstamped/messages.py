@@ -122,6 +122,8 @@ class Join(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     """The newest view that I know, 0 where there is none."""
     answered: bool = False
     """You have answered me before, so messages pass in both directions. Only such a node is admitted."""
+    waits: bool = False
+    """Only when an operator has added me."""
 
 
 class BootstrapQuery(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):

@@ -57,6 +57,7 @@ class Primary:
         "_views",
         "announce_at",
         "backups",
+        "followers",
         "reads",
         "serves",
     )
@@ -69,8 +70,13 @@ class Primary:
         self._views = views
         self._positions = positions
         self._membership = membership
-        self._is_large_enough = len(membership.members) >= state.members_min
+        configured = len(membership.members) - len(membership.leaving)
+        self._is_large_enough = configured >= state.members_min(membership)
         self.backups = {node: Progress(node) for node in membership.nodes if node != state.node}
+        listed = () if membership.configuration is None else membership.configuration.members
+        self.followers = {node: Progress(node) for node in listed if node not in membership.nodes}
+        """Configured nodes outside the view: they get everything, and nothing waits for them."""
+        views.followers = self.followers
         self._confirmations = Confirmations(state, membership.view, self.backups)
         self.reads: ReadRounds[ReadToken] = ReadRounds(positions, self._confirmations, self._confirmations)
         if positions.log.last_view != membership.view:
@@ -120,7 +126,9 @@ class Primary:
         positions = self._positions
         positions.append_own(self._membership.view, COMMAND, data)
         last = positions.log.last_seqno
-        all_told = True
+        all_told = not self.followers
+        for follower in self.followers.values():
+            self._pump(follower)
         for backup in self.backups.values():
             self._pump(backup)
             all_told &= backup.next is not None and backup.next > last
@@ -138,7 +146,7 @@ class Primary:
         self._ticks += 1
         calm = self._announced == self._positions.committed and self._ticks % _CALM_TICKS > 0
         self._announced, self._is_busy = self._positions.committed, False
-        for backup in self.backups.values():
+        for backup in self.fed():
             backup.unanswered += 1
             if backup.sender is not None and not backup.sender.has_arrived:
                 backup.sender.rewind_if_stuck()
@@ -177,7 +185,7 @@ class Primary:
         positions = self._positions
         assert self._sync_target <= seqno, (self._sync_target, seqno)
         positions.commit(seqno)
-        if self.backups and self.announce_at is None and not self._is_busy:
+        if (self.backups or self.followers) and self.announce_at is None and not self._is_busy:
             self.announce_at = Instant(self._state.now + self._state.options.commit_announce_us)
 
     def announce(self) -> None:
@@ -185,9 +193,16 @@ class Primary:
         self.announce_at = None
         if self._announced < self._positions.committed:
             self._announced = self._positions.committed
-            for backup in self.backups.values():
+            for backup in self.fed():
                 if backup.sender is None:
                     self._send_append(backup, (), self._place_of(backup))
+
+    def fed(self) -> list[Progress]:
+        """Return all that get entries: the backups, and those that are to be some."""
+        return [*self.backups.values(), *self.followers.values()]
+
+    def _find(self, node: NodeId) -> Progress | None:
+        return self.backups.get(node) or self.followers.get(node)
 
     def _pump(self, backup: Progress) -> None:
         options, log = self._state.options, self._positions.log
@@ -258,7 +273,7 @@ class Primary:
 
     def on_position(self, source: NodeId, message: Position) -> None:
         """A backup says how its log looks: go on from where both agree, with a snapshot if it must be."""
-        backup = self.backups.get(source)
+        backup = self._find(source)
         marks = message.marks
         if backup is None or not marks or list(marks) != sorted(marks):
             self._state.drop("malformed position, or one of a node that is not a backup")
@@ -293,7 +308,7 @@ class Primary:
 
     def on_appended(self, source: NodeId, message: Appended) -> None:
         """A backup holds the log durably up to here."""
-        backup = self.backups.get(source)
+        backup = self._find(source)
         log = self._positions.log
         matched = message.matched
         # Before the base everything is committed: all members had it when that was decided.
@@ -309,7 +324,8 @@ class Primary:
         backup.acknowledged(matched.seqno)
         if backup.sender is not None and backup.sender.is_covered_by(matched):
             backup.continue_from(matched.seqno)
-        if news and self._state.failpoints is not None and self._is_first_to_hold(backup):
+        is_backup = source in self.backups
+        if news and is_backup and self._state.failpoints is not None and self._is_first_to_hold(backup):
             self._state.reach(Point.FIRST_BACKUP_HAS_IT)
         self._pump(backup)
 
@@ -320,7 +336,7 @@ class Primary:
 
     def on_chunk_received(self, source: NodeId, message: ChunkReceived) -> None:
         """A backup has more of a snapshot."""
-        backup = self.backups.get(source)
+        backup = self._find(source)
         if backup is None or backup.sender is None or not backup.sender.describes(message.staged):
             return
         backup.heard_at = self._state.now
@@ -345,7 +361,8 @@ class Primary:
         if self.serves:
             return ""
         if self.is_synchronised:
-            return f"more members: a view of fewer than {self._state.members_min} does not serve"
+            least = self._state.members_min(self._membership)
+            return f"more members: a view of fewer than {least} does not serve"
         late = [node for node, backup in self.backups.items() if backup.matched < self._sync_target]
         names = ", ".join(str(node) for node in sorted(late)) or "its own disk"
         return f"{names} to be synchronised with view {self._membership.view}"

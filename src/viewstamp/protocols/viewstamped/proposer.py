@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable
 
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, View
 from viewstamp.core.quorum import has_majority
+from viewstamp.protocols.replication.configuration import Changed
 from viewstamp.protocols.replication.node_state import LEAP_MAX
 from viewstamp.protocols.viewstamped.journal import ENCODER, AcceptedValue, Promised
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
@@ -72,7 +73,9 @@ class Proposer:
             self.pursue()
         # A member that asks has not heard yet that it was admitted: remembered, it would be admitted again
         # right after its removal.
-        if current.primary == self._state.node and source not in current.nodes and message.answered:
+        leads = current.primary == self._state.node
+        admitted = views.may_join(message.member) if views.configuration is not None else not message.waits
+        if leads and source not in current.nodes and message.answered and admitted:
             views.joiners.remember(message.member)
             self.pursue()
 
@@ -81,29 +84,54 @@ class Proposer:
         views, proposal = self._views, self._views.proposal
         current = views.current
         assert current is not None
-        for members in self._member_changes(current, promisers or ()):
+        for members, changed in self._changes(current, promisers or ()):
             synchronised = views.is_synchronised or proposal.synchronised
-            preferred, late = views.preferred_primary, proposal.late
-            wanted = successor(current, members, synchronised=synchronised, primary=preferred, late=late)
+            wanted = successor(
+                current,
+                members,
+                synchronised=synchronised,
+                primary=views.preferred_primary,
+                late=proposal.late,
+                changed=changed,
+            )
             if wanted is not None and (promisers is None or _can_be_carried(wanted, current, promisers)):
                 return wanted
         return None
 
-    def _member_changes(
+    def _changes(
         self, current: Membership, promisers: Collection[NodeId]
-    ) -> Iterable[tuple[Member, ...]]:
+    ) -> Iterable[tuple[tuple[Member, ...], Changed | None]]:
+        """Return what may be next, the most urgent first: members, and the configured ones if they change."""
         views, heartbeats = self._views, self._views.heartbeats
         leads = current.primary == self._state.node
         for node in heartbeats.removable(current):
             # A member that promised is alive, however many pings it missed: it was paused, or cut off for a
             # while. But another primary may not hear it.
             if node not in promisers or (not leads and heartbeats.is_reported(node)):
-                yield without(current, node)
+                yield without(current, node), None
         if views.renewal_wanted or views.preferred_primary is not None:
-            yield current.members
+            yield current.members, None
         if leads and views.is_synchronised:
+            if views.wanted_change is not None:
+                yield current.members, views.wanted_change
             for joiner in views.joiners.waiting(current, heartbeats.broken):
-                yield (*current.members, joiner)
+                if self._may_admit(joiner):
+                    yield (*current.members, joiner), None
+            # One after the other, and not while the view would be too small to serve without it.
+            if len(current.members) > self._state.members_min(current):
+                going = (node for node in current.leaving if node != current.primary)
+                yield from ((without(current, node), None) for node in going)
+
+    def _may_admit(self, joiner: Member) -> bool:
+        """Return whether this node may be admitted, and a view with it would soon be synchronised."""
+        views, positions = self._views, self._positions
+        if not views.may_join(joiner):
+            return False
+        if views.configuration is None:
+            return True
+        follower = views.followers.get(joiner.node)
+        window = self._state.options.uncommitted_entries_max
+        return follower is not None and follower.matched + window >= positions.log.last_seqno
 
     # proposer run(instance, v)
 
@@ -197,7 +225,11 @@ class Proposer:
         self._state.reach(Point.CHOSEN)
         views.decide(value)
         # Lab 6: "send decided(instance, v') to all"; a member that was removed gets it, too, and asks to join
-        for node in {*current.nodes, *value.nodes} - {self._state.node}:
+        concerned = {*current.nodes, *value.nodes}
+        for membership in (current, value):
+            if membership.configuration is not None:
+                concerned |= membership.configuration.members.keys()
+        for node in concerned - {self._state.node}:
             views.send_views(node, current.view)
 
     def _stand_back_for(self, ballot: Ballot) -> None:

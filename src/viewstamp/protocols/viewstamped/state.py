@@ -8,7 +8,7 @@ from typing import Protocol
 from viewstamp.core.ids import Incarnation, Instant, NodeId
 from viewstamp.core.outbox import Outbox
 from viewstamp.core.quorum import majority
-from viewstamp.protocols.viewstamped.membership import Member
+from viewstamp.protocols.viewstamped.membership import Member, Membership
 from viewstamp.protocols.viewstamped.messages import NO_GROUP
 from viewstamp.protocols.viewstamped.options import ViewstampedOptions
 
@@ -51,6 +51,7 @@ class State:
         "counters",
         "failpoints",
         "group",
+        "joining",
         "me",
         "node",
         "now",
@@ -69,12 +70,16 @@ class State:
         rng: Random,
         now: Instant,
         failpoints: Failpoints | None,
+        *,
+        joining: bool = False,
     ) -> None:
         self.me = me
         self.node = me.node
         """This node."""
         self.others = others
         """The other configured members."""
+        self.joining = joining
+        """This node is to be added to a cluster that exists: it never bootstraps one."""
         self.options = options
         self.outbox = outbox
         self.rng = rng
@@ -86,12 +91,13 @@ class State:
         self.counters: Counter[str] = Counter()
         """What was dropped and why, for the operator: nothing depends on it."""
 
-    @property
-    def members_min(self) -> int:
-        """With how many members at least a view serves."""
+    def members_min(self, current: Membership) -> int:
+        """Return with how many configured members at least this view serves."""
         options = self.options
         if options.members_min is not None:
             return options.members_min
+        if current.configuration is not None:
+            return majority(max(1, len(current.configuration.voters)))
         return majority(len(self.others) + 1) if options.bootstrap == "together" else 1
 
     def drop(self, reason: str) -> None:

@@ -1,17 +1,20 @@
 """A member's own account of itself, in the words of an operator."""
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.protocol import PeerStatus, Status
+from viewstamp.core.protocol import MembershipStatus, PeerStatus, Status
+from viewstamp.protocols.viewstamped.changes import changed_at, configured_members, is_settled
 from viewstamp.protocols.viewstamped.joining import Joining
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
 from viewstamp.protocols.viewstamped.membership import Membership
 from viewstamp.protocols.viewstamped.proposer import Proposer
 from viewstamp.protocols.viewstamped.role import Role
+from viewstamp.protocols.viewstamped.state import State
 from viewstamp.protocols.viewstamped.state_transfer import Progress
+from viewstamp.protocols.viewstamped.views import DecidedViews
 
 
 def of(
-    node: NodeId,
+    state: State,
     leader: NodeId | None,
     role: Role,
     positions: LogPositions,
@@ -21,10 +24,11 @@ def of(
 ) -> Status:
     """Return the status of the node that these are parts of."""
     views, primary = role.views, role.primary
-    current = views.current
+    current, node = views.current, state.node
+    role_name = "learner" if views.is_follower else role_of(node, current, is_member=views.is_member)
     return Status(
         node=node,
-        role=role_of(node, current, is_member=views.is_member),
+        role=role_name,
         view=views.view,
         leader=leader,
         last=positions.log.last,
@@ -32,10 +36,35 @@ def of(
         applied=positions.applied,
         snapshot=positions.snapshot_seqno,
         log_bytes=positions.log.size_bytes,
-        members=() if current is None else current.nodes,
-        peers=() if primary is None else tuple(peer_status(each, now) for each in primary.backups.values()),
+        members=_members(state, current),
+        peers=() if primary is None else tuple(peer_status(each, now) for each in primary.fed()),
         waiting_for=waiting,
+        incarnation=state.me.incarnation,
+        membership=_membership(state, views),
         dropped=dropped,
+    )
+
+
+def _members(state: State, current: Membership | None) -> tuple[NodeId, ...]:
+    """Return the members of the view; where a node joins and knows none, those that it is to ask."""
+    if current is not None:
+        return current.nodes
+    return tuple(sorted({*state.others, state.node})) if state.joining else ()
+
+
+def _membership(state: State, views: DecidedViews) -> MembershipStatus | None:
+    """Return who is configured, by the newest view; None where nodes join by asking."""
+    if views.current is None or state.options.bootstrap != "together":
+        return None
+    current = configured_members(state, views)
+    return MembershipStatus(
+        changed_at=changed_at(views),
+        committed=views.wanted_change is None and is_settled(views),
+        voters=current.voters,
+        learners=current.learners,
+        outgoing=current.outgoing,
+        promised=current.promised,
+        removed=current.removed,
     )
 
 

@@ -7,7 +7,8 @@ not promised. What the next view should be, and the way to its decision, stands 
 from collections.abc import Collection
 from typing import Final
 
-from viewstamp.core.ids import Incarnation, Instant, NodeId, View
+from viewstamp.core.ids import Incarnation, Instant, NodeId, View, Viewstamp
+from viewstamp.protocols.replication.configuration import Changed, Configuration
 from viewstamp.protocols.viewstamped.heartbeats import Heartbeats
 from viewstamp.protocols.viewstamped.journal import ENCODER, Decided, Replay, Synchronised
 from viewstamp.protocols.viewstamped.membership import (
@@ -17,11 +18,13 @@ from viewstamp.protocols.viewstamped.membership import (
     first_view_of,
     follows,
     is_first_view,
+    may_enter,
     well_formed,
 )
 from viewstamp.protocols.viewstamped.messages import NO_GROUP, Ping, Pong, Views, WantViews
 from viewstamp.protocols.viewstamped.paxos import Proposal
 from viewstamp.protocols.viewstamped.state import State
+from viewstamp.protocols.viewstamped.state_transfer import Progress
 
 VIEWS_PER_MESSAGE_MAX: Final = 512
 _MEMORY_RETRIES: Final = 4
@@ -70,6 +73,7 @@ class DecidedViews:
         "_state",
         "acceptor",
         "current",
+        "followers",
         "forgot",
         "heartbeats",
         "history",
@@ -80,6 +84,7 @@ class DecidedViews:
         "renewal_wanted",
         "synchronised_view",
         "view",
+        "wanted_change",
     )
 
     def __init__(self, state: State, replay: Replay) -> None:
@@ -102,6 +107,10 @@ class DecidedViews:
         """The highest view known to have completed its synchronisation; never higher than the newest."""
         self.preferred_primary: NodeId | None = None
         """The node that an operator wants as primary of the next view; None: no such request."""
+        self.wanted_change: Changed | None = None
+        """The configured members that the next view is to have, at its primary; None: as they are."""
+        self.followers: dict[NodeId, Progress] = {}
+        """At a primary: configured nodes outside the view that it keeps up to date, and how far they are."""
         self.forgot: set[NodeId] = set()
         """Nodes of the newest view that came back without what they promised in it."""
         self.heartbeats = Heartbeats(state)
@@ -119,6 +128,34 @@ class DecidedViews:
     def is_synchronised(self) -> bool:
         """Whether the newest view is known to have completed its synchronisation."""
         return self.synchronised_view == self.view
+
+    @property
+    def configuration(self) -> Configuration | None:
+        """The configured members; None: no operator has changed them."""
+        return None if self.current is None else self.current.configuration
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether this node is configured, in this incarnation, and outside the view: it learns."""
+        me, configuration = self._state.me, self.configuration
+        return (
+            not self.is_member and configuration is not None and configuration.lists(me.node, me.incarnation)
+        )
+
+    @property
+    def removed_at(self) -> Viewstamp | None:
+        """Where this incarnation was removed; None: it was not, or is in the view still."""
+        me, configuration = self._state.me, self.configuration
+        return (
+            None
+            if configuration is None or self.is_member
+            else configuration.removed_at(me.node, me.incarnation)
+        )
+
+    def may_join(self, member: Member) -> bool:
+        """Return whether the configured members let this node into a view; without any, all may come."""
+        configuration = self.configuration
+        return configuration is None or may_enter(member, configuration)
 
     def is_peer(self, node: NodeId) -> bool:
         """Return whether this is another node of the newest view."""
@@ -164,6 +201,11 @@ class DecidedViews:
         self.proposal.end_instance()
         self.renewal_wanted = False
         self.preferred_primary = None
+        before = None if membership.view == 1 else self.history[-2].changed
+        leads = self.is_member and membership.primary == self._state.node
+        if not leads or _place(membership.changed) != _place(before):
+            self.wanted_change = None  # it is decided, or overtaken
+        self.followers = {}
         self.forgot.clear()
         self.heartbeats.begin_view(membership)
         self.joiners.forget(membership.nodes)
@@ -272,3 +314,7 @@ class DecidedViews:
         current = self.current
         # A wiped node forgot its promises: in another incarnation it is not this member.
         return current is not None and Member(source, incarnation) in current.members
+
+
+def _place(changed: Changed | None) -> Viewstamp | None:
+    return None if changed is None else changed.at

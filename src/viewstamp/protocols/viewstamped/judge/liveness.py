@@ -22,14 +22,19 @@ Alive = Mapping[NodeId, Incarnation | None]
 
 def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[NodeId, Replay]) -> bool:
     """Return whether the living must serve; `disks` are those of all members, also of the dead."""
-    if len(alive) < majority(len(configured)):
-        # A smaller view does not serve.
-        return False
     newest = max((disks[node] for node in alive if node in disks), key=lambda disk: disk.view, default=None)
     if newest is None or not newest.history:
         # View 1 is made only when all have said that they know no view.
         return set(alive) >= set(configured)
     current = newest.history[-1]
+    longest = max((disk.history for disk in disks.values()), key=len)[-1]
+    if _changing(longest) or longest.changed != current.changed:
+        return False  # members leave and come one view after the other: nothing is owed until that is done
+    configuration = current.configuration
+    voters = configured if configuration is None else configuration.electors
+    if len([node for node in alive if node in voters]) < majority(len(voters)):
+        return False  # a smaller view does not serve
+    configured = [*voters]
     remembered = any(disks[node].synchronised == current.view for node in alive if node in disks)
     trusted = current.nodes if remembered else current.eligible
     next_ones = [*_decided_after(current, disks), *_accepted(current, disks)]
@@ -40,6 +45,12 @@ def owes_progress(configured: Collection[NodeId], alive: Alive, disks: Mapping[N
         # It becomes a view of two by admitting a node that has just died, and cannot shrink then.
         return False
     return all(_can_go_on(membership, alive, by) for membership, by in may_come)
+
+
+def _changing(membership: Membership) -> bool:
+    """Return whether a change of the configured members is under way."""
+    configuration = membership.configuration
+    return configuration is not None and (configuration.is_unfinished or bool(membership.leaving))
 
 
 def _decided_after(current: Membership, disks: Mapping[NodeId, Replay]) -> list[Membership]:

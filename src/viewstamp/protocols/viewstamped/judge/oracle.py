@@ -111,6 +111,7 @@ class ViewstampedOracle:
 
     def _check_view(self, core: ViewstampedCore, membership: Membership) -> None:
         group = core.group
+        self._check_configured(core, membership)
         known = self._views.setdefault((group, membership.view), membership)
         ensure(known == membership, "I24 ViewAgreement", f"view {membership.view}: {known} and {membership}")
         latest = max(
@@ -124,6 +125,17 @@ class ViewstampedOracle:
             "I25 PrimaryContinuity",
             f"the primary of view {membership.view} was not in view {latest}, the last synchronised one",
         )
+
+    def _check_configured(self, core: ViewstampedCore, membership: Membership) -> None:
+        """I12: no view has an incarnation that was removed before, unless it still has to leave it."""
+        before = self._views.get((core.group, View(membership.view - 1)))
+        configuration = membership.configuration
+        if before is None or configuration is None:
+            return
+        for member in membership.members:
+            gone = (member.node, member.incarnation) in {each[:2] for each in configuration.removed}
+            if member not in before.members and (gone or member.node not in configuration.electors):
+                raise InvariantViolated("I12 ConfigSafety", f"view {membership.view} admits {member}")
 
     def _note_synchronised(self, core: ViewstampedCore) -> None:
         view = core.views.synchronised_view
@@ -199,6 +211,21 @@ class ViewstampedOracle:
         """A majority of the newest view that holds all that was acknowledged; see `owing`."""
         disks = {node: image for node, image in images.items() if isinstance(image, Replay)}
         return owes_progress(self._members, alive, disks)
+
+    def listed(self, images: Mapping[NodeId, DurableImage]) -> Mapping[NodeId, Incarnation]:
+        """Return the configured members of the newest view on any disk (`core.judge.MembershipOracle`).
+
+        As long as no operator has changed them: those with which the run began.
+        """
+        disks = [image for image in images.values() if isinstance(image, Replay)]
+        history = max((disk.history for disk in disks), key=len, default=[])
+        configuration = history[-1].configuration if history else None
+        if configuration is not None:
+            return configuration.members
+        known = dict.fromkeys(self._members, Incarnation(-1))
+        for membership in history:
+            known |= {member.node: member.incarnation for member in membership.members}
+        return known
 
     def agreed(self, core: ViewstampedCore) -> Sequence[Membership]:
         """Return the views that a core knows."""
