@@ -45,12 +45,12 @@ async def lose_a_majority(folder: Path, protocol: str) -> None:
         await each.kill()
 
 
-async def count_on(folder: Path, cluster_id: str, node: int) -> int:
+async def count_on(folder: Path, cluster_id: str, node: int, protocol: str = "raft") -> int:
     """Start the new cluster, add 1, and return the sum."""
     (port,) = free_ports(1)
     alone = cluster_of(port).members[0]
     members = (type(alone)(node, alone.host, port),)
-    cluster = ClusterConfig(cluster_id=cluster_id, members=members)
+    cluster = ClusterConfig(cluster_id=cluster_id, members=members, protocol=protocol)
     running = server(cluster, node, folder)
     await running.start()
     try:
@@ -74,7 +74,7 @@ def test_cluster_when_two_of_three_disks_are_lost_goes_on_as_a_new_one(
     assert ran.code == failures.DONE
     assert "will never start again" in ran.out
     assert command("recover", "plan", "d2").out.startswith(
-        "caution: d2 lacks whatever its cluster did after this: "
+        "caution: d2 was recovered before, do not do it again: the cluster was recovered as "
     )
     assert "caution" not in said
     assert asyncio.run(count_on(tmp_path / "d2-recovered", made["new_cluster_id"], 2)) in {5, 6}
@@ -89,7 +89,7 @@ def test_plan_when_the_directory_changed_or_is_another_is_not_carried_out(
     (tmp_path / "plan.json").write_text(command("recover", "plan", "d1", "--json").out)
     assert "is not one of the plan's directories" in command("recover", "apply", "plan.json", "d3").complaint
     made = json.loads((tmp_path / "plan.json").read_text())
-    for advance in (0, -1):
+    for advance in (0, -1, 1 << 40):
         ran = command("recover", "apply", "plan.json", "d1", f"--advance={advance}")
         assert ran.code == failures.CONFIGURATION
         assert "must move ahead by 1 at least" in ran.complaint
@@ -114,12 +114,20 @@ def test_plan_when_two_are_left_that_differ_takes_one_and_names_the_other(
     assert same.code == failures.CONFIGURATION
 
 
-@pytest.mark.parametrize("protocol", ["viewstamped"])
-def test_synchronised_member_when_it_is_left_has_everything(
+@pytest.mark.parametrize("protocol", ["viewstamped", "primary_backup"])
+def test_synchronised_member_when_it_is_left_goes_on_as_a_new_cluster_with_everything(
     command: Command, tmp_path: Path, protocol: str
 ) -> None:
     asyncio.run(lose_a_majority(tmp_path, protocol))
-    made = command("recover", "plan", "d3", "--json").json
-    assert made["complete"]
+    plans = {node: command("recover", "plan", f"d{node}", "--json").json for node in (1, 2, 3)}
+    node, made = next((node, each) for node, each in plans.items() if each["complete"])
+    directory = f"d{node}"
+    (tmp_path / "plan.json").write_text(json.dumps({**made, "complete": False}))
+    assert "say --accept-loss" in command("recover", "apply", "plan.json", directory).complaint
+    made_of_it = tmp_path / f"{directory}-recovered"
+    assert not made_of_it.exists()
     (tmp_path / "plan.json").write_text(json.dumps(made))
-    assert "of raft directories only" in command("recover", "apply", "plan.json", "d3").complaint
+    assert command("recover", "apply", "plan.json", directory, "--advance", 2_000).code == failures.DONE
+    again = asyncio.run(count_on(made_of_it, made["new_cluster_id"], node, protocol))
+    assert again == 6, "all five were acknowledged"
+    assert asyncio.run(count_on(made_of_it, made["new_cluster_id"], node, protocol)) == 7

@@ -20,7 +20,6 @@ from viewstamp.cli.output import printable, show_json
 from viewstamp.core.errors import ConfigurationError, NodeRemoved
 from viewstamp.core.ids import Incarnation, NodeId, PersistSeq
 from viewstamp.core.messages import UNREADABLE
-from viewstamp.protocols.raft.journal import writes_of_recovery
 from viewstamp.protocols.registry import PROTOCOL_NAMES, journal_of
 from viewstamp.protocols.replication.recovery import Survivor, find
 from viewstamp.runtime.last_heard import LastHeard, read_last_heard
@@ -33,6 +32,8 @@ _FILES: Final = OsFileSystem()
 _PLAN_BYTES_MAX: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 20
 _ADVANCE: Final = 65_536
+_ADVANCE_MAX: Final = 1 << 24
+_RECOVERED: Final = "the cluster was recovered as"
 
 
 class Directory(msgspec.Struct, frozen=True):
@@ -88,13 +89,24 @@ def apply(
     advance: Annotated[int, Parameter(help="Positions that are left out, so that no token comes twice.")] = (
         _ADVANCE
     ),
+    accept_loss: Annotated[
+        bool, Parameter(negative="", help="Go on from a directory that may lack acknowledged entries.")
+    ] = False,
 ) -> int:
     """Do what a plan says to one directory, which must be as the plan saw it."""
-    if advance < 1:
+    if not 1 <= advance <= _ADVANCE_MAX:
         raise ConfigurationError(
-            f"--advance {advance}: positions must move ahead by 1 at least; nothing was changed"
+            f"--advance {advance}: positions must move ahead by 1 at least, and by {_ADVANCE_MAX} at most, "
+            "since each is written; nothing was changed"
         )
     decided = _read_plan(plan)
+    if decided.protocol == "primary_backup_course":
+        raise ConfigurationError("the course's form keeps no promise that a new cluster could go on from")
+    if decided.protocol != "raft" and not decided.complete and not accept_loss:
+        raise ConfigurationError(
+            f"node {decided.taken} was not a synchronised member, so acknowledged entries may be lost: "
+            "nothing was changed; look for one that was, or say --accept-loss"
+        )
     path = str(directory)
     with _opened(path) as opened:
         node = int(opened.identity.node)
@@ -109,7 +121,7 @@ def apply(
             made = _found(path, opened, decided, advance)
             print(f"{made} is a member of the new cluster {decided.new_cluster_id!r}, alone, as node {node}")
             print("start it with a cluster file that names this cluster and lists this node, then add others")
-    why = f"the cluster was recovered as {decided.new_cluster_id!r}: node {node} must not start from here"
+    why = f"{_RECOVERED} {decided.new_cluster_id!r}: node {node} must not start from here"
     remember_removal(path, NodeRemoved(why))
     print(f"{path} is kept, and will never start again")
     return DONE
@@ -166,7 +178,10 @@ def make_plan(paths: list[str]) -> Plan:
 def _removals(paths: list[str]) -> Iterator[str]:
     """Yield a line for each directory whose node was removed: its cluster may have gone on without it."""
     for path in paths:
-        if (reason := removal_of(path)) is not None:
+        reason = removal_of(path)
+        if reason is not None and reason.startswith(_RECOVERED):
+            yield f"caution: {path} was recovered before, do not do it again: {reason}"
+        elif reason is not None:
             yield f"caution: {path} lacks whatever its cluster did after this: {reason}"
 
 
@@ -239,11 +254,6 @@ def _read_plan(path: Path) -> Plan:
 
 def _found(path: str, opened: DataDirectory, decided: Plan, advance: int) -> str:
     """Make the directory of the new cluster beside the old one, and return where it is."""
-    if decided.protocol != "raft":
-        raise ConfigurationError(
-            f"`apply` makes a new cluster of raft directories only, and this is {decided.protocol}: nothing "
-            "was changed; the plan says which directory has everything"
-        )
     target = f"{path.rstrip('/')}-recovered"
     if Path(target).exists():
         raise ConfigurationError(f"{target} exists already: nothing was changed; move it away to do it again")
@@ -258,7 +268,9 @@ def _found(path: str, opened: DataDirectory, decided: Plan, advance: int) -> str
             places = range(0, max(1, meta.size_bytes), _PIECE_BYTES)
             parts = (snapshot.read(offset, _PIECE_BYTES) for offset in places)
             made.snapshots.save(meta.viewstamp, meta.header, parts, meta.versions)
-        writes = writes_of_recovery(opened.recovered, (node, incarnation), advance)
+        writes = journal_of(decided.protocol).writes_of_recovery(
+            opened.recovered, (node, incarnation), advance
+        )
         for number, records in enumerate(writes, start=1):
             made.journal.append(PersistSeq(number), records)
         made.journal.sync()

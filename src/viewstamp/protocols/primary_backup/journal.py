@@ -6,7 +6,7 @@ the place of what it covers.
 Reading a journal back: from records to promise, record of the synchronous set, and log.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, assert_never
 
 import msgspec
@@ -19,7 +19,7 @@ from viewstamp.protocols.replication.configuration import Changed, Configuration
 from viewstamp.protocols.replication.journal import RebuiltLog
 from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation, encode_record
 from viewstamp.protocols.replication.messages import Member
-from viewstamp.protocols.replication.recovery import Survivor
+from viewstamp.protocols.replication.recovery import Survivor, carried_over
 from viewstamp.protocols.replication.stored_log import Seed, StoredLog, stored_log
 
 
@@ -193,6 +193,24 @@ def read_survivor(recovered: Recovered, node: NodeId, incarnation: Incarnation, 
         members=() if record is None else tuple(sorted(record.configuration.members)),
         holds=lambda viewstamp: viewstamp.seqno < log.base_seqno or log.holds(viewstamp),
     )
+
+
+def writes_of_recovery(recovered: Recovered, me: Member, advance: int) -> Iterator[tuple[bytes, ...]]:
+    """Yield the writes of a new directory: this log, then empty entries, and a record of `me` alone.
+
+    The empty entries push seqnos forward, so that no fencing token is given a second time. All of it is
+    committed when the node starts, for it alone is synchronous. Raises as `replay` does.
+    """
+    state, _ = replay(recovered)
+    log, epoch = state.log, state.epoch + 1
+    end = Viewstamp(View(epoch), Seqno(log.last_seqno + advance))
+    known = () if state.record is None else state.record.configuration.members.items()
+    alone = Configuration(voters=(me,)).remembering((member for member in known if member != me), end)
+    node = me[0]
+    record = SyncRecord(epoch, 1, node, members=(node,), roster=(me,), changed=Changed(alone, end))
+    base = Base(log.base.view, log.base_seqno, log.base_seqno)
+    yield tuple(map(encode_record, (Promise(epoch, node, granted=True), Adopted(record), base)))
+    yield from carried_over(log, epoch, advance)
 
 
 def seed(viewstamp: Viewstamp, members: Mapping[NodeId, Incarnation]) -> Seed:

@@ -23,12 +23,11 @@ from viewstamp.protocols.replication.configuration import (
     first_configuration,
 )
 from viewstamp.protocols.replication.journal import RebuiltLog
-from viewstamp.protocols.replication.log import EMPTY, EntryRecord, Log, Truncation, encode_record
+from viewstamp.protocols.replication.log import EntryRecord, Log, Truncation, encode_record
 from viewstamp.protocols.replication.messages import Member
-from viewstamp.protocols.replication.recovery import Survivor
+from viewstamp.protocols.replication.recovery import Survivor, carried_over
 from viewstamp.protocols.replication.stored_log import Seed, StoredLog, stored_log
 
-_ENTRIES_PER_WRITE: Final = 1_024
 CONFIGURATION: Final = 2
 """Kind of an entry whose data is an encoded `Configuration`, effective from the moment it is in a log."""
 
@@ -205,13 +204,8 @@ def writes_of_recovery(recovered: Recovered, me: Member, advance: int) -> Iterat
         encode_record(HardState(term, None)),
         encode_record(Marker(base.view, base.seqno, base.seqno, in_force)),
     )
-    for seqno in range(base.seqno + 1, log.last_seqno + 1):
-        yield (encode_record(log.entry(seqno)),)
-    first = log.last_seqno + 1
-    for begin in range(first, first + advance, _ENTRIES_PER_WRITE):
-        places = range(begin, min(begin + _ENTRIES_PER_WRITE, first + advance))
-        yield tuple(encode_record(EntryRecord(term, place, EMPTY, b"")) for place in places)
-    at = Viewstamp(View(term), Seqno(first + advance))
+    yield from carried_over(log, term, advance)
+    at = Viewstamp(View(term), Seqno(log.last_seqno + 1 + advance))
     gone = (member for member in state.membership.incarnations.items() if member != me)
     alone = Configuration(voters=(me,)).remembering(gone, at)
     yield (encode_record(EntryRecord(term, at.seqno, CONFIGURATION, encode_configuration(alone))),)

@@ -11,12 +11,14 @@ A member of the newest view of viewstamped replication, or of the recorded set o
 was acknowledged in it; then nothing is lost, unless the dead formed a later view.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Incarnation, NodeId, Viewstamp
+from viewstamp.protocols.replication.log import EMPTY, EntryRecord, Log, encode_record
 
 
 class Survivor(msgspec.Struct, frozen=True):
@@ -74,3 +76,16 @@ def find(survivors: Sequence[Survivor]) -> Finding:
     taken = max(fit, key=merit)
     complete = merit(taken)[0]
     return Finding(taken.node, certain.seqno, taken.last, complete)
+
+
+ENTRIES_PER_WRITE: Final = 1_024
+
+
+def carried_over(log: Log, view: int, advance: int) -> Iterator[tuple[bytes, ...]]:
+    """Yield the writes that hold this log, and then `advance` empty entries of a new view."""
+    for seqno in range(log.base_seqno + 1, log.last_seqno + 1):
+        yield (encode_record(log.entry(seqno)),)
+    first = log.last_seqno + 1
+    for begin in range(first, first + advance, ENTRIES_PER_WRITE):
+        places = range(begin, min(begin + ENTRIES_PER_WRITE, first + advance))
+        yield tuple(encode_record(EntryRecord(view, place, EMPTY, b"")) for place in places)

@@ -8,7 +8,7 @@ The journal read back: what a member knows when it starts, and what it would kno
 One class serves recovery and the simulator's oracle, so that both read a disk in the same way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, assert_never
 
 import msgspec
@@ -19,7 +19,7 @@ from viewstamp.core.messages import UNREADABLE
 from viewstamp.core.protocol import Recovered
 from viewstamp.core.snapshots import SnapshotMeta
 from viewstamp.protocols.replication.log import EntryRecord, Log
-from viewstamp.protocols.replication.recovery import Survivor
+from viewstamp.protocols.replication.recovery import Survivor, carried_over
 from viewstamp.protocols.replication.stored_log import Seed, StoredLog, stored_log
 from viewstamp.protocols.viewstamped.membership import Member, Membership, first_view_of, successor
 from viewstamp.protocols.viewstamped.messages import LOWEST, Ballot
@@ -272,6 +272,48 @@ def read_survivor(recovered: Recovered, node: NodeId, incarnation: Incarnation, 
     )
 
 
+def writes_of_recovery(
+    recovered: Recovered, me: tuple[NodeId, Incarnation], advance: int
+) -> Iterator[tuple[bytes, ...]]:
+    """Yield the writes of a new directory: views of `me` alone, this log, then empty entries.
+
+    The empty entries push seqnos forward, so that no fencing token is given a second time. All of it is
+    committed when the node starts, for it is the only member. Raises as `replay_journal` does.
+
+    Raises:
+        ConfigurationError: the history of views would be too long.
+    """
+    state = replay_journal(recovered)
+    log, member = state.log, Member(*me)
+    if state.base != log.base:
+        log = Log()
+        log.reset(state.base, recovered.written)
+    view = View(max(state.view, log.last_view) + 1)
+    history = _views_of(view, lambda _: (member,), member)
+    first: tuple[Record, ...] = History(tuple(history)), Synchronised(view), LogReset(log.base)
+    yield tuple(map(ENCODER.encode, first))
+    yield from carried_over(log, view, advance)
+
+
+def _views_of(last: int, members_of: Callable[[int], tuple[Member, ...]], first: Member) -> list[Membership]:
+    """Return a history of this many views, the members of each by the number of those before it.
+
+    Raises:
+        ConfigurationError: there would be too many.
+    """
+    if last > VIEWS_MAX:
+        raise ConfigurationError(
+            f"the entry is of view {last}, and viewstamped keeps a history of all views, {VIEWS_MAX} of a "
+            "restored cluster at most: choose another protocol"
+        )
+    history = [first_view_of(first)]
+    while len(history) < last:
+        following = successor(history[-1], members_of(len(history)), synchronised=True)
+        assert following is not None
+        history.append(following)
+    return history
+
+
 VIEWS_MAX: Final = 100_000
 """Of the history that a cluster is seeded with."""
 
@@ -286,18 +328,8 @@ def seed(viewstamp: Viewstamp, members: Mapping[NodeId, Incarnation]) -> Seed:
         ConfigurationError: the entry's view is too high for a history of all views.
     """
     last = max(viewstamp.view, len(members) + 1)
-    if last > VIEWS_MAX:
-        raise ConfigurationError(
-            f"the entry is of view {last}, and viewstamped keeps a history of all views, {VIEWS_MAX} of a "
-            "restored cluster at most: choose another protocol"
-        )
     joining = [Member(node, members[node]) for node in sorted(members)]
-    history = [first_view_of(joining[0])]
-    while len(history) < last:
-        joined = tuple(joining[: len(history) + 1])
-        following = successor(history[-1], joined, synchronised=True)
-        assert following is not None
-        history.append(following)
+    history = _views_of(last, lambda before: tuple(joining[: before + 1]), joining[0])
     base = Viewstamp(View(last), viewstamp.seqno)
     records: tuple[Record, ...] = History(tuple(history)), Synchronised(View(last)), LogReset(base)
     return Seed(base, ENCODER.encode(SnapshotHeader(history[-1])), tuple(map(ENCODER.encode, records)))
