@@ -19,6 +19,7 @@ from viewstamp.core.ids import NodeId
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime import joining, members
 from viewstamp.runtime.addresses import Address, format_address, free_ports
+from viewstamp.runtime.cluster_health import assess
 from viewstamp.runtime.config import ClusterConfig
 from viewstamp.runtime.connecting import connect, connect_blocking
 from viewstamp.runtime.proxies import binding_of
@@ -275,3 +276,24 @@ async def test_lock_client_when_all_members_are_replaced_goes_on_and_waits_no_lo
         with pytest.raises(LockTimeout, match=r"was not acquired within 0\.3 s"):
             async with locks.hold("gate", timeout_s=0.3):
                 pass
+
+
+async def test_account_of_a_cluster_when_its_file_is_older_than_a_change_is_that_of_its_members(
+    initial: Town,
+) -> None:
+    initial.file = None
+    for old, node in ((1, 4), (2, 5)):
+        assert await initial.join(node, seed=3, listed=initial.cluster) == node
+        initial.file = initial.folder / "prod.toml"
+        await initial.do(members.replace_members, [(NodeId(old), initial.where[node])])
+        await until(lambda old=old: not initial.servers[old].running, timeout_s=SLOW_S)  # type: ignore[misc]
+
+    def look() -> tuple[ClusterConfig, dict[NodeId, Any], str]:
+        return members.ask_members(initial.cluster)
+
+    async with asyncio.timeout(SLOW_S):
+        now, accounts, difference = await asyncio.to_thread(look)
+        while assess(accounts, tolerates="minority").word != "healthy":
+            now, accounts, difference = await asyncio.to_thread(look)
+    assert sorted(accounts) == sorted(now.addresses) == [3, 4, 5]
+    assert difference.startswith("the cluster file lists nodes 1, 2, 3, and the members are 3, 4, 5: ")

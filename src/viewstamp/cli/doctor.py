@@ -22,6 +22,7 @@ from viewstamp.runtime import operator
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.cluster_health import Account, assess
 from viewstamp.runtime.config import MIB, ClusterConfig
+from viewstamp.runtime.members import ask_members
 
 CLOCK_US_MAX: Final = 2_000_000
 """Wall clocks that are further apart make logs hard to read; nothing else depends on them."""
@@ -54,8 +55,10 @@ def doctor(
     Exit code 1: something is wrong; a warning alone does not count.
     """
     config = load_cluster(cluster)
-    accounts = operator.cluster_status(config, timeout_s=check_timeout(timeout))
+    config, accounts, difference = ask_members(config, timeout_s=check_timeout(timeout))
     findings = list(examine(config, accounts))
+    if difference:
+        findings.append(Finding("warning", "cluster file", difference))
     if compare_state:
         findings.append(compare(config, timeout))
     if json:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from viewstamp.cli.failures import DONE, DOWN, REFUSED
 from viewstamp.cli.flags import AsJson, ClusterFile, Flag, Timeout
@@ -16,6 +16,7 @@ from viewstamp.runtime import operator
 from viewstamp.runtime.addresses import format_address
 from viewstamp.runtime.cluster_health import Account, Health, assess, seconds_behind
 from viewstamp.runtime.config import ClusterConfig
+from viewstamp.runtime.members import ask_members
 
 _COLUMNS: Final = "NODE ADDRESS ROLE VIEW LEADER LAST COMMITTED APPLIED SNAPSHOT LAG BEHIND_S LOG_BYTES"
 _HEAD: Final = _COLUMNS.split()
@@ -41,37 +42,49 @@ def status(
     Exit code 1: a node does not answer or does not serve. 6: nobody serves.
     """
     config = load_cluster(cluster)
-    only = None if node is None else check_member(config, node)
     check_timeout(timeout)
     pause = threading.Event()
     for seconds in (wait, watch):
         if seconds is not None:
             check_timeout(seconds)
-    accounts, health = _ask_until_healthy(config, timeout, wait, pause)
-    _show_all(config, accounts, health, only, as_json=json)
+    found = _ask_until_healthy(config, timeout, wait, pause)
+    only = None if node is None else check_member(found.config, node)
+    _show_all(found, only, as_json=json)
     while watch is not None:
         pause.wait(watch)
-        accounts, health = _ask(config, timeout)
-        _show_all(config, accounts, health, only, as_json=json)
-    return _code(accounts, health, only)
+        found = _ask(config, timeout)
+        _show_all(found, only, as_json=json)
+    return _code(found.accounts, found.health, only)
 
 
-def _ask(config: ClusterConfig, timeout_s: float) -> tuple[dict[NodeId, Account], Health]:
-    accounts = ask_all(config, timeout_s)
-    return accounts, assess(accounts, tolerates=protocol_definition(config.protocol).guarantees.tolerates)
+class _Found(NamedTuple):
+    """What the members said."""
+
+    config: ClusterConfig
+    """With the members as they are."""
+    accounts: dict[NodeId, Account]
+    health: Health
+    difference: str
+    """How the cluster file differs from the members; empty: it does not."""
+
+
+def _ask(config: ClusterConfig, timeout_s: float) -> _Found:
+    now, accounts, difference = ask_members(config, timeout_s=timeout_s)
+    health = assess(accounts, tolerates=protocol_definition(config.protocol).guarantees.tolerates)
+    return _Found(now, accounts, health, difference)
 
 
 def _ask_until_healthy(
     config: ClusterConfig, timeout_s: float, wait_s: float | None, pause: threading.Event
-) -> tuple[dict[NodeId, Account], Health]:
-    accounts, health = _ask(config, timeout_s)
+) -> _Found:
+    found = _ask(config, timeout_s)
     rounds = 0 if wait_s is None else max(1, round(wait_s / _POLL_S))
     for _ in range(rounds):
-        if health.word == "healthy":
+        if found.health.word == "healthy":
             break
         pause.wait(_POLL_S)
-        accounts, health = _ask(config, timeout_s)
-    return accounts, health
+        found = _ask(config, timeout_s)
+    return found
 
 
 def ask_all(cluster: ClusterConfig, timeout_s: float) -> dict[NodeId, Account]:
@@ -99,18 +112,18 @@ def _is_well(account: Account) -> bool:
     return isinstance(account, Status) and not account.waiting_for and account.leader is not None
 
 
-def _show_all(
-    config: ClusterConfig,
-    accounts: dict[NodeId, Account],
-    health: Health,
-    only: NodeId | None,
-    *,
-    as_json: bool,
-) -> None:
+def _show_all(found: _Found, only: NodeId | None, *, as_json: bool) -> None:
+    config, accounts, health, difference = found
     shown = accounts if only is None else {only: accounts[only]}
     if as_json:
         nodes = [{"node": node, **document_of(account)} for node, account in shown.items()]
-        state = {"state": health.word, "may_fail": health.may_fail, "needed": health.needed}
+        state: dict[str, object] = {
+            "state": health.word,
+            "may_fail": health.may_fail,
+            "needed": health.needed,
+        }
+        if difference:
+            state["difference"] = difference
         show_json({"cluster_id": config.cluster_id, "leader": health.leader, **state, "nodes": nodes})
         return
     front = max((each.committed for each in accounts.values() if isinstance(each, Status)), default=0)
@@ -121,6 +134,8 @@ def _show_all(
         for line in (trouble, *warnings):
             if line:
                 print(f"node {node}: {printable(line.removeprefix(f'node {node}: '))}")
+    if difference:
+        print(difference)
     if only is None:
         for line in _sentences(health):
             print(line)

@@ -21,7 +21,7 @@ from viewstamp.runtime.client_base import make_asker
 from viewstamp.runtime.config import ClusterConfig, Member
 from viewstamp.runtime.discovery import Known as Located
 from viewstamp.runtime.discovery import Where, locate
-from viewstamp.runtime.operator import cluster_status, direct
+from viewstamp.runtime.operator import Account, cluster_status, direct
 from viewstamp.runtime.security import OPEN, client_security
 from viewstamp.runtime.sockets import ask_blocking
 from viewstamp.runtime.system import fresh_rng, monotonic_us
@@ -222,6 +222,47 @@ def cluster_of(where: Where, *, timeout_s: float = 2.0) -> Known:
     if cluster is not None and cluster.tls is None and _is_answered(cluster, timeout_s):
         return Known(cluster.cluster_id, cluster.protocol, dict(cluster.addresses))
     raise NotExecuted(f"no member answers: {'; '.join(troubles)}")
+
+
+def ask_members(
+    cluster: ClusterConfig, *, timeout_s: float = 2.0
+) -> tuple[ClusterConfig, dict[NodeId, Account], str]:
+    """Ask every member for its status: by the log of those of the file that answer, not by the file.
+
+    Returns the cluster with its members as they are, what each said, and in one line how the file differs;
+    empty: it does not. Takes up to three times `timeout_s` where it does.
+    """
+    accounts = dict(cluster_status(cluster, timeout_s=timeout_s))
+    listed = _members_by(accounts)
+    if not listed or listed == accounts.keys():
+        return cluster, accounts, ""
+    try:
+        places = cluster_of(cluster, timeout_s=timeout_s).addresses
+    except (NotExecuted, ConfigurationError):
+        places = {}
+    new = {node: places[node] for node in sorted(listed - accounts.keys()) if node in places}
+    if new:
+        accounts |= cluster_status(_listing(cluster, new), timeout_s=timeout_s)
+    lost = dict.fromkeys(listed - accounts.keys(), "no member says where it is found")
+    told: dict[NodeId, Account] = {**accounts, **lost}
+    known = {**cluster.addresses, **new}
+    now = _listing(cluster, {node: known[node] for node in sorted(listed) if node in known})
+    return now, {node: told[node] for node in sorted(listed)}, _difference(cluster, listed)
+
+
+def _members_by(accounts: Mapping[NodeId, Account]) -> set[NodeId]:
+    """Return the members by the newest word; none where nobody knows them."""
+    known = [each for each in accounts.values() if isinstance(each, Status) and each.membership is not None]
+    newest = max(known, key=lambda each: (each.view, each.committed), default=None)
+    return set() if newest is None or newest.membership is None else _listed(newest.membership)
+
+
+def _difference(cluster: ClusterConfig, listed: set[NodeId]) -> str:
+    mine, theirs = (", ".join(map(str, sorted(each))) for each in (cluster.addresses, listed))
+    return (
+        f"the cluster file lists nodes {mine}, and the members are {theirs}: print a new file with "
+        "`viewstamp member list --toml`"
+    )
 
 
 def _is_answered(cluster: ClusterConfig, timeout_s: float) -> bool:
