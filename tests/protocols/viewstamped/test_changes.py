@@ -416,3 +416,16 @@ def test_joining_node_when_all_that_it_knows_are_gone_asks_the_member_that_calls
     cluster.join(7)  # it knows 1, 2 and 3, from a file of long ago
     assert direct(cluster, adding(cluster, 7), 2) is None
     wait_for(cluster, 4, 5, 6, 7)
+
+
+def test_member_when_it_lost_its_disk_is_brought_up_before_it_is_admitted_again() -> None:
+    cluster = served(options=ViewstampedOptions(uncommitted_entries_max=2))
+    cluster.join(4)
+    assert direct(cluster, adding(cluster, 4)) is None
+    wait_for(cluster, 1, 2, 3, 4)
+    cluster.write(*(f"command {number}" for number in range(10)))
+    cluster.crash(4)
+    cluster.wipe(4)
+    cluster.run(3_000)
+    cluster.start(4)
+    wait_for(cluster, 1, 2, 3, 4)

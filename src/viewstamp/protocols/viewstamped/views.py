@@ -136,11 +136,11 @@ class DecidedViews:
 
     @property
     def is_follower(self) -> bool:
-        """Whether this node is configured, in this incarnation, and outside the view: it learns."""
+        """Whether this node is configured and outside the view: it learns, also with a new disk."""
         me, configuration = self._state.me, self.configuration
-        return (
-            not self.is_member and configuration is not None and configuration.lists(me.node, me.incarnation)
-        )
+        if self.is_member or configuration is None or me.node not in configuration.members:
+            return False
+        return configuration.removed_at(me.node, me.incarnation) is None
 
     @property
     def removed_at(self) -> Viewstamp | None:
