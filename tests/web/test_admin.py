@@ -43,6 +43,8 @@ async def test_no_verb_is_taken_from_a_caller_without_proof(headers: dict[str, s
             answer = await ask(app, f"/admin/{verb}", method="POST", headers=headers)
             assert (answer.code, answer.json["done"]) == (403, False)
             assert SECRET not in answer.text
+        refused = await ask(app, "/admin/members", method="POST", headers=headers, body=b'{"remove": [1]}')
+        assert refused.code == 403
         assert (await ask(app, "/admin/transfer", headers=PROOF)).code == 405, "nothing is done by a GET"
         nobody = make_app(cluster.servers[leader])
         assert (await ask(nobody, "/admin/snapshot", method="POST", headers=PROOF)).code == 403
@@ -106,3 +108,23 @@ def test_a_secret_is_refused_when_others_may_read_it_or_it_is_short(tmp_path: Pa
             read_secret(path)
     with pytest.raises(ConfigurationError, match="No such file"):
         read_secret(tmp_path / "missing")
+
+
+async def test_an_operator_lists_and_changes_the_members() -> None:
+    async with local_cluster(Counter) as cluster:
+        async with cluster.connect() as counter:
+            await counter.add(1)
+        leader = await cluster.leader()
+        app = app_of(cluster.servers[leader])
+        listed = (await ask(app, "/admin/members")).json
+        assert [node for node, _ in listed["members"]["voters"]] == sorted(cluster.servers)
+        gone = max(set(cluster.servers) - {leader})
+        body = b'{"remove": [%d]}' % gone
+        changed = await ask(app, "/admin/members", method="POST", headers=PROOF, body=body)
+        assert (changed.code, changed.json["done"], changed.json["settled"]) == (200, True, True)
+        assert gone not in [node for node, _ in changed.json["members"]["voters"]]
+        assert [each[0] for each in changed.json["members"]["removed"]] == [gone]
+        refused = await ask(app, "/admin/members", method="POST", headers=PROOF, body=b'{"promote": [9]}')
+        assert (refused.code, refused.json["refusal"]) == (409, "node 9 is not a member: add it first")
+        many = b'{"remove": [%s]}' % b",".join(b"%d" % node for node in range(65))
+        assert (await ask(app, "/admin/members", method="POST", headers=PROOF, body=many)).code == 400

@@ -11,7 +11,7 @@ Rules of this file:
 
 import hmac
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +21,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.events import Directive, TakeSnapshot, TransferLeadership
-from viewstamp.core.ids import NodeId
+from viewstamp.core.events import CHANGES_MAX, ChangeMembers, Directive, TakeSnapshot, TransferLeadership
+from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.runtime.server import Server
 
 Proof = Callable[[Request], str]
 """Returns why the caller is not an operator, in one line; empty: it is one."""
+
+Perform = Callable[[Request, type[Any], Callable[[Any], Directive]], Awaitable[Response]]
+"""Carries out a verb for a caller that has shown the proof."""
 
 SECRET_LENGTH_MIN: Final = 16
 _SECRET_BYTES_MAX: Final = 4_096
@@ -40,6 +43,25 @@ def document_of(status: Status) -> dict[str, Any]:
     document["last"] = {"view": status.last.view, "seqno": status.last.seqno}
     document["peers"] = [msgspec.structs.asdict(peer) for peer in status.peers]
     return document
+
+
+def members_document(status: Status) -> dict[str, Any]:
+    """Return the members by the log of a node, and the entry that says so."""
+    known = status.membership
+    if known is None:
+        return {"leader": status.leader, "members": None}
+    return {
+        "leader": status.leader,
+        "at": str(known.changed_at),
+        "settled": known.settled,
+        "members": {
+            "voters": known.voters,
+            "learners": known.learners,
+            "leaving": known.outgoing,
+            "promised": known.promised,
+            "removed": [(node, incarnation, str(at)) for node, incarnation, at in known.removed],
+        },
+    }
 
 
 def bearer(secret: str | None) -> Proof:
@@ -81,6 +103,33 @@ class Transfer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     to: int | None = None
     """The member that is to lead; None: any fit one."""
+
+
+class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `/admin/members`: what of the members is to change, all of it or nothing."""
+
+    add: tuple[tuple[int, int], ...] = ()
+    """(node, incarnation) of nodes that begin to learn; a node that waits tells both at its `/status`."""
+    promote: tuple[int, ...] = ()
+    remove: tuple[int, ...] = ()
+    replace: tuple[tuple[int, int], ...] = ()
+    """(old, new) each."""
+
+    def directive(self) -> ChangeMembers:
+        """Return what a node is asked for.
+
+        Raises:
+            ValueError: too many are named.
+        """
+        parts = (self.add, self.promote, self.remove, self.replace)
+        if max(map(len, parts)) > CHANGES_MAX:
+            raise ValueError(f"more than {CHANGES_MAX} members are named")
+        return ChangeMembers(
+            add=tuple((NodeId(node), Incarnation(incarnation)) for node, incarnation in self.add),
+            promote=tuple(map(NodeId, self.promote)),
+            remove=tuple(map(NodeId, self.remove)),
+            replace=tuple((NodeId(old), NodeId(new)) for old, new in self.replace),
+        )
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,6 +190,28 @@ def admin_routes(server: Server, proof: Proof) -> list[Route]:
 
     return [
         Route("/status", status),
+        *_member_routes(server, perform),
         Route("/admin/transfer", transfer, methods=["POST"]),
         Route("/admin/snapshot", snapshot, methods=["POST"]),
+    ]
+
+
+def _member_routes(server: Server, perform: Perform) -> list[Route]:
+    """Return the paths that show and change the members."""
+
+    async def show(request: Request) -> Response:
+        del request
+        if not server.running:
+            return _json({"error": "the node has stopped"}, 503)
+        return _json(members_document(server.status()))
+
+    async def change(request: Request) -> Response:
+        answer = await perform(request, Changes, Changes.directive)
+        if answer.status_code != 200:
+            return answer
+        return _json({"done": True, "refusal": "", **members_document(server.status())})
+
+    return [
+        Route("/admin/members", show, methods=["GET"]),
+        Route("/admin/members", change, methods=["POST"]),
     ]
