@@ -16,6 +16,7 @@ FOLDERS: Final = (
     "raft",
     "recipes",
     "replica",
+    "runtime",
     "storage",
     "store",
     "versions",
@@ -49,6 +50,8 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Scripted tests to run first, as pytest ids."""
     seeds: int = 30
     """Simulator seeds allowed, from 1; 0: only the scripted tests run."""
+    runtime: int = 0
+    """Seeds of the simulation of the whole runtime, from 1. Where there are some, `seeds` are not run."""
     workload: str | None = None
     """The simulator's workload, where one alone can see it."""
     quick: bool = False
@@ -61,6 +64,11 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def simulated(self) -> str:
         """The protocol whose simulator seeds are run on it."""
         return "raft" if self.protocol == "all" else self.protocol
+
+    @property
+    def simulation(self) -> tuple[str, int]:
+        """Which simulator seeds are run on it, as `probe` takes it, and how many."""
+        return (f"{self.simulated} runtime", self.runtime) if self.runtime else (self.simulated, self.seeds)
 
 
 class Planted(msgspec.Struct, frozen=True):

@@ -53,7 +53,7 @@ class Control(msgspec.Struct, frozen=True):
     """What fails on the source as it is, and therefore proves nothing. There should be none."""
 
     seeds: dict[str, dict[int, str]] = {}
-    """For each protocol the seeds, and how they fail."""
+    """For each protocol (with ` runtime`: of the whole runtime) the seeds, and how they fail."""
     tests: tuple[str, ...] = ()
 
 
@@ -84,8 +84,9 @@ def run_detectors(
         if mutant.tests:
             first = _run_tests(mutant.tests, copy, control.tests)
         seconds = monotonic() - started
-        if mutant.seeds and (thorough or first.fate != "killed"):
-            by_seeds = _run_seeds(planted, copy, tuple(control.seeds.get(mutant.simulated, ())))
+        simulation, seeds = mutant.simulation
+        if seeds and (thorough or first.fate != "killed"):
+            by_seeds = _run_seeds(planted, copy, tuple(control.seeds.get(simulation, ())))
             if first.fate != "killed":
                 first = first if by_seeds.fate == "survived" else by_seeds
                 seconds = monotonic() - started
@@ -108,7 +109,8 @@ def run_control(mutants: Sequence[Planted], source: Path) -> Control:
     tests = sorted({test for planted in mutants for test in planted.mutant.tests})
     seeds: dict[str, int] = {}
     for mutant in (planted.mutant for planted in mutants):
-        seeds[mutant.simulated] = max(mutant.seeds, seeds.get(mutant.simulated, 0))
+        simulation, count = mutant.simulation
+        seeds[simulation] = max(count, seeds.get(simulation, 0))
     failing = {
         protocol: found
         for protocol, count in sorted(seeds.items())
@@ -150,14 +152,15 @@ def _run_tests(tests: list[str], copy: Path, failing: Sequence[str]) -> Finding:
 
 def _run_seeds(planted: Planted, copy: Path, skipped: Sequence[int]) -> Finding:
     mutant = planted.mutant
+    simulation, seeds = mutant.simulation
     left_out = ",".join(map(str, skipped))
     done = _python(
         [
             "-m",
             "mutants.probe",
             "probe",
-            mutant.simulated,
-            str(mutant.seeds),
+            simulation,
+            str(seeds),
             mutant.workload or "",
             left_out,
         ],

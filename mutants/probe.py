@@ -8,11 +8,19 @@ import json
 import sys
 from typing import Final
 
-from viewstamp.sim.run.plan import RunPlan
+from viewstamp.sim.run.plan import RunPlan, RunReport
 from viewstamp.sim.run.run import execute
+from viewstamp.simruntime.run import execute as execute_runtime
 
 UNNAMED: Final = frozenset({"Assertion", "Crash"})
 UNNAMED_MAX: Final = 5
+
+
+def run(simulation: str, seed: int, workload: str | None) -> RunReport:
+    """Run a seed of a protocol, or of the whole runtime (`raft runtime`)."""
+    protocol, _, whole = simulation.partition(" ")
+    plan = RunPlan(protocol, seed, workload=workload, runtime=bool(whole))
+    return execute_runtime(plan) if whole else execute(plan)
 
 
 def probe(protocol: str, seeds: int, workload: str | None, skipped: frozenset[int]) -> dict[str, object]:
@@ -21,7 +29,7 @@ def probe(protocol: str, seeds: int, workload: str | None, skipped: frozenset[in
     for seed in range(1, seeds + 1):
         if seed in skipped:
             continue
-        violation = execute(RunPlan(protocol, seed, workload=workload)).violation
+        violation = run(protocol, seed, workload).violation
         if violation is None:
             continue
         if violation.name not in UNNAMED:
@@ -36,7 +44,7 @@ def control(protocol: str, seeds: int) -> dict[str, object]:
     """Return the seeds that fail without any mutant, and how. There should be none."""
     failing = {}
     for seed in range(1, seeds + 1):
-        violation = execute(RunPlan(protocol, seed)).violation
+        violation = run(protocol, seed, None).violation
         if violation is not None:
             failing[seed] = f"{violation.name}: {violation.explanation}"
     return {"failing": failing}

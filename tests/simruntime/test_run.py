@@ -20,14 +20,17 @@ from viewstamp.simruntime.run import (
 )
 
 SEEDS = 4
+FOUND = (("raft", 1019), ("primary_backup", 1008))
+"""Seeds that found a bug."""
 _HASHES = (
     "import sys; from viewstamp.sim.run.plan import RunPlan; from viewstamp.simruntime.run import execute\n"
     "for protocol in sys.argv[1:]: print(execute(RunPlan(protocol, 3, runtime=True)).trace_hash)"
 )
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("protocol", "seed"), [*((protocol, seed) for protocol in PROTOCOLS for seed in range(SEEDS)), *FOUND]
+)
 def test_every_invariant_holds_when_servers_and_clients_run_in_a_world_of_faults(
     protocol: str, seed: int
 ) -> None:

@@ -245,12 +245,18 @@ class Server:
         With `hand_over` let another member lead first, if this one does, and leave a snapshot of what was
         executed here.
         """
+        driver, transport = self._driver, self._transport
+        if driver is not None and transport is not None:
+            self.draining = True
+            if hand_over and self.running:
+                await stopping.hand_over(driver, self.config, self.node)
+            if hand_over and self.running:  # another call may have stopped it meanwhile
+                await stopping.leave_snapshot(driver, transport, self.config, self.node)
+        await self._stop()
+
+    async def _stop(self) -> None:
         if self._driver is None or self._transport is None or self._directory is None:
-            return
-        self.draining = True
-        if hand_over and self.running:
-            await stopping.hand_over(self._driver, self.config, self.node)
-            await stopping.leave_snapshot(self._driver, self._transport, self.config, self.node)
+            return  # it was not started, or another call has stopped it
         driver, self._driver = self._driver, None
         if self._watching is not None:
             await self._watching.stop()

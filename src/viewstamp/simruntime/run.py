@@ -6,11 +6,9 @@ show it, exceptions that nothing caught, and the history of all calls.
 """
 
 import asyncio
-import logging
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Final, TextIO
 
@@ -45,6 +43,7 @@ from viewstamp.sim.world.tuning import client_options, protocol_options, replica
 from viewstamp.sim.world.world import RandomTree, World
 from viewstamp.simruntime.calls import Disk
 from viewstamp.simruntime.faults import Injector
+from viewstamp.simruntime.log import listened_to
 from viewstamp.simruntime.machine import DATA_PATH, Machine, Setup, address_of
 from viewstamp.simruntime.options import (
     GROUPS,
@@ -285,7 +284,7 @@ class RuntimeRun:
         """Run all of it, and report what goes wrong."""
         violation = None
         try:
-            with simulated(self.tree.stream("fresh"), lambda: _WALL_S), _quiet():
+            with simulated(self.tree.stream("fresh"), lambda: _WALL_S), listened_to(self._failed):
                 self._run()
         except InvariantViolated as error:
             violation = self._violation(error.name, error.explanation)
@@ -356,7 +355,6 @@ class RuntimeRun:
         self.network.options = SocketOptions(deferred_writes=self.options.sockets.deferred_writes)
         self.network.delay_min_us, self.network.delay_mean_us = 500, 1_000
         for machine in self.machines:
-            machine.clock.steady(self.world.now_us)
             machine.paused_until_us = 0
             disk = machine.disk
             disk.options, disk.calls, disk.files.faults = DiskOptions(), CallOptions(), DiskFaults()
@@ -453,17 +451,6 @@ def _caller(
         await asyncio.gather(*calls)
 
     return work
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Let nothing be logged: a simulated node says the same thousands of times."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _details(error: BaseException) -> str:

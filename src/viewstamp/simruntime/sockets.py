@@ -24,7 +24,8 @@ from viewstamp.simruntime.options import SocketOptions
 
 Address: TypeAlias = tuple[str, int]
 _RETRY_US: Final = 200_000
-"""What a kernel waits before it sends again."""
+"""What a kernel waits before it sends again; each time twice as long (RFC 6298)."""
+_RETRY_MAX_US: Final = 6_400_000
 _SYN_RETRY_US: Final = 1_000_000
 _GIVE_UP_US: Final = 10_000_000
 """TCP_USER_TIMEOUT, as `runtime.system` sets it."""
@@ -40,7 +41,9 @@ class End:
         "_flight",
         "_flight_bytes",
         "_network",
+        "_retry_us",
         "_stuck_since_us",
+        "acknowledged_us",
         "closed",
         "eof",
         "error",
@@ -81,6 +84,14 @@ class End:
         self._flight_bytes = 0
         self._arrives_us = 0
         self._stuck_since_us: int | None = None
+        self._retry_us = _RETRY_US
+        self.acknowledged_us = network.world.now_us
+        """When the other machine last acknowledged something."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is under way that the other machine has not acknowledged."""
+        return bool(self._flight)
 
     @property
     def stands(self) -> bool:
@@ -137,6 +148,8 @@ class End:
             self._wait_or_give_up()
             return
         self._stuck_since_us = None
+        self._retry_us = _RETRY_US
+        self.acknowledged_us = world.now_us
         if other.error is not None or not other.stands:
             self._flight.clear()
             if self.stands:
@@ -163,7 +176,8 @@ class End:
                 self._network.counts["connection given up"] += 1
                 self.fail(errno.ETIMEDOUT)
             return
-        self._network.world.after(_RETRY_US, self._arrive)
+        self._network.world.after(self._retry_us, self._arrive)
+        self._retry_us = min(2 * self._retry_us, _RETRY_MAX_US)
 
     def receive(self, count: int) -> bytes:
         """Take up to `count` bytes that have arrived. `OSError`: the connection is broken."""

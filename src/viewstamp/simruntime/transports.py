@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import os
+import socket
+import sys
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -10,6 +12,8 @@ from viewstamp.simruntime.host import Host
 from viewstamp.simruntime.sockets import Address, End, Network
 
 _HIGH_BYTES: Final = 64 << 10
+_TCP_FIELDS: Final = (24, 56)
+"""Where `tcpi_unacked` and `tcpi_last_ack_recv` are (`runtime.system`)."""
 
 
 class IoLoop(Protocol):
@@ -29,6 +33,31 @@ class IoLoop(Protocol):
     def create_future(self) -> "asyncio.Future[Any]":
         """Return a future of this loop."""
         ...
+
+
+class SimSocket:
+    """The options of a socket, as far as the runtime reads or sets them."""
+
+    family = socket.AF_INET
+
+    def __init__(self, end: End) -> None:
+        self._end = end
+
+    def fileno(self) -> int:
+        """Return that it has no number."""
+        return -1
+
+    def setsockopt(self, *_: Any) -> None:
+        """Set nothing: the simulated kernel behaves as the runtime asks of the real one."""
+
+    def getsockopt(self, _level: int, option: int, size: int) -> bytes:
+        """Return `struct tcp_info`, of which two numbers say something."""
+        assert option == socket.TCP_INFO
+        end, info = self._end, bytearray(size)
+        age_ms = (end.host.world.now_us - end.acknowledged_us) // 1_000
+        for at, value in zip(_TCP_FIELDS, (int(end.waits), age_ms), strict=True):
+            info[at : at + 4] = value.to_bytes(4, sys.byteorder)
+        return bytes(info)
 
 
 class SimTransport(asyncio.Transport):
@@ -59,9 +88,11 @@ class SimTransport(asyncio.Transport):
     # asyncio.Transport
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return the address of the other end, or of this one."""
+        """Return the address of the other end, or of this one, or the socket."""
         if name == "peername":
             return self._end.other.name
+        if name == "socket":
+            return SimSocket(self._end)
         return self._end.name if name == "sockname" else default
 
     def is_closing(self) -> bool:
