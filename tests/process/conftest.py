@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.system_calls import may_trace
 from viewstamp.testkit.lossy_network import LossyNetwork, NoNamespaces
 from viewstamp.testkit.processes import ServerGroup
 
@@ -14,6 +15,8 @@ try:
         collect_ignore: list[str] = []
 except NoNamespaces:  # they need the rights of root, and the device /dev/net/tun
     collect_ignore = ["test_lossy_network.py"]
+if not may_trace():
+    collect_ignore.append("test_syncs.py")
 
 MakeGroup = Callable[..., ServerGroup]
 
