@@ -101,7 +101,10 @@ class Machine(Host):
             self.loop.create_task(self._stop(self.server, self.life))
 
     async def _stop(self, server: Server, life: int) -> None:
-        await server.stop(hand_over=True)
+        try:
+            await server.stop(hand_over=True)
+        except (StorageError, OSError) as error:  # the last word could not be written
+            self._storage_failed(life, error)
         if life == self.life:
             self.setup.trace.note(self.world.now_us, "stopped", self.node)
             self._over(power=False)
