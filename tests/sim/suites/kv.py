@@ -2,17 +2,23 @@
 (docs/labs/6.5840.md#kv-tests), and the check of everything that they saw."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 from viewstamp.checker.history import Recorder
 from viewstamp.checker.linearizable import check
 from viewstamp.checker.store_model import NEW, VersionedStore
-from viewstamp.clients.clerk import Clerk, Maybe
+from viewstamp.clients.clerk import Clerk, Maybe, Pause
+from viewstamp.core.errors import OutcomeUnknown
 from viewstamp.core.ids import NodeId
 from viewstamp.services.kv import KeyValueStore, NoKey, VersionMismatch
 from viewstamp.sim.cluster.scenario import UNRELIABLE, Attempts, Scenario, Task, pauses
 from viewstamp.sim.world.options import NetworkOptions
 
 ATTEMPT_S = 0.5
+CLERK_LOSS = 0.1
+"""On an unreliable network a tenth of the requests of clerks is lost, and a tenth of the replies."""
+CLERK_DELAY_S = 0.026
+"""The longest delay of a request there."""
 LAN = NetworkOptions(delay_min_us=500, delay_mean_us=1_500, encode=1.0)
 """Nothing is lost. Slow enough that a second holds about as many calls as in the kit's own runs."""
 
@@ -38,6 +44,10 @@ class KvTest:
         """Puts to "k" that were acknowledged."""
         self.perhaps = 0
         """Puts to "k" that ended in maybe."""
+        self.maybes = 0
+        """Puts to any key that did."""
+        self.lost_requests = 0
+        self.lost_replies = 0
         self.scenario.leader()
 
     def clerk(self, name: int, servers: Iterable[NodeId] | None = None) -> "RecordedClerk":
@@ -74,6 +84,11 @@ class KvTest:
         """Let time pass until all tasks have ended."""
         waiting = list(tasks)
         assert self.scenario.wait(lambda: all(task.done for task in waiting), seconds), "a clerk hangs"
+
+    def check_losses(self) -> None:
+        """Assert that an unreliable network lost something of clerks, and that some put ended in doubt."""
+        lost = self.lost_requests, self.lost_replies, self.maybes
+        assert all(lost) if not self.reliable else not any(lost[:2]), lost
 
     def check_history(self) -> None:
         """Judge all that the clerks saw. A verdict that is unknown is a failure."""
@@ -133,6 +148,29 @@ class KvTest:
             version = found[1] if found else 0
 
 
+class LossyAttempts:
+    """Attempts over labrpc's unreliable network: the caller learns of a loss at once, not of which part."""
+
+    def __init__(self, attempts: Attempts, test: KvTest, pause: Pause) -> None:
+        self._attempts = attempts
+        self._test = test
+        self._pause = pause
+
+    async def attempt(self, kind: Literal["command", "linearizable"], payload: bytes) -> bytes:
+        """Make one attempt; `OutcomeUnknown` where request or reply is lost."""
+        test, rng = self._test, self._test.scenario.rng
+        await self._pause(rng.random() * CLERK_DELAY_S)
+        if rng.random() < CLERK_LOSS:
+            test.lost_requests += 1
+            raise OutcomeUnknown("no reply")
+        try:
+            return await self._attempts.attempt(kind, payload)
+        finally:  # a reply that says no is lost as well
+            if rng.random() < CLERK_LOSS:
+                test.lost_replies += 1
+                raise OutcomeUnknown("no reply")
+
+
 class RecordedClerk:
     """A clerk whose calls are recorded."""
 
@@ -140,7 +178,10 @@ class RecordedClerk:
         self.name = name
         self._test = test
         self._client = test.scenario.client(servers)
-        self._clerk = Clerk(Attempts(self._client, ATTEMPT_S).attempt, pause=pauses(test.scenario))
+        pause = pauses(test.scenario)
+        attempts = Attempts(self._client, ATTEMPT_S)
+        attempt = attempts.attempt if test.reliable else LossyAttempts(attempts, test, pause).attempt
+        self._clerk = Clerk(attempt, pause=pause)
 
     def reach_all(self) -> None:
         """Let it reach every server from now on."""
@@ -167,6 +208,7 @@ class RecordedClerk:
         except (NoKey, VersionMismatch, Maybe) as error:
             name = type(error).__name__
             test.history.end(handle, "raised", name, now=test.scenario.world.now_us)
+            test.maybes += name == "Maybe"
             test.perhaps += key == "k" and name == "Maybe"
             return {"NoKey": "no key", "VersionMismatch": "mismatch", "Maybe": "maybe"}[name]
         test.history.end(handle, "ok", version + 1, now=test.scenario.world.now_us)

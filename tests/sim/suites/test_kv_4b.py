@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.sim.suites.kv import LAN, UNRELIABLE, KvTest, RecordedClerk
-from tests.sim.suites.seeds import every_seed
+from tests.sim.suites.seeds import every_seed, few_seeds, with_seeds
 from viewstamp.sim.cluster.scenario import Task
 from viewstamp.sim.world.options import NetworkOptions
 
@@ -25,12 +25,12 @@ GENERIC = {
 """Name: clerks, servers, network, crash, partitions, random keys."""
 
 
-@every_seed
-@pytest.mark.parametrize("name", GENERIC)
+@with_seeds(GENERIC)
 def test_generic_4b(name: str, seed: int) -> None:
     clerks, servers, network, crash, partitions, random_keys = GENERIC[name]
     test = KvTest(servers, seed=seed, network=network)
     test.generic(clerks, crash=crash, partitions=partitions, random_keys=random_keys)
+    test.check_losses()
 
 
 def run_speed(test: KvTest) -> None:
@@ -53,7 +53,7 @@ async def _speed(clerk: RecordedClerk) -> int:
     return found[1]
 
 
-@every_seed
+@few_seeds
 def test_speed_4b(seed: int) -> None:
     run_speed(KvTest(3, seed=seed))
 

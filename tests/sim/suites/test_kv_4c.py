@@ -1,9 +1,7 @@
 """6.5840 lab 4C: the key/value service with snapshots (docs/labs/6.5840.md#kv-tests)."""
 
-import pytest
-
 from tests.sim.suites.kv import LAN, UNRELIABLE, KvTest, RecordedClerk
-from tests.sim.suites.seeds import every_seed
+from tests.sim.suites.seeds import every_seed, few_seeds, with_seeds
 from tests.sim.suites.test_kv_4b import run_speed
 from viewstamp.sim.cluster.scenario import Task
 
@@ -20,20 +18,20 @@ GENERIC = {
 """Name: clerks, servers, network, crash, partitions, random keys."""
 
 
-@every_seed
-@pytest.mark.parametrize("name", GENERIC)
+@with_seeds(GENERIC)
 def test_generic_4c(name: str, seed: int) -> None:
     clerks, servers, network, crash, partitions, random_keys = GENERIC[name]
     test = KvTest(servers, seed=seed, network=network, log_bytes_max=LOG_BYTES_MAX)
     test.generic(clerks, crash=crash, partitions=partitions, random_keys=random_keys)
+    test.check_losses()
 
 
-@every_seed
+@few_seeds
 def test_speed_4c(seed: int) -> None:
     run_speed(KvTest(3, seed=seed, log_bytes_max=LOG_BYTES_MAX))
 
 
-@every_seed
+@few_seeds
 def test_snapshot_size_4c(seed: int) -> None:
     test = KvTest(3, seed=seed, log_bytes_max=LOG_BYTES_MAX)
     task = Task(_rewrite(test.clerk(0)))

@@ -165,14 +165,24 @@ def test_restart_submit_4a(seed: int) -> None:
     leader = scenario.leader()
     assert inc(scenario) == 101
     scenario.run(1)
-    for _ in range(100):
-        scenario.submit(leader, "null")
-    scenario.run(0.02)
+    client = scenario.client()
+    scenario.run(0.1)
+    outcomes: dict[int, Outcome] = {}
+    for number in range(100):
+        null = Plan("command", "null", None, ())
+        client.invoke(null, 10_000_000, partial(outcomes.__setitem__, number))
+    submissions = [scenario.submit(leader, "null") for _ in range(100)]
+    scenario.run(0.0003)
     scenario.crash(*scenario.members)
+    answered = [submission.returned for submission in submissions]
+    assert not all(answered), "the crash came too late"
+    assert scenario.wait(lambda: len(outcomes) == 100, 11), "a call hangs"
     scenario.run(1)
+    assert [submission.returned for submission in submissions] == answered, "a dead server answered"
     scenario.restart(*scenario.members)
     scenario.leader()
     assert inc(scenario) == 102
+    assert [submission.returned for submission in submissions] == answered, "answered by another life"
     check_counter(scenario, 102, 3)
 
 

@@ -337,10 +337,9 @@ class Scenario:
         raise AssertionError(f"no agreement on {value!r} within {_GIVE_UP_S:g} s")
 
     def _offer(self, value: str) -> bool:
-        for server in sorted(self.connected):
-            if self.cluster.processes[server].running and not self.record(server, value).refused:
-                return True
-        return False
+        """Give a value to a connected server that believes that it leads; `Start` is refused elsewhere."""
+        leading = set(self.cluster.leaders()) & self.connected
+        return any(not self.record(server, value).refused for server in sorted(leading))
 
     # Sizes and counts
 
@@ -361,6 +360,11 @@ class Scenario:
     def messages(self) -> int:
         """How many messages servers have sent to each other. One of the kit's RPCs is two of them."""
         return self.cluster.network.counts["messages"]
+
+    @property
+    def operations(self) -> int:
+        """How many calls clients have made, and commands were given to a certain server."""
+        return self._submissions + len(self.cluster.history.operations())
 
     @property
     def sent_bytes(self) -> int:
