@@ -123,6 +123,7 @@ bench-compare: bench-tools ## the same loads on etcd, ZooKeeper, PySyncObj and t
 
 cs6650-report: bench-tools ## measure the factories of CS6650, and draw the graphs of their report
 	$(BIN)/python -m benchmarks.cs6650_report
+	$(BIN)/python -m benchmarks.cs6650_pdf
 
 docs: install    ## check that every link, command and snippet of the documentation works
 	$(BIN)/python -m pytest tests/test_docs.py tests/test_tidy.py

@@ -3,6 +3,7 @@
 import pytest
 
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.ids import NodeId
 from viewstamp_labs.cs6650.arguments import (
     ClientArguments,
     ServerArguments,
@@ -16,6 +17,19 @@ def test_the_servers_of_the_assignment_find_each_other() -> None:
     words = ["12345", "0", "2", "1", "22.22.22.22", "12345", "2", "33.33.33.33", "12345"]
     peers = {1: ("22.22.22.22", 12345), 2: ("33.33.33.33", 12345)}
     assert parse_server_arguments(words) == ServerArguments(12345, 0, peers)  # type: ignore[arg-type]
+
+
+def test_a_server_may_have_any_number_of_peers() -> None:
+    count = 1_000
+    triples = [word for peer in range(1, count + 1) for word in (str(peer), "127.0.0.1", str(7_000 + peer))]
+    assert len(parse_server_arguments(["7000", "0", str(count), *triples]).peers) == count
+
+
+def test_a_server_listens_for_this_machine_only_when_it_is_told_so() -> None:
+    assert parse_server_arguments(["7000", "5", "0"]).host is None
+    assert parse_server_arguments(["--loopback", "7000", "5", "0"]) == ServerArguments(
+        7000, NodeId(5), {}, "127.0.0.1"
+    )
 
 
 def test_a_server_may_be_alone() -> None:
@@ -45,7 +59,11 @@ def test_the_client_of_the_assignment_is_understood() -> None:
         ("7000 0x1 0", "ID is '0x1'"),
         ("7000 9999999999 0", "ID is 9999999999"),
         ("7000 0 -1", "PEERS is -1"),
-        ("7000 0 99", "PEERS is 99"),
+        ("7000 0 99", "99 peers need 297 more arguments"),
+        ("7000 0 9999999999", "PEERS is 9999999999"),
+        ("--loopback 7000 0", "2 arguments are too few"),
+        ("7000 --loopback 0 0", "ID is '--loopback'"),
+        ("--everywhere 7000 0 0", "PORT is '--everywhere'"),
         ("7000 0 1 1 127.0.0.1 x", "PORT is 'x'"),
         ("7000 0 --1", "PEERS is --1"),
         ("7000 0 " + "9" * 5000, "PEERS is"),

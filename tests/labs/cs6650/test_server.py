@@ -5,13 +5,14 @@ import socket
 
 import pytest
 
-from tests.labs.cs6650.factories import Factories, applied, order, read, until
-from viewstamp.core.ids import NodeId
+from tests.labs.cs6650.factories import Factories, address_book, applied, arguments_of, order, read, until
+from viewstamp.core.ids import Instant, NodeId
 from viewstamp.protocols.primary_backup.options import CourseOptions
 from viewstamp.runtime.addresses import LOOPBACK
 from viewstamp.services.records import NO_RECORD, CustomerRecord
 from viewstamp_labs.cs6650 import peer_connections
 from viewstamp_labs.cs6650.messages import NOBODY, RobotInfo, unpack_operation
+from viewstamp_labs.cs6650.server import FactoryServer
 from viewstamp_labs.cs6650.stubs import ServerGone
 
 
@@ -40,7 +41,7 @@ async def test_nothing_is_connected_before_the_first_order() -> None:
         await stub.read_record(read(1))
         assert [factories.where(node) for node in range(3)] == [(NOBODY, 0, 0)] * 3
         to_others = factories.servers[0].admin.lines.values()
-        assert not any(line.is_up for line in to_others)
+        assert all(line.may_be_dialled for line in to_others), "none was tried, nor is being tried"
         await stub.order(order(1, 0))
         assert all(line.is_up for line in to_others)
         assert not any(line.is_up for line in factories.servers[1].admin.lines.values())
@@ -270,3 +271,31 @@ async def test_a_robot_tells_who_made_and_recorded_it() -> None:
         assert robots[2] == RobotInfo(1, 1, 1, robots[0].engineer_id, 1)
         first.close()
         second.close()
+
+
+async def test_an_order_is_recorded_by_forty_factories() -> None:
+    """Any number of peers (2.1.1): until now 31 were the most."""
+    async with Factories(40) as factories:
+        await factories.orders(7, 1, range(2))
+        assert factories.where(7) == (7, 2, 2)
+        assert {factories.where(node) for node in range(40) if node != 7} == {(7, 2, 1)}
+
+
+async def test_every_interface_listens_unless_an_address_is_given() -> None:
+    for host, expected in ((None, {"0.0.0.0", "::"}), (LOOPBACK, {LOOPBACK})):
+        server = FactoryServer(arguments_of(address_book(1), NodeId(0)))
+        await server.start(host)
+        assert server.listens_at <= expected
+        await server.stop()
+
+
+async def test_a_dead_factory_is_dialled_once_in_a_tenth_of_a_second_however_many_orders_come() -> None:
+    now_us = [0]
+    async with Factories(2, running=[0], clock=lambda: Instant(now_us[0])) as factories:
+        line = factories.servers[0].admin.lines[NodeId(1)]
+        await factories.orders(0, 1, range(3))
+        assert not line.may_be_dialled, "it was tried just now"
+        now_us[0] += 99_999
+        assert not line.may_be_dialled
+        now_us[0] += 1
+        assert line.may_be_dialled

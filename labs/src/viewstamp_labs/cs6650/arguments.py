@@ -7,17 +7,16 @@ import msgspec
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
-from viewstamp.runtime.addresses import Address, check_address, format_address
+from viewstamp.runtime.addresses import LOOPBACK, Address, check_address, format_address
 from viewstamp.services.records import INTEGER_MAX
 
-SERVER_USAGE: Final = "server PORT ID PEERS (ID IP PORT)*"
+SERVER_USAGE: Final = "server [--loopback] PORT ID PEERS (ID IP PORT)*"
 CLIENT_USAGE: Final = "client IP PORT CUSTOMERS ORDERS TYPE"
 AUDIT_USAGE: Final = "audit IP PORT"
-PEERS_MAX: Final = 31
 CUSTOMERS_MAX: Final = 20_000
 """More connections than this have no ports on one machine."""
-ANY_HOST: Final = ""
-"""Where a server listens: on every interface."""
+LOOPBACK_FLAG: Final = "--loopback"
+"""Only this machine's programs reach the server; without it every interface listens."""
 
 _FIXED_SERVER_ARGUMENTS: Final = 3
 _ARGUMENTS_A_PEER: Final = 3
@@ -32,6 +31,8 @@ class ServerArguments(msgspec.Struct, frozen=True):
     port: int
     factory_id: NodeId
     peers: dict[NodeId, Address]
+    host: str | None = None
+    """Where to listen; None: on every interface, or as the environment says."""
 
 
 class ClientArguments(msgspec.Struct, frozen=True):
@@ -52,30 +53,35 @@ def parse_server_arguments(words: Sequence[str]) -> ServerArguments:
         ConfigurationError: they are too few or too many, one is not what it should be, or two factories
             share an id or an address.
     """
+    host = LOOPBACK if list(words[:1]) == [LOOPBACK_FLAG] else None
+    if host is not None:
+        words = words[1:]
     if len(words) < _FIXED_SERVER_ARGUMENTS:
         raise ConfigurationError(f"{len(words)} arguments are too few: {SERVER_USAGE}")
     port = _port(words[0])
     factory_id = NodeId(_integer(words[1], "ID", 0, INTEGER_MAX))
-    count = _integer(words[2], "PEERS", 0, PEERS_MAX)
+    count = _integer(words[2], "PEERS", 0, INTEGER_MAX)
     rest = words[_FIXED_SERVER_ARGUMENTS:]
     if len(rest) != count * _ARGUMENTS_A_PEER:
         raise ConfigurationError(
             f"{count} peers need {count * _ARGUMENTS_A_PEER} more arguments, not {len(rest)}: {SERVER_USAGE}"
         )
     triples = [rest[start : start + _ARGUMENTS_A_PEER] for start in range(0, len(rest), _ARGUMENTS_A_PEER)]
-    return ServerArguments(port, factory_id, _peers(factory_id, triples))
+    return ServerArguments(port, factory_id, _peers(factory_id, triples), host)
 
 
 def _peers(factory_id: NodeId, triples: Sequence[Sequence[str]]) -> dict[NodeId, Address]:
     peers: dict[NodeId, Address] = {}
+    addresses = set()
     for identity, host, port in triples:
         peer = NodeId(_integer(identity, "ID", 0, INTEGER_MAX))
         if peer == factory_id or peer in peers:
             raise ConfigurationError(f"two factories have the id {peer}: each needs its own")
         address = check_address(host, _port(port))
-        if address in peers.values():
+        if address in addresses:
             raise ConfigurationError(f"two peers have the address {format_address(address)}")
         peers[peer] = address
+        addresses.add(address)
     return peers
 
 

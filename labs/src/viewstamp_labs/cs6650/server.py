@@ -85,6 +85,12 @@ class FactoryServer:
         self._server = await loop.create_server(self._reception.accept, host, self._port, backlog=_BACKLOG)
 
     @property
+    def listens_at(self) -> frozenset[str]:
+        """The hosts on which it listens; empty before `start`."""
+        sockets = () if self._server is None else self._server.sockets
+        return frozenset(str(each.getsockname()[0]) for each in sockets)
+
+    @property
     def visitors(self) -> frozenset[Doorway]:
         """The connections that others have opened."""
         return self._reception.visitors
@@ -143,7 +149,7 @@ async def _serve(arguments: ServerArguments) -> int:
     loop.set_exception_handler(_die)
     server = FactoryServer(arguments)
     try:
-        await server.start(os.environ.get(HOST_VARIABLE))
+        await server.start(arguments.host or os.environ.get(HOST_VARIABLE))
     except OSError as error:
         return _complain(f"cannot listen on port {arguments.port}: {error.strerror or error}", EXIT_NO_PORT)
     await stop.wait()
@@ -170,7 +176,7 @@ def main(words: Sequence[str]) -> int:
         arguments = parse_server_arguments(words)
     except ConfigurationError as error:
         return _complain(str(error), EXIT_USAGE)
-    raise_descriptor_limit(VISITORS_MAX + _OTHER_DESCRIPTORS)
+    raise_descriptor_limit(VISITORS_MAX + len(arguments.peers) + _OTHER_DESCRIPTORS)
     with asyncio.Runner(loop_factory=loop_factory("auto")) as runner:
         return runner.run(_serve(arguments))
 
