@@ -4,6 +4,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+import msgspec
+
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.replica.events import CallId, Failed, Outcome, Raised, Returned
 from viewstamp.services.recipes.keeper_events import Request
@@ -12,11 +14,12 @@ from viewstamp.sim.judge.invariants.claims import QueueOracle
 from viewstamp.sim.workloads.claims import ClaimingClient, ClaimWorkload, Task
 from viewstamp.sim.workloads.clients import Plan
 from viewstamp.sim.workloads.workload import JudgesState
-from viewstamp.sim.world.options import LoadOptions
+from viewstamp.sim.world.options import LoadOptions, SwarmOptions
 from viewstamp.sim.world.world import log_uniform
 
 _WORK_US: Final = (100, 300_000)
 _LEASE_US: Final = (2_000, 400_000)
+_CHUNK_BYTES_MIN: Final = 512
 
 
 class QueueingClient(ClaimingClient):
@@ -39,6 +42,13 @@ class QueueWorkload(ClaimWorkload, JudgesState):
         super().__init__(load)
         self.items = QueueOracle()
         self.client_kind = QueueingClient
+
+    def fit(self, options: SwarmOptions) -> SwarmOptions:
+        """As of all claims; a state of many items does not travel in pieces of a few bytes."""
+        options = super().fit(options)
+        pieces = max(options.tuning.chunk_bytes, _CHUNK_BYTES_MIN)
+        tuning = msgspec.structs.replace(options.tuning, chunk_bytes=pieces)
+        return msgspec.structs.replace(options, tuning=tuning)
 
     def plan(self, rng: Random) -> Plan:
         """Put an item, or take one and say how it ends."""
