@@ -30,6 +30,7 @@ SESSION_ENDED: Final = "session_ended"
 """The `op` of the end of a session: the hook of this name ran, with the client's number as its argument."""
 
 _REMEMBERED_MAX: Final = 200_000
+_ALARMS_MAX: Final = 10_000
 _CONTAINERS: Final = (
     msgspec.inspect.DictType,
     msgspec.inspect.DataclassType,
@@ -180,6 +181,7 @@ class MachineModel:
         if operation.context is None:
             outcome, result = self._call_without_context(machine, operation)
         else:
+            _ring_alarms(machine, operation.context)
             with _under(machine, operation.context, reading=is_query):
                 outcome, result = self._call(machine, operation)
         return snapshot if is_query else self._after(machine, operation), outcome, result
@@ -220,6 +222,19 @@ class MachineModel:
         assert not bound.kwargs
         types = self._hints[operation.op]
         return [_thaw(value, wanted) for value, wanted in zip(given, types, strict=False)]
+
+
+def _ring_alarms(machine: StateMachine, context: RecordedContext) -> None:
+    """Let the machine do what was due by then, as the replicas did at this entry or before.
+
+    The tokens of alarms are not recorded: this call's stands for them.
+    """
+    for _ in range(_ALARMS_MAX):
+        moment = machine.next_alarm()
+        if moment is None or moment > context.now:
+            return
+        with _under(machine, context), suppress(Exception):
+            machine.alarm()
 
 
 class _Unrecorded(Context):
