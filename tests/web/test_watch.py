@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 import viewstamp
+from tests.runtime.fakes import until
 from viewstamp.runtime.local import local_cluster
 from viewstamp.services.stock import StockService
 from viewstamp.services.store.types import Event, KeyValue
@@ -64,6 +65,7 @@ class Reader:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        await until(lambda: not watch.CLOSING)
 
 
 @pytest.fixture
@@ -129,6 +131,9 @@ async def test_streams_are_bounded_and_given_back(
     third = Reader(app[0], "")
     assert await third.status() == 200
     await third.close()
+    (server,) = app[1].servers.values()
+    await until(lambda: not server.budgets()["watches"][0])
+    await until(lambda: not server.budgets()["clients known"][0])
 
 
 async def test_without_a_secret_there_is_no_stream(app: tuple[Starlette, Any]) -> None:

@@ -13,6 +13,7 @@ secret of its cluster: grants are asked as for every call.
 Source: WHATWG HTML, 9.2 "Server-sent events".
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -31,6 +32,8 @@ from viewstamp.web.admin import Proof
 
 STREAMS_MAX: Final = 64
 """Streams of one node at a time."""
+CLOSING: Final[set[asyncio.Future[None]]] = set()
+"""Clients of streams that have ended, until their connections are closed."""
 _REVISION_DIGITS_MAX: Final = 19
 _REVISION_END: Final = 1 << 63
 
@@ -70,12 +73,19 @@ def watch_routes(server: Server, proof: Proof) -> list[Route]:
 
 async def _events(server: Server, prefix: str, after: int | None) -> AsyncIterator[bytes]:
     yield b": the revision of each event is its id\n\n"
+    client = Coordination(server.cluster, operator=True)
     try:
-        async with Coordination(server.cluster, operator=True) as client:
-            async for told in client.kv.watch(prefix, after=after):
-                yield event_of(told)
+        await client.start()
+        async for told in client.kv.watch(prefix, after=after):
+            yield event_of(told)
     except (ViewstampError, Exception) as error:  # noqa: BLE001  whatever ends the stream, its reader is told
         yield b"event: error\ndata: " + msgspec.json.encode({"error": str(error)}) + b"\n\n"
+    finally:
+        # A reader that goes away cancels whatever this awaits: its connections are given back all the same.
+        closing = asyncio.ensure_future(client.close())
+        CLOSING.add(closing)
+        closing.add_done_callback(CLOSING.discard)
+        await asyncio.shield(closing)
 
 
 def event_of(told: Told) -> bytes:
