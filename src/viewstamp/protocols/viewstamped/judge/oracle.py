@@ -221,7 +221,8 @@ class ViewstampedOracle:
         history = max((disk.history for disk in disks), key=len, default=[])
         configuration = history[-1].configuration if history else None
         if configuration is not None:
-            return configuration.members
+            # Those that are to leave are needed until a view without them is decided.
+            return {member.node: member.incarnation for member in history[-1].members} | configuration.members
         known = dict.fromkeys(self._members, Incarnation(-1))
         for membership in history:
             known |= {member.node: member.incarnation for member in membership.members}
