@@ -11,6 +11,7 @@ from tests.cli.test_backup import captured
 from tests.replica.fakes import call, submit
 from viewstamp.cli import failures
 from viewstamp.cli import log as log_command
+from viewstamp.cli.audit import column
 from viewstamp.core.ids import NodeId, Seqno, View, Viewstamp
 from viewstamp.core.messages import encode_message
 from viewstamp.replica.batches import encode_batch
@@ -145,3 +146,20 @@ def test_a_running_cluster_is_audited_through_the_stream_of_its_log(
     ran = command("audit", tmp_path / "log", "--method", "set", "--app", KV)
     assert (ran.code, ran.err) == (failures.DONE, "")
     assert "set  shop/now  <str 8> <bytes 6>" in ran.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("shop/a", "shop/a"),
+        ("a  client/root  set", '"a  client/root  set"'),
+        ("", '""'),
+        ("<str 5>", '"<str 5>"'),
+        ("(set)", '"(set)"'),
+        ('say "so"', '"say \\"so\\""'),
+        ("a\nb c", '"a\\nb c"'),
+        ("a\u00a0b", "a\\xa0b"),
+    ],
+)
+def test_no_key_can_imitate_another_column(text: str, told: str) -> None:
+    assert column(text) == told

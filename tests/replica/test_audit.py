@@ -6,13 +6,16 @@ import msgspec
 import pytest
 
 from tests.replica.fakes import CLIENT, call, submit
-from viewstamp.core.ids import Seqno, View, Viewstamp
+from viewstamp.core.ids import LEVEL, Seqno, View, Viewstamp
 from viewstamp.core.messages import CloseSession, KeepAlive, OpenSession, encode_message
 from viewstamp.core.principals import ANONYMOUS
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.audit import (
+    BY_OPERATOR,
     CLOSE_SESSION,
+    FINALIZED,
     FINDINGS_MAX,
+    LIMIT_SET,
     OPEN_SESSION,
     SKIPPED,
     UNREADABLE_CALL,
@@ -23,6 +26,7 @@ from viewstamp.replica.audit import (
 )
 from viewstamp.replica.batches import encode_batch
 from viewstamp.replica.skip_mark import make_skip_mark
+from viewstamp.replica.versions import Declaration
 from viewstamp.services.stock import StockService
 
 STOCK = MachineDefinition.of(StockService)
@@ -32,8 +36,14 @@ def at(seqno: int, view: int = 3) -> Viewstamp:
     return Viewstamp(View(view), Seqno(seqno))
 
 
-def entry(*messages: Any, principals: tuple[str, ...] = (), check: tuple[int, int] = (0, 0)) -> bytes:
-    return encode_batch(77, check, [encode_message(message) for message in messages], principals=principals)
+def entry(
+    *messages: Any,
+    principals: tuple[str, ...] = (),
+    check: tuple[int, int] = (0, 0),
+    declares: Declaration | None = None,
+) -> bytes:
+    encoded = [encode_message(message) for message in messages]
+    return encode_batch(77, check, encoded, principals=principals, level=LEVEL, declares=declares)
 
 
 SET = submit(9, (1, call("set", "shop/a", b"secret")), (2, call("range", "shop/")))
@@ -147,3 +157,23 @@ def test_findings_are_bounded() -> None:
 )
 def test_a_redacted_value_is_its_type_and_size(value: Any, told: str) -> None:
     assert redacted(value) == told
+
+
+def test_what_an_operator_changed_is_told() -> None:
+    limit = Declaration(1, {}, limit=("sessions_max", 9))
+    calls, _ = audited(
+        entry(declares=Declaration(1, {})),
+        entry(declares=limit),
+        entry(declares=Declaration(2, {}, raises=True)),
+    )
+    assert [(each.viewstamp, each.principal, each.method, each.arguments) for each in calls] == [
+        ("3.2", BY_OPERATOR, LIMIT_SET, ("sessions_max = 9",)),
+        ("3.3", BY_OPERATOR, FINALIZED, (f"level {LEVEL}", "version 2")),
+    ]
+
+
+def test_the_class_is_known_where_the_log_declares_it() -> None:
+    told = Auditor(None, Filter(), Seqno(0), lambda interface: STOCK if interface == {"a": "b"} else None)
+    list(told.read(at(1), entry(declares=Declaration(1, {"a": "b"}))))
+    (call_of, _) = told.read(at(2), entry(SET))
+    assert call_of.keys == ("shop/a",)

@@ -59,7 +59,7 @@ class Certified:
     def rotate(self) -> None:
         """Let every server look at its files now."""
         for server in self.servers.values():
-            server.reload_certificates()
+            server.reload()
 
     def add(self, *, tls: TlsFiles | None = None, timeout_s: float = 10.0) -> int:
         """Make one call with a new client."""

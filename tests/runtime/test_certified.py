@@ -320,17 +320,17 @@ async def test_old_files_stay_in_use_when_new_ones_are_half_written(tmp_path: Pa
         server = made.servers[NodeId(1)]
         whole = (tmp_path / "node-1.pem").read_bytes()
         (tmp_path / "node-1.pem").write_bytes(whole[: len(whole) // 2])
-        server.reload_certificates()
+        server.reload()
         (warning,) = server.status().warnings
         assert "the old ones are" in warning
         assert await apart(made.add) == 1
         (tmp_path / "node-1.pem").write_bytes(whole)
-        server.reload_certificates()
+        server.reload()
         assert server.status().warnings == ()
         pair = made.authority.issue(NAME, "node/2", is_server=True)
         (tmp_path / "node-1.key").write_bytes(pair[1])
         (tmp_path / "node-1.pem").write_bytes(pair[0])
-        server.reload_certificates()
+        server.reload()
         assert "names another one" in server.status().warnings[0]
         assert await apart(made.add) == 2
 

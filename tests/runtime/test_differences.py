@@ -22,7 +22,7 @@ async def test_another_version_of_the_class_is_logged_once_when_a_member_comes_a
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with lone_node() as node:
-        door = node.transport._doorkeeper
+        door = node.transport.doorkeeper
         door._me = msgspec.structs.replace(door._me, fingerprint=5)
         for fingerprint in (6, 6, 5, 6):
             hello = peer_hello(node.cluster, 2, fingerprint=fingerprint)

@@ -420,7 +420,7 @@ async def test_messages_are_dropped_when_a_member_does_not_read() -> None:
     class Deaf(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             deaf.append(transport)
-            transport.write(encode_frame(WELCOME, node.transport._doorkeeper.welcome))  # type: ignore[attr-defined]
+            transport.write(encode_frame(WELCOME, node.transport.doorkeeper.welcome))  # type: ignore[attr-defined]
             transport.pause_reading()  # type: ignore[attr-defined]
 
     server = await asyncio.get_running_loop().create_server(Deaf, "127.0.0.1", ports[1])

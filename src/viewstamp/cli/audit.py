@@ -5,7 +5,7 @@ committed log (docs/reference/stream-format.md) in a file or on standard input.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
@@ -21,6 +21,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import PersistSeq, Seqno
 from viewstamp.core.protocol import Recovered
 from viewstamp.machine.definition import MachineDefinition
+from viewstamp.machine.interface import own_interface
 from viewstamp.protocols.registry import journal_of
 from viewstamp.protocols.replication.stored_log import StoredLog
 from viewstamp.replica.audit import AuditedCall, Auditor, Filter
@@ -33,6 +34,7 @@ from viewstamp.stream.decoder import READ_BYTES, StreamDecoder
 from viewstamp.stream.records import Header, LogEntry, Record, StreamDamaged
 
 STDIN: Final = "-"
+_STOCK: Final = "viewstamp.services.stock:StockService"
 _FILES: Final = OsFileSystem()
 
 
@@ -56,7 +58,7 @@ def audit(
     Of arguments only types and sizes are printed unless --values is given, keys where the class is known.
     """
     wanted = Filter(principal, method, None if since is None else parse_viewstamp(since), values)
-    show = partial(_show, as_json=json)
+    show = partial(_show, as_json=json, values=values)
     if str(source) == STDIN:
         auditor = _audit_stream(sys.stdin.buffer, _class(app, ""), wanted, show)
     elif source.is_dir():
@@ -80,13 +82,29 @@ def _class(app: str | None, name: str) -> MachineDefinition | None:
     return MachineDefinition.of(StockService) if name == StockService.__name__ else None
 
 
-def _show(call: AuditedCall, *, as_json: bool) -> None:
+def _recognize(interface: Mapping[str, str]) -> MachineDefinition | None:
+    """Return the stock service where the log says that it is what runs."""
+    return MachineDefinition.of(StockService) if interface == own_interface(StockService) else None
+
+
+def column(text: str) -> str:
+    """Return a text as one column: in quotes where it holds a space, or looks like something else."""
+    if text and " " not in text and '"' not in text and text[0] not in "<(":
+        return quoted(text)
+    escaped = quoted(text).replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _show(call: AuditedCall, *, as_json: bool, values: bool) -> None:
     if as_json:
         show_json(msgspec.to_builtins(call))
         return
-    keys = "" if call.keys is None else " ".join(quoted(key) for key in call.keys)
-    arguments = " ".join(quoted(_text(value)) for value in call.arguments)
-    parts = (f"{call.viewstamp}/{call.place}", call.principal, call.method, keys, arguments)
+    keys = "" if call.keys is None else " ".join(map(column, call.keys))
+    ours = not values or not call.sequence  # such as <str 5>, or what an operator did
+    shown = quoted if ours else column
+    arguments = " ".join(shown(_text(value)) for value in call.arguments)
+    method = column(call.method) if call.sequence else call.method
+    parts = (f"{call.viewstamp}/{call.place}", call.principal, method, keys, arguments)
     print(printable("  ".join(part for part in parts if part)))
 
 
@@ -101,7 +119,7 @@ def _audit_directory(path: str, app: str | None, wanted: Filter, show: Any) -> A
     service = content.service
     definition = _class(app, "" if service is None else service.machine)
     log, problems = _read_log(path)
-    auditor = Auditor(definition, wanted, log.base.seqno)
+    auditor = Auditor(definition, wanted, log.base.seqno, _recognize)
     for problem in problems:
         auditor.find(f"{problem.path} is damaged at byte {problem.offset}: {problem.reason}")
     if log.base.seqno and wanted.since is None:
@@ -151,12 +169,14 @@ def _read_log(path: str) -> tuple[StoredLog, list[ProblemSeen]]:
 
 def _audit_stream(file: BinaryIO, definition: MachineDefinition | None, wanted: Filter, show: Any) -> Auditor:
     """Read a stream to its end; what is damaged, or not whole, is a finding."""
-    auditor = Auditor(definition, wanted, Seqno(0))
+    auditor = Auditor(definition, wanted, Seqno(0), _recognize)
     try:
         for record in _records(file):
             if isinstance(record, Header):
                 named = definition or _class(None, record.machine)
-                auditor = Auditor(named, wanted, record.viewstamp.seqno)
+                if named is None and not record.machine and record.viewstamp.seqno:
+                    complain(f"keys are not told unless --app names the class: {_STOCK} is the stock service")
+                auditor = Auditor(named, wanted, record.viewstamp.seqno, _recognize)
             elif isinstance(record, LogEntry):
                 for call in auditor.read(record.viewstamp, record.data, record.digest):
                     show(call)

@@ -85,7 +85,7 @@ def serve(
     beside = None if http is None else http_beside(http, http_secret)
     return serve_forever(
         config, member, machine_class, own,
-        started=announce if joined is None else partial(_keep_and_announce, data, joined),
+        started=partial(_announce, cluster, data, joined),
         beside=beside_of(log, beside, chaos), accept_class=accept_class, joining=joined is not None,
     )  # fmt: skip
 
@@ -98,8 +98,11 @@ def _listed(cluster: Path, node: int | None) -> tuple[ClusterConfig, NodeId]:
     return config, check_member(config, node)
 
 
-def _keep_and_announce(data: Path, joined: Joined, server: Server) -> None:
-    keep(data, joined)
+def _announce(cluster: Path, data: Path, joined: Joined | None, server: Server) -> None:
+    if joined is None or os.path.lexists(cluster):
+        server.reread = partial(load_cluster, cluster)
+    if joined is not None:
+        keep(data, joined)
     announce(server)
 
 

@@ -247,6 +247,10 @@ class Doorkeeper:
             self._addresses[me.node] = me.advertise
         self._welcome = self.welcome_with(())
 
+    def permits(self, grants: int) -> None:
+        """Say in each hello from now on that this node has the grants of this digest."""
+        self._me = msgspec.structs.replace(self._me, grants=grants)
+
     @property
     def welcome(self) -> bytes:
         """The payload of this node's WELCOME frame."""

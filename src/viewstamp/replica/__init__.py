@@ -3,7 +3,7 @@
 Read in this order; `client` is another program, and has an order of its own:
 
 1. `events`, `options`, `setup`: what goes into a replica and comes out of it, its limits, its parts;
-2. `authorization`: which principal may make which call;
+2. `authorization`: which principal may make which call; `grant_check`: grants that do nothing;
 3. `validation`, `batches`: clients' messages until they are the data of an entry, and back;
 4. `replica`: `step`, where all events come in; `operated`: what operators ask;
 5. `replicated_state`, `sessions`, `digest_chain`, `log_clock`: an entry executed, exactly once; `alarms`:

@@ -10,7 +10,7 @@ Rules of this file:
   itself and with that of the source: what does not is a *finding*.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -30,6 +30,11 @@ OPEN_SESSION: Final = "(open session)"
 CLOSE_SESSION: Final = "(close session)"
 SKIPPED: Final = "(skipped by an operator)"
 UNREADABLE_CALL: Final = "(unreadable)"
+FINALIZED: Final = "(finalize)"
+LIMIT_SET: Final = "(set)"
+BY_OPERATOR: Final = "(an operator)"
+"""Who gives a directive. The log does not say which operator it was."""
+Recognize = Callable[[Mapping[str, str]], MachineDefinition | None]
 FINDINGS_MAX: Final = 100
 """More are counted and not told."""
 _BATCH: Final[msgspec.msgpack.Decoder[Batch]] = msgspec.msgpack.Decoder(Batch)
@@ -73,11 +78,30 @@ class Filter(msgspec.Struct, frozen=True):
 class Auditor:
     """Reads entries in their order."""
 
-    __slots__ = ("_definition", "_digests", "_filter", "_findings", "_last", "committed", "left_out")
+    __slots__ = (
+        "_definition",
+        "_digests",
+        "_filter",
+        "_findings",
+        "_last",
+        "_recognize",
+        "committed",
+        "left_out",
+    )
 
-    def __init__(self, definition: MachineDefinition | None, wanted: Filter, base: Seqno) -> None:
-        """`base` is the last entry that the source does not hold."""
+    def __init__(
+        self,
+        definition: MachineDefinition | None,
+        wanted: Filter,
+        base: Seqno,
+        recognize: Recognize = lambda _interface: None,
+    ) -> None:
+        """`base` is the last entry that the source does not hold.
+
+        Where the class is not known, `recognize` returns it for an interface that the log declares.
+        """
         self._definition = definition
+        self._recognize = recognize
         self._filter = wanted
         self._last = base
         self._digests: dict[int, tuple[int, str]] = {}
@@ -128,6 +152,9 @@ class Auditor:
         if len(principals) == 1:
             principals *= len(batch.messages)
         place = 0
+        if (directive := self._directive(viewstamp, batch)) is not None:
+            yield directive
+            place = 1
         for message, principal in zip(batch.messages, principals, strict=False):
             for sequence, method, keys, arguments in self._said(message):
                 session = 0 if isinstance(message, OpenSession) else message.session
@@ -144,6 +171,22 @@ class Auditor:
                     arguments=arguments,
                 )
                 place += 1
+
+    def _directive(self, viewstamp: Viewstamp, batch: Batch) -> AuditedCall | None:
+        """Return what an operator changed by this entry; None: nothing."""
+        declares = batch.declares
+        if declares is None:
+            return None
+        if self._definition is None:
+            self._definition = self._recognize(declares.interface)
+        arguments: tuple[str, ...]
+        if declares.limit is not None:
+            method, arguments = LIMIT_SET, (f"{declares.limit[0]} = {declares.limit[1]}",)
+        elif declares.raises:
+            method, arguments = FINALIZED, (f"level {batch.level}", f"version {declares.machine}")
+        else:
+            return None
+        return AuditedCall(str(viewstamp), 0, batch.log_time, BY_OPERATOR, 0, 0, 0, method, (), arguments)
 
     def _batch(self, viewstamp: Viewstamp, data: bytes) -> Batch | None:
         try:

@@ -13,7 +13,7 @@ Rules of this file:
   roles in the class are of the replicated state: they are asked here, and again where an entry is executed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final, Self
 
@@ -66,6 +66,24 @@ def policy_digest(grants: Sequence[Grant]) -> int:
     return xxhash.xxh3_64_intdigest(_ENCODER.encode(meaning)) >> 1 or 1
 
 
+def permitting(
+    authorizer: "Authorizer | None", definition: MachineDefinition, grants: Sequence[Grant]
+) -> "Authorizer | None":
+    """Return what decides by these grants: the same one as before, if there was one."""
+    if authorizer is None:
+        return Authorizer.of(definition, grants)
+    authorizer.permit(grants)
+    return authorizer
+
+
+def changes_of(
+    before: Sequence[Grant], now: Sequence[Grant], definition: MachineDefinition
+) -> Callable[[str], bool]:
+    """Return what says whether a principal may do something else by the second grants than by the first."""
+    first, second = Authorizer(definition, before), Authorizer(definition, now)
+    return lambda principal: first.permitted(principal) != second.permitted(principal)
+
+
 _Prefixes = tuple[str, ...]
 """Of all grants for one principal and method; empty: every key."""
 
@@ -101,6 +119,11 @@ class Authorizer:
         self._denied: list[Denial] = []
         """Since `report` was last called."""
 
+    def permit(self, grants: Sequence[Grant]) -> None:
+        """Decide by these grants from now on."""
+        self._grants = tuple(grants)
+        self._by_principal.clear()
+
     @classmethod
     def of(cls, definition: MachineDefinition, grants: Sequence[Grant]) -> Self | None:
         """Return what decides; None: there is neither a grant nor a role, and every call is permitted."""
@@ -113,6 +136,12 @@ class Authorizer:
         if denial is not None:
             self._denied.append(denial)
         return denial
+
+    def permitted(self, principal: str) -> dict[str, frozenset[str]] | None:
+        """Return the prefixes, by method, that grants let a principal call; None: there is no grant."""
+        if not self._grants:
+            return None
+        return {name: frozenset(found) for name, found in self._permissions(principal).methods.items()}
 
     def session_denial(self, principal: str) -> Denial | None:
         """Return why this principal may have no session here; None: it may."""

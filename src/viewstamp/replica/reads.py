@@ -53,7 +53,6 @@ class Reads:
     """The queries that wait for a round, the rounds in flight, and what remains of those allowed."""
 
     __slots__ = (
-        "_authorizer",
         "_calls_max",
         "_decode_all",
         "_definition",
@@ -62,6 +61,7 @@ class Reads:
         "_responses",
         "_rounds",
         "_waiting",
+        "authorizer",
         "gathered",
         "ready",
         "slice_calls",
@@ -79,7 +79,7 @@ class Reads:
         quick = definition.encodes_alike("query") and not definition.finds_unknown("query")
         self._decode_all = Decoders.of(definition).queries if quick else None
         """None: each query has to be looked at, for its depth or for fields that are not known."""
-        self._authorizer = authorizer
+        self.authorizer = authorizer
         self._responses = responses
         self._max = options.reads_max
         self._calls_max = options.message_calls_max
@@ -182,7 +182,7 @@ class Reads:
 
     def _decode(self, event: Requested, message: QueryRequest) -> tuple[PendingQuery, list[RefusalLine]]:
         """Return the valid queries of a message, and the answers to the others."""
-        source, principal, authorizer = event.source, event.principal, self._authorizer
+        source, principal, authorizer = event.source, event.principal, self.authorizer
         if self._decode_all is not None:
             try:
                 calls = self._decode_all(event.encoded).calls
@@ -195,7 +195,7 @@ class Reads:
     def _sift(
         self, source: ClientAddress, principal: str, message: QueryRequest
     ) -> tuple[PendingQuery, list[RefusalLine]]:
-        definition, authorizer = self._definition, self._authorizer
+        definition, authorizer = self._definition, self.authorizer
         calls: list[tuple[int, object]] = []
         refused = Sieve()
         for number, raw in message.calls:

@@ -62,7 +62,7 @@ from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica import snapshot_body
 from viewstamp.replica.alarms import Alarms
-from viewstamp.replica.authorization import Authorizer
+from viewstamp.replica.authorization import Authorizer, Grant, permitting
 from viewstamp.replica.batches import (
     BatchBuffer,
     BatchUnreadable,
@@ -346,6 +346,11 @@ class Replica(Operated):
                 assert_never(message)
         if self._authorizer is not None:
             self._authorizer.report(self._responses.effects)
+
+    def permit(self, grants: tuple[Grant, ...]) -> None:
+        """Let these grants decide from now on which calls enter and which are read."""
+        self._authorizer = permitting(self._authorizer, self.definition, grants)
+        self._validator.authorizer = self.reads.authorizer = self.waits.authorizer = self._authorizer
 
     def _session_asked(self, event: Requested, message: OpenSession | KeepAlive | CloseSession) -> None:
         denial = None if self._authorizer is None else self._authorizer.session_denial(event.principal)

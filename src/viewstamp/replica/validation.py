@@ -24,7 +24,6 @@ class SubmitValidator:
     """Checks what clients submit before it enters the log."""
 
     __slots__ = (
-        "_authorizer",
         "_bytes_max",
         "_calls_max",
         "_decode",
@@ -32,6 +31,7 @@ class SubmitValidator:
         "_finds_unknown",
         "_freeing",
         "allows",
+        "authorizer",
         "is_full",
     )
 
@@ -48,7 +48,7 @@ class SubmitValidator:
         """
         self.allows = allows
         self._definition = definition
-        self._authorizer = authorizer
+        self.authorizer = authorizer
         self._decode = Decoders.of(definition).message if definition.encodes_alike("command") else None
         """None: the commands of this class have to be encoded one by one."""
         self._bytes_max = options.command_bytes_max
@@ -72,7 +72,7 @@ class SubmitValidator:
         if self._decode is not None and len(encoded) <= self._bytes_max and plain:
             try:
                 typed = self._decode(encoded)
-                if self._authorizer is None or self._authorizer.permits_all(principal, typed.calls):
+                if self.authorizer is None or self.authorizer.permits_all(principal, typed.calls):
                     canonical = self._canonical(source, principal, message, typed, encoded)
                     if canonical is not None:
                         return canonical, []
@@ -125,7 +125,7 @@ class SubmitValidator:
                 continue
             try:
                 arguments, data = self._check(sequence, raw)
-                if self._authorizer is not None and (denial := self._authorizer.denial(principal, arguments)):
+                if self.authorizer is not None and (denial := self.authorizer.denial(principal, arguments)):
                     refused.deny(sequence, denial)
                     continue
                 if self.is_full and type(arguments) not in self._freeing:

@@ -67,7 +67,6 @@ class Waits:
     """The questions that wait at one replica."""
 
     __slots__ = (
-        "_authorizer",
         "_by_source",
         "_definition",
         "_dues",
@@ -77,6 +76,7 @@ class Waits:
         "_responses",
         "_spans",
         "held",
+        "authorizer",
         "ready",
     )
 
@@ -89,7 +89,7 @@ class Waits:
     ) -> None:
         self._definition = definition
         self._responses = responses
-        self._authorizer = authorizer
+        self.authorizer = authorizer
         self._max, self._max_per_source = options.waits_max, options.waits_per_connection_max
         self.held: dict[int, Held] = {}
         """The questions, by number. Read-only for callers."""
@@ -127,7 +127,7 @@ class Waits:
         except InvalidCall as error:
             self._say(source, [message.request], INVALID, encoded_text(str(error)))
             return
-        denial = None if self._authorizer is None else self._authorizer.denial(event.principal, arguments)
+        denial = None if self.authorizer is None else self.authorizer.denial(event.principal, arguments)
         if denial is not None:
             self._say(source, [message.request], DENIED, denial_payload(denial))
             return

@@ -8,8 +8,8 @@ Read in this order; each file says its rules at its top:
    answer, or is full;
 3. `transport`, `listening`, `inbox`, `connection`, `dialing`: the port of a server, over `viewstamp.link`;
    `places`, `deadlines`, `backlog`, `bounded_log`: what one client may take of it; `admissions`,
-   `security`, `secret_file`, `certificates`, `tls`, `rotation`, `tokens`: with what the ends of a connection
-   prove themselves;
+   `security`, `secret_file`, `certificates`, `tls`, `rotation`, `tokens`, `policy`: with what the ends of a
+   connection prove themselves, and what they may do;
 4. `server`: all of it from start to stop, `watching` what looks after it, `process` what it takes of the
    process that it runs in; `local`: a cluster in one process; `paranoid`: cores that check
    themselves; `disturbed`, `chaos_orders`: a network that loses and delays, for tests, and what begins it;

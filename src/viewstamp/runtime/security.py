@@ -44,8 +44,13 @@ class Security(msgspec.Struct, frozen=True):
     """Certificate and CAs, where TLS is spoken."""
     insecure: bool = False
     """Whether others can read and change what goes over the connections."""
-    verify: VerifyToken | None = None
+    verifier: TokenVerifier | None = None
     """Of a node: what verifies the tokens of clients; None: it accepts none."""
+
+    @property
+    def verify(self) -> VerifyToken | None:
+        """What says whom a token names; None: no token is accepted."""
+        return None if self.verifier is None else self.verifier.admit
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -147,7 +152,7 @@ def server_security(cluster: ClusterConfig, node: NodeId, config: NodeConfig, li
     if files is not None:
         return _certified_server(files, cluster, node)
     if config.insecure and cluster.secret is None:
-        return msgspec.structs.replace(OPEN, verify=_verifier(cluster))
+        return msgspec.structs.replace(OPEN, verifier=_verifier(cluster))
     beyond = _beyond_loopback(cluster, [listen] if config.advertised is None else [listen, config.advertised])
     if beyond is not None and not config.insecure:
         raise ConfigurationError(
@@ -155,27 +160,27 @@ def server_security(cluster: ClusterConfig, node: NodeId, config: NodeConfig, li
             "was started: give it certificates (`viewstamp init --tls`, or `viewstamp cert`), or start with "
             "--insecure, which lets everybody who reaches the port do everything"
         )
-    insecure, verify = config.insecure, _verifier(cluster)
-    return Security(Trust.SECRET, cluster.local_secret, insecure=insecure, verify=verify)
+    insecure, verifier = config.insecure, _verifier(cluster)
+    return Security(Trust.SECRET, cluster.local_secret, insecure=insecure, verifier=verifier)
 
 
-def _verifier(cluster: ClusterConfig) -> VerifyToken | None:
+def _verifier(cluster: ClusterConfig) -> TokenVerifier | None:
     tokens = cluster.tokens
-    return TokenVerifier(cluster.cluster_id, tokens).admit if tokens.keys else None
+    return TokenVerifier(cluster.cluster_id, tokens) if tokens.keys else None
 
 
 def _certified_server(files: TlsFiles, cluster: ClusterConfig, node: NodeId) -> Security:
     from viewstamp.runtime.certificates import Credentials  # late: who needs no TLS does not load it
 
-    verify = _verifier(cluster)
+    verifier = _verifier(cluster)
     # Where tokens are accepted a client may come without a certificate, and is refused unless it has one.
-    credentials = Credentials(files, f"node-{node}", is_server=True, demands=verify is None)
+    credentials = Credentials(files, f"node-{node}", is_server=True, demands=verifier is None)
     wanted = Certified(cluster.cluster_id, node_principal(node))
     if credentials.own != wanted:
         own = "nobody" if credentials.own is None else uri_of(*msgspec.structs.astuple(credentials.own))
         meant = uri_of(wanted.cluster_id, wanted.principal)
         raise ConfigurationError(f"the certificate is that of {own}, not {meant}; nothing was started")
-    return Security(Trust.CERTIFICATE, credentials=credentials, verify=verify)
+    return Security(Trust.CERTIFICATE, credentials=credentials, verifier=verifier)
 
 
 def client_security(

@@ -2,8 +2,8 @@
 
 SIGTERM hands leadership over, if this node leads, leaves a snapshot of all that was executed here, so that
 the next start, perhaps with changed code, executes none of it again, and exits with 0. SIGINT, or a second
-signal, stops at once. SIGHUP loads the certificates again. A failed disk or a broken invariant ends the
-process with a code that says which: see `exit_code`.
+signal, stops at once. SIGHUP loads certificates and grants again. A failed disk or a broken invariant ends
+the process with a code that says which: see `exit_code`.
 """
 
 import asyncio
@@ -122,6 +122,8 @@ class Server:
         self.machine = machine
         self.config = config or NodeConfig()
         self.metrics = Metrics()
+        self.reread: Callable[[], ClusterConfig] | None = None
+        """Returns what the cluster file says now, or raises `ConfigurationError`; None: there is no file."""
         self._medium = medium or MemoryMedium()
         self._listen = listen or self._listen_address()
         known_as = definition or protocol_definition(cluster.protocol)
@@ -220,6 +222,7 @@ class Server:
         self._watching = Watching(
             self.node,
             self.config,
+            self.cluster,
             driver,
             replica,
             transport,
@@ -265,10 +268,12 @@ class Server:
         self._over.set()
         self._directory.close()
 
-    def reload_certificates(self) -> None:
-        """Load the files of certificates again now; the log says whether they are in use."""
+    def reload(self) -> None:
+        """Load certificates, grants and keys of tokens again now; the log says whether they are in use."""
         if self._watching is not None:
             self._watching.rotation.look(force=True)
+            if self.reread is not None:
+                self._watching.policy.reload(self.reread)
 
     async def kill(self) -> None:
         """Stop without a word to anybody, as if the process had ended: what was not synced is lost."""
@@ -476,7 +481,7 @@ async def _serve(server: Server, started: Callable[[Server], None] | None) -> in
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    loop.add_signal_handler(signal.SIGHUP, server.reload_certificates)
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
     if started is not None:
         started(server)
     await stopping.first_of(server.wait(), stop.wait())

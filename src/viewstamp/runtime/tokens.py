@@ -123,8 +123,16 @@ class TokenVerifier:
             ConfigurationError: one cannot be read, or `pyseto` is not installed.
         """
         self._cluster_id = cluster_id
-        self._lifetime_max = timedelta(seconds=config.lifetime_max_s)
+        self.take(config)
+
+    def take(self, config: TokenConfig) -> None:
+        """Verify by these keys from now on.
+
+        Raises:
+            ConfigurationError: one cannot be read; nothing was changed.
+        """
         self._keys = [_public_key(text) for text in config.keys]
+        self._lifetime_max = timedelta(seconds=config.lifetime_max_s)
 
     def verify(self, token: str, now: datetime) -> VerifiedToken:
         """Return on whose behalf a token speaks, and until when.

@@ -88,9 +88,9 @@ class Transport:
         self._security = security
         self._book = book or AddressBook(cluster, node)
         self._node = node
-        self._doorkeeper = self._make_doorkeeper(write_routing, machine)
-        self._admissions = Admissions(self._doorkeeper, cluster.cluster_id, security)
-        self._differences = Differences(self._doorkeeper, node, machine.name)
+        self.doorkeeper = self._make_doorkeeper(write_routing, machine)
+        self._admissions = Admissions(self.doorkeeper, cluster.cluster_id, security)
+        self._differences = Differences(self.doorkeeper, node, machine.name)
         self._open: dict[Connection, None] = {}  # all connections that others opened, the oldest first
         self._all_closed = asyncio.Event()  # set while `_open` is empty
         self._all_closed.set()
@@ -111,7 +111,7 @@ class Transport:
         self._stopped = False
         self.silenced = False  # for tests: as if every cable were pulled
         self._links = self._make_links()
-        self._moves = Moves(self._links, self._book, self._doorkeeper)
+        self._moves = Moves(self._links, self._book, self.doorkeeper)
 
     def _make_doorkeeper(self, write_routing: str, served: ServedClass) -> Doorkeeper:
         advertised, book = self._config.advertised, self._book
@@ -131,7 +131,7 @@ class Transport:
         return OutgoingLink(
             peer,
             address,
-            hello=self._security.greet_member(self._doorkeeper, peer, self._incarnation),
+            hello=self._security.greet_member(self.doorkeeper, peer, self._incarnation),
             kind=PEER,
             limits=link_limits(self._config, on_demand=self._dials_on_demand),
             rng=self._rng,
@@ -399,7 +399,7 @@ class Transport:
             self._admit_client(connection)
             if decided.ends_after_s is not None:
                 self._deadlines.end_after(connection, decided.ends_after_s, "its token has ended")
-        door, config = self._doorkeeper, self._config
+        door, config = self.doorkeeper, self._config
         acceptor.accept(
             door.welcome if guests is None else door.welcome_with(guests()),
             is_peer=is_peer,
@@ -481,7 +481,7 @@ class Transport:
             return
         for peer in members - self._links.keys() - {self._node}:
             self._link_to_guest(peer)
-        told = self._doorkeeper.members_with(sorted(members))
+        told = self.doorkeeper.members_with(sorted(members))
         if told and told != self._moves.announced:
             self._moves.announced = told
             for connection in self._clients.values():

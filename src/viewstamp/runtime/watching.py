@@ -1,16 +1,19 @@
-"""What looks after a running node: its members, its certificates, what the class executes, its disk."""
+"""What looks after a running node: members, certificates, grants, what the class executes, the disk."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import chain
 
 from viewstamp.core.ids import NodeId
 from viewstamp.link.handshake import Welcome
 from viewstamp.replica.replica import Replica
 from viewstamp.runtime.address_book import AddressBook
 from viewstamp.runtime.addresses import Address
-from viewstamp.runtime.config import NodeConfig
+from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.disk_hang import DiskHang
 from viewstamp.runtime.driver import Driver
 from viewstamp.runtime.member_watch import MemberWatch
+from viewstamp.runtime.policy import Policy
 from viewstamp.runtime.process import Process
 from viewstamp.runtime.rotation import Rotation
 from viewstamp.runtime.security import Security
@@ -25,6 +28,7 @@ class Watching:
         self,
         node: NodeId,
         config: NodeConfig,
+        cluster: ClusterConfig,
         driver: Driver,
         replica: Replica,
         transport: Transport,
@@ -41,7 +45,19 @@ class Watching:
         A disk that hangs ends it with `disk_exit_code`.
         """
         self._members = MemberWatch(driver.status, book, transport, ask, config.data)
-        self.rotation = Rotation(node, security, transport.connections, replica.warn)
+        self.rotation = Rotation(node, security, transport.connections, partial(self._warn, "certificates"))
+        self.policy = Policy(
+            node,
+            cluster,
+            replica,
+            transport.doorkeeper,
+            security,
+            transport.connections,
+            partial(self._warn, "grants"),
+        )
+        self._replica = replica
+        self._warnings: dict[str, tuple[str, ...]] = {}
+        """What each status says, by what it is about."""
         self._watchdog = Watchdog(
             node,
             lambda: replica.state.runner,
@@ -62,8 +78,13 @@ class Watching:
         """Begin to look."""
         self._members.start()
         self.rotation.start()
+        self.policy.start()
         self._watchdog.start()
         self._disk_hang.start()
+
+    def _warn(self, about: str, lines: tuple[str, ...]) -> None:
+        self._warnings[about] = lines
+        self._replica.warn(tuple(chain.from_iterable(self._warnings.values())))
 
     async def stop(self) -> None:
         """Look no longer."""
