@@ -388,7 +388,8 @@ def test_no_snapshot_is_made_when_no_digest_has_a_majority() -> None:
     for node in group.up:
         effects = group.benches[node].feed(Capture(SnapshotToken(1), group.last, b"header"))
         assert not [effect for effect in effects if isinstance(effect, Save)], node
-        assert group.benches[node].core.events[-1] == Captured(SnapshotToken(1), None)
+        told = group.benches[node].core.events[-1]
+        assert told == Captured(SnapshotToken(1), None, "members differ: see the status")
         assert "makes no snapshot" in group.waiting_for(node)
         assert "a-replica-that-differs.md" in group.waiting_for(node)
 

@@ -44,6 +44,8 @@ class Captured(msgspec.Struct, frozen=True, gc=False):
 
     token: SnapshotToken
     snapshot: Snapshot | None
+    reason: str = ""
+    """Why none was made on purpose, in one line; empty: it could not be written."""
 
 
 class Staged(msgspec.Struct, frozen=True, gc=False):

@@ -485,7 +485,7 @@ class Replica(Operated):
     def _end_snapshots(self) -> None:
         self._snapshots.end_step()
         while self._snapshots.refused:
-            self._drive(Captured(self._snapshots.refused.pop(), None))
+            self._drive(Captured(self._snapshots.refused.pop(), None, self._divergence.reason))
 
     def _install(self, snapshot: Snapshot) -> None:
         try:

@@ -79,6 +79,9 @@ _DESCRIPTORS_BESIDES_CLIENTS: Final = 512
 class Server:
     """One node of a cluster on the running loop."""
 
+    reread: Callable[[], ClusterConfig] | None = None
+    """Returns what the cluster file says now, or raises `ConfigurationError`; None: there is no file."""
+
     _security = OPEN
 
     def __init__(
@@ -122,8 +125,6 @@ class Server:
         self.machine = machine
         self.config = config or NodeConfig()
         self.metrics = Metrics()
-        self.reread: Callable[[], ClusterConfig] | None = None
-        """Returns what the cluster file says now, or raises `ConfigurationError`; None: there is no file."""
         self._medium = medium or MemoryMedium()
         self._listen = listen or self._listen_address()
         known_as = definition or protocol_definition(cluster.protocol)

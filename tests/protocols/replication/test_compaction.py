@@ -4,7 +4,7 @@ import pytest
 
 from tests.mutants.lone import Lone
 from viewstamp.core.effects import Apply, Capture, Release, Settled
-from viewstamp.core.events import DirectiveToken, SnapshotToken
+from viewstamp.core.events import Captured, DirectiveToken, SnapshotToken
 from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.protocols.raft import RaftOptions
 from viewstamp.protocols.raft.state import State
@@ -49,7 +49,7 @@ def test_snapshot_is_not_due_when_nothing_of_the_log_is_applied(state: State, co
 
 def test_suffix_stays_when_followers_lag(state: State, compaction: Compaction) -> None:
     compaction.capture()
-    compaction.on_captured(SnapshotToken(1), made(state), matched_by_all=0)
+    compaction.on_captured(Captured(SnapshotToken(1), made(state)), matched_by_all=0)
     assert 0 < state.log.base_seqno < 10
     assert state.log.bytes_after(state.log.base_seqno) <= 25, "a quarter of the limit"
     assert state.snapshot_seqno == 10
@@ -57,14 +57,14 @@ def test_suffix_stays_when_followers_lag(state: State, compaction: Compaction) -
 
 def test_everything_goes_when_all_followers_have_it(state: State, compaction: Compaction) -> None:
     compaction.capture()
-    compaction.on_captured(SnapshotToken(1), made(state), matched_by_all=10)
+    compaction.on_captured(Captured(SnapshotToken(1), made(state)), matched_by_all=10)
     assert state.log.base_seqno == 10
     assert not any(isinstance(effect, Release) for effect in state.outbox.take()), "not before it is durable"
 
 
 def test_snapshot_that_could_not_be_made_is_tried_again_later(state: State, compaction: Compaction) -> None:
     compaction.capture()
-    compaction.on_captured(SnapshotToken(1), None, matched_by_all=10)
+    compaction.on_captured(Captured(SnapshotToken(1), None), matched_by_all=10)
     assert (state.log.base_seqno, compaction.is_due()) == (0, False)
     state.now = type(state.now)(state.now + RETRY_US)
     assert compaction.is_due()
@@ -72,7 +72,7 @@ def test_snapshot_that_could_not_be_made_is_tried_again_later(state: State, comp
 
 def test_snapshot_when_it_is_an_old_one_changes_nothing(state: State, compaction: Compaction) -> None:
     compaction.capture()
-    compaction.on_captured(SnapshotToken(9), made(state), matched_by_all=10)
+    compaction.on_captured(Captured(SnapshotToken(9), made(state)), matched_by_all=10)
     assert (state.log.base_seqno, state.snapshot) == (0, None)
 
 
@@ -90,3 +90,9 @@ def test_entries_are_applied_in_pieces_when_many_are_committed(state: State) -> 
     applied = [effect for effect in state.outbox.take() if isinstance(effect, Apply)]
     assert [effect.entry.viewstamp.seqno for effect in applied] == [1, 2, 3, 4]
     assert state.applied == 4
+
+
+def test_an_operator_is_told_why_no_snapshot_is_made(state: State, compaction: Compaction) -> None:
+    compaction.direct(DirectiveToken(7))
+    compaction.on_captured(Captured(SnapshotToken(1), None, "members differ"), matched_by_all=10)
+    assert Settled(DirectiveToken(7), "members differ") in state.outbox.take()

@@ -204,7 +204,7 @@ class PrimaryBackupCore:
                 else:
                     self.state.outbox.emit(Refuse(event.token))
             case Captured():
-                self.compaction.on_captured(event.token, event.snapshot, self._matched_by_all())
+                self.compaction.on_captured(event, self._matched_by_all())
             case Staged():
                 self.receiver.on_staged(event.token, event.snapshot)
             case PeerUp():

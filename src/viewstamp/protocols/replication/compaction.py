@@ -10,9 +10,8 @@ Handing out what is committed, a bounded piece at a time.
 from collections.abc import Callable
 
 from viewstamp.core.effects import Apply, Capture, Entry, Release, Settled
-from viewstamp.core.events import DirectiveToken, SnapshotToken
+from viewstamp.core.events import Captured, DirectiveToken, SnapshotToken
 from viewstamp.core.ids import Instant, Viewstamp
-from viewstamp.core.snapshots import Snapshot
 from viewstamp.protocols.replication.log import COMMAND
 from viewstamp.protocols.replication.node_state import LogState
 
@@ -74,9 +73,9 @@ class Compaction:
             if self._token is None:
                 self.capture()
 
-    def on_captured(self, token: SnapshotToken, snapshot: Snapshot | None, matched_by_all: int) -> None:
+    def on_captured(self, captured: Captured, matched_by_all: int) -> None:
         """The snapshot is durable (or could not be made): forget what it covers and no follower needs."""
-        state = self._state
+        state, token, snapshot = self._state, captured.token, captured.snapshot
         if token != self._token:
             return
         self._token = None
@@ -86,9 +85,8 @@ class Compaction:
         elif snapshot.meta.viewstamp.seqno > state.snapshot_seqno:
             state.snapshot = snapshot
             self._forget(snapshot.meta.viewstamp.seqno, matched_by_all)
-        refusal = (
-            None if snapshot else "the snapshot could not be written: see the node's log, then try again"
-        )
+        reason = captured.reason or "the snapshot could not be written: see the node's log, then try again"
+        refusal = None if snapshot else reason
         for waiting in self._waiting:
             state.outbox.emit_durable(Settled(waiting, refusal))
         self._waiting.clear()

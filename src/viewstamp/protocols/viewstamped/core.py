@@ -228,9 +228,9 @@ class ViewstampedCore:
                 self._woke()
             case Queried(token):
                 self.role.query(token)
-            case Captured(token, snapshot):
+            case Captured():
                 # A member that was removed may come back for the suffix: what all have now does not decide.
-                self._compaction.on_captured(token, snapshot, matched_by_all=0)
+                self._compaction.on_captured(event, matched_by_all=0)
             case Staged(token, snapshot):
                 self.role.staged(token, snapshot)
             case PeerDown(peer):
