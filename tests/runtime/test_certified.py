@@ -20,10 +20,11 @@ from viewstamp.core.ids import Incarnation, NodeId
 from viewstamp.link.credentials import Trust
 from viewstamp.link.framing import HELLO, REFUSAL, Splitter, encode_frame
 from viewstamp.link.handshake import Doorkeeper, client_hello
-from viewstamp.runtime import certificates, joining, members
+from viewstamp.runtime import admissions, certificates, joining, members
 from viewstamp.runtime.addresses import LOOPBACK, format_address, free_ports
 from viewstamp.runtime.config import NodeConfig, TlsFiles
 from viewstamp.runtime.connecting import connect
+from viewstamp.runtime.connection import Connection
 from viewstamp.runtime.operator import direct
 from viewstamp.runtime.security import server_security
 from viewstamp.runtime.server import Server
@@ -350,6 +351,29 @@ async def test_connection_is_closed_when_the_certificate_has_expired(
         made.rotate()
         assert all(connection._closed for connection in open_before)
         assert "has expired" in made.servers[NodeId(1)].status().warnings[0]
+
+
+async def test_a_connection_ends_at_the_moment_when_its_certificate_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: set[tuple[str, str]] = set()
+    close = Connection.close
+
+    def note(connection: Connection, reason: str) -> None:
+        ended.add((connection.principal, reason))
+        close(connection, reason)
+
+    async with certified(tmp_path) as made, connect(made.cluster, Counter) as counter:
+        assert await counter.add(1) == 1
+        standing = [each for server in made.servers.values() for each in server._transport.connections()]  # type: ignore[union-attr]
+        ends = max(each.tls.peer.not_after_s for each in standing if each.tls and each.tls.peer)
+        monkeypatch.setattr(admissions, "wall_s", lambda: ends - 0.2)
+        monkeypatch.setattr(Connection, "close", note)
+        for each in standing:
+            each.close("connect again")
+        assert await counter.add(1) == 2
+        wanted = {(who, "its certificate has expired") for who in ("client/client", "node/1", "node/2")}
+        await until(lambda: wanted <= ended)
 
 
 # Many handshakes

@@ -27,7 +27,8 @@ class Admitted(msgspec.Struct, frozen=True):
     incarnation: Incarnation
     """Of a member's data directory, as it has told after it was proved; 0: it has none, or was not asked."""
     ends_after_s: float | None = None
-    """So long may the connection stand: a token was shown, which ends then."""
+    """So long may the connection stand: what was shown ends then; None: it does not end."""
+    ends_because: str = "its token has ended"
 
     @property
     def is_peer(self) -> bool:

@@ -33,7 +33,7 @@ UNREADABLE_CALL: Final = "(unreadable)"
 FINALIZED: Final = "(finalize)"
 LIMIT_SET: Final = "(set)"
 BY_OPERATOR: Final = "(an operator)"
-"""Who gives a directive. The log does not say which operator it was."""
+"""The principal of a directive. The log does not say which operator it was."""
 Recognize = Callable[[Mapping[str, str]], MachineDefinition | None]
 FINDINGS_MAX: Final = 100
 """More are counted and not told."""

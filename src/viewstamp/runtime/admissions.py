@@ -4,11 +4,14 @@ The decision itself is `link.admission`, which knows no connection. This file ke
 hello that is still to be proved, and gives it up with the connection.
 """
 
+import msgspec
+
 from viewstamp.link.acceptor import Acceptor, Greeted, Proved
 from viewstamp.link.admission import Admitted, Claim, Entrance
 from viewstamp.link.handshake import Doorkeeper
 from viewstamp.runtime.connection import Connection, LinkStep
 from viewstamp.runtime.security import Security, fresh_nonce
+from viewstamp.runtime.system import wall_s
 
 
 class Admissions:
@@ -32,6 +35,10 @@ class Admissions:
 
         Text is the reason why it is refused. `ProtocolViolation` where the step is not what was asked for.
         """
+        decided = self._decide(connection, step)
+        return _with_its_end(decided, connection) if isinstance(decided, Admitted) else decided
+
+    def _decide(self, connection: Connection, step: LinkStep) -> Admitted | str | None:
         if isinstance(step, Proved):
             return self._entrance.on_proof(self._claims.pop(connection), step.proof)
         assert isinstance(step, Greeted), step
@@ -51,3 +58,17 @@ class Admissions:
     def forget(self, connection: Connection) -> None:
         """It has ended."""
         self._claims.pop(connection, None)
+
+
+def _with_its_end(decided: Admitted, connection: Connection) -> Admitted:
+    """Return the decision, with the moment when the certificate that was shown expires.
+
+    It is noticed at that moment; `rotation` looks at all connections now and then, for clocks that jump.
+    """
+    peer = None if connection.tls is None else connection.tls.peer
+    if peer is None:
+        return decided
+    left_s = max(peer.not_after_s - wall_s(), 0.0)
+    if decided.ends_after_s is not None and decided.ends_after_s <= left_s:
+        return decided
+    return msgspec.structs.replace(decided, ends_after_s=left_s, ends_because="its certificate has expired")

@@ -34,7 +34,7 @@ REVOKED: Final = "the keys of tokens have changed: show the token again"
 
 
 class Policy:
-    """Who may do what at one node, while it serves."""
+    """Grants and keys of tokens at one node, while it serves."""
 
     def __init__(
         self,

@@ -397,8 +397,8 @@ class Transport:
             self._admit_peer(connection, decided.hello)
         else:
             self._admit_client(connection)
-            if decided.ends_after_s is not None:
-                self._deadlines.end_after(connection, decided.ends_after_s, "its token has ended")
+        if decided.ends_after_s is not None:
+            self._deadlines.end_after(connection, decided.ends_after_s, decided.ends_because)
         door, config = self.doorkeeper, self._config
         acceptor.accept(
             door.welcome if guests is None else door.welcome_with(guests()),
