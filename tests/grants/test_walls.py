@@ -17,12 +17,14 @@ from tests.replica.fakes import call, submit
 from tests.replica.test_authorization import GrantedBench
 from viewstamp.core.ids import ClientAddress
 from viewstamp.core.messages import (
+    AskStatus,
     Notified,
     OpenSession,
     QueryRequest,
     Results,
     ServerMessage,
     SessionOpened,
+    StatusReply,
     encode_message,
 )
 from viewstamp.replica.authorization import Grant
@@ -37,6 +39,8 @@ GRANTS = (
     Grant(principal=ROOT, methods=("*",)),
 )
 NUMBERS = {GUEST: 11, ROOT: 12}
+STATUS = "(status)"
+"""Stands for the question that no call of the class is."""
 COMMANDS = {"put", "set", "delete", "locks.acquire", "locks.release"}
 
 
@@ -61,7 +65,6 @@ def acts(who: str, keys: st.SearchStrategy[str], *methods: str) -> st.SearchStra
     value, reads = st.sampled_from([b"1", b"2"]), st.sampled_from(["linearizable", "stale"])
     shapes: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
         "get": st.tuples(keys),
-        "put": st.tuples(keys, value, st.integers(0, 2)),
         "set": st.tuples(keys, value),
         "delete": st.tuples(keys),
         "range": st.tuples(keys, KEYS, st.integers(0, 3)),
@@ -69,6 +72,10 @@ def acts(who: str, keys: st.SearchStrategy[str], *methods: str) -> st.SearchStra
         "locks.release": st.tuples(keys, NUMBER),
         "locks.stat": st.tuples(keys),
         "locks.held": st.tuples(keys, KEYS, st.integers(0, 3)),
+        # Whose errors and refusals have texts, which are answers, too:
+        "nothing": st.tuples(keys),
+        "put": st.tuples(keys, st.one_of(value, NUMBER), st.one_of(st.integers(0, 2), keys)),
+        STATUS: st.tuples(keys),
     }
     chosen = [st.builds(Act, st.just(who), st.just(name), shapes[name], reads) for name in methods or shapes]
     return st.one_of(chosen)
@@ -95,7 +102,9 @@ class World(GrantedBench):
     def act(self, number: int, act: Act) -> None:
         client = NUMBERS[act.who]
         payload = call(act.method, *act.args)
-        if act.method in COMMANDS:
+        if act.method == STATUS:
+            self.tell(act.who, AskStatus(number))
+        elif act.method in COMMANDS:
             self.tell(act.who, submit(self.sessions[act.who], (number, payload), client=client))
         else:
             self.tell(act.who, QueryRequest(client, act.reads, [(number, msgspec.Raw(payload))]))
@@ -143,7 +152,16 @@ def _readable(message: ServerMessage) -> Any:
         return "opened"
     if isinstance(message, Notified):
         return _without_tokens(msgspec.msgpack.decode(message.payload))
+    if isinstance(message, StatusReply):
+        return _without_numbers(msgspec.to_builtins(message))
     return _without_tokens(msgspec.to_builtins(message))
+
+
+def _without_numbers(value: Any) -> Any:
+    """Return what a status says in words: its numbers count the commands and bytes of the cluster."""
+    if isinstance(value, list | tuple):
+        return [_without_numbers(item) for item in value]
+    return "number" if isinstance(value, int) else value
 
 
 TOKENS_FROM = 1 << 20

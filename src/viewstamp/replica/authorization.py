@@ -66,16 +66,6 @@ def policy_digest(grants: Sequence[Grant]) -> int:
     return xxhash.xxh3_64_intdigest(_ENCODER.encode(meaning)) >> 1 or 1
 
 
-def permitting(
-    authorizer: "Authorizer | None", definition: MachineDefinition, grants: Sequence[Grant]
-) -> "Authorizer | None":
-    """Return what decides by these grants: the same one as before, if there was one."""
-    if authorizer is None:
-        return Authorizer.of(definition, grants)
-    authorizer.permit(grants)
-    return authorizer
-
-
 def changes_of(
     before: Sequence[Grant], now: Sequence[Grant], definition: MachineDefinition
 ) -> Callable[[str], bool]:
@@ -107,10 +97,13 @@ class _Permissions:
 class Authorizer:
     """Answers for each call whether its principal may make it, and keeps account of those that are denied."""
 
-    __slots__ = ("_by_principal", "_denied", "_grants", "_methods")
+    __slots__ = ("_by_principal", "_decides", "_denied", "_grants", "_has_roles", "_methods")
 
     def __init__(self, definition: MachineDefinition, grants: Sequence[Grant]) -> None:
+        self._has_roles = any(method.access.roles for method in definition.methods.values())
         self._grants = tuple(grants)
+        self._decides = bool(self._grants) or self._has_roles
+        """Whether there is a grant or a role: without any every call is permitted."""
         self._methods: dict[type[Any], Method] = {
             method.arguments: method for method in definition.methods.values()
         }
@@ -122,6 +115,7 @@ class Authorizer:
     def permit(self, grants: Sequence[Grant]) -> None:
         """Decide by these grants from now on."""
         self._grants = tuple(grants)
+        self._decides = bool(self._grants) or self._has_roles
         self._by_principal.clear()
 
     @classmethod
@@ -156,6 +150,8 @@ class Authorizer:
 
         Most calls have one key, and are not looked at closely: it is done for each message.
         """
+        if not self._decides:
+            return True
         quick = self._permissions(principal).quick
         for _, arguments in calls:
             found = quick.get(type(arguments))

@@ -62,7 +62,7 @@ from viewstamp.core.snapshots import Snapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica import snapshot_body
 from viewstamp.replica.alarms import Alarms
-from viewstamp.replica.authorization import Authorizer, Grant, permitting
+from viewstamp.replica.authorization import Authorizer
 from viewstamp.replica.batches import (
     BatchBuffer,
     BatchUnreadable,
@@ -107,8 +107,8 @@ class Replica(Operated):
     """One member of a replicated machine. `step` takes an event and returns what must be done, in order."""
 
     __slots__ = (
-        "_authorizer",
         "_validator",
+        "authorizer",
         "leader_news",
     )
 
@@ -134,7 +134,7 @@ class Replica(Operated):
         self._exports.begin(self._state)
         self._clock = LogClock()
         self._alarms = Alarms(self._clock)
-        self._authorizer = authorizer = Authorizer.of(self.definition, setup.grants)
+        self.authorizer = authorizer = Authorizer(self.definition, setup.grants)
         self._validator = SubmitValidator(
             self.definition, setup.options, authorizer, lambda: self._state.runner.in_force.allows
         )
@@ -344,16 +344,10 @@ class Replica(Operated):
                 self._operated(source, message, event.principal)
             case _:
                 assert_never(message)
-        if self._authorizer is not None:
-            self._authorizer.report(self._responses.effects)
-
-    def permit(self, grants: tuple[Grant, ...]) -> None:
-        """Let these grants decide from now on which calls enter and which are read."""
-        self._authorizer = permitting(self._authorizer, self.definition, grants)
-        self._validator.authorizer = self.reads.authorizer = self.waits.authorizer = self._authorizer
+        self.authorizer.report(self._responses.effects)
 
     def _session_asked(self, event: Requested, message: OpenSession | KeepAlive | CloseSession) -> None:
-        denial = None if self._authorizer is None else self._authorizer.session_denial(event.principal)
+        denial = self.authorizer.session_denial(event.principal)
         if denial is None:
             self._gather(DecodedMessage(message, (), event.principal, event.source, encode_logged(message)))
         else:

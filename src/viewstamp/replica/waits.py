@@ -75,8 +75,8 @@ class Waits:
         "_max_per_source",
         "_responses",
         "_spans",
-        "held",
         "authorizer",
+        "held",
         "ready",
     )
 

@@ -59,8 +59,13 @@ class Policy:
         """Say which grants do nothing."""
         self._warn()
 
-    def reload(self, read: Callable[[], ClusterConfig]) -> None:
-        """Take in what the cluster file says now; `read` returns it, or raises `ConfigurationError`."""
+    def reload(self, read: Callable[[], ClusterConfig] | None) -> None:
+        """Take in what the cluster file says now; `read` returns it, or raises `ConfigurationError`.
+
+        None: there is no file, and nothing is changed.
+        """
+        if read is None:
+            return
         try:
             cluster = self._checked(read())
             self._take_keys(cluster)
@@ -91,7 +96,7 @@ class Policy:
 
     def _take_grants(self, cluster: ClusterConfig) -> None:
         before, self._grants = self._grants, cluster.grants
-        self._replica.permit(cluster.grants)
+        self._replica.authorizer.permit(cluster.grants)
         self._doorkeeper.permits(policy_digest(cluster.grants))
         LOG.info("node %d: %d grants are in force now, %d were", self._node, len(self._grants), len(before))
         self._warn()

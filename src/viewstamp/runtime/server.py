@@ -273,8 +273,7 @@ class Server:
         """Load certificates, grants and keys of tokens again now; the log says whether they are in use."""
         if self._watching is not None:
             self._watching.rotation.look(force=True)
-            if self.reread is not None:
-                self._watching.policy.reload(self.reread)
+            self._watching.policy.reload(self.reread)
 
     async def kill(self) -> None:
         """Stop without a word to anybody, as if the process had ended: what was not synced is lost."""
