@@ -21,6 +21,8 @@ from viewstamp.core.messages import (
     WaitFor,
 )
 from viewstamp.machine.state_machine import StateMachine
+from viewstamp.services.extents import ExtentService, FileService
+from viewstamp.services.extents.model import Attributes, Birth, Change, Fenced
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.locks import LockService
 from viewstamp.services.recipes.barriers import BarrierService
@@ -125,7 +127,43 @@ STORE: dict[str, Reach] = {
     "lease_leases": NO_KEY,
 }
 
+LOCKS: dict[str, Reach] = {
+    "acquire": by_key(1, "label"),
+    "release": by_key(1),
+    "stat": by_key(),
+    "held": RANGE,
+}
+
+INODE, BIRTH = Fenced(1, 2), Birth("file", 0o644, 0, 0, 0)
+
+
+def whole(*args: Any) -> Reach:
+    """Return a call that belongs to a file system as a whole: its inodes have numbers, and no key."""
+    return Reach(inside=(), outside=(args,))
+
+
+EXTENTS: dict[str, Reach] = {
+    "make": whole(BIRTH),
+    "look": whole(1),
+    "target": whole(1),
+    "find": whole(1, b"a/x"),
+    "peek": whole(1, b"a/x"),
+    "listing": whole(1),
+    "read": whole(1, 0, 1),
+    "totals": whole(),
+    "create": whole(INODE, b"a/x", BIRTH),
+    "link": whole(INODE, INODE, b"a/x", 0),
+    "remove": whole(INODE, b"a/x", INODE, 0),
+    "rename": whole(INODE, b"a/x", INODE, b"a/y", None, 0),
+    "store": whole(INODE, Change(Attributes(1, "file", 0o644, 0, 0, 1, 0, 0, 0, 0))),
+    "pin": whole(1),
+    "unpin": whole(1),
+    "claim": whole(INODE),
+}
+
 SERVICES: dict[type[StateMachine], dict[str, Reach]] = {
+    ExtentService: EXTENTS,
+    FileService: EXTENTS | LOCKS,
     KeyValueStore: {
         "get": by_key(),
         "put": by_key(b"v", 0),
@@ -134,12 +172,7 @@ SERVICES: dict[type[StateMachine], dict[str, Reach]] = {
         "range": RANGE,
     },
     CoordinationStore: STORE,
-    LockService: {
-        "acquire": by_key(1, "label"),
-        "release": by_key(1),
-        "stat": by_key(),
-        "held": RANGE,
-    },
+    LockService: LOCKS,
     SemaphoreService: {
         "acquire": by_key(1, 2),
         "release": by_key(1),
