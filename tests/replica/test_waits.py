@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from tests.replica.fakes import HERE, Bench, call, replies, submit
+from tests.replica.test_alarms import Timer
 from tests.replica.test_authorization import GrantedBench
 from viewstamp.core.events import Woke
 from viewstamp.core.ids import ClientAddress, Instant, NodeId
 from viewstamp.core.messages import DENIED, INVALID, REFUSED, RESULT, ServerMessage, Waited, WaitFor
-from viewstamp.machine.state_machine import StateMachine, command, query
+from viewstamp.machine.state_machine import StateMachine, command, compose, query
 from viewstamp.replica import waits
 from viewstamp.replica.authorization import Grant
 from viewstamp.replica.events import ReplicaEffect
@@ -187,6 +188,22 @@ def test_too_many_keys_at_once_wake_everybody(monkeypatch: pytest.MonkeyPatch) -
     numbered = [(number, call("write", f"a{number}", "t")) for number in (1, 2)]
     assert waited(bench.do(submit(0, *numbered))) == [([1], RESULT, ["t", "t"])]
     assert len(bench.replica.waits) == 1
+
+
+def test_an_answered_question_wakes_the_replica_no_more() -> None:
+    bench = Bench(compose(Board, timer=Timer))  # it has alarms, so that its deadlines are looked at
+    write(bench, "a")
+    assert waited(bench.do(wait(1, "a"))) == [([1], RESULT, ["t"])]
+    bench.now += 10 * HOLD_MS * 1_000
+    assert bench.replica.deadline is None
+    assert bench.replica.waits.due is None
+
+
+def test_a_question_whose_connection_closed_before_its_turn_wakes_the_replica_no_more() -> None:
+    bench = Bench(compose(Board, timer=Timer))
+    bench.request(wait(1, "a"))
+    bench.gone(HERE)
+    assert bench.replica.deadline is None
 
 
 def test_moments_of_answered_questions_are_given_back() -> None:

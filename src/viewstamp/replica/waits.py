@@ -109,8 +109,11 @@ class Waits:
 
     @property
     def due(self) -> Instant | None:
-        """When the next question's time is up, at the earliest; None: none waits."""
-        return self._dues[0][0] if self._dues else None
+        """When the next question's time is up; None: none waits."""
+        dues = self._dues
+        while dues and dues[0][1] not in self.held:
+            heappop(dues)  # else an answered one would wake the replica when nothing is to be done
+        return dues[0][0] if dues else None
 
     def is_due(self, now: Instant) -> bool:
         """Return whether a question is to be evaluated, or its time is up."""
@@ -209,6 +212,9 @@ class Waits:
             del self._by_source[held.source]
         if held.span is not None:
             self._spans.remove(held.span, held.number)
+        if not self.held:  # nothing is left to wake the replica for
+            self.ready.clear()
+            self._dues.clear()
 
     def _say(self, source: ClientAddress, requests: list[int], kind: int, payload: msgspec.Raw) -> None:
         self._responses.say(source, Waited(requests[0], kind, payload, requests[1:]))
