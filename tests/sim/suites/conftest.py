@@ -34,6 +34,8 @@ def pytest_runtest_makereport(
     made = item.stash.get(_MADE, [])
     if made and call.when == "call" and report.passed:
         item.config.stash.setdefault(_LINES, []).append(f"{item.name}\n{passed_line(made)}")
+    if call.when == "call":
+        made.clear()  # whole clusters, which the garbage collector would look at again in each later test
     return report
 
 
