@@ -71,7 +71,7 @@ def sim(
     jobs: Unusual[int | None] = None,
     dask: Unusual[str | None] = None,
     keep: Unusual[bool] = False,
-    minutes: float | None = None,
+    minutes: Unusual[float | None] = None,
     ledger: Unusual[Path | None] = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
