@@ -429,3 +429,18 @@ def test_member_when_it_lost_its_disk_is_brought_up_before_it_is_admitted_again(
     cluster.run(3_000)
     cluster.start(4)
     wait_for(cluster, 1, 2, 3, 4)
+
+
+def test_primary_when_it_lost_its_disk_does_not_learn_from_itself() -> None:
+    cluster = grown(4)
+    primary = cluster.primary
+    assert primary is not None
+    cluster.crash(primary)
+    cluster.wipe(primary)
+    cluster.start(primary)
+    views = cluster.core(primary).views
+    assert cluster.run(5_000, until=lambda: views.is_follower)
+    assert views.current is not None
+    assert views.current.primary == primary, "its own earlier incarnation"
+    wait_for(cluster, 1, 2, 3, 4)
+    assert [message for source, to, message in cluster.sent if source == to] == []

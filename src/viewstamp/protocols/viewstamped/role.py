@@ -74,8 +74,9 @@ class Role:
         self.primary = self.backup = None
         # The primary of the new view may cut what an acknowledgement that still waits for the disk speaks of.
         self._state.outbox.withdraw(lambda message: isinstance(message, ReplicationMessage))
-        if (views.is_member and current.primary != self._state.node) or views.is_follower:
-            self.backup = Backup(self._state, views, self._positions, self._receiver, current)
+        if current.primary != self._state.node:
+            if views.is_member or views.is_follower:
+                self.backup = Backup(self._state, views, self._positions, self._receiver, current)
         elif views.is_member and not views.renewal_wanted:
             self.primary = Primary(self._state, views, self._positions, current)
 
