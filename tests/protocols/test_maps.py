@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("viewstamp.protocols.raft", "viewstamp.protocols.replication")
+SHARED = "viewstamp.protocols.replication"
+PACKAGES = ("viewstamp.protocols.raft", SHARED)
 
 
 def exists(package: str, name: str) -> bool:
-    """Return whether a module of the package has what a map names, such as `leader.Leader.count`."""
+    """Return whether a module of the package has what a map names, such as `leader.Leader.count`.
+
+    What the protocols share is named with its package: `replication.rounds.CatchUpRounds`.
+    """
+    if name.startswith("replication."):
+        package, name = SHARED, name.removeprefix("replication.")
     module, *attributes = name.split(".")
     found: object = import_module(f"{package}.{module}")
     *path, last = attributes

@@ -9,7 +9,7 @@ PACKAGE = "viewstamp.protocols.viewstamped."
 FOLDER = Path(__file__).parents[3] / "src" / "viewstamp" / "protocols" / "viewstamped"
 CONFIG = {"views", "heartbeats", "proposer", "joining"}
 RSM = {"role", "primary", "backup", "reads", "state_transfer"}
-ABOVE_ALL = {"core", "status", "leadership_transfer"}
+ABOVE_ALL = {"core", "status", "leadership_transfer", "changes"}
 
 
 def calls(module: str) -> set[str]:

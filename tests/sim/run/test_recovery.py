@@ -64,6 +64,7 @@ def disaster(protocol: str, seed: int) -> tuple[Cluster, dict[NodeId, Survivor]]
     for node, process in cluster.processes.items():
         if process.files.rotten or cluster.judge.ghosts.nodes[node].losses:
             continue
+        process.steady()  # what was lost stays lost, but a disk that fails while it is read is another matter
         opened = open_data_directory(
             process.files, DATA_PATH, cluster_id=CLUSTER_ID, node=node, incarnation=Incarnation(0)
         )

@@ -8,7 +8,7 @@
 4. `follower` and `leader`: AppendEntries, both sides. How entries travel is in `protocols.replication`.
 5. `core`: which part handles what, and the rules about terms that hold for every message.
 6. `follower_reads`, `leadership_transfer`, `bootstrap`, `options`, `status`.
-7. `configuration`, `membership`, `changes`, `rounds`: who the members are, and how they change.
+7. `membership`, `changes`: who the members are, and how they change; the rules are `protocols.replication`'s.
 
 Skip `judge` at first: it checks the protocol from outside. Where each line of figure 2 stands:
 
@@ -31,12 +31,13 @@ Skip `judge` at first: it checks the protocol from outside. Where each line of f
 - Thesis 3.10, leadership transfer: `leadership_transfer.LeadershipTransfer.proceed`
 - Section 6, joint consensus: `membership.Membership.has_quorum`, `replication.changes.MemberChanges.proceed`
 - Thesis 4.1, one change at a time: `replication.changes.MemberChanges.proceed`
-- Thesis 4.2.1, catching up new servers: `rounds.CatchUpRounds.is_short`
+- Thesis 4.2.1, catching up new servers: `replication.rounds.CatchUpRounds.is_short`
 - Thesis 4.2.3, disruptive servers: `election.Election.on_request_vote`
 - Thesis 6.2, a leader without a majority: `leader.Leader.has_lost_quorum`
 - Thesis 6.4, reads: `leader.Leader.has_confirmed`, `follower_reads.FollowerReads.ask`
 - Thesis 9.6, pre-vote: `election.Election._seek_pre_votes`, `roles.Roles.become_pre_candidate`
-- not in the paper, wiped disks: `bootstrap.Bootstrap`, `configuration.Configuration.without_promises`
+- not in the paper, wiped disks: `bootstrap.Bootstrap`
+- and with a log: `replication.configuration.Configuration.without_promises`
 """
 
 from typing import Final

@@ -10,8 +10,10 @@ parts; the parts know no protocol. `view` means Raft's term or primary-backup's 
 5. `snapshot_transfer`, `compaction`: snapshots that arrive, and those of the own machine; applying.
 6. `read_rounds`: linearizable reads without writing. `introductions`: members that have no log yet.
 7. `journal`: the log read back; `stored_log`: looked at or edited while no node runs.
-8. `recovery`: what is kept and what may be lost when a majority of the directories is gone.
-9. `node_state`: what the parts need of their node, and the options.
+8. `configuration`, `quorums`: who the members are, and who of them must agree. `changes`, `rounds`: which
+   configuration should come next, and whether a learner keeps up.
+9. `recovery`: what is kept and what may be lost when a majority of the directories is gone.
+10. `node_state`: what the parts need of their node, and the options.
 
 Skip `judge` at first. Where each concern stands:
 

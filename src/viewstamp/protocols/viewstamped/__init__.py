@@ -10,7 +10,8 @@ Read in this order:
 6. `log_positions`: which entries are durable, committed, applied; the log itself, applying, compaction and
    read rounds are those of `protocols.replication`;
 7. `role`, `primary`, `backup`, `reads`, `state_transfer`: one view at work (lab 7);
-8. `core`: where events come in; `leadership_transfer`, `options`, `status`: what operators see.
+8. `core`: where events come in; `leadership_transfer`, `changes`: what operators ask for, above all layers
+   (a change asks both the role and the proposer); `options`, `status`: what operators see.
 
 `judge` is the simulator's and may be skipped.
 

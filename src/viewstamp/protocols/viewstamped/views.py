@@ -4,8 +4,8 @@ Members that are behind get decided views, never another member's promises: what
 not promised. What the next view should be, and the way to its decision, stands in `proposer`.
 """
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol
 
 from viewstamp.core.ids import Incarnation, Instant, NodeId, View, Viewstamp
 from viewstamp.protocols.replication.configuration import Changed, Configuration
@@ -24,11 +24,18 @@ from viewstamp.protocols.viewstamped.membership import (
 from viewstamp.protocols.viewstamped.messages import NO_GROUP, Ping, Pong, Views, WantViews
 from viewstamp.protocols.viewstamped.paxos import Proposal
 from viewstamp.protocols.viewstamped.state import State
-from viewstamp.protocols.viewstamped.state_transfer import Progress
 
 VIEWS_PER_MESSAGE_MAX: Final = 512
 _MEMORY_RETRIES: Final = 4
 """Forget a joiner after N retry intervals without a request."""
+
+
+class Follower(Protocol):
+    """What this layer asks of a node that a primary keeps up to date; the primary's own part knows more."""
+
+    @property
+    def matched(self) -> int:
+        """Everything up to here is on its disk and equal to the primary's log."""
 
 
 class Joiners:
@@ -109,7 +116,7 @@ class DecidedViews:
         """The node that an operator wants as primary of the next view; None: no such request."""
         self.wanted_change: Changed | None = None
         """The configured members that the next view is to have, at its primary; None: as they are."""
-        self.followers: dict[NodeId, Progress] = {}
+        self.followers: Mapping[NodeId, Follower] = {}
         """At a primary: configured nodes outside the view that it keeps up to date, and how far they are."""
         self.forgot: set[NodeId] = set()
         """Nodes of the newest view that came back without what they promised in it."""
