@@ -149,8 +149,12 @@ def test_client_goes_on_when_all_members_that_it_knew_are_gone(group: Group) -> 
         group.serve(1)
         group.serve(0)
         group.settle({0, 1})
+        # A server tells its clients of members when they change: this one must be back before that.
+        told = client._driver.client
+        wait_until("the client is back", lambda: bool(told.reachable), 10.0)
         group.serve(2)
         group.settle({0, 1, 2})
+        wait_until("the client knows them", lambda: set(group.ports[:3]) <= set(told.servers), 10.0)
         group.kill(0)
         group.settle({1, 2})
         with client.hold("b", timeout_s=20.0):
