@@ -2,9 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from viewstamp.machine.evolution import migration
-from viewstamp.machine.state_machine import Context, StateMachine, command, compose, query
-
 if TYPE_CHECKING:
     from viewstamp.clients.coordination import coordination
     from viewstamp.clients.coordination_blocking import coordination_blocking
@@ -19,6 +16,8 @@ if TYPE_CHECKING:
         SessionExpired,
         ViewstampError,
     )
+    from viewstamp.machine.evolution import migration
+    from viewstamp.machine.state_machine import Context, StateMachine, command, compose, query
     from viewstamp.runtime.config import TlsFiles
     from viewstamp.runtime.connecting import close, connect, connect_blocking
     from viewstamp.runtime.local import local_cluster
@@ -56,19 +55,25 @@ _LATE = {
     "Recipes": "viewstamp.clients.recipes",
     "CommandFailed": "viewstamp.core.errors",
     "ConfigurationError": "viewstamp.core.errors",
+    "Context": "viewstamp.machine.state_machine",
     "InvalidCall": "viewstamp.core.errors",
     "NotExecuted": "viewstamp.core.errors",
     "OutcomeUnknown": "viewstamp.core.errors",
     "PermissionDenied": "viewstamp.core.errors",
     "SessionExpired": "viewstamp.core.errors",
+    "StateMachine": "viewstamp.machine.state_machine",
     "TlsFiles": "viewstamp.runtime.config",
     "ViewstampError": "viewstamp.core.errors",
     "close": "viewstamp.runtime.connecting",
+    "command": "viewstamp.machine.state_machine",
+    "compose": "viewstamp.machine.state_machine",
     "connect": "viewstamp.runtime.connecting",
     "connect_blocking": "viewstamp.runtime.connecting",
     "coordination": "viewstamp.clients.coordination",
     "coordination_blocking": "viewstamp.clients.coordination_blocking",
     "local_cluster": "viewstamp.runtime.local",
+    "migration": "viewstamp.machine.evolution",
+    "query": "viewstamp.machine.state_machine",
     "with_options": "viewstamp.runtime.proxies",
 }
 """Imported when they are first used, so that a machine's module can be imported without sockets and loops."""

@@ -127,3 +127,15 @@ def test_real_cluster_is_disturbed_when_a_test_says_so(tmp_path: Path) -> None:
     (tmp_path / "test_real.py").write_text(REAL)
     ran = run(tmp_path, "test_real.py")
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_a_plugin_that_nobody_asks_loads_nothing_else() -> None:
+    """pytest imports it at its start in every project: before the project's own coverage begins, for one."""
+    program = "import sys, viewstamp.testing.plugin; print(*(m for m in sys.modules if 'viewstamp' in m))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(ran.stdout.split()) == {
+        "viewstamp",
+        "viewstamp.testing",
+        "viewstamp.testing.plugin",
+        "viewstamp.testing.settings",
+    }
