@@ -187,7 +187,7 @@ def node_at(address: Address, where: Where, *, timeout_s: float = 5.0) -> tuple[
             "APP:CLASS --join HOST:PORT`, and repeat this"
         )
     waiting = [there] if cluster is None else _listing(cluster, {NodeId(welcome.node): address})
-    account = cluster_status(waiting).get(NodeId(welcome.node))
+    account = cluster_status(waiting, timeout_s=timeout_s).get(NodeId(welcome.node))
     if not isinstance(account, Status) or not account.incarnation:
         raise ConfigurationError(f"node {welcome.node} at {there} does not say which data directory it has")
     return account.node, account.incarnation
