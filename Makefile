@@ -64,9 +64,10 @@ test-fast: install ## the tests that take seconds
 test-%: install  ## the tests of one package: make test-raft, test-replica, test-sim, ...
 	$(BIN)/python -m pytest $(or $(wildcard tests/$* tests/protocols/$*),$(error there is no tests/$* and no tests/protocols/$*))
 
-sim: install     ## a campaign of 200 seeds of each protocol through the simulator's disasters; MISHAPS trials of each play
+sim: install     ## 200 seeds of each protocol through the simulator's disasters; MISHAPS trials of each play, OUTAGES of each protocol
 	for protocol in $(PROTOCOLS); do $(BIN)/viewstamp sim --protocol $$protocol --seeds 0..199 || exit 1; done
 	if [ "$(MISHAPS)" ]; then MISHAPS=$(MISHAPS) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/sim/faults/test_search.py; fi
+	if [ "$(OUTAGES)" ]; then OUTAGES=$(OUTAGES) $(BIN)/python -m pytest -n 2 --timeout 36000 tests/sim/faults/test_outages.py; fi
 
 mutants: install ## plant every sabotage in a copy of the source; writes docs/mutation-score.md
 	$(BIN)/python -m mutants.run

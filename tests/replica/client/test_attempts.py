@@ -1,6 +1,9 @@
 """How often a call is sent: commands without a session once, reads freely."""
 
+from typing import Any
+
 import msgspec
+import pytest
 
 from tests.replica.client.clients import S1, S2, S3, SECOND, ClientBench, opened_bench, sequences
 from viewstamp.core.messages import (
@@ -8,7 +11,7 @@ from viewstamp.core.messages import (
     REFUSED,
     Submit,
 )
-from viewstamp.replica.events import Returned
+from viewstamp.replica.events import CallId, Cancelled, Returned
 
 ENCODED_OK = msgspec.msgpack.encode("ok")
 
@@ -105,3 +108,52 @@ def test_stale_reads_go_on_when_the_target_is_in_a_pause() -> None:
     bench.answer(S1, 2, kind=REFUSED, payload="busy")
     bench.invoke("read", kind="stale")
     assert bench.asked()[1].reads == "stale"
+
+
+@pytest.mark.parametrize("kind", ["command", "linearizable"])
+def test_a_client_leaves_a_silent_server_when_its_calls_are_too_short_to_wait_for_it(kind: Any) -> None:
+    """Calls with less time than an answer has must not hold the client at a server that never answers."""
+    bench = ClientBench(exactly_once=False)
+    sent = set()
+    for _ in range(8):
+        number = bench.invoke("read", kind=kind, timeout_us=SECOND // 4)
+        bench.run_until(bench.now + SECOND // 4)
+        bench.wake()
+        assert bench.failed(number)[0] == ("unknown" if kind == "command" else "not_executed")
+        sent |= {to for to, _ in bench.sent}
+    assert sent >= {S1, S2}
+
+
+def test_a_client_leaves_a_silent_server_when_its_calls_are_cancelled() -> None:
+    bench = ClientBench(exactly_once=False)
+    assert bench.invoke("read", kind="linearizable")
+    assert bench.asked()[0] == S1
+    bench.step(Cancelled(CallId(1)))
+    bench.run_until(SECOND + 1)
+    bench.invoke("read", kind="linearizable")
+    assert bench.asked()[0] == S2
+
+
+def test_a_client_stays_when_its_server_answers_too_late_for_the_call() -> None:
+    bench = ClientBench(exactly_once=False)
+    bench.invoke("read", kind="linearizable", timeout_us=SECOND // 4)
+    bench.asked()
+    bench.run_until(SECOND // 2)
+    bench.answer(S1, 1)
+    bench.run_until(2 * SECOND)
+    bench.invoke("read", kind="linearizable")
+    assert bench.asked()[0] == S1
+
+
+def test_answers_to_stale_reads_do_not_hold_a_client_at_a_server_that_answers_nothing_else() -> None:
+    bench = ClientBench(exactly_once=False, servers=(S1, S2), up=(S1, S2))
+    bench.invoke("read", kind="linearizable", timeout_us=SECOND // 4)
+    bench.asked()
+    bench.run_until(SECOND // 2)
+    for _ in range(2):  # they go to the servers in turn
+        bench.invoke("read", kind="stale")
+        to, message = bench.asked()
+        bench.answer(to, *sequences(message))
+    bench.run_until(SECOND + 1)
+    bench.invoke("read", kind="linearizable")
+    assert bench.asked()[0] == S2

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from viewstamp.core.ids import Instant, NodeId
-from viewstamp.core.messages import RESULT
+from viewstamp.core.messages import RESULT, Redirect, Results, ServerMessage, SessionOpened
 from viewstamp.replica.events import CallId
 from viewstamp.replica.options import ClientOptions
 
@@ -83,7 +83,7 @@ class Call:
 class Calls:
     """All open calls of one client."""
 
-    __slots__ = ("_deadlines", "_flights", "_in_order", "_next", "by_id", "in_flight", "queues")
+    __slots__ = ("_deadlines", "_flights", "_in_order", "_next", "by_id", "given_up", "in_flight", "queues")
 
     def __init__(self) -> None:
         self.by_id: dict[CallId, Call] = {}
@@ -97,6 +97,8 @@ class Calls:
         """The others: a heap, in which calls may be over as well."""
         self._flights: deque[Flight] = deque()
         """In the order sent; the first one is not over."""
+        self.given_up: dict[NodeId, Flight] = {}
+        """By server, the first flight of which a call was given up before its answer, if none came since."""
         self._next = 1
 
     def __len__(self) -> int:
@@ -249,6 +251,27 @@ class Calls:
         self.in_flight.pop(call.sequence, None)
         self.land(call)
 
+    def give_up(self, number: CallId) -> None:
+        """Forget a call that its caller gave up; its server still owes an answer."""
+        if (call := self.by_id.get(number)) is not None:
+            self._owe(call)
+            self.over(call)
+
+    def _owe(self, call: Call) -> None:
+        # Only who leads answers commands and linearizable reads; a stale read is answered by anybody.
+        if call.flight is not None and call.kind != "stale":
+            self.given_up.setdefault(call.flight.server, call.flight)
+
+    def heard(self, source: NodeId, message: ServerMessage) -> None:
+        """A server that owes an answer sent something: is it a sign that it does what a leader does?"""
+        if isinstance(message, Results):
+            known = (self.in_flight.get(sequence) for sequence, _, _ in message.results)
+            answers = any(call is None or call.kind != "stale" for call in known)
+        else:
+            answers = isinstance(message, Redirect | SessionOpened)
+        if answers:
+            self.given_up.pop(source, None)
+
     def of_flights(self, flights: Iterable[Flight]) -> list[Call]:
         """Return the calls that are under way in these flights."""
         wanted = set(flights)
@@ -272,30 +295,42 @@ class Calls:
         return self.only_waits(call) and server in call.silent
 
     def silent_flights(self, now: Instant) -> list[Flight]:
-        """Return, and forget, the flights whose time is over."""
+        """Return, and forget, the flights whose answer is overdue; of some all calls may be over."""
         silent: list[Flight] = []
-        while (due := self.flight_due) is not None and due <= now:
+        while (first := self._first_flight()) is not None and first.due <= now:
             silent.append(self._flights.popleft())
-        return silent
+        overdue = [server for server, flight in self.given_up.items() if flight.due <= now]
+        return silent + [self.given_up.pop(server) for server in overdue]
 
     @property
     def flight_due(self) -> Instant | None:
-        """When the oldest flight is given up; None: nothing is under way."""
+        """When an answer is next overdue; None: no server owes one."""
+        first = self._first_flight()
+        due = None if first is None else first.due
+        if self.given_up:
+            owed = min(flight.due for flight in self.given_up.values())
+            return owed if due is None or owed < due else due
+        return due
+
+    def _first_flight(self) -> Flight | None:
+        """Return the oldest flight with calls that wait for their answer."""
         flights = self._flights
         while flights:
             if flights[0].remaining > 0:
-                return flights[0].due
+                return flights[0]
             flights.popleft()
         return None
 
     def expired(self, now: Instant) -> list[CallId]:
-        """Return the open calls whose deadline has come."""
+        """Return the open calls whose deadline has come: their servers still owe an answer."""
         expired: list[CallId] = []
         while (deadline := self.deadline) is not None and deadline <= now:
             if self._in_order and self._in_order[0][0] == deadline:
                 expired.append(self._in_order.popleft()[1])
             else:
                 expired.append(heapq.heappop(self._deadlines)[1])
+        for number in expired:
+            self._owe(self.by_id[number])
         return expired
 
     @property

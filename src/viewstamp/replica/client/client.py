@@ -208,8 +208,7 @@ class ClientCore:
         self._admin.add(self._calls.draw(), event)
 
     def _cancelled(self, event: Cancelled) -> None:
-        if (call := self._calls.by_id.get(event.call)) is not None:
-            self._calls.over(call)
+        self._calls.give_up(event.call)
         self._admin.cancel(event.call)
 
     def _close(self) -> None:
@@ -224,14 +223,13 @@ class ClientCore:
     # Time
 
     def _woke(self) -> None:
-        now = self._now
-        if timed_out := self._calls.expired(now):
+        if timed_out := self._calls.expired(self._now):
             self._fail([self._calls.by_id[call] for call in timed_out], "no result in time")
-        silent = self._calls.silent_flights(now)
+        silent = self._calls.silent_flights(self._now)
         if silent or self._session.due is not None:
             self._give_up(silent)
         if self._admin.open:
-            self._effects += self._admin.expired(now)
+            self._effects += self._admin.expired(self._now)
         if not self._closed:
             self._flush()
 
@@ -279,8 +277,8 @@ class ClientCore:
         if peer not in self._router.up:
             return
         self._router.up.discard(peer)
-        calls = self._calls.at(peer)
-        self._not_answered(calls, "the connection broke before its answer")
+        self._calls.given_up.pop(peer, None)
+        self._not_answered(self._calls.at(peer), "the connection broke before its answer")
         if self._session.asked == peer:
             self._session.unanswered()
         if self._router.target == peer:
@@ -384,6 +382,8 @@ class ClientCore:
     # What servers say
 
     def _received(self, source: NodeId, message: ServerMessage) -> None:  # noqa: C901  one case a kind
+        if self._calls.given_up:
+            self._calls.heard(source, message)
         match message:
             case Results():
                 if message.client == self.number:

@@ -92,8 +92,8 @@ def _run(scenario: FaultScenario, stage: ScenarioStage) -> None:
     stage.faults.end()
     _wait_for_faults(stage)
     _serve_with_the_rest(stage)
-    _serve_together(stage)
-    _level(stage)
+    serve_together(stage)
+    level(stage)
 
 
 def _wait_for_faults(stage: ScenarioStage) -> None:
@@ -110,31 +110,32 @@ def _serve_with_the_rest(stage: ScenarioStage) -> None:
     running = stage.cluster.running
     kept = [node for node in running if node not in stage.lost]
     if len(running) < len(stage.scenario.members) and stage.cluster.owes_progress(kept):
-        _expect_answers(stage, f"nodes {running} are left")
+        expect_answers(stage, f"nodes {running} are left")
 
 
-def _expect_answers(stage: ScenarioStage, when: str) -> None:
+def expect_answers(stage: ScenarioStage, when: str) -> None:
+    """Wait until some more calls are answered; `when` says why they must be."""
     wanted = stage.answered + _ANSWERS
     if not stage.scenario.wait(lambda: stage.answered >= wanted, BOUND_S):
         raise InvariantViolated(NAME, f"calls are not answered although {when}{describe(stage)}")
 
 
-def _serve_together(stage: ScenarioStage) -> None:
+def serve_together(stage: ScenarioStage) -> None:
     """All servers are up."""
     stage.start(*stage.scenario.members)
     if not stage.scenario.wait(stage.is_settled, BOUND_S):
         raise InvariantViolated(NAME, f"the servers do not settle although all are up{describe(stage)}")
-    _expect_answers(stage, "all are up and settled")
+    expect_answers(stage, "all are up and settled")
 
 
-def _level(stage: ScenarioStage) -> None:
+def level(stage: ScenarioStage) -> None:
     """The load ends: all reach the same entry and state, and the history is linearizable."""
     stage.loading = False
     cluster, members = stage.cluster, stage.scenario.members
-    level = stage.scenario.wait(
+    reached = stage.scenario.wait(
         lambda: stage.calls == 0 and stage.is_settled() and not any(map(stage.behind, members)), BOUND_S
     )
-    if not level:
+    if not reached:
         raise InvariantViolated(
             NAME, f"the servers do not reach the same entry after the load ended{describe(stage)}"
         )
