@@ -46,6 +46,10 @@ def mebibytes(count: float) -> str:
     return f"{count / MIB:.0f} MiB"
 
 
+def times(ratio: float) -> str:
+    return f"{ratio:.2f} times"
+
+
 def rate(count: float) -> str:
     return f"{count / MIB:.0f} MiB a second"
 
@@ -168,6 +172,33 @@ LIMITS: Final = [
         lambda one: one["never_reads"]["server_peak_bytes"],
         mebibytes,
         256.0 * MIB,
+    ),
+    Limit(
+        "tls",
+        "256 clients that write: processor time of servers and clients for a write with TLS, to that without",
+        lambda one: 1 / one["of_plain"]["processor"],
+        times,
+        1.25,
+    ),
+    Limit(
+        "tls",
+        "the same: time for a write with TLS, to that without",
+        lambda one: 1 / one["of_plain"]["rate"],
+        times,
+    ),
+    Limit(
+        "tls",
+        "a client connects with TLS to one server: processor time of both ends, least of eight turns",
+        lambda one: one["connecting"]["tls"]["processor_s"] * 1e6,
+        milliseconds,
+        3_000.0,
+    ),
+    Limit(
+        "tls",
+        "the same: quickest of 800, by the clock",
+        lambda one: one["connecting"]["tls"]["least_s"] * 1e6,
+        milliseconds,
+        3_000.0,
     ),
 ]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks import keep, machine
 from benchmarks.limits import limits_table, verdicts
-from benchmarks.waiting import failover, flood, idle, memory, restart, snapshots, startup
+from benchmarks.waiting import failover, flood, idle, memory, restart, snapshots, startup, tls
 from viewstamp.protocols.registry import PROTOCOL_NAMES, protocol_definition
 
 Measure = Callable[[Path | None], dict[str, Any]]
@@ -38,6 +38,7 @@ PARTS: dict[str, Measure] = {
     "failover": each_of(ELECTING, failover.measure),
     "snapshots": snapshots.measure,
     "restart": restart.measure_both,
+    "tls": tls.measure,
 }
 
 

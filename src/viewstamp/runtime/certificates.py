@@ -7,6 +7,8 @@ Rules of this file:
 - On any error what was loaded before stays, and the reason is said once.
 - Only connections that begin later use what is new. Those that stand are ended at the end of their
   certificate, and when the CA that signed it is no longer in the file (`ends`).
+- To load and check files takes as long as two handshakes: clients of one process that use the same files
+  share what was loaded, until the files change.
 """
 
 import ssl
@@ -27,6 +29,8 @@ WARN_S: Final = 14 * 86_400
 FILE_BYTES_MAX: Final = 1 << 20
 """Of a certificate, a key, or the certificates of the authorities."""
 _FLIGHTS_MAX: Final = 10
+_SHARED_MAX: Final = 16
+"""Sets of files that are kept loaded for the clients that come next."""
 
 Signature = tuple[tuple[int, int, int], ...]
 
@@ -40,6 +44,10 @@ class _Loaded(msgspec.Struct, frozen=True):
     """None: this process shows no certificate."""
     authorities: frozenset[str]
     """Names of the CAs in the file."""
+
+
+_SHARED: Final[dict[tuple[object, ...], _Loaded]] = {}
+"""What clients of this process have loaded, by files and their signature."""
 
 
 class Credentials:
@@ -61,7 +69,7 @@ class Credentials:
         self._demands = demands
         self._has_own = is_server or files.cert is not None or self._certificate.exists()
         self._signature = self._sign()
-        self._loaded = self._load()
+        self._loaded = self._load() if is_server else self._shared()
         self.news = ""
         """Whether the files that were read last are in use, for the log; the owner empties it."""
         self.trouble = ""
@@ -141,6 +149,17 @@ class Credentials:
                 found.append((0, 0, 0))
         return tuple(found)
 
+    def _shared(self) -> _Loaded:
+        """Return what another client of this process has loaded from the same files, or load them."""
+        key = (self._ca, self._certificate, self._key, self._has_own, self._signature)
+        known = _SHARED.get(key)
+        if known is None or (known.own is not None and known.own.not_after_s <= wall_s()):
+            known = self._load()
+            if len(_SHARED) >= _SHARED_MAX:
+                _SHARED.clear()
+            _SHARED[key] = known
+        return known
+
     def _load(self) -> _Loaded:
         files = (self._certificate, self._key, self._ca) if self._has_own else (self._ca,)
         for file in files:
@@ -148,16 +167,17 @@ class Credentials:
         try:
             accepting, dialling = self._context(server_side=True), self._context(server_side=False)
             authorities = frozenset(repr(each["subject"]) for each in dialling.get_ca_certs())
-            checking = self._context(server_side=False)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise ConfigurationError(
                 f"{self._certificate}, {self._key} or {self._ca} cannot be used: {_reason(error)}"
             ) from error
         if not self._has_own:
             return _Loaded(accepting, dialling, None, authorities)
-        if not self._is_server:
-            checking.verify_mode = ssl.CERT_NONE  # a client's certificate is not good for a server
-        own = _own_certificate(accepting, checking)
+        dialling.verify_mode = ssl.CERT_REQUIRED if self._is_server else ssl.CERT_NONE
+        try:  # a client's certificate is not good for a server: as one it is not looked at here
+            own = _own_certificate(accepting, dialling)
+        finally:
+            dialling.verify_mode = ssl.CERT_REQUIRED
         if isinstance(own, str):
             raise ConfigurationError(f"{self._certificate}: {own}")
         if isinstance(own.certified, str):

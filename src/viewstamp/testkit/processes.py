@@ -12,7 +12,7 @@ from typing import IO, Final, Self
 from viewstamp.core.errors import StorageError
 from viewstamp.core.ids import NodeId
 from viewstamp.runtime.addresses import LOOPBACK, Address, format_address, free_ports
-from viewstamp.runtime.config import ClusterConfig, Member
+from viewstamp.runtime.config import ClusterConfig, Member, TlsFiles
 
 STARTS_WITHIN_S: Final = 30.0
 ENDS_WITHIN_S: Final = 20.0
@@ -134,8 +134,12 @@ class ServerGroup:
         options: Mapping[str, object] | None = None,
         replica: Mapping[str, object] | None = None,
         settings: str = SETTINGS,
+        secured: bool = False,
     ) -> None:
-        """Write the files; `start` starts the processes. `arguments` go to each `viewstamp serve`."""
+        """Write the files; `start` starts the processes. `arguments` go to each `viewstamp serve`.
+
+        Where they are `secured` the caller writes the CA and certificates into the folder before that.
+        """
         members = tuple(Member(node, LOOPBACK, port) for node, port in enumerate(free_ports(size), start=1))
         self.cluster = ClusterConfig(
             cluster_id="processes",
@@ -143,6 +147,7 @@ class ServerGroup:
             protocol=protocol,
             options=dict(options or {}),
             replica=dict(replica or {}),
+            tls=TlsFiles(str(folder / "ca.pem")) if secured else None,
         )
         self.cluster_file = folder / "cluster.toml"
         self.cluster.save(self.cluster_file)
