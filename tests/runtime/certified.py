@@ -15,6 +15,8 @@ from viewstamp.cli.authority import Authority, write_pair
 from viewstamp.core.ids import NodeId
 from viewstamp.link.framing import HELLO, REFUSAL, WELCOME, Splitter, encode_frame
 from viewstamp.link.handshake import decode_refusal
+from viewstamp.machine.state_machine import StateMachine
+from viewstamp.replica.authorization import Grant
 from viewstamp.runtime.addresses import LOOPBACK, free_ports
 from viewstamp.runtime.config import ClusterConfig, Member, NodeConfig, TlsFiles
 from viewstamp.runtime.connecting import connect_blocking
@@ -78,13 +80,20 @@ def make(folder: Path) -> Certified:
 
 
 @asynccontextmanager
-async def certified(folder: Path, config: NodeConfig | None = None) -> AsyncIterator[Certified]:
+async def certified(
+    folder: Path,
+    config: NodeConfig | None = None,
+    *,
+    machine: type[StateMachine] = Counter,
+    grants: tuple[Grant, ...] = (),
+) -> AsyncIterator[Certified]:
     """Run the three servers."""
     made = make(folder)
+    made.cluster = msgspec.structs.replace(made.cluster, grants=grants)
     node_config = config or NodeConfig(snapshot_placement="inline")
     try:
         for node in made.cluster.node_ids:
-            server = Server(made.cluster, node, Counter, msgspec.structs.replace(node_config))
+            server = Server(made.cluster, node, machine, msgspec.structs.replace(node_config))
             await server.start()
             made.servers[node] = server
         yield made

@@ -3,13 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 
 import viewstamp
+from tests.runtime.certified import certified
 from tests.runtime.fakes import until
+from viewstamp.core.ids import NodeId
+from viewstamp.replica.authorization import Grant
 from viewstamp.runtime.local import local_cluster
 from viewstamp.services.stock import StockService
 from viewstamp.services.store.types import Event, KeyValue
@@ -151,3 +155,26 @@ def test_a_part_of_a_revision_has_no_id() -> None:
         watch.event_of(Progress(7)) == b'id: 7\nevent: progress\ndata: {"type":"progress","revision":7}\n\n'
     )
     assert watch.event_of(Resync(8, [])).startswith(b"id: 8\nevent: resync\n")
+
+
+async def test_a_node_with_a_certificate_asks_by_its_own_name(tmp_path: Path) -> None:
+    """Grants are asked for `node/1`: without one of its own it is told nothing."""
+    grants = (
+        Grant(principal="client/*", methods=("*",)),
+        Grant(principal="node/1", methods=("kv_changes", "kv_revision"), prefixes=("w/",)),
+    )
+    async with certified(tmp_path, machine=StockService, grants=grants) as made:
+        async with viewstamp.coordination(made.cluster) as c:
+            first = await c.kv.put("w/a", b"1")
+            await c.kv.put("x/a", b"1")
+        reader = Reader(make_app(made.servers[NodeId(1)], proof=bearer(SECRET)), "prefix=w/&after=0")
+        assert (await reader.status(), (await reader.event())["id"]) == (200, str(first))
+        await reader.close()
+        for node, prefix in ((1, ""), (1, "x/"), (2, "w/")):
+            app = make_app(made.servers[NodeId(node)], proof=bearer(SECRET))
+            beyond = Reader(app, f"prefix={prefix}&after=0")
+            assert await beyond.status() == 200
+            event = await beyond.event()
+            assert event["event"] == "error"
+            assert f"node/{node} may not" in event["data"]
+            await beyond.close()

@@ -53,7 +53,7 @@ def serve(
         bool, Parameter(negative="", help="The class changed on purpose, everywhere.")
     ] = False,
     http: Annotated[
-        str | None, Parameter(help="Health, metrics and status over HTTP: HOST:PORT or unix:PATH.")
+        str | None, Parameter(help="Health, metrics, status by HTTP: [https:]HOST:PORT or unix:PATH.")
     ] = None,
     http_secret: Annotated[
         Path | None, Parameter(help="File with the operators' secret for verbs over HTTP.", show=False)
@@ -82,7 +82,7 @@ def serve(
         insecure=insecure or None,
         advertise=None if joined is None else format_address(config.addresses[member]),
     )
-    beside = None if http is None else http_beside(http, http_secret)
+    beside = None if http is None else http_beside(http, http_secret, config, member, own)
     return serve_forever(
         config, member, machine_class, own,
         started=partial(_announce, cluster, data, joined),
@@ -136,23 +136,36 @@ def _place_of(server: Server) -> Place:
     return Place(server.cluster.cluster_id, server.node, status.view, status.applied)
 
 
-def http_beside(where: str, secret_file: Path | None) -> Beside:
-    """Return what serves HTTP beside a node; the port is bound, and the secret read, before this returns.
+def http_beside(
+    where: str, secret_file: Path | None, cluster: ClusterConfig, node: NodeId, own: NodeConfig
+) -> Beside:
+    """Return what serves HTTP beside a node; the port is bound, and the files are read, before this returns.
 
     Raises:
-        ConfigurationError: the port or the file cannot be used, or the libraries are not installed.
+        ConfigurationError: the port or a file cannot be used, the operators' secret would cross a network
+            in clear, or the libraries are not installed.
     """
     try:
         from viewstamp.web.admin import bearer, read_secret
         from viewstamp.web.app import make_app
-        from viewstamp.web.serving import listen, serving
+        from viewstamp.web.certified import HttpCertificates, either
+        from viewstamp.web.serving import HTTPS, listen, serving, tells_the_network
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"--http needs {error.name}: install the extra, as in `pip install 'viewstamp[http]'`"
         ) from None
+    if secret_file is not None and tells_the_network(where) and not own.insecure:
+        raise ConfigurationError(
+            f"--http {where} can be reached from other machines, and the operators' secret would cross the "
+            "network in clear; nothing was started: give --http https:HOST:PORT, or --insecure"
+        )
     proof = bearer(None if secret_file is None else read_secret(secret_file))
+    certificates = None
+    if where.startswith(HTTPS):
+        certificates = HttpCertificates(own.tls or cluster.tls, cluster, node)
+        proof = either(certificates.refusal, proof)
     listener = listen(where)
-    return lambda server: serving(make_app(server, proof=proof), listener)
+    return lambda server: serving(make_app(server, proof=proof), listener, certificates)
 
 
 def _join(seed: str, data: Path, node: int | None, listen: str | None, cluster: Path) -> Joined:

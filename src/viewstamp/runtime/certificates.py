@@ -62,9 +62,8 @@ class Credentials:
         Raises:
             ConfigurationError: a file cannot be used; one line.
         """
-        self._ca = Path(files.ca)
-        self._certificate = Path(files.cert or self._ca.parent / f"{name}.pem")
-        self._key = Path(files.key or self._certificate.with_suffix(".key"))
+        whole = files.of(name)
+        self._ca, self._certificate, self._key = Path(whole.ca), Path(str(whole.cert)), Path(str(whole.key))
         self._is_server = is_server
         self._demands = demands
         self._has_own = is_server or files.cert is not None or self._certificate.exists()
@@ -108,6 +107,11 @@ class Credentials:
     def context(self) -> ssl.SSLContext:
         """For connections that this end opens once, to ask a question."""
         return self._loaded.dialling
+
+    @property
+    def accepting(self) -> ssl.SSLContext:
+        """For connections that the standard library accepts."""
+        return self._loaded.accepting
 
     def refresh(self, *, force: bool = False) -> None:
         """Load the files again if they have changed, and say in `news` what happened."""

@@ -84,6 +84,11 @@ class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cert, key = (None if name is None else str(folder / name) for name in (self.cert, self.key))
         return TlsFiles(str(folder / self.ca), cert, key)
 
+    def of(self, name: str) -> "TlsFiles":
+        """Return the same files, with the certificate of this name beside the CA's where none is named."""
+        cert = Path(self.cert or Path(self.ca).parent / f"{name}.pem")
+        return TlsFiles(self.ca, str(cert), str(self.key or cert.with_suffix(".key")))
+
 
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """What every node of a cluster must agree on.

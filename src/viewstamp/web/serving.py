@@ -18,9 +18,12 @@ import uvicorn
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.runtime.addresses import format_address, parse_address
+from viewstamp.runtime.security import is_loopback
 from viewstamp.runtime.system import explain
+from viewstamp.web.certified import CertifiedProtocol, HttpCertificates
 
 UNIX: Final = "unix:"
+HTTPS: Final = "https:"
 _CONNECTIONS_MAX: Final = 256
 _BACKLOG: Final = 64
 _STOP_S: Final = 1
@@ -36,20 +39,25 @@ class _Quiet(uvicorn.Server):
 
 
 def listen(where: str) -> socket.socket:
-    """Return a bound socket for HOST:PORT or unix:PATH.
+    """Return a bound socket for HOST:PORT, https:HOST:PORT or unix:PATH.
 
     Raises:
         ConfigurationError: it cannot be bound.
     """
     if where.startswith(UNIX):
         return _listen_unix(where.removeprefix(UNIX))
-    host, port = address = parse_address(where)
+    host, port = address = parse_address(where.removeprefix(HTTPS))
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         shown = format_address(address)
         raise ConfigurationError(f"--http cannot listen on {shown}: {explain(error)}") from None
+
+
+def tells_the_network(where: str) -> bool:
+    """Return whether what is said there can be read on a network."""
+    return not where.startswith((UNIX, HTTPS)) and not is_loopback(parse_address(where)[0])
 
 
 def _listen_unix(path: str) -> socket.socket:
@@ -71,11 +79,18 @@ def _listen_unix(path: str) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve an ASGI app on this loop until the block ends; the listener is closed then."""
+async def serving(
+    app: Any, listener: socket.socket, certificates: HttpCertificates | None = None
+) -> AsyncIterator[None]:
+    """Serve an ASGI app on this loop until the block ends, by TLS where there are certificates.
+
+    The listener is closed then.
+    """
+    context = None if certificates is None else certificates.context()
     config = uvicorn.Config(
         app,
-        http="h11",
+        http="h11" if context is None else CertifiedProtocol,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
         ws="none",
         lifespan="off",
         log_config=None,

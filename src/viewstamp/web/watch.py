@@ -8,7 +8,8 @@ Rules of this file:
 - a stream holds a cursor and one connection to the cluster, and there is a bounded number of them.
 
 The stream asks the cluster as any client does, by the name of the local operator where the node has the
-secret of its cluster: grants are asked as for every call.
+secret of its cluster, and by that of the node (`node/1`) where it has a certificate: grants are asked as for
+every call.
 
 Source: WHATWG HTML, 9.2 "Server-sent events".
 """
@@ -73,7 +74,9 @@ def watch_routes(server: Server, proof: Proof) -> list[Route]:
 
 async def _events(server: Server, prefix: str, after: int | None) -> AsyncIterator[bytes]:
     yield b": the revision of each event is its id\n\n"
-    client = Coordination(server.cluster, operator=True)
+    files = server.config.tls or server.cluster.tls
+    own = None if files is None else files.of(f"node-{server.node}")
+    client = Coordination(server.cluster, operator=own is None, tls=own)
     try:
         await client.start()
         async for told in client.kv.watch(prefix, after=after):
