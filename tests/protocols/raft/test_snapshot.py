@@ -63,6 +63,23 @@ def test_chunks_when_they_are_under_way_stay_in_the_window() -> None:
     assert most == 3
 
 
+def test_follower_when_the_log_grows_during_each_transfer_catches_up_with_one_snapshot() -> None:
+    cluster, leader, follower = lagging(padding=2_000)
+    progress = cluster.core(leader).replication.progress[NodeId(follower)]
+    cluster.heal()
+    sent = set[int]()
+    for number in range(120):
+        cluster.propose(leader, b"during %d" % number)
+        for _ in range(4):
+            letter = move(cluster, leader)
+            if letter is not None and isinstance(letter.message, SnapshotChunk):
+                sent.add(letter.message.meta.viewstamp.seqno)
+    assert len(sent) == 1
+    cluster.run(300)
+    assert (progress.state, progress.catches_up) == ("replicate", False)
+    assert agrees(cluster, leader, follower)
+
+
 def test_heartbeats_when_a_snapshot_is_under_way_pass_between_its_chunks() -> None:
     cluster, leader, follower = lagging(padding=5_000)
     cluster.heal()

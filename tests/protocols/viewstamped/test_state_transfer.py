@@ -27,7 +27,8 @@ from viewstamp.protocols.viewstamped.state import State
 from viewstamp.protocols.viewstamped.state_transfer import Progress, SnapshotReceiver, SnapshotSender, part_of
 
 HERE = Viewstamp(View(2), Seqno(9))
-SNAPSHOT = BytesSnapshot(HERE, b"header", b"0123456789")
+SNAPSHOT_BYTES = b"0123456789"
+SNAPSHOT = BytesSnapshot(HERE, b"header", SNAPSHOT_BYTES)
 SMALL = ViewstampedOptions(log_bytes_max=400, snapshot_chunk_bytes=100, snapshot_window_chunks=2)
 
 
@@ -35,10 +36,12 @@ def chunk(offset: int, data: bytes, snapshot: BytesSnapshot = SNAPSHOT) -> Chunk
     return Chunk(Incarnation(1), View(2), snapshot.meta, offset, data)
 
 
-def receiving() -> tuple[SnapshotReceiver, Outbox]:
+def receiving(window: int = 8) -> tuple[SnapshotReceiver, Outbox]:
     outbox = Outbox(PersistSeq(0))
     me = Member(NodeId(2), Incarnation(1))
-    state = State(me, (), ViewstampedOptions(), outbox, Random(1), Instant(0), None)
+    state = State(
+        me, (), ViewstampedOptions(snapshot_window_chunks=window), outbox, Random(1), Instant(0), None
+    )
     return SnapshotReceiver(state), outbox
 
 
@@ -116,6 +119,27 @@ def test_receiving_stages_pieces_in_order_when_they_come_twice_or_early() -> Non
     assert not parts.finished(SnapshotToken(8))
     assert parts.finished(token)
     assert parts.part is None
+
+
+def test_receiving_keeps_early_pieces_no_more_than_a_window_of_them() -> None:
+    parts, outbox = receiving(window=2)
+    for offset in (8, 6, 4, 2):
+        assert parts.take(chunk(offset, SNAPSHOT_BYTES[offset : offset + 2]), SnapshotToken(7))
+    assert outbox.take() == []
+    assert parts.take(chunk(0, b"01"), SnapshotToken(7))
+    assert parts.take(chunk(2, b"23"), SnapshotToken(7))
+    assert parts.take(chunk(4, b"45"), SnapshotToken(7))
+    staged = [(each.offset, each.data) for each in outbox.take() if isinstance(each, Stage)]
+    assert staged == [(0, b"01"), (2, b"23"), (4, b"45"), (6, b"67"), (8, b"89")]
+
+
+def test_receiving_forgets_early_pieces_of_another_snapshot() -> None:
+    parts, outbox = receiving()
+    other = BytesSnapshot(Viewstamp(View(3), Seqno(12)), b"", b"abcdefgh")
+    parts.take(chunk(4, b"4567"), SnapshotToken(1))
+    parts.take(chunk(0, b"abcd", other), SnapshotToken(2))
+    staged = [each.data for each in outbox.take() if isinstance(each, Stage)]
+    assert staged == [b"abcd"]
 
 
 def test_receiving_refuses_pieces_when_they_do_not_fit_the_snapshot() -> None:
@@ -247,6 +271,19 @@ def test_no_piece_is_sent_twice_when_nothing_is_lost() -> None:
     cluster.form(1, 2, 3)
     offsets = [each.offset for _, _, each in cluster.sent if isinstance(each, Chunk)]
     assert len(offsets) == len(set(offsets)) > 5
+
+
+@pytest.mark.parametrize("seed", range(2, 5))
+def test_no_piece_is_sent_twice_when_messages_overtake_one_another(seed: int) -> None:
+    cluster = compacted(1, 2, 3)
+    rng = Random(seed)
+    cluster.meddle = lambda *_: (rng.randrange(3 * MS),)
+    started = cluster.now
+    cluster.start(3)
+    cluster.form(1, 2, 3)
+    offsets = [each.offset for _, _, each in cluster.sent if isinstance(each, Chunk)]
+    assert len(offsets) == len(set(offsets)) > 5
+    assert cluster.now - started < 600 * MS, "as long as in order"
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -95,8 +95,10 @@ class PrimaryBackupCore:
         new_token = SnapshotTokens().new
         self.follower = Follower(state)
         self.receiver = SnapshotReceiver(state, self.follower, new_token)
-        self.compaction = Compaction(state, new_token, retry_after_us=options.silence_us)
         self.replication = Leader(state)
+        self.compaction = Compaction(
+            state, new_token, self.replication.needed_after, retry_after_us=options.silence_us
+        )
         self.reads = ReadRounds[ReadToken](state, self.replication, OwnReads(outbox))
         self.campaign = EpochCampaign(state, self._lead)
         self.admin = AdminRequests(state, self.replication, self.campaign)

@@ -24,6 +24,7 @@ from viewstamp.protocols.primary_backup.messages import (
 )
 from viewstamp.protocols.primary_backup.state import Role, State
 from viewstamp.protocols.primary_backup.synchronous_set import SynchronousSet
+from viewstamp.protocols.replication.compaction import needed_after
 from viewstamp.protocols.replication.configuration import Changed, Configuration, is_canonical
 from viewstamp.protocols.replication.log import COMMAND, EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.node_state import NEVER
@@ -78,6 +79,10 @@ class Leader:
     def has_committed(self) -> bool:
         """Whether an entry of this epoch is committed: then everything older is, and this node knows it."""
         return self._state.committed >= self.synchronous_set.floor
+
+    def needed_after(self) -> int | None:
+        """Return after which entry backups that catch up need the log; None where none does."""
+        return needed_after(self.progress.values(), self._state.log.base_seqno, self._state.now)
 
     def begin(self, newest: SyncRecord, *, is_first: bool) -> None:
         """Begin to lead, with an entry of the own epoch: older entries are committed together with it."""

@@ -99,8 +99,10 @@ class RaftCore:
         outbox = Outbox(setup.recovered.written)
         self.state = state = State(setup, options, outbox)
         new_token = SnapshotTokens().new
-        self.compaction = Compaction(state, new_token, retry_after_us=options.election_timeout_us)
         self.replication = Leader(state)
+        self.compaction = Compaction(
+            state, new_token, self.replication.needed_after, retry_after_us=options.election_timeout_us
+        )
         self.leader_reads = ReadRounds[Origin](state, self.replication, LeaderReads(state))
         self.follower_reads = FollowerReads(state)
         self.leadership_transfer = LeadershipTransfer(state, self.replication)

@@ -23,6 +23,7 @@ from viewstamp.protocols.raft.messages import (
     SnapshotChunk,
 )
 from viewstamp.protocols.raft.state import Role, State
+from viewstamp.protocols.replication.compaction import needed_after
 from viewstamp.protocols.replication.configuration import Configuration, encode_configuration, is_canonical
 from viewstamp.protocols.replication.log import EMPTY, EntryRecord, encode_record
 from viewstamp.protocols.replication.node_state import NEVER
@@ -71,6 +72,10 @@ class Leader:
             entries < options.uncommitted_entries_max
             and state.log.bytes_after(state.committed) < options.uncommitted_bytes_max
         )
+
+    def needed_after(self) -> int | None:
+        """Return after which entry followers that catch up need the log; None where none does."""
+        return needed_after(self.progress.values(), self._state.log.base_seqno, self._state.now)
 
     def begin(self) -> None:
         """Begin to lead: an entry of the own term, so that older ones can be committed (thesis 6.4).

@@ -4,10 +4,16 @@ A new snapshot is asked for when the log takes half of its limit, so that what a
 fits into the other half. After it a suffix of at most a quarter of the limit stays for followers that lag: no
 dead follower can make the log grow.
 
+A follower that got a snapshot holds on to more until it has everything: what comes after that snapshot, and
+then after its own log. Else a log that goes on under load is compacted past each snapshot while it travels,
+and the follower gets one snapshot after another. While only such a follower stands in the way, no
+snapshot is made: it would release nothing. What is held so has a bound, in bytes and in time.
+
 Handing out what is committed, a bounded piece at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 from viewstamp.core.effects import Apply, Capture, Entry, Release, Settled
 from viewstamp.core.events import Captured, DirectiveToken, SnapshotToken
@@ -15,17 +21,67 @@ from viewstamp.core.ids import Instant, Viewstamp
 from viewstamp.protocols.replication.log import COMMAND
 from viewstamp.protocols.replication.node_state import LogState
 
+HELD_LIMITS_MAX: Final = 4
+"""Followers that catch up hold at most N times `log_bytes_max`, and no more than a snapshot of that size is
+worth: beyond its size another snapshot costs less than the log."""
+FOLLOWER_SILENCE_US: Final = 60_000_000
+"""One that was not heard for this long holds nothing of the log: it may be gone. One that restores a large
+state answers nothing meanwhile."""
+
+
+class Follower(Protocol):
+    """What a leader knows of one that it feeds."""
+
+    heard_at: Instant | None
+    """When it last answered this leader."""
+
+    @property
+    def needed_after(self) -> int | None:
+        """After which entry it needs the log, once it has the snapshot that travels to it.
+
+        None: no snapshot was sent to it, or it had everything since.
+        """
+        ...
+
+
+def needed_after(followers: Iterable[Follower], base: int, now: Instant) -> int | None:
+    """Return after which entry those that catch up need a log with this base; None where none needs it.
+
+    Whatever is before the base, a snapshot must give.
+    """
+    needs = [
+        follower.needed_after
+        for follower in followers
+        if follower.heard_at is not None and now - follower.heard_at < FOLLOWER_SILENCE_US
+    ]
+    return min((need for need in needs if need is not None and need >= base), default=None)
+
 
 class Compaction:
     """When to capture, and what to keep."""
 
-    __slots__ = ("_new_token", "_retry_after_us", "_retry_at", "_state", "_token", "_waiting")
+    __slots__ = (
+        "_needed_after",
+        "_new_token",
+        "_retry_after_us",
+        "_retry_at",
+        "_state",
+        "_token",
+        "_waiting",
+    )
 
     def __init__(
-        self, state: LogState, new_token: Callable[[], SnapshotToken], *, retry_after_us: int
+        self,
+        state: LogState,
+        new_token: Callable[[], SnapshotToken],
+        needed_after: Callable[[], int | None],
+        *,
+        retry_after_us: int,
     ) -> None:
         self._state = state
         self._new_token = new_token
+        self._needed_after = needed_after
+        """Returns after which entry followers that catch up need the log; None: no follower does."""
         self._retry_after_us = retry_after_us
         """The pause after a snapshot that could not be made."""
         self._token: SnapshotToken | None = None
@@ -47,7 +103,25 @@ class Compaction:
             and self._token is None
             and state.applied > state.snapshot_seqno
             and (self._retry_at is None or state.now >= self._retry_at)
+            and self._would_release(limit)
         )
+
+    def _would_release(self, limit: int) -> bool:
+        """Return whether followers that catch up leave enough of the log to be released."""
+        log, applied = self._state.log, self._state.applied
+        held_after = self._held_after(applied)
+        return held_after is None or 4 * (log.size_bytes - log.bytes_after(held_after)) >= limit
+
+    def _held_after(self, covered: int) -> int | None:
+        """Return after which entry the log stays for followers that catch up, when a snapshot covers this."""
+        state = self._state
+        log, needed_after = state.log, self._needed_after()
+        if needed_after is None or not log.base_seqno <= needed_after < covered:
+            return None
+        limit = state.options.log_bytes_max or state.options.inflight_bytes_max
+        size_bytes = state.snapshot.meta.size_bytes if state.snapshot is not None else 0
+        held_bytes = min(max(limit, size_bytes), HELD_LIMITS_MAX * limit)
+        return max(needed_after, log.earliest_within(covered, held_bytes))
 
     def capture(self) -> None:
         """Ask for a snapshot of what is applied."""
@@ -99,6 +173,9 @@ class Compaction:
         kept_bytes = limit // 4 if limit is not None else state.options.inflight_bytes_max
         needed = min(covered, matched_by_all)
         seqno = min(max(needed, log.earliest_within(covered, kept_bytes)), log.durable_seqno)
+        held_after = self._held_after(covered)
+        if held_after is not None:
+            seqno = min(seqno, held_after)
         if seqno <= log.base_seqno:
             return
         base = state.log.viewstamp_at(seqno)

@@ -53,6 +53,7 @@ class Progress:
 
     __slots__ = (
         "attempt",
+        "catches_up",
         "heard_at",
         "incarnation",
         "inflight",
@@ -89,6 +90,8 @@ class Progress:
         """Highest round of confirmation it has answered."""
         self.heard_at: Instant | None = None
         self.transfer: SnapshotProgress | None = None
+        self.catches_up = False
+        """A snapshot was sent to it, and it has not had everything since."""
 
     def heard_since(self, beginning: Instant) -> Instant:
         """Return when it was last heard, or the beginning of the view if it never was in it."""
@@ -134,6 +137,7 @@ class Progress:
     def send_snapshot(self, snapshot: Snapshot) -> SnapshotProgress:
         """Begin to send this snapshot."""
         self._become("snapshot")
+        self.catches_up = True
         self.transfer = SnapshotProgress(snapshot)
         return self.transfer
 
@@ -145,6 +149,13 @@ class Progress:
         if self.state == "probe":
             return max(self.matched, reached) >= self.next - 1
         return self.state == "snapshot" and self.matched >= base
+
+    @property
+    def needed_after(self) -> int | None:
+        """As `compaction.Follower` says."""
+        if not self.catches_up:
+            return None
+        return self.matched if self.transfer is None else self.transfer.snapshot.meta.viewstamp.seqno
 
     def has_snapshot(self) -> bool:
         """Return whether the snapshot on its way is installed."""
@@ -293,6 +304,8 @@ class Sender:
             return False
         progress.round = max(progress.round, answer.round)
         progress.acknowledge(matched)
+        if progress.catches_up and progress.matched >= self._state.committed:
+            progress.catches_up = False
         if progress.state != "replicate":
             self._go_on(progress, answer.reached)
         return True

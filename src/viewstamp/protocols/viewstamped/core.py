@@ -119,7 +119,10 @@ class ViewstampedCore:
         self._is_removed = False
         """Whether it was said that this incarnation is removed."""
         self._compaction = Compaction(
-            self.positions, self.role.next_token, retry_after_us=10 * options.heartbeat_us
+            self.positions,
+            self.role.next_token,
+            self.role.needed_after,
+            retry_after_us=10 * options.heartbeat_us,
         )
         self._tick_at = setup.now
         self._entering_write: PersistSeq | None = None

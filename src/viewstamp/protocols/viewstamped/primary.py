@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import Instant, NodeId, PersistSeq, Seqno, Viewstamp
+from viewstamp.protocols.replication.compaction import needed_after
 from viewstamp.protocols.replication.log import COMMAND, EMPTY
 from viewstamp.protocols.replication.read_rounds import ReadRounds
 from viewstamp.protocols.viewstamped.log_positions import LogPositions
@@ -201,6 +202,10 @@ class Primary:
         """Return all that get entries: the backups, and those that are to be some."""
         return [*self.backups.values(), *self.followers.values()]
 
+    def needed_after(self) -> int | None:
+        """Return after which entry backups and followers that catch up need the log; None where none does."""
+        return needed_after(self.fed(), self._positions.log.base_seqno, self._state.now)
+
     def _find(self, node: NodeId) -> Progress | None:
         return self.backups.get(node) or self.followers.get(node)
 
@@ -303,7 +308,7 @@ class Primary:
         gone = sender is None or (staged is None and sender.has_arrived) or sender.snapshot is not snapshot
         if not received and (gone or staged is not None):
             fits = staged is not None and part_of(snapshot, staged)
-            backup.sender = SnapshotSender(snapshot, staged.offset if staged is not None and fits else 0)
+            backup.send_snapshot(snapshot, staged.offset if staged is not None and fits else 0)
         self._pump(backup)
 
     def on_appended(self, source: NodeId, message: Appended) -> None:
@@ -322,6 +327,8 @@ class Primary:
         backup.unanswered = 0
         news = matched.seqno > backup.matched
         backup.acknowledged(matched.seqno)
+        if backup.catches_up and backup.matched >= self._positions.committed:
+            backup.catches_up = False
         if backup.sender is not None and backup.sender.is_covered_by(matched):
             backup.continue_from(matched.seqno)
         is_backup = source in self.backups

@@ -62,6 +62,10 @@ class Role:
         self._token += 1
         return SnapshotToken(self._token)
 
+    def needed_after(self) -> int | None:
+        """Return after which entry others need the log of this node; None where none does."""
+        return None if self.primary is None else self.primary.needed_after()
+
     def enter_newest_view(self) -> None:
         """Take the role of the newest view, if there is a newer one."""
         views = self.views

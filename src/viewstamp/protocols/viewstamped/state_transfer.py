@@ -124,6 +124,8 @@ class Progress:
     """How far another member of the view has come, as its primary sees it."""
 
     __slots__ = (
+        "agreed",
+        "catches_up",
         "heard_at",
         "matched",
         "next",
@@ -139,6 +141,10 @@ class Progress:
         self.node = node
         self.matched = 0
         """Everything up to here is on its disk and equal to the primary's log. Never goes back in a view."""
+        self.agreed = 0
+        """It had said that its log is equal to the primary's up to here; it may not have been on its disk."""
+        self.catches_up = False
+        """A snapshot was sent to it, and it has not had everything since."""
         self.next: int | None = None
         """What to send next; None until it has said how its log looks."""
         self.sender: SnapshotSender | None = None
@@ -159,9 +165,24 @@ class Progress:
             return "snapshot"
         return "probe" if self.next is None else "replicate"
 
+    @property
+    def needed_after(self) -> int | None:
+        """As `compaction.Follower` says."""
+        if not self.catches_up:
+            return None
+        if self.sender is not None:
+            return self.sender.snapshot.meta.viewstamp.seqno
+        return max(self.matched, self.agreed)
+
+    def send_snapshot(self, snapshot: Snapshot, offset: int) -> None:
+        """Begin to send this snapshot at this offset."""
+        self.sender = SnapshotSender(snapshot, offset)
+        self.catches_up = True
+
     def continue_from(self, seqno: int) -> None:
         """Send what follows this seqno, whatever was sent before."""
         self.next = seqno + 1
+        self.agreed = seqno
         self.sender = None
         self.unacknowledged.clear()
         self.unacknowledged_bytes = 0
@@ -183,14 +204,20 @@ class Progress:
 
 
 class SnapshotReceiver:
-    """A snapshot that is arriving here. One at a time; offsets without a gap."""
+    """A snapshot that is arriving here. One at a time; staged without a gap.
 
-    __slots__ = ("_meta", "_state", "_token", "offset")
+    Pieces that overtook others are kept until their turn comes, no more than one window of them: dropped,
+    each would cost its sender a wait of several heartbeats.
+    """
+
+    __slots__ = ("_early", "_meta", "_state", "_token", "offset")
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._meta: SnapshotMeta | None = None
         self._token = SnapshotToken(0)
+        self._early: dict[int, bytes] = {}
+        """Pieces of this snapshot by offset, all beyond `offset`."""
         self.offset = 0
         """The bytes before this were handed out to be staged."""
 
@@ -209,14 +236,26 @@ class SnapshotReceiver:
             return False
         if self._meta is None or not _same_state(self._meta, meta):
             self._meta, self._token, self.offset = meta, token, 0
-        if chunk.offset == self.offset and (chunk.data or not meta.size_bytes):
-            self._state.outbox.emit(Stage(self._token, self._meta, chunk.offset, chunk.data))
-            self.offset = end
+            self._early.clear()
+        if chunk.offset == self.offset:
+            self._stage(self._meta, chunk.data)
+        elif chunk.offset > self.offset and len(self._early) < self._state.options.snapshot_window_chunks:
+            self._early[chunk.offset] = chunk.data
         return True
+
+    def _stage(self, meta: SnapshotMeta, data: bytes | None) -> None:
+        """Stage this piece, and those that had overtaken it."""
+        while data is not None:
+            self._state.outbox.emit(Stage(self._token, meta, self.offset, data))
+            self.offset += len(data)
+            data = self._early.pop(self.offset, None)
+        for passed in [offset for offset in self._early if offset < self.offset]:
+            del self._early[passed]  # a sender with other options cuts pieces elsewhere
 
     def finished(self, token: SnapshotToken) -> bool:
         """Return whether this token is of the snapshot that arrives, and forget it: it is complete."""
         if self._meta is None or token != self._token:
             return False
         self._meta, self.offset = None, 0
+        self._early.clear()
         return True
