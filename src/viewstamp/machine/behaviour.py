@@ -18,20 +18,31 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property, partial, singledispatchmethod
 from itertools import count
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    FunctionType,
+    MappingProxyType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any, Final
 
 import msgspec
 import xxhash
 from msgspec import inspect as kinds
 
-from viewstamp.machine.code_text import Tree, code_text, names_in, tree_of
+from viewstamp.machine.class_traits import GIVEN, configuration, finds_methods, given_by_place, traits
+from viewstamp.machine.code_text import Tree, code_text, names_in, text_of_tree, tree_of
 from viewstamp.machine.constant_text import ConstantText
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.evolution import migrations_of
 from viewstamp.machine.lint.scope import Scope
+from viewstamp.machine.normal_form import normal_form
 from viewstamp.machine.schema import inner_types, parts_of
 from viewstamp.machine.state_machine import Operation, Query, StateMachine, annotated_state
 
@@ -40,6 +51,8 @@ HOOKS: Final = (
     "pending_notifications_for", "snapshot", "restore",
 )  # fmt: skip
 """What a replica calls without a client."""
+DEFAULTS: Final = " defaults"
+MADE: Final = " made"
 _NOT_THERE: Final = "none"
 _GENERATORS: Final = ("dataclasses.py", "reprlib.py")
 _CONSTRAINTS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
@@ -50,7 +63,10 @@ _OWN: Final = "viewstamp"
 _SERVICES: Final = "viewstamp.services"
 _CALLABLES: Final = (
     FunctionType, Operation, staticmethod, classmethod, property, cached_property, partial, MethodType,
+    singledispatchmethod,
 )  # fmt: skip
+_BUILT_IN: Final = (MethodDescriptorType, WrapperDescriptorType, ClassMethodDescriptorType)
+"""Methods of built-in types, whose texts name no address of this process."""
 _MADE_BY: Final = re.compile(r"py\d+\.\d+ ")
 """How a text begins that only one version of Python can compare."""
 
@@ -63,19 +79,25 @@ class Element(msgspec.Struct, frozen=True):
     """Whether it looks at the version in force, so that it may do both, what it did and what it does now."""
 
 
-def behaviour_of(cls: type[StateMachine]) -> dict[str, Element]:
-    """Return all that decides the results of a class's commands, by name."""
+def behaviour_of(cls: type[StateMachine], *, plain: bool = False) -> dict[str, Element]:
+    """Return all that decides the results of a class's commands, by name.
+
+    `plain` is how earlier programs recorded it: names of local variables counted, and traits did not.
+    """
     found: dict[str, Element] = {}
     for prefix, part in parts_of(cls, ""):
-        _Closure(part, prefix, found).read()
+        _Closure(part, prefix, found, plain=plain).read()
     return found
 
 
 class _Closure:
     """What one class, which is not composed, reaches from its commands."""
 
-    def __init__(self, cls: type[StateMachine], prefix: str, found: dict[str, Element]) -> None:
+    def __init__(
+        self, cls: type[StateMachine], prefix: str, found: dict[str, Element], *, plain: bool
+    ) -> None:
         self._cls = cls
+        self._plain = plain
         self._prefix = prefix
         self._found = found
         self._package = cls.__module__.partition(".")[0]
@@ -155,7 +177,7 @@ class _Closure:
             names = [self._function(each, _plain_name(each), None) for each in functions]
             given = [self._constants.of((value.args, value.keywords))] if isinstance(value, partial) else []
             return " ".join([*names, *given])
-        if inspect.ismethoddescriptor(value):  # of a built-in type
+        if isinstance(value, _BUILT_IN):
             return str(value)
         wrapped = inspect.getattr_static(value, "__wrapped__", None)
         return self._name_of(wrapped) if isinstance(wrapped, FunctionType) else None
@@ -164,9 +186,14 @@ class _Closure:
 
     def _member(self, owner: type[Any], name: str, member: Any) -> str:
         where = name if owner is self._cls else f"{owner.__name__}.{name}"
-        return " ".join(self._function(each, where, owner) for each in functions_of(member))
+        is_command = isinstance(member, Operation)
+        return " ".join(
+            self._function(each, where, owner, is_command=is_command) for each in functions_of(member)
+        )
 
-    def _function(self, function: FunctionType, name: str, owner: type[Any] | None) -> str:
+    def _function(
+        self, function: FunctionType, name: str, owner: type[Any] | None, *, is_command: bool = False
+    ) -> str:
         known = self._known.get(("", id(function)))
         if known is not None:
             return known
@@ -174,27 +201,50 @@ class _Closure:
             return f"{function.__module__}.{function.__qualname__}"
         name = self._claim(function, f"{name}()")
         tree = tree_of(function)
-        uses = "" if tree is None else "\n".join(self._references(function, tree, owner))
-        self._add(name, f"{code_text(function)}\n{uses}", asks=tree is None or asks_for_version(tree, owner))
+        if tree is None:
+            self._add(name, f"{code_text(function)}\n", asks=True)
+            return name
+        scope = _scope_of(function, tree, owner)
+        if not self._plain:
+            found, tree = tree, normal_form(tree, scope.resolve, _state_of(self._cls), drop_unused=is_command)
+            scope = scope if tree is found else _scope_of(function, tree, owner)
+            self._implied(name, function, tree, scope, owner)
+        uses = "\n".join(self._references(scope, tree, owner))
+        self._add(name, f"{text_of_tree(tree)}\n{uses}", asks=asks_for_version(tree, owner))
         return name
 
-    def _references(self, function: FunctionType, tree: Tree, owner: type[Any] | None) -> Iterator[str]:
+    def _implied(
+        self, name: str, function: FunctionType, tree: Tree, scope: Scope, owner: type[Any] | None
+    ) -> None:
+        """Follow what a function does without a name for it: values given by place, or found by a text."""
+        for cls, text in given_by_place(tree, scope.resolve):
+            if self._is_users(cls):
+                self._add(f"{name}{GIVEN}{self._class(cls)}", text)
+        defaults = [*tree.args.defaults, *(each for each in tree.args.kw_defaults if each is not None)]
+        if not all(isinstance(each, ast.Constant) for each in defaults):
+            values = function.__defaults__, function.__kwdefaults__
+            self._add(f"{name}{DEFAULTS}", self._constants.of(values))
+
+        if scope.self_name is not None and owner is not None and finds_methods(tree, scope.self_name):
+            for called in dir(owner):
+                member = inspect.getattr_static(owner, called)
+                if not isinstance(member, Query) and called not in self._migrations:
+                    self._own(owner, called)
+
+    def _references(self, scope: Scope, tree: Tree, owner: type[Any] | None) -> Iterator[str]:
         """Yield what a function names outside of itself, each with what that is."""
-        parameters = [*tree.args.posonlyargs, *tree.args.args]
-        me = parameters[0].arg if owner is not None and parameters else None
-        scope = Scope(function, tree, me, owner)
+        me = scope.self_name
         found: dict[str, str] = {}
         for node in names_in(tree):
             if isinstance(node, ast.Attribute) and owner is not None and _is_own(node.value, me, owner):
-                found[f"self.{node.attr}"] = self._own(owner, node)
+                found[f"self.{node.attr}"] = self._own(owner, node.attr)
             elif (outside := scope.resolve(node)) is not None and not isinstance(outside[0], ModuleType):
                 text = ast.unparse(node)
                 found[text] = self._outside(text, outside[0])
         yield from (f"{name} is {what}" for name, what in sorted(found.items()) if what)
 
-    def _own(self, owner: type[Any], node: ast.Attribute) -> str:
+    def _own(self, owner: type[Any], name: str) -> str:
         """Follow what a method names of its own class."""
-        name = node.attr
         if name in self._migrations:
             return ""
         texts: list[str] = []
@@ -246,6 +296,8 @@ class _Closure:
         bases = [self._class(base) for base in cls.__bases__ if base is not object]
         self._add(name, f"{_configuration(cls)} {' '.join(bases)}")
         fields = _fields(cls)
+        if not self._plain:
+            self._traits(cls, name)
         if issubclass(cls, Enum):
             for member in cls:
                 self._add(f"{name}.{member.name}", self._constants.of(member.value))
@@ -257,12 +309,21 @@ class _Closure:
                 self._add(f"{name}[{field.encode_name}] =", self._default(field))
         return name
 
+    def _traits(self, cls: type[Any], name: str) -> None:
+        made_by = self._class(type(cls)) if self._is_users(type(cls)) else ""
+        self._add(f"{name}{MADE}", f"{configuration(cls)} {made_by}")
+        for called, text in traits(cls, _is_own_function):
+            self._add(f"{name}{called}", text)
+
     def _class_member(self, cls: type[Any], called: str, name: str, value: Any) -> None:
         if isinstance(value, _CALLABLES):
             for function in functions_of(value):
                 if not _is_generated(name, function):
                     self._function(function, f"{called}.{name}", cls)
-        elif not name.startswith("_") and not hasattr(value, "__get__") and not isinstance(value, cls):
+        elif hasattr(value, "__get__"):
+            if not self._plain and self._is_users(type(value)):
+                self._add(f"{called}.{name}", self._constants.of(value))
+        elif not name.startswith("_") and not isinstance(value, cls):
             self._add(f"{called}.{name}", self._constants.of(value))
 
     def _default(self, field: Any) -> str:
@@ -297,15 +358,39 @@ def functions_of(value: Any) -> Iterator[FunctionType]:
     if isinstance(value, FunctionType):
         yield value
         yield from functions_of(getattr(value, "__wrapped__", None))
+        yield from _dispatched(value)
     elif isinstance(value, Operation):
         yield from functions_of(value.function)
     elif isinstance(value, staticmethod | classmethod | MethodType):
         yield from functions_of(value.__func__)
+    elif isinstance(value, singledispatchmethod):
+        yield from _dispatched(value.dispatcher)
     elif isinstance(value, property):
         for each in (value.fget, value.fset, value.fdel):
             yield from functions_of(each)
     elif isinstance(value, cached_property | partial):
         yield from functions_of(value.func)
+
+
+def _dispatched(value: Any) -> Iterator[FunctionType]:
+    """Yield what `functools.singledispatch` chooses from."""
+    registry = getattr(value, "registry", None)
+    if isinstance(registry, MappingProxyType):
+        for function in registry.values():
+            if function is not getattr(value, "__wrapped__", None):
+                yield from functions_of(function)
+
+
+def _scope_of(function: FunctionType, tree: Tree, owner: type[Any] | None) -> Scope:
+    parameters = [*tree.args.posonlyargs, *tree.args.args]
+    return Scope(function, tree, parameters[0].arg if owner is not None and parameters else None, owner)
+
+
+def _is_own_function(name: str, value: Any) -> bool:
+    if not isinstance(value, _CALLABLES):
+        return False
+    functions = list(functions_of(value))
+    return bool(functions) and not all(_is_generated(name, each) for each in functions)
 
 
 def _is_generated(name: str, function: FunctionType) -> bool:

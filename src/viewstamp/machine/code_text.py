@@ -36,6 +36,11 @@ def code_text(function: FunctionType) -> str:
     tree = tree_of(function)
     if tree is None:
         return _OF_THIS_PYTHON + _bytecode(function.__code__)
+    return text_of_tree(tree)
+
+
+def text_of_tree(tree: Tree) -> str:
+    """Return what a function with this syntax does."""
     rest = [tree.body] if isinstance(tree, ast.Lambda) else _without_comment(tree.body)
     return "\n".join(_dump(part) for part in (tree.args, *rest))
 

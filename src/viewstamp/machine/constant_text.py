@@ -11,7 +11,7 @@ from viewstamp.machine.type_kinds import field_names
 Names = Callable[[Any], str | None]
 """Returns how a function or class is called; None: the value is neither."""
 _PLAIN: Final = (bool, int, float, complex, str, bytes, bytearray, type(None), type(Ellipsis))
-_TOLD_BY_REPR: Final = frozenset(("datetime", "decimal", "fractions", "uuid"))
+_TOLD_BY_REPR: Final = frozenset(("datetime", "decimal", "fractions", "operator", "uuid"))
 """Modules of the standard library whose objects tell their value by `repr`, as ranges and slices do."""
 
 

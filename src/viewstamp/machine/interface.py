@@ -28,6 +28,7 @@ from viewstamp.machine.schema import REQUIRED, inner_types, parts_of, struct_nam
 from viewstamp.machine.state_machine import Operation, StateMachine, annotated_state
 
 DEFAULT: Final = " ="
+NORMAL: Final = "*"
 BEHAVIOUR: Final = "+"
 QUERY: Final = "?"
 """How names begin in `code_of`."""
@@ -78,18 +79,23 @@ def new_members_in_state(cls: type[StateMachine], before: Mapping[str, str]) -> 
 
 
 def code_of(cls: type[StateMachine]) -> dict[str, str]:
-    """Return what a data directory records of a class's code, by name (`replica.code_check`).
+    """Return what a data directory and a backup record of a class's code, by name (`replica.code_check`).
 
-    `add` is a digest of the text of a method, which programs before the behaviour was recorded compare;
-    `+add()` one of the behaviour of what `machine.behaviour` names; `?size()` the interface of a query.
+    `*add()` is a digest of the behaviour of what `machine.behaviour` names; `?size()` the interface of a
+    query. Earlier programs recorded `+add()`, the behaviour with the names of local variables, and programs
+    before those `add`, the text of a method.
     """
-    texts = {
+    behaviour = {f"{NORMAL}{name}": element.digest for name, element in behaviour_of(cls).items()}
+    return behaviour | {f"{QUERY}{name}": kind for name, kind in query_interface_of(cls).items()}
+
+
+def texts_of(cls: type[StateMachine]) -> dict[str, str]:
+    """Return digests of the texts of a class's methods, as programs recorded them before their behaviour."""
+    return {
         f"{prefix}{name}": _code_digest(function)
         for prefix, part in parts_of(cls, "")
         for name, function in _functions(part)
     }
-    behaviour = {f"{BEHAVIOUR}{name}": element.digest for name, element in behaviour_of(cls).items()}
-    return texts | behaviour | {f"{QUERY}{name}": kind for name, kind in query_interface_of(cls).items()}
 
 
 def query_interface_of(cls: type[StateMachine]) -> Mapping[str, str]:

@@ -12,15 +12,23 @@ from inspect import getattr_static
 from types import FunctionType
 from typing import Final
 
-from viewstamp.machine.behaviour import Element, asks_for_version, behaviour_of, functions_of
+from viewstamp.machine.behaviour import DEFAULTS, MADE, Element, asks_for_version, behaviour_of, functions_of
+from viewstamp.machine.class_traits import GIVEN, METHODS, PLACE
 from viewstamp.machine.code_text import comparable, tree_of
 from viewstamp.machine.evolution import migrations_of, removed_attributes, version_of
-from viewstamp.machine.interface import BEHAVIOUR, QUERY, code_of, differences, query_interface_of
+from viewstamp.machine.interface import BEHAVIOUR, NORMAL, QUERY, differences, query_interface_of, texts_of
 from viewstamp.machine.schema import parts_of
 from viewstamp.machine.state_machine import Operation, StateMachine
 
 _PLAIN: Final = re.compile(r"<?[^ (\[]*")
 _NUMBER: Final = re.compile(r" \d+(?=(\(\))?$)")
+_SHAPE: Final = {
+    METHODS: "has other special or overriding methods",
+    PLACE: "stands behind another one",
+    DEFAULTS: "has other defaults",
+    MADE: "is made in another way, by its decorator or base,",
+}
+"""What is said of the elements whose names end so."""
 _CALLED_BY_REPLICAS: Final = ("session_ended", "pending_notifications", "pending_notifications_for")
 
 
@@ -28,16 +36,17 @@ def code_problems(
     cls: type[StateMachine], before: Mapping[str, str], in_force: int, allow: Collection[str]
 ) -> Iterator[str]:
     """Yield what does something else than `before` (`machine.interface.code_of`), unversioned."""
-    behaviour = _named(before, BEHAVIOUR)
-    if not behaviour:  # an earlier program recorded the text of the methods alone
-        texts = {name: text for name, text in code_of(cls).items() if name[0] not in BEHAVIOUR + QUERY}
-        elements = behaviour_of(cls)
+    behaviour = _named(before, NORMAL)
+    plain = {} if behaviour else _named(before, BEHAVIOUR)
+    if not behaviour and not plain:  # an earlier program recorded the text of the methods alone
+        texts, elements = texts_of(cls), behaviour_of(cls)
         for name, text in before.items():
             if name not in allow and text and texts.get(name, text) not in {text, ""}:
                 yield from _refusal(cls, f"{name}()", elements.get(f"{name}()"), in_force)
         return
-    for name, element in behaviour_of(cls).items():
-        if _differs(behaviour.get(name), element.digest) and not _is_allowed(name, allow):
+    recorded = behaviour or plain
+    for name, element in behaviour_of(cls, plain=bool(plain)).items():
+        if _differs(recorded.get(name), element.digest) and not _is_allowed(name, allow):
             yield from _refusal(cls, name, element, in_force)
     for problem in differences(query_interface_of(cls), _named(before, QUERY)):
         if not _is_allowed(problem, allow):
@@ -89,6 +98,8 @@ def _refusal(cls: type[StateMachine], name: str, element: Element | None, in_for
 def _what_changed(name: str) -> tuple[str, str]:
     """Return what is wrong with a name, and what to do instead."""
     keep = "keep it, and let commands choose another one by self.context.version"
+    if said := _what_moved(name):
+        return f"{said} than before", keep
     if name.endswith("()"):
         return f"{name} does something else than before", "let it depend on self.context.version"
     if name.endswith("="):
@@ -96,6 +107,17 @@ def _what_changed(name: str) -> tuple[str, str]:
     if name.endswith(("]", ")")):
         return f"{name} has another constraint than before", keep
     return f"{name} has another value than before", keep
+
+
+def _what_moved(name: str) -> str:
+    """Return what is otherwise than before of a class's shape (`machine.class_traits`); empty: nothing."""
+    if GIVEN in name:
+        function, _, cls = name.partition(GIVEN)
+        return f"{function} gives the values of {cls} by place to other fields"
+    for ending, said in _SHAPE.items():
+        if name.endswith(ending):
+            return f"{name.removesuffix(ending)} {said}"
+    return ""
 
 
 def _uses(cls: type[StateMachine], removed: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -49,6 +49,11 @@ class Scope:
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
         self._cells = dict(cells)
 
+    @property
+    def self_name(self) -> str | None:
+        """The name of the instance in a method; None: it is none."""
+        return self._self
+
     def resolve(self, node: ast.expr) -> tuple[Any] | None:
         """Return, in a tuple, the outside object that an expression names; None if it is local or unknown."""
         match node:
