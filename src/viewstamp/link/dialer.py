@@ -11,7 +11,7 @@ Two members can therefore never disagree about which of two crossed connections 
 that is cut one way looks like what it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from random import Random
 from typing import Final, TypeAlias
@@ -158,6 +158,7 @@ class Dialer:
         "dials",
         "dropped",
         "message_kind",
+        "named",
         "out",
         "phase",
         "refusal",
@@ -213,6 +214,8 @@ class Dialer:
         """Why the server last refused us; empty where it did not."""
         self.trouble = ""
         """Why there is no connection, in a few words."""
+        self.named: Sequence[tuple[int, str, int]] = ()
+        """The members with their addresses, as the server's last welcome had them."""
         self.dials = 0
         self.dropped = 0
         """Messages lost because the server was away or its queue was full."""
@@ -395,6 +398,7 @@ class Dialer:
         if not self._limits.silence_ms:
             self.deadline = None
         self.refusal = self.trouble = ""
+        self.named = welcome.members
         self._reported = True
         self.splitter.payload_bytes_max = self._limits.frame_bytes_max
         for held in self._held:

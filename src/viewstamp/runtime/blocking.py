@@ -298,6 +298,8 @@ class BlockingClient(ClientBase):
     def _link_changed(self, link: SocketLink) -> None:
         if not link.is_up:
             hurry_others(self._links, link.peer)
+        if link.is_up and (message := self._named_besides(self._links, link.peer)) is not None:
+            self._received(link.peer, message)  # before anything is sent to a server that may name nonsense
         self._feed(PeerUp(link.peer) if link.is_up else PeerDown(link.peer))
 
     def _received(self, source: NodeId, message: ServerMessage) -> None:

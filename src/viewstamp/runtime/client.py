@@ -282,6 +282,9 @@ class AsyncClient(ClientBase):
             self._ask_if_lost()
         if peer not in self._links:
             return  # it was removed meanwhile
+        if is_up and (message := self._named_besides(self._links, peer)) is not None:
+            self._follow(message)  # before anything is sent to a server that may name nonsense
+            self._feed(Received(peer, message))
         self._feed(PeerUp(peer) if is_up else PeerDown(peer))
 
     def link_received(self, peer: NodeId, payload: bytes) -> None:

@@ -4,7 +4,7 @@ A call ends as a value or as an exception: `result_of` says which of the two.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -72,6 +72,11 @@ class AddressedLink(Protocol):
 
     address: Address
 
+    @property
+    def named(self) -> Sequence[tuple[int, str, int]]:
+        """The members with their addresses, as the server's last welcome had them."""
+        ...
+
 
 class MemberChange(msgspec.Struct, frozen=True):
     """How the links of a client differ from the members that a server named."""
@@ -135,6 +140,18 @@ class ClientBase:
     def is_closed(self) -> bool:
         """Whether it was closed: no call can be made."""
         return self._closed
+
+    def _named_besides(self, links: Mapping[NodeId, AddressedLink], server: NodeId) -> MembersChanged | None:
+        """Return the known members with those that this server's welcome names besides; None: there are none.
+
+        A welcome adds and never takes away: a server that was cut off may name members of long ago. Only what
+        servers say of a change ends a link.
+        """
+        if (self._operator and self._security.secret is not None) or server not in links:
+            return None  # a server without the secret could name itself as any member, and pass on the proof
+        besides = [member for member in links[server].named if member[0] not in links]
+        known = [(int(node), *link.address) for node, link in links.items()]
+        return MembersChanged([*known, *besides]) if besides else None
 
     def _places(self, links: Iterable[AddressedLink]) -> list[Address]:
         """Return where to ask who the members are, when none of those that were known can be reached.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 from random import Random
 from typing import Final, Protocol
@@ -74,6 +75,11 @@ class OutgoingLink:
     def is_up(self) -> bool:
         """Whether the member has welcomed us and the connection stands."""
         return self._dialer.is_up
+
+    @property
+    def named(self) -> Sequence[tuple[int, str, int]]:
+        """The members with their addresses, as the server's last welcome had them."""
+        return self._dialer.named
 
     @property
     def refusal(self) -> str:

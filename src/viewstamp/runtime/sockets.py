@@ -3,7 +3,7 @@
 import errno
 import selectors
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +54,11 @@ class SocketLink:
     def is_up(self) -> bool:
         """Whether the server has welcomed us."""
         return self._dialer.is_up
+
+    @property
+    def named(self) -> Sequence[tuple[int, str, int]]:
+        """The members with their addresses, as the server's last welcome had them."""
+        return self._dialer.named
 
     @property
     def refusal(self) -> str:
