@@ -95,7 +95,8 @@ def test_server_that_was_away_is_dialled_at_once_when_it_is_named_as_the_leader(
         cluster.kill(away)
         assert counter.add(1) == 2  # on the way the end of the connection is noticed
         cluster.restart(away)
-        assert cluster._run(cluster._inner.servers[leader].direct(TransferLeadership(away))) is None
+        while (leader := cluster.leader()) != away:  # on a busy machine another one may lead by now
+            cluster._run(cluster._inner.servers[leader].direct(TransferLeadership(away)))
         assert counter.add(1) == 3
 
 
