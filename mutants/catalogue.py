@@ -8,6 +8,7 @@ import msgspec
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDERS: Final = (
+    "adapters",
     "border",
     "files",
     "testkit",

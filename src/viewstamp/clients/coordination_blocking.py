@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self, TypeVar
 
@@ -185,7 +185,7 @@ class BlockingKeys:
         end: Key | None = None,
         after: int | None = None,
         prev: bool = False,
-    ) -> Iterator[Told]:
+    ) -> Generator[Told, None, None]:
         """Yield what changes, as long as the caller takes it: see `Keys.watch`."""
         watching = self._keys.watch(prefix, key=key, end=end, after=after, prev=prev)
         try:

@@ -1,0 +1,1 @@
+"""viewstamp behind the interfaces of other libraries, one file for each; each needs the extra of its name."""
