@@ -51,7 +51,7 @@ class Shop:
             "BEATS_INTERVAL_S": str(interval_s),
             "BEATS_TTL_S": str(ttl_s),
         }
-        for name in ("broker", "control"):
+        for name in ("broker", "control", "unseen"):
             (folder / name).mkdir()
         self.store = stack.enter_context(BlockingCoordination(self.group.cluster, timeout_s=WITHIN_S))
         self._log = stack.enter_context((folder / "celery.log").open("ab"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 from celery import Celery
@@ -13,6 +14,7 @@ from viewstamp.clients.coordination_blocking import BlockingCoordination
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EVERY_S = 10.0
+_QUEUES = count(1)
 
 
 class Clock:
@@ -33,7 +35,13 @@ def make_app(stock: Stock, clock: Clock, names: Sequence[str] = ("report",), **s
     app = Celery("shop", broker="memory://", set_as_current=False)
     every = schedule(EVERY_S, app=app, nowfun=clock)
     app.conf.update(
-        {"viewstamp_where": stock.config, "viewstamp_beat_ttl_s": 60, "result_expires": None, **settings},
+        {
+            "viewstamp_where": stock.config,
+            "viewstamp_beat_ttl_s": 60,
+            "result_expires": None,
+            "task_default_queue": f"queue-{next(_QUEUES)}",  # the messages in memory are the process's
+            **settings,
+        },
         beat_schedule={name: {"task": "count", "schedule": every, "args": [name]} for name in names},
     )
     return app
@@ -55,7 +63,10 @@ def turn(beat: BeatScheduler, ticks: int = 3) -> None:
 def sent(app: Celery) -> list[tuple[str, int, str]]:
     """Take the messages that wait, each as its entry, the number of its run and its id."""
     messages: list[tuple[str, int, str]] = []
-    with app.connection_for_read() as connection, connection.SimpleQueue("celery") as queue:
+    with (
+        app.connection_for_read() as connection,
+        connection.SimpleQueue(app.conf.task_default_queue) as queue,
+    ):
         while True:
             try:
                 message = queue.get_nowait()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from celery import Celery
 
-from tests.adapters.celery.beats import Clock, make_app, sent
+from tests.adapters.celery.beats import Clock, make_app
 from tests.adapters.conftest import Stock
 from viewstamp.adapters.celery.settings import Settings
 
@@ -18,7 +18,5 @@ def clock() -> Clock:
 @pytest.fixture
 def app(stock: Stock, clock: Clock) -> Iterator[Celery]:
     app = make_app(stock, clock)
-    sent(app)
     yield app
-    sent(app)
     Settings(app.conf).close()
