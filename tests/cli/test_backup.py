@@ -19,6 +19,7 @@ from viewstamp.cli.app import run
 from viewstamp.cli.stream_files import GrowingFile, records_of
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import ORIGIN
+from viewstamp.machine.interface import code_of
 from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.local import LocalCluster, local_cluster
 from viewstamp.runtime.log_reading import wall_time_ms
@@ -79,6 +80,16 @@ def test_backup_holds_everything_acknowledged_and_today_s_code_fits(
     listed = command("backup", "list", "one.vss", "--json")
     assert listed.json["class"] == "KeyValueStore"
     assert listed.json["cluster"] == here.config.cluster_id
+
+
+def test_backup_says_what_the_code_of_its_class_was(command: Command, here: Cluster, tmp_path: Path) -> None:
+    put(here, "a", "1")
+    assert command("backup", "coded.vss").code == 0
+    header = next(iter(records_of(tmp_path / "coded.vss")))
+    assert isinstance(header, Header)
+    assert header.code == code_of(KeyValueStore)
+    checked = command("upgrade", "check", STORE, "--backup", "coded.vss")
+    assert (checked.code, "note" in checked.out) == (0, False)
 
 
 def test_backup_of_each_node_is_the_same_state(command: Command, here: Cluster, tmp_path: Path) -> None:

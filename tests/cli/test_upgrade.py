@@ -8,6 +8,7 @@ from tests.evolution.changes import Shop
 from tests.evolution.group import LEADER, Group
 from tests.evolution.tags import first_tags
 from viewstamp.core.ids import NodeId
+from viewstamp.machine.interface import code_of
 from viewstamp.runtime.local import local_cluster
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.stream.encoder import StreamEncoder
@@ -86,7 +87,32 @@ def test_check_refuses_a_migration_when_it_differs_in_another_process(
     assert "migrations included: it may be deployed" in ran.out
 
 
-def write_backup(group: Group, path: Path, method: str, *arguments: object) -> Path:
+def test_check_compares_the_code_of_the_class_that_a_backup_is_of(command: Command, tmp_path: Path) -> None:
+    group = Group(Shop, Shop, Shop)
+    group.call("add", "tea", 2)
+    written = write_backup(group, tmp_path / "shop.vss", "keep", "tea", code=code_of(Shop))
+    ran = command("upgrade", "check", "tests.evolution.changes:Shop", "--backup", written)
+    assert (ran.code, ran.err) == (0, "")
+    assert "note" not in ran.out
+    ran = command("upgrade", "check", "tests.evolution.changes:OtherBehaviour", "--backup", written)
+    assert ran.code == 1, "no entry calls what has changed"
+    assert "refused: add() does something else than before, and version is 1 as before" in ran.out
+
+
+def test_check_says_that_a_backup_of_an_earlier_program_holds_no_code(
+    command: Command, tmp_path: Path
+) -> None:
+    group = Group(Shop, Shop, Shop)
+    group.call("add", "tea", 2)
+    written = write_backup(group, tmp_path / "shop.vss", "keep", "tea")
+    ran = command("upgrade", "check", "tests.evolution.changes:OtherBehaviour", "--backup", written)
+    assert (ran.code, ran.err) == (0, "")
+    assert "note: the backup does not say what the code of the class was" in ran.out
+
+
+def write_backup(
+    group: Group, path: Path, method: str, *arguments: object, code: dict[str, str] | None = None
+) -> Path:
     """Write a snapshot of the group, and one call after it."""
     taken = group.save(1)
     group.call(method, *arguments)
@@ -95,7 +121,20 @@ def write_backup(group: Group, path: Path, method: str, *arguments: object) -> P
     entry = group.log[-1].entry
     digest = group.benches[LEADER].replica.digest
     header = Header(
-        FORMAT, "c", "raft", "Shop", 1, 1, meta.viewstamp, 0, 0, 0, (NodeId(1),), {"sessions_max": 9}, head
+        FORMAT,
+        "c",
+        "raft",
+        "Shop",
+        1,
+        1,
+        meta.viewstamp,
+        0,
+        0,
+        0,
+        (NodeId(1),),
+        {"sessions_max": 9},
+        head,
+        code or {},
     )
     stream = encoder.begin(header) + encoder.record(Chunk(0, taken.body))
     stream += encoder.record(LogEntry(entry.viewstamp.view, entry.viewstamp.seqno, digest, entry.data))

@@ -39,6 +39,13 @@ def test_bytes_are_those_of_the_first_version() -> None:
     assert sha256(b"".join(written())).hexdigest() == GOLDEN
 
 
+def test_header_holds_the_code_of_the_class_where_it_is_known() -> None:
+    coded = msgspec.structs.replace(header(), code={"*buy()": "1f"})
+    whole = StreamEncoder().begin(coded)
+    assert read(whole + b"".join(written()[1:-1]), growing=True)[0] == coded
+    assert len(whole) > len(StreamEncoder().begin(header()))
+
+
 @pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
 def test_each_flipped_byte_is_refused(flip: int) -> None:
     whole = b"".join(written())

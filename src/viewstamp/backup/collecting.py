@@ -110,9 +110,9 @@ class Collector:
         Raises:
             NotExecuted: the node refused, or does not come so far.
         """
-        meta, first = self._begin(at_least)
-        yield self.encoder.begin(self._header(meta, first, wall_time_ms))
-        yield self.encoder.encoded(first)
+        meta, part = self._begin(at_least)
+        yield self.encoder.begin(self._header(meta, part, wall_time_ms))
+        yield self.encoder.encoded(part.records)
         offset = CHUNK_BYTES
         while offset < meta.size_bytes:
             offsets = range(offset, min(offset + PARTS_AT_ONCE * CHUNK_BYTES, meta.size_bytes), CHUNK_BYTES)
@@ -157,7 +157,7 @@ class Collector:
         last = self.encoder.progress.last
         return self.encoder.record(Mark(wall_time_ms, last.view, last.seqno))
 
-    def _begin(self, at_least: Viewstamp) -> tuple[SnapshotMeta, bytes]:
+    def _begin(self, at_least: Viewstamp) -> tuple[SnapshotMeta, SnapshotPart]:
         reason = "it takes no snapshot"
         for _ in range(ATTEMPTS):
             told, part = self._ask([TakeSnapshot()])[0], None
@@ -167,13 +167,13 @@ class Collector:
             if not isinstance(part, SnapshotPart):
                 raise _wrong(part)
             if part.meta is not None and part.refusal is None:
-                return part.meta, part.records
+                return part.meta, part
             reason = told.refusal or part.refusal or reason
             self._pause()
         raise NotExecuted(f"no backup was taken: {reason}")
 
-    def _header(self, meta: SnapshotMeta, first: bytes, wall_time_ms: int) -> Header:
-        found = split_record(memoryview(first))
+    def _header(self, meta: SnapshotMeta, part: SnapshotPart, wall_time_ms: int) -> Header:
+        found = split_record(memoryview(part.records))
         if found is None or not isinstance(found[0], Chunk):
             raise StreamDamaged("a server sent what is not a piece of a snapshot")
         preface, origin = preface_of(found[0].data), self._origin
@@ -191,6 +191,7 @@ class Collector:
             members=origin.members,
             limits=origin.limits,
             snapshot=SnapshotHead(meta.size_bytes, meta.digest, meta.format, meta.header),
+            code=part.code,
         )
 
     def _read_log(self, after: Viewstamp) -> LogPart:

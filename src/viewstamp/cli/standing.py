@@ -86,4 +86,4 @@ def read_backup(path: Path) -> Standing:
     snapshot = None if header.snapshot is None else header.snapshot
     made = None if snapshot is None else BytesSnapshot(header.viewstamp, snapshot.header, bytes(body))
     known = {name: value for name, value in header.limits.items() if name in SessionLimits.__struct_fields__}
-    return Standing(made, entries, SessionLimits(**known) if known else None)
+    return Standing(made, entries, SessionLimits(**known) if known else None, header.code)

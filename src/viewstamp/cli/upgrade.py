@@ -20,6 +20,10 @@ from viewstamp.machine.evolution import version_of
 from viewstamp.replica.compatibility import judge_class
 from viewstamp.replica.options import SessionLimits
 
+_NO_CODE: Final = (
+    "does not say what the code of the class was: what no entry in it has called was not compared; take one "
+    "with this version of viewstamp"
+)
 _HEAD: Final = ("NODE", "LEVEL", "OF", "CLASS_VERSION", "OF", "STATE")
 
 
@@ -120,6 +124,8 @@ def check(
     )
     for problem in verdict.problems:
         print(f"refused: {printable(problem)}")
+    if not source.code:
+        print(f"note: {'the backup' if data is None else 'the directory'} {_NO_CODE}")
     for note in verdict.notes:
         print(f"note: {printable(note)}")
     print(f"in force: version {verdict.in_force or '-'}; this class has version {version_of(cls)}")

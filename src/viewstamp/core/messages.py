@@ -277,6 +277,8 @@ class SnapshotPart(OperatorReply, frozen=True, array_like=True, tag=8):
     records: bytes
     """A `Chunk` as in a stream; empty behind the end."""
     refusal: str | None = None
+    code: dict[str, str] = {}
+    """With the first piece: of the class that this node runs (`machine.interface.code_of`)."""
 
 
 class LogPart(OperatorReply, frozen=True, array_like=True, tag=9):

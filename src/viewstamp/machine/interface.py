@@ -78,15 +78,23 @@ def new_members_in_state(cls: type[StateMachine], before: Mapping[str, str]) -> 
             yield name
 
 
+_CODE: Final[dict[type[StateMachine], dict[str, str]]] = {}
+
+
 def code_of(cls: type[StateMachine]) -> dict[str, str]:
     """Return what a data directory and a backup record of a class's code, by name (`replica.code_check`).
 
     `*add()` is a digest of the behaviour of what `machine.behaviour` names; `?size()` the interface of a
     query. Earlier programs recorded `+add()`, the behaviour with the names of local variables, and programs
     before those `add`, the text of a method.
+
+    It is read once for each class, when a server starts with it. Callers do not change it.
     """
-    behaviour = {f"{NORMAL}{name}": element.digest for name, element in behaviour_of(cls).items()}
-    return behaviour | {f"{QUERY}{name}": kind for name, kind in query_interface_of(cls).items()}
+    if cls not in _CODE:
+        behaviour = {f"{NORMAL}{name}": element.digest for name, element in behaviour_of(cls).items()}
+        queries = {f"{QUERY}{name}": kind for name, kind in query_interface_of(cls).items()}
+        _CODE[cls] = behaviour | queries
+    return _CODE[cls]
 
 
 def texts_of(cls: type[StateMachine]) -> dict[str, str]:

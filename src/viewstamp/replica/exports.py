@@ -11,6 +11,8 @@ by rules of its own. A reader that asks for older ones is told so, and takes a s
 from collections.abc import Iterator
 from typing import Final, TypeAlias, assert_never
 
+import msgspec
+
 from viewstamp.core.effects import Answer, Entry, Refuse
 from viewstamp.core.events import ReadToken
 from viewstamp.core.ids import ORIGIN, ClientAddress, Viewstamp
@@ -29,6 +31,7 @@ from viewstamp.core.messages import (
     WaitFor,
 )
 from viewstamp.core.snapshots import Snapshot
+from viewstamp.machine.interface import code_of
 from viewstamp.replica.divergence import sent_away
 from viewstamp.replica.refusals import encoded_text
 from viewstamp.replica.replicated_state import ReplicatedState
@@ -160,7 +163,10 @@ class Exports:
             case ReadPosition():
                 return self._confirm(source, message)
             case ReadSnapshot():
-                self._responses.say(source, self._read_snapshot(source, message, newest))
+                part = self._read_snapshot(source, message, newest)
+                if message.offset == 0 and part.refusal is None:
+                    part = msgspec.structs.replace(part, code=code_of(state.definition.cls))
+                self._responses.say(source, part)
             case ReadLog():
                 self._responses.say(source, self._read_log(message, state))
             case _:

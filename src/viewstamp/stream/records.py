@@ -11,7 +11,7 @@ a default, never moved or removed.
 """
 
 import struct
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import xxhash
@@ -72,6 +72,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     """The cluster's limits of sessions: they decide what a replica does, so a replay needs them."""
     snapshot: SnapshotHead | None
     """None: only entries follow."""
+    code: dict[str, str] = {}
+    """Of the class on the node that was read (`machine.interface.code_of`); empty: it did not say."""
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -138,10 +140,15 @@ _FORMAT: Final = msgspec.msgpack.Decoder(_Format)
 
 def encode_record(record: Record) -> bytes:
     """Return a record as it stands in a stream."""
-    payload = _ENCODE(record)
+    payload = _ENCODE(_as_it_was(record) if isinstance(record, Header) and not record.code else record)
     assert len(payload) <= RECORD_BYTES_MAX, len(payload)
     head = _HEAD.pack(KINDS[type(record)], len(payload))
     return b"".join((head, _CHECK.pack(_check(head, payload)), payload))
+
+
+def _as_it_was(header: Header) -> tuple[Any, ...]:
+    """Return a header without code: streams without it have the bytes that they always had."""
+    return msgspec.structs.astuple(header)[:-1]
 
 
 def _check(head: bytes, payload: bytes | memoryview) -> int:
