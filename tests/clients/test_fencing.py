@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -55,10 +56,29 @@ def test_names_and_tokens_are_checked(database: sqlite3.Connection) -> None:
     store = FencedStore("jobs", "name")
     with pytest.raises(ConfigurationError):
         store.write(database, "a", 1, {"state = 1; --": "x"})
-    for token in (0, -1, TOKEN_MAX + 1):
+    for token in (0, -1, TOKEN_MAX + 1, 7.5, True, None, "7"):
+        with pytest.raises(ConfigurationError, match="not a fencing token: nothing was written"):
+            store.write(database, "a", cast("int", token), {})
         with pytest.raises(ConfigurationError, match="not a fencing token"):
-            store.write(database, "a", token, {})
+            headers(cast("int", token))
+    with pytest.raises(ConfigurationError, match="not a plain name"):
+        FencedStore(cast("str", None), "name")
     assert rows(database) == []
+
+
+@pytest.mark.parametrize("name", ["fence", "FENCE", "name", "Name"])
+def test_values_cannot_write_over_the_fence_or_the_key(database: sqlite3.Connection, name: str) -> None:
+    store = FencedStore("jobs", "name")
+    store.write(database, "a", 8, {"state": "one"})
+    with pytest.raises(
+        ConfigurationError, match="the key or the fence of jobs, and not a value: nothing was"
+    ):
+        store.update(database, "a", 9, {name: 1})
+    with pytest.raises(ConfigurationError, match="nothing was written"):
+        store.write(database, "a", 9, {name: 1})
+    assert rows(database) == [("a", 8, "one")]
+    with pytest.raises(ConfigurationError, match="the key and the fence"):
+        FencedStore("jobs", "Fence")
 
 
 class Bucket:
@@ -122,3 +142,15 @@ def test_a_file_is_replaced_by_the_newest_holder_alone(tmp_path: Path) -> None:
         file.write(b"late", 6)
     assert (tmp_path / "report").read_bytes() == b"two"
     assert (tmp_path / "report.fence").read_bytes() == b"7"
+
+
+def test_a_file_whose_token_was_damaged_is_not_written(tmp_path: Path) -> None:
+    file = FencedFile(str(tmp_path / "report"))
+    file.write(b"one", 5)
+    (tmp_path / "report.fence").write_bytes(b"\xff?")
+    with pytest.raises(ConfigurationError, match="holds no token: nothing was written"):
+        file.write(b"two", 6)
+    assert (tmp_path / "report").read_bytes() == b"one"
+    (tmp_path / "report.fence").write_bytes(b"5\n")
+    file.write(b"two", 6)
+    assert (tmp_path / "report").read_bytes() == b"two"

@@ -58,10 +58,12 @@ class FencedStore:
         """`style` is the driver's `paramstyle`: qmark for sqlite3, format for psycopg and MySQL drivers.
 
         Raises:
-            ConfigurationError: a name is not a plain identifier.
+            ConfigurationError: a name is not a plain identifier, or the key is the fence.
         """
         for name in (table, key, fence):
             _require_name(name)
+        if key.lower() == fence.lower():
+            raise ConfigurationError(f"{key!r} cannot be the key and the fence of {table}")
         self._table = table
         self._key = key
         self._fence = fence
@@ -72,10 +74,11 @@ class FencedStore:
 
         Raises:
             Fenced: the row was written under a higher token.
+            ConfigurationError: this cannot be a token, or `values` has a bad name, or that of the key or of
+                the fence. Nothing was written.
         """
+        self._require_own(values)
         columns = [self._key, self._fence, *values]
-        for name in columns:
-            _require_name(name)
         places = ", ".join([self._place] * len(columns))
         updates = ", ".join(f"{name} = excluded.{name}" for name in (self._fence, *values))
         statement = (  # every name in it is a plain identifier
@@ -93,9 +96,9 @@ class FencedStore:
 
         Raises:
             Fenced: the row was written under a higher token.
+            ConfigurationError: as for `write`. Nothing was written.
         """
-        for name in values:
-            _require_name(name)
+        self._require_own(values)
         sets = ", ".join(f"{name} = {self._place}" for name in (self._fence, *values))
         statement = (
             f"UPDATE {self._table} SET {sets} "  # noqa: S608
@@ -111,6 +114,15 @@ class FencedStore:
         if row is not None:
             raise Fenced(f"{self._table} {key!r}", token, row[0])
         return False
+
+    def _require_own(self, values: Mapping[str, object]) -> None:
+        """Refuse what would write over the fence or the key: a lower token would pass afterwards."""
+        for name in values:
+            _require_name(name)
+            if name.lower() in {self._fence.lower(), self._key.lower()}:  # SQL compares names like that
+                raise ConfigurationError(
+                    f"{name!r} is the key or the fence of {self._table}, and not a value: nothing was written"
+                )
 
 
 class StoredObject(msgspec.Struct, frozen=True):
@@ -191,7 +203,8 @@ def require_token(
 class FencedFile:
     """A file that is replaced as a whole, with its highest token beside it. For processes of one machine."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
         self._path = path
         self._fence = path.with_name(path.name + ".fence")
         self._lock = path.with_name(path.name + ".lock")
@@ -201,17 +214,29 @@ class FencedFile:
 
         Raises:
             Fenced: a higher token was seen.
+            ConfigurationError: this cannot be a token, or the file of the highest token holds none.
+                Nothing was written.
             OSError: it could not be written.
         """
         _checked(token)
         with self._lock.open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            highest = int(self._fence.read_bytes()) if self._fence.exists() else 0
+            highest = self._highest()
             if token < highest:
                 raise Fenced(str(self._path), token, highest)
             if token > highest:  # before the file: after a crash in between, older holders are refused
                 _replace(self._fence, b"%d" % token)
             _replace(self._path, body)
+
+    def _highest(self) -> int:
+        if not self._fence.exists():
+            return 0
+        try:
+            return read_token(self._fence.read_text("latin-1").strip())
+        except ConfigurationError:
+            raise ConfigurationError(
+                f"{self._fence} holds no token: nothing was written; write the highest one into it by hand"
+            ) from None
 
 
 def _replace(path: Path, body: bytes) -> None:
@@ -230,13 +255,13 @@ def _replace(path: Path, body: bytes) -> None:
 
 
 def _checked(token: int) -> int:
-    if not 0 < token <= TOKEN_MAX:
-        raise ConfigurationError(f"{token} is not a fencing token")
+    if type(token) is not int or not 0 < token <= TOKEN_MAX:
+        raise ConfigurationError(f"{token!r} is not a fencing token: nothing was written")
     return token
 
 
 def _require_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if type(name) is not str or not _NAME.fullmatch(name):
         raise ConfigurationError(f"{name!r} is not a plain name of a table or column")
 
 

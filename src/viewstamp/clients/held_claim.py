@@ -1,13 +1,16 @@
 """What a task holds: its token, what is known of it, and a guard that cancels the task when in doubt."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
-from viewstamp.core.errors import NotExecuted, ViewstampError
+from viewstamp.core.errors import ConfigurationError, InvalidCall, NotExecuted, ViewstampError
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.services.recipes.keeper_events import ClaimId, Request
+
+LOG: Final = logging.getLogger("viewstamp.recipes")
 
 Standing: TypeAlias = Literal["held", "doubtful", "lost", "released"]
 OnLoss: TypeAlias = Literal["cancel", "ignore"]
@@ -130,7 +133,7 @@ class HeldClaim:
             raise ClaimLost(self.what, self.name, self.token, standing)
 
     def on_change(self, callback: Callable[[Standing], None]) -> None:
-        """Call this, on the client's loop, whenever the standing changes."""
+        """Call this, on the client's loop, whenever the standing changes. What it raises is logged."""
         self._callbacks.append(callback)
 
     async def until(self, *standings: Standing) -> Standing:
@@ -173,7 +176,12 @@ class HeldClaim:
             if standing in standings and not future.done():
                 future.set_result(standing)
         for callback in [*self._callbacks]:
-            callback(standing)
+            try:
+                callback(standing)
+            except Exception:  # the other callbacks, and the client's other claims, must hear of theirs
+                LOG.exception(
+                    "a callback of the %s %r failed: it had been told %s", self.what, self.name, standing
+                )
 
 
 H = TypeVar("H", bound=HeldClaim)
@@ -184,11 +192,22 @@ class Guard(Generic[H]):
 
     Inside the block the task is cancelled when what it holds is doubtful or lost, and the block ends in
     `ClaimLost`. An awaited one cancels nothing: ask `standing`, or wait with `until`.
+    It serves one block at a time.
     """
 
     def __init__(self, acquire: Callable[[], Awaitable[H]], on_loss: OnLoss = "cancel") -> None:
+        """`acquire` claims it.
+
+        Raises:
+            ConfigurationError: `on_loss` is another word. Nothing was claimed.
+        """
+        if on_loss not in get_args(OnLoss):
+            raise ConfigurationError(
+                f"on_loss is {on_loss!r}: give 'cancel' or 'ignore'; nothing was claimed"
+            )
         self._acquire = acquire
         self._on_loss: OnLoss = on_loss
+        self._in_use = False
         self._held: H | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
@@ -198,10 +217,23 @@ class Guard(Generic[H]):
         return self._acquire().__await__()
 
     async def __aenter__(self) -> H:
+        """Claim it.
+
+        Raises:
+            InvalidCall: a block runs under this guard: make one for each block. Nothing was claimed.
+        """
+        if self._in_use:
+            raise InvalidCall("this guard is in use: make one for each block; nothing was claimed")
+        self._in_use = True
+        self._lost_as = None
+        try:
+            held = self._held = await self._acquire()
+        except BaseException:
+            self._in_use = False
+            raise
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelling = self._task.cancelling()
-        held = self._held = await self._acquire()
         held.on_change(self._changed)
         if not held.certain:  # it changed before anybody listened
             self._changed(held.standing)
@@ -219,6 +251,8 @@ class Guard(Generic[H]):
         except asyncio.CancelledError:
             if lost_as is None:
                 raise
+        finally:
+            self._in_use = False
         if lost_as is None:
             return
         if task.uncancel() > self._cancelling:

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from viewstamp.clients.claim_driver import ClaimDriver
 from viewstamp.clients.held_claim import HeldClaim
-from viewstamp.core.errors import ViewstampError
+from viewstamp.core.errors import InvalidCall, ViewstampError
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND
 from viewstamp.services.recipes.keeper_events import Request
 from viewstamp.services.recipes.registry import Replaced
@@ -32,6 +32,7 @@ class Registration:
         self._value = value
         self._ttl_ms = 0 if ttl_s is None else max(1, round(ttl_s * 1_000))
         self._label = label
+        self._in_use = False
         self._held: HeldClaim | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -41,7 +42,19 @@ class Registration:
         return self._held
 
     async def __aenter__(self) -> Self:
-        self._held = await self._register()
+        """Be listed from now on.
+
+        Raises:
+            InvalidCall: a block runs under it: make one for each block. Nothing was claimed.
+        """
+        if self._in_use:
+            raise InvalidCall("this registration is in use: make one for each block; nothing was claimed")
+        self._in_use = True
+        try:
+            self._held = await self._register()
+        except BaseException:
+            self._in_use = False
+            raise
         self._task = asyncio.get_running_loop().create_task(self._stay())
         return self
 
@@ -51,7 +64,10 @@ class Registration:
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
-        await self._held.given_back()
+        try:
+            await self._held.given_back()
+        finally:
+            self._in_use = False
 
     async def publish(self, value: bytes) -> None:
         """Publish something else.
