@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from viewstamp.clients.held_claim import ClaimLost, ClaimTimeout
-from viewstamp.clients.recipes_blocking import BlockingRecipes
+from tests.forking import in_child
+from viewstamp.clients.held_claim import ClaimLost, ClaimTimeout, HeldClaim
+from viewstamp.clients.lock_driver import HeldLock
+from viewstamp.clients.locks_blocking import BlockingLockClient
+from viewstamp.clients.recipes_blocking import BlockingHeld, BlockingRecipes
 from viewstamp.core.errors import NotExecuted
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
@@ -113,6 +116,41 @@ def test_instances_are_listed(recipes: BlockingRecipes) -> None:
     with recipes.registered("web", "a", b"1"):
         assert [one.instance for one in recipes.instances("web").found] == ["a"]
     assert recipes.instances("web").found == []
+
+
+def test_instances_are_told_as_they_change(recipes: BlockingRecipes) -> None:
+    changes = recipes.changes("db")
+    assert next(changes).found == []
+    with recipes.registered("db", "a", b"1"):
+        assert [one.instance for one in next(changes).found] == ["a"]
+    assert next(changes).found == []
+    changes.close()
+
+
+@pytest.mark.process
+def test_a_child_of_fork_claims_nothing_and_gives_nothing_back(
+    stock: Stock, recipes: BlockingRecipes
+) -> None:
+    def use(held: BlockingHeld[HeldClaim]) -> str:
+        held.release()
+        recipes.close()
+        with pytest.raises(NotExecuted, match="made before fork"), recipes.lock("other"):
+            pass
+        return held.standing
+
+    def use_lock(locks: BlockingLockClient, held: HeldLock) -> str:
+        held.release()
+        locks.close()
+        with pytest.raises(NotExecuted, match="made before fork"):
+            locks.acquire("other")
+        return held.standing
+
+    with recipes.lock("forked") as held:
+        assert in_child(lambda: use(held)) == "'lost'"
+        assert held.standing == "held"
+    with BlockingLockClient(stock.config) as locks, locks.hold("forked too") as lock:
+        assert in_child(lambda: use_lock(locks, lock)) == "'released'"
+        assert lock.standing == "held"
 
 
 def test_a_block_that_lost_what_it_held_ends_in_an_error(stock: Stock) -> None:

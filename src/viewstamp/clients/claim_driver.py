@@ -23,6 +23,7 @@ from viewstamp.runtime.client import AsyncClient, CallFuture
 from viewstamp.runtime.client_base import Errors, with_session
 from viewstamp.runtime.config import TlsFiles
 from viewstamp.runtime.discovery import Where
+from viewstamp.runtime.forks import used_after_fork
 from viewstamp.runtime.proxies import make_proxy
 from viewstamp.runtime.system import Clock, boottime_us
 from viewstamp.runtime.tokens import TokenSource
@@ -170,6 +171,8 @@ class ClaimDriver:
             InvalidCall: the request cannot be sent, or the cluster does not offer this recipe.
             NotExecuted: the client is closed or was not started.
         """
+        if self.client.is_parents:
+            raise used_after_fork()
         if not self._started or self._closed:
             raise NotExecuted("the client is closed or was not started: nothing was claimed")
         self._last += 1
@@ -228,7 +231,11 @@ class ClaimDriver:
 
     def standing_of(self, claim: ClaimId) -> Standing:
         """Return what is known of a claim that was granted. In any thread."""
-        return "lost" if self._closed else self._keeper.standing_of(claim, self._clock())
+        return (
+            "lost"
+            if self._closed or self.client.is_parents
+            else self._keeper.standing_of(claim, self._clock())
+        )
 
     def watch(self, recipe: str, name: str) -> asyncio.Event:
         """Return an event that is set whenever a service says that this name changed."""

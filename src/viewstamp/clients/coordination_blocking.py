@@ -1,14 +1,13 @@
 """The coordination store for threads: the blocking front of `coordination`, whose loop runs in a thread."""
 
-import asyncio
-import threading
-from collections.abc import Awaitable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from viewstamp.clients.conditions import Key, Operation
 from viewstamp.clients.coordination import Coordination, Keys, Lease, Transaction
 from viewstamp.clients.lease_clock import Standing
+from viewstamp.clients.loop_thread import LoopThread
 from viewstamp.core.errors import NotExecuted
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.config import TlsFiles
@@ -16,37 +15,6 @@ from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.tokens import TokenSource
 from viewstamp.services.store.types import Compare, Found, KeyValue, LeaseState, TxnDone
 from viewstamp.services.store.watching import Changes, Told
-
-T = TypeVar("T")
-
-
-class _Loop:
-    """An event loop in a thread of its own."""
-
-    __slots__ = ("_loop", "_thread")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="viewstamp-store", daemon=True)
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there and return its result; the caller's interrupt ends it."""
-        if self._loop.is_closed():
-            coroutine.close()
-            raise NotExecuted("the client is closed: no call can be made")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def end(self) -> None:
-        """Stop the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 class BlockingCoordination:
@@ -71,7 +39,7 @@ class BlockingCoordination:
         self._async = Coordination(
             where, part=part, timeout_s=timeout_s, options=options, token=token, tls=tls
         )
-        self._loop = _Loop()
+        self._loop = LoopThread("viewstamp-store")
         self._closed = False
         self.kv = BlockingKeys(self._async.kv, self._loop)
         """The keys."""
@@ -91,10 +59,7 @@ class BlockingCoordination:
         """End watches and calls, and keep no lease alive any longer. May be repeated."""
         if not self._closed:
             self._closed = True
-            try:
-                self._loop.run(self._async.close())
-            finally:
-                self._loop.end()
+            self._loop.close(self._async.close)
 
     def lease(self, ttl_s: float, *, number: int = 0) -> "BlockingLease":
         """Grant a lease that a thread of this process keeps alive: see `Coordination.lease`."""
@@ -104,23 +69,19 @@ class BlockingCoordination:
 
     def grant(self, ttl_milliseconds: int) -> int:
         """Grant a lease that nobody keeps alive; return its number."""
-        return self._loop.run(_awaited(self._async.store.lease_grant(ttl_milliseconds)))
+        return self._loop.run(self._async.store.lease_grant(ttl_milliseconds))
 
     def keep_alive(self, lease: int) -> int:
         """Let a lease live for its time from now on; return that, in milliseconds."""
-        return self._loop.run(_awaited(self._async.store.lease_keep_alive(lease)))
+        return self._loop.run(self._async.store.lease_keep_alive(lease))
 
     def revoke(self, lease: int) -> int:
         """End a lease and delete its keys; return the revision."""
-        return self._loop.run(_awaited(self._async.store.lease_revoke(lease)))
+        return self._loop.run(self._async.store.lease_revoke(lease))
 
     def time_to_live(self, lease: int) -> LeaseState:
         """Return how long a lease lives, and its keys."""
-        return self._loop.run(_awaited(self._async.store.lease_time_to_live(lease, True)))
-
-
-async def _awaited(awaitable: Awaitable[T]) -> T:
-    return await awaitable
+        return self._loop.run(self._async.store.lease_time_to_live(lease, True))
 
 
 class BlockingKeys:
@@ -128,7 +89,7 @@ class BlockingKeys:
 
     __slots__ = ("_keys", "_loop")
 
-    def __init__(self, keys: Keys, loop: _Loop) -> None:
+    def __init__(self, keys: Keys, loop: LoopThread) -> None:
         self._keys = keys
         self._loop = loop
 
@@ -201,7 +162,7 @@ class BlockingTransaction:
 
     __slots__ = ("_loop", "_transaction")
 
-    def __init__(self, transaction: Transaction, loop: _Loop) -> None:
+    def __init__(self, transaction: Transaction, loop: LoopThread) -> None:
         self._transaction = transaction
         self._loop = loop
 
@@ -232,7 +193,7 @@ class BlockingLease:
 
     __slots__ = ("_lease", "_loop")
 
-    def __init__(self, lease: Lease, loop: _Loop) -> None:
+    def __init__(self, lease: Lease, loop: LoopThread) -> None:
         self._lease = lease
         self._loop = loop
 

@@ -26,6 +26,7 @@ from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.client import AsyncClient, CallFuture
 from viewstamp.runtime.client_base import Errors, with_session
 from viewstamp.runtime.discovery import Where
+from viewstamp.runtime.forks import used_after_fork
 from viewstamp.runtime.system import Clock, boottime_us
 from viewstamp.runtime.tokens import TokenSource
 from viewstamp.services.lock_cache import LockCache
@@ -232,9 +233,11 @@ class LockDriver:
         """Ask for a lock; `waiter` is told how it ended, perhaps before this returns.
 
         Raises:
-            NotExecuted: it was not started.
+            NotExecuted: it was not started, or before a fork.
             InvalidName: the name contains a lone surrogate, which no message can carry.
         """
+        if self.client.is_parents:
+            raise used_after_fork()
         if not self._thread:
             raise NotExecuted("the lock client was not started: enter it first")
         if not is_text(name):
@@ -261,6 +264,8 @@ class LockDriver:
 
     def left(self, ticket: Ticket) -> None:
         """Take a lock back from its user. For `HeldLock`."""
+        if self.client.is_parents:
+            return  # the parent holds it, and a thread that is not here may have had its mutex
         with self._mutex:
             if self._held.pop(ticket, None) is None:
                 return  # closing took it
@@ -269,7 +274,7 @@ class LockDriver:
 
     def is_sure(self) -> bool:
         """Return whether what is held is held for certain."""
-        return not self._closed and self._cache.is_sure(self._clock())
+        return not self.client.is_parents and not self._closed and self._cache.is_sure(self._clock())
 
     @property
     def messages(self) -> int:

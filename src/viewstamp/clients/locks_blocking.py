@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from viewstamp.clients.lock_driver import HeldLock, Hook, LockDriver, LockTimeout
+from viewstamp.clients.loop_thread import LoopThread
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.proxies import make_proxy
@@ -14,8 +15,6 @@ from viewstamp.runtime.tokens import TokenSource
 from viewstamp.services.lock_events import Grant
 from viewstamp.services.lock_wire import STOCK_PART
 from viewstamp.services.locks import LockPage, LockService, LockState
-
-T = TypeVar("T")
 
 
 class BlockingLockClient:
@@ -55,14 +54,12 @@ class BlockingLockClient:
             token=token,
         )
         self._service: type[LockService] = make_proxy(LockService, self._driver.client, part=part)
-        self._loop = asyncio.new_event_loop()
+        self._thread = LoopThread("viewstamp-locks")
         self._closed = False
-        self._thread = threading.Thread(target=self._loop.run_forever, name="viewstamp-locks", daemon=True)
-        self._thread.start()
         try:
-            self._run(self._driver.start())
+            self._thread.run(self._driver.start())
         except BaseException:
-            self._end_loop()
+            self._thread.end()
             raise
 
     def __enter__(self) -> Self:
@@ -75,10 +72,7 @@ class BlockingLockClient:
         """Give back all locks, also those in use, and end the session. May be repeated."""
         if not self._closed:
             self._closed = True
-            try:
-                self._run(self._driver.close())
-            finally:
-                self._end_loop()
+            self._thread.close(self._driver.close)
 
     @property
     def messages(self) -> int:
@@ -116,26 +110,13 @@ class BlockingLockClient:
 
     def stat(self, name: str) -> LockState:
         """Return the holder of a lock and the clients that wait for it."""
-        state: LockState = self._run(_awaited(self._service.stat(name)))
+        state: LockState = self._thread.run(self._service.stat(name))
         return state
 
     def held(self, prefix: str = "", after: str = "", limit: int = 100) -> LockPage:
         """Return the locks that anybody holds, page by page (`LockService.held`)."""
-        page: LockPage = self._run(_awaited(self._service.held(prefix, after, limit)))
+        page: LockPage = self._thread.run(self._service.held(prefix, after, limit))
         return page
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    def _end_loop(self) -> None:
-        self._run(self._loop.shutdown_default_executor())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _awaited(awaitable: Any) -> Any:
-    return await awaitable
 
 
 def _in_thread(hook: Hook) -> Hook:

@@ -1,12 +1,12 @@
 """Recipes for threads: the same client, whose loop runs in a thread of its own."""
 
-import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, Self, TypeVar, cast
 
 from viewstamp.clients.held_claim import ClaimLost, Guard, HeldClaim, Standing
+from viewstamp.clients.loop_thread import LoopThread
 from viewstamp.clients.queues import HeldItem, Queue
 from viewstamp.clients.recipes import HeldWrite, Recipes, Term
 from viewstamp.clients.registrations import Registration
@@ -19,40 +19,6 @@ from viewstamp.services.recipes.registry import Instances
 
 T = TypeVar("T")
 H = TypeVar("H", bound=HeldClaim)
-
-
-class LoopThread:
-    """A loop in a thread of its own."""
-
-    def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
-        self._thread.start()
-        self.ended = False
-
-    def run(self, awaitable: Awaitable[T]) -> T:
-        """Return what this comes to on the loop. An interrupted thread waits no longer, and cancels it.
-
-        Raises:
-            NotExecuted: the client is closed.
-        """
-        if self.ended:
-            if asyncio.iscoroutine(awaitable):
-                awaitable.close()
-            raise NotExecuted("the client is closed: nothing was asked")
-        future = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self.loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def end(self) -> None:
-        """Stop the loop."""
-        self.ended = True
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
 
 
 class BlockingHeld(Generic[H]):
@@ -231,10 +197,7 @@ class BlockingRecipes:
         """Give everything back and end the session. May be repeated."""
         if not self._closed:
             self._closed = True
-            try:
-                self._thread.run(self._recipes.close())
-            finally:
-                self._thread.end()
+            self._thread.close(self._recipes.close)
 
     @contextmanager
     def lock(self, name: str, *, timeout_s: float | None = None) -> Iterator[BlockingHeld[HeldClaim]]:
@@ -284,6 +247,10 @@ class BlockingRecipes:
         """Yield who is elected, now and whenever that changes."""
         return self._each(lambda: self._recipes.elected(name))
 
+    def changes(self, service: str) -> Generator[Instances]:
+        """Yield the instances of a service, now and whenever they change."""
+        return self._each(lambda: self._recipes.changes(service))
+
     def barrier(self, name: str, parties: int, *, timeout_s: float | None = None) -> int:
         """Wait until this number of parties waits here, and return the round's token."""
         return self._thread.run(self._recipes.barrier(name, parties, timeout_s=timeout_s))
@@ -329,7 +296,8 @@ class BlockingRecipes:
         try:
             yield registration
         finally:
-            self._thread.run(registration.__aexit__())
+            if not self._thread.ended:  # closing gave it back
+                self._thread.run(registration.__aexit__())
 
     def instances(self, service: str, limit: int = 100) -> Instances:
         """Return the instances of a service."""
@@ -357,7 +325,3 @@ class BlockingRecipes:
                 yield self._thread.run(anext(steps))
         finally:
             self._thread.run(steps.aclose())
-
-
-async def _awaited(awaitable: Awaitable[T]) -> T:
-    return await awaitable

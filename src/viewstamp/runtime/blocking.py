@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
 from viewstamp.core.effects import Send
-from viewstamp.core.errors import NotExecuted, ProtocolViolation
+from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.events import OperatorRequest, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import MembersChanged, ServerMessage, decode_server_message, encode_message
@@ -185,9 +185,12 @@ class BlockingClient(ClientBase):
 
         Raises:
             ConfigurationError: it is out of range.
+            NotExecuted: the client is closed.
         """
         milliseconds = session_ms(seconds)
         with self._changed:
+            if self._closed:
+                raise self._not_open()
             self._core.want_session(milliseconds)
             self._wake_reader()
 
@@ -212,6 +215,13 @@ class BlockingClient(ClientBase):
         if threading.current_thread() is not self._keeper:
             self._keeper.join()
 
+    def left_behind(self) -> None:
+        """Refuse calls in a child of `fork`; a thread that is not here may have had the lock."""
+        super().left_behind()
+        self._changed = threading.Condition(threading.Lock())
+        self._over = threading.Event()
+        self._over.set()
+
     # Calling
 
     def _call(self, kind: CallKind, payload: bytes, timeout_s: float | None) -> Outcome:
@@ -225,7 +235,7 @@ class BlockingClient(ClientBase):
         deadline = self._deadline_in(timeout_s, self._clock())
         with self._changed:
             if self._closed:
-                raise NotExecuted("the client is closed: no call can be made")
+                raise self._not_open()
             calls = [self._begin(event, deadline) for event in events]
             self._advance()
             try:

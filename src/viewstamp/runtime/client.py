@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from viewstamp.core.effects import Send
-from viewstamp.core.errors import NotExecuted, ProtocolViolation
+from viewstamp.core.errors import ProtocolViolation
 from viewstamp.core.events import OperatorRequest, PeerDown, PeerUp, Received, Woke
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import (
@@ -68,10 +68,6 @@ from viewstamp.runtime.tokens import TokenSource
 from viewstamp.runtime.turns import Turns
 
 _WOKE: Final = Woke()
-
-
-def _not_started() -> NotExecuted:
-    return NotExecuted("the client is closed or was not started: no call can be made")
 
 
 class CallFuture(asyncio.Future[Any]):
@@ -210,7 +206,7 @@ class AsyncClient(ClientBase):
         """
         core, turns = self._core, self._turns
         if core is None or turns is None or self._closed:
-            raise _not_started()
+            raise self._not_open()
         turns.now = now = self._clock()
         if not turns.planned:
             turns.plan(now)
@@ -246,7 +242,7 @@ class AsyncClient(ClientBase):
         """
         milliseconds = session_ms(seconds)
         if self._core is None or self._closed or self._turns is None:
-            raise NotExecuted("the client is closed or was not started: its session cannot be changed")
+            raise self._not_open()
         self._core.want_session(milliseconds)
         self._turns.plan()
 
@@ -344,7 +340,7 @@ class AsyncClient(ClientBase):
         self, now: Instant, timeout_s: float | None, method: Method | None, errors: Errors
     ) -> tuple[CallId, CallFuture, Instant]:
         if self._core is None or self._closed:
-            raise _not_started()
+            raise self._not_open()
         call = self._next_call()
         future = self._calls[call] = CallFuture(loop=self._loop)
         future.client, future.call, future.method, future.errors = self, call, method, errors

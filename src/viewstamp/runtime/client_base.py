@@ -36,6 +36,7 @@ from viewstamp.replica.options import TIME_TO_LIVE_MAX_MS, ClientOptions, Client
 from viewstamp.runtime.addresses import Address, check_address, format_address
 from viewstamp.runtime.config import KIB, MIB, TlsFiles
 from viewstamp.runtime.discovery import Known, Where, locate
+from viewstamp.runtime.forks import stays_behind, used_after_fork
 from viewstamp.runtime.security import client_security
 from viewstamp.runtime.system import Clock, check_timeout_s, fresh_rng, fresh_secret
 from viewstamp.runtime.tokens import TokenSource
@@ -135,6 +136,18 @@ class ClientBase:
         self._rng = fresh_rng()
         self._last_call = 0
         self._closed = False
+        self.is_parents = False
+        """Whether this process is a child of `fork`, and the client its parent's: no call can be made."""
+        stays_behind(self)
+
+    def left_behind(self) -> None:
+        """Refuse calls: the connections and the session are the parent's (`forks.StaysBehind`)."""
+        self._closed = self.is_parents = True
+
+    def _not_open(self) -> NotExecuted:
+        if self.is_parents:
+            return used_after_fork()
+        return NotExecuted("the client is closed or was not started: no call can be made")
 
     @property
     def is_closed(self) -> bool:
