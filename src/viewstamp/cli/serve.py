@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
@@ -58,6 +58,7 @@ def serve(
     http_secret: Annotated[
         Path | None, Parameter(help="File with the operators' secret for verbs over HTTP.", show=False)
     ] = None,
+    etcd: Annotated[str | None, Parameter(help="HOST:PORT of etcd's JSON gateway.")] = None,
     chaos: Annotated[Path | None, Parameter(show=False)] = None,
     log_format: Annotated[Literal["text", "json"], Parameter(help="Lines of the log.")] = "text",
     verbose: Annotated[bool, Parameter(negative="", help="Log more.")] = False,
@@ -82,11 +83,12 @@ def serve(
         insecure=insecure or None,
         advertise=None if joined is None else format_address(config.addresses[member]),
     )
-    beside = None if http is None else http_beside(http, http_secret, config, member, own)
+    web = [http_beside(http, http_secret, config, member, own)] if http else []
+    web += [etcd_beside(etcd, config, member, own)] if etcd else []
     return serve_forever(
         config, member, machine_class, own,
         started=partial(_announce, cluster, data, joined),
-        beside=beside_of(log, beside, chaos), accept_class=accept_class, joining=joined is not None,
+        beside=beside_of(log, web, chaos), accept_class=accept_class, joining=joined is not None,
     )  # fmt: skip
 
 
@@ -106,8 +108,8 @@ def _announce(cluster: Path, data: Path, joined: Joined | None, server: Server) 
     announce(server)
 
 
-def beside_of(log: logging.Formatter, http: Beside | None, chaos: Path | None = None) -> Beside:
-    """Return what runs beside a node: HTTP, signs for a supervisor, and lines that say where the node is.
+def beside_of(log: logging.Formatter, web: Iterable[Beside], chaos: Path | None = None) -> Beside:
+    """Return what runs beside a node: HTTP, signs for a supervisor, lines of its log.
 
     With `chaos` it obeys the orders in that file.
     """
@@ -117,8 +119,8 @@ def beside_of(log: logging.Formatter, http: Beside | None, chaos: Path | None = 
         if isinstance(log, JsonFormatter):
             log.place = lambda: _place_of(server)
         async with AsyncExitStack() as stack:
-            if http is not None:
-                await stack.enter_async_context(http(server))
+            for each in web:
+                await stack.enter_async_context(each(server))
             if chaos is not None:
                 from viewstamp.runtime.chaos_orders import obeying
 
@@ -151,9 +153,7 @@ def http_beside(
         from viewstamp.web.certified import HttpCertificates, either
         from viewstamp.web.serving import HTTPS, listen, serving, tells_the_network
     except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"--http needs {error.name}: install the extra, as in `pip install 'viewstamp[http]'`"
-        ) from None
+        raise _extra_missing("--http", error) from None
     if secret_file is not None and tells_the_network(where) and not own.insecure:
         raise ConfigurationError(
             f"--http {where} can be reached from other machines, and the operators' secret would cross the "
@@ -166,6 +166,25 @@ def http_beside(
         proof = either(certificates.refusal, proof)
     listener = listen(where)
     return lambda server: serving(make_app(server, proof=proof), listener, certificates)
+
+
+def etcd_beside(where: str, cluster: ClusterConfig, node: NodeId, own: NodeConfig) -> Beside:
+    """Return what serves etcd's gateway beside a node; the port is bound before this returns.
+
+    Raises:
+        ConfigurationError: the port cannot be used or is not protected, or the libraries are not installed.
+    """
+    try:
+        from viewstamp.web.etcd.serving import gateway_beside
+    except ModuleNotFoundError as error:
+        raise _extra_missing("--etcd", error) from None
+    return gateway_beside(where, cluster, node, own)
+
+
+def _extra_missing(option: str, error: ModuleNotFoundError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{option} needs {error.name}: install the extra, as in `pip install 'viewstamp[http]'`"
+    )
 
 
 def _join(seed: str, data: Path, node: int | None, listen: str | None, cluster: Path) -> Joined:

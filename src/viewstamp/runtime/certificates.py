@@ -66,7 +66,8 @@ class Credentials:
         self._ca, self._certificate, self._key = Path(whole.ca), Path(str(whole.cert)), Path(str(whole.key))
         self._is_server = is_server
         self._demands = demands
-        self._has_own = is_server or files.cert is not None or self._certificate.exists()
+        shows = self._certificate.exists() if files.cert is None else bool(files.cert)
+        self._has_own = is_server or shows
         self._signature = self._sign()
         self._loaded = self._load() if is_server else self._shared()
         self.news = ""

@@ -59,6 +59,13 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: int
     host: str
     port: int
+    etcd: str | None = None
+    """HOST:PORT of its gateway for clients of etcd (`viewstamp serve --etcd`), for those that ask another
+    member; None: nobody is told."""
+
+    def __post_init__(self) -> None:
+        if self.etcd is not None:
+            parse_address(self.etcd)
 
     @property
     def address(self) -> Address:
@@ -76,7 +83,7 @@ class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca: str
     """The CAs that are trusted."""
     cert: str | None = None
-    """This process's certificate, with those that lead to the CA."""
+    """This process's certificate, with those that lead to the CA; empty: a client shows none."""
     key: str | None = None
 
     def beside(self, folder: Path) -> "TlsFiles":
@@ -259,6 +266,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         for member in self.members:
             lines += ["", "[[members]]", f"id = {member.id}"]
             lines += [f"host = {_toml(member.host)}", f"port = {member.port}"]
+            lines += [f"etcd = {_toml(member.etcd)}"] if member.etcd else []
         return "\n".join(lines) + "\n"
 
     def save(self, path: Path | str) -> None:

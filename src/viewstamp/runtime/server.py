@@ -82,7 +82,7 @@ class Server:
     reread: Callable[[], ClusterConfig] | None = None
     """Returns what the cluster file says now, or raises `ConfigurationError`; None: there is no file."""
 
-    _security = OPEN
+    security: Security = OPEN
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class Server:
             security=security,
             machine=served,
         )
-        self._security = security
+        self.security = security
         driver.start(self._transport)
         await self._transport.start(self._listen)
         self._start_watching(driver, replica, self._transport)
@@ -228,7 +228,7 @@ class Server:
             replica,
             transport,
             book=self._book,
-            security=self._security,
+            security=self.security,
             ask=self._ask,
             process=self._process,
             ends_when_stuck=self._ends_when_stuck,
@@ -378,7 +378,7 @@ class Server:
         return lambda: members_of(driver.status())
 
     async def _ask(self, address: Address) -> Welcome | str:
-        secure = self._security.dial(self.cluster.cluster_id, None)
+        secure = self.security.dial(self.cluster.cluster_id, None)
         return await ask(address, make_asker(fresh_rng()), self._clock, secure)
 
     def _listen_address(self) -> Address:

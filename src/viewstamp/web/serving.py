@@ -24,7 +24,7 @@ from viewstamp.web.certified import CertifiedProtocol, HttpCertificates
 
 UNIX: Final = "unix:"
 HTTPS: Final = "https:"
-_CONNECTIONS_MAX: Final = 256
+CONNECTIONS_MAX: Final = 256
 _BACKLOG: Final = 64
 _STOP_S: Final = 1
 
@@ -38,21 +38,21 @@ class _Quiet(uvicorn.Server):
         yield
 
 
-def listen(where: str) -> socket.socket:
-    """Return a bound socket for HOST:PORT, https:HOST:PORT or unix:PATH.
+def listen(where: str, *, option: str = "--http") -> socket.socket:
+    """Return a bound socket for HOST:PORT, https:HOST:PORT or unix:PATH; errors name the option.
 
     Raises:
         ConfigurationError: it cannot be bound.
     """
     if where.startswith(UNIX):
-        return _listen_unix(where.removeprefix(UNIX))
+        return _listen_unix(where.removeprefix(UNIX), option)
     host, port = address = parse_address(where.removeprefix(HTTPS))
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         shown = format_address(address)
-        raise ConfigurationError(f"--http cannot listen on {shown}: {explain(error)}") from None
+        raise ConfigurationError(f"{option} cannot listen on {shown}: {explain(error)}") from None
 
 
 def tells_the_network(where: str) -> bool:
@@ -60,7 +60,7 @@ def tells_the_network(where: str) -> bool:
     return not where.startswith((UNIX, HTTPS)) and not is_loopback(parse_address(where)[0])
 
 
-def _listen_unix(path: str) -> socket.socket:
+def _listen_unix(path: str, option: str) -> socket.socket:
     """Bind a socket that this user alone may use; one that an earlier process left is replaced."""
     listener = socket.socket(socket.AF_UNIX)
     mask = os.umask(0o177)
@@ -72,7 +72,7 @@ def _listen_unix(path: str) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise ConfigurationError(f"--http cannot listen on {UNIX}{path}: {explain(error)}") from None
+        raise ConfigurationError(f"{option} cannot listen on {UNIX}{path}: {explain(error)}") from None
     finally:
         os.umask(mask)
     return listener
@@ -80,7 +80,11 @@ def _listen_unix(path: str) -> socket.socket:
 
 @asynccontextmanager
 async def serving(
-    app: Any, listener: socket.socket, certificates: HttpCertificates | None = None
+    app: Any,
+    listener: socket.socket,
+    certificates: HttpCertificates | None = None,
+    *,
+    connections_max: int = CONNECTIONS_MAX,
 ) -> AsyncIterator[None]:
     """Serve an ASGI app on this loop until the block ends, by TLS where there are certificates.
 
@@ -97,7 +101,7 @@ async def serving(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_CONNECTIONS_MAX,
+        limit_concurrency=connections_max,
         timeout_graceful_shutdown=_STOP_S,
         backlog=_BACKLOG,
     )
