@@ -40,6 +40,10 @@ def test_certificate_is_read_when_it_has_one_uri_of_ours(principal: str) -> None
         ["viewstamp://" + "c" * 300 + "/node/3"],
         ["viewstamp://m\nine/node/3"],
         ["VIEWSTAMP://mine/node/3"],
+        ["viewstamp://mine/client/shop", "ViewStamp://mine/node/3"],
+        ["viewstamp://mine/node/03"],
+        ["viewstamp://mine/node/3/"],
+        ["viewstamp://mine/client/%2A"],
     ],
 )
 def test_certificate_says_nothing_when_its_names_are_not_one_of_ours(uris: list[str]) -> None:

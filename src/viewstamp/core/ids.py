@@ -10,6 +10,7 @@ import msgspec
 
 NodeId = NewType("NodeId", int)
 """A member of the cluster, 0 or more; equal everywhere, written in the cluster's configuration."""
+NODE_ID_MAX: Final = (1 << 31) - 1
 
 ClientAddress = NewType("ClientAddress", int)
 """A client's connection at one replica. The driver makes it up; it means nothing at another replica."""

@@ -8,7 +8,7 @@ A *principal* is never what a hello says of itself. It comes out of a certificat
 from enum import Enum
 from typing import Final
 
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import NODE_ID_MAX, NodeId
 
 
 class Role(Enum):
@@ -28,6 +28,7 @@ ANONYMOUS: Final = "anonymous"
 LOCAL_OPERATOR: Final = "local-operator"
 """Has the cluster's secret file, which only the user who started the servers can read."""
 NAME_LENGTH_MAX: Final = 64
+_NODE_DIGITS_MAX: Final = 10
 
 
 def node_principal(node: NodeId) -> str:
@@ -40,9 +41,15 @@ def role_of(principal: str) -> Role:
     if principal == LOCAL_OPERATOR:
         return Role.OPERATOR
     kind, slash, name = principal.partition("/")
-    if not slash or not is_name(name):
+    if not slash or not is_name(name) or (kind == Role.NODE.value and not _is_node(name)):
         return Role.ANONYMOUS
     return {"node": Role.NODE, "client": Role.CLIENT, "operator": Role.OPERATOR}.get(kind, Role.ANONYMOUS)
+
+
+def _is_node(name: str) -> bool:
+    """Return whether this is how `node_principal` writes a number: one member has one name."""
+    is_number = name.isascii() and name.isdigit() and len(name) <= _NODE_DIGITS_MAX
+    return is_number and str(int(name)) == name and int(name) <= NODE_ID_MAX
 
 
 def is_name(text: str) -> bool:

@@ -45,8 +45,8 @@ def uri_of(cluster_id: str, principal: str) -> str:
 
 def read_uris(uris: Iterable[str]) -> Certified | str:
     """Return what the one URI of ours among a certificate's names says, or why it says nothing."""
-    ours = [uri for uri in uris if uri.startswith(SCHEME)]
-    if len(ours) != 1:
+    ours = [uri for uri in uris if uri.lower().startswith(SCHEME)]  # others may read it in any case
+    if len(ours) != 1 or not ours[0].startswith(SCHEME):
         return f"the certificate has {len(ours)} names that begin with {SCHEME}, and needs one"
     cluster_id, _, principal = ours[0].removeprefix(SCHEME).partition("/")
     known = bool(cluster_id) and role_of(principal) is not Role.ANONYMOUS and principal != LOCAL_OPERATOR

@@ -42,8 +42,8 @@ class _Loaded(msgspec.Struct, frozen=True):
     dialling: ssl.SSLContext
     own: PeerCertificate | None
     """None: this process shows no certificate."""
-    authorities: frozenset[str]
-    """Names of the CAs in the file."""
+    authorities: frozenset[bytes]
+    """The CAs in the file (DER)."""
 
 
 _SHARED: Final[dict[tuple[object, ...], _Loaded]] = {}
@@ -139,7 +139,7 @@ class Credentials:
         """Return why a connection with this end must not go on; None: it may."""
         if peer.not_after_s <= wall_s():
             return "its certificate has expired"
-        if peer.issuer not in self._loaded.authorities:
+        if peer.authority not in self._loaded.authorities:
             return "the CA of its certificate is no longer trusted"
         return None
 
@@ -171,7 +171,7 @@ class Credentials:
             read_named(file, bytes_max=FILE_BYTES_MAX)  # ssl would wait for the writer of a named pipe
         try:
             accepting, dialling = self._context(server_side=True), self._context(server_side=False)
-            authorities = frozenset(repr(each["subject"]) for each in dialling.get_ca_certs())
+            authorities = frozenset(dialling.get_ca_certs(binary_form=True))
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise ConfigurationError(
                 f"{self._certificate}, {self._key} or {self._ca} cannot be used: {_reason(error)}"

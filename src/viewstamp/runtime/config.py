@@ -15,7 +15,7 @@ import msgspec
 import xxhash
 
 from viewstamp.core.errors import ConfigurationError
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import NODE_ID_MAX, NodeId
 from viewstamp.core.snapshots import UNVERSIONED
 from viewstamp.link.handshake import NO_CLASS, Identity, Range, ServedClass, cluster_digest
 from viewstamp.link.proof import Secret
@@ -133,10 +133,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if not 1 <= len(self.members) <= MEMBERS_MAX:
             raise ConfigurationError(f"a cluster has 1 to {MEMBERS_MAX} members, not {len(self.members)}")
         for member in self.members:
-            if not 0 <= member.id < 1 << 31:
-                raise ConfigurationError(
-                    f"member id {member.id} is out of range: choose 0 to {(1 << 31) - 1}"
-                )
+            if not 0 <= member.id <= NODE_ID_MAX:
+                raise ConfigurationError(f"member id {member.id} is out of range: choose 0 to {NODE_ID_MAX}")
         _refuse_twice("id", (member.id for member in self.members))
         _refuse_twice("address", (member.address for member in self.members))
         if len(self.grants) > GRANTS_MAX:

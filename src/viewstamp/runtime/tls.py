@@ -6,12 +6,12 @@ resumed; each connection shows its certificate.
 """
 
 import ssl
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.link.credentials import Certified, read_uris
+from viewstamp.link.credentials import SCHEME, Certified, read_uris
 from viewstamp.link.framing import REFUSAL, encode_frame
 from viewstamp.link.handshake import encode_refusal
 
@@ -19,6 +19,8 @@ _READ_BYTES: Final = 1 << 14
 """The longest record of TLS."""
 _PLAIN: Final = b"VS"
 """How a frame begins that is not encrypted."""
+_ENCODING_DER: Final = 2
+"""`_ssl.ENCODING_DER`."""
 PLAIN_REFUSAL: Final = encode_frame(
     REFUSAL, encode_refusal("this node speaks TLS: name ca, cert and key under [tls] in the cluster file")
 )
@@ -30,8 +32,9 @@ class PeerCertificate(msgspec.Struct, frozen=True):
     certified: Certified | str
     """Whom it names; text: why it names nobody."""
     not_after_s: float
-    """When it expires, in seconds since 1970."""
-    issuer: str
+    """When it expires, or one of those that lead to its CA, in seconds since 1970."""
+    authority: bytes
+    """The CA itself (DER): two may have one name."""
 
 
 class TlsStream:
@@ -106,13 +109,20 @@ class TlsStream:
 
 def peer_certificate(end: ssl.SSLObject | ssl.SSLSocket) -> PeerCertificate | None:
     """Return what the other end's certificate says; None: it showed none, or it was not checked."""
-    read = end.getpeercert()
-    if not read:
+    if not end.getpeercert():
         return None
-    names = read.get("subjectAltName", ())
-    uris = [str(value) for kind, value in names if kind == "URI"]  # type: ignore[str-unpack]
-    issuer = repr(read.get("issuer", ()))
-    return PeerCertificate(read_uris(uris), ssl.cert_time_to_seconds(str(read["notAfter"])), issuer)
+    # The standard library has a public name for the chain since 3.13, and only there.
+    chain = end._sslobj.get_verified_chain()  # type: ignore[union-attr]  # noqa: SLF001
+    read: list[dict[str, Any]] = [each.get_info() for each in chain]
+    ends = min(ssl.cert_time_to_seconds(str(each["notAfter"])) for each in read)
+    certified = read_uris(_uris(read[0]))
+    if any(uri.lower().startswith(SCHEME) for each in read[1:] for uri in _uris(each)):
+        certified = "the certificate was signed by that of a node, a client or an operator"
+    return PeerCertificate(certified, ends, chain[-1].public_bytes(_ENCODING_DER))
+
+
+def _uris(read: dict[str, Any]) -> list[str]:
+    return [str(value) for kind, value in read.get("subjectAltName", ()) if kind == "URI"]
 
 
 def explain_tls(error: ssl.SSLError) -> str:
