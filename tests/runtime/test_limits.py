@@ -21,7 +21,7 @@ from viewstamp.link.framing import (
     frame_header,
 )
 from viewstamp.link.handshake import ANY_NODE, WIRE, Hello, decode_refusal
-from viewstamp.runtime.bounded_log import BURST, BoundedLog
+from viewstamp.runtime.bounded_log import AGAIN_US, BURST, TOLD_MAX, BoundedLog
 from viewstamp.runtime.places import Client, ClientPlaces
 
 ASK = encode_frame(CLIENT, encode_message(AskStatus(1)))
@@ -198,6 +198,41 @@ def test_lines_about_strangers_are_bounded_in_number_and_in_length(caplog: pytes
         log.flush()
     assert caplog.messages[-1] == "refused client: 4,980 more in the last 10 s"
     assert not log.owes
+
+
+def test_what_a_stranger_does_again_is_told_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0
+    log = BoundedLog(logging.getLogger("viewstamp.test"), lambda: Instant(now))
+    with caplog.at_level(logging.INFO, "viewstamp.test"):
+        for _ in range(5_000):
+            log.write(logging.WARNING, "refused", "at 10.0.0.9:1: no", once="10.0.0.9: no")
+        log.write(logging.WARNING, "refused", "at 10.0.0.8:1: no", once="10.0.0.8: no")
+        log.write(logging.WARNING, "closed", "at 10.0.0.9:1: no", once="10.0.0.9: no")
+        assert caplog.messages == [
+            "refused at 10.0.0.9:1: no",
+            "refused at 10.0.0.8:1: no",
+            "closed at 10.0.0.9:1: no",
+        ]
+        assert not log.owes, "what is repeated takes no token of others"
+        now = AGAIN_US
+        log.write(logging.WARNING, "refused", "at 10.0.0.9:2: no", once="10.0.0.9: no")
+        log.write(logging.WARNING, "refused", "at 10.0.0.8:2: no", once="10.0.0.8: no")
+    assert caplog.messages[3:] == [
+        "refused (4,999 times more in the last hour) at 10.0.0.9:2: no",
+        "refused at 10.0.0.8:2: no",
+    ]
+
+
+def test_what_was_told_is_kept_of_a_bounded_number(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0
+    log = BoundedLog(logging.getLogger("viewstamp.test"), lambda: Instant(now))
+    with caplog.at_level(logging.INFO, "viewstamp.test"):
+        for number in range(2 * TOLD_MAX):
+            now = number * 1_000_000
+            log.write(logging.WARNING, "refused", "x" * 9_000, once=f"{number}" + "x" * 9_000)
+    assert len(caplog.messages) == 2 * TOLD_MAX
+    assert len(log._told) == TOLD_MAX
+    assert max(len(once) for _, once in log._told) <= 300
 
 
 async def test_what_a_stranger_calls_its_cluster_is_quoted_in_part() -> None:

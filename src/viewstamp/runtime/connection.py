@@ -108,6 +108,7 @@ class Connection(asyncio.Protocol):
         "_closed",
         "_dirty",
         "_handler",
+        "_host",
         "_out",
         "_reason",
         "_transport",
@@ -150,6 +151,7 @@ class Connection(asyncio.Protocol):
         self._handler = handler
         self._out = link.out
         self._transport: asyncio.Transport | None = None
+        self._host = ""
         self._closed = False
         self._reason = ""
         self._unfinished = 0
@@ -186,8 +188,7 @@ class Connection(asyncio.Protocol):
     @property
     def host(self) -> str:
         """The other side's host; empty where it has none."""
-        name = None if self._transport is None else self._transport.get_extra_info("peername")
-        return str(name[0]) if isinstance(name, tuple) else ""
+        return self._host
 
     @property
     def descriptor(self) -> int | None:
@@ -217,6 +218,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=READ_PAUSE_BYTES)
         tune_socket(transport.get_extra_info("socket"))
+        name = transport.get_extra_info("peername")
+        self._host = str(name[0]) if isinstance(name, tuple) else ""
         if self.tls is None or self.tls.server_side:
             self._handler.opened(self)
         else:

@@ -338,7 +338,7 @@ class Driver:
                 self._outlet.move(move.node, (move.host, move.port))
             case Denied(count, text):
                 self.metrics.calls_denied += count
-                self._log.write(logging.WARNING, "denied", text)
+                self._log.write(logging.WARNING, "denied", text, once=text)
             case Notice(text):
                 self.metrics.notices += 1
                 LOG.error("node %d: %s", self._node, text)

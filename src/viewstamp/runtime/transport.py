@@ -101,7 +101,6 @@ class Transport:
         self._backlog = Backlog()
         self.waiting = self._backlog.queues
         self._unfinished = UnfinishedBytes(config.unfinished_bytes_max)
-        self._refused = ""  # what was logged last: a refused peer retries every second
         self._clients: dict[ClientAddress, Connection] = {}
         self._peers: dict[NodeId, Connection] = {}  # the newest that each member opened to us
         self._last_client = 0
@@ -327,7 +326,8 @@ class Transport:
     def closed(self, connection: Connection, reason: str) -> None:
         """Forget a connection (`connection.Handler`)."""
         if reason and not self._stopped:
-            self._log.write(logging.INFO, "closed", f"{connection.tag or 'a stranger'}: {reason}")
+            said = f"{connection.tag or 'a stranger'}: {reason}"
+            self._log.write(logging.INFO, "closed", said, once=f"{connection.host}: {reason}")
             self._deadlines.plan()
             self._metrics.violations += 1
         self._open.pop(connection, None)
@@ -386,9 +386,8 @@ class Transport:
             if not decided.is_peer:
                 decided = self._make_room(connection) or decided
         if isinstance(decided, str):
-            level = logging.DEBUG if decided == self._refused else logging.WARNING
-            self._refused = decided
-            self._log.write(level, "refused", f"at {connection.peer_name}: {decided}")
+            said, once = f"at {connection.peer_name}: {decided}", f"{connection.host}: {decided}"
+            self._log.write(logging.WARNING, "refused", said, once=once)
             self._refuse(connection, decided)
             return
         acceptor = self._strangers.pop(connection)
