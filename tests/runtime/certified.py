@@ -122,7 +122,7 @@ def wrong(made: Certified) -> dict[str, TlsFiles]:
 
 def outcome(address: tuple[str, int], files: TlsFiles | None, hello: bytes) -> str:
     """Dial by the standard library alone, without a look at the own certificate; return how it ended."""
-    with socket.create_connection(address, timeout=10) as plain:
+    with socket.create_connection(address, timeout=60) as plain:
         try:
             with _secured(plain, files) as end:
                 end.sendall(encode_frame(HELLO, hello))
