@@ -117,9 +117,13 @@ class World(GrantedBench):
         for effect in effects:
             if isinstance(effect, Respond):
                 whose = next(name for name, number in NUMBERS.items() if number == effect.to)
-                self.heard[whose].append(_readable(effect.message))
+                self.heard[whose].append(self.readable(effect.message))
                 answers.append(effect.message)
         return answers
+
+    def readable(self, message: ServerMessage) -> Any:
+        """Return what a client learns from a message."""
+        return _readable(message)
 
     def _open(self, who: str) -> int:
         (opened,) = self.tell(who, OpenSession(NUMBERS[who]))
