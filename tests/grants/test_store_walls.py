@@ -152,7 +152,7 @@ class Coordinated(World):
     def __init__(self) -> None:
         self.leases = {GUEST: 1, ROOT: 1}
         super().__init__()
-        self.act(9_999, Act(ROOT, "kv_put", (b"zz",), (Put(b"zz"),)))  # type: ignore[arg-type]  # an act of ours
+        self.act(9_999, Act(ROOT, "kv_put", (b"zz",), (Put(b"zz"),)))
 
     def readable(self, message: ServerMessage) -> Any:
         return readable(message)
