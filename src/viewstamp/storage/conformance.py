@@ -228,6 +228,18 @@ def check_release_waits_for_what_replaces_it(bed: Bed) -> None:
         assert writes[-1] == expected_writes(301, 301)[0]
 
 
+def check_closing_forgets_nothing_that_was_not_replaced(bed: Bed) -> None:
+    """A journal that is closed before what replaces its writes is durable keeps them."""
+    directory = bed.open()
+    journal = directory.journal
+    append_range(journal, 1, 10)
+    journal.sync()
+    append_range(journal, 11, 11)
+    journal.release(PersistSeq(11))
+    directory.close()
+    assert recovered_writes(bed.open())[:10] == expected_writes(1, 10)
+
+
 def check_release_of_everything(bed: Bed) -> None:
     """Everything may be released; the numbers still go on."""
     directory = bed.open()
@@ -410,6 +422,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_job_runs_in_a_thread,
     check_release_forgets_only_what_is_released,
     check_release_waits_for_what_replaces_it,
+    check_closing_forgets_nothing_that_was_not_replaced,
     check_release_of_everything,
     check_closed_journal_refuses,
     check_saved_snapshot_survives,
