@@ -30,7 +30,7 @@ install-run:     ## prepare what running needs, and nothing else
 
 lock: install    ## write requirements/*.txt from the groups of pyproject.toml; what is pinned stays unless UPGRADE is given
 	$(LOCK) --group pip -o requirements/pip.txt
-	$(LOCK) --group dev --extra cli --extra speed --extra http --extra tokens --extra tls pyproject.toml -o requirements/dev.txt
+	$(LOCK) --group dev --extra cli --extra speed --extra http --extra tokens --extra tls --extra objects --extra age pyproject.toml -o requirements/dev.txt
 	$(LOCK) --group run --extra cli pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 	$(LOCK) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 	$(LOCK) --group bench-build -o requirements/bench-build.txt

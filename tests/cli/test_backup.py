@@ -16,7 +16,8 @@ from viewstamp.backup.execution import Execution, entries_of
 from viewstamp.cli import backup as backup_command
 from viewstamp.cli import log as log_command
 from viewstamp.cli.app import run
-from viewstamp.cli.stream_files import GrowingFile, records_of
+from viewstamp.cli.stream_files import GrowingFile
+from viewstamp.cli.stream_places import records_of
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import ORIGIN
 from viewstamp.machine.interface import code_of
@@ -141,10 +142,10 @@ def test_old_backups_are_removed_and_the_newest_never(
     (tmp_path / "kept" / "mine.vss").write_bytes(b"mine")
     now = wall_time_ms()
     monkeypatch.setattr(backup_command, "wall_time_ms", lambda: now + 100_000_000)
-    backup_command._remove_old(tmp_path / "kept", 60.0)
+    backup_command._remove_old(str(tmp_path / "kept"), here.config.cluster_id, 60.0)
     assert len(list((tmp_path / "kept").iterdir())) == 2
     assert command("backup", "kept").code == 0
-    backup_command._remove_old(tmp_path / "kept", 60.0)
+    backup_command._remove_old(str(tmp_path / "kept"), here.config.cluster_id, 60.0)
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
 

@@ -14,7 +14,7 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 CLOSED = {
     "pip": asked_for([], ["pip"]),
     "run": asked_for(["cli"], ["run"]),
-    "dev": asked_for(["cli", "speed", "http", "tokens"], ["dev"]),
+    "dev": asked_for(["cli", "speed", "http", "tokens", "tls", "objects", "age"], ["dev"]),
 }
 """The locks whose packages are installed where the tests run, with what each is made for."""
 

@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -11,22 +11,29 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from viewstamp.backup.collecting import Compacted
+from viewstamp.backup.collecting import Collector, Compacted
 from viewstamp.backup.execution import Execution, verify
+from viewstamp.cli.encryption import encrypted
 from viewstamp.cli.failures import DONE
+from viewstamp.cli.object_stores import is_object_url
 from viewstamp.cli.output import printable, show_json
 from viewstamp.cli.serve import load_machine
 from viewstamp.cli.status import ask_all
-from viewstamp.cli.stream_files import (
-    SUFFIX,
-    GrowingFile,
+from viewstamp.cli.stream_files import GrowingFile, nothing_executed
+from viewstamp.cli.stream_places import (
+    SUFFIXES,
+    KeyFile,
+    Source,
     header_of,
-    nothing_executed,
+    is_folder,
     records_of,
-    write_whole,
+    remove,
+    streams_in,
+    within,
 )
+from viewstamp.cli.stream_places import keep as keep_stream
 from viewstamp.cli.target import CLUSTER_FILE, check_member, check_timeout, load_cluster
-from viewstamp.core.errors import ConfigurationError, NotExecuted, ViewstampError
+from viewstamp.core.errors import ConfigurationError, NotExecuted
 from viewstamp.core.ids import NodeId
 from viewstamp.core.protocol import Status
 from viewstamp.runtime.cluster_health import leader_of
@@ -37,11 +44,16 @@ from viewstamp.stream.records import Chunk, End, Header, LogEntry, Mark, StreamD
 
 _MARK_EVERY_MS: Final = 1_000
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_MOMENT: Final = "%Y%m%dT%H%M%S"
+_GROWS: Final = ".log.vss"
+"""How a file that grows is called in a directory: `--keep` removes none of those."""
 _NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def backup(
-    target: Annotated[Path, Parameter(help="A file; a directory, in which it gets a name; - for a pipe.")],
+    target: Annotated[
+        str, Parameter(help="A file or object (s3://...); a folder, in which it gets a name; - for a pipe.")
+    ],
     /,
     *,
     cluster: Annotated[Path, Parameter(help="Cluster file.")] = Path(CLUSTER_FILE),
@@ -53,6 +65,9 @@ def backup(
     ] = False,
     every: Annotated[str | None, Parameter(help="Take one each 30m, 1h, 1d, ... until interrupted.")] = None,
     keep: Annotated[str | None, Parameter(help="With --every: remove those older than 7d, ...")] = None,
+    recipient: Annotated[
+        tuple[str, ...], Parameter(negative="", help="Encrypt for this public key of age; may be repeated.")
+    ] = (),
     timeout: Annotated[float, Parameter(help="Seconds until a question to a node is given up.")] = 60.0,
 ) -> int:
     """Back up a running cluster: all that was acknowledged before, at one position of the log.
@@ -63,40 +78,45 @@ def backup(
     chosen = None if node is None else check_member(config, node)
     check_timeout(timeout)
     if log:
-        if every is not None or keep is not None or str(target) == "-":
+        if every is not None or keep is not None or target == "-":
             raise ConfigurationError("--log goes on by itself in a file: leave out --every and --keep")
-        return _grow(config, chosen, _file_in(target, config.cluster_id), timeout)
-    if str(target) == "-":
+        if recipient or is_object_url(target):
+            raise ConfigurationError(
+                "--log appends to a file, which neither an object store nor an encrypted stream allows: name "
+                "a file, or take whole backups with --every"
+            )
+        return _grow(config, chosen, Path(_name_in(target, config.cluster_id, _GROWS)), timeout)
+    if target == "-":
         if every is not None or keep is not None:
             raise ConfigurationError("one backup fits into a pipe: leave out --every and --keep")
-        return _to_output(config, chosen, timeout)
+        return _to_output(config, chosen, timeout, recipient)
     pause_s, age_s = _seconds("--every", every), _seconds("--keep", keep)
     if age_s is not None and pause_s is None:
         raise ConfigurationError("--keep needs --every: a single backup removes nothing")
     while True:
-        _take(config, chosen, target, timeout)
+        _take(config, chosen, target, timeout, recipient)
         if pause_s is None:
             return DONE
         if age_s is not None:
-            _remove_old(target, age_s)
+            _remove_old(target, config.cluster_id, age_s)
         Event().wait(pause_s)
 
 
 def list_backups(
-    target: Annotated[Path, Parameter(help="A directory with backups, or one file.")],
+    target: Annotated[str, Parameter(help="A folder with backups, which for a URL ends with /, or one.")],
     /,
     *,
+    identity: KeyFile = None,
     json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
 ) -> int:
     """Show the backups in a directory, oldest first: of which cluster, when, up to where, and how large."""
-    paths = sorted(target.glob(f"*{SUFFIX}")) if target.is_dir() else [target]
-    for path in paths:
+    for name, size in streams_in(target):
         try:
-            header = header_of(path)
-        except StreamDamaged as error:
+            header = header_of(Source(name, identity))
+        except (StreamDamaged, ConfigurationError) as error:
             print(printable(str(error)))
             continue
-        line = {"file": str(path), **_about(header), "bytes": path.stat().st_size}
+        line = {"file": name, **_about(header), "bytes": size}
         if json:
             show_json(line)
         else:
@@ -105,10 +125,11 @@ def list_backups(
 
 
 def verify_backup(
-    file: Annotated[Path, Parameter(help="The backup.")],
+    file: Annotated[str, Parameter(help="The backup: a file or the URL of an object.")],
     machine: Annotated[str | None, Parameter(help="The state machine, as MODULE:CLASS.")] = None,
     /,
     *,
+    identity: KeyFile = None,
     growing: Annotated[
         bool, Parameter(negative="", help="It is still being written: its end may be missing.")
     ] = False,
@@ -118,10 +139,11 @@ def verify_backup(
     Proves that the bytes are those that were written and, with the class, that today's code comes to the
     same results. Changes nothing.
     """
-    header = header_of(file)
+    source = Source(file, identity)
+    header = header_of(source)
     counts = {Chunk: 0, LogEntry: 0, Mark: 0, End: 0, Header: 0}
     last = header.viewstamp
-    for record in records_of(file, growing=growing):
+    for record in records_of(source, growing=growing):
         counts[type(record)] += 1
         if isinstance(record, LogEntry):
             last = record.viewstamp
@@ -129,7 +151,7 @@ def verify_backup(
     print(printable(f"{file}: {whole}, {counts[LogEntry]} entries after {header.viewstamp} up to {last}"))
     if machine is not None:
         execution = Execution(load_machine(machine), header.limits)
-        entries = verify(records_of(file, growing=growing), execution)
+        entries = verify(records_of(source, growing=growing), execution)
         state = execution.state
         if entries:
             done = f"{machine} comes to the same results: {entries} entries"
@@ -147,35 +169,38 @@ def verify_backup(
 # One backup
 
 
-def _to_output(config: ClusterConfig, chosen: NodeId | None, timeout: float) -> int:
+def _to_output(
+    config: ClusterConfig, chosen: NodeId | None, timeout: float, recipients: Sequence[str]
+) -> int:
     out = sys.stdout.buffer
     if out.isatty():
         raise ConfigurationError("a backup is not text: send it to a file or to another program")
     node = choose_node(config, chosen, timeout)
     with LogReader(config, node, timeout_s=timeout) as reader:
-        collector = reader.collector()
-        for piece in collector.snapshot(reader.position(), wall_time_ms()):
+        whole = _whole(reader, reader.collector())
+        for piece in encrypted(whole, recipients) if recipients else whole:
             out.write(piece)
-        out.write(collector.encoder.end())
     out.flush()
     return DONE
 
 
-def _take(config: ClusterConfig, chosen: NodeId | None, target: Path, timeout: float) -> None:
+def _take(
+    config: ClusterConfig, chosen: NodeId | None, target: str, timeout: float, recipients: Sequence[str]
+) -> None:
     node = choose_node(config, chosen, timeout)
-    path = _file_in(target, config.cluster_id)
+    name = _name_in(target, config.cluster_id, SUFFIXES[bool(recipients)])
     began = time.monotonic()
     with LogReader(config, node, timeout_s=timeout) as reader:
         collector = reader.collector()
-
-        def stream() -> Iterator[bytes]:
-            position = reader.position()
-            yield from collector.snapshot(position, wall_time_ms())
-            yield collector.encoder.end()
-
-        size = write_whole(path, stream())
+        size = keep_stream(name, _whole(reader, collector), recipients)
     last, seconds = collector.encoder.progress.last, time.monotonic() - began
-    print(printable(f"{path}: {size} bytes, everything up to {last}, from node {node} in {seconds:.1f} s"))
+    print(printable(f"{name}: {size} bytes, everything up to {last}, from node {node} in {seconds:.1f} s"))
+
+
+def _whole(reader: LogReader, collector: Collector) -> Iterator[bytes]:
+    """Yield a stream of everything that was acknowledged before, to its end."""
+    yield from collector.snapshot(reader.position(), wall_time_ms())
+    yield collector.encoder.end()
 
 
 def _grow(config: ClusterConfig, chosen: NodeId | None, path: Path, timeout: float) -> int:
@@ -236,13 +261,13 @@ def choose_node(config: ClusterConfig, chosen: NodeId | None, timeout: float) ->
 # Names and times
 
 
-def _file_in(target: Path, cluster_id: str) -> Path:
-    if not target.is_dir():
+def _name_in(target: str, cluster_id: str, suffix: str) -> str:
+    """Return the target; in a folder that with a name made of the cluster's and of the time."""
+    if not is_folder(target):
         return target
     when = datetime.fromtimestamp(wall_time_ms() / 1000, UTC)
-    return (
-        target / f"{_NAME.sub('_', cluster_id)}-{when:%Y%m%dT%H%M%S}.{when.microsecond // 1000:03d}Z{SUFFIX}"
-    )
+    moment = f"{when:{_MOMENT}}.{when.microsecond // 1000:03d}Z"
+    return within(target, f"{_NAME.sub('_', cluster_id)}-{moment}{suffix}")
 
 
 def _about(header: Header) -> dict[str, Any]:
@@ -271,18 +296,18 @@ def _seconds(flag: str, text: str | None) -> float | None:
     return float(int(number) * _UNITS_S[unit])
 
 
-def _remove_old(target: Path, age_s: float) -> None:
-    """Remove the backups in a directory that are older, but never the newest one."""
-    if not target.is_dir():
-        raise ConfigurationError(f"--keep: {target} is not a directory")
+def _remove_old(target: str, cluster_id: str, age_s: float) -> None:
+    """Remove the older ones of the backups that `_name_in` named for this cluster, but never the newest."""
+    if not is_folder(target):
+        raise ConfigurationError(f"--keep: {target} is not a folder")
+    named = re.compile(re.escape(_NAME.sub("_", cluster_id)) + r"-(\d{8}T\d{6})\.\d{3}Z\.vss(\.age)?")
     aged = []
-    for path in target.glob(f"*{SUFFIX}"):
-        try:
-            aged.append((header_of(path).wall_time_ms, path))
-        except ViewstampError:
-            continue  # it is not ours to remove
+    for name, _ in streams_in(target):
+        if found := named.fullmatch(name.rpartition("/")[2]):
+            when = datetime.strptime(found[1], _MOMENT).replace(tzinfo=UTC)
+            aged.append((int(when.timestamp() * 1000), name))
     oldest_ms = wall_time_ms() - age_s * 1000
-    for wall_ms, path in sorted(aged)[:-1]:
+    for wall_ms, name in sorted(aged)[:-1]:
         if wall_ms < oldest_ms:
-            path.unlink()
-            print(printable(f"{path}: removed, it is older than {age_s:g} s"))
+            remove(name)
+            print(printable(f"{name}: removed, it is older than {age_s:g} s"))

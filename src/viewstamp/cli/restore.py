@@ -14,7 +14,7 @@ from viewstamp.cli.failures import DONE
 from viewstamp.cli.journal_skip import parse_viewstamp
 from viewstamp.cli.output import printable
 from viewstamp.cli.serve import STOCK_MACHINE, load_machine
-from viewstamp.cli.stream_files import header_of, records_of
+from viewstamp.cli.stream_places import KeyFile, Source, header_of, records_of
 from viewstamp.cli.target import check_member, load_cluster
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId, Viewstamp
@@ -28,7 +28,7 @@ _VIEWSTAMP: Final = re.compile(r"\d+\.\d+")
 
 
 def restore(
-    file: Annotated[Path, Parameter(help="The backup.")],
+    file: Annotated[str, Parameter(help="The backup: a file or the URL of an object.")],
     machine: Annotated[str, Parameter(help="The state machine, as MODULE:CLASS.")] = STOCK_MACHINE,
     /,
     *,
@@ -39,6 +39,7 @@ def restore(
     at: Annotated[str | None, Parameter(help="Stop at this entry, VIEW.SEQNO, or time, ISO 8601.")] = None,
     advance: Annotated[int, Parameter(help="How many positions the new cluster leaves out.")] = ADVANCE,
     growing: Annotated[bool, Parameter(negative="", help="Accept a backup without an end: --log.")] = False,
+    identity: KeyFile = None,
 ) -> int:
     """Make the data directories of a new cluster that goes on from a backup. Nothing is overwritten.
 
@@ -47,16 +48,17 @@ def restore(
     """
     config = load_cluster(cluster)
     config.check()
-    header = header_of(file)
+    source = Source(file, identity)
+    header = header_of(source)
     if life is None and node is not None and len(config.node_ids) > 1:
         life = fresh_number()
     new = NewCluster(config.cluster_id, config.protocol, config.node_ids, life or fresh_number())
     check_new(new, header.cluster_id)
     members = config.node_ids if node is None else (check_member(config, node),)
-    stop = _stop(file, at, growing=growing)
+    stop = _stop(source, at, growing=growing)
     execution = Execution(load_machine(machine), header.limits)
     count = 0
-    for entry in entries_of(records_of(file, growing=growing), execution):
+    for entry in entries_of(records_of(source, growing=growing), execution):
         if entry.seqno > stop.seqno:
             break
         execution.execute(entry)
@@ -79,7 +81,7 @@ def restore(
     return DONE
 
 
-def _stop(file: Path, at: str | None, *, growing: bool) -> Viewstamp:
+def _stop(file: Source, at: str | None, *, growing: bool) -> Viewstamp:
     """Read the whole stream, which proves that it is whole, and return the last entry to execute.
 
     Raises:
@@ -120,7 +122,7 @@ def _time_ms(text: str) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def _advise(config: ClusterConfig, members: Sequence[NodeId], cluster: NewCluster, file: Path) -> None:
+def _advise(config: ClusterConfig, members: Sequence[NodeId], cluster: NewCluster, file: str) -> None:
     """Say what is left to do."""
     others = [node for node in config.node_ids if node not in members]
     if others:

@@ -1,11 +1,10 @@
 """What a class would run on: the snapshot and the log of a data directory, or of a backup. Only reads."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
 
 import msgspec
 
+from viewstamp.cli.stream_places import Source, records_of
 from viewstamp.core.effects import Entry
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import PersistSeq
@@ -16,10 +15,7 @@ from viewstamp.replica.options import SessionLimits
 from viewstamp.storage.files import OsFileSystem
 from viewstamp.storage.inspect import FrameSeen, ProblemSeen, inspect_identity, inspect_journal
 from viewstamp.storage.snapshots import FileSnapshotStore
-from viewstamp.stream.decoder import read_records
 from viewstamp.stream.records import Chunk, Header, LogEntry
-
-_PIECE_BYTES: Final = 1 << 20
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -65,23 +61,22 @@ def enumerate_writes(seen: FrameSeen) -> Iterator[tuple[PersistSeq, tuple[bytes,
         yield PersistSeq(seen.first_seq + place), tuple(records)
 
 
-def read_backup(path: Path) -> Standing:
+def read_backup(source: Source) -> Standing:
     """Return what a backup holds.
 
     Raises:
-        OSError: it cannot be read.
+        ConfigurationError: it cannot be read.
         StreamDamaged: it is not whole.
     """
     header: Header | None = None
     body, entries = bytearray(), []
-    with path.open("rb") as file:
-        for record in read_records(iter(lambda: file.read(_PIECE_BYTES), b"")):
-            if isinstance(record, Header):
-                header = record
-            elif isinstance(record, Chunk):
-                body += record.data
-            elif isinstance(record, LogEntry):
-                entries.append(Entry(record.viewstamp, record.data))
+    for record in records_of(source):
+        if isinstance(record, Header):
+            header = record
+        elif isinstance(record, Chunk):
+            body += record.data
+        elif isinstance(record, LogEntry):
+            entries.append(Entry(record.viewstamp, record.data))
     assert header is not None, "a whole stream has a header"
     snapshot = None if header.snapshot is None else header.snapshot
     made = None if snapshot is None else BytesSnapshot(header.viewstamp, snapshot.header, bytes(body))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from viewstamp.core.errors import ConfigurationError, StorageError
-from viewstamp.stream.decoder import READ_BYTES, StreamDecoder, read_records
-from viewstamp.stream.records import Header, Record, StreamDamaged
+from viewstamp.stream.decoder import READ_BYTES, StreamDecoder
+from viewstamp.stream.records import Header, StreamDamaged
 
 SUFFIX: Final = ".vss"
 """Of a stream in a directory of backups."""
@@ -28,32 +28,6 @@ def pieces_of(path: Path) -> Iterator[bytes]:
                 yield piece
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-
-
-def records_of(path: Path, *, growing: bool = False) -> Iterator[Record]:
-    """Yield the records of a stream in a file; what is wrong with it is told with its name.
-
-    Raises:
-        ConfigurationError: it cannot be read.
-        StreamDamaged: it is not what was written, or the snapshot is not complete; without `growing` also:
-            it is not whole.
-    """
-    try:
-        yield from read_records(pieces_of(path), growing=growing)
-    except StreamDamaged as error:
-        raise StreamDamaged(f"{path}: {error}; nothing was changed") from None
-
-
-def header_of(path: Path) -> Header:
-    """Return the header of the stream in a file.
-
-    Raises:
-        StreamDamaged: it has none.
-    """
-    for record in records_of(path, growing=True):
-        if isinstance(record, Header):
-            return record
-    raise StreamDamaged(f"{path}: the stream has no header; nothing was changed")
 
 
 def nothing_executed(header: Header) -> str:

@@ -11,6 +11,7 @@ from viewstamp.cli.output import printable, show_json, show_table
 from viewstamp.cli.serve import load_machine
 from viewstamp.cli.standing import read_backup, read_directory
 from viewstamp.cli.status import ask_all
+from viewstamp.cli.stream_places import KeyFile, Source
 from viewstamp.cli.target import CLUSTER_FILE, check_timeout, load_cluster
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.events import Finalize
@@ -100,7 +101,8 @@ def check(
     /,
     *,
     data: Annotated[Path | None, Flag("A data directory; a server may run on it.")] = None,
-    backup: Annotated[Path | None, Flag("A backup, as `viewstamp backup` writes it.")] = None,
+    backup: Annotated[str | None, Flag("A backup, as `viewstamp backup` writes it.")] = None,
+    identity: KeyFile = None,
     allow: Annotated[tuple[str, ...], Flag("A method that may give other results.")] = (),
     cluster: ClusterFile = Path(CLUSTER_FILE),
 ) -> int:
@@ -112,7 +114,7 @@ def check(
     limits = load_cluster(cluster).replica_options.sessions if cluster.exists() else SessionLimits()
     if (data is None) == (backup is None):
         raise ConfigurationError("say on what to check the class: --data DIR or --backup FILE")
-    source = read_directory(str(data)) if data is not None else read_backup(Path(str(backup)))
+    source = read_directory(str(data)) if data is not None else read_backup(Source(str(backup), identity))
     verdict = judge_class(
         cls,
         source.snapshot,
