@@ -1,6 +1,7 @@
 """A new cluster out of a state: on each protocol, of any size, with positions that nobody had before."""
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import msgspec
@@ -18,11 +19,22 @@ from tests.backup.shops import (
     submit,
 )
 from viewstamp.backup.execution import Execution, NotReproduced, entries_of, verify
-from viewstamp.backup.seeding import ADVANCE, NewCluster, begin_new_life, check_new, write_directory
+from viewstamp.backup.seeding import (
+    ADVANCE,
+    ENTRIES_PER_S,
+    LIFE_MAX,
+    NewCluster,
+    begin_new_life,
+    check_new,
+    draw_life,
+    leap,
+    write_directory,
+)
 from viewstamp.core.errors import ConfigurationError, NotExecuted
 from viewstamp.core.events import TransferLeadership
 from viewstamp.core.ids import SEQNO_MAX, NodeId, Seqno, View, Viewstamp, fencing_token
 from viewstamp.core.messages import CloseSession, OpenSession
+from viewstamp.core.snapshots import BytesSnapshot
 from viewstamp.machine.definition import MachineDefinition
 from viewstamp.machine.state_machine import StateMachine, command
 from viewstamp.replica.options import SessionLimits
@@ -95,6 +107,78 @@ def write(folder: Path, new: ClusterConfig, execution: Execution, life: int = 7)
     folder.mkdir()
     for node in new.node_ids:
         write_directory(FILES, str(folder / f"node-{node}"), cluster, node, execution, segment_bytes=1 << 16)
+
+
+def goes_on(execution: Execution) -> tuple[int, int]:
+    """Let a new client take the lock; return the numbers of its session and of its token."""
+    at = execution.state.applied.seqno
+    execution.execute(LogEntry(View(3), Seqno(at + 1), 0, batch(at + 1, OpenSession(11))))
+    *_, session = execution.state.sessions
+    taken = submit(1, "acquire", client=11, session=session.number)
+    execution.execute(LogEntry(View(3), Seqno(at + 2), 0, batch(at + 2, taken)))
+    machine = execution.state.runner.machine
+    assert isinstance(machine, Fence)
+    assert machine.holder == 11
+    return session.number, machine.tokens[-1]
+
+
+BACKUP_S = 1_800_000_000
+"""When the backups of these tests were taken."""
+
+
+def restored(saved: BytesSnapshot, later_s: int) -> Execution:
+    """Return a new life of a backup, begun `later_s` seconds after the backup was taken."""
+    execution = Execution(Fence, LIMITS)
+    execution.restore(saved)
+    begin_new_life(execution, advance=leap(draw_life(5, BACKUP_S + later_s), BACKUP_S))
+    return execution
+
+
+def test_a_backup_that_is_restored_again_uses_no_number_of_the_life_before() -> None:
+    original, session = fenced()
+    machine = original.state.runner.machine
+    assert isinstance(machine, Fence)
+    saved, store = original.saved(), Store()
+    assert store.write(machine.tokens[-1])
+    sessions, begins = [session], list[int]()
+    for later_s in (0, 60, 3_600, 30 * 86_400):
+        execution = restored(saved, later_s)
+        begins.append(execution.state.applied.seqno)
+        number, token = goes_on(execution)
+        assert token > store.highest, "a store that has seen all lives before takes the newest alone"
+        assert store.write(token)
+        sessions.append(number)
+    assert len(set(sessions)) == len(sessions)
+    grown = [after - before for before, after in itertools.pairwise(begins)]
+    assert grown == [seconds * ENTRIES_PER_S for seconds in (60, 3_540, 30 * 86_400 - 3_600)], (
+        "whatever a log of a life gets until the next one begins lies below the next one"
+    )
+
+
+def test_a_restore_of_a_restore_uses_no_number_twice() -> None:
+    execution, session = fenced()
+    machine = execution.state.runner.machine
+    assert isinstance(machine, Fence)
+    sessions, tokens = [session], [machine.tokens[-1]]
+    for later_s in (10, 10, 10):
+        execution = restored(execution.saved(), later_s)
+        number, token = goes_on(execution)
+        sessions.append(number)
+        tokens.append(token)
+    assert tokens == sorted(set(tokens))
+    assert len(set(sessions)) == 4
+    assert execution.state.applied.seqno < 4 * (ADVANCE + 10 * ENTRIES_PER_S)
+
+
+def test_a_life_says_when_it_was_drawn() -> None:
+    life = draw_life((1 << 63) - 1, BACKUP_S)
+    assert 0 < life <= LIFE_MAX
+    assert draw_life(1, BACKUP_S) != draw_life(2, BACKUP_S)
+    assert leap(life, BACKUP_S) == leap(life, BACKUP_S + 600) == ADVANCE, "clocks differ by minutes"
+    assert leap(life, BACKUP_S - 5) == ADVANCE + 5 * ENTRIES_PER_S
+    assert leap(4711, BACKUP_S) == ADVANCE, "one that was not drawn says no time"
+    with pytest.raises(ConfigurationError, match=r"601 s after the time that this machine's clock showed"):
+        leap(life, BACKUP_S + 601)
 
 
 @pytest.mark.parametrize("protocol", ["raft", "viewstamped", "primary_backup"])

@@ -352,33 +352,6 @@ def value_in(data: Path, cluster: Path) -> bytes:
     return asyncio.run(read())
 
 
-def test_restore_refuses_the_old_name_and_a_directory_in_use(
-    command: Command, here: Cluster, tmp_path: Path
-) -> None:
-    put(here, "a", "1")
-    assert command("backup", "one.vss").code == 0
-    same = command("restore", "one.vss", STORE, "--cluster", "viewstamp.toml", "--data", "data")
-    assert same.code == 78
-    assert "another cluster_id" in same.complaint
-    new_cluster(command, tmp_path)
-    first = command("restore", "one.vss", STORE, "--cluster", "new.toml", "--data", "data", "--node", "1")
-    assert first.code == 0, first.err
-    assert "--life" in first.out
-    again = command("restore", "one.vss", STORE, "--cluster", "new.toml", "--data", "data", "--node", "1")
-    assert again.code == 78
-    assert "not empty" in again.complaint
-
-
-def test_restore_needs_the_class_that_wrote_the_log(command: Command, here: Cluster, tmp_path: Path) -> None:
-    put(here, "a", "1")
-    assert command("backup", "one.vss").code == 0
-    new_cluster(command, tmp_path)
-    ended = command("restore", "one.vss", "--cluster", "new.toml", "--data", "data")
-    assert ended.code == 1
-    assert "backup of the class KeyValueStore" in ended.complaint
-    assert not (tmp_path / "data").exists()
-
-
 def test_replay_names_the_first_difference(
     command: Command, here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,8 @@
 Rules of this file:
 
 - Every position of the new cluster is higher than any that the old one can have used, so that no fencing
-  token, revision or session number is used twice.
+  token, revision or session number is used twice. What else was restored from the same backup before is
+  older as well: the leap grows with the time since the backup, faster than any log does.
 - All sessions end, and the machine is told: no client of the old cluster is taken for one of the new.
 - All members get the same snapshot, and one configuration with the incarnations of all. The incarnations
   come from one number, the *life*, drawn once for each restored cluster.
@@ -29,7 +30,15 @@ from viewstamp.storage.identity import Service
 from viewstamp.storage.segments import SEGMENT_BYTES
 
 ADVANCE: Final = 1 << 30
-"""Positions between the state and the new cluster's first: more than an old cluster uses in years."""
+"""Positions between the state and the new cluster's first, at least."""
+ENTRIES_PER_S: Final = 1 << 13
+"""Positions for each second since the backup: more entries than a log gets in a second, for as long as it
+may last. So they last for 34 years from the first backup to the last restore."""
+_MOMENT_BITS: Final = 30
+"""Of a life, behind the second in which it was drawn."""
+_CLOCK_SKEW_S: Final = 600
+"""By which the clocks of the machine that made the backup and of this one may differ."""
+LIFE_MAX: Final = (1 << 63) - 1
 _PERSON: Final = b"viewstamp life"
 
 
@@ -53,6 +62,30 @@ class NewCluster(msgspec.Struct, frozen=True):
         members = {node: self.incarnation(node) for node in self.members}
         seed: Seed = journal_of(self.protocol).seed(viewstamp, members)
         return seed
+
+
+def draw_life(random: int, now_s: int) -> int:
+    """Return the number of a new life, of random bits, that says when it was drawn (seconds since 1970)."""
+    return (now_s << _MOMENT_BITS | random & (1 << _MOMENT_BITS) - 1) & LIFE_MAX
+
+
+def leap(life: int, backup_s: int) -> int:
+    """Return how far a life's positions are ahead of a backup that was taken at this time.
+
+    A life that was not drawn by `draw_life` after the backup says no time: it is `ADVANCE` ahead.
+
+    Raises:
+        ConfigurationError: it was drawn before the backup was taken: a clock is wrong.
+    """
+    drawn_s = life >> _MOMENT_BITS
+    if not drawn_s:
+        return ADVANCE
+    if drawn_s < backup_s - _CLOCK_SKEW_S:
+        raise ConfigurationError(
+            f"the backup was taken {backup_s - drawn_s} s after the time that this machine's clock showed: "
+            "set the clock, or say with --advance how many positions to leave out; nothing was written"
+        )
+    return ADVANCE + max(0, drawn_s - backup_s) * ENTRIES_PER_S
 
 
 def check_new(cluster: NewCluster, old_cluster_id: str) -> None:

@@ -9,7 +9,15 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from viewstamp.backup.execution import Execution, NotReproduced, entries_of
-from viewstamp.backup.seeding import ADVANCE, NewCluster, begin_new_life, check_new, write_directory
+from viewstamp.backup.seeding import (
+    LIFE_MAX,
+    NewCluster,
+    begin_new_life,
+    check_new,
+    draw_life,
+    leap,
+    write_directory,
+)
 from viewstamp.cli.failures import DONE
 from viewstamp.cli.journal_skip import parse_viewstamp
 from viewstamp.cli.output import printable
@@ -20,6 +28,7 @@ from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId, Viewstamp
 from viewstamp.protocols.registry import protocol_definition
 from viewstamp.runtime.config import ClusterConfig
+from viewstamp.runtime.log_reading import wall_time_ms
 from viewstamp.runtime.system import fresh_number
 from viewstamp.storage.files import OsFileSystem
 from viewstamp.stream.records import Header, LogEntry, Mark
@@ -37,7 +46,9 @@ def restore(
     node: Annotated[int | None, Parameter(help="The member whose directory it is; otherwise all.")] = None,
     life: Annotated[int | None, Parameter(help="As printed when the first member was restored.")] = None,
     at: Annotated[str | None, Parameter(help="Stop at this entry, VIEW.SEQNO, or time, ISO 8601.")] = None,
-    advance: Annotated[int, Parameter(help="How many positions the new cluster leaves out.")] = ADVANCE,
+    advance: Annotated[
+        int | None, Parameter(help="How many positions to leave out; otherwise by the time since the backup.")
+    ] = None,
     growing: Annotated[bool, Parameter(negative="", help="Accept a backup without an end: --log.")] = False,
     identity: KeyFile = None,
 ) -> int:
@@ -50,10 +61,9 @@ def restore(
     config.check()
     source = Source(file, identity)
     header = header_of(source)
-    if life is None and node is not None and len(config.node_ids) > 1:
-        life = fresh_number()
-    new = NewCluster(config.cluster_id, config.protocol, config.node_ids, life or fresh_number())
+    new = NewCluster(config.cluster_id, config.protocol, config.node_ids, _life(life))
     check_new(new, header.cluster_id)
+    left_out = leap(new.life, header.wall_time_ms // 1000) if advance is None else advance
     members = config.node_ids if node is None else (check_member(config, node),)
     stop = _stop(source, at, growing=growing)
     execution = Execution(load_machine(machine), header.limits)
@@ -69,7 +79,7 @@ def restore(
                 "restore with the class that wrote the log, and see `viewstamp replay`"
             )
     reached = execution.state.applied
-    viewstamp = begin_new_life(execution, advance=advance)
+    viewstamp = begin_new_life(execution, advance=left_out)
     for member in members:
         folder = data if node is not None else data / f"node-{member}"
         if node is None:
@@ -79,6 +89,16 @@ def restore(
     print(f"the state is that of entry {reached}, after {count} entries that were executed again")
     _advise(config, members, new, file)
     return DONE
+
+
+def _life(given: int | None) -> int:
+    if given is None:
+        return draw_life(fresh_number(), wall_time_ms() // 1000)
+    if not 0 < given <= LIFE_MAX:
+        raise ConfigurationError(
+            f"--life {given}: give the number that was printed for the first member, from 1 to {LIFE_MAX}"
+        )
+    return given
 
 
 def _stop(file: Source, at: str | None, *, growing: bool) -> Viewstamp:
