@@ -124,7 +124,13 @@ async def test_node_when_it_joined_and_was_added_votes_and_clients_know_it(town:
         await town.wait_for(1, 2, 3, 4)
         client: Any = binding_of(counter).caller
         await until(lambda: 4 in client.servers, timeout_s=SLOW_S)
+        assert client._members_at >= done.membership.changed_at
         assert await counter.add(1) == 2
+    with pytest.raises(ConfigurationError, match=r"node 4 at .* votes: nothing was changed"):
+        await town.do(members.replace_members, [(NodeId(2), town.where[4])])
+    with pytest.raises(ConfigurationError, match=r"node 3 is found at .*: nobody was told"):
+        await town.do(members.move_member, NodeId(2), town.where[3])
+    assert await town.voters() == [1, 2, 3, 4]
 
 
 async def test_cluster_when_it_was_made_by_init_grows_by_a_node_that_has_its_file(initial: Town) -> None:

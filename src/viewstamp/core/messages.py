@@ -257,6 +257,11 @@ class MembersChanged(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
     members: Annotated[list[tuple[int, str, int]], msgspec.Meta(max_length=MEMBERS_TOLD_MAX, min_length=1)]
     """(id, host, port)."""
+    at: Viewstamp | None = None
+    """Of the entry that says so, by the log of the server: a word about an older entry is not news.
+
+    None: the server cannot say.
+    """
 
 
 class PositionReply(OperatorReply, frozen=True, array_like=True, tag=7):

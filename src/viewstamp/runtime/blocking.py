@@ -317,6 +317,8 @@ class BlockingClient(ClientBase):
         if type(message) is MembersChanged:
             if self._operator and self._security.secret is not None:
                 return  # a server without the secret could name itself as any member, and pass on the proof
+            if not self._is_news(message):
+                return
             self._follow(message)
         self._feed(Received(source, message))
 

@@ -289,6 +289,8 @@ class AsyncClient(ClientBase):
         if type(message) is Redirect:
             hurry_leader(self._links, message)
         elif type(message) is MembersChanged:
+            if not self._is_news(message):
+                return
             self._follow(message)
         self._feed(Received(peer, message))
 

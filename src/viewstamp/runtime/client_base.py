@@ -22,7 +22,7 @@ from viewstamp.core.errors import (
     ProtocolViolation,
     SessionExpired,
 )
-from viewstamp.core.ids import Instant, NodeId
+from viewstamp.core.ids import Instant, NodeId, Viewstamp
 from viewstamp.core.messages import MembersChanged, Redirect, ServerMessage
 from viewstamp.link.dialer import Dialer, DialLimits, Greeting
 from viewstamp.link.framing import CLIENT
@@ -136,6 +136,8 @@ class ClientBase:
         self._rng = fresh_rng()
         self._last_call = 0
         self._closed = False
+        self._members_at: Viewstamp | None = None
+        """The entry by which the members are those that are known; None: no server said."""
         self.is_parents = False
         """Whether this process is a child of `fork`, and the client its parent's: no call can be made."""
         stays_behind(self)
@@ -164,7 +166,7 @@ class ClientBase:
             return None  # a server without the secret could name itself as any member, and pass on the proof
         besides = [member for member in links[server].named if member[0] not in links]
         known = [(int(node), *link.address) for node, link in links.items()]
-        return MembersChanged([*known, *besides]) if besides else None
+        return MembersChanged([*known, *besides], self._members_at) if besides else None
 
     def _places(self, links: Iterable[AddressedLink]) -> list[Address]:
         """Return where to ask who the members are, when none of those that were known can be reached.
@@ -177,6 +179,18 @@ class ClientBase:
             located = self._located
         written = list(located.addresses.values()) if isinstance(located, Known) else located
         return list(dict.fromkeys([*written, *(link.address for link in links)]))
+
+    def _is_news(self, message: MembersChanged) -> bool:
+        """Note the word of a server about the members; return whether to follow it.
+
+        A new member that still executes old entries names the members of that time. A client that followed
+        would leave those that serve. A word without a position is followed: it comes from a server that was
+        asked because none of those known could be reached.
+        """
+        if message.at is not None and self._members_at is not None and message.at < self._members_at:
+            return False
+        self._members_at = message.at
+        return True
 
     def _make_core(self, known: Known) -> ClientCore:
         self._cluster_id = known.cluster_id

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from viewstamp.core.ids import NodeId
+from viewstamp.core.ids import NodeId, Viewstamp
 from viewstamp.core.protocol import Status
 from viewstamp.link.handshake import Welcome
 from viewstamp.runtime.address_book import AddressBook
@@ -22,8 +22,8 @@ _ASK_S: Final = 1.0
 class Outlet(Protocol):
     """What is told of the members."""
 
-    def members_are(self, members: frozenset[NodeId]) -> None:
-        """These take part now; their addresses may be others than before."""
+    def members_are(self, members: frozenset[NodeId], at: Viewstamp | None = None) -> None:
+        """These take part, by the entry `at`; their addresses may be others than before."""
         ...
 
 
@@ -71,7 +71,7 @@ class MemberWatch:
         missing = [node for node in members if self._book.address_of(node) is None]
         if missing:
             await self._ask_for(missing, members)
-        self._outlet.members_are(members)
+        self._outlet.members_are(members, None if self._book.is_open else changed_at(status))
         self._book.save()
 
     async def _ask_for(self, missing: list[NodeId], members: frozenset[NodeId]) -> None:
@@ -99,3 +99,8 @@ def members_of(status: Status) -> frozenset[NodeId]:
     if known is None:
         return frozenset()
     return frozenset(node for node, _ in (*known.voters, *known.learners, *known.outgoing))
+
+
+def changed_at(status: Status) -> Viewstamp | None:
+    """Return the entry that says so; None: this node does not know the members yet."""
+    return None if status.membership is None else status.membership.changed_at

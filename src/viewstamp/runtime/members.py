@@ -70,9 +70,7 @@ def add_member(
     deadline = time.monotonic() + timeout_s
     node, incarnation = node_at(address, where)
     if (node, incarnation) in members(where, timeout_s=timeout_s).membership.voters:
-        raise ConfigurationError(
-            f"node {node} at {format_address(address)} is a member already, and votes: nothing was changed"
-        )
+        raise _votes_already(node, address)
     promoted = () if learner else (node,)
     change_members(where, ChangeMembers(add=((node, incarnation),), promote=promoted), timeout_s=timeout_s)
     return _await_word(where, node, min(_WORD_S, max(1.0, deadline - time.monotonic())))
@@ -101,10 +99,15 @@ def replace_members(
     """Let the nodes at these addresses take the places of members, all in one change, when all keep up.
 
     Returns when the new nodes are learners; the change itself follows when they have caught up. Raises as
-    `add_member`.
+    `add_member`; also `ConfigurationError` where a successor votes already beside the node that it replaces.
     """
     listed = list(pairs)
     found = [(old, *node_at(address, where)) for old, address in listed]
+    voters = members(where, timeout_s=timeout_s).membership.voters
+    voting = {node for node, _ in voters}
+    for (old, node, incarnation), (_, address) in zip(found, listed, strict=True):
+        if old in voting and (node, incarnation) in voters:  # else it is this very change, asked for again
+            raise _votes_already(node, address)
     change = ChangeMembers(
         add=tuple((node, incarnation) for _, node, incarnation in found),
         replace=tuple((old, node) for old, node, _ in found),
@@ -117,14 +120,27 @@ def move_member(where: Where, node: NodeId, address: Address, *, timeout_s: floa
     """Tell every node that answers where a member is found; return which were told. No quorum is needed.
 
     Raises:
-        ConfigurationError: no node that answers knows this member. Nobody was told.
+        ConfigurationError: no node that answers knows this member, or another member is found there. Nobody
+            was told.
     """
     places, move = _current(where), MoveMember(node, *address)
     answers = {other: each for other, each in cluster_status(places).items() if isinstance(each, Status)}
     listed = [_listed(each.membership) for each in answers.values() if each.membership is not None]
     _refuse_strangers((node,), set().union(*listed) or set(places.addresses))
+    there = [other for other, at in places.addresses.items() if at == address and other != node]
+    if there:
+        raise ConfigurationError(
+            f"node {there[0]} is found at {format_address(address)}: nobody was told; if it has left that "
+            f"address, say first where it is, with `viewstamp member move {there[0]} HOST:PORT`"
+        )
     others = [other for other in answers if other != node]
     return [other for other in others if direct(places, other, move, timeout_s=timeout_s) is None]
+
+
+def _votes_already(node: NodeId, address: Address) -> ConfigurationError:
+    return ConfigurationError(
+        f"node {node} at {format_address(address)} is a member already, and votes: nothing was changed"
+    )
 
 
 def _listed(known: MembershipStatus) -> set[NodeId]:

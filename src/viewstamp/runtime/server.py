@@ -37,7 +37,7 @@ from viewstamp.runtime.config import ClusterConfig, NodeConfig
 from viewstamp.runtime.differences import served_class, service_of
 from viewstamp.runtime.disturbed import Disturbed
 from viewstamp.runtime.driver import Driver
-from viewstamp.runtime.member_watch import members_of
+from viewstamp.runtime.member_watch import changed_at, members_of
 from viewstamp.runtime.metrics import Metrics
 from viewstamp.runtime.paranoid import paranoid
 from viewstamp.runtime.process import OWN_PROCESS, Process
@@ -394,9 +394,9 @@ class Server:
         detail = error if is_bug else None  # an invariant says in its one line what does not hold
         LOG.critical("node %d stops, nothing acknowledged is lost: %s", self.node, reason, exc_info=detail)
         if self._transport is not None:
-            gone = isinstance(error, NodeRemoved)
-            if gone and self._driver is not None:  # its last word: clients may know no other member
-                self._transport.members_are(members_of(self._driver.status()) - {self.node})
+            if (gone := isinstance(error, NodeRemoved)) and self._driver is not None:  # its last word
+                last = self._driver.status()
+                self._transport.members_are(members_of(last) - {self.node}, changed_at(last))
             self._transport.halt(abort=not gone)
         self._over.set()
 

@@ -18,7 +18,7 @@ from random import Random
 from typing import Final
 
 from viewstamp.core.errors import ProtocolViolation
-from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId
+from viewstamp.core.ids import ClientAddress, Incarnation, Instant, NodeId, Viewstamp
 from viewstamp.core.messages import MembersChanged, OperatorMessage, decode_client_message, encode_message
 from viewstamp.link.acceptor import Acceptor
 from viewstamp.link.admission import Admitted
@@ -474,8 +474,8 @@ class Transport:
         """An operator says where a node is found."""
         self._moves.told(node, address)
 
-    def members_are(self, members: frozenset[NodeId]) -> None:
-        """The log names these members: dial them, no longer those that were removed; tell the clients."""
+    def members_are(self, members: frozenset[NodeId], at: Viewstamp | None = None) -> None:
+        """The log names these members at this entry: dial them, not those that were removed; tell clients."""
         if not members or self._stopped:
             return
         for peer in members - self._links.keys() - {self._node}:
@@ -484,7 +484,7 @@ class Transport:
         if told and told != self._moves.announced:
             self._moves.announced = told
             for connection in self._clients.values():
-                connection.send(encode_message(MembersChanged(told)))
+                connection.send(encode_message(MembersChanged(told, at)))
                 connection.flush()
 
     def _refuse(self, connection: Connection, reason: str) -> None:
