@@ -17,7 +17,7 @@ from viewstamp.core.ids import LogTime, Seqno, View, Viewstamp
 from viewstamp.core.judge import InvariantViolated
 from viewstamp.core.messages import FAILED, RESULT
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.machine.guard import Guard
+from viewstamp.machine.guard import ForbiddenCall, Guard
 from viewstamp.machine.runner import MachineRunner
 from viewstamp.machine.state_machine import StateMachine, command
 
@@ -139,3 +139,16 @@ def test_client_gets_the_line_when_a_guarded_cluster_runs_its_command() -> None:
             careless.do("VS002 randint")
         assert failed.value.kind == "ForbiddenCall"
         assert careless.do("right draws")
+
+
+def test_lock_is_free_again_when_its_use_was_forbidden() -> None:
+    guard, lock = Guard(Careless), module("threading").Lock()
+
+    def use(_: Any) -> tuple[int, bytes]:
+        with lock:
+            pass
+        return RESULT, b""
+
+    with pytest.raises(ForbiddenCall, match="VS010"):
+        guard.watched(use)(None)
+    assert lock.acquire(blocking=False)

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from tests.testing import right
+from tests.testing import right, right_a, right_b
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.services.kv import KeyValueStore
 from viewstamp.services.locks import LockService
@@ -12,13 +12,15 @@ from viewstamp.testing.examination import examine, subject_of
 
 CLASSES = [
     value
-    for value in vars(right).values()
-    if inspect.isclass(value) and issubclass(value, StateMachine) and value.__module__ == right.__name__
+    for module in (right, right_a, right_b)
+    for value in vars(module).values()
+    if inspect.isclass(value) and issubclass(value, StateMachine) and value.__module__ == module.__name__
+    if value is not right_a.Base  # it has no commands
 ]
 
 
-def test_there_are_twenty_of_them() -> None:
-    assert len(CLASSES) >= 20
+def test_there_are_fifty_of_them() -> None:
+    assert len(CLASSES) >= 50
 
 
 @pytest.mark.slow

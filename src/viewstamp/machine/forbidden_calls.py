@@ -4,8 +4,10 @@ Resolved by identity, so that an alias or an import under another name is found 
 tables is imported for this: what nobody has imported nobody can call.
 """
 
+import io
 import random
 import sys
+from collections.abc import Iterator
 from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -48,7 +50,9 @@ BY_RULE: Final[dict[Rule, tuple[str, ...]]] = {
     IDENTITY: (
         "builtins.id", "builtins.hash", "sys.getsizeof", "sys.getrefcount", "gc.get_objects", "gc.collect",
         "gc.get_count", "gc.get_referrers", "weakref.ref", "weakref.proxy", "weakref.WeakValueDictionary",
-        "weakref.WeakKeyDictionary", "weakref.WeakSet", "weakref.finalize", "builtins.object.__hash__",
+        "weakref.WeakKeyDictionary", "weakref.WeakSet", "weakref.finalize", "weakref.ReferenceType",
+        "weakref.ProxyType", "weakref.CallableProxyType", "weakref.getweakrefcount",
+        "builtins.object.__hash__",
         "builtins.str.__hash__", "builtins.bytes.__hash__", "tracemalloc.get_traced_memory", "sys._getframe",
         "sys.getallocatedblocks",
     ),
@@ -95,6 +99,11 @@ PURE: Final = frozenset({
     "http.HTTPStatus", "os.WEXITSTATUS", "concurrent.futures.TimeoutError",
 })  # fmt: skip
 """Calls in those modules that are functions of their arguments."""
+_OBJECTS: Final[dict[str, Rule]] = {
+    **dict.fromkeys(("_thread", "threading", "_queue", "queue", "asyncio", "_asyncio", "concurrent"), THREAD),
+    **dict.fromkeys(("socket", "_socket", "sqlite3", "subprocess", "mmap", "select", "ssl"), INPUT_OUTPUT),
+}
+"""By module of its class: what a method of an object breaks, whatever it is."""
 _PATH_METHODS: Final = frozenset({
     "absolute", "chmod", "cwd", "exists", "expanduser", "glob", "hardlink_to", "home", "is_dir", "is_file",
     "is_symlink", "iterdir", "lstat", "mkdir", "open", "owner", "read_bytes", "read_text", "readlink",
@@ -129,10 +138,11 @@ def rule_of(called: Any) -> tuple[Rule, str] | None:
     owner = getattr(called, "__self__", None)
     if isinstance(owner, random.Random):
         return _of_generator(owner, str(getattr(called, "__name__", "")))
+    for name in _names_of(called, owner):
+        rule = _RULE_BY_NAME.get(name)
+        if rule is not None:
+            return rule, name
     name = _name_of(called, owner)
-    rule = _RULE_BY_NAME.get(name)
-    if rule is not None:
-        return rule, name
     if name.startswith("pathlib.") and name.rpartition(".")[2] in _PATH_METHODS and "Pure" not in name:
         return INPUT_OUTPUT, name
     return None if name in PURE or name.startswith(("posixpath.", "ntpath.")) else _by_module(name, called)
@@ -187,6 +197,39 @@ def advances_itself(called: Any) -> bool:
     if not isinstance(called, (BuiltinMethodType, MethodType)) and type(called).__name__ != "method-wrapper":
         return False
     return hasattr(type(owner), "__next__") or isinstance(owner, (list, dict, set, bytearray))
+
+
+def rule_of_object(owner: Any) -> tuple[Rule, str] | None:
+    """Return (the rule that use of it breaks, its kind) of an open file, a lock, a socket; None: of none.
+
+    The streams of the process are not accused: what a command prints changes no result.
+    """
+    kind = type(owner)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(owner, io.IOBase):
+        return (INPUT_OUTPUT, f"an open file ({name})") if _is_file(owner) else None
+    module = kind.__module__.split(".")[0]
+    if module not in _OBJECTS or name in PURE or isinstance(owner, BaseException):
+        return None
+    return _OBJECTS[module], name
+
+
+def _is_file(stream: io.IOBase) -> bool:
+    if stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        return False
+    try:
+        return stream.fileno() >= 0
+    except (OSError, ValueError):
+        return False  # in memory, or closed
+
+
+def _names_of(called: Any, owner: Any) -> Iterator[str]:
+    """Yield the name under each class that has it: a subclass of `date` has the `today` of `date`."""
+    yield _name_of(called, owner)
+    if isinstance(owner, type):
+        name = getattr(called, "__name__", "")
+        for base in owner.__mro__[1:]:
+            yield f"{_public(base.__module__)}.{base.__qualname__}.{name}"
 
 
 def _name_of(called: Any, owner: Any) -> str:

@@ -4,12 +4,13 @@
 no guard is set. Only what runs between the call of a user's method and its return is watched, in its thread.
 
 What is not accused: logging and imports, whatever they read; `hash` inside a `__hash__`, or of a number; `id`
-inside libraries, such as `copy.deepcopy`; a `Random` that was given a seed.
+and locks inside libraries, such as `copy.deepcopy`; a `Random` that was given a seed.
 """
 
 import ast
 import gc
 import inspect
+import io
 import linecache
 import random
 import re
@@ -20,9 +21,9 @@ from typing import Any, Final
 
 from viewstamp.core.errors import ViewstampError
 from viewstamp.core.judge import InvariantViolated
-from viewstamp.machine.forbidden_calls import BY_RULE, MODULES, PURE, rule_of
+from viewstamp.machine.forbidden_calls import BY_RULE, MODULES, PURE, rule_of, rule_of_object
 from viewstamp.machine.lint.source import allowed
-from viewstamp.machine.rules import ENTROPY, IDENTITY, Finding, Rule
+from viewstamp.machine.rules import ENTROPY, HOST, IDENTITY, THREAD, Finding, Rule
 from viewstamp.machine.state_machine import StateMachine
 
 _TRUSTED: Final = frozenset({
@@ -32,8 +33,6 @@ _TRUSTED: Final = frozenset({
 """Modules whose calls of clocks, files and locks change no result of the command that calls them."""
 _HASH: Final = re.compile(r"\bhash\(")
 _NUMBERS: Final = (int, float, bool)
-_DIRECT_ONLY: Final = IDENTITY
-"""A rule that is broken only by the user's own line: libraries use identities without showing them."""
 
 Runner = Callable[[Any], tuple[int, bytes]]
 
@@ -53,6 +52,8 @@ class Guard:
         self._is_fatal = is_fatal
         self._builtins: dict[Any, tuple[Rule, str] | None] = {}
         self._codes: dict[int, tuple[CodeType, tuple[Rule, str] | None]] = {}
+        self._harmless: set[type] = set()
+        """Classes of objects whose methods are not looked at again."""
         self._forbidden = _forbidden_codes()
         self._made: list[random.Random] = []
         """Generators that were made during this command: they give what their seed says."""
@@ -89,8 +90,14 @@ class Guard:
             broken = self._of_code(frame)
         else:
             return
-        if broken is not None:
+        if broken is None:
+            return
+        try:
             self._judge(frame, *broken, is_builtin=event == "c_call")
+        except ForbiddenCall:
+            if event == "c_call":
+                _let_go(argument)
+            raise
 
     def _of_builtin(self, called: Any) -> tuple[Rule, str] | None:
         owner = getattr(called, "__self__", None)
@@ -98,9 +105,22 @@ class Guard:
             if called not in self._builtins:
                 self._builtins[called] = rule_of(called)
             return self._builtins[called]
-        if not isinstance(owner, random.Random) or any(owner is made for made in self._made):
+        if not isinstance(owner, random.Random):
+            if called.__name__ == "__sizeof__":
+                return IDENTITY, "__sizeof__"
+            return self._of_object(owner)
+        if any(owner is made for made in self._made):
             return None
         return rule_of(called) or (ENTROPY, f"{called.__name__} of a generator that outlives the command")
+
+    def _of_object(self, owner: Any) -> tuple[Rule, str] | None:
+        kind = type(owner)
+        if kind in self._harmless:
+            return None
+        broken = rule_of_object(owner)
+        if broken is None and not issubclass(kind, io.IOBase):  # of streams each is looked at by itself
+            self._harmless.add(kind)
+        return broken
 
     def _of_code(self, frame: FrameType) -> tuple[Rule, str] | None:
         code = frame.f_code
@@ -124,6 +144,8 @@ class Guard:
         module = str(frame.f_globals.get("__name__", ""))
         name = f"{module}.{code.co_qualname}"
         parts = module.split(".")
+        if name.startswith("os._createenviron."):
+            return HOST, "os.environ"
         if name in PURE or f"{module}.{code.co_qualname.split('.')[0]}" in PURE or code.co_name == "<module>":
             return None
         for length in range(len(parts), 0, -1):
@@ -139,8 +161,8 @@ class Guard:
         own, is_trusted = self._own_frame(caller)
         if is_trusted or own is None:
             return
-        if rule is _DIRECT_ONLY and own is not caller:
-            return
+        if own is not caller and (rule is IDENTITY or (rule is THREAD and is_builtin)):
+            return  # libraries use identities and locks without showing them
         if name == "builtins.hash" and _is_of_number(own):
             return
         file, line = own.f_code.co_filename, own.f_lineno
@@ -167,6 +189,12 @@ class Guard:
                 outermost = frame
             frame = frame.f_back
         return outermost, False
+
+
+def _let_go(called: Any) -> None:
+    """Release the lock whose release was forbidden: else the next command waits for it forever."""
+    if called.__name__ in {"release", "__exit__"} and hasattr(called.__self__, "acquire"):
+        called.__self__.release()
 
 
 def _is_machinery(frame: FrameType) -> bool:

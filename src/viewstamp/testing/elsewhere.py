@@ -1,4 +1,4 @@
-"""The same sequences in another process: with other hashes, or with another Python."""
+"""The same sequences in another process: with other hashes, as on another host, or with another Python."""
 
 import os
 import subprocess
@@ -23,6 +23,8 @@ _RUN_OTHER: Final = f"import sys; sys.path += sys.argv[1:]; {_ANSWER}"
 """Another Python has packages of its own; only the user's folders are added."""
 _PREFIXES: Final = (sys.prefix, sys.base_prefix)
 TIMEOUT_S: Final = 60
+_OTHER_HOST: Final = {"TZ": "VST-05:45", "LC_ALL": "C", "LANG": "C", "LANGUAGE": "C"}
+"""What another server may have otherwise: its time zone, which this one hardly has, and its language."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -53,8 +55,14 @@ def answer(question: bytes) -> bytes:
     return msgspec.json.encode(found)
 
 
-def ask(question: Question, python: str = sys.executable) -> list[list[int]] | None:
-    """Return the digests of another process; None: it ended without an answer."""
+def ask(question: Question, python: str = sys.executable, *, as_host: bool = False) -> list[list[int]] | None:
+    """Return the digests of another process; None: it ended without an answer.
+
+    Args:
+        question: what is run there.
+        python: the interpreter.
+        as_host: let the process find the time zone and the language of another host, too.
+    """
     is_same = python == sys.executable
     folders = sys.path if is_same else [path for path in sys.path if not path.startswith(_PREFIXES)]
     hashes = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
@@ -70,7 +78,7 @@ def ask(question: Question, python: str = sys.executable) -> list[list[int]] | N
             input=msgspec.json.encode(question),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": hashes},
+            env={**os.environ, **(_OTHER_HOST if as_host else {}), "PYTHONHASHSEED": hashes},
             timeout=TIMEOUT_S,
             check=False,
         )

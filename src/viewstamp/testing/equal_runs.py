@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from viewstamp.machine.definition import MachineDefinition
-from viewstamp.machine.rules import HOST, IDENTITY, SET_ORDER, Rule
+from viewstamp.machine.rules import HIDDEN_STATE, HOST, SET_ORDER, Rule
 from viewstamp.sim.workloads.own_machine import OwnMachine
 from viewstamp.testing.elsewhere import Question, ask, steps_of
 from viewstamp.testing.steps import STEPS, Step
@@ -14,6 +14,8 @@ from viewstamp.testing.twins import Contradiction, contradiction, digests, outco
 SEEDS: Final = 25
 """Sequences of one examination."""
 _ATTEMPTS_MAX: Final = 400
+_LONG: Final = 2_000
+"""Calls of the one long sequence: more than Python has frames for a recursion along the state."""
 _ROUNDS_ELSEWHERE: Final = 8
 
 
@@ -62,8 +64,9 @@ def find_difference(
         if found is not None:
             return _shrunk(workload, definition, found, seed)
         done.append(seed)
-    if name is None or not done:
-        return None
+    long = _at_length(workload, definition, first_seed) if done else None
+    if long is not None or name is None or not done:
+        return long
     for python in (sys.executable, *pythons):
         different = _elsewhere(workload, definition, name, done, python)
         if different is not None:
@@ -79,12 +82,22 @@ def replay(
     steps = steps_of(workload, seed, count, kept)
     found = contradiction(definition, steps, seed)
     if found is None:
-        theirs = ask(Question(name, ((seed, count, tuple(kept)),)))
+        question = Question(name, ((seed, count, tuple(kept)),))
+        theirs = ask(question, as_host=True)
         ours = outcomes(definition, steps)
         at = None if theirs is None else _first_difference(digests(ours), theirs[0])
         if at is not None:
-            found = _other_process(workload, steps, at, sys.executable)
+            found = _other_process(workload, question, steps, at, sys.executable)
     return found
+
+
+def _at_length(workload: OwnMachine, definition: MachineDefinition, seed: int) -> Difference | None:
+    steps = steps_of(workload, seed, _LONG)
+    found = contradiction(definition, steps, seed)
+    if found is None:
+        return None
+    kept = tuple(range(found.at + 1))
+    return Difference(found, seed, _LONG, kept, tuple(steps[: found.at + 1]))
 
 
 def _shrunk(
@@ -113,7 +126,8 @@ def _shrunk(
 def _elsewhere(
     workload: OwnMachine, definition: MachineDefinition, name: str, seeds: Sequence[int], python: str
 ) -> Difference | None:
-    theirs = ask(Question(name, tuple((seed, STEPS, None) for seed in seeds)), python)
+    question = Question(name, tuple((seed, STEPS, None) for seed in seeds))
+    theirs = ask(question, python, as_host=python == sys.executable)
     if theirs is None:
         return None
     for seed, found in zip(seeds, theirs, strict=True):
@@ -137,9 +151,8 @@ def _shrunk_elsewhere(
     kept = tuple(range(at + 1))
     for _ in range(_ROUNDS_ELSEWHERE):
         smaller = [half for size in (len(kept) // 2, len(kept) // 4, 1) for half in _without(kept, size)]
-        theirs = (
-            ask(Question(name, tuple((seed, STEPS, one) for one in smaller)), python) if smaller else None
-        )
+        question = Question(name, tuple((seed, STEPS, one) for one in smaller))
+        theirs = ask(question, python, as_host=python == sys.executable) if smaller else None
         fewer = kept
         for one, found in zip(smaller, theirs or [], strict=False):
             place = _first_difference(digests(outcomes(definition, [steps[step] for step in one])), found)
@@ -149,7 +162,9 @@ def _shrunk_elsewhere(
             break
         kept = fewer
     small = tuple(steps[one] for one in kept)
-    return Difference(_other_process(workload, small, len(small) - 1, python), seed, STEPS, kept, small)
+    question = Question(name, ((seed, STEPS, kept),))
+    why = _other_process(workload, question, small, len(small) - 1, python)
+    return Difference(why, seed, STEPS, kept, small)
 
 
 def _without(kept: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
@@ -158,11 +173,18 @@ def _without(kept: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
     return [kept[:place] + kept[place + size :] for place in range(0, len(kept), size)]
 
 
-def _other_process(workload: OwnMachine, steps: Sequence[Step], at: int, python: str) -> Contradiction:
-    ours = outcomes(MachineDefinition.of(workload.machine), steps)[at]
-    step = steps[at]
+def _other_process(
+    workload: OwnMachine, question: Question, steps: Sequence[Step], at: int, python: str
+) -> Contradiction:
+    """Say why another process left something else behind: its Python, its hashes, its host, or itself."""
+    ours = outcomes(MachineDefinition.of(workload.machine), steps)
+    who = steps[at].method or "session_ended"
+    told = f"{who} {ours[at]} here, and something else"
     if python != sys.executable:
-        return Contradiction(HOST, at, f"{step.method} {ours} here, and something else under {python}")
-    who = step.method or "session_ended"
-    what = f"{who} {ours} here, and something else in a process with another PYTHONHASHSEED"
-    return Contradiction(IDENTITY if b" at 0x" in ours.payload else SET_ORDER, at, what)
+        return Contradiction(HOST, at, f"{told} under {python}")
+    first, again = ask(question), ask(question)
+    if first != again:
+        return Contradiction(HIDDEN_STATE, at, f"{told} in each process that is started in the same way")
+    if first == [digests(ours)]:
+        return Contradiction(HOST, at, f"{told} on a host with another time zone or language")
+    return Contradiction(SET_ORDER, at, f"{told} in a process with another PYTHONHASHSEED")

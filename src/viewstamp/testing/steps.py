@@ -18,8 +18,9 @@ _FIRST_CLIENT: Final = 4_294_967_311
 _QUERIES: Final = 0.3
 _ENDED: Final = 0.03
 _UNUSUAL: Final = 0.06
-"""The share of calls with a number that is not small."""
+"""The share of calls with a number that is not small, or another text than one letter."""
 _UNUSUAL_NUMBERS: Final = (-1, 7, 1_000, 3_000)
+_UNUSUAL_TEXTS: Final = ("", "zz", "a b", "ß-7")
 _NOW_US: Final = (0, 1, 1_000, 1_000_000, 60_000_000, 86_400_000_000)
 
 
@@ -51,18 +52,21 @@ def draw_of(workload: OwnMachine) -> Draw:
     """Return what draws arguments: the workload's own `call` where it has one."""
     if type(workload).call is not OwnMachine.call:
         return workload.call
-    return lambda rng, method: unusual(rng, drawn_arguments(rng, workload.machine, method))
+    methods = MachineDefinition.of(workload.machine).methods
+    return lambda rng, name: unusual(rng, drawn_arguments(rng, workload.machine, name), methods[name])
 
 
-def unusual(rng: Random, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments, now and then with a number that is not small."""
+def unusual(rng: Random, arguments: tuple[Any, ...], method: Method) -> tuple[Any, ...]:
+    """Return the arguments, now and then with a number that is not small, or another text than one letter."""
     if rng.random() >= _UNUSUAL:
         return arguments
-    places = [place for place, value in enumerate(arguments) if type(value) is int]
+    places = [place for place, value in enumerate(arguments) if type(value) in {int, str}]
     if not places:
         return arguments
     place = rng.choice(places)
-    return (*arguments[:place], rng.choice(_UNUSUAL_NUMBERS), *arguments[place + 1 :])
+    other = rng.choice(_UNUSUAL_NUMBERS if type(arguments[place]) is int else _UNUSUAL_TEXTS)
+    changed = (*arguments[:place], other, *arguments[place + 1 :])
+    return changed if is_accepted(method, changed) else arguments
 
 
 def draw_steps(definition: MachineDefinition, draw: Draw, seed: int, count: int = STEPS) -> list[Step]:
@@ -80,19 +84,18 @@ def draw_steps(definition: MachineDefinition, draw: Draw, seed: int, count: int 
             continue
         is_query = bool(queries) and (not commands or rng.random() < _QUERIES)
         name = rng.choice(queries if is_query else commands)
-        arguments = _accepted(definition.methods[name], draw(rng, name))
-        if arguments is not None:
-            steps.append(Step("query" if is_query else "command", name, arguments, client, now))
+        arguments = draw(rng, name)
+        steps.append(Step("query" if is_query else "command", name, arguments, client, now))
     return steps
 
 
-def _accepted(method: Method, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Return arguments that the method takes; None: an unusual number is out of its range."""
+def is_accepted(method: Method, arguments: tuple[Any, ...]) -> bool:
+    """Return whether a method takes these arguments."""
     try:
         msgspec.convert([method.name, *arguments], method.arguments)
     except (msgspec.ValidationError, TypeError, ValueError):
-        return arguments if all(type(value) is not int for value in arguments) else None
-    return arguments
+        return False
+    return True
 
 
 def _shown(value: Any) -> str:

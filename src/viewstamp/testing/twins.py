@@ -5,7 +5,7 @@ before every other call; with other batches. `elsewhere` makes the same sequence
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -24,7 +24,6 @@ from viewstamp.machine.rules import (
     BATCH,
     HALF_DONE,
     HIDDEN_STATE,
-    IDENTITY,
     QUERY_MUTATES,
     RECURSION,
     RESTORE_DIFFERS,
@@ -37,13 +36,13 @@ from viewstamp.machine.runner import MachineRunner
 from viewstamp.machine.state_digest import digest_of_pieces, digest_pieces
 from viewstamp.machine.state_machine import StateMachine, saves_itself
 from viewstamp.sim.judge.whole_snapshots import difference_of
-from viewstamp.testing.steps import Step
+from viewstamp.testing.state_walk import holds_set, parts_of, shared_objects, state_of, telltale
+from viewstamp.testing.steps import STEPS, Step
 
 _BASE: Final = 7_000_003
 """The first seqno: one that stands out in a result."""
 _OFFSET: Final = 900_001
 _BATCH_MAX: Final = 5
-_ADDRESS: Final = re.compile(rb"at 0x[0-9a-f]{6,}")
 _FAILURE: Final[msgspec.msgpack.Decoder[tuple[str, str]]] = msgspec.msgpack.Decoder(tuple[str, str])
 
 
@@ -106,6 +105,7 @@ class Twin:
         self.definition = definition
         self._places = places
         self._guard = guard
+        self._notified: Sequence[Any] = ()
         self.runner = self._lend(MachineRunner(definition, strict=True, guard=guard))
 
     def _lend(self, runner: MachineRunner) -> MachineRunner:
@@ -118,7 +118,17 @@ class Twin:
         self.runner = self._lend(self.runner.restored(b"".join(self.runner.pieces())))
 
     def run(self, number: int, step: Step) -> Outcome:
-        """Execute one step.
+        """Execute one step, and return everything that it left behind.
+
+        Raises:
+            InvariantViolated: a query changed the state.
+        """
+        kind, payload = self.execute(number, step)
+        notified = tuple((one.client, one.payload) for one in self._notified)
+        return Outcome(kind, payload, self.state(), notified)
+
+    def execute(self, number: int, step: Step) -> tuple[int, bytes]:
+        """Execute one step, and return the kind of its result and the result.
 
         Raises:
             InvariantViolated: a query changed the state.
@@ -138,16 +148,27 @@ class Twin:
                     context.client, context.session, context.offset = step.client, step.client, place.offset
                 kind, payload = runner.run(_decoded(self.definition, step))
         finally:
-            notifications = runner.end_entry()
-        notified = tuple((one.client, one.payload) for one in notifications)
-        return Outcome(kind, payload, self.state(), notified)
+            self._notified = runner.end_entry()
+        return kind, payload
+
+    def written(self) -> bytes:
+        """Return the state as a snapshot writes it; nothing where it has none."""
+        try:
+            return b"".join(self.runner.pieces())
+        except (ViewstampError, TypeError, ValueError):
+            return b""  # what has no snapshot is reported by its name elsewhere
 
     def state(self) -> int:
         """Return the digest of the state; of a class that saves itself: of its snapshot."""
         machine = self.runner.machine
-        if any(saves_itself(type(part)) for part in _parts(machine)):
+        if self.saves_itself:
             return digest_of_pieces(self.runner.pieces())
         return digest_of_pieces(digest_pieces(machine))
+
+    @property
+    def saves_itself(self) -> bool:
+        """Whether the class, or one of its parts, writes its own snapshots."""
+        return any(saves_itself(type(part)) for part in parts_of(self.runner.machine))
 
 
 def _decoded(definition: MachineDefinition, step: Step) -> Any:
@@ -156,19 +177,19 @@ def _decoded(definition: MachineDefinition, step: Step) -> Any:
     return definition.decode(method.kind, payload)
 
 
-def alone(count: int) -> list[Place]:
+def alone(count: int, offset: int = _OFFSET) -> list[Place]:
     """Return places of entries with one call each."""
-    return [Place(_BASE + number, _OFFSET, _token(number)) for number in range(count)]
+    return [Place(_BASE + number, offset, _token(number)) for number in range(count)]
 
 
-def batched(count: int, seed: int) -> list[Place]:
-    """Return places of entries with up to five calls each."""
+def batched(count: int, seed: int, first: int = _OFFSET) -> list[Place]:
+    """Return places of entries with up to five calls each, whose offsets begin at `first`."""
     rng = Random(seed)  # noqa: S311  a simulation
     places: list[Place] = []
     seqno = _BASE
     while len(places) < count:
         for place in range(rng.randint(1, _BATCH_MAX)):
-            places.append(Place(seqno, _OFFSET + place, _token(len(places))))
+            places.append(Place(seqno, first + place, _token(len(places))))
         seqno += 1
     return places[:count]
 
@@ -179,6 +200,8 @@ def _token(number: int) -> int:
 
 def contradiction(definition: MachineDefinition, steps: Sequence[Step], seed: int) -> Contradiction | None:
     """Return the first finding of the runs within this process; None: they agree."""
+    if len(steps) > STEPS:
+        return _at_length(definition, steps)
     places = alone(len(steps))
     direct: list[Outcome] = []
     found = _directly(definition, steps, places, direct)
@@ -187,7 +210,8 @@ def contradiction(definition: MachineDefinition, steps: Sequence[Step], seed: in
     return (
         _again(definition, steps, places, direct)
         or _restored(definition, steps, places, direct)
-        or _in_batches(definition, steps, seed, direct)
+        or _in_batches(definition, steps, seed)
+        or _in_batches(definition, steps, seed, first=0)
     )
 
 
@@ -223,9 +247,9 @@ def _directly(
         if guard.findings:
             seen = guard.findings[0]
             return Contradiction(seen.rule, number, f"{seen.where} {seen.text}", seen.file, seen.line)
-        if _ADDRESS.search(outcome.payload):
-            told = f"{step.method} {outcome}, which shows the address of an object"
-            return Contradiction(IDENTITY, number, told)
+        shown = telltale(outcome.payload) or (telltale(twin.written()) if outcome.state != before else None)
+        if shown is not None:
+            return Contradiction(shown[0], number, f"{step.method} {outcome}, and shows {shown[1]}")
         found = _of_failure(number, step, outcome, before) or _not_whole(twin, number)
         if found is not None:
             return found
@@ -241,9 +265,10 @@ def _rule_of_snapshot(text: str) -> Rule:
 def _of_failure(number: int, step: Step, outcome: Outcome, before: int) -> Contradiction | None:
     if outcome.kind != FAILED:
         return None
+    recursion = _of_recursion(number, step, outcome.kind, outcome.payload)
+    if recursion is not None:
+        return recursion
     name, text = _FAILURE.decode(outcome.payload)
-    if name == "RecursionError":
-        return Contradiction(RECURSION, number, f"{step.method} recurses deeper than 1,000 frames")
     if name == "AttributeError" and text.startswith("a query may not change"):
         return Contradiction(QUERY_MUTATES, number, text)
     if name == "AttributeError" and "is not declared and would be missing" in text:
@@ -252,6 +277,12 @@ def _of_failure(number: int, step: Step, outcome: Outcome, before: int) -> Contr
         what = f"raised {name} after it had changed the state: half of the change stays"
         return Contradiction(HALF_DONE, number, f"{step.method} {what}")
     return None
+
+
+def _of_recursion(number: int, step: Step, kind: int, payload: bytes) -> Contradiction | None:
+    if kind != FAILED or _FAILURE.decode(payload)[0] != "RecursionError":
+        return None
+    return Contradiction(RECURSION, number, f"{step.method} recurses deeper than 1,000 frames")
 
 
 def _not_whole(twin: Twin, number: int) -> Contradiction | None:
@@ -273,10 +304,21 @@ def _is_lost(machine: StateMachine, fresh: StateMachine, text: str) -> bool:
     if "is missing" in text:
         return True
     name = text.split(" ", 1)[0].rpartition(".")[2]
-    for part, again in zip(_parts(machine), _parts(fresh), strict=True):
+    for part, again in zip(parts_of(machine), parts_of(fresh), strict=True):
         if name in vars(part):
             return bool(getattr(again, name, None) == getattr(type(part)(), name, None))
     return False
+
+
+def _at_length(definition: MachineDefinition, steps: Sequence[Step]) -> Contradiction | None:
+    """Look in a long sequence only for a recursion that the size of the state makes deep."""
+    twin = Twin(definition, alone(len(steps)))
+    for number, step in enumerate(steps):
+        kind, payload = twin.execute(number, step)
+        found = _of_recursion(number, step, kind, payload)
+        if found is not None:
+            return found
+    return None
 
 
 def _again(
@@ -297,31 +339,55 @@ def _restored(
     twin, whole = Twin(definition, places), Twin(definition, places)
     for number, step in enumerate(steps):
         shared = shared_objects(whole.runner.machine)
-        has_set = holds_set(whole.runner.machine)
+        had_set = holds_set(whole.runner.machine)
         twin.restore()
-        outcome = twin.run(number, step)
-        whole.run(number, step)
-        if outcome != direct[number]:
-            told = f"{_told(step, direct[number], outcome)} after a snapshot and its restoration"
-            if shared:
-                return Contradiction(ALIASING, number, f"has one object in two places ({shared}): {told}")
-            return Contradiction(SET_ORDER if has_set else RESTORE_DIFFERS, number, told)
-    return None
-
-
-def _in_batches(
-    definition: MachineDefinition, steps: Sequence[Step], seed: int, direct: Sequence[Outcome]
-) -> Contradiction | None:
-    places = batched(len(steps), seed)
-    twin, whole = Twin(definition, places), Twin(definition, alone(len(steps)))
-    renamed = _Renamed(len(steps))
-    for number, step in enumerate(steps):
+        lost = _lost_attribute(whole, twin)
         outcome = twin.run(number, step)
         whole.run(number, step)
         if outcome == direct[number]:
             continue
-        if renamed.of_outcome(outcome) != renamed.of_outcome(direct[number]):
-            told = f"{_told(step, direct[number], outcome)} where several calls share an entry of the log"
+        told = f"{_told(step, direct[number], outcome)} after a snapshot and its restoration"
+        if shared:
+            return Contradiction(ALIASING, number, f"has one object in two places ({shared}): {told}")
+        if had_set or holds_set(whole.runner.machine):
+            return Contradiction(SET_ORDER, number, told)
+        if lost:
+            return Contradiction(SNAPSHOT_OMITS, number, f"{lost} is not in the snapshot: {told}")
+        if not twin.saves_itself:  # its whole state came back, and yet it answers otherwise
+            return Contradiction(HIDDEN_STATE, number, f"remembers outside its attributes: {told}")
+        return Contradiction(RESTORE_DIFFERS, number, told)
+    return None
+
+
+def _lost_attribute(whole: Twin, restored: Twin) -> str:
+    """Return the attribute that a restored machine has as a new one has it, and the other one not."""
+    if not whole.saves_itself:
+        return ""
+    for part, again in zip(parts_of(whole.runner.machine), parts_of(restored.runner.machine), strict=True):
+        had, has, new = state_of(part), state_of(again), state_of(type(part)())
+        for name in sorted(had.keys() & new.keys()):
+            if _plain(had[name]) != _plain(new[name]) and _plain(has.get(name)) == _plain(new[name]):
+                return f"self.{name}"
+    return ""
+
+
+def _in_batches(
+    definition: MachineDefinition, steps: Sequence[Step], seed: int, *, first: int = _OFFSET
+) -> Contradiction | None:
+    """Compare calls that share entries with calls that do not; offsets begin at `first`.
+
+    Large offsets stand out in a result, so that only these are taken for positions. Small ones are as in
+    production: a class may ask whether its offset is 0.
+    """
+    places = batched(len(steps), seed, first)
+    twin, whole = Twin(definition, places), Twin(definition, alone(len(steps), first))
+    renamed = _Renamed(len(steps), first)
+    for number, step in enumerate(steps):
+        outcome, direct = twin.run(number, step), whole.run(number, step)
+        if outcome == direct:
+            continue
+        if renamed.of_outcome(outcome) != renamed.of_outcome(direct):
+            told = f"{_told(step, direct, outcome)} where several calls share an entry of the log"
             return Contradiction(BATCH, number, told)
         if renamed.of_state(twin.runner.machine) != renamed.of_state(whole.runner.machine):
             return Contradiction(
@@ -333,17 +399,16 @@ def _in_batches(
 class _Renamed:
     """Values in which each seqno and offset of the runs is one word: positions may differ, no more."""
 
-    def __init__(self, count: int) -> None:
-        numbers = {*range(_BASE, _BASE + count), *range(_OFFSET, _OFFSET + _BATCH_MAX)}
-        self._numbers = numbers
-        self._text = re.compile(r"\d{6,7}")
+    def __init__(self, count: int, first: int) -> None:
+        self._numbers = {*range(_BASE, _BASE + count), *range(first, first + _BATCH_MAX)}
+        self._text = re.compile(r"\d{6,7}" if first else r"\d+")
 
     def of_outcome(self, outcome: Outcome) -> Any:
         notified = [(client, self.of(_value(payload))) for client, payload in outcome.notified]
         return outcome.kind, self.of(_value(outcome.payload)), notified
 
     def of_state(self, machine: StateMachine) -> Any:
-        return [self.of(_plain(value)) for part in _parts(machine) for value in _state_of(part).values()]
+        return [self.of(_plain(value)) for part in parts_of(machine) for value in state_of(part).values()]
 
     def of(self, value: Any) -> Any:
         if isinstance(value, bool):
@@ -361,10 +426,6 @@ class _Renamed:
         if isinstance(value, (set, frozenset)):
             return sorted(map(repr, map(self.of, value)))
         return value
-
-
-def _state_of(part: StateMachine) -> dict[str, Any]:
-    return {name: value for name, value in vars(part).items() if not name.startswith("_StateMachine__")}
 
 
 def _plain(value: Any) -> Any:
@@ -387,53 +448,3 @@ def _value(payload: bytes) -> Any:
         return msgspec.msgpack.decode(payload) if payload else None
     except (msgspec.DecodeError, ValueError):
         return payload
-
-
-# What the state is made of
-
-
-def _parts(machine: StateMachine) -> list[StateMachine]:
-    inner: dict[str, StateMachine] | None = vars(machine).get("machines") if machine.parts else None
-    return [part for one in inner.values() for part in _parts(one)] if inner is not None else [machine]
-
-
-def shared_objects(machine: StateMachine) -> str:
-    """Return the paths of an object that can change and stands in two places of the state; "" for none."""
-    for part in _parts(machine):
-        seen: dict[int, str] = {}
-        for path, value in _objects(part):
-            if id(value) in seen:
-                return f"{seen[id(value)]} and {path}"
-            seen[id(value)] = path
-    return ""
-
-
-def holds_set(machine: StateMachine) -> bool:
-    """Return whether the state has a set of two members or more."""
-    return any(
-        isinstance(value, (set, frozenset)) and len(value) > 1
-        for part in _parts(machine)
-        for _, value in _objects(part)
-    )
-
-
-def _objects(part: StateMachine) -> Iterator[tuple[str, Any]]:
-    """Yield (path, object) of everything in the state that can be changed in place; shared ones again."""
-    waiting = [(f"self.{name}", value, 0) for name, value in reversed(_state_of(part).items())]
-    while waiting:
-        path, value, depth = waiting.pop()
-        inner = list(_inside(path, value)) if depth < 50 else []
-        if isinstance(value, (list, dict, set, bytearray)) or (inner and not isinstance(value, tuple)):
-            yield path, value
-        waiting += [(name, item, depth + 1) for name, item in reversed(inner)]
-
-
-def _inside(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f"{path}[{key!r}]", item) for key, item in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"{path}[{place}]", item) for place, item in enumerate(value))
-    elif isinstance(value, msgspec.Struct):
-        yield from ((f"{path}.{name}", getattr(value, name)) for name in value.__struct_fields__)
-    elif hasattr(value, "__dict__") and not isinstance(value, (type, StateMachine)):
-        yield from ((f"{path}.{name}", item) for name, item in vars(value).items())
