@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from viewstamp.cli.under_claim import NOT_FOUND, TOKEN_VARIABLE
 from viewstamp.clients.recipes_blocking import BlockingRecipes
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.runtime.local import BlockingLocalCluster, local_cluster
+from viewstamp.services.recipes.queues import BODY_BYTES_MAX
 from viewstamp.services.stock import StockService
 
 Stock = BlockingLocalCluster[StateMachine]
@@ -105,6 +107,54 @@ def test_what_fails_is_tried_again_set_aside_and_revived(
 def test_a_command_is_needed(command: Command, here: Stock, verb: tuple[str, ...]) -> None:
     ran = command(*verb)
     assert (ran.code, "write it after --" in ran.complaint) == (failures.CONFIGURATION, True)
+
+
+def test_a_size_is_set_without_running_a_command(command: Command, here: Stock, tmp_path: Path) -> None:
+    ran = command("semaphore", "r", "--resize", "2", "--", "touch", "ran")
+    assert (ran.code, "runs nothing: leave the command out" in ran.complaint) == (
+        failures.CONFIGURATION,
+        True,
+    )
+    assert command("semaphore", "r", "--", "true").code == failures.REFUSED  # it was not made
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("queue", "put", "t", "x", "--delay", "nan"),
+        ("queue", "put", "t", "x", "--delay", "inf"),
+        ("queue", "put", "t", "x", "--delay", "-1"),
+        ("queue", "work", "t", "--lease", "nan", "--", "true"),
+        ("queue", "work", "t", "--lease", "0", "--", "true"),
+        ("queue", "work", "t", "--lease", "-3", "--", "true"),
+    ],
+)
+def test_a_time_that_cannot_be_meant_puts_and_takes_nothing(
+    command: Command, here: Stock, recipes: BlockingRecipes, verb: tuple[str, ...]
+) -> None:
+    queue = recipes.queue("t")
+    before = queue.put(b"one", id="it").number
+    ran = command(*verb)
+    assert (ran.code, "give seconds, from 0" in ran.complaint) == (failures.CONFIGURATION, True)
+    assert len(ran.complaint.splitlines()) == 1
+    (item,) = queue.items().items
+    assert (item.number, item.attempts) == (before or item.number, 0)
+
+
+def test_an_item_without_end_is_not_read_to_its_end(
+    command: Command, here: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Endless:
+        read_of = 0
+
+        def read(self, size: int) -> bytes:
+            Endless.read_of += size
+            return b"x" * size
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Endless()))
+    ran = command("queue", "put", "endless")
+    assert (ran.code, "and this one has more: nothing was put" in ran.complaint) == (failures.REFUSED, True)
+    assert Endless.read_of == BODY_BYTES_MAX + 1
 
 
 def test_the_commands_of_the_page_do_what_it_says(command: Command, here: Stock, tmp_path: Path) -> None:

@@ -119,4 +119,9 @@ def test_a_lease_from_one_call_to_the_next(command: Command, tmp_path: Path) -> 
     assert (ran.code, number in ran.complaint) == (failures.REFUSED, True)
     for bad in ("x", "1.5", "9" * 30):
         assert command("kv", "lease", "show", bad).code == failures.CONFIGURATION
-    assert command("kv", "lease", "grant", "nan").code in {failures.REFUSED, failures.CONFIGURATION}
+    for bad in ("nan", "inf", "x"):
+        assert command("kv", "lease", "grant", bad).code == failures.CONFIGURATION
+    for key in ("", "k" * 5_000):
+        ran = command("kv", "history", key)
+        assert (ran.code, len(ran.complaint.splitlines())) == (failures.REFUSED, 1)
+        assert "a key has from 1 to 4096 bytes" in ran.complaint

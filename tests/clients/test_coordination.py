@@ -1,15 +1,17 @@
 """The client of the coordination store, against real clusters in this process."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import pytest
 
 import viewstamp
-from tests.runtime.fakes import until
+from tests.runtime.fakes import cluster_of, until
 from viewstamp.clients.conditions import delete, exists, get, missing, modified, put, txn, value, version
 from viewstamp.clients.coordination import Conflict, Coordination
-from viewstamp.core.errors import ConfigurationError, NotExecuted, PermissionDenied
+from viewstamp.core.errors import ConfigurationError, InvalidCall, NotExecuted, PermissionDenied
 from viewstamp.core.ids import NodeId
 from viewstamp.machine.state_machine import StateMachine
 from viewstamp.protocols.registry import PROTOCOL_NAMES
@@ -24,6 +26,7 @@ from viewstamp.services.store.types import (
     CompactedRevision,
     Found,
     InnermostDone,
+    InvalidLease,
     LeaseNotFound,
     PutDone,
 )
@@ -137,6 +140,85 @@ async def test_a_transaction_happens_as_a_whole_or_not_at_all(cluster: Cluster) 
         async with c.kv.transaction() as t:
             await t.get("n")
         assert t.revision == 0
+
+
+async def test_a_transaction_is_committed_once(cluster: Cluster) -> None:
+    async with viewstamp.coordination(cluster.config) as c:
+        begun = c.kv.begin()
+        begun.put("once", b"1")
+        await begun.commit()
+        again = "the transaction was committed: begin another; nothing was written now"
+        with pytest.raises(InvalidCall, match=again):
+            await begun.commit()
+        with pytest.raises(InvalidCall, match=again):
+            begun.put("late", b"2")
+        with pytest.raises(InvalidCall, match=again):
+            begun.delete("once")
+        found = await c.kv.get("once")
+        assert found is not None
+        assert found.version == 1
+
+        async def within() -> None:
+            async with c.kv.transaction() as t:
+                t.put("within", b"1")
+                await t.commit()
+
+        with pytest.raises(InvalidCall, match=again):
+            await within()
+        found = await c.kv.get("within")
+        assert found is not None
+        assert found.version == 1
+
+
+@pytest.mark.parametrize("key", [None, 1, True, ["a"], ("a",), 1.5])
+async def test_what_cannot_be_a_key_is_refused_before_it_is_sent(key: Any) -> None:
+    async with viewstamp.coordination(cluster_of(*free_ports(1))) as c:
+        for call in (c.kv.put(key, b""), c.kv.get(key), c.kv.history(key)):
+            with pytest.raises(ConfigurationError, match="is neither text nor bytes: nothing was sent"):
+                await call
+
+
+async def test_times_and_limits_are_looked_at_before_they_are_sent(cluster: Cluster) -> None:
+    async with viewstamp.coordination(cluster.config) as c:
+        for wrong in (math.nan, math.inf, "5", None, True):
+            with pytest.raises(ConfigurationError, match=r"ttl_s is .*: give seconds; nothing was sent"):
+                await c.lease(ttl_s=wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidLease):
+            await c.lease(ttl_s=1e18)
+        with pytest.raises(ConfigurationError, match="limit is -1"):
+            await c.kv.range(prefix="", limit=-1)
+        await c.kv.put(bytearray(b"b"), b"1")
+        assert (await c.kv.txn(then=[get(memoryview(b"b"))])).succeeded
+        lease = await c.lease(ttl_s=60)
+        await c.kv.txn(then=[put("leased", b"", lease=lease)])
+        found = await c.kv.get("leased")
+        assert found is not None
+        assert found.lease == lease.number
+
+
+async def test_a_lease_of_a_caller_that_was_cancelled_is_revoked() -> None:
+    granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    revoked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    class Store:
+        def lease_grant(self, milliseconds: int, number: int) -> asyncio.Future[int]:
+            return granted
+
+        async def lease_revoke(self, number: int) -> int:
+            revoked.set_result(number)
+            return 1
+
+    c = Coordination(cluster_of(*free_ports(1)))
+    c.store = Store()  # type: ignore[assignment]
+    granting = asyncio.ensure_future(c.lease(ttl_s=600))
+    await asyncio.sleep(0)
+    granting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await granting
+    assert not revoked.done()
+    granted.set_result(7)  # the answer comes when nobody waits for it
+    async with asyncio.timeout(60):
+        assert await revoked == 7
 
 
 @pytest.mark.parametrize("protocol", PROTOCOL_NAMES)

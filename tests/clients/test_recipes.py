@@ -1,11 +1,14 @@
 """Recipes for tasks, against real clusters in this process."""
 
 import asyncio
+import math
+from typing import Any
 
 import pytest
 
 from tests.clients.conftest import Stock
 from tests.clients.test_locks import until
+from tests.runtime.fakes import cluster_of
 from viewstamp.clients.claim_driver import ClaimDriver
 from viewstamp.clients.held_claim import ClaimLost, ClaimTimeout
 from viewstamp.clients.locks import LockClient
@@ -13,6 +16,7 @@ from viewstamp.clients.queues import HeldItem
 from viewstamp.clients.recipes import Recipes
 from viewstamp.core.errors import ConfigurationError, InvalidCall, NotExecuted
 from viewstamp.machine.state_machine import compose
+from viewstamp.runtime.addresses import free_ports
 from viewstamp.runtime.local import local_cluster
 from viewstamp.services.locks import InvalidName
 from viewstamp.services.recipes.countdowns import NoCountdown
@@ -176,9 +180,11 @@ async def test_an_item_is_done_once_under_its_token(stock: Stock) -> None:
 
 async def test_a_rate_is_kept_and_a_counter_counts(stock: Stock) -> None:
     async with Recipes(stock.config) as recipes:
-        rate = recipes.rate("api", 20, per_s=1, burst=2)
-        assert [await rate.try_take() for _ in range(2)] == [0, 0]
-        assert 0 < await rate.try_take() <= 0.05
+        rare = recipes.rate("rare", 20, per_s=10_000, burst=2)
+        assert [await rare.try_take() for _ in range(2)] == [0, 0]
+        assert 0 < await rare.try_take() <= 500
+        rate = recipes.rate("api", 20, per_s=1, burst=1)
+        await rate.take(timeout_s=60)
         await rate.take(timeout_s=60)
         slow = recipes.rate("slow", 1, per_s=1_000)
         await slow.take()
@@ -236,6 +242,41 @@ async def test_refusals_are_errors_of_their_own(stock: Stock) -> None:
             Recipes(stock.config, parts={"wrong": "x"})
     with pytest.raises(NotExecuted, match="closed"):
         await recipes.semaphore("x", 1)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.05, math.nan, math.inf, 1e300, "1"])
+async def test_a_lease_that_cannot_be_held_takes_nothing(seconds: Any) -> None:
+    recipes = Recipes(cluster_of(*free_ports(1)))
+    with pytest.raises(ConfigurationError, match=r"lease_s is .*: give seconds.*; nothing was sent"):
+        recipes.queue("q").take(lease_s=seconds)
+    with pytest.raises(ConfigurationError, match=r"ttl_s is .*: give seconds.*; nothing was sent"):
+        recipes.registered("s", "i", ttl_s=seconds)
+
+
+async def test_a_registration_serves_one_block_at_a_time(stock: Stock) -> None:
+    async with Recipes(stock.config) as recipes:
+        mine = recipes.registered("twice", "a", b"1")
+        async with mine:
+            with pytest.raises(InvalidCall, match="in use: make one for each block; nothing was claimed"):
+                await mine.__aenter__()
+            assert len((await recipes.instances("twice")).found) == 1
+        async with mine:
+            assert len((await recipes.instances("twice")).found) == 1
+
+
+async def test_a_wait_that_cannot_be_measured_is_refused(stock: Stock) -> None:
+    async with Recipes(stock.config) as recipes, LockClient(stock.config) as locks:
+        for wrong in (math.nan, "1", True):
+            for wanted in (
+                recipes.lock("w", timeout_s=wrong),  # type: ignore[arg-type]
+                recipes.semaphore("w", 1, timeout_s=wrong),  # type: ignore[arg-type]
+                locks.acquire("w", timeout_s=wrong),  # type: ignore[arg-type]
+                recipes.rate("w", 1).take(timeout_s=wrong),  # type: ignore[arg-type]
+            ):
+                with pytest.raises(ConfigurationError, match=r"timeout_s is .*; nothing was sent"):
+                    await wanted
+        with pytest.raises(InvalidCall, match="is not text: nothing was sent"):
+            await locks.acquire(None)  # type: ignore[arg-type]
 
 
 async def test_recipes_stand_beside_a_class_of_ones_own_under_other_names() -> None:

@@ -28,13 +28,15 @@ SECRET = "a secret of operators"
 class Reader:
     """A reader of one stream, as ASGI has it."""
 
-    def __init__(self, app: Starlette, query: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, app: Starlette, query: str, headers: dict[str, str] | None = None, *, method: str = "GET"
+    ) -> None:
         sent = {"authorization": f"Bearer {SECRET}"} if headers is None else headers
-        self._scope: dict[str, Any] = {
+        self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
-            "method": "GET",
+            "method": method,
             "path": "/v1/watch",
             "raw_path": b"/v1/watch",
             "query_string": query.encode(),
@@ -42,9 +44,9 @@ class Reader:
         }
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._gone = asyncio.Event()
-        self._task = asyncio.create_task(app(self._scope, self._receive, self._messages.put))  # type: ignore[arg-type]
+        self._task = asyncio.create_task(app(self.scope, self.receive, self._messages.put))  # type: ignore[arg-type]
 
-    async def _receive(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
@@ -54,6 +56,10 @@ class Reader:
         assert message["type"] == "http.response.start"
         status: int = message["status"]
         return status
+
+    async def done(self) -> None:
+        """Wait until the app has answered."""
+        await self._task
 
     async def event(self) -> dict[str, str]:
         """Return the next event that is not a comment or progress: its fields."""
@@ -112,6 +118,11 @@ async def test_events_come_with_their_revisions_and_go_on_from_the_last_one(
         ("after=-1", None, 400),
         ("after=99999999999999999999", None, 400),
         ("prefix=" + "k" * 5_000, None, 400),
+        ("prefix=%ff%fe", None, 400),
+        ("prefix=a&prefix=b", None, 400),
+        ("revision=5", None, 400),
+        ("after=1&" * 1_000, None, 400),
+        ("prefix=%EF%BF%BD", None, 200),
     ],
 )
 async def test_what_may_not_be_a_stream_is_refused(
@@ -138,6 +149,24 @@ async def test_streams_are_bounded_and_given_back(
     (server,) = app[1].servers.values()
     await until(lambda: not server.budgets()["watches"][0])
     await until(lambda: not server.budgets()["clients known"][0])
+
+
+async def test_a_reader_that_never_reads_has_no_place(
+    app: tuple[Starlette, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "STREAMS_MAX", 1)
+    asked = Reader(app[0], "", method="HEAD")
+    assert await asked.status() == 200
+    await asyncio.wait_for(asked.done(), 30)  # and does not wait for events
+
+    async def gone(message: Any) -> None:
+        raise OSError("the reader is gone")
+
+    with pytest.raises(Exception):  # noqa: B017, PT011  what it becomes is the framework's
+        await app[0]({**asked.scope, "method": "GET"}, asked.receive, gone)  # before the stream has begun
+    reader = Reader(app[0], "")
+    assert await reader.status() == 200
+    await reader.close()
 
 
 async def test_without_a_secret_there_is_no_stream(app: tuple[Starlette, Any]) -> None:

@@ -24,6 +24,7 @@ from viewstamp.cli.output import quoted
 from viewstamp.cli.target import CLUSTER_FILE
 from viewstamp.cli.under_claim import Holding, UnderClaim
 from viewstamp.clients.recipes import Recipes
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.services.recipes.semaphores import SemaphoreService
 
 ELECTION_VARIABLE: Final = "VIEWSTAMP_ELECTION"
@@ -96,6 +97,8 @@ def semaphore(
     """
     where, within = Where(cluster, servers), check_wait(timeout)
     if resize is not None:
+        if command:
+            raise ConfigurationError("--resize runs nothing: leave the command out; nothing was changed")
         return _resize(where, name, resize, within or _ASK_S)
     require_command("semaphore", command)
 

@@ -31,6 +31,7 @@ from viewstamp.clients.queues import HeldItem
 from viewstamp.clients.recipes import Recipes
 from viewstamp.core.errors import NotExecuted, OutcomeUnknown
 from viewstamp.services.recipes.queue_messages import ItemState, NotTaken
+from viewstamp.services.recipes.queues import BODY_BYTES_MAX
 
 QUEUE_VARIABLE: Final = "VIEWSTAMP_QUEUE"
 ITEM_VARIABLE: Final = "VIEWSTAMP_ITEM"
@@ -58,7 +59,12 @@ def put(
     timeout: Seconds = 10.0,
 ) -> int:
     """Put an item into a queue, and print its number: viewstamp queue put NAME BODY."""
-    data = sys.stdin.buffer.read() if body is None else body.encode("utf-8", "surrogateescape")
+    # Not all of standard input, which may have no end.
+    given = None if body is None else body.encode("utf-8", "surrogateescape")
+    data = sys.stdin.buffer.read(BODY_BYTES_MAX + 1) if given is None else given
+    if len(data) > BODY_BYTES_MAX:
+        failures.complain(f"an item has up to {BODY_BYTES_MAX} bytes, and this one has more: nothing was put")
+        return failures.REFUSED
     try:
         done = ask(
             Where(cluster, servers),

@@ -14,6 +14,7 @@ from viewstamp.cli.target import CLUSTER_FILE, check_timeout, client_tls, client
 from viewstamp.clients.coordination_blocking import BlockingCoordination
 from viewstamp.clients.watch_documents import document_of
 from viewstamp.core.errors import ConfigurationError
+from viewstamp.services.store import CoordinationStore
 from viewstamp.services.store.types import Event
 from viewstamp.services.store.watching import Changes, Progress, Resync, Told
 
@@ -77,7 +78,11 @@ def history(
     """Print the changes of a key that are kept, the oldest first. Exit code 1: there are none."""
     check_key(key)
     with coordination_at(cluster, servers, timeout) as client:
-        changes = client.kv.history(key)
+        try:
+            changes = client.kv.history(key)
+        except CoordinationStore.raises as error:
+            complain(str(error))
+            return REFUSED
     for change in changes:
         if json:
             show_json(document_of(change))

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 from viewstamp.clients.held_claim import HeldClaim, Standing, not_in_time
 from viewstamp.clients.outcomes import outcome_of
+from viewstamp.core.durations import number, wait_s
 from viewstamp.core.errors import ConfigurationError, InvalidCall, NotExecuted, PermissionDenied
 from viewstamp.core.events import Woke
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND, Instant
@@ -96,7 +97,7 @@ class ClaimDriver:
         Raises:
             ConfigurationError: `where` names no cluster, or a setting makes no sense.
         """
-        if retry_s is not None and not 0 < retry_s <= CALL_TIMEOUT_S:
+        if retry_s is not None and not 0 < number(retry_s, "retry_s") <= CALL_TIMEOUT_S:
             raise ConfigurationError(f"retry_s is {retry_s}: give seconds, more than 0, or None for never")
         unknown = min(set(parts or {}) - set(_SERVICES), default=None)
         if unknown is not None:
@@ -168,6 +169,7 @@ class ClaimDriver:
 
         Raises:
             ClaimTimeout: it was not granted in time.
+            ConfigurationError: `timeout_s` is not a number of seconds.
             InvalidCall: the request cannot be sent, or the cluster does not offer this recipe.
             NotExecuted: the client is closed or was not started.
         """
@@ -175,6 +177,7 @@ class ClaimDriver:
             raise used_after_fork()
         if not self._started or self._closed:
             raise NotExecuted("the client is closed or was not started: nothing was claimed")
+        within_s = wait_s(timeout_s)
         self._last += 1
         claim = ClaimId(self._last)
         _require_sendable(claim, request)
@@ -182,7 +185,7 @@ class ClaimDriver:
         self._waiting[claim] = future, request
         self._feed(Want(claim, request))
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(within_s):
                 answer = await future
         except TimeoutError:
             self._give_up(claim)

@@ -4,7 +4,7 @@ A key is text, which goes as UTF-8, or bytes.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.replica.key_spans import prefix_end
@@ -21,7 +21,7 @@ from viewstamp.services.store.types import (
     Txn,
 )
 
-Key: TypeAlias = str | bytes
+Key: TypeAlias = str | bytes | bytearray | memoryview
 Operation: TypeAlias = Put | Delete | Get | Innermost | Inner
 
 
@@ -29,10 +29,14 @@ def encoded(key: Key) -> bytes:
     """Return a key as the store has it.
 
     Raises:
-        ConfigurationError: the text cannot be encoded. Nothing was sent.
+        ConfigurationError: it is neither text nor bytes, or the text cannot be encoded. Nothing was sent.
     """
     if isinstance(key, bytes):
         return key
+    if isinstance(key, bytearray | memoryview):
+        return bytes(key)
+    if not isinstance(key, str):
+        raise ConfigurationError(f"the key {key!r:.100} is neither text nor bytes: nothing was sent")
     try:
         return key.encode()
     except UnicodeEncodeError:
@@ -130,9 +134,23 @@ def exists(key: Key) -> Compare:
     return version(key) > 0
 
 
-def put(key: Key, data: bytes, *, lease: int = 0, prev: bool = False) -> Put:
+class Leased(Protocol):
+    """A lease that a client holds: `coordination.Lease`, `coordination_blocking.BlockingLease`."""
+
+    @property
+    def number(self) -> int:
+        """The lease as the store knows it."""
+        ...
+
+
+def number_of(lease: Leased | int) -> int:
+    """Return the number of a lease."""
+    return lease if isinstance(lease, int) else lease.number
+
+
+def put(key: Key, data: bytes, *, lease: Leased | int = 0, prev: bool = False) -> Put:
     """Write a key; with a lease it is deleted when that ends."""
-    return Put(encoded(key), data, lease, prev)
+    return Put(encoded(key), data, number_of(lease), prev)
 
 
 def delete(key: Key | None = None, *, prefix: Key | None = None, prev: bool = False) -> Delete:

@@ -6,14 +6,20 @@ The blocking front is `coordination_blocking`; what both do without input or out
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
-from viewstamp.clients.conditions import Key, Operation, Range, encoded, whole
+from viewstamp.clients.conditions import Key, Leased, Operation, Range, encoded, number_of, whole
 from viewstamp.clients.lease_clock import LeaseClock, Standing, ttl_ms
 from viewstamp.clients.optimism import Conflict, Optimism
 from viewstamp.clients.watch_failures import failure_of_answer
-from viewstamp.core.errors import NotExecuted, OutcomeUnknown, SessionExpired
+from viewstamp.core.errors import (
+    ConfigurationError,
+    NotExecuted,
+    OutcomeUnknown,
+    SessionExpired,
+    ViewstampError,
+)
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.client import AsyncClient
 from viewstamp.runtime.config import TlsFiles
@@ -81,6 +87,7 @@ class Coordination:
         self.kv = Keys(self.client, self.store, part)
         """The keys."""
         self._leases: set[Lease] = set()
+        self._withdrawing: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -106,15 +113,29 @@ class Coordination:
     async def lease(self, ttl_s: float, *, number: int = 0) -> "Lease":
         """Grant a lease that lives while this process keeps it alive, and up to `ttl_s` longer.
 
+        What is granted to a caller that was cancelled is revoked.
+
         Raises:
             InvalidLease, LeaseExists, TooMany: nothing was granted.
             NotExecuted, OutcomeUnknown: an unknown one ends by itself.
         """
         sent = boottime_us()
-        granted = await self.store.lease_grant(ttl_ms(ttl_s), number)
+        granting = asyncio.ensure_future(self.store.lease_grant(ttl_ms(ttl_s), number))
+        try:
+            granted = await asyncio.shield(granting)
+        except asyncio.CancelledError:
+            withdrawing = asyncio.ensure_future(self._withdraw(granting))
+            self._withdrawing.add(withdrawing)
+            withdrawing.add_done_callback(self._withdrawing.discard)
+            raise
         lease = Lease(self.store, LeaseClock(granted, ttl_s, sent, boottime_us), self._leases)
         self._leases.add(lease)
         return lease
+
+    async def _withdraw(self, granting: asyncio.Future[int]) -> None:
+        """Revoke what a caller that was cancelled is granted: nobody else knows of it."""
+        with suppress(ViewstampError, LeaseNotFound):
+            await self.store.lease_revoke(await granting)
 
 
 class Keys:
@@ -127,13 +148,13 @@ class Keys:
         self._store = store
         self._part = part
 
-    async def put(self, key: Key, data: bytes, *, lease: "Lease | int" = 0) -> int:
+    async def put(self, key: Key, data: bytes, *, lease: Leased | int = 0) -> int:
         """Write a key and return the revision; with a lease it is deleted when that ends.
 
         Raises:
             InvalidKey, ValueTooLong, LeaseNotFound, TooMany: nothing was changed.
         """
-        done = await self._store.kv_put(Put(encoded(key), data, _number(lease)))
+        done = await self._store.kv_put(Put(encoded(key), data, number_of(lease)))
         return done.revision
 
     async def get(self, key: Key, *, revision: int = 0) -> KeyValue | None:
@@ -166,7 +187,10 @@ class Keys:
         Raises:
             CompactedRevision, FutureRevision: it cannot be read at that revision, or a page that took long
                 no longer can.
+            ConfigurationError: `limit` is negative, or the range is not named as above.
         """
+        if limit < 0:
+            raise ConfigurationError(f"limit is {limit}: give a number, or 0 for all; nothing was sent")
         span = Range.of(key, prefix, end)
         return await self._all(Get(span.key, span.end, limit, revision))
 
@@ -357,21 +381,22 @@ class Transaction:
         self._optimism.read(get, found)
         return found
 
-    def put(self, key: Key, data: bytes, *, lease: "Lease | int" = 0) -> None:
-        """Write a key at the end of the block."""
-        self._optimism.write(Put(encoded(key), data, _number(lease)))
+    def put(self, key: Key, data: bytes, *, lease: Leased | int = 0) -> None:
+        """Write a key at the end of the block; `InvalidCall` where that is over."""
+        self._optimism.write(Put(encoded(key), data, number_of(lease)))
 
     def delete(self, key: Key) -> None:
-        """Delete a key at the end of the block."""
+        """Delete a key at the end of the block; `InvalidCall` where that is over."""
         self._optimism.write(Delete(encoded(key)))
 
     async def commit(self) -> None:
-        """Execute it; called at the end of the block.
+        """Execute it, once; called at the end of the block.
 
         Raises:
             Conflict: what it read was changed meanwhile. Nothing was written.
+            InvalidCall: it was committed before, and is not executed again.
         """
-        txn = self._optimism.txn()
+        txn = self._optimism.end()
         if txn is None:
             return
         done = await self._store.kv_txn(txn)
@@ -450,10 +475,6 @@ class Lease:
             else:
                 clock.confirmed(sent, confirmed_ms / 1000)
                 pause_s = clock.pause_s
-
-
-def _number(lease: "Lease | int") -> int:
-    return lease.number if isinstance(lease, Lease) else lease
 
 
 def coordination(

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from viewstamp.clients.conditions import Key, Operation
+from viewstamp.clients.conditions import Key, Leased, Operation
 from viewstamp.clients.coordination import Coordination, Keys, Lease, Transaction
 from viewstamp.clients.lease_clock import Standing
 from viewstamp.clients.loop_thread import LoopThread
@@ -93,9 +93,9 @@ class BlockingKeys:
         self._keys = keys
         self._loop = loop
 
-    def put(self, key: Key, data: bytes, *, lease: "BlockingLease | int" = 0) -> int:
+    def put(self, key: Key, data: bytes, *, lease: Leased | int = 0) -> int:
         """Write a key and return the revision."""
-        return self._loop.run(self._keys.put(key, data, lease=_number(lease)))
+        return self._loop.run(self._keys.put(key, data, lease=lease))
 
     def get(self, key: Key, *, revision: int = 0) -> KeyValue | None:
         """Return a key, as it is or as it was at a revision; None: it does not exist."""
@@ -179,9 +179,9 @@ class BlockingTransaction:
         """Return the keys with a prefix, without what the transaction writes itself."""
         return self._loop.run(self._transaction.range(prefix=prefix))
 
-    def put(self, key: Key, data: bytes, *, lease: "BlockingLease | int" = 0) -> None:
+    def put(self, key: Key, data: bytes, *, lease: Leased | int = 0) -> None:
         """Write a key at the end of the block."""
-        self._transaction.put(key, data, lease=_number(lease))
+        self._transaction.put(key, data, lease=lease)
 
     def delete(self, key: Key) -> None:
         """Delete a key at the end of the block."""
@@ -215,10 +215,6 @@ class BlockingLease:
     def revoke(self) -> int:
         """End it now and delete its keys; return the revision at which that happened."""
         return self._loop.run(self._lease.revoke())
-
-
-def _number(lease: BlockingLease | int) -> int:
-    return lease.number if isinstance(lease, BlockingLease) else lease
 
 
 def coordination_blocking(

@@ -8,8 +8,11 @@ Rules of this file:
 - a lease that was not confirmed in time is doubtful, not lost: only the cluster knows.
 """
 
+import math
 from typing import Final, Literal
 
+from viewstamp.core.durations import number
+from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import MICROSECONDS_PER_MS, MICROSECONDS_PER_SECOND, Instant
 from viewstamp.runtime.system import Clock
 
@@ -68,8 +71,15 @@ class LeaseClock:
 
 
 def ttl_ms(ttl_s: float) -> int:
-    """Return a time to live as the store takes it."""
-    return max(0, min(round(ttl_s * 1000), 1 << 50)) if ttl_s == ttl_s else 0  # noqa: PLR0124  not a number
+    """Return a time to live as the store takes it; how long it may be, the store says.
+
+    Raises:
+        ConfigurationError: it is not a number of seconds. Nothing was sent.
+    """
+    seconds = number(ttl_s, "ttl_s")
+    if not math.isfinite(seconds):
+        raise ConfigurationError(f"ttl_s is {seconds}: give seconds; nothing was sent")
+    return round(max(0.0, min(seconds, 1e12)) * 1_000)
 
 
 __all__ = ["MICROSECONDS_PER_MS", "LeaseClock", "Standing", "ttl_ms"]

@@ -18,7 +18,8 @@ from functools import partial
 from typing import Final, Literal, Protocol, TypeAlias, assert_never
 
 from viewstamp.clients.outcomes import outcome_of
-from viewstamp.core.errors import ConfigurationError, NotExecuted, PermissionDenied
+from viewstamp.core.durations import number
+from viewstamp.core.errors import ConfigurationError, InvalidCall, NotExecuted, PermissionDenied
 from viewstamp.core.events import Woke
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND, Instant
 from viewstamp.replica.events import Raised
@@ -164,7 +165,7 @@ class LockDriver:
         Raises:
             ConfigurationError: `where` names no cluster, or `retry_s` makes no sense.
         """
-        if retry_s is not None and not 0 < retry_s <= CALL_TIMEOUT_S:
+        if retry_s is not None and not 0 < number(retry_s, "retry_s") <= CALL_TIMEOUT_S:
             raise ConfigurationError(f"retry_s is {retry_s}: give seconds, more than 0, or None for never")
         retry_us = None if retry_s is None else int(retry_s * MICROSECONDS_PER_SECOND)
         self._cache = LockCache(CacheOptions(retry_us, hooked=on_release is not None, label=label))
@@ -234,12 +235,15 @@ class LockDriver:
 
         Raises:
             NotExecuted: it was not started, or before a fork.
-            InvalidName: the name contains a lone surrogate, which no message can carry.
+            InvalidCall: the name is not text.
+            InvalidName: it contains a lone surrogate, which no message can carry.
         """
         if self.client.is_parents:
             raise used_after_fork()
         if not self._thread:
             raise NotExecuted("the lock client was not started: enter it first")
+        if not isinstance(name, str):
+            raise InvalidCall(f"the name {name!r} of a lock is not text: nothing was sent")
         if not is_text(name):
             raise InvalidName(
                 f"the name {name[:100]!a} of a lock is not valid text: it contains a lone surrogate"

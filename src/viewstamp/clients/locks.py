@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from viewstamp.clients.lock_driver import HeldLock, Hook, LockDriver, LockTimeout
+from viewstamp.core.durations import wait_s
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.proxies import make_proxy
@@ -98,13 +99,15 @@ class LockClient:
 
         Raises:
             LockTimeout: it was not acquired in time.
+            ConfigurationError: `timeout_s` is not a number of seconds.
             InvalidName, TooManyLocks, TooManyWaiters: the service refused.
             NotExecuted: the client is closed, or the cluster offers no locks under this name.
         """
+        within_s = wait_s(timeout_s)
         waiter = _TaskWaiter(asyncio.get_running_loop())
         ticket = self._driver.want(name, waiter)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(within_s):
                 return await waiter.future
         except TimeoutError:
             self._driver.give_up(ticket)

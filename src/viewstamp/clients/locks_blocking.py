@@ -1,6 +1,7 @@
 """Locks for threads: the blocking front of a lock cache, whose loop runs in a thread of its own."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Self
 
 from viewstamp.clients.lock_driver import HeldLock, Hook, LockDriver, LockTimeout
 from viewstamp.clients.loop_thread import LoopThread
+from viewstamp.core.durations import wait_s
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.discovery import Where
 from viewstamp.runtime.proxies import make_proxy
@@ -84,13 +86,15 @@ class BlockingLockClient:
 
         Raises:
             LockTimeout: it was not acquired in time.
+            ConfigurationError: `timeout_s` is not a number of seconds.
             InvalidName, TooManyLocks, TooManyWaiters: the service refused.
             NotExecuted: the client is closed, or the cluster offers no locks under this name.
         """
+        within_s = wait_s(timeout_s)
         waiter = _ThreadWaiter()
         ticket = self._driver.want(name, waiter)
         try:
-            came = waiter.over.wait(timeout_s)
+            came = waiter.over.wait(None if within_s == math.inf else within_s)
         except BaseException:
             self._driver.give_up(ticket)
             raise

@@ -7,7 +7,7 @@ Rules of this file:
   read included, and else it is not executed at all.
 """
 
-from viewstamp.core.errors import NotExecuted
+from viewstamp.core.errors import InvalidCall, NotExecuted
 from viewstamp.services.store.types import Compare, Delete, Found, Get, Plain, Put, Txn
 
 
@@ -18,13 +18,14 @@ class Conflict(NotExecuted):
 class Optimism:
     """What one transaction has read and will write."""
 
-    __slots__ = ("_conditions", "_writes", "revision")
+    __slots__ = ("_conditions", "_ended", "_writes", "revision")
 
     def __init__(self) -> None:
         self.revision = 0
         """At which the reads are; 0: nothing was read."""
         self._conditions: dict[tuple[bytes, bytes], list[Compare]] = {}
         self._writes: dict[bytes, Put | Delete] = {}
+        self._ended = False
 
     def written(self, key: bytes) -> tuple[bool, bytes | None]:
         """Return whether the transaction writes this key, and its value then; None: it deletes it."""
@@ -47,11 +48,27 @@ class Optimism:
         self._conditions.setdefault((get.key, get.end), conditions)
 
     def write(self, operation: Put | Delete) -> None:
-        """Remember a write of one key; a later one takes its place."""
+        """Remember a write of one key; a later one takes its place.
+
+        Raises:
+            InvalidCall: the transaction was committed.
+        """
+        self._require_open()
         self._writes[operation.key] = operation
 
-    def txn(self) -> Txn | None:
-        """Return what to execute; None: nothing was written."""
+    def _require_open(self) -> None:
+        """Refuse a second end: what was written would be written again."""
+        if self._ended:
+            raise InvalidCall("the transaction was committed: begin another; nothing was written now")
+
+    def end(self) -> Txn | None:
+        """Return what to execute; None: nothing was written.
+
+        Raises:
+            InvalidCall: the transaction was committed.
+        """
+        self._require_open()
+        self._ended = True
         if not self._writes:
             return None
         writes: list[Plain] = list(self._writes.values())

@@ -9,6 +9,7 @@ from typing import Final
 
 from viewstamp.clients.claim_driver import ClaimDriver
 from viewstamp.clients.held_claim import ClaimLost, Guard, HeldClaim, OnLoss
+from viewstamp.core.durations import LEASE_MS_MIN, milliseconds
 from viewstamp.core.errors import NotExecuted, OutcomeUnknown
 from viewstamp.services.recipes.keeper_events import Request
 from viewstamp.services.recipes.names import SEQUENCE_MAX
@@ -57,7 +58,7 @@ class HeldItem(HeldClaim):
             NotTaken: it is not taken under this token any longer.
         """
         proxy = self._driver.proxy("queues", QueueService)
-        delay_ms = None if delay_s is None else round(delay_s * 1_000)
+        delay_ms = None if delay_s is None else milliseconds(delay_s, "delay_s")
         dead = await proxy.fail(self.name, int(self.claim), self.token, reason, delay_ms, bury)
         self._done()
         return dead
@@ -113,8 +114,9 @@ class Queue:
         Raises:
             QueueFull: there is no room.
             TooLarge: the item is too long.
+            ConfigurationError: `delay_s` is negative, or above ten years.
         """
-        return await self.service.put(self.name, body, id, key, round(delay_s * 1_000))
+        return await self.service.put(self.name, body, id, key, milliseconds(delay_s, "delay_s"))
 
     def take(
         self, *, lease_s: float | None = None, timeout_s: float | None = None, on_loss: OnLoss = "cancel"
@@ -123,8 +125,12 @@ class Queue:
 
         An error inside the block gives it back, to be tried again or set aside. With `lease_s` it comes back
         after that time unless it is extended; without when this client's session ends.
+
+        Raises:
+            ConfigurationError: `lease_s` is below 0.1 s or above ten years, or `on_loss` is another word.
+                Nothing was taken.
         """
-        lease_ms = 0 if lease_s is None else max(1, round(lease_s * 1_000))
+        lease_ms = 0 if lease_s is None else milliseconds(lease_s, "lease_s", least_ms=LEASE_MS_MIN)
         request = Request(
             "queues", "take", "release", self.name, (lease_ms, self._label), lease_us=lease_ms * 1_000
         )
@@ -157,7 +163,7 @@ class Queue:
         dedupe_s: float = 3_600.0,
     ) -> QueueState:
         """Set what holds for this queue (`services.recipes.queue_state.QueueSettings`)."""
-        backoff_ms, dedupe_ms = round(backoff_s * 1_000), round(dedupe_s * 1_000)
+        backoff_ms, dedupe_ms = milliseconds(backoff_s, "backoff_s"), milliseconds(dedupe_s, "dedupe_s")
         return await self.service.configure(self.name, attempts_max, backoff_ms, items_max, dedupe_ms)
 
     async def state(self) -> QueueState:

@@ -4,7 +4,7 @@ import asyncio
 
 from viewstamp.clients.claim_driver import ClaimDriver
 from viewstamp.clients.held_claim import not_in_time
-from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.durations import milliseconds, wait_s
 from viewstamp.services.recipes.rates import RateService, Taken
 
 
@@ -15,11 +15,9 @@ class Rate:
         """`rate` in `per_s` seconds; `burst` at once.
 
         Raises:
-            ConfigurationError: the period is below a millisecond.
+            ConfigurationError: the period is below a millisecond, or above ten years.
         """
-        self._period_ms = round(per_s * 1_000)
-        if self._period_ms < 1:
-            raise ConfigurationError(f"per_s is {per_s}: a period has at least 0.001 s")
+        self._period_ms = milliseconds(per_s, "per_s", least_ms=1)
         self._proxy = driver.proxy("rates", RateService)
         self.name = name
         self.rate = rate
@@ -41,7 +39,7 @@ class Rate:
             TooLarge: the cost is above the burst.
         """
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(wait_s(timeout_s)):
                 taken = await self._take(cost)
                 while taken.wait_us:
                     await asyncio.sleep(taken.wait_us / 1e6)

@@ -13,6 +13,7 @@ from viewstamp.clients.observing import observed
 from viewstamp.clients.queues import Queue
 from viewstamp.clients.rates import Rate
 from viewstamp.clients.registrations import Registration
+from viewstamp.core.durations import wait_s
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.config import TlsFiles
 from viewstamp.runtime.discovery import Where
@@ -255,6 +256,9 @@ class Recipes:
 
         With `ttl_s` it is renewed by this client's loop, so that a process whose loop hangs goes out of the
         list.
+
+        Raises:
+            ConfigurationError: `ttl_s` is below 0.1 s, or above ten years.
         """
         return Registration(self.driver, service, instance, value, ttl_s, self._label)
 
@@ -280,7 +284,7 @@ class Recipes:
         if local is None:
             local = self._local[request.name] = asyncio.Lock()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(wait_s(timeout_s)):
                 await local.acquire()
                 try:
                     held = await self.driver.acquire("lock", request, HeldClaim)

@@ -6,6 +6,7 @@ from typing import Final, Self
 
 from viewstamp.clients.claim_driver import ClaimDriver
 from viewstamp.clients.held_claim import HeldClaim
+from viewstamp.core.durations import LEASE_MS_MIN, milliseconds
 from viewstamp.core.errors import InvalidCall, ViewstampError
 from viewstamp.core.ids import MICROSECONDS_PER_SECOND
 from viewstamp.services.recipes.keeper_events import Request
@@ -30,7 +31,7 @@ class Registration:
         self._service = service
         self._instance = instance
         self._value = value
-        self._ttl_ms = 0 if ttl_s is None else max(1, round(ttl_s * 1_000))
+        self._ttl_ms = 0 if ttl_s is None else milliseconds(ttl_s, "ttl_s", least_ms=LEASE_MS_MIN)
         self._label = label
         self._in_use = False
         self._held: HeldClaim | None = None

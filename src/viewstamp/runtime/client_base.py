@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from viewstamp.core.durations import number
 from viewstamp.core.errors import (
     CallError,
     CommandFailed,
@@ -234,7 +235,7 @@ def session_ms(seconds: float) -> int:
     Raises:
         ConfigurationError: it is out of range.
     """
-    if not 0 <= seconds <= TIME_TO_LIVE_MAX_MS / 1000:
+    if not 0 <= number(seconds, "session_s") <= TIME_TO_LIVE_MAX_MS / 1000:
         raise ConfigurationError(
             f"a session cannot live {seconds} s: give seconds, or 0 for the cluster's own"
         )

@@ -17,6 +17,7 @@ from random import Random, SystemRandom
 from time import clock_gettime_ns, monotonic_ns, time_ns  # noqa: TID251  certificates end at a date
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from viewstamp.core.durations import number
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import Instant
 from viewstamp.core.messages import SECRET_BYTES
@@ -74,7 +75,7 @@ def wall_ns() -> int:
 
 def check_timeout_s(timeout_s: float) -> float:
     """Return the seconds; `ConfigurationError` unless they are more than none and at most `TIMEOUT_S_MAX`."""
-    if not 0 < timeout_s <= TIMEOUT_S_MAX:
+    if not 0 < number(timeout_s, "timeout_s") <= TIMEOUT_S_MAX:
         raise ConfigurationError(f"timeout_s is {timeout_s}: it must be positive and finite")
     return timeout_s
 

@@ -15,13 +15,16 @@ Source: WHATWG HTML, 9.2 "Server-sent events".
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Final
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from viewstamp.clients.coordination import Coordination
 from viewstamp.clients.watch_documents import document_of
@@ -36,11 +39,27 @@ STREAMS_MAX: Final = 64
 CLOSING: Final[set[asyncio.Future[None]]] = set()
 """Clients of streams that have ended, until their connections are closed."""
 _REVISION_DIGITS_MAX: Final = 19
+_PARAMETERS: Final = 2
 _REVISION_END: Final = 1 << 63
+_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 class _Refused(Exception):
     """The request cannot be a stream."""
+
+
+class _Stream(StreamingResponse):
+    """A stream that has a place until it ends, also where its reader is gone before it begins."""
+
+    def __init__(self, events: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
 def watch_routes(server: Server, proof: Proof) -> list[Route]:
@@ -57,17 +76,10 @@ def watch_routes(server: Server, proof: Proof) -> list[Route]:
             return _refusal(str(error), 400)
         if not server.running or len(streams) >= STREAMS_MAX:
             return _refusal("the node has stopped, or has as many streams as it may", 503)
+        if request.method == "HEAD":  # its reader reads nothing, and a stream would not end
+            return Response(media_type="text/event-stream", headers=_HEADERS)
         streams.add(request)
-
-        async def body() -> AsyncIterator[bytes]:
-            try:
-                async for piece in _events(server, prefix, after):
-                    yield piece
-            finally:
-                streams.discard(request)
-
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+        return _Stream(_events(server, prefix, after), partial(streams.discard, request))
 
     return [Route("/v1/watch", watch)]
 
@@ -101,8 +113,21 @@ def event_of(told: Told) -> bytes:
     )
 
 
+def _given(request: Request) -> dict[str, str]:
+    """Return what the query says: a name that is misspelt or given twice would watch something else."""
+    text = request.scope["query_string"].decode("latin-1")
+    try:
+        given = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_PARAMETERS)
+    except ValueError:  # a UnicodeDecodeError is one
+        raise _Refused("the query is not UTF-8 text, or has too many parts") from None
+    names = [name for name, _ in given]
+    if len(set(names)) < len(names) or not {"prefix", "after"}.issuperset(names):
+        raise _Refused("give `prefix` and `after`, each once at most")
+    return dict(given)
+
+
 def _prefix_of(request: Request) -> str:
-    prefix = request.query_params.get("prefix", "")
+    prefix = _given(request).get("prefix", "")
     if len(prefix.encode("utf-8", "replace")) > KEY_BYTES_MAX:
         raise _Refused(f"a prefix has up to {KEY_BYTES_MAX} bytes")
     return prefix
@@ -110,7 +135,7 @@ def _prefix_of(request: Request) -> str:
 
 def _after_of(request: Request) -> int | None:
     """Return the revision after which to begin; None: now. What a browser remembers goes first."""
-    text = request.headers.get("last-event-id") or request.query_params.get("after")
+    text = request.headers.get("last-event-id") or _given(request).get("after")
     if text is None:
         return None
     if (
