@@ -156,6 +156,9 @@ class ClientOptions(msgspec.Struct, frozen=True):
     message_calls_max: int = 4_096
     """Calls in one message; not more than the servers' `batch_commands_max`."""
     message_bytes_max: int = 512 << 10
+    call_bytes_max: int = 15 << 20
+    """A longer call is refused here. It would fit into no frame of a server (`client_frame_bytes_max`, which
+    is larger): the server would cut the connection, and with it all other calls, again and again."""
     answer_timeout_ms: int = 1_000
     """A call without an answer after this time is sent to the next server; doubles up to the next field."""
     answer_timeout_max_ms: int = 8_000

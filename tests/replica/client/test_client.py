@@ -48,6 +48,15 @@ def test_a_session_is_opened_first_and_all_calls_of_a_turn_are_one_message() -> 
     assert bench.outcomes == dict.fromkeys((1, 2, 3), Returned(ENCODED_OK, 99))
 
 
+def test_a_call_that_fits_into_no_frame_is_refused_and_not_sent() -> None:
+    bench = opened_bench(call_bytes_max=len(msgspec.msgpack.encode(("add", 1))))
+    longer = bench.invoke("add", 1_000)
+    told = "not executed: the call has 8 bytes, and this client sends up to 6"
+    assert bench.outcomes[longer] == Failed("invalid", told)
+    bench.invoke("add", 2)
+    assert sequences(bench.submitted()[1]) == [2]
+
+
 def test_results_are_acknowledged_up_to_the_first_that_is_missing() -> None:
     bench = opened_bench()
     for _ in range(3):

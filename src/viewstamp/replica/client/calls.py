@@ -19,7 +19,7 @@ import msgspec
 
 from viewstamp.core.ids import Instant, NodeId
 from viewstamp.core.messages import RESULT, Redirect, Results, ServerMessage, SessionOpened
-from viewstamp.replica.events import CallId
+from viewstamp.replica.events import CallId, Failed
 from viewstamp.replica.options import ClientOptions
 
 Queue = Literal["command", "linearizable", "stale"]
@@ -358,3 +358,17 @@ class Calls:
 
 def _sequence_of(call: Call) -> int:
     return call.sequence
+
+
+def not_taken(options: ClientOptions, calls: int, closed: str) -> Failed:
+    """Return how a call ends that comes too late, or where as many are open as may be."""
+    reason = closed or "its deadline has passed"
+    if calls >= options.calls_max:
+        reason = f"{options.calls_max} calls are open already"
+    return Failed("not_executed", f"not executed: {reason}")
+
+
+def too_long(options: ClientOptions, size: int) -> Failed:
+    """Return how a call ends that fits into no frame of a server."""
+    told = f"the call has {size} bytes, and this client sends up to {options.call_bytes_max}"
+    return Failed("invalid", f"not executed: {told}")

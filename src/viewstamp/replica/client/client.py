@@ -42,7 +42,7 @@ from viewstamp.core.messages import (
     client_number,
 )
 from viewstamp.replica.client.admin import AdminCalls
-from viewstamp.replica.client.calls import Call, Calls, Flight, Queue
+from viewstamp.replica.client.calls import Call, Calls, Flight, Queue, not_taken, too_long
 from viewstamp.replica.client.failures import CLOSED, expired, failed, number_of, text_of, without_result
 from viewstamp.replica.client.routing import Router
 from viewstamp.replica.client.session import ClientSession
@@ -190,10 +190,9 @@ class ClientCore:
         assert now >= self._now, (now, self._now)
         self._now = now
         if self._closed or deadline <= now or len(self._calls.by_id) >= self._options.calls_max:
-            reason = CLOSED if self._closed else "its deadline has passed"
-            if len(self._calls) >= self._options.calls_max:
-                reason = f"{self._options.calls_max} calls are open already"
-            return Failed("not_executed", f"not executed: {reason}")
+            return not_taken(self._options, len(self._calls), CLOSED if self._closed else "")
+        if len(payload) > self._options.call_bytes_max:
+            return too_long(self._options, len(payload))
         self._calls.add(Call(call, kind, payload, deadline))
         return None
 
