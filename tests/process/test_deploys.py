@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,14 @@ class Deployment:
         path = os.environ.get("PYTHONPATH", "")
         return {"PYTHONPATH": os.pathsep.join([str(self.folders[name]), str(ROOT), path])}
 
-    async def roll(self, name: str) -> None:
-        """Put this version on each node, one after the other."""
-        for server in self.group.servers.values():
-            assert await asyncio.to_thread(server.stop) == 0
+    async def roll(self, name: str, *, order: Sequence[int] = (1, 2, 3), kill: bool = False) -> None:
+        """Put this version on each node, one after the other; with `kill` by SIGKILL."""
+        for node in order:
+            server = self.group.servers[NodeId(node)]
+            if kill:
+                server.kill()
+            else:
+                assert await asyncio.to_thread(server.stop) == 0
             server.start(self._environment(name))
             await asyncio.to_thread(server.wait_ready)
             await self.all_answer()
@@ -115,6 +119,27 @@ async def test_no_call_fails_when_a_class_is_deployed_and_taken_back_and_deploye
     assert {type(account) for account in (await accounts(group)).values()} == {Status}
     in_force = {account.versions for account in (await accounts(group)).values()}  # type: ignore[union-attr]
     assert {(known.level, known.machine) for known in in_force if known is not None} == {(1, 2)}
+    assert [line for line in deployment.lines() if "differ" in line or "newer code" in line] == []
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+async def test_no_call_fails_when_each_node_is_killed_for_the_other_class(
+    make_group: MakeGroup, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    deployment = Deployment(make_group, tmp_path)
+    group = deployment.group
+    await deployment.all_answer()
+    buyers = Buyers(group)
+    async with buyers.buying():
+        await deployment.roll("second", order=order[:2], kill=True)
+        await deployment.roll("first", order=order[1:2], kill=True)
+        await deployment.roll("second", order=order[1:], kill=True)
+        leader = (await wait_for_leader(group, members_min=3)).leader
+        assert leader is not None
+        assert await asyncio.to_thread(operator.direct, group.cluster, leader, Finalize()) is None
+        await deployment.roll("second", order=(leader,), kill=True)
+    await wait_for_level(group)
+    assert sorted(buyers.numbers) == list(range(1, len(buyers.numbers) + 1)), "each call once, none lost"
     assert [line for line in deployment.lines() if "differ" in line or "newer code" in line] == []
 
 
