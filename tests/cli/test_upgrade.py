@@ -99,6 +99,15 @@ def test_check_compares_the_code_of_the_class_that_a_backup_is_of(command: Comma
     assert "refused: add() does something else than before, and version is 1 as before" in ran.out
 
 
+def test_check_compares_the_results_of_the_last_entry_of_a_backup(command: Command, tmp_path: Path) -> None:
+    group = Group(Shop, Shop, Shop)
+    group.call("keep", "tea")
+    written = write_backup(group, tmp_path / "shop.vss", "add", "tea", 2)
+    ran = command("upgrade", "check", "tests.evolution.changes:OtherBehaviour", "--backup", written)
+    assert ran.code == 1, "no later entry says what the last one came to"
+    assert "refused: entry 1.2: a command up to here gives another result than it did" in ran.out
+
+
 def test_check_says_that_a_backup_of_an_earlier_program_holds_no_code(
     command: Command, tmp_path: Path
 ) -> None:

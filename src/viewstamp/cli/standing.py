@@ -27,6 +27,8 @@ class Standing(msgspec.Struct, frozen=True):
     """Those of the cluster, where the source says them."""
     code: dict[str, str] = {}
     """Of the class that ran last, where the source says it."""
+    digest: int | None = None
+    """Of the results up to the last entry, where the source says it."""
 
 
 def read_directory(path: str) -> Standing:
@@ -69,7 +71,7 @@ def read_backup(source: Source) -> Standing:
         StreamDamaged: it is not whole.
     """
     header: Header | None = None
-    body, entries = bytearray(), []
+    body, entries, digest = bytearray(), [], None
     for record in records_of(source):
         if isinstance(record, Header):
             header = record
@@ -77,8 +79,9 @@ def read_backup(source: Source) -> Standing:
             body += record.data
         elif isinstance(record, LogEntry):
             entries.append(Entry(record.viewstamp, record.data))
+            digest = record.digest
     assert header is not None, "a whole stream has a header"
     snapshot = None if header.snapshot is None else header.snapshot
     made = None if snapshot is None else BytesSnapshot(header.viewstamp, snapshot.header, bytes(body))
     known = {name: value for name, value in header.limits.items() if name in SessionLimits.__struct_fields__}
-    return Standing(made, entries, SessionLimits(**known) if known else None, header.code)
+    return Standing(made, entries, SessionLimits(**known) if known else None, header.code, digest)

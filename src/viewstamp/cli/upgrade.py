@@ -123,6 +123,7 @@ def check(
         code=source.code,
         allow=allow,
         elsewhere=elsewhere(machine),
+        digest=source.digest,
     )
     for problem in verdict.problems:
         print(f"refused: {printable(problem)}")

@@ -5,6 +5,7 @@ that the log knows of. Then the migrations run, on a copy that nobody keeps.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
@@ -26,6 +27,11 @@ from viewstamp.replica.replicated_state import ReplicatedState
 from viewstamp.replica.skip_mark import read_skip_mark
 from viewstamp.replica.snapshot_body import SnapshotUnreadable, read_preface, restore
 from viewstamp.replica.versions import NewerCodeNeeded
+
+_OTHER_RESULT: Final = (
+    "a command up to here gives another result than it did: raise the version, and let it depend on "
+    "self.context.version"
+)
 
 
 class Verdict(msgspec.Struct):
@@ -55,10 +61,12 @@ def judge_class(
     code: Mapping[str, str] | None = None,
     allow: Collection[str] = (),
     elsewhere: Elsewhere | None = None,
+    digest: int | None = None,
 ) -> Verdict:
     """Return what would happen if this class ran on this snapshot and the entries after it.
 
     `code` is that of the class that ran; None: not known. `allow` names methods that may do something else.
+    `digest` is that of the results up to the last entry, where it is known: no later entry tells it.
     `elsewhere` runs migrations in other processes, whose states must be equal.
 
     Raises:
@@ -76,6 +84,9 @@ def judge_class(
         verdict.oldest = verdict.in_force = state.runner.in_force.version
     verdict.problems += uses_of_removed(cls, allow)
     whole = _execute(state, entries, verdict)
+    if whole and digest is not None and state.chain.digest != digest:
+        verdict.problems.append(f"entry {state.applied}: {_OTHER_RESULT}")
+        whole = False
     if verdict.in_force:
         verdict.problems += code_problems(cls, code or {}, verdict.in_force, allow)
         verdict.notes = [
@@ -127,10 +138,7 @@ def _execute(state: ReplicatedState, entries: Iterable[Entry], verdict: Verdict)
             verdict.problems = verdict.problems or [f"{where}: {error}"]
             return False
         if state.chain.contradicts(batch.check):
-            verdict.problems.append(
-                f"{where}: a command before it gives another result than it did: raise the version, and let "
-                "it depend on self.context.version"
-            )
+            verdict.problems.append(f"{where}: {_OTHER_RESULT}")
             return False
         state.apply(entry.viewstamp, batch, (), Answers())
         verdict.executed += 1
