@@ -61,6 +61,7 @@ def sim(
     duration_ms: Unusual[int | None] = None,
     workload: str | None = None,
     runtime: Annotated[bool, Parameter(negative="")] = False,
+    tokens: Unusual[bool] = False,
     without: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     trace: Path | None = None,
     tell: Annotated[bool, Parameter(negative="")] = False,
@@ -87,6 +88,7 @@ def sim(
         duration_ms: Simulated time of the disasters.
         workload: kv, locks, ... or MODULE:CLASS.
         runtime: Run whole servers, clients and files.
+        tokens: With --runtime: clients show tokens.
         without: Leave out disk or network.loss.
         trace: Write all events as JSON lines.
         tell: Print the events in words.
@@ -103,12 +105,10 @@ def sim(
     """
     looks = Looks.chosen(trace, TraceFilter(node, kind, *between), history, is_told=tell)
     many = Many(seeds or (ENDLESS if until_failure else None), jobs, dask, minutes, ledger)
-    plan = RunPlan(protocol, seed or 0, nodes, _us(duration_ms), without, workload, runtime=runtime)
-    try:
-        check_numbers(seed=seed, nodes=nodes, duration_ms=duration_ms, jobs=jobs, minutes=minutes)
-        return _dispatch(replay, plan, looks, many, seed=seed, keep=keep, as_json=json)
-    except (ConfigurationError, OSError) as error:
-        return _refused(error)
+    plan = RunPlan(
+        protocol, seed or 0, nodes, _us(duration_ms), without, workload, runtime=runtime, tokens=tokens
+    )
+    return _dispatch(replay, plan, looks, many, seed=seed, keep=keep, as_json=json)
 
 
 def _us(milliseconds: int | None) -> int | None:
@@ -126,9 +126,22 @@ def _dispatch(
     as_json: bool,
 ) -> int:
     """Show a seed file again, or run what the flags ask for, if they fit together."""
-    check_together(seed=seed, seeds=many.seeds, looks=looks, ledger=many.ledger)
-    shown_again = None if replay is None else _replay(replay, looks, as_json=as_json)
-    return _begin(plan, looks, many, keep=keep, as_json=as_json) if shown_again is None else shown_again
+    length_ms = None if plan.duration_us is None else plan.duration_us // 1_000
+    try:
+        check_numbers(
+            seed=seed, nodes=plan.nodes, duration_ms=length_ms, jobs=many.jobs, minutes=many.minutes
+        )
+        _check_tokens(plan)
+        check_together(seed=seed, seeds=many.seeds, looks=looks, ledger=many.ledger)
+        shown_again = None if replay is None else _replay(replay, looks, as_json=as_json)
+        return _begin(plan, looks, many, keep=keep, as_json=as_json) if shown_again is None else shown_again
+    except (ConfigurationError, OSError) as error:
+        return _refused(error)
+
+
+def _check_tokens(plan: RunPlan) -> None:
+    if plan.tokens and not plan.runtime:
+        raise ConfigurationError("--tokens needs --runtime: the cores know no hello; nothing was run")
 
 
 def _refused(error: Exception) -> int:

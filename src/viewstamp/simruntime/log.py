@@ -17,9 +17,9 @@ _CLOSED: Final = re.compile(r"(?:closed (?:node|client) \d+|connection to node \
 _INNOCENT: Final = re.compile(
     r"\[Errno \d+\]|the connection ended in the middle of a frame|a frame was not complete|nothing was sent"
     r"|the replies were not read|the server (stops|failed)|\d+ bytes of replies wait"
-    r"|this node has too much to do|the other machine"
+    r"|this node has too much to do|the other machine|its token has ended"
 )
-"""Reasons that follow from what the simulated network does."""
+"""Reasons that follow from what the simulated network does, and from the end of a token (`tokens`)."""
 
 
 class _Listener(logging.Handler):

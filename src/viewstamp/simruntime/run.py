@@ -55,8 +55,10 @@ from viewstamp.simruntime.options import (
     without,
 )
 from viewstamp.simruntime.sockets import End, Network
+from viewstamp.simruntime.tokens import GRANTS, Tokens
 from viewstamp.simruntime.users import Load, Overseer, User
 
+_CLUSTER_ID: Final = "simulated"
 _PORT: Final = 7000
 _BOOTSTRAP_US: Final = 60_000_000
 _SERVE_US: Final = 60_000_000
@@ -170,6 +172,7 @@ class RuntimeRun:
         self.network = Network(self.world, self.tree.stream("network"), self.options.sockets)
         self._tune_network()
         self.history = Recorder()
+        self.tokens = Tokens(self.tree.stream("tokens"), _CLUSTER_ID) if plan.tokens else None
         self.cluster = self._make_cluster()
         self.machines = [self._make_machine(node) for node in self.nodes]
         self.injector = Injector(
@@ -191,12 +194,14 @@ class RuntimeRun:
     def _make_cluster(self) -> ClusterConfig:
         tuning = self.swarm.tuning
         cluster = ClusterConfig(
-            cluster_id="simulated",
+            cluster_id=_CLUSTER_ID,
             members=tuple(Member(node, address_of(node), _PORT + node) for node in self.nodes),
             protocol=self.plan.protocol,
             options=msgspec.to_builtins(protocol_options(self.definition, tuning)),
             replica=msgspec.to_builtins(replica_options(tuning)),
         )
+        if self.tokens is not None:
+            cluster = msgspec.structs.replace(cluster, tokens=self.tokens.config, grants=GRANTS)
         return cluster.holding(Secret(self.tree.stream("secret").randbytes(KEY_BYTES)))
 
     def _make_machine(self, node: NodeId) -> Machine:
@@ -284,7 +289,7 @@ class RuntimeRun:
         """Run all of it, and report what goes wrong."""
         violation = None
         try:
-            with simulated(self.tree.stream("fresh"), lambda: _WALL_S), listened_to(self._failed):
+            with simulated(self.tree.stream("fresh"), self._wall_s), listened_to(self._failed):
                 self._run()
         except InvariantViolated as error:
             violation = self._violation(error.name, error.explanation)
@@ -296,6 +301,10 @@ class RuntimeRun:
             for host in self.network.hosts.values():
                 host.end()
         return self._report(violation)
+
+    def _wall_s(self) -> float:
+        """Return the date, which goes on where something ends by it."""
+        return _WALL_S if self.tokens is None else _WALL_S + self.world.now_us / 1e6
 
     def _run(self) -> None:
         for machine in self.machines:
@@ -315,7 +324,8 @@ class RuntimeRun:
 
     def _make_user(self, options: Any = None) -> User:
         number = len(self.users) + 1
-        user = User(number, self.load, self.tree.stream("user", number), options=options)
+        token = None if self.tokens is None else self.tokens.of(number)
+        user = User(number, self.load, self.tree.stream("user", number), options=options, token=token)
         self.users.append(user)
         return user
 
@@ -422,6 +432,7 @@ class RuntimeRun:
 
     def _report(self, violation: Violation | None) -> RunReport:
         faults = Counter(self.injector.counts) + self.network.counts
+        faults += Counter() if self.tokens is None else self.tokens.counts
         for machine in self.machines:
             faults.update(machine.disk.counts)
             effects = machine.disk.files.effects.items()

@@ -17,6 +17,7 @@ from viewstamp.machine.definition import MachineDefinition
 from viewstamp.replica.options import ClientOptions
 from viewstamp.runtime.client import AsyncClient
 from viewstamp.runtime.config import ClusterConfig
+from viewstamp.runtime.tokens import TokenSource
 from viewstamp.sim.workloads.clients import Plan
 from viewstamp.sim.workloads.workload import Workload
 from viewstamp.simruntime.host import Host
@@ -49,11 +50,20 @@ class Load(msgspec.Struct):
 class User(Host):
     """One client process."""
 
-    def __init__(self, number: int, load: Load, rng: Random, *, options: ClientOptions | None = None) -> None:
+    def __init__(
+        self,
+        number: int,
+        load: Load,
+        rng: Random,
+        *,
+        options: ClientOptions | None = None,
+        token: TokenSource | None = None,
+    ) -> None:
         super().__init__(f"127.0.1.{number}", load.network.world, rng)
         self.number = number
         self.load = load
         self.options = options
+        self.token = token
         self.open_calls = 0
         load.network.hosts[self.name] = self
         self.client: AsyncClient | None = None
@@ -73,6 +83,7 @@ class User(Host):
             options=self.options,
             clock=self.read_clock,
             operator=operator,
+            token=self.token,
         )
         await self.client.start()
         await work(self)

@@ -26,6 +26,8 @@ class RunPlan(msgspec.Struct, frozen=True):
     runtime: bool = False
     """Whether the servers and clients of the runtime run, over simulated sockets and files, and not only the
     cores inside them (`viewstamp.simruntime`)."""
+    tokens: bool = False
+    """Whether the clients of the runtime prove their names by tokens that soon end."""
 
     @property
     def is_of_own_machine(self) -> bool:
@@ -38,6 +40,8 @@ class RunPlan(msgspec.Struct, frozen=True):
         parts = [f"viewstamp sim --protocol {self.protocol} --seed {self.seed}"]
         if self.runtime:
             parts.append("--runtime")
+        if self.tokens:
+            parts.append("--tokens")
         if self.nodes is not None:
             parts.append(f"--nodes {self.nodes}")
         if self.duration_us is not None:
