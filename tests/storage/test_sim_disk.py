@@ -179,6 +179,13 @@ def test_short_writes_stop_at_a_sector() -> None:
     assert files.effects["short_write"] == 40
 
 
+def test_negative_places_and_lengths_are_refused_as_by_the_system() -> None:
+    file = SimFileSystem(Random(1)).create("a")
+    for refused in (lambda: file.pread(-1, 0), lambda: file.pread(1, -1), lambda: file.pwrite(b"x", -1)):
+        with pytest.raises(OSError, match="Invalid argument"):
+            refused()
+
+
 def test_full_disk_refuses_growth_only() -> None:
     files = SimFileSystem(Random(1))
     file = files.create("a")

@@ -68,6 +68,7 @@ class SimFile:
         """Write some of `data` and return how many bytes."""
         self._check()
         assert self._writable
+        _refuse_negative(offset)
         files = self._files
         files.operate("pwrite", self._path)
         offset = files.displace(self._path, offset)
@@ -79,6 +80,7 @@ class SimFile:
     def pread(self, length: int, offset: int) -> bytes:
         """Return up to `length` bytes."""
         self._check()
+        _refuse_negative(length, offset)
         return bytes(self._content.data[offset : offset + length])
 
     def fdatasync(self) -> None:
@@ -119,6 +121,12 @@ class SimFile:
     def close(self) -> None:
         """Close it."""
         self._life = -1
+
+
+def _refuse_negative(*numbers: int) -> None:
+    """Do as the system does, where a slice would answer with something."""
+    if min(numbers) < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
 class _SimLock:
