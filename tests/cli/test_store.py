@@ -121,6 +121,9 @@ def test_a_lease_from_one_call_to_the_next(command: Command, tmp_path: Path) -> 
         assert command("kv", "lease", "show", bad).code == failures.CONFIGURATION
     for bad in ("nan", "inf", "x"):
         assert command("kv", "lease", "grant", bad).code == failures.CONFIGURATION
+    for events in ("0", "-1"):
+        ran = command("kv", "watch", "--events", events)
+        assert (ran.code, "give 1 or more" in ran.complaint) == (failures.CONFIGURATION, True)
     for key in ("", "k" * 5_000):
         ran = command("kv", "history", key)
         assert (ran.code, len(ran.complaint.splitlines())) == (failures.REFUSED, 1)

@@ -264,6 +264,13 @@ async def test_a_registration_serves_one_block_at_a_time(stock: Stock) -> None:
             assert len((await recipes.instances("twice")).found) == 1
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+async def test_pages_that_would_never_end_are_refused(limit: int) -> None:
+    queue = Recipes(cluster_of(*free_ports(1))).queue("q")
+    with pytest.raises(ConfigurationError, match="give 1 or more; nothing was sent"):
+        await queue.items(limit=limit)
+
+
 async def test_a_wait_that_cannot_be_measured_is_refused(stock: Stock) -> None:
     async with Recipes(stock.config) as recipes, LockClient(stock.config) as locks:
         for wrong in (math.nan, "1", True):

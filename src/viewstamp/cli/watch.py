@@ -54,6 +54,8 @@ def watch(
         check_key(prefix)
     if after is not None and after < 0:
         raise ConfigurationError(f"--after {after}: a revision is 0 or more")
+    if events is not None and events < 1:
+        raise ConfigurationError(f"--events {events}: give 1 or more")
     left = events
     with coordination_at(cluster, servers, timeout) as client:
         for told in client.kv.watch(prefix, after=after):

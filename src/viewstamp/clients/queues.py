@@ -10,7 +10,7 @@ from typing import Final
 from viewstamp.clients.claim_driver import ClaimDriver
 from viewstamp.clients.held_claim import ClaimLost, Guard, HeldClaim, OnLoss
 from viewstamp.core.durations import LEASE_MS_MIN, milliseconds
-from viewstamp.core.errors import NotExecuted, OutcomeUnknown
+from viewstamp.core.errors import ConfigurationError, NotExecuted, OutcomeUnknown
 from viewstamp.services.recipes.keeper_events import Request
 from viewstamp.services.recipes.names import SEQUENCE_MAX
 from viewstamp.services.recipes.queue_messages import (
@@ -171,5 +171,11 @@ class Queue:
         return await self.service.stat(self.name)
 
     async def items(self, after: int = 0, limit: int = 100) -> ItemPage:
-        """Return items without their bodies, page by page."""
+        """Return items without their bodies, page by page.
+
+        Raises:
+            ConfigurationError: `limit` is below 1: the pages would never end.
+        """
+        if limit < 1:
+            raise ConfigurationError(f"limit is {limit}: give 1 or more; nothing was sent")
         return await self.service.items(self.name, min(after, SEQUENCE_MAX), limit)
