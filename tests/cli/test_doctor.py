@@ -4,11 +4,12 @@ import msgspec
 import pytest
 
 from tests.cli.conftest import Cluster, Command
-from viewstamp.cli import failures
+from viewstamp.cli import doctor, failures, status
 from viewstamp.cli.doctor import compared, examine
 from viewstamp.core.ids import ORIGIN, NodeId, View
 from viewstamp.core.protocol import PeerStatus, Status
-from viewstamp.runtime.cluster_health import Account
+from viewstamp.runtime import operator
+from viewstamp.runtime.cluster_health import Account, Health
 from viewstamp.runtime.config import MIB, ClusterConfig, Member
 
 NODES = (NodeId(1), NodeId(2), NodeId(3))
@@ -111,3 +112,42 @@ def test_a_dead_node_is_wrong(command: Command, here: Cluster) -> None:
         here.restart(victim)
     assert ran.code == failures.REFUSED
     assert f"wrong   node {victim}: " in ran.out
+
+
+def test_states_are_compared_within_the_time_when_nodes_do_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, asked = [0.0], list[NodeId]()
+    accounts: dict[NodeId, Account] = {NodeId(1): _well(NodeId(1)), NodeId(2): "no answer in time"}
+
+    def direct(_: object, node: NodeId, __: object, *, timeout_s: float) -> None:
+        assert timeout_s <= 5.0
+        asked.append(node)
+
+    def told(_: object, *, timeout_s: float) -> dict[NodeId, Account]:
+        clock[0] += timeout_s  # one node keeps silent
+        return accounts
+
+    monkeypatch.setattr(doctor, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(operator, "direct", direct)
+    monkeypatch.setattr(operator, "cluster_status", told)
+    assert doctor.compare(CONFIG, 5.0).verdict == "warning"
+    assert set(asked) == {1}
+    assert clock[0] <= 5.0 + 2.0
+
+
+def test_status_waits_no_longer_than_it_may_when_nodes_do_not_answer(
+    command: Command, here: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, given = [0.0], list[float]()
+
+    def ask(config: ClusterConfig, timeout_s: float) -> status._Found:
+        given.append(timeout_s)
+        clock[0] += timeout_s
+        return status._Found(config, {}, Health("down", None, (), (), 2), "")
+
+    monkeypatch.setattr(status, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(status, "_ask", ask)
+    assert command("status", "--wait", "3").code == failures.DOWN
+    assert given == [2.0, 1.0]
+    assert command("status", "--wait", "-1").complaint.startswith("--wait -1")

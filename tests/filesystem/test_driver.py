@@ -70,6 +70,25 @@ async def test_two_clients_see_one_file_system_while_the_leader_is_killed(protoc
         await two.close()
 
 
+async def test_mount_that_ends_while_nobody_serves_names_what_may_be_lost_and_nothing_else() -> None:
+    async with local_cluster(FileService) as cluster:
+        assert isinstance(cluster, LocalCluster)
+        clean, dirty = FileDriver(cluster.config), FileDriver(cluster.config)
+        await clean.start()
+        await dirty.start()
+        async with cluster.connect() as files:
+            await files.make(DIRECTORY)
+        flushed: Any = await clean.do(Create(ROOT, b"a", FILE, opening=True), 1)
+        await clean.do(Write(flushed.handle, 0, b"content"), 1)
+        await clean.do(Sync(flushed.handle), 1)
+        opened: Any = await dirty.do(Create(ROOT, b"b", FILE, opening=True), 1)
+        await dirty.do(Write(opened.handle, 0, b"content"), 1)
+        for node in list(cluster.servers):
+            await cluster.kill(node)
+        assert await clean.close(0.2) == ()
+        assert await dirty.close(0.2) == (opened.attributes.inode,)
+
+
 async def test_files_and_locks_may_be_two_clusters() -> None:
     async with local_cluster(ExtentService, 1) as extents, local_cluster(LockService, 1) as locks:
         async with extents.connect() as files:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -29,6 +30,8 @@ CLOCK_US_MAX: Final = 2_000_000
 SYNC_US_MAX: Final = 100_000
 FREE_BYTES_MIN: Final = 1_024 * MIB
 _POLL_S: Final = 0.2
+_ANSWER_S: Final = 2.0
+"""A node that is up says within this time how it is."""
 
 Verdict = Literal["ok", "warning", "wrong"]
 
@@ -167,18 +170,23 @@ def compare(config: ClusterConfig, timeout_s: float) -> Finding:
     A node hashes where it stands. Under load nodes stand apart, so it is tried again until two agree on a
     place, or the time is over.
     """
-    pause = threading.Event()
+    pause, deadline = threading.Event(), monotonic() + timeout_s
     found = None
-    for _ in range(max(1, round(timeout_s / _POLL_S))):
-        for node in config.node_ids:
+    accounts = operator.cluster_status(config, timeout_s=min(timeout_s, _ANSWER_S))
+    while True:
+        # A node that does not answer has no state to compare, and `examine` names it: nobody waits for it.
+        answering = [node for node, each in accounts.items() if isinstance(each, Status)]
+        for node in answering:
             try:
-                operator.direct(config, node, HashState(), timeout_s=timeout_s)
+                operator.direct(config, node, HashState(), timeout_s=max(_POLL_S, deadline - monotonic()))
             except ViewstampError:
-                continue  # a node that is down has no state to compare: `examine` names it
-        accounts = operator.cluster_status(config, timeout_s=timeout_s)
+                continue
+        accounts = operator.cluster_status(config, timeout_s=min(timeout_s, _ANSWER_S))
         known = {node: each.digests for node, each in accounts.items() if isinstance(each, Status)}
         found = compared(known) or found
         if found is not None and (found.verdict == "wrong" or found.text.count("node ") == len(known)):
+            return found
+        if monotonic() >= deadline:
             break
         pause.wait(_POLL_S)
     if found is not None:

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from viewstamp.cli.failures import DONE, REFUSED, complain
 from viewstamp.cli.output import show_json
 from viewstamp.cli.target import CLUSTER_FILE, check_timeout, client_token, locate
-from viewstamp.core.errors import ConfigurationError
+from viewstamp.core.errors import ConfigurationError, OutcomeUnknown
 from viewstamp.filesystem.checking import check
 from viewstamp.filesystem.driver import FileDriver
 from viewstamp.filesystem.mount import Mount
@@ -33,6 +33,7 @@ Servers = Annotated[str | None, Parameter(help="HOST:PORT,... of members, instea
 Timeout = Annotated[float, Parameter(help="Seconds to wait for an answer.")]
 AsJson = Annotated[bool, Parameter(help="Print JSON.", negative="")]
 
+_NAMED_MAX: Final = 20
 _NO_FILE_SYSTEM: Final = "the cluster has no file system: make one with `viewstamp fs mkfs`"
 
 
@@ -97,7 +98,12 @@ def mount(
 
 
 async def serve(mounted: Mount, mountpoint: Path) -> None:
-    """Serve a mount until somebody unmounts it or this process is told to end."""
+    """Serve a mount until somebody unmounts it or this process is told to end.
+
+    Raises:
+        ConfigurationError: it was not mounted.
+        OutcomeUnknown: it was unmounted, and something that was written may be lost.
+    """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -116,7 +122,13 @@ async def serve(mounted: Mount, mountpoint: Path) -> None:
     await asyncio.wait([waiting, told], return_when=asyncio.FIRST_COMPLETED)
     for task in (waiting, told):
         task.cancel()
-    await mounted.close()
+    unflushed = await mounted.close()
+    if unflushed:
+        named = ", ".join(map(str, unflushed[:_NAMED_MAX])) + (", ..." if unflushed[_NAMED_MAX:] else "")
+        raise OutcomeUnknown(
+            f"{mountpoint} was unmounted, and no server took what was written last into inodes {named}: it "
+            "is lost, unless a server had it and did not say so"
+        )
 
 
 def explained(failure: FileFailure) -> str:

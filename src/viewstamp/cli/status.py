@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Final, NamedTuple
 
 from viewstamp.cli.failures import DONE, DOWN, REFUSED
@@ -44,9 +45,9 @@ def status(
     config = load_cluster(cluster)
     check_timeout(timeout)
     pause = threading.Event()
-    for seconds in (wait, watch):
+    for flag, seconds in (("--wait", wait), ("--watch", watch)):
         if seconds is not None:
-            check_timeout(seconds)
+            check_timeout(seconds, flag)
     found = _ask_until_healthy(config, timeout, wait, pause)
     only = None if node is None else check_member(found.config, node)
     _show_all(found, only, as_json=json)
@@ -77,14 +78,13 @@ def _ask(config: ClusterConfig, timeout_s: float) -> _Found:
 def _ask_until_healthy(
     config: ClusterConfig, timeout_s: float, wait_s: float | None, pause: threading.Event
 ) -> _Found:
-    found = _ask(config, timeout_s)
-    rounds = 0 if wait_s is None else max(1, round(wait_s / _POLL_S))
-    for _ in range(rounds):
-        if found.health.word == "healthy":
-            break
+    deadline = monotonic() + (wait_s or 0.0)
+    while True:
+        left_s = timeout_s if wait_s is None else max(_POLL_S, deadline - monotonic())
+        found = _ask(config, min(timeout_s, left_s))  # nodes that do not answer take all of it
+        if wait_s is None or found.health.word == "healthy" or monotonic() >= deadline:
+            return found
         pause.wait(_POLL_S)
-        found = _ask(config, timeout_s)
-    return found
 
 
 def ask_all(cluster: ClusterConfig, timeout_s: float) -> dict[NodeId, Account]:

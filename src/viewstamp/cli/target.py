@@ -80,10 +80,8 @@ def check_member(cluster: ClusterConfig, node: int) -> NodeId:
     return NodeId(node)
 
 
-def check_timeout(timeout: float) -> float:
+def check_timeout(timeout: float, flag: str = "--timeout") -> float:
     """Return the seconds; `ConfigurationError` unless they are positive and finite."""
     if not 0 < timeout <= TIMEOUT_S_MAX:
-        raise ConfigurationError(
-            f"--timeout {timeout}: give seconds, more than 0 and at most {TIMEOUT_S_MAX}"
-        )
+        raise ConfigurationError(f"{flag} {timeout}: give seconds, more than 0 and at most {TIMEOUT_S_MAX}")
     return timeout

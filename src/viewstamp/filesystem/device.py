@@ -2,6 +2,7 @@
 
 import array
 import ctypes
+import errno
 import os
 import shutil
 import socket
@@ -35,7 +36,17 @@ def mount(mountpoint: Path, *, name: str, read_only: bool) -> int:
     Raises:
         ConfigurationError: nothing was mounted, and why.
     """
-    if not mountpoint.is_dir():
+    try:
+        there = mountpoint.is_dir()
+    except OSError as error:
+        gone = error.errno == errno.ENOTCONN
+        why = (
+            f"a mount whose process has ended: remove it with `umount -l {mountpoint}`"
+            if gone
+            else error.strerror
+        )
+        raise ConfigurationError(f"{mountpoint} cannot be used, {why}; nothing was mounted") from error
+    if not there:
         raise ConfigurationError(f"{mountpoint} is not a directory: nothing was mounted")
     if (why := unusable()) is not None:
         raise ConfigurationError(f"nothing can be mounted: {why}")

@@ -106,22 +106,28 @@ class FileDriver:
             await self.locks.start()
         self._arm()
 
-    async def close(self, grace_s: float = GRACE_S) -> None:
-        """Flush, give all locks back, and end the session. May be repeated."""
+    async def close(self, grace_s: float = GRACE_S) -> tuple[int, ...]:
+        """Flush, give all locks back, and end the session. May be repeated.
+
+        Returns the inodes of which what was written last may be lost, since no server took it in time.
+        """
         if self._closed:
-            return
+            return ()
+        unflushed: tuple[int, ...] = ()
         self._closed = True
         self._feed(Closing())
         try:
             async with asyncio.timeout(grace_s):
                 await self._finished.wait()
         except TimeoutError:
-            LOG.warning("not everything was flushed within %g s: what is left of it is lost", grace_s)
+            unflushed = self.cache.unflushed
+            LOG.warning("no server answers: the locks of this mount are free when its session has ended")
         if self._timer is not None:
             self._timer.cancel()
         await self.files.close()
         if self.locks is not self.files:
             await self.locks.close()
+        return unflushed
 
     def request(self, operation: Operation, now_ns: int, ended: Ended) -> Ticket:
         """Begin an operation; `ended` is called once, perhaps before this returns."""

@@ -81,19 +81,19 @@ class Mount:
         """Wait until it was unmounted by somebody."""
         await self._ended.wait()
 
-    async def close(self) -> None:
-        """Flush, give everything back, and unmount."""
+    async def close(self) -> tuple[int, ...]:
+        """Flush, give everything back, and unmount; return the inodes that may have lost something."""
         if self._descriptor < 0:
-            await self._driver.close()
-            return
+            return await self._driver.close()
         device.unmount(self._mountpoint)
-        await self._driver.close()
+        unflushed = await self._driver.close()
         self._orders.put(None)
         if self._watchdog is not None:
             self._watchdog.cancel()
         asyncio.get_running_loop().remove_reader(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
+        return unflushed
 
     # Requests
 

@@ -32,7 +32,7 @@ def cluster_status(where: Where, *, timeout_s: float = 2.0) -> dict[NodeId, Acco
         outcomes = client.operate([(server, None) for server in servers])
     finally:
         client.close()
-    return {server: _account(outcome) for server, outcome in zip(servers, outcomes, strict=True)}
+    return {server: _account(server, outcome) for server, outcome in zip(servers, outcomes, strict=True)}
 
 
 def direct(where: Where, node: NodeId, directive: OperatorRequest, *, timeout_s: float = 10.0) -> str | None:
@@ -55,8 +55,8 @@ def direct(where: Where, node: NodeId, directive: OperatorRequest, *, timeout_s:
     return reply.refusal
 
 
-def _account(outcome: Outcome) -> Account:
+def _account(node: NodeId, outcome: Outcome) -> Account:
     if not isinstance(outcome, Returned):
-        return str(failure_of(outcome, NO_ERRORS))
+        return str(failure_of(outcome, NO_ERRORS)).removeprefix(f"node {node}: ")  # it is shown beside it
     reply = decode_server_message(outcome.payload)
     return reply.status if isinstance(reply, StatusReply) else "it answered with something else"

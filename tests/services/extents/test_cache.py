@@ -340,3 +340,11 @@ def test_names_are_looked_up_without_the_lock_while_others_want_it() -> None:
     assert town.files.counts["acquire"] - before <= 3
     town.wait(2_000_000)
     assert town.fails(1, Lookup(ROOT, b"none")) == "ENOENT"
+
+
+def test_a_pipe_whose_mode_is_changed_stays_a_pipe() -> None:
+    town = Town(0)
+    made = town.do(1, Create(ROOT, b"pipe", Birth("other", 0o010644, 1, 2, 5)))
+    for client, mode in ((1, 0o600), (2, 0o7777)):
+        changed = town.do(client, SetAttributes(made.inode, mode=mode))
+        assert changed.mode == 0o010000 | mode

@@ -192,6 +192,12 @@ class FileCache:
         if self._flush_at is None:
             self._flush_at = Instant(self._now + self.options.flush_us)
 
+    @property
+    def unflushed(self) -> tuple[int, ...]:
+        """The inodes of which the service lacks something, as far as it has said."""
+        both = (*self.held.items(), *self._leaving.items())
+        return tuple(sorted({inode for inode, held in both if held.is_dirty and not held.lost}))
+
     def lose(self, held: Held, why: str) -> None:
         """Another may have the lock: what is kept counts no longer. May be repeated."""
         if held.lost:

@@ -61,6 +61,8 @@ def set_attributes(task: Task, operation: SetAttributes) -> Action[Attributes]:
         for name in ("mode", "uid", "gid", "atime_ns", "mtime_ns")
         if (value := getattr(operation, name)) is not None
     }
+    if "mode" in changes:  # of a socket, pipe or device the mode says which it is
+        changes["mode"] |= known.mode & ~0o7777
     held.assign(**changes, ctime_ns=max(task.now_ns, held.known().ctime_ns))
     if task.cache.files.is_open(held.inode):
         task.cache.note_dirty(held)
