@@ -120,6 +120,24 @@ def test_backup_gets_a_name_in_a_directory_and_overwrites_nothing(
     assert command("backup", "list", "kept").out.count("\n") == 2
 
 
+def test_directory_that_is_not_there_is_made_where_one_is_meant(
+    command: Command, here: Cluster, tmp_path: Path
+) -> None:
+    put(here, "a", "1")
+    assert command("backup", "backups/").code == 0
+    (made,) = (tmp_path / "backups").iterdir()
+    assert made.suffix == ".vss"
+    assert (tmp_path / "backups").stat().st_mode & 0o777 == 0o700
+    refused = command("backup", "missing/backups/")
+    assert refused.code == 78
+    assert "no backup was taken" in refused.complaint
+    (tmp_path / "one.vss").touch()
+    series = command("backup", "one.vss", "--every", "1h", "--keep", "1d")
+    assert series.code == 78
+    assert "--every needs a directory" in series.complaint
+    assert (tmp_path / "one.vss").read_bytes() == b""
+
+
 def test_backup_in_a_pipe_is_a_whole_stream(
     command: Command, here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,27 @@ def test_members_of_one_life_begin_at_one_position_and_a_later_life_far_behind(
     assert "--life 0: give the number that was printed" in wrong.complaint
 
 
+def test_restore_when_one_directory_cannot_be_made_writes_nothing(
+    command: Command, here: Cluster, tmp_path: Path
+) -> None:
+    put(here, "a", "1")
+    assert command("backup", "one.vss").code == 0
+    new_cluster(command, tmp_path)
+
+    def restore(data: str) -> str:
+        ended = command("restore", "one.vss", STORE, "--cluster", "new.toml", "--data", data)
+        assert ended.code == 78
+        return ended.complaint
+
+    (tmp_path / "data" / "node-2" / "kept").mkdir(parents=True)
+    assert "not empty" in restore("data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["node-2"]
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "identity").touch()
+    assert "is the data directory of a node: nothing was written" in restore("used")
+    assert [path.name for path in (tmp_path / "used").iterdir()] == ["identity"]
+
+
 def test_restore_needs_the_class_that_wrote_the_log(command: Command, here: Cluster, tmp_path: Path) -> None:
     put(here, "a", "1")
     assert command("backup", "one.vss").code == 0

@@ -132,7 +132,7 @@ def write_directory(
         ConfigurationError: there is something already.
         StorageError: the disk refused. What was written does not start as a member: remove it.
     """
-    _require_empty(files, path)
+    require_empty(files, path)
     state, machine = execution.state, execution.definition.cls
     seed = cluster.seed(state.applied)
     directory = open_data_directory(
@@ -154,7 +154,8 @@ def write_directory(
         directory.close()
 
 
-def _require_empty(files: FileSystem, path: str) -> None:
+def require_empty(files: FileSystem, path: str) -> None:
+    """Raise `ConfigurationError` where there is something already."""
     with explained("look into", path):
         found = files.status(path)
         if found is not None and (found.kind != "directory" or files.listdir(path)):

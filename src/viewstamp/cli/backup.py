@@ -26,6 +26,7 @@ from viewstamp.cli.stream_places import (
     Source,
     header_of,
     is_folder,
+    make_folder,
     records_of,
     remove,
     streams_in,
@@ -93,6 +94,7 @@ def backup(
     pause_s, age_s = _seconds("--every", every), _seconds("--keep", keep)
     if age_s is not None and pause_s is None:
         raise ConfigurationError("--keep needs --every: a single backup removes nothing")
+    make_folder(target, several=pause_s is not None)
     while True:
         _take(config, chosen, target, timeout, recipient)
         if pause_s is None:

@@ -1,7 +1,7 @@
 """`viewstamp restore`: a new cluster out of a backup."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,6 +16,7 @@ from viewstamp.backup.seeding import (
     check_new,
     draw_life,
     leap,
+    require_empty,
     write_directory,
 )
 from viewstamp.cli.failures import DONE
@@ -31,6 +32,7 @@ from viewstamp.runtime.config import ClusterConfig
 from viewstamp.runtime.log_reading import wall_time_ms
 from viewstamp.runtime.system import fresh_number
 from viewstamp.storage.files import OsFileSystem
+from viewstamp.storage.identity import IDENTITY_NAME
 from viewstamp.stream.records import Header, LogEntry, Mark
 
 _VIEWSTAMP: Final = re.compile(r"\d+\.\d+")
@@ -65,6 +67,8 @@ def restore(
     check_new(new, header.cluster_id)
     left_out = leap(new.life, header.wall_time_ms // 1000) if advance is None else advance
     members = config.node_ids if node is None else (check_member(config, node),)
+    folders = {member: data if node is not None else data / f"node-{member}" for member in members}
+    _require_free(data, folders.values())
     stop = _stop(source, at, growing=growing)
     execution = Execution(load_machine(machine), header.limits)
     count = 0
@@ -80,8 +84,7 @@ def restore(
             )
     reached = execution.state.applied
     viewstamp = begin_new_life(execution, advance=left_out)
-    for member in members:
-        folder = data if node is not None else data / f"node-{member}"
+    for member, folder in folders.items():
         if node is None:
             data.mkdir(parents=True, exist_ok=True)
         write_directory(OsFileSystem(), str(folder), new, member, execution)
@@ -89,6 +92,17 @@ def restore(
     print(f"the state is that of entry {reached}, after {count} entries that were executed again")
     _advise(config, members, new, file)
     return DONE
+
+
+def _require_free(data: Path, folders: Collection[Path]) -> None:
+    """Raise `ConfigurationError` before anything is written, where one of the directories cannot be made."""
+    if data not in folders and (data / IDENTITY_NAME).exists():
+        raise ConfigurationError(
+            f"{data} is the data directory of a node: nothing was written; name a directory that does not "
+            "exist yet"
+        )
+    for folder in folders:
+        require_empty(OsFileSystem(), str(folder))
 
 
 def _life(given: int | None) -> int:

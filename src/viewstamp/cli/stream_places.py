@@ -100,6 +100,26 @@ def is_folder(target: str) -> bool:
     return not split_url(target)[1] if is_object_url(target) else Path(target).is_dir()
 
 
+def make_folder(target: str, *, several: bool) -> None:
+    """Make the directory that is meant, where it is missing: `backups/`, or a place for several streams.
+
+    Raises:
+        ConfigurationError: it cannot be made, or is one file, and several are to come. Nothing was taken.
+    """
+    if is_object_url(target):
+        return
+    place = Path(target)
+    if (several or target.endswith("/")) and not place.exists():
+        try:
+            place.mkdir(mode=0o700)  # a backup holds the whole state
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot make {target}: {error.strerror}; no backup was taken"
+            ) from error
+    if several and not place.is_dir():
+        raise ConfigurationError(f"--every needs a directory, and {target} is a file: no backup was taken")
+
+
 def within(folder: str, name: str) -> str:
     """Return the target with this name in a folder."""
     return f"{folder.removesuffix('/')}/{name}" if is_object_url(folder) else str(Path(folder) / name)
