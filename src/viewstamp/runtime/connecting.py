@@ -68,8 +68,7 @@ def connect(
     end as unknown. `notified` is called with each one-way message of the machine, encoded. `part` is the name
     of `machine` where the cluster replicates it as a part of a composed one. `token` proves the client's name
     where it has no certificate: the text, or a function that returns the present one for each connection.
-    of `machine` where the cluster replicates it as a part of a composed one. `tls` names this client's
-    certificate, where the cluster file does not.
+    `tls` names this client's certificate, where the cluster file does not.
 
     Raises:
         ConfigurationError: `where` or `machine` cannot be used.
