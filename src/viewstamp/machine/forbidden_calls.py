@@ -82,6 +82,7 @@ MODULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("platform", "locale", "getpass", "resource", "pwd", "grp", "sysconfig", "psutil"), HOST),
     **dict.fromkeys(
         (
+            "genericpath",
             "socket", "_socket", "subprocess", "_posixsubprocess", "shutil", "tempfile", "urllib.request",
             "http", "ftplib", "smtplib", "imaplib", "poplib", "socketserver", "select", "selectors", "ssl",
             "sqlite3", "_sqlite3", "glob", "fileinput", "linecache", "mmap",
@@ -96,6 +97,7 @@ MODULES: Final[dict[str, Rule]] = {
 PURE: Final = frozenset({
     "os.fspath", "os.fsencode", "os.fsdecode", "os.strerror", "os.path", "queue.Queue", "queue.PriorityQueue",
     "queue.LifoQueue", "queue.SimpleQueue", "os.PathLike", "os._Environ", "os.PathLike.__subclasshook__",
+    "genericpath.commonprefix",
     "http.HTTPStatus", "os.WEXITSTATUS", "concurrent.futures.TimeoutError",
 })  # fmt: skip
 """Calls in those modules that are functions of their arguments."""

@@ -16,6 +16,12 @@ _READERS: Final = frozenset({"get", "setdefault", "values", "items", "__getitem_
 """Methods that return what a container holds, itself and not a copy."""
 
 
+_PICKING: Final = frozenset({"next", "min", "max"})
+"""Functions that return one of what they are given."""
+_PASSING: Final = frozenset({"list", "tuple", "sorted", "reversed", "iter", "filter", "enumerate", "zip"})
+"""Functions whose result holds what their arguments hold."""
+
+
 class Effects:
     """The changes that one function makes, given the names whose objects are looked after."""
 
@@ -47,7 +53,7 @@ class Effects:
                 self._take(node.targets)
             elif isinstance(node, ast.NamedExpr):
                 self._take([node.target] if self.is_inside(node.value) else [])
-            elif isinstance(node, (ast.For, ast.comprehension)) and self.is_inside(node.iter):
+            elif isinstance(node, (ast.For, ast.comprehension)) and self.yields_inside(node.iter):
                 self._take([node.target])
 
     def _take(self, targets: list[ast.expr]) -> None:
@@ -67,12 +73,30 @@ class Effects:
                 return not isinstance(node.slice, ast.Slice) and self.is_inside(node.value)
             case ast.Call(func=ast.Attribute(attr=name, value=base)):
                 return name in _READERS and self.is_inside(base)
+            case ast.Call(func=ast.Name(id="vars"), args=[base]):
+                return self.is_inside(base)
+            case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in _PICKING:
+                return self.yields_inside(first)
             case ast.IfExp():
                 return self.is_inside(node.body) or self.is_inside(node.orelse)
             case ast.BoolOp():
                 return any(self.is_inside(value) for value in node.values)
             case _:
                 return False
+
+    def yields_inside(self, node: ast.expr) -> bool:
+        """Return whether a loop over it goes through what a root holds, by a copy of the container or not."""
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in _PASSING:
+                return any(self.yields_inside(argument) for argument in node.args)
+            case ast.List() | ast.Tuple():
+                return any(self.is_inside(item) for item in node.elts)
+            case ast.Starred():
+                return self.yields_inside(node.value)
+            case ast.Subscript(slice=ast.Slice()):
+                return self.yields_inside(node.value)
+            case _:
+                return self.is_inside(node)
 
     def changes(self, node: ast.AST) -> bool:
         """Return whether this node by itself changes something inside a root."""
@@ -92,6 +116,9 @@ class Effects:
 
     def _call_changes(self, node: ast.Call) -> bool:
         function = node.func
+        match function:
+            case ast.Call(func=ast.Name(id="getattr"), args=[base, ast.Constant(value=str(name)), *_]):
+                return name in MUTATORS and self.is_inside(base)
         if isinstance(function, ast.Attribute):
             base = function.value
             if isinstance(base, ast.Name) and base.id == self._self:
@@ -155,15 +182,21 @@ def changed_parameters(function: FunctionType, owner: type | None) -> frozenset[
     if source is None:
         return frozenset()
     names = [argument.arg for argument in [*source.tree.args.posonlyargs, *source.tree.args.args]]
-    found = set()
-    for place, name in enumerate(names):
-        self_name = names[0] if owner is not None else None
-        scope = Scope(function, source.tree, self_name, owner)
-        kinds = Inference({}, self_name, scope.resolve, owner)
-        effects = Effects(
-            function, source.tree, {name}, owner=owner, self_name=self_name, kinds=kinds, scope=scope
-        )
-        if any(True for _ in effects.all_changes(source.tree)):
-            found.add(place)
+    found = {place for place, name in enumerate(names) if changes_name(function, owner, name)}
     _KNOWN[function, owner] = frozenset(found)
     return _KNOWN[function, owner]
+
+
+def changes_name(function: FunctionType, owner: type | None, name: str) -> bool:
+    """Return whether the function changes in place what one of its parameters stands for."""
+    source = source_of(function)
+    if source is None:
+        return False
+    names = [argument.arg for argument in [*source.tree.args.posonlyargs, *source.tree.args.args]]
+    self_name = names[0] if owner is not None and names else None
+    scope = Scope(function, source.tree, self_name, owner)
+    kinds = Inference({}, self_name, scope.resolve, owner)
+    effects = Effects(
+        function, source.tree, {name}, owner=owner, self_name=self_name, kinds=kinds, scope=scope
+    )
+    return any(True for _ in effects.all_changes(source.tree))

@@ -37,6 +37,8 @@ class FloatText:
                 _FORMATS.search(str(node.func.value.value))
             )
             return self._first(node.args, node, is_exact=exact)
+        if name == "dumps" and node.args:
+            return self._first(_values(node.args[0]), node, is_exact=False)
         if name == "float" and node.args and self._is_own_text(node.args[0]):
             return "turns a text of a float back into a number"
         return None
@@ -74,7 +76,7 @@ class FloatText:
     def _is_in_message(self, node: ast.AST) -> bool:
         """Return whether the text is that of an exception, whose text no replica compares."""
         while (parent := self._parents.get(node)) is not None:
-            if isinstance(parent, (ast.Raise, ast.Assert)) or _is_of_log(parent):
+            if isinstance(parent, (ast.Raise, ast.Assert)) or is_of_log(parent):
                 return True
             node = parent
         return False
@@ -109,7 +111,18 @@ class FloatText:
         return False
 
 
-def _is_of_log(node: ast.AST) -> bool:
+def _values(node: ast.expr) -> list[ast.expr]:
+    """Return the values of a dict or list that is written out; else the expression itself."""
+    match node:
+        case ast.Dict():
+            return [inner for value in node.values for inner in _values(value)]
+        case ast.List() | ast.Tuple():
+            return [inner for value in node.elts for inner in _values(value)]
+        case _:
+            return [node]
+
+
+def is_of_log(node: ast.AST) -> bool:
     """Return whether it is a call such as `log.debug(...)` or `print(...)`."""
     if not isinstance(node, ast.Call):
         return False

@@ -2,22 +2,21 @@
 
 import ast
 import inspect
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, Final
 
-from viewstamp.machine.lint.effects import Effects, changed_parameters, plain_function
+from viewstamp.machine.lint.effects import Effects, changed_parameters, changes_name, plain_function
+from viewstamp.machine.lint.raising import Raising
 from viewstamp.machine.lint.reader import Reader
 from viewstamp.machine.lint.set_order import parents_of
-from viewstamp.machine.lint.types import is_dict, is_mutable, origin_of, plain_or
+from viewstamp.machine.lint.types import is_mutable, origin_of, plain_or
 from viewstamp.machine.rules import ALIASING, HALF_DONE, HIDDEN_STATE, QUERY_MUTATES, Rule
 
 Report = Callable[[Rule, ast.AST, str], None]
 _HALVING: Final = (ast.FloorDiv, ast.Mod, ast.RShift)
 _MAKING: Final = (ast.List, ast.Dict, ast.Set, ast.Call)
-_STORING: Final = frozenset({"append", "add", "appendleft", "insert", "setdefault"})
-_WITH_DEFAULT: Final = (Counter, defaultdict)
+_STORING: Final = frozenset({"append", "add", "appendleft", "insert", "setdefault", "update", "extend"})
 _CONTAINERS: Final = (list, dict, set, bytearray)
 
 
@@ -29,9 +28,7 @@ class Flow:
         self._effects = effects
         self._report = report
         self._tree = reader.source.tree
-        self._parameters = {
-            argument.arg for argument in self._tree.args.args[1:] + self._tree.args.kwonlyargs
-        }
+        self._raising = Raising(reader, effects)
 
     # A query that changes the state
 
@@ -124,78 +121,10 @@ class Flow:
         if not changed:
             return
         for inner in ast.walk(node):
-            why = self._may_raise(inner)
+            why = self._raising.why(inner)
             if why is not None:
                 self._half_done(inner, f"may raise {why} after it has changed the state: {_text(inner)}")
                 return
-
-    def _may_raise(self, node: ast.AST) -> str | None:
-        if isinstance(node, ast.Subscript) and self._is_key_unchecked(node.value, node.slice, node):
-            is_assigned = isinstance(node.ctx, ast.Store) and not self._is_augmented(node)
-            return None if is_assigned else "KeyError"
-        if isinstance(node, ast.Call) and _is_method(node, "pop") and len(node.args) == 1:
-            base = node.func.value  # type: ignore[attr-defined]
-            return "KeyError" if self._is_key_unchecked(base, node.args[0], node) else None
-        if (
-            isinstance(node, ast.Call)
-            and getattr(node.func, "id", "") in {"int", "float"}
-            and len(node.args) == 1
-        ):
-            argument = node.args[0]
-            is_text = plain_or(self._reader.kinds.kind(argument)) is str and self._is_parameter(argument)
-            return "ValueError" if is_text else None
-        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Div, ast.FloorDiv, ast.Mod)):
-            divided = plain_or(self._reader.kinds.kind(node.left)) is not str
-            if divided and self._is_parameter(node.right) and not self._is_compared(node.right):
-                return "ZeroDivisionError"
-        return None
-
-    def _is_augmented(self, node: ast.Subscript) -> bool:
-        return any(isinstance(one, ast.AugAssign) and one.target is node for one in ast.walk(self._tree))
-
-    def _is_parameter(self, node: ast.expr) -> bool:
-        return isinstance(node, ast.Name) and node.id in self._parameters
-
-    def _is_compared(self, node: ast.expr) -> bool:
-        text = ast.unparse(node)
-        for one in ast.walk(self._tree):
-            if isinstance(one, ast.Compare) and any(
-                ast.unparse(part) == text for part in [one.left, *one.comparators]
-            ):
-                return True
-            if isinstance(one, ast.If) and text in {
-                ast.unparse(part) for part in ast.walk(one.test) if isinstance(part, ast.expr)
-            }:
-                return True
-        return False
-
-    def _is_key_unchecked(self, base: ast.expr, key: ast.expr, node: ast.AST) -> bool:
-        """Return whether a client's key is looked up in a mapping of the state that may not have it."""
-        kind = plain_or(self._reader.kinds.kind(base))
-        if not is_dict(kind) or origin_of(kind) in _WITH_DEFAULT:
-            return False
-        if not (self._is_parameter(key) and self._effects.is_inside(base)):
-            return False
-        text, key_text = ast.unparse(base), ast.unparse(key)
-        for one in ast.walk(self._tree):
-            if isinstance(one, ast.Compare) and any(ast.unparse(part) == text for part in one.comparators):
-                return False
-            if getattr(one, "lineno", 0) >= getattr(node, "lineno", 0):
-                continue
-            if isinstance(one, ast.Subscript) and (ast.unparse(one.value), ast.unparse(one.slice)) == (
-                text,
-                key_text,
-            ):
-                return False
-            if (
-                isinstance(one, ast.Call)
-                and isinstance(one.func, ast.Attribute)
-                and ast.unparse(one.func.value) == text
-            ) and (
-                one.func.attr in {"get", "setdefault"} and one.args and ast.unparse(one.args[0]) == key_text
-            ):
-                return False
-        return not any(isinstance(one, ast.Try) for one in ast.walk(self._tree))
 
     # Two names for one object
 
@@ -271,9 +200,26 @@ class Flow:
             items = node.left.elts
         elif isinstance(node, ast.Call) and _is_method(node, "fromkeys") and len(node.args) > 1:
             items = [node.args[1]]
+        elif isinstance(node, (ast.ListComp, ast.DictComp)):
+            self._repeated_name(node)
+            return
         else:
             return
         if any(isinstance(item, _MAKING) and is_mutable(self._reader.kinds.kind(item)) for item in items):
+            self._report(ALIASING, node, f"makes many names for one object: {_text(node)}")
+
+    def _repeated_name(self, node: ast.ListComp | ast.DictComp) -> None:
+        """Report `[row for _ in range(3)]`, where each turn stores the same object."""
+        value = node.value if isinstance(node, ast.DictComp) else node.elt
+        if not isinstance(value, ast.Name) or not is_mutable(self._reader.kinds.kind(value)):
+            return
+        bound = {
+            one.id
+            for generator in node.generators
+            for one in ast.walk(generator)
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+        }
+        if value.id not in bound:
             self._report(ALIASING, node, f"makes many names for one object: {_text(node)}")
 
     # Defaults that remember
@@ -286,14 +232,21 @@ class Flow:
         )
 
 
+def owner_of(reader: Reader) -> type | None:
+    """Return the class whose method it is; None: of none."""
+    return None if reader.self_name is None else reader.owner
+
+
 def report_defaults(
     function: FunctionType, _name: str, tree: ast.AST, report: Report, reader: Reader
 ) -> None:
     """Report the parameters whose mutable default the function changes."""
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     defaults = function.__defaults__ or ()
-    owner = None if reader.kinds._self is None else reader.kinds._owner  # noqa: SLF001  one package
-    changed = changed_parameters(function, owner)
+    for name, value in (function.__kwdefaults__ or {}).items():
+        if isinstance(value, _CONTAINERS) and changes_name(function, owner_of(reader), name):
+            report(HIDDEN_STATE, tree, f"changes the default of {name}, which all calls share")
+    changed = changed_parameters(function, owner_of(reader))
     for place, value in zip(range(len(names) - len(defaults), len(names)), defaults, strict=True):
         if place in changed and isinstance(value, _CONTAINERS):
             report(HIDDEN_STATE, tree, f"changes the default of {names[place]}, which all calls share")
@@ -317,12 +270,26 @@ def _stores(tree: ast.AST, effects: Effects) -> Iterator[tuple[ast.AST, ast.expr
     """Yield (statement, value) of each value that is put into the state."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
-            if isinstance(node.value, (ast.Name, ast.Attribute, ast.Subscript, ast.Call)):
-                for target in node.targets:
-                    if isinstance(target, (ast.Attribute, ast.Subscript)) and effects.is_inside(target.value):
-                        yield node, node.value
+            for target in node.targets:
+                if isinstance(target, (ast.Attribute, ast.Subscript)) and effects.is_inside(target.value):
+                    yield from ((node, value) for value in _stored_by(node.value))
         elif isinstance(node, ast.Call) and node.args and _stores_argument(node, effects):
-            yield node, node.args[-1]
+            yield from ((node, value) for value in _stored_by(node.args[-1]))
+
+
+def _stored_by(value: ast.expr) -> Iterator[ast.expr]:
+    """Yield the objects that are stored with a value: those in a tuple, list or dict that is written out."""
+    match value:
+        case ast.Name() | ast.Attribute() | ast.Subscript() | ast.Call():
+            yield value
+        case ast.Tuple() | ast.List():
+            for item in value.elts:
+                yield from _stored_by(item)
+        case ast.Dict():
+            for item in value.values:
+                yield from _stored_by(item)
+        case _:
+            return
 
 
 def _stores_argument(node: ast.Call, effects: Effects) -> bool:
@@ -415,10 +382,19 @@ def is_bounded(call: ast.Call, tree: ast.AST) -> bool:
     parameters = {
         argument.arg for one in ast.walk(tree) if isinstance(one, ast.arguments) for argument in one.args
     }
+    gathered = {
+        target.id
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Assign) and isinstance(one.value, (ast.Tuple, ast.List, ast.IfExp))
+        if set(_base_names(one.value)) <= parameters
+        for target in one.targets
+        if isinstance(target, ast.Name)
+    }
     parts = {
         inner.id
         for one in ast.walk(tree)
-        if isinstance(one, (ast.For, ast.comprehension)) and _base_name(one.iter) in parameters
+        if isinstance(one, (ast.For, ast.comprehension))
+        if set(_base_names(one.iter)) <= parameters | gathered
         for inner in ast.walk(one.target)
         if isinstance(inner, ast.Name)
     }
@@ -435,6 +411,21 @@ def is_bounded(call: ast.Call, tree: ast.AST) -> bool:
     return False
 
 
+def _base_names(node: ast.expr) -> Iterator[str]:
+    """Yield the names of what a loop goes through: of both ways of a condition, of all in a tuple."""
+    match node:
+        case ast.IfExp():
+            yield from _base_names(node.body)
+            yield from _base_names(node.orelse)
+        case ast.Tuple() | ast.List():
+            for item in node.elts:
+                yield from _base_names(item)
+        case ast.Starred():
+            yield from _base_names(node.value)
+        case _:
+            yield _base_name(node)
+
+
 def _base_name(node: ast.expr) -> str:
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
         node = node.func if isinstance(node, ast.Call) else node.value
@@ -442,13 +433,13 @@ def _base_name(node: ast.expr) -> str:
 
 
 def nested_recursion(tree: ast.AST) -> Iterator[tuple[ast.Call, ast.AST]]:
-    """Yield the calls by which a function inside the function calls itself."""
+    """Yield the calls by which a function or lambda inside the function calls itself."""
     for node in ast.walk(tree):
+        name, body = "", node
         if isinstance(node, ast.FunctionDef) and node is not tree:
-            for inner in ast.walk(node):
-                if (
-                    isinstance(inner, ast.Call)
-                    and isinstance(inner.func, ast.Name)
-                    and inner.func.id == node.name
-                ):
-                    yield inner, node
+            name = node.name
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+            name, body = getattr(node.targets[0], "id", ""), node.value
+        for inner in ast.walk(body) if name else ():
+            if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id == name:
+                yield inner, body

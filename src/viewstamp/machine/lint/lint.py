@@ -12,15 +12,18 @@ from viewstamp.machine.lint import flow
 from viewstamp.machine.lint.effects import Effects, plain_function
 from viewstamp.machine.lint.flow import Flow
 from viewstamp.machine.lint.mutators import MUTATORS
+from viewstamp.machine.lint.outside_reader import OutsideReader
 from viewstamp.machine.lint.reader import Reader
-from viewstamp.machine.lint.saving import forgotten
+from viewstamp.machine.lint.saving import altered, forgotten
 from viewstamp.machine.lint.source import Source, module_tree, source_of
 from viewstamp.machine.lint.types import Kind, hints_of, origin_of, plain_or
 from viewstamp.machine.rules import (
+    CONTEXT_KEPT,
     HIDDEN_STATE,
     RECURSION,
     RESTORE_DIFFERS,
     SNAPSHOT_OMITS,
+    UNDECLARED,
     Finding,
     Rule,
     UnsoundMachine,
@@ -86,10 +89,20 @@ class _Lint:
             rule = SNAPSHOT_OMITS if which == "snapshot" else RESTORE_DIFFERS
             verb = "does not write" if which == "snapshot" else "does not set"
             self._note(rule, function, None, f"{verb} {attribute}, which commands change")
+        for rule, function, node, text in altered(self._cls):
+            self._note(rule, function, node, text)
         self._refused()
+        self._drop_vaguer()
         return sorted(
             self._found.values(), key=lambda finding: (finding.file, finding.line, finding.rule.code)
         )
+
+    def _drop_vaguer(self) -> None:
+        """Leave out that something outside remembers, where a line keeps the context there."""
+        kept = {(file, line) for code, file, line in self._found if code == CONTEXT_KEPT.code}
+        if not kept:
+            return
+        self._found = {key: one for key, one in self._found.items() if key[0] != HIDDEN_STATE.code}
 
     def _refused(self) -> None:
         """Add what the class is refused for before it serves, unless that was reported."""
@@ -98,6 +111,8 @@ class _Lint:
         except UnsoundMachine as error:
             known = {finding.rule for finding in self._found.values()}
             if error.rule in known or (error.rule is HIDDEN_STATE and known):
+                return
+            if error.rule is UNDECLARED and HIDDEN_STATE in known:  # the class keeps it for all of them
                 return
             text = str(error).removeprefix(self._cls.__qualname__).removeprefix(".")
             finding = Finding(error.rule, self._cls.__qualname__, text, *_place(self._cls))
@@ -164,8 +179,12 @@ class _Lint:
         reader.read()
         self._readers[function] = (reader, owner, self_name)
         self._read_flow(reader, owner, self_name, role, report)
+        around = OutsideReader(reader, report)
+        around.read()
         self._read_globals(reader, source, report)
         self._go_on(reader, owner, self_name, is_query=is_query, role=role)
+        for reached in around.functions:
+            self._read(reached, None, is_query=is_query)
 
     def _read_flow(
         self, reader: Reader, owner: type | None, self_name: str | None, role: str, report: Any
@@ -295,6 +314,12 @@ def _kinds_changed(reader: Reader) -> set[Any]:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             kind = plain_or(reader.kinds.kind(node.value))
             found.add(origin_of(kind))
+        elif (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS
+        ):
+            inner = node.func.value
+            if isinstance(inner, ast.Attribute):
+                found.add(origin_of(plain_or(reader.kinds.kind(inner.value))))
     return found
 
 

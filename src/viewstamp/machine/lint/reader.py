@@ -14,7 +14,7 @@ from viewstamp.machine.forbidden_calls import (
     looks_at_disk,
     rule_of,
 )
-from viewstamp.machine.lint.float_text import FloatText, called_name
+from viewstamp.machine.lint.float_text import FloatText, called_name, is_of_log
 from viewstamp.machine.lint.mutators import MUTATORS
 from viewstamp.machine.lint.scope import Scope
 from viewstamp.machine.lint.set_order import SetOrder, parents_of
@@ -36,7 +36,7 @@ from viewstamp.machine.rules import (
     Rule,
 )
 
-_FAILURES: Final = (MemoryError, RecursionError, BaseException, KeyboardInterrupt, SystemExit, GeneratorExit)
+FAILURES: Final = (MemoryError, RecursionError, BaseException, KeyboardInterrupt, SystemExit, GeneratorExit)
 _HASHABLE: Final = (int, bool, float)
 _CACHES: Final = ("lru_cache", "cache", "_lru_cache_wrapper")
 
@@ -60,13 +60,14 @@ class Reader(ast.NodeVisitor):
     ) -> None:
         self.function = function
         self.source = source
+        self.owner = owner
         self.scope = Scope(function, source.tree, self_name, owner)
         self.kinds = Inference(attributes, self_name, self.scope.resolve, owner)
-        self._self = self_name
+        self.self_name = self_name
         self._is_query = is_query
         self._report = report
         self._parents = parents_of(source.tree)
-        self._annotations = _annotation_nodes(source.tree)
+        self.annotations = _annotation_nodes(source.tree)
         for name, hint in {**(given or {}), **hints_of(function)}.items():
             if name != "return":
                 self.kinds.names[name] = hint
@@ -85,7 +86,7 @@ class Reader(ast.NodeVisitor):
 
     def visit(self, node: ast.AST) -> None:
         """Visit a node, unless it is an annotation."""
-        if node not in self._annotations:
+        if node not in self.annotations:
             super().visit(node)
 
     # Names and attributes
@@ -109,7 +110,8 @@ class Reader(ast.NodeVisitor):
         if outer is not None and isinstance(outer[0], ModuleType):
             value = host_value(outer[0], node.attr)
             if value is not None:
-                self._report(HOST, node, f"reads {value}, which each host has of its own")
+                rule = HIDDEN_STATE if value == "sys.modules" else HOST
+                self._report(rule, node, f"reads {value}, which each host has of its own")
 
     def _outside_read(self, node: ast.Name | ast.Attribute) -> bool:
         """Report a name that stands for something that differs; return whether it did."""
@@ -128,6 +130,13 @@ class Reader(ast.NodeVisitor):
         rule, name = broken
         self._report(rule, node, f"uses {_short(name)}, which differs between replicas")
         return True
+
+    def is_in_log(self, node: ast.AST) -> bool:
+        """Return whether it is only written to a log."""
+        parent = self._parents.get(node)
+        while parent is not None and not is_of_log(parent):
+            parent = self._parents.get(parent)
+        return parent is not None
 
     def _is_mere_alias(self, node: ast.expr) -> bool:
         parent = self._parents.get(node)
@@ -166,8 +175,21 @@ class Reader(ast.NodeVisitor):
         text = self.sets.of_call(node)
         if text is not None:
             self._report(SET_ORDER, node, text)
+        self._context_stored(node)
         self._follow(node)
         self.generic_visit(node)
+
+    def _context_stored(self, node: ast.Call) -> None:
+        """A context that is appended somewhere is kept as well as one that is assigned."""
+        if not (isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS):
+            return
+        for argument in node.args:
+            if self._is_context(argument):
+                self._report(CONTEXT_KEPT, node, f"keeps {ast.unparse(argument)} beyond the command")
+
+    def _is_context(self, value: ast.expr) -> bool:
+        kind = self.kinds.kind(value)
+        return kind is Mark.CONTEXT or (kind is Random and self._is_of_context(value))
 
     def _own_hash(self, node: ast.Call) -> None:
         if (
@@ -306,6 +328,7 @@ class Reader(ast.NodeVisitor):
     def visit_BinOp(self, node: ast.BinOp) -> None:
         """Judge a text made by %, and arithmetic with a position."""
         self._reported(FLOAT_TEXT, node, self.texts.of_operator(node))
+        self._reported(SET_ORDER, node, self.sets.of_operator(node))
         self._position_used(node, [node.left, node.right])
         self.generic_visit(node)
 
@@ -314,6 +337,12 @@ class Reader(ast.NodeVisitor):
     def visit_Compare(self, node: ast.Compare) -> None:
         """Judge a comparison with a position in the log."""
         self._position_used(node, [node.left, *node.comparators])
+        self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        """Judge a key that is a position in the log."""
+        if self.kinds.kind(node.value) is not Mark.POSITION:
+            self._position_used(node, [node.slice])
         self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> None:
@@ -329,6 +358,8 @@ class Reader(ast.NodeVisitor):
     def _position_used(self, node: ast.AST, parts: list[ast.expr]) -> None:
         for part in parts:
             inner = part.operand if isinstance(part, ast.UnaryOp) else part
+            if isinstance(inner, ast.Call) and called_name(inner) in {"str", "repr"} and inner.args:
+                inner = inner.args[0]
             if self.kinds.kind(inner) is Mark.POSITION and not isinstance(inner, ast.BinOp):
                 what = ast.unparse(inner)
                 self._report(BATCH, node, f"decides by {what}, which depends on how calls were batched")
@@ -354,7 +385,7 @@ class Reader(ast.NodeVisitor):
 
     def _kept(self, node: ast.stmt, value: ast.expr) -> None:
         kind = self.kinds.kind(value)
-        if kind is Mark.CONTEXT or (kind is Random and self._is_of_context(value)):
+        if self._is_context(value):
             self._report(CONTEXT_KEPT, node, f"keeps {ast.unparse(value)} beyond the command")
             return
         found = self.scope.resolve(value) if isinstance(value, (ast.Name, ast.Attribute)) else None
@@ -386,7 +417,7 @@ class Reader(ast.NodeVisitor):
     def _is_of_self(self, node: ast.expr) -> bool:
         while isinstance(node, (ast.Attribute, ast.Subscript)):
             node = node.value
-        return isinstance(node, ast.Name) and node.id == self._self and self._self is not None
+        return isinstance(node, ast.Name) and node.id == self.self_name and self.self_name is not None
 
     # Failures
 
@@ -396,7 +427,7 @@ class Reader(ast.NodeVisitor):
         caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
         for each in caught:
             found = None if each is None else self.scope.resolve(each)
-            if not raises_again and (each is None or (found is not None and found[0] in _FAILURES)):
+            if not raises_again and (each is None or (found is not None and found[0] in FAILURES)):
                 what = "everything" if each is None else ast.unparse(each)
                 self._report(SWALLOWED, node, f"catches {what}, which each Python raises at another place")
         self.generic_visit(node)

@@ -2,18 +2,24 @@
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from types import FunctionType
-from typing import Final
+from typing import Final, get_args
 
 from viewstamp.machine.lint.effects import plain_function
+from viewstamp.machine.lint.float_text import called_name
 from viewstamp.machine.lint.mutators import MUTATORS
 from viewstamp.machine.lint.source import source_of
-from viewstamp.machine.state_machine import StateMachine, saves_itself
+from viewstamp.machine.rules import RESTORE_DIFFERS, SNAPSHOT_OMITS, Rule
+from viewstamp.machine.state_machine import StateMachine, annotated_state, saves_itself
 
 _WHOLE: Final = frozenset({"vars", "asdict", "encode_state", "decode_state"})
 """Functions that take all attributes together."""
 _NOT_CHANGED_BY: Final = frozenset({"snapshot", "restore", "__init__", "__new__"})
+
+_CONVERTING: Final = (ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp, ast.For)
+"""What goes through the parts of what was read: a `restore` with one of them is believed."""
 
 
 def forgotten(cls: type[StateMachine]) -> Iterator[tuple[str, FunctionType, str]]:
@@ -24,12 +30,90 @@ def forgotten(cls: type[StateMachine]) -> Iterator[tuple[str, FunctionType, str]
     if snapshot is None or restore is None:
         return
     written, whole = _read_by(cls, snapshot), _takes_everything(cls, snapshot)
-    rebuilt, all_rebuilt = _set_by(cls, restore), _takes_everything(cls, restore)
+    rebuilt, all_rebuilt = _set_by(cls, restore) | _handed_by(cls, restore), _takes_everything(cls, restore)
     for name in sorted(_changed(cls)):
         if not whole and name not in written and name not in rebuilt:
             yield name, snapshot, "snapshot"
         elif (whole or name in written) and not all_rebuilt and name not in rebuilt:
             yield name, restore, "restore"
+
+
+def altered(cls: type[StateMachine]) -> Iterator[tuple[Rule, FunctionType, ast.AST, str]]:
+    """Yield (rule, function, node, text) where a class saves a part only, or makes something else of it."""
+    if not saves_itself(cls) or cls.parts:
+        return
+    snapshot, restore = plain_function(cls.snapshot), plain_function(cls.restore)
+    if snapshot is None or restore is None:
+        return
+    source, back = source_of(snapshot), source_of(restore)
+    if source is None or back is None:
+        return
+    converts = any(
+        isinstance(one, _CONVERTING) for tree, _ in _methods(cls, restore) for one in ast.walk(tree)
+    )
+    for node in ast.walk(source.tree):
+        for rule, text in _altered_by(node, _hints(cls), converts=converts):
+            yield rule, snapshot, node, text
+    for node in ast.walk(back.tree):
+        if isinstance(node, ast.AugAssign) and _attribute_under(node.target, "self"):
+            yield RESTORE_DIFFERS, restore, node, f"changes what was saved: {ast.unparse(node)}"
+
+
+def _altered_by(node: ast.AST, hints: dict[str, str], *, converts: bool) -> Iterator[tuple[Rule, str]]:
+    """Yield what an expression of `snapshot` does to an attribute: cut it, sort it, or write it as JSON."""
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+        for name in _attribute_under(node, "self"):
+            yield SNAPSHOT_OMITS, f"writes only a part of {name}: {ast.unparse(node)}"
+    if not (isinstance(node, ast.Call) and node.args):
+        return
+    if called_name(node) == "sorted":
+        for name in _attribute_under(node.args[0], "self"):
+            if re.match(r"(list|List)\b", hints.get(name, "")):
+                yield RESTORE_DIFFERS, f"writes {name} in another order"
+    if called_name(node) == "dumps" and not converts:
+        for name in sorted(_attributes_in(node)):
+            why = _changed_by_json(hints.get(name, ""))
+            if why:
+                yield RESTORE_DIFFERS, f"writes {name} as JSON, which {why}"
+
+
+def _attributes_in(node: ast.AST) -> set[str]:
+    return {
+        one.attr
+        for one in ast.walk(node)
+        if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == "self"
+    }
+
+
+def _hints(cls: type[StateMachine]) -> dict[str, str]:
+    """Return the annotations of attributes as text, those in `__init__` included."""
+    found = {name: ast.unparse(node) for name, node in _annotated_in_class(cls)}
+    source = source_of(cls.__init__) if isinstance(cls.__init__, FunctionType) else None
+    for node in ast.walk(source.tree) if source is not None else ():
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Attribute):
+            found[node.target.attr] = ast.unparse(node.annotation)
+    return found
+
+
+def _annotated_in_class(cls: type[StateMachine]) -> Iterator[tuple[str, ast.expr]]:
+    for name, hint in annotated_state(cls).items():
+        try:
+            yield name, ast.parse(hint if isinstance(hint, str) else _text_of(hint), mode="eval").body
+        except SyntaxError:
+            continue
+
+
+def _text_of(hint: object) -> str:
+    return (
+        hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
+    )
+
+
+def _changed_by_json(hint: str) -> str:
+    """Say what JSON does to values of a type; "": it keeps them."""
+    if re.search(r"(?:dict|Dict)\[(int|float|bool|tuple|bytes)", hint):
+        return "makes texts of the keys"
+    return "makes lists of tuples" if re.search(r"(?:tuple|Tuple)\[", hint) else ""
 
 
 def _changed(cls: type[StateMachine]) -> set[str]:
@@ -79,6 +163,20 @@ def _set_by(cls: type[StateMachine], function: FunctionType, *, follow: bool = T
         if not follow:
             break
     return found
+
+
+def _handed_by(cls: type[StateMachine], function: FunctionType) -> set[str]:
+    """Return the attributes that it gives to a function as they are: that one fills them."""
+    return {
+        argument.attr
+        for tree, name in _methods(cls, function)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for argument in node.args
+        if isinstance(argument, ast.Attribute)
+        and isinstance(argument.value, ast.Name)
+        and argument.value.id == name
+    }
 
 
 def _set_in(node: ast.AST, name: str) -> set[str]:

@@ -15,7 +15,7 @@ _ORDERED: Final = frozenset({
     "list", "tuple", "iter", "enumerate", "zip", "map", "filter", "reversed", "str", "repr", "format", "dict",
     "deque", "reduce", "chain", "islice", "accumulate", "cycle", "fromkeys", "print", "bytes", "bytearray",
     "OrderedDict", "starmap", "takewhile", "dropwhile", "groupby", "pairwise", "batched", "permutations",
-    "combinations", "product", "compress", "array", "count",
+    "combinations", "product", "compress", "array", "count", "dumps", "dump", "pformat", "pprint",
 })  # fmt: skip
 _KEEPERS: Final = frozenset(
     {"extend", "join", "extendleft", "writelines", "sample", "choice", "choices", "shuffle", "from_iterable"}
@@ -60,6 +60,10 @@ class SetOrder:
                 if name == "pop" and not node.args
                 else None
             )
+        if name == "most_common" and isinstance(function, ast.Attribute):
+            counted = function.value
+            if isinstance(counted, ast.Call) and any(map(self._unordered, counted.args)):
+                return f"orders the set {ast.unparse(counted.args[0])} by numbers that can be equal"
         given = [argument for argument in node.args if self._unordered(_unstarred(argument))]
         if not given:
             return None
@@ -84,6 +88,13 @@ class SetOrder:
             if isinstance(value, ast.FormattedValue) and self.is_set(value.value):
                 return f"writes the set {ast.unparse(value.value)} as text"
         return None
+
+    def of_operator(self, node: ast.BinOp) -> str | None:
+        """Say what is wrong with `"%s" % some_set`."""
+        is_text = isinstance(node.op, ast.Mod) and plain_or(self._kinds.kind(node.left)) is str
+        items = node.right.elts if isinstance(node.right, ast.Tuple) else [node.right]
+        shown = next((one for one in items if self.is_set(one)), None) if is_text else None
+        return None if shown is None else f"writes the set {ast.unparse(shown)} as text"
 
     def of_unpacking(self, target: ast.expr, value: ast.expr) -> str | None:
         """Say what is wrong with `first, *rest = some_set`."""
