@@ -232,6 +232,7 @@ CHANGES: Final = {
     "a new default": ("count: int = 1)", "count: int = 2)", "buy() does something else"),
 }
 NO_CHANGES: Final = {
+    "a new attribute": ("    notes: list[Note] = []", "    notes: list[Note] = []\n    more: int = 0"),
     "a local variable": ("total", "amount"),
     "a variable that is caught": ("error", "failure"),
     "a variable of a comprehension": (

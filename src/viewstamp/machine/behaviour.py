@@ -228,7 +228,7 @@ class _Closure:
         if scope.self_name is not None and owner is not None and finds_methods(tree, scope.self_name):
             for called in dir(owner):
                 member = inspect.getattr_static(owner, called)
-                if not isinstance(member, Query) and called not in self._migrations:
+                if list(functions_of(member)) and not isinstance(member, Query):
                     self._own(owner, called)
 
     def _references(self, scope: Scope, tree: Tree, owner: type[Any] | None) -> Iterator[str]:
