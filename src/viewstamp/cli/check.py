@@ -16,6 +16,7 @@ from cyclopts import Parameter
 
 from viewstamp.checker.claim_models import LeasedQueueModel, ReadWriteLockModel, SemaphoreModel
 from viewstamp.checker.collection_models import QueueModel, SetModel
+from viewstamp.checker.coordination_model import CoordinationModel
 from viewstamp.checker.drawing import draw_html, draw_svg, draw_text
 from viewstamp.checker.history import HistoryError, Operation, bounded_lines, freeze, plain, read_history
 from viewstamp.checker.linearizable import STEPS_MAX, Verdict
@@ -49,6 +50,7 @@ _MODELS: Final[dict[str, Callable[..., Model]]] = {
     "semaphore": SemaphoreModel,
     "rwlock": ReadWriteLockModel,
     "leased-queue": LeasedQueueModel,
+    "store": CoordinationModel,
 }
 _UNKNOWN_START: Final = "unknown"
 _NEW_START: Final = "new"
@@ -74,7 +76,7 @@ def check(
     Args:
         file: The recorded history, one JSON object a line; /dev/stdin reads standard input.
         model: What the operations mean: kv, register, lock, semaphore, rwlock, counter, queue, leased-queue,
-            set, or a class as module:Class.
+            set, store, or a class as module:Class.
         independent_keys: With module:Class: calls with different keys do not influence each other.
         initial: What each key held when the recording began: unknown, a JSON value, or new (kv).
         draw: Write a drawing there: text (.txt), .svg or .html, by its ending.

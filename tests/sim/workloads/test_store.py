@@ -22,3 +22,4 @@ def test_watches_are_told_the_truth_and_leases_end_in_their_time_under_all_fault
     assert counts["watch told progress"] + counts["watch told resync"] > 5
     assert counts["transaction executed"] > 20
     assert counts["lease ended"] > 3
+    assert counts["call judged by the model"] > 0

@@ -2,7 +2,8 @@
 
 What clients write and read by the methods of `services.kv` is a history for the checker. Beside it each
 client watches ranges by the production code (`services.store.watching`), has leases, and runs transactions of
-two keys; `judge.invariants.store` compares all of it with what the replicas executed.
+two keys; `judge.invariants.store` compares all of it with what the replicas executed. What transactions,
+leases and reads told of the keys that are not of the first history is another one, for the store's own model.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from viewstamp.checker.coordination_model import CoordinationModel
+from viewstamp.checker.history import Recorder
+from viewstamp.checker.linearizable import check
 from viewstamp.checker.models import Model
 from viewstamp.checker.store_model import VersionedStore
 from viewstamp.core.ids import MICROSECONDS_PER_MS, Instant, NodeId
@@ -34,14 +38,19 @@ from viewstamp.services.store.types import (
 )
 from viewstamp.services.store.watching import ANSWER_S, Watching
 from viewstamp.sim.judge.invariants.store import NAME, PAIR, StoreOracle, WatchJudge
-from viewstamp.sim.workloads.clients import CallKind, SimClient
+from viewstamp.sim.workloads.clients import CallKind, Plan, SimClient
 from viewstamp.sim.workloads.workload import JudgesState, StoreWorkload
 from viewstamp.sim.world.options import LoadOptions, SwarmOptions
 
 RANGES: Final = ((b"\0", b"\0"), (b"k", b"l"), (b"k0", b""), (b"l/", b"l0"), (b"t/", b"t0"))
+OWN_RANGES: Final = ((b"l/", b"l0"), (b"t/", b"t0"))
+"""Of leases and transactions: no call of the first history touches a key there."""
+_MODELLED: Final = frozenset(("kv_put", "kv_txn", "lease_grant", "lease_keep_alive", "lease_revoke"))
 HOLD_S: Final = 1.0
 CERTAIN_SHARE: Final = 0.9
 """Of a lease's time, from when the question was sent: as `clients.lease_clock`."""
+_STEPS_MAX: Final = 10_000
+"""Of the search for an order: a second or two. A history that takes more is counted, and not judged."""
 _CALL_US: Final = 5_000_000
 _PAUSE_US: Final = 400_000
 _BEGIN_AGAIN: Final = 0.05
@@ -153,6 +162,7 @@ class WatchingClient(SimClient):
         super().__init__(*arguments)
         workload = self.host.workload
         assert isinstance(workload, CoordinationWorkload)
+        self.coordination = workload
         self.oracle = workload.oracle
         workload.clients.append(self)
         self._reactions: dict[CallId, tuple[Reaction, int]] = {}
@@ -185,9 +195,25 @@ class WatchingClient(SimClient):
         """Make a call; linearizable where it is a query."""
         definition = self.host.machine.methods[method]
         kind: CallKind = "command" if definition.kind == "command" else "linearizable"
-        call, now = self._expect(react), self.host.world.now_us
+        call, now = self._expect(self._recording(kind, method, arguments, react)), self.host.world.now_us
         payload = definition.encode_call(arguments, {})
         self._step(Invoked(call, kind, payload, Instant(now + _CALL_US)))
+
+    def _recording(
+        self, kind: CallKind, method: str, arguments: tuple[Any, ...], react: Reaction
+    ) -> Reaction:
+        """Return what also records the call, if the model of the store is to judge it."""
+        if method not in _MODELLED and not (method == "kv_range" and _is_own(arguments[0])):
+            return react
+        world, seen = self.host.world, self.coordination.seen
+        handle = seen.begin(self.name, method, None, arguments, now=world.now_us)
+
+        def record(outcome: Outcome, sent_us: int) -> None:
+            ended, result = self._judged(Plan(kind, method, None, arguments), outcome)
+            seen.end(handle, ended, result, now=world.now_us)
+            react(outcome, sent_us)
+
+        return record
 
     def ask_node(self, node: NodeId, watching: Watching, react: Reaction) -> None:
         """Ask one server what it has for a watch."""
@@ -333,6 +359,12 @@ class _Held:
         self._certain_until_us = max(self._certain_until_us, until_us)
 
 
+def _is_own(get: Get) -> bool:
+    """Return whether a read is of keys that only transactions and leases touch."""
+    first, end = span(get.key, get.end)
+    return any(low <= first and end and end <= high for low, high in OWN_RANGES)
+
+
 class CoordinationWorkload(StoreWorkload, JudgesState):
     """Reads and writes as of the versioned store, by clients that do more than that."""
 
@@ -345,6 +377,8 @@ class CoordinationWorkload(StoreWorkload, JudgesState):
         self.machine: type[StateMachine] = WatchedStore
         self.client_kind = WatchingClient
         self.clients: list[WatchingClient] = []
+        self.seen = Recorder()
+        """What clients saw of the keys of `OWN_RANGES`, for the store's model."""
 
     def fit(self, options: SwarmOptions) -> SwarmOptions:
         """Leave out clocks that jump, for a lease rests on clocks that count time, and the smallest pieces.
@@ -368,6 +402,17 @@ class CoordinationWorkload(StoreWorkload, JudgesState):
                 raise InvariantViolated(NAME, f"{key!a} outlives its lease {record.lease}")
         for client in self.clients:
             self._judge_watches(client)
+        self._judge_calls()
+
+    def _judge_calls(self) -> None:
+        """What clients saw of transactions and leases has an order that explains it."""
+        verdict = check(self.seen.operations(), CoordinationModel(), steps_max=_STEPS_MAX)
+        if verdict.outcome == "violation":
+            raise InvariantViolated("I17 Linearizable", str(verdict))
+        kind = (
+            "call judged by the model" if verdict.outcome == "ok" else "call that the model could not judge"
+        )
+        self.oracle.counts[kind] += verdict.operations
 
     def _judge_watches(self, client: WatchingClient) -> None:
         healed_us, wanted = client.healed_us, client.heal_revision
