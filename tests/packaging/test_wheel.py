@@ -11,10 +11,10 @@ from packaging.utils import canonicalize_name
 
 from tests.packaging.locks import ENVIRONMENTS, ROOT, asked_for, requirements_of
 
-WHEEL_BYTES_MAX = 1_320_000
+WHEEL_BYTES_MAX = 1_450_000
 """What the product is today: see docs/design/decisions.md#wheel-limit."""
 BASE_PACKAGES_MAX = 4
-BASE_BYTES_MAX = 5_500_000
+BASE_BYTES_MAX = 5_850_000
 """Of all files in the wheels of a base installation; the bytecode that Python adds comes on top."""
 
 

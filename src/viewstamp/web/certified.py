@@ -14,13 +14,13 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from viewstamp.core.errors import ConfigurationError
 from viewstamp.core.ids import NodeId
 from viewstamp.core.principals import Role, role_of
 from viewstamp.runtime.config import ClusterConfig, TlsFiles
 from viewstamp.web.admin import Proof
+from viewstamp.web.deadlines import TimedProtocol
 
 if TYPE_CHECKING:
     from viewstamp.runtime.tls import PeerCertificate
@@ -30,7 +30,7 @@ PEER: Final = "viewstamp_certificate"
 _ASK: Final = "show the certificate of an operator"
 
 
-class CertifiedProtocol(H11Protocol):
+class CertifiedProtocol(TimedProtocol):
     """A connection that says in the state of each request whose certificate was shown."""
 
     def connection_made(self, transport: Any) -> None:

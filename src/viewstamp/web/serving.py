@@ -21,6 +21,7 @@ from viewstamp.runtime.addresses import format_address, parse_address
 from viewstamp.runtime.security import is_loopback
 from viewstamp.runtime.system import explain
 from viewstamp.web.certified import CertifiedProtocol, HttpCertificates
+from viewstamp.web.deadlines import TimedProtocol
 
 UNIX: Final = "unix:"
 HTTPS: Final = "https:"
@@ -93,7 +94,7 @@ async def serving(
     context = None if certificates is None else certificates.context()
     config = uvicorn.Config(
         app,
-        http="h11" if context is None else CertifiedProtocol,
+        http=TimedProtocol if context is None else CertifiedProtocol,
         ssl_context_factory=None if context is None else lambda _config, _default: context,
         ws="none",
         lifespan="off",
