@@ -74,7 +74,7 @@ def test_a_job_comes_back_as_it_was(trigger: BaseTrigger) -> None:
 @pytest.mark.parametrize(
     "value",
     [object(), (1, 2), {1: 2}, {1, 2}, b"x", float("nan"), START, [[(1,)]]],
-    ids=["an object", "a pair", "a key that is no text", "a set", "bytes", "nan", "a time", "nested"],
+    ids=["an object", "a pair", "a number as key", "a set", "bytes", "nan", "a time", "nested"],
 )
 def test_an_argument_is_refused_when_it_would_come_back_as_another(value: Any) -> None:
     with pytest.raises(TypeError, match="nothing was stored"):
