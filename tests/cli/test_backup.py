@@ -318,6 +318,8 @@ def test_growing_backup_goes_on_where_it_was_interrupted_and_is_restored_at_a_ti
             *("--at", at, "--growing"),
         )
         assert restored.code == 0, restored.err
+        # The last of these times is beyond what the file knows of: that is told.
+        assert ("caution: grown.vss knows of nothing after" in restored.out) == (number == 2)
         seen.append(value_in(tmp_path / f"data{number}" / "node-1", tmp_path / "new.toml"))
     assert seen == [b"before", b"one", b"four"]
     early = command(

@@ -19,6 +19,7 @@ from viewstamp.backup.seeding import (
     require_empty,
     write_directory,
 )
+from viewstamp.cli.backup import told_time
 from viewstamp.cli.failures import DONE
 from viewstamp.cli.journal_skip import parse_viewstamp
 from viewstamp.cli.output import printable
@@ -123,19 +124,23 @@ def _stop(file: Source, at: str | None, *, growing: bool) -> Viewstamp:
     """
     limit_ms = None if at is None or _VIEWSTAMP.fullmatch(at) else _time_ms(at)
     first = last = reached = None
+    known_ms = 0
     for record in records_of(file, growing=growing):
         if isinstance(record, Header):
             first = last = record.viewstamp
-            if limit_ms is not None and record.wall_time_ms <= limit_ms:
-                reached = first
         elif isinstance(record, LogEntry):
             last = record.viewstamp
-        elif isinstance(record, Mark) and limit_ms is not None and record.wall_time_ms <= limit_ms:
-            reached = last
+        if isinstance(record, Header | Mark):
+            known_ms = record.wall_time_ms
+            if limit_ms is not None and known_ms <= limit_ms:
+                reached = last
     assert first is not None
     assert last is not None
     if at is None:
         return last
+    if limit_ms is not None and limit_ms > known_ms:
+        known = told_time(known_ms)
+        print(printable(f"caution: {file} knows of nothing after {known}: its last state is taken"))
     wanted = reached if limit_ms is not None else parse_viewstamp(at)
     if wanted is None or not first.seqno <= wanted.seqno <= last.seqno:
         raise ConfigurationError(
