@@ -88,13 +88,15 @@ class Checkout:
         return {one["name"].lower().replace("_", "-"): one["version"] for one in json.loads(listed.stdout)}
 
     def from_locks(self) -> dict[str, str]:
-        """Return the packages that are not ours and came with neither the interpreter nor pip."""
+        """Return the packages that are not ours and that no interpreter brings along with pip."""
         own = {"pip", "setuptools", "viewstamp", "viewstamp-labs"}
         return {name: version for name, version in self.installed().items() if name not in own}
 
     def locked(self, lock: str) -> dict[str, str]:
         """Return what a lock pins."""
-        return dict(line.split(" ")[0].split("==") for line in self._lines[lock])
+        pinned = dict(line.split(" ")[0].split("==") for line in self._lines[lock])
+        pinned.pop("setuptools", None)  # an interpreter may bring its own, so it is not looked at
+        return pinned
 
 
 def _locked(lock: str) -> dict[str, Entry]:

@@ -59,10 +59,11 @@ NAMES: Final = {
     "not all locks went back": "locks_not_returned",
     "the %s %r is lost, and another may hold it": "claim_lost",
     "not all went back within": "claims_not_returned",
+    "a callback of the %s %r failed": "callback_failed",
     "an item of %r: %s": "item_lost",
     "an item of %r: nobody confirmed it in time": "item_doubtful",
     "an item of %r was not done": "item_failed",
-    "not everything was flushed": "writes_lost",
+    "no server answers: the locks of this mount": "locks_not_returned",
     "the kernel has not forgotten an inode": "kernel_stuck",
 }
 """How a sentence of the library begins, and the name of what it tells. The longest beginning counts."""

@@ -33,7 +33,12 @@ _SETTINGS_BYTES_MAX: Final = 1 << 20
 
 def serve(
     machine: Annotated[
-        str, Parameter(help="The state machine, as MODULE:CLASS; else the stock service.", show_default=False)
+        str,
+        Parameter(
+            group="Parameters",
+            help="The state machine, as MODULE:CLASS; else the stock service.",
+            show_default=False,
+        ),
     ] = STOCK_MACHINE,
     /,
     *,

@@ -14,7 +14,8 @@ Read in this order:
    its digest, to be compared; `aliases`: one object in two places, of which a snapshot makes two;
 9. `evolution`, `interface`, `in_force`: versions and migrations, what a class defines at one of them, and a
    class whose code defines more than is in force;
-10. `behaviour`, `code_text`, `constant_text`: what decides the results of commands beside the interface;
+10. `behaviour`, `class_traits`, `normal_form`, `code_text`, `constant_text`: what decides results beside the
+    interface;
 11. `rules`: the ways to be different, by number; `forbidden_calls`: what a command may not call;
    `soundness`: classes that would lose or split state, refused before they serve; `lint`: the same and more
    from the source, reported; `guard`: forbidden calls while a command runs, in tests.
