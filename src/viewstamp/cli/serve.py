@@ -30,16 +30,19 @@ from viewstamp.storage.files import read_named
 STOCK_MACHINE: Final = "viewstamp.services.stock:StockService"
 _SETTINGS_BYTES_MAX: Final = 1 << 20
 
+_MachineName = Annotated[
+    str,
+    Parameter(
+        group="Parameters",
+        help="The state machine, as MODULE:CLASS; else the stock service.",
+        show_default=False,
+    ),
+]
+"""Among the flags, so that the help fits a screen."""
+
 
 def serve(
-    machine: Annotated[
-        str,
-        Parameter(
-            group="Parameters",
-            help="The state machine, as MODULE:CLASS; else the stock service.",
-            show_default=False,
-        ),
-    ] = STOCK_MACHINE,
+    machine: _MachineName = STOCK_MACHINE,
     /,
     *,
     node: Annotated[int | None, Parameter(help="Which member this is; may be left out with --join.")] = None,
