@@ -11,7 +11,8 @@ Read in this order; each file says its rules at its top:
    `security`, `secret_file`, `certificates`, `tls`, `rotation`, `tokens`, `policy`: with what the ends of a
    connection prove themselves, and what they may do;
 4. `server`: all of it from start to stop, `watching` what looks after it, `process` what it takes of the
-   process that it runs in; `local`: a cluster in one process; `paranoid`: cores that check
+   process that it runs in, `forks` what a child of it may not use; `local`: a cluster in one process;
+   `paranoid`: cores that check
    themselves; `disturbed`, `chaos_orders`: a network that loses and delays, for tests, and what begins it;
    `stopping`: what comes before the end; `supervisor`: what systemd is told;
 5. `client_base`, `client`, `blocking`, `sockets`: the two clients; `connecting`, `proxies`: what
